@@ -1,0 +1,117 @@
+"""The splits of one trial: long-tailed training subset, balanced validation, and test behind a call."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ltat_tune.config import TrialConfig
+from ltat_tune.data.cache import open_cached
+from ltat_tune.data.long_tail import cut
+from ltat_tune.data.sources import Images
+from ltat_tune.errors import DataError
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images (N, C, H, W), uint8 or float32 in [0, 1], and targets (N,) on one device."""
+
+    images: Tensor
+    targets: Tensor
+
+    def __len__(self) -> int:
+        return self.targets.shape[0]
+
+    def to(self, device: torch.device | str) -> LabelledImages:
+        """The same images on another device."""
+        return LabelledImages(self.images.to(device), self.targets.to(device))
+
+    def class_balanced_part(self, images: int | None, *, seed: int) -> LabelledImages:
+        """At most `images` of them, the same number of every class, seeded; None is all.
+
+        Raises:
+            DataError: fewer images than classes are asked for, or a class has too few.
+        """
+        if images is None or images >= len(self):
+            return self
+        classes = int(self.targets.max()) + 1
+        per_class = images // classes
+        if per_class == 0:
+            raise DataError(f"a part of {images} images cannot hold all {classes} classes")
+        generator = np.random.RandomState(seed)
+        targets = self.targets.cpu().numpy()
+        chosen = []
+        for label in range(classes):
+            members = np.flatnonzero(targets == label)
+            if len(members) < per_class:
+                raise DataError(f"class {label} has {len(members)} images, {per_class} are needed")
+            chosen.append(np.sort(generator.permutation(members)[:per_class]))
+        indices = torch.from_numpy(np.concatenate(chosen)).to(self.targets.device)
+        return LabelledImages(self.images[indices], self.targets[indices])
+
+
+@dataclass(frozen=True)
+class Splits:
+    """What a trial may see. `test()` reads the test images only when it is called."""
+
+    train: LabelledImages
+    val: LabelledImages
+    test: Callable[[], LabelledImages]
+    classes: tuple[str, ...]
+    subset_hash: str  # of training and validation images and labels: equal means the same images
+
+    @property
+    def samples_per_class(self) -> Tensor:
+        """Training images of every class, (K,) int64."""
+        return torch.bincount(self.train.targets, minlength=len(self.classes))
+
+
+def load_splits(config: TrialConfig, *, cache_dir: Path | None = None) -> Splits:
+    """Reads the data set, holds validation images out, then cuts the long tail (DESIGN section 3).
+
+    Raises:
+        DataError: what is missing, unreadable or impossible, with a remedy.
+    """
+    source = open_cached(config.data, cache_dir)
+    official = source.train()
+    papers_protocol = config.data.val_source == "test"
+    chosen = cut(
+        official.targets,
+        profile=config.data.profile,
+        imbalance_ratio=config.data.imbalance_ratio,
+        max_per_class=config.data.max_per_class,
+        val_per_class=0 if papers_protocol else config.data.val_per_class,
+        subset_seed=config.seeds.subset_seed,
+    )
+    train = _take(official, chosen.train)
+    val = _everything(source.test()) if papers_protocol else _take(official, chosen.val)
+    return Splits(
+        train=train,
+        val=val,
+        test=lambda: _everything(source.test()),
+        classes=source.classes,
+        subset_hash=_hash(train, val),
+    )
+
+
+def _take(data: Images, indices: np.ndarray[tuple[int], np.dtype[np.int64]]) -> LabelledImages:
+    images = torch.from_numpy(np.ascontiguousarray(data.images[indices]))
+    return LabelledImages(images, torch.from_numpy(data.targets[indices]))
+
+
+def _everything(data: Images) -> LabelledImages:
+    return _take(data, np.arange(len(data.targets)))
+
+
+def _hash(*splits: LabelledImages) -> str:
+    digest = hashlib.sha256()
+    for split in splits:
+        digest.update(split.images.numpy().tobytes())
+        digest.update(split.targets.numpy().tobytes())
+    return digest.hexdigest()[:16]

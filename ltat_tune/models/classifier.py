@@ -1,0 +1,86 @@
+"""`Classifier`: normalisation, backbone, linear head and the optional projection head."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ltat_tune.errors import ConfigError
+
+PROJECTION_DIM = 128  # SRAT's release; the paper leaves it open (FACTS section 5)
+
+
+def _channel_buffer(values: Tensor | None, in_channels: int, default: float) -> Tensor:
+    """Per-channel constants as a buffer of shape (1, C, 1, 1)."""
+    if values is None:
+        return torch.full((1, in_channels, 1, 1), default)
+    if values.numel() != in_channels:
+        raise ConfigError(
+            f"mean and std must hold one value per channel ({in_channels}), got {values.numel()}"
+        )
+    return values.detach().to("cpu", torch.float32, copy=True).reshape(1, in_channels, 1, 1)
+
+
+class Classifier(nn.Module):
+    """Images in [0, 1] to logits; `eps` stays in pixel units because normalisation is inside.
+
+    Source of the projection head: Wang2022Imbalanced, anonymous2share/SRAT@daa8352.
+
+    Args:
+        backbone: maps normalised images (N, C, H, W) to features (N, D).
+        feature_dim: D.
+        num_classes: K.
+        in_channels: C.
+        projection: adds Linear(D, D)-ReLU-Linear(D, 128), which `project` uses.
+        mean: per-channel mean that is subtracted, shape (C,), pixel units; None is 0.
+        std: per-channel scale that divides, shape (C,), pixel units, all > 0; None is 1.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        feature_dim: int,
+        num_classes: int,
+        *,
+        in_channels: int,
+        projection: bool = False,
+        mean: Tensor | None = None,
+        std: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        if std is not None and not bool((std > 0).all()):
+            raise ConfigError(
+                f"`std > 0` must hold for every channel, got {std.flatten().tolist()}"
+            )
+        self.feature_dim = feature_dim
+        self.num_classes = num_classes
+        self.register_buffer("mean", _channel_buffer(mean, in_channels, 0.0))
+        self.register_buffer("std", _channel_buffer(std, in_channels, 1.0))
+        self.backbone = backbone
+        self.head = nn.Linear(feature_dim, num_classes)
+        # Last, so that a model with the head and one without draw the same other weights.
+        self.projection: nn.Module | None = None
+        if projection:
+            self.projection = nn.Sequential(
+                nn.Linear(feature_dim, feature_dim),
+                nn.ReLU(),
+                nn.Linear(feature_dim, PROJECTION_DIM),
+            )
+
+    def forward(self, images: Tensor) -> Tensor:  # (N, C, H, W) -> (N, K)
+        return self.forward_with_features(images)[0]
+
+    def forward_with_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (N, K) and penultimate features (N, D) of images (N, C, H, W)."""
+        features: Tensor = self.backbone((images - self.mean) / self.std)
+        logits: Tensor = self.head(features)
+        return logits, features
+
+    def project(self, features: Tensor) -> Tensor:
+        """L2-normalised features: (N, D) -> (N, 128) with the projection head, else (N, D)."""
+        projected = features if self.projection is None else self.projection(features)
+        return F.normalize(projected, dim=1)

@@ -1,0 +1,57 @@
+"""ResNet-18 with the 3x3 stem that CIFAR-sized images need."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut (He2016Deep Fig. 2; projection where shapes change)."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(out_channels)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or in_channels != out_channels:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False),
+                nn.BatchNorm2d(out_channels),
+            )
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W) -> (N, C', H/stride, W/stride)
+        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        out = self.bn2(self.conv2(out)) + self.shortcut(x)
+        return F.relu(out, inplace=True)
+
+
+class ResNet18(nn.Module):
+    """CIFAR ResNet-18: 3x3 stem without pooling, stages w-2w-4w-8w of two blocks each.
+
+    Source: He2016Deep, arXiv:1512.03385, with the stem of the REAT and SRAT releases.
+    Features are the post-ReLU maps of the last stage, averaged: D = 8 * width.
+
+    Args:
+        in_channels: C of the images.
+        width: w, channels of the first stage.
+    """
+
+    def __init__(self, in_channels: int, *, width: int = 64) -> None:
+        super().__init__()
+        self.out_features = 8 * width
+        self.stem = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(width)
+        stages: list[nn.Module] = []
+        previous = width
+        for channels, stride in ((width, 1), (2 * width, 2), (4 * width, 2), (8 * width, 2)):
+            stages.append(BasicBlock(previous, channels, stride))
+            stages.append(BasicBlock(channels, channels, 1))
+            previous = channels
+        self.stages = nn.Sequential(*stages)
+
+    def forward(self, images: Tensor) -> Tensor:  # (N, C, H, W) -> (N, 8 * width)
+        maps: Tensor = self.stages(F.relu(self.bn(self.stem(images)), inplace=True))
+        return maps.mean(dim=(2, 3))

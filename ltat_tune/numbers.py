@@ -1,0 +1,71 @@
+"""The one parser of numbers that people write: `0.031`, `8/255`; and what YAML misreads."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
+
+_FRACTION = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*/\s*([0-9]*\.?[0-9]+)\s*")
+_EXPONENT = re.compile(r"\s*([+-]?)([0-9]+)(\.[0-9]*)?[eE]([+-]?)([0-9]+)\s*")
+
+
+def parse_number(value: Any) -> float:
+    """Returns a finite float from a number or a fraction such as "8/255".
+
+    Raises:
+        ValueError: for anything else, with what to write instead.
+    """
+    if isinstance(value, bool):
+        raise ValueError(f"must be a number, got {str(value).lower()}")
+    if isinstance(value, int | float):
+        if not math.isfinite(value):
+            raise ValueError(f"must be a finite number, got {value}")
+        return float(value)
+    if isinstance(value, str):
+        if match := _FRACTION.fullmatch(value):
+            denominator = float(match.group(2))
+            if denominator == 0:
+                raise ValueError(f"divides by zero: {value!r}")
+            return float(match.group(1)) / denominator
+        if match := _EXPONENT.fullmatch(value):
+            sign, whole, part, exponent_sign, exponent = match.groups()
+            spelled = f"{sign}{whole}{part or '.0'}e{exponent_sign or '+'}{exponent}"
+            raise ValueError(
+                f"must be a number, but YAML 1.1 reads {value} as text; write {spelled}"
+            )
+    raise ValueError(f"must be a number or a fraction such as 8/255, got {value!r}")
+
+
+def parse_integer(value: Any) -> int:
+    """Returns an int; refuses booleans, fractions and text.
+
+    Raises:
+        ValueError: with what to write instead.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"must be a whole number, got {value!r}")
+    if not math.isfinite(value) or value != int(value):
+        raise ValueError(f"must be a whole number, got {value}")
+    return int(value)
+
+
+def parse_ratio(value: Any) -> float:
+    """Returns an imbalance ratio n_max / n_min; explains the inverse convention of other code.
+
+    Raises:
+        ValueError: below 1, with the ratio that was probably meant.
+    """
+    ratio = parse_number(value)
+    if 0 < ratio < 1:
+        raise ValueError(
+            f"is n_max / n_min and must be >= 1, got {ratio:g}; did you mean {1 / ratio:g}?"
+        )
+    return ratio
+
+
+Number = Annotated[float, BeforeValidator(parse_number)]
+Integer = Annotated[int, BeforeValidator(parse_integer)]
+Ratio = Annotated[float, BeforeValidator(parse_ratio)]

@@ -1,0 +1,117 @@
+"""The best configurations as files that train again to the same digits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ltat_tune import versions
+from ltat_tune.errors import StudyError
+from ltat_tune.study.config_file import dump_config
+from ltat_tune.study.folder import StudyFolder, read_json
+from ltat_tune.study.plan import Candidate, confirmation
+from ltat_tune.study.results import mean_std
+from ltat_tune.study.space import Space
+
+
+def export(
+    folder: StudyFolder,
+    space: Space,
+    target: Path,
+    *,
+    scenario: str | None = None,
+    top: int = 1,
+) -> list[Path]:
+    """Writes `best-<scenario>.yaml` for every winner, `best-<scenario>-2.yaml` for the next, ...
+
+    Args:
+        folder: the study.
+        space: its space.
+        target: folder to write into.
+        scenario: only this one; None is all.
+        top: how many of the confirmed configurations, best mean validation score first.
+
+    Raises:
+        StudyError: no such scenario, or nothing was confirmed.
+    """
+    results = folder.read_results()
+    if results is None:
+        raise StudyError(
+            f"{folder.root.name} has no results yet; finish it: ltat-tune resume {folder.root.name}"
+        )
+    names = [s["name"] for s in results["scenarios"]]
+    if scenario is not None and scenario not in names:
+        raise StudyError(
+            f"no scenario {scenario} in {folder.root.name}; choose from: {', '.join(names)}"
+        )
+    written = []
+    for found in results["scenarios"]:
+        if scenario is None or found["name"] == scenario:
+            for place, confirmed in enumerate(_best(results, found)[:top], start=1):
+                suffix = "" if place == 1 else f"-{place}"
+                path = target / f"best-{found['name']}{suffix}.yaml"
+                _write(path, folder, space, results, found, confirmed)
+                written.append(path)
+    if not written:
+        raise StudyError(
+            f"{folder.root.name} has confirmed nothing, so there is nothing to export"
+        )
+    return written
+
+
+def _best(results: Mapping[str, Any], scenario: Mapping[str, Any]) -> list[dict[str, Any]]:
+    metric = results["objective"]
+    chosen = [c for c in scenario["confirmed"] if c["is_winner"] and c["val"].get(metric)]
+    return sorted(chosen, key=lambda c: -sum(c["val"][metric]) / len(c["val"][metric]))
+
+
+def _write(
+    path: Path,
+    folder: StudyFolder,
+    space: Space,
+    results: Mapping[str, Any],
+    scenario: Mapping[str, Any],
+    confirmed: Mapping[str, Any],
+) -> None:
+    seed = confirmed["seeds"][0]
+    candidate = Candidate(confirmed["number"], confirmed["params"], False, True)
+    task = confirmation(space, folder, scenario["name"], candidate, seed, device="cpu")
+    trained = read_json(task.path / "result.json")
+    measured = read_json(task.path / "test.json") or {"metrics": {}, "images": {}}
+    recorded = {
+        "study": results["study"],
+        "scenario": scenario["name"],
+        "trial": f"t{confirmed['number']:04d}",
+        "seeds": list(confirmed["seeds"]),
+        "objective": results["objective"],
+        "selected_on_test": results["selected_on_test"],
+        "epoch": trained["epoch"],
+        "weights": trained["weights"],
+        "subset_hash": trained["subset_hash"],
+        "val": {k: v for k, v in sorted(trained["metrics"].items()) if k.startswith("val/")},
+        "test": dict(sorted(measured["metrics"].items())),
+        "test_images": measured["images"],
+        "attacks": results["confirm"]["attacks"],
+        "threads": task.threads,
+        "versions": versions.versions(),
+    }
+    score = mean_std(confirmed["val"][results["objective"]])
+    comment = (
+        f"{scenario['title']}: {score} % {results['objective']} over seeds "
+        f"{', '.join(map(str, confirmed['seeds']))} (study {results['study']}, trial {recorded['trial']})\n"
+        f"Train it again to the digits under `recorded` (seed {seed}):\n"
+        f"  ltat-tune train {os.path.relpath(path)}"
+    )
+    dump_config(
+        path, space_config(space, scenario, confirmed, seed), comment=comment, recorded=recorded
+    )
+
+
+def space_config(
+    space: Space, scenario: Mapping[str, Any], confirmed: Mapping[str, Any], seed: int
+) -> Any:
+    """The confirmed configuration with one seed."""
+    where = space.scenario(scenario["name"])
+    return space.config(where, confirmed["params"], **{"seeds.seed": seed})

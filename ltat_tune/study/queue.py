@@ -1,0 +1,234 @@
+"""What a free slot does next: Ray's searcher, over all scenarios at once.
+
+In each scenario: search trials, then confirmations of the best, then tests of the confirmed. While
+one scenario waits for its last trial, the others' work fills the slots.
+"""
+
+from __future__ import annotations
+
+import json
+import traceback
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from ray.tune.search import Searcher
+
+from ltat_tune.study.folder import StudyFolder
+from ltat_tune.study.ledger import Ledger
+from ltat_tune.study.plan import confirmations, tests, trial_task
+from ltat_tune.study.scheduler import Asha
+from ltat_tune.study.space import Space
+from ltat_tune.study.tasks import Outcome, Task
+
+
+class Observer(Protocol):
+    """Hears of a study's events in the driver: the live view, MLflow."""
+
+    def on_start(self, task: Task) -> None:
+        """A task was handed to a slot, perhaps again after its worker died."""
+
+    def on_epoch(self, task: Task, epoch: int, metrics: dict[str, float], seconds: float) -> None:
+        """A task finished an epoch; each epoch is told once."""
+
+    def on_end(self, task: Task, outcome: Outcome) -> None:
+        """A task ended for good."""
+
+
+class WorkQueue(Searcher):  # type: ignore[misc]
+    """Hands out tasks, takes their reports, keeps the ledger.
+
+    Args:
+        space: the study's space.
+        folder: where tasks lie.
+        ledger: trials so far.
+        asha: the scheduler whose rungs are to be rebuilt.
+        slots: tasks that run at once.
+        device: where tasks train.
+        rungs: epochs at which every trial is validated.
+        observers: told of every event.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        folder: StudyFolder,
+        ledger: Ledger,
+        asha: Asha,
+        *,
+        slots: int,
+        device: str,
+        rungs: tuple[int, ...],
+        observers: Sequence[Observer],
+    ) -> None:
+        super().__init__(metric=space.objective.metric, mode="max")
+        self.space, self.folder, self.ledger, self.asha = space, folder, ledger, asha
+        self._slots, self._device, self._rungs = slots, device, rungs
+        self._observers = observers
+        self._live: dict[str, Task] = {}  # by Ray's trial id
+        self._told: dict[str, int] = {}  # last epoch that was told, by task key
+        self._orphans = {s.name: ledger.unfinished(s.name) for s in space.scenarios}
+        self._handed = {s.name: 0 for s in space.scenarios}
+        self._confirming: dict[str, list[Task]] = {}
+        self._testing: dict[str, list[Task]] = {}
+        self._failures: list[Outcome] = []
+        self.stop_reason: str | None = None
+        for scenario in space.scenarios:
+            for row in ledger.finished(scenario.name):
+                asha.restore(
+                    scenario.name, f"{scenario.name}/t{row.number:04d}", ledger.scores(row)
+                )
+
+    # -- Ray asks -------------------------------------------------------------------------------
+
+    def suggest(self, trial_id: str) -> Any:
+        """The next task, None while there is none, or Searcher.FINISHED."""
+        if self.stop_reason is not None:
+            return Searcher.FINISHED
+        if len(self._live) >= self._slots:
+            return None
+        try:
+            task = self._next()
+        except OSError as error:
+            self.stop(f"cannot write into {self.folder.root}: {error}")
+            return Searcher.FINISHED
+        if task is None:
+            return None if self._live else Searcher.FINISHED
+        self._live[trial_id] = task
+        self._handed[task.scenario] += 1
+        self._tell("on_start", task)
+        return {"task": task.to_json()}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """A report of a task that goes on."""
+        if trial_id in self._live:
+            self._absorb(self._live[trial_id], result)
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """A task ended: by its own last event, by ASHA, by an interruption, or its worker died."""
+        task = self._live.pop(trial_id, None)
+        if task is None:
+            return
+        result = result or {}
+        self._absorb(task, result)
+        event = json.loads(result["event"]) if "event" in result else None
+        if event is not None and event["state"] == "blocked":
+            self.stop(Outcome("failed", 0, event["reason"]).cause)
+        elif event is not None:
+            epoch = int(event.get("epoch", self._told.get(task.key, 0)))
+            self._finish(
+                task,
+                Outcome(
+                    event["state"], epoch, event.get("reason", ""),
+                    event.get("metrics"), event["seconds"],
+                ),
+            )  # fmt: skip
+        elif task.key in self.asha.stopped:
+            self._finish(task, Outcome("pruned", self._told.get(task.key, 0)))
+        elif error:
+            reason = "its worker process died again and again (out of memory, or killed)"
+            self._finish(task, Outcome("failed", self._told.get(task.key, 0), reason))
+        # else the study is being stopped: the row stays RUNNING and is taken over on resume
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the ledger is the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: the ledger is the state."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Ray pickles its searcher for a restore that this study never makes
+
+    # -- what the study asks --------------------------------------------------------------------
+
+    def stop(self, reason: str) -> None:
+        """Hands nothing more out; the first reason is kept."""
+        if self.stop_reason is None:
+            self.stop_reason = reason
+
+    @property
+    def live(self) -> list[Task]:
+        """Tasks in slots now."""
+        return list(self._live.values())
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    def _next(self) -> Task | None:
+        for scenario in sorted(self.space.scenarios, key=lambda s: self._handed[s.name]):
+            task = self._next_of(scenario.name)
+            if task is not None:
+                return task
+        return None
+
+    def _next_of(self, scenario: str) -> Task | None:
+        if self._orphans[scenario]:
+            row = self._orphans[scenario].pop(0)
+            return self._trial(scenario, *self.ledger.take_over(scenario, row))
+        if self.ledger.begun(scenario) < self.space.searcher.trials:
+            return self._trial(scenario, *self.ledger.propose(scenario))
+        if self._busy(scenario, "trial"):
+            return None
+        if scenario not in self._confirming:
+            self._confirming[scenario] = confirmations(
+                self.space, self.folder, self.ledger, scenario, device=self._device
+            )
+        if self._confirming[scenario]:
+            return self._confirming[scenario].pop(0)
+        if self._busy(scenario, "confirmation"):
+            return None
+        if scenario not in self._testing:
+            self._testing[scenario] = tests(
+                self.space, self.folder, self.ledger, scenario, device=self._device
+            )
+        return self._testing[scenario].pop(0) if self._testing[scenario] else None
+
+    def _busy(self, scenario: str, kind: str) -> bool:
+        return any(t.scenario == scenario and t.kind == kind for t in self._live.values())
+
+    def _trial(self, scenario: str, number: int, params: dict[str, Any]) -> Task:
+        return trial_task(
+            self.space, self.folder, scenario, number, params,
+            device=self._device, validate_at=self._rungs,
+        )  # fmt: skip
+
+    def _absorb(self, task: Task, result: dict[str, Any]) -> None:
+        if "epoch" not in result or "event" in result:
+            return
+        epoch, metrics = int(json.loads(result["epoch"])), json.loads(result["metrics"])
+        if epoch <= self._told.get(task.key, 0):
+            return  # read back from a checkpoint after the worker died: told before
+        self._told[task.key] = epoch
+        value = metrics.get(self.space.objective.metric)
+        if task.kind == "trial" and value is not None:
+            self._guard(lambda: self.ledger.record(task.scenario, task.number, epoch, value))
+        self._tell("on_epoch", task, epoch, metrics, json.loads(result["epoch_seconds"]))
+
+    def _finish(self, task: Task, outcome: Outcome) -> None:
+        if task.kind == "trial":
+            value = (outcome.metrics or {}).get(self.space.objective.metric)
+            self._guard(lambda: self.ledger.finish(task.scenario, task.number, outcome, value))
+        self._tell("on_end", task, outcome)
+        if outcome.state != "failed":
+            self._failures.clear()
+            return
+        self._failures.append(outcome)
+        allowed = self.space.searcher.max_failures_in_a_row
+        if len(self._failures) >= allowed:
+            causes = {failure.cause for failure in self._failures}
+            shared = next(iter(causes)) if len(causes) == 1 else f"{outcome.cause} (and others)"
+            self.stop(f"{len(self._failures)} tasks in a row failed: {shared}")
+
+    def _guard(self, write: Any) -> None:
+        try:
+            write()
+        except OSError as error:
+            self.stop(f"cannot write {self.folder.ledger}: {error}")
+
+    def _tell(self, name: str, *event: Any) -> None:
+        """Observers never end a study: what one raises is shown and the work goes on."""
+        for observer in self._observers:
+            try:
+                getattr(observer, name)(*event)
+            except Exception:
+                traceback.print_exc()

@@ -1,0 +1,115 @@
+"""The space file: read, checked as a whole, and turned into trials' configurations."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ltat_tune.config import TrialConfig
+from ltat_tune.study.domains import Domain, sampling_order
+from ltat_tune.study.spec import ConfirmSpec, Objective, ResourcesSpec, SchedulerSpec, SearcherSpec
+
+if TYPE_CHECKING:
+    import optuna
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One fixed problem inside a study; `name` is used for folders, tags and titles."""
+
+    name: str
+    values: Mapping[str, Any]
+
+    @property
+    def title(self) -> str:
+        """`data.imbalance_ratio = 50`, for people."""
+        return ", ".join(f"{p} = {show(v)}" for p, v in self.values.items()) or "the only scenario"
+
+
+@dataclass(frozen=True)
+class Space:
+    """A checked space file."""
+
+    name: str
+    objective: Objective
+    fixed: Mapping[str, Any]
+    scenarios: tuple[Scenario, ...]
+    tuned: Mapping[str, Domain]
+    start_from: tuple[Mapping[str, Any], ...]
+    searcher: SearcherSpec
+    scheduler: SchedulerSpec
+    confirm: ConfirmSpec
+    resources: ResourcesSpec
+    document: Mapping[str, Any]  # as checked, with every --set in place: what a resume reads
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def max_epochs(self) -> int:
+        """Epochs of a full training."""
+        return self.config(self.scenarios[0], {}).optim.epochs
+
+    @property
+    def selected_on_test(self) -> bool:
+        """Whether validation images are test images: the papers' protocol, marked everywhere."""
+        return any(self.config(s, {}).data.val_source == "test" for s in self.scenarios)
+
+    def scenario(self, name: str) -> Scenario:
+        """The scenario of this name."""
+        return next(s for s in self.scenarios if s.name == name)
+
+    def config(
+        self, scenario: Scenario, params: Mapping[str, Any], **replaced: Any
+    ) -> TrialConfig:
+        """The configuration of one trial: defaults, then fixed, scenario and proposed values."""
+        return TrialConfig.from_flat({**self.fixed, **scenario.values, **params, **replaced})
+
+    def suggest(self, trial: optuna.Trial) -> dict[str, Any]:
+        """Asks Optuna for every parameter that exists under those asked before it."""
+        params: dict[str, Any] = {}
+        for path in sampling_order(self.tuned):
+            if self.tuned[path].active(params):
+                params[path] = self.tuned[path].suggest(trial)
+        return params
+
+    def contexts(self, limit: int = 4096) -> list[dict[str, Any]]:
+        """Every combination of categorical choices, with each range at its upper end."""
+        found: list[dict[str, Any]] = [{}]
+        for path in sampling_order(self.tuned):
+            domain = self.tuned[path]
+            values = domain.choices if domain.kind == "categorical" else (_upper(domain),)
+            found = [
+                {**params, path: value} if domain.active(params) else params
+                for params, value in itertools.islice(itertools.product(found, values), limit)
+                if domain.active(params) or value == values[0]
+            ]
+        return found
+
+
+def _upper(domain: Domain) -> float | int:
+    return int(domain.high) if domain.kind == "int" else domain.high
+
+
+def show(value: Any) -> str:
+    """A value as people write it: `50`, `0.1`, `cat, dog`."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(show, value))
+    return "null" if value is None else str(value)
+
+
+def name_scenarios(axes: Mapping[str, list[Any]]) -> tuple[Scenario, ...]:
+    """The cross product of all axes, named by the last words of their paths and the values."""
+    if not axes:
+        return (Scenario("default", {}),)
+    scenarios = []
+    for values in itertools.product(*axes.values()):
+        pairs = dict(zip(axes, values, strict=True))
+        words = [f"{p.rpartition('.')[2]}_{show(v)}" for p, v in pairs.items()]
+        name = "-".join("".join(c if c.isalnum() or c in "_.-" else "_" for c in w) for w in words)
+        scenarios.append(Scenario(name, pairs))
+    return tuple(scenarios)

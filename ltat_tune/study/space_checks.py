@@ -1,0 +1,152 @@
+"""What a space file means on this machine: effect of parameters, data, resources, rungs."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from ltat_tune.data.sources import class_counts
+from ltat_tune.errors import LtatError
+from ltat_tune.parameters import PARAMETERS
+from ltat_tune.relevance import why_inert
+from ltat_tune.study.rungs import place_rungs
+from ltat_tune.study.space import Space
+from ltat_tune.training.metrics import ClassGroups
+
+if TYPE_CHECKING:
+    from ltat_tune.study.space_file import Report
+
+
+def check_space(
+    space: Space, report: Report, *, check_machine: bool, allow_inert: bool
+) -> list[str]:
+    """Adds every problem to `report` and returns notes: true, worth knowing, no reason to refuse."""
+    notes = _check_effects(space, report, allow_inert)
+    _check_measurement(space, report)
+    notes += place_rungs(space).notes
+    if space.selected_on_test:
+        notes.append(
+            "data.val_source is test (the papers' protocol): every result is marked selected_on_test"
+        )
+    if space.confirm.top == 0:
+        notes.append(
+            "confirm.top is 0: no winner is retrained, and the test split is not looked at"
+        )
+    if check_machine:
+        _check_data(space, report)
+        _check_resources(space, report)
+    return notes
+
+
+def _check_effects(space: Space, report: Report, allow_inert: bool) -> list[str]:
+    """Refuses tuned parameters that cannot change any result where they are proposed."""
+    notes = []
+    contexts = space.contexts()
+    for path, domain in space.tuned.items():
+        everywhere, scenarios = True, []
+        mixed: str | None = None
+        for scenario in space.scenarios:
+            reasons = [
+                why_inert(space.config(scenario, params), path)
+                for params in contexts
+                if path in params
+            ]
+            dead = [reason for reason in reasons if reason is not None]
+            if dead and len(dead) < len(reasons):
+                mixed = dead[0]
+            if dead and len(dead) == len(reasons):
+                scenarios.append((scenario.title, dead[0]))
+            else:
+                everywhere = False
+        label = PARAMETERS[path].label
+        problem = None
+        if everywhere and scenarios:
+            problem = f"{label} has no effect here: {scenarios[0][1]}; remove it from tuned"
+        elif mixed:
+            problem = f"{label} has no effect where {mixed}; give it a `when`"
+        elif scenarios:
+            notes.append(
+                f"{label} has no effect in the scenario {scenarios[0][0]}: {scenarios[0][1]}"
+            )
+        if problem and allow_inert:
+            notes.append(f"{problem} (run all the same, as asked)")
+        elif problem:
+            report.add(("tuned", path), problem)
+    return notes
+
+
+def _check_measurement(space: Space, report: Report) -> None:
+    """The objective must be measured, and alike for all trials of a scenario."""
+    for scenario in space.scenarios:
+        config = space.config(scenario, {})
+        measured = {"clean", config.evaluation.val_attack}
+        if space.objective.attack not in measured:
+            report.add(
+                ("objective", "metric"),
+                f"objective.metric needs the attack {space.objective.attack} on validation images, but "
+                f"evaluation.val_attack is {config.evaluation.val_attack}; set them alike under fixed",
+            )
+            break
+    if "attack.eps" in space.tuned and "evaluation.eps" not in space.fixed:
+        report.add(
+            ("tuned", "attack.eps"),
+            "attack.eps is tuned and evaluation.eps follows it, so the weakest attack would win; "
+            "set evaluation.eps under fixed",
+        )
+
+
+def _check_data(space: Space, report: Report) -> None:
+    """Every scenario's classes must have images; nothing is decoded."""
+    for scenario in space.scenarios:
+        config = space.config(scenario, {})
+        place = ("scenarios", *scenario.values) if scenario.values else ("fixed",)
+        if "data.root" in space.fixed:
+            place = ("fixed", "data.root")
+        if "data.imbalance_ratio" in scenario.values:
+            place = ("scenarios", "data.imbalance_ratio")
+        try:
+            counts = class_counts(config)
+        except LtatError as error:
+            report.add(place, f"{scenario.title}: {error}")
+            continue
+        group = space.objective.group
+        if (
+            group in ("head", "body", "tail")
+            and group not in ClassGroups.from_counts(counts).members
+        ):
+            report.add(
+                ("objective", "metric"),
+                f"objective.metric asks for {group} classes, but {len(counts)} classes have no {group}",
+            )
+        test_images = config.evaluation.aa_images
+        if test_images is not None and test_images < len(counts):
+            report.add(
+                ("fixed", "evaluation.aa_images"),
+                f"evaluation.aa_images must be at least the {len(counts)} classes, got {test_images}",
+            )
+
+
+def _check_resources(space: Space, report: Report) -> None:
+    cpus = len(os.sched_getaffinity(0))
+    if space.resources.cpus_per_trial > cpus:
+        report.add(
+            ("resources", "cpus_per_trial"),
+            f"resources.cpus_per_trial must be at most the machine's {cpus}, got "
+            f"{space.resources.cpus_per_trial}",
+        )
+    if space.resources.gpus_per_trial > 0:
+        import torch
+
+        gpus = torch.cuda.device_count()
+        if space.resources.gpus_per_trial > gpus:
+            report.add(
+                ("resources", "gpus_per_trial"),
+                f"resources.gpus_per_trial must be at most the machine's {gpus}, got "
+                f"{space.resources.gpus_per_trial:g}; write 0 to train on the CPU",
+            )
+        elif space.resources.gpus_per_trial > 1 and space.resources.gpus_per_trial % 1:
+            report.add(
+                ("resources", "gpus_per_trial"),
+                "resources.gpus_per_trial must be a share of one GPU or a whole number, got "
+                f"{space.resources.gpus_per_trial:g}",
+            )

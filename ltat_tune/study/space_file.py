@@ -1,0 +1,343 @@
+"""Reading a space file: all problems at once, each as `file:line: rule, value, remedy`."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from ltat_tune.errors import ConfigError, SpaceError
+from ltat_tune.parameters import PARAMETERS, sentence, unknown
+from ltat_tune.study.domains import Domain, check_conditions, read_domain
+from ltat_tune.study.space import Space, name_scenarios
+from ltat_tune.study.space_checks import check_space
+from ltat_tune.study.spec import PARTS
+from ltat_tune.study.yaml_lines import Key, YamlProblem, read_yaml
+
+_KEYS = ("name", "objective", "fixed", "scenarios", "tuned", "start_from", "searcher", "scheduler",
+         "confirm", "resources")  # fmt: skip
+
+
+class Report:
+    """Collects problems of one file, placed by the path of the key they are about."""
+
+    def __init__(self, file: str, lines: Mapping[Key, int], overridden: set[str]) -> None:
+        self._file, self._lines, self._overridden = file, lines, overridden
+        self._problems: dict[tuple[int, str], None] = {}
+
+    def add(self, path: Key, problem: str) -> None:
+        """Notes a problem at the nearest enclosing key that the file has."""
+        dotted = ".".join(path[:2]) if path[:1] not in (("fixed",), ("scenarios",)) else path[-1]
+        if dotted in self._overridden:
+            self._problems[(0, f"--set {dotted}: {problem}")] = None
+            return
+        while path and path not in self._lines:
+            path = path[:-1]
+        line = self._lines.get(path, 1)
+        self._problems[(line, f"{self._file}:{line}: {problem}")] = None
+
+    def raise_if_any(self) -> None:
+        """Raises: SpaceError with everything noted so far, in the order of the file."""
+        if self._problems:
+            raise SpaceError([text for _, text in sorted(self._problems, key=lambda p: p[0])])
+
+
+def load_space(
+    path: Path | str,
+    *,
+    overrides: Sequence[str] = (),
+    check_machine: bool = True,
+    allow_inert: bool = False,
+) -> Space:
+    """Reads and checks a space file before anything is started.
+
+    Args:
+        path: the YAML file.
+        overrides: `path=value` assignments that replace what the file says.
+        check_machine: also check data and resources, which depend on this machine.
+        allow_inert: note tuned parameters without effect instead of refusing them.
+
+    Raises:
+        SpaceError: with every problem at once.
+    """
+    path = Path(path)
+    document, lines = _read(path)
+    overridden = _apply(document, overrides)
+    report = Report(str(path), lines, overridden)
+    space = _build(document, path.stem, report)
+    notes = check_space(space, report, check_machine=check_machine, allow_inert=allow_inert)
+    report.raise_if_any()
+    return Space(**{**vars(space), "notes": tuple(notes)})
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[Key, int]]:
+    try:
+        text = path.read_bytes().decode()
+    except FileNotFoundError:
+        near = sorted(str(p) for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+        there = f"; there are: {', '.join(near)}" if near else ""
+        raise SpaceError(f"{path}: no such file{there}") from None
+    except IsADirectoryError:
+        raise SpaceError(
+            f"{path}: must be a file, got a folder; name one of its .yaml files"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise SpaceError(
+            f"{path}:1: must be UTF-8 text: {error.reason} at byte {error.start}"
+        ) from None
+    except OSError as error:
+        raise SpaceError(f"{path}: cannot be read: {error.strerror}") from None
+    try:
+        document, lines = read_yaml(text)
+    except YamlProblem as problem:
+        raise SpaceError([f"{path}:{line}: {text}" for line, text in problem.problems]) from None
+    if document is None:
+        raise SpaceError(f"{path}:1: the file is empty; start from search_spaces/quickstart.yaml")
+    if not isinstance(document, dict):
+        raise SpaceError(f"{path}:1: must be a mapping with the keys {', '.join(_KEYS)}")
+    return document, lines
+
+
+def _apply(document: dict[str, Any], overrides: Sequence[str]) -> set[str]:
+    """Puts every `path=value` in place and returns the paths that were replaced."""
+    problems, paths = [], set()
+    for assignment in overrides:
+        path, equals, text = assignment.partition("=")
+        path = path.strip()
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            value = text
+        section, _, key = path.partition(".")
+        if not equals or not path:
+            problems.append(f"--set must be path=value, got {assignment!r}")
+        elif path in PARAMETERS:
+            paths.add(path)
+            _pin(document, path, value)
+        elif path == "name" or (section in PARTS and key in PARTS[section].model_fields):
+            paths.add(path)
+            if key:
+                document.setdefault(section, {})
+                if isinstance(document[section], dict):
+                    document[section][key] = value
+            else:
+                document["name"] = value
+        else:
+            problems.append(f"--set {path}: {unknown(path)}")
+    if problems:
+        raise SpaceError(problems)
+    return paths
+
+
+def _pin(document: dict[str, Any], path: str, value: Any) -> None:
+    """Gives one parameter a value, wherever the file had put it: scenarios, tuned or fixed."""
+    scenarios, tuned = document.get("scenarios"), document.get("tuned")
+    if isinstance(scenarios, dict) and path in scenarios:
+        scenarios[path] = value if isinstance(value, list) else [value]
+        return
+    if isinstance(tuned, dict) and path in tuned:
+        del tuned[path]
+        for start in document.get("start_from") or []:
+            if isinstance(start, dict):
+                start.pop(path, None)
+    fixed = document.setdefault("fixed", {})
+    if isinstance(fixed, dict):
+        fixed[path] = value
+
+
+def _build(document: dict[str, Any], stem: str, report: Report) -> Space:
+    for key in document:
+        if key not in _KEYS:
+            close = get_close_matches(key, _KEYS, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"a space file has {', '.join(_KEYS)}"
+            report.add((key,), f"unknown key {key}; {hint}")
+    name = document.get("name", stem)
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", name):
+        report.add(("name",), f"name must be letters, digits, '_', '-' or '.', got {name!r}")
+    parts = {key: _read_part(key, document.get(key, {}), report) for key in PARTS}
+    fixed = _read_fixed(document.get("fixed", {}), report)
+    axes = _read_scenarios(document.get("scenarios", {}), report)
+    tuned = _read_tuned(document, report)
+    _check_overlaps(fixed, axes, tuned, report)
+    report.raise_if_any()
+    epochs = parts["scheduler"].max_epochs
+    if epochs is not None and fixed.setdefault("optim.epochs", epochs) != epochs:
+        report.add(
+            ("scheduler", "max_epochs"),
+            f"scheduler.max_epochs must equal optim.epochs ({fixed['optim.epochs']}), got {epochs}; "
+            "write one of them",
+        )
+    start_from = _read_start_from(document.get("start_from", []), tuned, report)
+    report.raise_if_any()
+    space = Space(
+        name=name, fixed=fixed, scenarios=name_scenarios(axes), tuned=tuned,
+        start_from=tuple(start_from), document=copy.deepcopy(document), **parts,
+    )  # fmt: skip
+    for scenario in space.scenarios:
+        for params in space.contexts():
+            try:
+                space.config(scenario, params)
+            except ConfigError as error:
+                for problem in error.problems:
+                    report.add(("fixed", problem.split(" ", 1)[0]), problem)
+    report.raise_if_any()
+    return space
+
+
+def _read_part(key: str, raw: Any, report: Report) -> Any:
+    model = PARTS[key]
+    if not isinstance(raw, dict):
+        report.add(
+            (key,), f"{key} must be a mapping of {', '.join(model.model_fields)}, got {raw!r}"
+        )
+        return model()
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        for details in error.errors():
+            field = str(details["loc"][0])
+            if details["type"] == "none_required":
+                continue
+            if details["type"] == "extra_forbidden":
+                close = get_close_matches(field, model.model_fields, n=1)
+                hint = (
+                    f"did you mean {close[0]}?"
+                    if close
+                    else f"it has {', '.join(model.model_fields)}"
+                )
+                report.add((key, field), f"unknown key {key}.{field}; {hint}")
+            else:
+                report.add((key, field), f"{key}.{field} {sentence(details)}")
+        return model()
+
+
+def _read_fixed(raw: Any, report: Report) -> dict[str, Any]:
+    if not isinstance(raw, dict):
+        report.add(("fixed",), f"fixed must be a mapping of dotted paths to values, got {raw!r}")
+        return {}
+    values = {}
+    for path, value in raw.items():
+        if path not in PARAMETERS:
+            report.add(("fixed", path), unknown(path))
+            continue
+        values[path], broken = PARAMETERS[path].check(value)
+        if broken:
+            report.add(("fixed", path), f"{path} {broken}")
+    return values
+
+
+def _read_scenarios(raw: Any, report: Report) -> dict[str, list[Any]]:
+    if not isinstance(raw, dict):
+        report.add(
+            ("scenarios",), f"scenarios must be a mapping of dotted paths to lists, got {raw!r}"
+        )
+        return {}
+    axes: dict[str, list[Any]] = {}
+    for path, values in raw.items():
+        place = ("scenarios", path)
+        if path not in PARAMETERS:
+            report.add(place, unknown(path))
+        elif not isinstance(values, list) or not values:
+            report.add(place, f"{path}: a scenario axis must be a list of values, got {values!r}")
+        elif path.startswith("seeds.") or path == "optim.epochs":
+            where = (
+                "confirm.seeds repeats winners"
+                if path.startswith("seeds.")
+                else "it is the budget"
+            )
+            report.add(place, f"{path} cannot be a scenario: {where}")
+        else:
+            axes[path] = []
+            for value in values:
+                checked, broken = PARAMETERS[path].check(value)
+                if broken:
+                    report.add(place, f"{path} {broken}")
+                elif checked in axes[path]:
+                    report.add(place, f"{path}: scenario values must differ, got {value!r} twice")
+                axes[path].append(checked)
+    return axes
+
+
+def _read_tuned(document: Mapping[str, Any], report: Report) -> dict[str, Domain]:
+    raw = document.get("tuned")
+    if not isinstance(raw, dict) or not raw:
+        example = "optim.lr: {type: float, low: 0.01, high: 0.3, log: true}"
+        report.add(
+            ("tuned",), f"tuned must name at least one parameter, such as {example}; got {raw!r}"
+        )
+        return {}
+    domains: dict[str, Domain] = {}
+    for path, written in raw.items():
+        if path not in PARAMETERS:
+            report.add(("tuned", path), unknown(path))
+            continue
+        domain, problems = read_domain(path, written)
+        for key, problem in problems:
+            report.add(("tuned", path, key), problem)
+        if domain is not None:
+            domains[path] = domain
+    if len(domains) == len(raw):  # else a `when` may name what could not be read
+        for path, problem in check_conditions(domains):
+            report.add(("tuned", path, "when"), problem)
+    return domains
+
+
+def _check_overlaps(
+    fixed: Mapping[str, Any], axes: Mapping[str, Any], tuned: Mapping[str, Any], report: Report
+) -> None:
+    for one, other, first, second in (
+        (fixed, tuned, "fixed", "tuned"),
+        (fixed, axes, "fixed", "scenarios"),
+        (axes, tuned, "scenarios", "tuned"),
+    ):
+        for path in [p for p in one if p in other]:
+            report.add((second, path), f"{path} is both {first} and {second}; keep one")
+
+
+def _read_start_from(
+    raw: Any, tuned: Mapping[str, Domain], report: Report
+) -> list[dict[str, Any]]:
+    if not isinstance(raw, list):
+        report.add(("start_from",), f"start_from must be a list of mappings, got {raw!r}")
+        return []
+    starts: list[dict[str, Any]] = []
+    for i, point in enumerate(raw):
+        place = ("start_from", str(i))
+        if not isinstance(point, dict):
+            report.add(
+                place, f"start_from: each entry must be a mapping of tuned values, got {point!r}"
+            )
+            continue
+        values = {}
+        for path, value in point.items():
+            if path not in tuned:
+                text = (
+                    f"{path} is not tuned, so start_from cannot set it"
+                    if path in PARAMETERS
+                    else unknown(path)
+                )
+                report.add((*place, path), text)
+                continue
+            checked, broken = PARAMETERS[path].check(value)
+            if broken:
+                report.add((*place, path), f"{path} {broken}")
+            elif not tuned[path].contains(checked):
+                report.add((*place, path), f"{path} must lie in {tuned[path]}, got {value!r}")
+            values[path] = checked
+        for path in values:
+            if not tuned[path].active(values):
+                needed = ", ".join(
+                    f"{p}: {' or '.join(map(str, v))}" for p, v in tuned[path].when.items()
+                )
+                report.add(
+                    (*place, path),
+                    f"{path} exists only when {needed}, which this entry does not set",
+                )
+        starts.append(values)
+    return starts

@@ -1,0 +1,121 @@
+"""The parts of a space file that are not parameters: objective, searcher, scheduler, confirmation."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from ltat_tune.numbers import Integer, Number
+
+GROUPS = ("balanced", "head", "body", "tail", "under", "well", "worst")
+_METRIC = re.compile(rf"val/(clean|pgd[1-9]\d*)(?:_({'|'.join(GROUPS)}))?_acc")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Objective(_Part):
+    """What is maximised: an accuracy on the validation images."""
+
+    metric: str = "val/pgd20_balanced_acc"
+    mode: Literal["max"] = "max"
+
+    @field_validator("metric")
+    @classmethod
+    def _is_validation_accuracy(cls, metric: str) -> str:
+        if metric.startswith("test/"):
+            raise ValueError(
+                "must be a validation metric, because the test images are looked at once, at the end; "
+                f"got {metric}, write val/{metric[5:]}"
+            )
+        if not _METRIC.fullmatch(metric):
+            raise ValueError(
+                f"must be val/<attack>_acc or val/<attack>_<group>_acc with attack clean or pgd<steps> "
+                f"and group one of {', '.join(GROUPS)}, got {metric!r}"
+            )
+        return metric
+
+    @property
+    def attack(self) -> str:
+        """`pgd20` of `val/pgd20_balanced_acc`."""
+        match = _METRIC.fullmatch(self.metric)
+        assert match is not None
+        return match.group(1)
+
+    @property
+    def group(self) -> str:
+        """`balanced` of `val/pgd20_balanced_acc`; empty for all images alike."""
+        match = _METRIC.fullmatch(self.metric)
+        assert match is not None
+        return match.group(2) or ""
+
+
+class SearcherSpec(_Part):
+    """How configurations are proposed, for each scenario."""
+
+    name: Literal["tpe", "random"] = "tpe"
+    trials: Integer = Field(20, ge=1, le=100000)
+    seed: Integer = Field(0, ge=0)
+    startup_trials: Integer | None = Field(
+        None, ge=1
+    )  # random ones before TPE; null: trials // 3, 1..10
+    max_failures_in_a_row: Integer = Field(3, ge=1)
+
+    @property
+    def random_trials(self) -> int:
+        """Trials before TPE models anything."""
+        return self.startup_trials or min(10, max(1, self.trials // 3))
+
+
+class SchedulerSpec(_Part):
+    """How weak trials are stopped early."""
+
+    name: Literal["asha", "none"] = "asha"
+    max_epochs: Integer | None = Field(None, ge=1)
+    grace_epochs: Integer | None = Field(None, ge=1)  # null: where the first rung judges no noise
+    reduction_factor: Number = Field(3.0, gt=1, le=100)
+
+
+class ConfirmSpec(_Part):
+    """How winners are retrained and, only then, measured on the test split."""
+
+    top: Integer = Field(1, ge=0, le=100)
+    seeds: tuple[Integer, ...] = (0, 1, 2)
+    attacks: tuple[str, ...] = ("clean", "pgd20", "aa")
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_differ(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
+            raise ValueError(f"must be one or more different seeds >= 0, got {list(seeds)}")
+        return seeds
+
+    @field_validator("attacks")
+    @classmethod
+    def _attacks_exist(cls, attacks: tuple[str, ...]) -> tuple[str, ...]:
+        strange = [a for a in attacks if not re.fullmatch(r"clean|aa|pgd[1-9]\d*", a)]
+        if strange or not attacks or len(set(attacks)) != len(attacks):
+            raise ValueError(
+                f"must be different attacks out of clean, pgd<steps>, aa, got {list(attacks)}"
+            )
+        return attacks
+
+
+class ResourcesSpec(_Part):
+    """What one trial takes of the machine."""
+
+    cpus_per_trial: Integer = Field(1, ge=1)
+    gpus_per_trial: Number = Field(0.0, ge=0)
+    concurrency: Integer | None = Field(None, ge=1)  # null: as many trials at once as fit
+
+
+PARTS: dict[str, type[_Part]] = {
+    "objective": Objective,
+    "searcher": SearcherSpec,
+    "scheduler": SchedulerSpec,
+    "confirm": ConfirmSpec,
+    "resources": ResourcesSpec,
+}

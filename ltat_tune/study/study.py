@@ -1,0 +1,168 @@
+"""The driver: starts or resumes a study and sees it to its end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from ltat_tune import versions
+from ltat_tune.data.cache import open_cached
+from ltat_tune.errors import StudyError
+from ltat_tune.study import ray_session
+from ltat_tune.study.export import export
+from ltat_tune.study.folder import StudyFolder, check_space_left, write_json, write_text
+from ltat_tune.study.live import LiveView
+from ltat_tune.study.results import collect
+from ltat_tune.study.space import Space
+from ltat_tune.study.space_file import load_space
+from ltat_tune.study.summary import as_text, verdict
+from ltat_tune.tracking import Tracker
+
+if TYPE_CHECKING:
+    from ltat_tune.study.queue import WorkQueue
+
+
+@dataclass(frozen=True)
+class StudyEnd:
+    """How a start of a study ended."""
+
+    results: dict[str, Any]
+    reason: str | None = None  # why it stopped before its end
+    interrupted: bool = False
+
+
+class Study:
+    """One study on disk. Make it with `create` or `open`, then `run`."""
+
+    def __init__(self, space: Space, folder: StudyFolder) -> None:
+        self.space, self.folder = space, folder
+
+    @classmethod
+    def create(
+        cls,
+        space: Space,
+        out: Path,
+        *,
+        source: str,
+        tracking_uri: str | None = None,
+        overwrite: bool = False,
+    ) -> Study:
+        """Makes the folder of a new study.
+
+        Args:
+            space: what to run.
+            out: folder of all studies.
+            source: the space file's name, for the record.
+            tracking_uri: MLflow's; None is a SQLite file beside the study.
+            overwrite: delete a study of this name first, unless it is being run.
+
+        Raises:
+            StudyError: a study of this name exists, or the folder cannot be written.
+        """
+        folder = StudyFolder(out / space.name)
+        if folder.facts.exists():
+            if not overwrite:
+                done = "it is finished" if folder.results.exists() else "it is not finished"
+                raise StudyError(
+                    f"study {space.name} exists already in {out}, {done}; resume it with "
+                    f"`ltat-tune resume {space.name}`, start another with `--set name=...`, or "
+                    "delete it and start anew with `--overwrite`"
+                )
+            with folder.locked():
+                shutil.rmtree(folder.root)
+        facts = {
+            "uid": uuid.uuid4().hex[:12],
+            "space_file": source,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "tracking_uri": tracking_uri,
+            "versions": versions.versions(),
+            "commit": versions.commit(),
+            "machine": versions.machine(),
+        }
+        folder.create(dict(space.document), facts)
+        return cls(space, folder)
+
+    @classmethod
+    def open(cls, root: Path) -> Study:
+        """A study that exists. Raises: StudyError, SpaceError."""
+        folder = StudyFolder.open(root)
+        return cls(load_space(folder.space), folder)
+
+    def run(self, console: Console, *, quiet: bool = False) -> StudyEnd:
+        """Runs what is left of the study, to its end or to an interruption.
+
+        Raises:
+            StudyError: another driver has it, or MLflow, Ray or the disk cannot be used.
+        """
+        with self.folder.locked():
+            check_space_left(self.folder.root)
+            slots = self._slots()
+            with LiveView(self.space, console, quiet=quiet, slots=slots) as view:
+                return self._run(view, slots)
+
+    def _slots(self) -> int:
+        resources = self.space.resources
+        slots = len(os.sched_getaffinity(0)) // resources.cpus_per_trial
+        if resources.gpus_per_trial > 0:
+            import torch
+
+            slots = min(slots, int(torch.cuda.device_count() / resources.gpus_per_trial))
+        return max(1, min(slots, resources.concurrency or slots))
+
+    def _run(self, view: LiveView, slots: int) -> StudyEnd:
+        for note in self.space.notes:
+            view.say(f"note: {note}")
+        facts = self.folder.read_facts()
+        tracker = Tracker(facts["tracking_uri"], self.space.name, self.folder.root, facts["uid"])
+        view.phase("preparing the images, MLflow and Ray")
+        tracker.start()
+        self._prepare_images()
+        with ray_session.ray_session(slots * self.space.resources.cpus_per_trial):
+            tracker.wait_until_ready()
+            tracker.describe(self._tags(facts), (self.folder.space,))
+            from ltat_tune.study.driver import drive  # imports Ray's classes, so not before
+
+            queue, interrupted = drive(self.space, self.folder, tracker, view, slots=slots)
+        return self._end(queue, interrupted, tracker, view)
+
+    def _prepare_images(self) -> None:
+        """Decodes every scenario's images once, before a worker needs them. Raises: DataError."""
+        for scenario in self.space.scenarios:
+            open_cached(self.space.config(scenario, {}).data, self.folder.cache).train()
+
+    def _tags(self, facts: dict[str, Any]) -> dict[str, str]:
+        tags = {f"version.{name}": version for name, version in versions.versions().items()}
+        return {
+            **tags,
+            "commit": versions.commit(),
+            "machine": versions.machine(),
+            "objective": self.space.objective.metric,
+            "space_file": facts["space_file"],
+            "selected_on_test": str(self.space.selected_on_test).lower(),
+        }
+
+    def _end(
+        self, queue: WorkQueue, interrupted: bool, tracker: Tracker, view: LiveView
+    ) -> StudyEnd:
+        view.phase("writing the results")
+        results = collect(self.space, self.folder, queue.ledger)
+        reason = queue.stop_reason
+        finished = reason is None and not interrupted
+        if finished:
+            write_json(self.folder.results, results)
+            write_text(self.folder.summary, as_text(results))
+            if any(scenario["winner"] for scenario in results["scenarios"]):
+                export(self.folder, self.space, self.folder.best)
+        tracker.finish(
+            "complete" if finished else "interrupted",
+            note="\n\n".join(verdict(results)),
+            files={"summary.txt": as_text(results)} if finished else {},
+        )
+        return StudyEnd(results, reason, interrupted)

@@ -1,0 +1,145 @@
+"""The results as tables for a terminal."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ltat_tune.parameters import PARAMETERS
+from ltat_tune.study.results import find, mean, mean_std
+from ltat_tune.study.space import show
+
+
+def render(results: Mapping[str, Any]) -> RenderableType:
+    """One block a scenario: winner and baseline side by side, its parameters, what was stopped."""
+    blocks: list[RenderableType] = []
+    for scenario in results["scenarios"]:
+        blocks += [Text(), _scenario(results, scenario)]
+    return Group(*blocks)
+
+
+def as_text(results: Mapping[str, Any], width: int = 100) -> str:
+    """The same as plain text, for files."""
+    console = Console(file=io.StringIO(), width=width, no_color=True, highlight=False)
+    console.print(render(results))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def _scenario(results: Mapping[str, Any], scenario: Mapping[str, Any]) -> RenderableType:
+    parts: list[RenderableType] = [Text(scenario["title"], style="bold")]
+    if results["selected_on_test"]:
+        parts.append(Text("selected_on_test: validation images are the test images", style="red"))
+    winner, baseline = find(scenario, scenario["winner"]), find(scenario, scenario["baseline"])
+    if winner is not None:
+        parts += [
+            _scores(results, scenario, winner, baseline),
+            Text(),
+            _parameters(winner, baseline),
+        ]
+        parts.append(_protocol(results, scenario, winner))
+    elif scenario["best_trials"]:
+        best = scenario["best_trials"][0]
+        parts.append(Text(f"best trial t{best['number']:04d}: {100 * best['score']:.1f} % "
+                          f"{results['objective']}, not confirmed"))  # fmt: skip
+    else:
+        parts.append(Text("no trial was completed", style="red"))
+    parts.append(_effort(scenario))
+    parts += [Text(f"failed: {cause}", style="red") for cause in scenario["failures"]]
+    return Group(*parts)
+
+
+def _scores(
+    results: Mapping[str, Any],
+    scenario: Mapping[str, Any],
+    winner: Mapping[str, Any],
+    baseline: Mapping[str, Any] | None,
+) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("accuracy, % (mean ± std over seeds)")
+    columns = {"winner": winner}
+    if baseline is not None and baseline["recipe"] != winner["recipe"]:
+        columns["baseline"] = baseline
+    for title, column in columns.items():
+        table.add_column(f"{title} t{column['number']:04d}", justify="right")
+    rows = {f"{results['objective']}  (selected by)": ("val", results["objective"])}
+    robust = _robust_attack(results)
+    for attack in results["confirm"]["attacks"]:
+        rows[f"test/{attack}_acc"] = ("test", f"test/{attack}_acc")
+    if robust is not None:
+        for group in ("balanced", "worst", "tail"):
+            name = f"test/{robust}_{group}_acc"
+            rows[name + ("  (worst class)" if group == "worst" else "")] = ("test", name)
+    for title, (split, metric) in rows.items():
+        cells = [mean_std(column[split].get(metric, [])) for column in columns.values()]
+        table.add_row(title, *cells)
+    return table
+
+
+def _robust_attack(results: Mapping[str, Any]) -> str | None:
+    """The PGD attack among those confirmed, else any but clean."""
+    attacks = [a for a in results["confirm"]["attacks"] if a != "clean"]
+    return next((a for a in attacks if a.startswith("pgd")), attacks[0] if attacks else None)
+
+
+def _parameters(winner: Mapping[str, Any], baseline: Mapping[str, Any] | None) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("tuned parameter")
+    table.add_column("winner", justify="right")
+    both = baseline is not None and baseline["recipe"] != winner["recipe"]
+    if both:
+        table.add_column("baseline", justify="right")
+    other: Mapping[str, Any] = baseline["params"] if baseline is not None and both else {}
+    for path in dict.fromkeys([*winner["params"], *other]):
+        cells = [
+            show(p[path]) if path in p else ""
+            for p in ([winner["params"], other] if both else [winner["params"]])
+        ]
+        table.add_row(PARAMETERS[path].label, *cells)
+    return table
+
+
+def _protocol(
+    results: Mapping[str, Any], scenario: Mapping[str, Any], winner: Mapping[str, Any]
+) -> Text:
+    images = ", ".join(f"{a} on {n}" for a, n in winner.get("test_images", {}).items())
+    counts = winner["samples_per_class"]
+    return Text(
+        f"seeds {show(winner['seeds'])}; L-inf eps {show(scenario['eps'])}; test images: "
+        f"{images or 'none'}; trained on {sum(counts)} images ({show(counts)} a class)",
+        style="dim",
+    )
+
+
+def _effort(scenario: Mapping[str, Any]) -> Text:
+    trials, epochs = scenario["trials"], scenario["epochs"]
+    total = sum(trials.values())
+    share = epochs["saved"] / epochs["planned"] if epochs["planned"] else 0.0
+    text = (
+        f"{total} trials: {trials['complete']} complete, {trials['pruned']} stopped early, "
+        f"{trials['failed']} failed, {trials['diverged']} diverged; {epochs['saved']} of "
+        f"{epochs['planned']} epochs saved ({100 * share:.0f} %)"
+    )
+    return Text(text, style="dim")
+
+
+def verdict(results: Mapping[str, Any]) -> list[str]:
+    """One sentence a scenario: who won by how much, in words."""
+    sentences = []
+    for scenario in results["scenarios"]:
+        winner, baseline = find(scenario, scenario["winner"]), find(scenario, scenario["baseline"])
+        metric = results["objective"]
+        if winner is None:
+            continue
+        score = winner["val"][metric]
+        text = f"{scenario['title']}: {winner['params'].get('method.name', 'the winner')} reaches {mean_std(score)} % {metric}"
+        if baseline is not None and baseline["val"].get(metric) and baseline is not winner:
+            gain = 100 * (mean(score) - mean(baseline["val"][metric]))
+            text += f", {gain:+.1f} points against the baseline's {mean_std(baseline['val'][metric])} %"
+        sentences.append(text)
+    return sentences

@@ -1,0 +1,136 @@
+"""What runs inside a Ray worker: one task, from its checkpoint if it has one.
+
+The worker owns the task's folder and tells Ray only numbers; Optuna and MLflow are the driver's.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from ltat_tune.errors import CheckpointError, TrainingDiverged
+from ltat_tune.study.folder import read_json, write_json
+from ltat_tune.study.tasks import Task
+
+# Not the task's fault: the study stops, and the task runs again on resume.
+_OUTER = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+def run_task(config: dict[str, Any]) -> None:
+    """Ray's trainable: does the task, reports each epoch, and always one last event."""
+    from ltat_tune.training.seeding import prepare_process
+
+    task = Task.from_json(config["task"])
+    prepare_process(task.threads)
+    began = time.perf_counter()
+    try:
+        last = _test(task) if task.kind == "test" else _train(task)
+    except TrainingDiverged as error:
+        last = {"state": "diverged", "reason": str(error)}
+    except OSError as error:
+        state = "blocked" if error.errno in _OUTER or error.errno is None else "failed"
+        last = {"state": state, "reason": traceback.format_exc()}
+    except Exception:  # a trial's fault must not end the study; the traceback goes to MLflow
+        last = {"state": "failed", "reason": traceback.format_exc()}
+    last["seconds"] = time.perf_counter() - began
+    if last["state"] in ("diverged", "failed"):
+        write_json(task.path / "result.json", last)
+    _report(event=last)
+
+
+def _report(**values: Any) -> None:
+    """One flat report: nested values would be renamed on their way."""
+    tune.report({name: json.dumps(value) for name, value in values.items()})
+
+
+def _train(task: Task) -> dict[str, Any]:
+    from ltat_tune.config import TrialConfig
+    from ltat_tune.training.checkpoint import load_checkpoint
+    from ltat_tune.training.trainer import EpochMetrics, Trainer
+
+    config = TrialConfig.from_flat(task.config)
+    checkpoint = task.path / "checkpoint.pt"
+    _write_config(task, config)
+    if not checkpoint.exists() and task.start_from:
+        earlier = Path(task.start_from) / "checkpoint.pt"
+        if earlier.exists():
+            _copy(earlier, checkpoint)
+    if checkpoint.exists():
+        try:
+            load_checkpoint(checkpoint, identity=config.identity)
+        except CheckpointError:  # torn: training again costs time, a wrong start costs the result
+            checkpoint.unlink()
+
+    def on_epoch(done: EpochMetrics) -> None:
+        _report(
+            epoch=done.epoch,
+            metrics=done.metrics,
+            epoch_seconds=done.seconds,
+            replayed=done.replayed,
+        )
+
+    trainer = Trainer(config, device=task.device, cache_dir=Path(task.cache))
+    result = trainer.fit(on_epoch, checkpoint=checkpoint, validate_at=task.validate_at)
+    last = {
+        "state": "complete",
+        "epoch": result.epoch,
+        "metrics": result.metrics,
+        "weights": result.weights,
+        "per_class": result.per_class,
+        "subset_hash": trainer.splits.subset_hash,
+        "samples_per_class": trainer.counts.tolist(),
+    }
+    write_json(task.path / "result.json", last)
+    return last
+
+
+def _test(task: Task) -> dict[str, Any]:
+    """Attacks the confirmation's weights on the test split; each attack is kept once it is done."""
+    from ltat_tune.config import TrialConfig
+    from ltat_tune.training.evaluation import evaluate, measured_part
+    from ltat_tune.training.trainer import Trainer
+
+    config = TrialConfig.from_flat(task.config)
+    trainer = Trainer(config, device=task.device, cache_dir=Path(task.cache))
+    result = trainer.fit(checkpoint=task.path / "checkpoint.pt")
+    done: dict[str, Any] = read_json(task.path / "test.json") or {
+        "state": "complete", "epoch": result.epoch, "weights": result.weights,
+        "metrics": {}, "per_class": {}, "images": {},
+    }  # fmt: skip
+    test = trainer.splits.test().to(trainer.device)
+    for attack in task.attacks:
+        if f"test/{attack}" in done["per_class"]:
+            continue
+        accuracy = evaluate(
+            result.model, test, attack, config, classes=len(trainer.splits.classes)
+        )
+        done["metrics"] |= accuracy.metrics(f"test/{attack}", trainer.groups)
+        done["per_class"][f"test/{attack}"] = accuracy.per_class
+        done["images"][attack] = len(measured_part(test, attack, config))
+        write_json(task.path / "test.json", done)
+        _report(metrics=done["metrics"])
+    return done
+
+
+def _write_config(task: Task, config: Any) -> None:
+    from ltat_tune.study.config_file import dump_config
+
+    path = task.path / "config.yaml"
+    if not path.exists():
+        dump_config(
+            path, config, comment=f"{task.key}: train it alone with `ltat-tune train {path.name}`"
+        )
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.copy")
+    shutil.copyfile(source, temporary)
+    temporary.replace(target)

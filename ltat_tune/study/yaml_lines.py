@@ -1,0 +1,92 @@
+"""YAML as plain values with the line of each, refusing whatever could run code or hide a value."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+Key = tuple[str, ...]
+
+
+class YamlProblem(Exception):
+    """The text is not what a space file may be. Carries (line, sentence) pairs."""
+
+    def __init__(self, problems: list[tuple[int, str]]) -> None:
+        self.problems = problems
+        super().__init__(str(problems))
+
+
+def read_yaml(text: str) -> tuple[Any, dict[Key, int]]:
+    """Returns the document and the line, from 1, of every key and list item by its path.
+
+    Raises:
+        YamlProblem: with every tag, alias, doubled key or non-text key; or the place of a syntax error.
+    """
+    try:
+        problems = [
+            (event.start_mark.line + 1, sentence)
+            for event in yaml.parse(text, Loader=yaml.SafeLoader)
+            if (sentence := _refused(event)) is not None
+        ]
+        if problems:
+            raise YamlProblem(problems)
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None, {}
+        lines: dict[Key, int] = {}
+        document = _build(loader, node, (), lines, problems)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        raise YamlProblem(
+            [(line, f"must be valid YAML: {error.problem or error.context}")]
+        ) from None
+    except yaml.reader.ReaderError as error:
+        raise YamlProblem([(1, f"must be valid YAML text: {error.reason}")]) from None
+    except ValueError as error:  # such as the date 2026-13-45
+        raise YamlProblem([(1, f"must be valid YAML: {error}")]) from None
+    if problems:
+        raise YamlProblem(problems)
+    return document, lines
+
+
+def _refused(event: yaml.Event) -> str | None:
+    if isinstance(event, yaml.AliasEvent):
+        return f"YAML aliases are not allowed, got *{event.anchor}; write the value out"
+    tag = getattr(event, "tag", None)
+    if tag is not None:
+        short = str(tag).replace("tag:yaml.org,2002:", "!!")
+        return f"YAML tags are not allowed (a space file runs no code), got {short}; write a plain value"
+    return None
+
+
+def _build(
+    loader: yaml.SafeLoader,
+    node: yaml.Node,
+    path: Key,
+    lines: dict[Key, int],
+    problems: list[tuple[int, str]],
+) -> Any:
+    lines.setdefault(path, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        mapping: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key, line = loader.construct_object(key_node, deep=True), key_node.start_mark.line + 1
+            if not isinstance(key, str):
+                # a number or true as a choice's name in `when` is the only sensible such key
+                key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else repr(key)
+            if key in mapping:
+                first = lines[(*path, key)]
+                problems.append((line, f"{key} is written twice, first on line {first}; keep one"))
+                continue
+            lines[(*path, key)] = line
+            mapping[key] = _build(loader, value_node, (*path, key), lines, problems)
+        return mapping
+    if isinstance(node, yaml.SequenceNode):
+        return [
+            _build(loader, item, (*path, str(i)), lines, problems)
+            for i, item in enumerate(node.value)
+        ]
+    return loader.construct_object(node, deep=True)

@@ -1,0 +1,70 @@
+"""Checkpoints: written whole or not at all, read without running code."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ltat_tune.errors import CheckpointError
+
+FORMAT = 1
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Writes beside `path` and renames, so a reader finds the old state or the new one.
+
+    Raises:
+        OSError: the disk is full or the folder not writable; the old checkpoint stays.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(temporary, "wb") as file:
+            torch.save({"format": FORMAT, **state}, file)
+        os.replace(temporary, path)
+    except RuntimeError as error:  # torch reports a full disk so
+        raise OSError(f"cannot write {path}: {error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_checkpoint(path: Path, *, identity: str) -> dict[str, Any]:
+    """Reads tensors and plain values only; nothing in the file can run.
+
+    Raises:
+        CheckpointError: torn, of another format, or of a configuration with another identity.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (
+        RuntimeError,
+        EOFError,
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+        ValueError,
+    ) as error:
+        raise CheckpointError(f"{path} is not a whole checkpoint: {error}") from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise CheckpointError(f"{path} must have checkpoint format {FORMAT}; train it again")
+    if state.get("identity") != identity:
+        raise CheckpointError(
+            f"{path} must be of configuration {identity}, got {state.get('identity')}; "
+            "use another folder"
+        )
+    return state
+
+
+def weights_hash(state: dict[str, Tensor]) -> str:
+    """16 hex digits of every weight and buffer: equal means equal to the last bit."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(name.encode())
+        digest.update(state[name].detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

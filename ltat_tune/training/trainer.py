@@ -1,0 +1,270 @@
+"""The one loop that every trial, confirmation and `ltat-tune train` runs. Knows no Ray, no MLflow."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ltat_tune.config import TrialConfig
+from ltat_tune.data.batches import to_unit, training_batches
+from ltat_tune.data.datasets import Splits, load_splits
+from ltat_tune.errors import TrainingDiverged
+from ltat_tune.losses import class_weights
+from ltat_tune.methods import build_method, needs_projection
+from ltat_tune.models import Classifier, build_model
+from ltat_tune.relevance import deferral_epoch
+from ltat_tune.training.checkpoint import load_checkpoint, save_checkpoint, weights_hash
+from ltat_tune.training.evaluation import evaluate
+from ltat_tune.training.metrics import ClassGroups
+from ltat_tune.training.optim import build_optimizer, learning_rate
+from ltat_tune.training.seeding import new_generator, stream_seed
+
+
+@dataclass(frozen=True)
+class EpochMetrics:
+    """What one epoch gave. `epoch` counts completed epochs, from 1."""
+
+    epoch: int
+    metrics: dict[str, float]  # repeatable to the last digit
+    seconds: float
+    replayed: bool = False  # read back from a checkpoint, not trained now
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """A finished training: the kept weights and the metrics of the epoch they are from."""
+
+    model: Classifier
+    epoch: int
+    metrics: dict[str, float]
+    weights: str  # hash of the kept weights
+    per_class: dict[str, list[float | None]]  # `val/<attack>` -> recall of every class, (K,)
+
+
+@dataclass
+class _Kept:
+    """The weights that `evaluation.select_epoch` keeps so far."""
+
+    epoch: int = 0
+    score: float = -math.inf
+    weights: dict[str, Tensor] = field(default_factory=dict)  # empty: the model's own are kept
+    per_class: dict[str, list[float | None]] = field(default_factory=dict)
+
+
+class Trainer:
+    """Trains one configuration: `Trainer(config).fit(on_epoch=report)`.
+
+    Args:
+        config: what to train.
+        splits: images, if they are loaded already.
+        device: where to train.
+        cache_dir: where decoded data sets are kept; None decodes again.
+
+    Raises:
+        DataError: as `load_splits`.
+    """
+
+    def __init__(
+        self,
+        config: TrialConfig,
+        *,
+        splits: Splits | None = None,
+        device: torch.device | str = "cpu",
+        cache_dir: Path | None = None,
+    ) -> None:
+        self.config = config
+        self.splits = load_splits(config, cache_dir=cache_dir) if splits is None else splits
+        self.device = torch.device(device)
+        self.counts = self.splits.samples_per_class
+        self.groups = ClassGroups.from_counts(self.counts.tolist())
+        self._train = self.splits.train.to(self.device)
+        self._val = self.splits.val.to(self.device)
+
+    @property
+    def score_name(self) -> str:
+        """The metric that picks the best epoch: balanced accuracy under the validation attack."""
+        return f"val/{self.config.evaluation.val_attack}_balanced_acc"
+
+    def fit(
+        self,
+        on_epoch: Callable[[EpochMetrics], None] | None = None,
+        *,
+        checkpoint: Path | None = None,
+        validate_at: Collection[int] = (),
+    ) -> FitResult:
+        """Trains to the end, from `checkpoint` if it exists, and keeps it up to date.
+
+        `on_epoch` hears of every epoch, of those read back from a checkpoint too, in order; what it
+        raises ends the training after the epoch was saved.
+
+        Args:
+            on_epoch: told of each epoch once it is saved.
+            checkpoint: file of this training's state; None keeps none.
+            validate_at: further epochs, from 1, to validate after. No weight depends on them.
+
+        Raises:
+            TrainingDiverged: the loss or a weight became non-finite.
+            CheckpointError: the checkpoint is torn or of another configuration.
+        """
+        self._start(checkpoint)
+        for past in self.history:
+            _tell(on_epoch, past, replayed=True)
+        for epoch in range(len(self.history), self.config.optim.epochs):
+            began = time.perf_counter()
+            metrics = self._train_epoch(epoch)
+            if self._validates(epoch + 1, validate_at):
+                per_class, measured = self._validate()
+                metrics |= measured
+                self._keep(epoch + 1, metrics[self.score_name], per_class)
+            seconds = time.perf_counter() - began
+            self.history.append(EpochMetrics(epoch + 1, metrics, seconds))
+            if checkpoint is not None:
+                save_checkpoint(checkpoint, self.state_dict())
+            _tell(on_epoch, self.history[-1])
+        return self._result()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the rest of the training depends on, as tensors and plain values."""
+        return {
+            "identity": self.config.identity,
+            "subset_hash": self.splits.subset_hash,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generators": {n: g.get_state() for n, g in self.generators.items()},
+            "history": [[h.epoch, h.metrics, h.seconds] for h in self.history],
+            "kept": vars(self.kept),
+        }
+
+    def _start(self, checkpoint: Path | None) -> None:
+        config, seed = self.config, self.config.seeds.seed
+        mean, std = self._statistics()
+        self.model = build_model(
+            config.model,
+            in_channels=self._train.images.shape[1],
+            num_classes=len(self.splits.classes),
+            projection=needs_projection(config),
+            mean=mean,
+            std=std,
+            seed=stream_seed(seed, "weights"),
+        ).to(self.device)
+        self.optimizer = build_optimizer(config.optim, self.model)
+        self.method = build_method(config, self.counts.to(self.device))
+        self.weights = class_weights(config.reweight, self.counts)
+        self.generators = {n: new_generator(seed, n) for n in ("batches", "attack")}
+        self.history: list[EpochMetrics] = []
+        self.kept = _Kept()
+        if checkpoint is not None and checkpoint.exists():
+            self._load(load_checkpoint(checkpoint, identity=config.identity))
+
+    def _load(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        for name, generator in self.generators.items():
+            generator.set_state(state["generators"][name])
+        self.history = [EpochMetrics(*past) for past in state["history"]]
+        self.kept = _Kept(**state["kept"])
+
+    def _statistics(self) -> tuple[Tensor | None, Tensor | None]:
+        """Per-channel mean and std of the training subset, (C,) each, where they are asked for."""
+        if self.config.model.normalisation == "none":
+            return None, None
+        images = to_unit(self._train.images)
+        return images.mean(dim=(0, 2, 3)), images.std(dim=(0, 2, 3)).clamp_min(1e-6)
+
+    def _train_epoch(self, epoch: int) -> dict[str, float]:
+        config = self.config
+        rate = learning_rate(config.optim, epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        weights = self.weights if epoch >= deferral_epoch(config) else None
+        if weights is not None:
+            weights = weights.to(self.device)
+        self.model.train()
+        # Sums stay on the device: one transfer an epoch, none a step.
+        sums: dict[str, Tensor] = {}
+        seen = 0
+        for images, targets in training_batches(
+            self._train,
+            config.optim.batch_size,
+            augmentation=config.data.augmentation,
+            crop_padding=config.data.crop_padding,
+            generator=self.generators["batches"],
+        ):
+            step = self.method.training_step(
+                self.model, images, targets,
+                class_weights=weights, generator=self.generators["attack"],
+            )  # fmt: skip
+            self.optimizer.zero_grad(set_to_none=True)
+            step.loss.backward()
+            self.optimizer.step()
+            size = len(targets)
+            seen += size
+            right = (step.logits.detach().argmax(dim=1) == targets).sum()
+            terms = {"loss": step.loss.detach() * size, "acc": right}
+            terms |= {name: term * size for name, term in step.terms.items()}
+            for name, term in terms.items():
+                sums[name] = sums[name] + term if name in sums else term
+        names = list(sums)
+        means = (torch.stack([sums[name].double() for name in names]) / seen).tolist()
+        metrics = {f"train/{name}": mean for name, mean in zip(names, means, strict=True)}
+        self._check_finite(epoch, metrics)
+        return {**metrics, "train/lr": rate}
+
+    def _check_finite(self, epoch: int, metrics: dict[str, float]) -> None:
+        broken = [name for name, value in metrics.items() if not math.isfinite(value)]
+        if not broken:
+            total = torch.stack([p.detach().sum() for p in self.model.parameters()]).sum()
+            broken = [] if math.isfinite(total.item()) else ["a weight"]
+        if broken:
+            raise TrainingDiverged(
+                f"{' and '.join(broken)} became non-finite in epoch {epoch + 1} of "
+                f"{self.config.optim.epochs} (optim.lr {self.config.optim.lr:g})"
+            )
+
+    def _validates(self, epoch: int, also: Collection[int]) -> bool:
+        every = self.config.evaluation.every_epochs
+        return epoch % every == 0 or epoch in also or epoch == self.config.optim.epochs
+
+    def _validate(self) -> tuple[dict[str, list[float | None]], dict[str, float]]:
+        """Recalls by class, and metrics, on the validation images."""
+        per_class, metrics = {}, {}
+        for attack in dict.fromkeys(["clean", self.config.evaluation.val_attack]):
+            accuracy = evaluate(
+                self.model, self._val, attack, self.config, classes=len(self.splits.classes)
+            )
+            per_class[f"val/{attack}"] = accuracy.per_class
+            metrics |= accuracy.metrics(f"val/{attack}", self.groups)
+        return per_class, metrics
+
+    def _keep(self, epoch: int, score: float, per_class: dict[str, list[float | None]]) -> None:
+        if self.config.evaluation.select_epoch == "last":
+            self.kept = _Kept(epoch, score, {}, per_class)
+        elif score > self.kept.score:
+            copied = {name: value.clone() for name, value in self.model.state_dict().items()}
+            self.kept = _Kept(epoch, score, copied, per_class)
+
+    def _result(self) -> FitResult:
+        if self.kept.weights:
+            self.model.load_state_dict(self.kept.weights)
+        self.model.eval()
+        return FitResult(
+            model=self.model,
+            epoch=self.kept.epoch,
+            metrics=dict(self.history[self.kept.epoch - 1].metrics),
+            weights=weights_hash(self.model.state_dict()),
+            per_class=self.kept.per_class,
+        )
+
+
+def _tell(
+    on_epoch: Callable[[EpochMetrics], None] | None, past: EpochMetrics, replayed: bool = False
+) -> None:
+    if on_epoch is not None:
+        on_epoch(EpochMetrics(past.epoch, past.metrics, past.seconds, replayed))

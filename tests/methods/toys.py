@@ -1,0 +1,40 @@
+"""A model that counts its forwards, and one batch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ltat_tune.config import ModelConfig, TrialConfig
+from ltat_tune.models import Classifier, build_model
+
+COUNTS = torch.tensor([40, 20, 5])
+ATTACK = {"attack.eps": 0.1, "attack.step_size": 0.03, "attack.steps": 3}
+
+
+def config(**values: object) -> TrialConfig:
+    """A short attack, and the given values by path with `__` for the dot."""
+    return TrialConfig.from_flat(
+        {**ATTACK, **{path.replace("__", "."): value for path, value in values.items()}}
+    )
+
+
+def model(*, projection: bool = False) -> Classifier:
+    """A SmallCNN of width 4, three classes, in train mode."""
+    built = build_model(ModelConfig(width=4), in_channels=1, num_classes=3, projection=projection)
+    return built.train()
+
+
+def batch() -> tuple[Tensor, Tensor]:
+    """Six images of 8x8 with two of each class."""
+    images = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    return images, torch.tensor([0, 0, 1, 1, 2, 2])
+
+
+def seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def gradients(trained: Classifier) -> dict[str, Tensor]:
+    """The parameter gradients that exist, by name."""
+    return {n: p.grad.clone() for n, p in trained.named_parameters() if p.grad is not None}
