@@ -123,6 +123,10 @@ class ModelConfig(_Section):
         ge=1,
         le=512,
     )
+    stem: Literal["conv", "space_to_depth"] = _param(
+        "conv",
+        "how small_cnn begins: two convolutions, or 2x2 pixels as channels and one (0.6 of the time)",
+    )
     normalisation: Literal["none", "data"] = _param(
         "none",
         "none (inputs stay in [0, 1], as both papers), or mean and std of the training subset",

@@ -79,6 +79,7 @@ _RULES: dict[str, _Rule] = {
     "data.max_per_class": _not("data.profile", "full"),
     "data.val_per_class": _needs("data.val_source", "train"),
     "data.crop_padding": _not("data.augmentation", "none"),
+    "model.stem": _needs("model.name", "small_cnn"),
     "method.separation_weight": _srat,
     "method.temperature": _all(_srat, _separates),
     "method.separation_features": _all(_srat, _separates),

@@ -36,6 +36,11 @@ class _Run:
     metrics: list[tuple[str, float, int, int]] = field(default_factory=list)
 
 
+def tracking_uri(uri: str | None, folder: Path) -> str:
+    """Where a study in `folder` is tracked: as asked, else in a SQLite file beside it."""
+    return uri or f"sqlite:///{(folder / 'mlflow.db').resolve()}"
+
+
 class Tracker:
     """Writes one study into MLflow.
 
@@ -47,7 +52,7 @@ class Tracker:
     """
 
     def __init__(self, uri: str | None, name: str, folder: Path, uid: str) -> None:
-        self.uri = uri or f"sqlite:///{(folder / 'mlflow.db').resolve()}"
+        self.uri = tracking_uri(uri, folder)
         self._name, self._folder, self._uid = name, folder, uid
         self._runs: dict[str, _Run] = {}
         self._work: queue.SimpleQueue[tuple[str, tuple[Any, ...]] | None] = queue.SimpleQueue()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -12,9 +14,11 @@ from ltat_tune.models.small_cnn import SmallCNN
 
 __all__ = ["MODELS", "Classifier", "ResNet18", "SmallCNN", "build_model"]
 
-MODELS: dict[str, type[SmallCNN] | type[ResNet18]] = {
-    "small_cnn": SmallCNN,
-    "resnet18": ResNet18,
+MODELS: dict[str, Callable[[ModelConfig, int], SmallCNN | ResNet18]] = {
+    "small_cnn": lambda config, channels: SmallCNN(
+        channels, width=config.width or 32, stem=config.stem
+    ),
+    "resnet18": lambda config, channels: ResNet18(channels, width=config.width or 64),
 }
 
 
@@ -42,10 +46,7 @@ def build_model(
     with torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed: it would also reseed the GPUs' global generators.
         torch.default_generator.manual_seed(seed)
-        model = MODELS[config.name]
-        backbone = (
-            model(in_channels) if config.width is None else model(in_channels, width=config.width)
-        )
+        backbone = MODELS[config.name](config, in_channels)
         return Classifier(
             backbone,
             backbone.out_features,

@@ -60,6 +60,9 @@ class Classifier(nn.Module):
         self.num_classes = num_classes
         self.register_buffer("mean", _channel_buffer(mean, in_channels, 0.0))
         self.register_buffer("std", _channel_buffer(std, in_channels, 1.0))
+        self._note_statistics()
+        # A state may bring other statistics along, so the shortcut is decided again.
+        self.register_load_state_dict_post_hook(lambda model, keys: model._note_statistics())
         self.backbone = backbone
         self.head = nn.Linear(feature_dim, num_classes)
         # Last, so that a model with the head and one without draw the same other weights.
@@ -71,12 +74,18 @@ class Classifier(nn.Module):
                 nn.Linear(feature_dim, PROJECTION_DIM),
             )
 
+    def _note_statistics(self) -> None:
+        """Without statistics no time goes into subtracting 0 and dividing by 1."""
+        self._normalises = bool((self.mean != 0).any() or (self.std != 1).any())
+
     def forward(self, images: Tensor) -> Tensor:  # (N, C, H, W) -> (N, K)
         return self.forward_with_features(images)[0]
 
     def forward_with_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (N, K) and penultimate features (N, D) of images (N, C, H, W)."""
-        features: Tensor = self.backbone((images - self.mean) / self.std)
+        if self._normalises:
+            images = (images - self.mean) / self.std
+        features: Tensor = self.backbone(images)
         logits: Tensor = self.head(features)
         return logits, features
 

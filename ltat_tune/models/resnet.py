@@ -5,26 +5,23 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ltat_tune.models.conv_bn import ConvBN
+
 
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut (He2016Deep Fig. 2; projection where shapes change)."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(out_channels)
-        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(out_channels)
+        self.first = ConvBN(in_channels, out_channels, stride=stride)
+        self.second = ConvBN(out_channels, out_channels)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or in_channels != out_channels:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False),
-                nn.BatchNorm2d(out_channels),
-            )
+            self.shortcut = ConvBN(in_channels, out_channels, 1, stride=stride)
 
     def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W) -> (N, C', H/stride, W/stride)
-        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        out = self.bn2(self.conv2(out)) + self.shortcut(x)
+        out = F.relu(self.first(x), inplace=True)
+        out = self.second(out) + self.shortcut(x)
         return F.relu(out, inplace=True)
 
 
@@ -42,8 +39,7 @@ class ResNet18(nn.Module):
     def __init__(self, in_channels: int, *, width: int = 64) -> None:
         super().__init__()
         self.out_features = 8 * width
-        self.stem = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)
-        self.bn = nn.BatchNorm2d(width)
+        self.stem = ConvBN(in_channels, width)
         stages: list[nn.Module] = []
         previous = width
         for channels, stride in ((width, 1), (2 * width, 2), (4 * width, 2), (8 * width, 2)):
@@ -53,5 +49,5 @@ class ResNet18(nn.Module):
         self.stages = nn.Sequential(*stages)
 
     def forward(self, images: Tensor) -> Tensor:  # (N, C, H, W) -> (N, 8 * width)
-        maps: Tensor = self.stages(F.relu(self.bn(self.stem(images)), inplace=True))
+        maps: Tensor = self.stages(F.relu(self.stem(images), inplace=True))
         return maps.mean(dim=(2, 3))

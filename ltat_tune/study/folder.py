@@ -86,15 +86,19 @@ class StudyFolder:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             check_space_left(self.root)
-            header = f"# As run. From {facts['space_file']}; resume with: ltat-tune resume {self.root.name}\n"
-            text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120)
-            write_text(self.space, header + text)
+            self.write_space(document)
             write_json(self.facts, {"format": FORMAT, **facts})
         except OSError as error:
             raise StudyError(
                 f"cannot write the study into {self.root}: {error.strerror}; "
                 "choose another folder with --out"
             ) from error
+
+    def write_space(self, document: dict[str, Any]) -> None:
+        """The space file of this study; comments are the original's and stay there."""
+        header = f"# As run; go on with: ltat-tune resume {self.root.name}\n"
+        text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120)
+        write_text(self.space, header + text)
 
     @classmethod
     def open(cls, root: Path) -> StudyFolder:
@@ -125,6 +129,24 @@ class StudyFolder:
             return None
         results: dict[str, Any] = json.loads(self.results.read_text())
         return results
+
+    def overview(self) -> dict[str, str]:
+        """One line for `ltat-tune ls`."""
+        facts, results = self.read_facts(), self.read_results()
+        return {
+            "study": self.root.name,
+            "state": "running" if self._is_locked() else "finished" if results else "unfinished",
+            "trials": str(len(list((self.root / "trials").glob("*/t*")))),
+            "created": str(facts["created"])[:16].replace("T", " "),
+            "space file": str(facts["space_file"]),
+        }
+
+    def _is_locked(self) -> bool:
+        try:
+            with self.locked():
+                return False
+        except StudyError:
+            return True
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -18,7 +18,7 @@ from ltat_tune.study.domains import Domain, check_conditions, read_domain
 from ltat_tune.study.space import Space, name_scenarios
 from ltat_tune.study.space_checks import check_space
 from ltat_tune.study.spec import PARTS
-from ltat_tune.study.yaml_lines import Key, YamlProblem, read_yaml
+from ltat_tune.yaml_lines import Key, YamlProblem, read_yaml
 
 _KEYS = ("name", "objective", "fixed", "scenarios", "tuned", "start_from", "searcher", "scheduler",
          "confirm", "resources")  # fmt: skip

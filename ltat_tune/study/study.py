@@ -23,7 +23,7 @@ from ltat_tune.study.results import collect
 from ltat_tune.study.space import Space
 from ltat_tune.study.space_file import load_space
 from ltat_tune.study.summary import as_text, verdict
-from ltat_tune.tracking import Tracker
+from ltat_tune.tracking import Tracker, tracking_uri
 
 if TYPE_CHECKING:
     from ltat_tune.study.queue import WorkQueue
@@ -90,10 +90,36 @@ class Study:
         return cls(space, folder)
 
     @classmethod
-    def open(cls, root: Path) -> Study:
-        """A study that exists. Raises: StudyError, SpaceError."""
+    def open(cls, root: Path, *, trials: int | None = None, check_machine: bool = True) -> Study:
+        """A study that exists.
+
+        Args:
+            root: its folder.
+            trials: extend the search to so many trials per scenario.
+            check_machine: check data and resources, as for a new study.
+
+        Raises:
+            StudyError: no study there, or fewer trials than it has already.
+            SpaceError: its space file no longer holds on this machine.
+        """
         folder = StudyFolder.open(root)
-        return cls(load_space(folder.space), folder)
+        more = [] if trials is None else [f"searcher.trials={trials}"]
+        # what runs may have a parameter without effect only if that was allowed at the start
+        space = load_space(
+            folder.space, overrides=more, check_machine=check_machine, allow_inert=True
+        )
+        if trials is not None:
+            before = load_space(folder.space, check_machine=False, allow_inert=True)
+            if trials < before.searcher.trials:
+                raise StudyError(
+                    f"--trials must be at least the study's {before.searcher.trials}, got {trials}"
+                )
+            folder.write_space(dict(space.document))
+        return cls(space, folder)
+
+    def tracking_uri(self) -> str:
+        """Where MLflow keeps the study."""
+        return tracking_uri(self.folder.read_facts()["tracking_uri"], self.folder.root)
 
     def run(self, console: Console, *, quiet: bool = False) -> StudyEnd:
         """Runs what is left of the study, to its end or to an interruption.

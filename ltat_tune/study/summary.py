@@ -143,3 +143,18 @@ def verdict(results: Mapping[str, Any]) -> list[str]:
             text += f", {gain:+.1f} points against the baseline's {mean_std(baseline['val'][metric])} %"
         sentences.append(text)
     return sentences
+
+
+def best_trials(results: Mapping[str, Any]) -> RenderableType:
+    """The best complete trials of each scenario, by their one validation score."""
+    parts: list[RenderableType] = []
+    for scenario in results["scenarios"]:
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for title in ("trial", "score, %", "parameters"):
+            table.add_column(title)
+        for trial in scenario["best_trials"]:
+            shown = ", ".join(f"{p} {show(v)}" for p, v in trial["params"].items())
+            table.add_row(f"t{trial['number']:04d}", f"{100 * trial['score']:.1f}", shown)
+        title = f"{scenario['title']}: best complete trials ({results['objective']}, one seed)"
+        parts += [Text(), Text(title, style="bold"), table]
+    return Group(*parts)

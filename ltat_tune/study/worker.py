@@ -120,7 +120,7 @@ def _test(task: Task) -> dict[str, Any]:
 
 
 def _write_config(task: Task, config: Any) -> None:
-    from ltat_tune.study.config_file import dump_config
+    from ltat_tune.config_file import dump_config
 
     path = task.path / "config.yaml"
     if not path.exists():

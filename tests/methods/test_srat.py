@@ -79,7 +79,7 @@ def test_the_separation_trains_backbone_and_projection_and_not_the_linear_head()
     assert any(name.startswith("projection.") for name in a)
     assert not any(name.startswith("projection.") for name in b)
     assert torch.allclose(a["head.weight"], b["head.weight"])
-    first = "backbone.layers.0.0.weight"
+    first = "backbone.layers.0.conv.weight"
     assert not torch.allclose(a[first], b[first])
 
 

@@ -10,7 +10,7 @@ import yaml
 from ltat_tune.config import TrialConfig
 from ltat_tune.errors import ConfigError
 from ltat_tune.study.folder import write_text
-from ltat_tune.study.yaml_lines import YamlProblem, read_yaml
+from ltat_tune.yaml_lines import YamlProblem, read_yaml
 
 
 def dump_config(

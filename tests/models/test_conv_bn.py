@@ -1,0 +1,62 @@
+"""ConvBN: folded in eval mode, plain in train mode."""
+
+from __future__ import annotations
+
+import torch
+
+from ltat_tune.models.conv_bn import ConvBN, folded_once
+
+
+def _trained(stride: int, kernel_size: int) -> ConvBN:
+    torch.manual_seed(0)
+    module = ConvBN(3, 5, kernel_size, stride=stride).double()
+    module.bn.weight.data.uniform_(0.5, 2.0)
+    module.bn.bias.data.normal_()
+    for _ in range(3):  # running statistics that are not 0 and 1
+        module(3 * torch.randn(8, 3, 6, 6, dtype=torch.float64) + 1)
+    return module
+
+
+def test_eval_mode_is_convolution_then_batch_norm_to_round_off() -> None:
+    images = torch.randn(4, 3, 6, 6, dtype=torch.float64)
+    for stride, kernel_size in ((1, 3), (2, 3), (2, 1)):
+        module = _trained(stride, kernel_size).eval()
+        expected = module.bn(module.conv(images))
+        assert torch.allclose(module(images), expected, rtol=0, atol=1e-12)
+
+
+def test_eval_mode_has_the_unfolded_gradients_of_images_and_parameters() -> None:
+    module = _trained(1, 3).eval()
+    images = torch.randn(4, 3, 6, 6, dtype=torch.float64, requires_grad=True)
+    weighing = torch.randn(4, 5, 6, 6, dtype=torch.float64)
+    inputs = [images, *module.parameters()]
+    folded = torch.autograd.grad((module(images) * weighing).sum(), inputs)
+    plain = torch.autograd.grad((module.bn(module.conv(images)) * weighing).sum(), inputs)
+    for one, other in zip(folded, plain, strict=True):
+        assert torch.allclose(one, other, rtol=0, atol=1e-10)
+
+
+def test_train_mode_moves_the_running_statistics_and_eval_mode_does_not() -> None:
+    module = _trained(1, 3)
+    before = module.bn.running_mean.clone()  # type: ignore[union-attr]
+    module.eval()(torch.randn(4, 3, 6, 6, dtype=torch.float64))
+    assert torch.equal(module.bn.running_mean, before)  # type: ignore[arg-type]
+    module.train()(torch.randn(4, 3, 6, 6, dtype=torch.float64))
+    assert not torch.equal(module.bn.running_mean, before)  # type: ignore[arg-type]
+
+
+def test_kept_folded_weights_are_used_inside_and_forgotten_after() -> None:
+    module = _trained(1, 3).eval()
+    images = torch.randn(4, 3, 6, 6, dtype=torch.float64)
+    fresh = module(images)
+    with torch.no_grad(), folded_once(module):
+        assert torch.equal(module(images), fresh)
+        module.conv.weight.zero_()
+        assert torch.equal(module(images), fresh)
+    assert not torch.allclose(module(images), fresh)
+
+
+def test_a_module_in_train_mode_keeps_nothing() -> None:
+    module = _trained(1, 3).train()
+    with folded_once(module):
+        assert module._kept is None
