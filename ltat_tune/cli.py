@@ -139,7 +139,11 @@ def resume(
 def _run(ctx: click.Context, study: Study, quiet: bool, form: str) -> None:
     from rich.console import Console
 
-    end = study.run(Console(stderr=True, highlight=False), quiet=quiet)
+    try:
+        end = study.run(Console(stderr=True, highlight=False), quiet=quiet)
+    except KeyboardInterrupt:  # before the first trial, or the second Ctrl-C
+        click.echo(f"\ninterrupted\nresume with: {_resume(study)}", err=True)
+        ctx.exit(130)
     _show_end(study, end, form)
     if end.interrupted:
         ctx.exit(130)
@@ -149,9 +153,9 @@ def _run(ctx: click.Context, study: Study, quiet: bool, form: str) -> None:
 
 def _show_end(study: Study, end: StudyEnd, form: str) -> None:
     name, root = study.folder.root.name, study.folder.root
-    out = "" if root.parent == Path("studies") else f" --out {root.parent}"
+    out = _out_option(root)
     if end.reason is not None:
-        click.echo(f"{end.reason}\nresume with: ltat-tune resume {name}{out}", err=True)
+        click.echo(f"{end.reason}\nresume with: {_resume(study)}", err=True)
         return
     _print_results([end.results], form)
     if form == "json":
@@ -163,11 +167,20 @@ def _show_end(study: Study, end: StudyEnd, form: str) -> None:
         (f"ltat-tune compare {name}{out}", "these tables, and the best trials"),
         (f"ltat-tune export {name}{out}", "the best configurations as files"),
         *[(f"ltat-tune train {best[0]}", "train one again, to the same digits")][: len(best)],
-        (f"ltat-tune resume {name}{out} --trials {2 * study.space.searcher.trials}", "search on"),
+        (f"{_resume(study)} --trials {2 * study.space.searcher.trials}", "search on"),
     ]
     for command, why in commands:
         click.echo(f"  {command}   # {why}")
     click.echo(f"everything lies in {root}")
+
+
+def _out_option(root: Path) -> str:
+    return "" if root.parent == Path("studies") else f" --out {root.parent}"
+
+
+def _resume(study: Study) -> str:
+    root = study.folder.root
+    return f"ltat-tune resume {root.name}{_out_option(root)}"
 
 
 def _print_results(results: list[dict[str, Any]], form: str) -> None:

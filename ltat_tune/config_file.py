@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import yaml
 
 from ltat_tune.config import TrialConfig
 from ltat_tune.errors import ConfigError
+from ltat_tune.numbers import shown
 from ltat_tune.study.folder import write_text
 from ltat_tune.yaml_lines import YamlProblem, read_yaml
 
@@ -32,11 +35,12 @@ def load_config(path: Path) -> tuple[TrialConfig, dict[str, Any] | None]:
         ConfigError: with every problem, each with the file and, where it is known, the line.
     """
     try:
-        document, lines = read_yaml(path.read_text(encoding="utf-8"))
+        document, lines = read_yaml(path.read_bytes().decode())
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}:1: must be UTF-8 text") from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ConfigError(f"{path}:{line}: must be UTF-8 text: {error.reason}") from None
     except YamlProblem as problem:
         raise ConfigError([f"{path}:{line}: {text}" for line, text in problem.problems]) from None
     if not isinstance(document, dict) or "config" not in document:
@@ -44,19 +48,28 @@ def load_config(path: Path) -> tuple[TrialConfig, dict[str, Any] | None]:
             isinstance(document, dict) and "tuned" in document
         ) else "export one with `ltat-tune export`"  # fmt: skip
         raise ConfigError(f"{path}:1: a configuration file has the key config; {remedy}")
-    unknown = set(document) - {"config", "recorded"}
-    if unknown:
-        raise ConfigError(
-            f"{path}: unknown key {min(unknown)}; a configuration file has config, recorded"
+    problems = [
+        f"{path}:{lines[key,]}: unknown key {key}; a configuration file has config, recorded"
+        for key in document
+        if key not in ("config", "recorded")
+    ]
+    recorded = document.get("recorded")
+    if not isinstance(recorded, dict | None):
+        problems.append(
+            f"{path}:{lines['recorded',]}: recorded must be a mapping, got {shown(recorded)}; "
+            "leave it out to train without comparing"
         )
+    if problems:
+        raise ConfigError(problems)
     try:
         config = TrialConfig.from_nested(document["config"])
     except ConfigError as error:
-        raise ConfigError([_placed(path, text, lines) for text in error.problems]) from None
-    return config, document.get("recorded")
+        placed = sorted(((_line(text, lines), text) for text in error.problems), key=itemgetter(0))
+        raise ConfigError([f"{path}:{line}: {text}" for line, text in placed]) from None
+    return config, recorded
 
 
-def _placed(path: Path, problem: str, lines: dict[tuple[str, ...], int]) -> str:
-    words = problem.replace("unknown parameter ", "").split(" ", 1)[0].rstrip(";")
-    line = lines.get(("config", *words.split(".")), lines.get(("config",), 1))
-    return f"{path}:{line}: {problem}"
+def _line(problem: str, lines: dict[tuple[str, ...], int]) -> int:
+    """Where the first parameter or section stands that the problem names and the file has."""
+    names = [("config", *name.split(".")) for name in re.findall(r"\w+(?:\.\w+)?", problem)]
+    return next((lines[name] for name in names if name in lines), lines["config",])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 import re
 from typing import Annotated, Any
@@ -12,6 +13,23 @@ _FRACTION = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*/\s*([0-9]*\.?[0-9]+)\s*")
 _EXPONENT = re.compile(r"\s*([+-]?)([0-9]+)(\.[0-9]*)?[eE]([+-]?)([0-9]+)\s*")
 
 
+def shown(value: Any) -> str:
+    """A value in a message: as YAML writes it, text in quotes, and never a page of it."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    text = str(value) if isinstance(value, datetime.date) else repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return False
+
+
 def parse_number(value: Any) -> float:
     """Returns a finite float from a number or a fraction such as "8/255".
 
@@ -19,24 +37,27 @@ def parse_number(value: Any) -> float:
         ValueError: for anything else, with what to write instead.
     """
     if isinstance(value, bool):
-        raise ValueError(f"must be a number, got {str(value).lower()}")
+        raise ValueError(f"must be a number, got {shown(value)}")
     if isinstance(value, int | float):
-        if not math.isfinite(value):
-            raise ValueError(f"must be a finite number, got {value}")
+        if not _is_finite(value):
+            raise ValueError(f"must be a finite number, got {shown(value)}")
         return float(value)
     if isinstance(value, str):
         if match := _FRACTION.fullmatch(value):
             denominator = float(match.group(2))
             if denominator == 0:
-                raise ValueError(f"divides by zero: {value!r}")
-            return float(match.group(1)) / denominator
+                raise ValueError(f"must not divide by zero, got {shown(value)}")
+            fraction = float(match.group(1)) / denominator
+            if not math.isfinite(fraction):
+                raise ValueError(f"must be a finite number, got {shown(value)}")
+            return fraction
         if match := _EXPONENT.fullmatch(value):
             sign, whole, part, exponent_sign, exponent = match.groups()
             spelled = f"{sign}{whole}{part or '.0'}e{exponent_sign or '+'}{exponent}"
             raise ValueError(
                 f"must be a number, but YAML 1.1 reads {value} as text; write {spelled}"
             )
-    raise ValueError(f"must be a number or a fraction such as 8/255, got {value!r}")
+    raise ValueError(f"must be a number or a fraction such as 8/255, got {shown(value)}")
 
 
 def parse_integer(value: Any) -> int:
@@ -46,9 +67,9 @@ def parse_integer(value: Any) -> int:
         ValueError: with what to write instead.
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"must be a whole number, got {value!r}")
-    if not math.isfinite(value) or value != int(value):
-        raise ValueError(f"must be a whole number, got {value}")
+        raise ValueError(f"must be a whole number, got {shown(value)}")
+    if not _is_finite(value) or value != int(value):
+        raise ValueError(f"must be a whole number, got {shown(value)}")
     return int(value)
 
 

@@ -5,34 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from rich.console import Console
-from rich.table import Table
+from rich.padding import Padding
+from rich.text import Text
 
 from ltat_tune.parameters import Parameter
 
 
 def print_parameters(parameters: Iterable[Parameter]) -> None:
-    """Prints one table a section; two lines a parameter, so that it fits 80 columns."""
+    """Prints two lines a parameter: name, default and range; then what it means and who says so."""
     console = Console(highlight=False)
     section = ""
-    table = Table(box=None, pad_edge=False, show_header=False)
     for parameter in parameters:
         if parameter.path.partition(".")[0] != section:
-            if section:
-                console.print(table)
-                console.print()
             section = parameter.path.partition(".")[0]
-            table = Table(box=None, pad_edge=False, header_style="dim")
-            for title in ("parameter", "default", "range"):
-                table.add_column(title, overflow="fold")
-            table.add_column("meaning (source)", ratio=1)
+            console.print(Text(f"\n{section}", style="bold"))
+        line = Text(f"  {parameter.label:32} ")
+        line.append(f"{_default(parameter):18} ", style="bold")
+        line.append(parameter.range, style="dim")
+        console.print(line, soft_wrap=True)
         unit = f" [{parameter.unit}]" if parameter.unit else ""
+        late = "; acts from the deferral on" if parameter.acts_from == "deferral" else ""
         source = f" ({parameter.source})" if parameter.source else ""
-        late = " Acts from the deferral on." if parameter.acts_from == "deferral" else ""
-        table.add_row(
-            parameter.label, _default(parameter), parameter.range,
-            f"{parameter.meaning}{unit}.{late}{source}".replace("[", "\\["),
-        )  # fmt: skip
-    console.print(table)
+        meaning = Text(f"{parameter.meaning}{unit}{late}{source}", style="dim")
+        console.print(Padding(meaning, (0, 0, 0, 6)))
 
 
 def _default(parameter: Parameter) -> str:

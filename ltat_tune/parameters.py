@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from ltat_tune.config import TrialConfig
+from ltat_tune.numbers import shown
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class Parameter:
             return " | ".join(self.choices)
         if self.low is None and self.high is None:
             return "true | false" if self.kind == "bool" else self.kind
-        low = "-inf" if self.low is None else f"{self.low:g}"
-        high = "inf" if self.high is None else f"{self.high:g}"
+        low = "-inf" if self.low is None else shown(float(self.low))
+        high = "inf" if self.high is None else shown(float(self.high))
         opening = "(" if self.low_open or self.low is None else "["
         closing = ")" if self.high_open or self.high is None else "]"
         return f"{opening}{low}, {high}{closing}"
@@ -125,7 +126,7 @@ def nearest(path: str) -> str | None:
     best, best_score = None, 0.65
     for parameter in PARAMETERS.values():
         own_section, _, own_leaf = parameter.path.partition(".")
-        names = (own_leaf, *parameter.also, parameter.symbol.lower())
+        names = (own_leaf, *parameter.also, *parameter.symbol.lower().split(", "))
         score = max(difflib.SequenceMatcher(None, leaf, name).ratio() for name in names if name)
         whole = difflib.SequenceMatcher(None, wanted, parameter.path).ratio()
         score = max(score + (0.1 if section == own_section else -0.05 if section else 0.0), whole)
@@ -168,22 +169,23 @@ def sentence(details: ErrorDetails) -> str:
         "greater_than": "must be > {gt}, got {value}",
         "less_than_equal": "must be <= {le}, got {value}",
         "less_than": "must be < {lt}, got {value}",
-        "bool_type": "must be true or false, got {value!r}",
-        "bool_parsing": "must be true or false, got {value!r}",
-        "string_type": "must be text, got {value!r}",
-        "tuple_type": "must be a list, got {value!r}",
-        "model_type": "must be a mapping of its parameters, got {value!r}",
-        "model_attributes_type": "must be a mapping of its parameters, got {value!r}",
-        "string_pattern_mismatch": "must match {pattern}, got {value!r}",
+        "bool_type": "must be true or false, got {value}",
+        "string_type": "must be text, got {value}",
+        "tuple_type": "must be a list, got {value}",
+        "model_type": "must be a mapping of its parameters, got {value}",
+        "model_attributes_type": "must be a mapping of its parameters, got {value}",
     }
     kind = details["type"]
     if kind == "literal_error":
         choices = str(context["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
-        close = difflib.get_close_matches(str(value), choices, n=1)
+        written = "none" if value is None else value if isinstance(value, str) else ""
+        close = difflib.get_close_matches(written, choices, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
-        return f"must be one of {', '.join(choices)}, got {value!r}{hint}"
+        rule = f"one of {', '.join(choices)}" if len(choices) > 1 else choices[0]
+        return f"must be {rule}, got {shown(value)}{hint}"
     if kind == "value_error":
         return str(context["error"])
     if kind in rules:
-        return rules[kind].format(value=value, **context)
-    return f"{details['msg']}, got {value!r}"
+        bounds = {k: shown(v) if isinstance(v, float) else v for k, v in context.items()}
+        return rules[kind].format(value=shown(value), **bounds)
+    return f"{details['msg']}, got {shown(value)}"

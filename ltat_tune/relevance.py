@@ -62,14 +62,25 @@ def _deferred(config: TrialConfig) -> str | None:
     return None if config.reweight.schedule == "deferred" else "reweight.schedule is immediate"
 
 
+def _attack_moves(config: TrialConfig) -> str | None:
+    return "attack.steps is 0" if config.attack.steps == 0 else None
+
+
+def _drops(config: TrialConfig) -> str | None:
+    return None if config.optim.milestones else "optim.milestones is empty"
+
+
 def _attack_eps(config: TrialConfig) -> str | None:
-    if config.method.name == "natural" and config.evaluation.eps is not None:
-        return "method.name is natural and evaluation.eps is given"
+    """Without `evaluation.eps` it is the radius of the evaluation too."""
+    reason = _attacks(config)
+    if reason is not None and config.evaluation.eps is not None:
+        return f"{reason} and evaluation.eps is given"
     return None
 
 
 _srat = _needs("method.name", "srat")
 _adversarial = _not("method.name", "natural")
+_attacks = _all(_adversarial, _attack_moves)
 _reweights = _not("reweight.name", "none")
 
 _RULES: dict[str, _Rule] = {
@@ -93,13 +104,13 @@ _RULES: dict[str, _Rule] = {
     "reweight.schedule": _reweights,
     "reweight.start_fraction": _all(_reweights, _deferred),
     "attack.eps": _attack_eps,
-    "attack.step_size": _adversarial,
+    "attack.step_size": _attacks,
     "attack.steps": _adversarial,
-    "attack.start": _adversarial,
-    "attack.bn_mode": _adversarial,
+    "attack.start": _attacks,
+    "attack.bn_mode": _attacks,
     "optim.nesterov": lambda c: "optim.momentum is 0" if c.optim.momentum == 0 else None,
     "optim.milestones": _needs("optim.lr_schedule", "multistep"),
-    "optim.lr_decay": _needs("optim.lr_schedule", "multistep"),
+    "optim.lr_decay": _all(_needs("optim.lr_schedule", "multistep"), _drops),
 }
 
 

@@ -39,17 +39,25 @@ def read_yaml(text: str) -> tuple[Any, dict[Key, int]]:
         document = _build(loader, node, (), lines, problems)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
-        raise YamlProblem(
-            [(line, f"must be valid YAML: {error.problem or error.context}")]
-        ) from None
+        line = _line(text, mark.index) if mark else 1
+        problem = error.problem or error.context or "it cannot be read"
+        if problem.startswith("but "):
+            problem = f"{error.context}, {problem}"
+        raise YamlProblem([(line, f"must be valid YAML: {problem}")]) from None
     except yaml.reader.ReaderError as error:
-        raise YamlProblem([(1, f"must be valid YAML text: {error.reason}")]) from None
-    except ValueError as error:  # such as the date 2026-13-45
-        raise YamlProblem([(1, f"must be valid YAML: {error}")]) from None
+        line = _line(text, error.position)
+        raise YamlProblem([(line, f"must be valid YAML text: {error.reason}")]) from None
+    except RecursionError:
+        raise YamlProblem([(1, "must be valid YAML: it is nested too deeply")]) from None
     if problems:
         raise YamlProblem(problems)
     return document, lines
+
+
+def _line(text: str, position: int) -> int:
+    """The line, from 1; a position behind the last character is on the last line with text."""
+    before = text[:position]
+    return (before if before.strip() != text.strip() else before.rstrip()).count("\n") + 1
 
 
 def _refused(event: yaml.Event) -> str | None:
@@ -58,7 +66,7 @@ def _refused(event: yaml.Event) -> str | None:
     tag = getattr(event, "tag", None)
     if tag is not None:
         short = str(tag).replace("tag:yaml.org,2002:", "!!")
-        return f"YAML tags are not allowed (a space file runs no code), got {short}; write a plain value"
+        return f"YAML tags are not allowed (nothing here runs code), got {short}; write a plain value"
     return None
 
 
@@ -89,4 +97,8 @@ def _build(
             _build(loader, item, (*path, str(i)), lines, problems)
             for i, item in enumerate(node.value)
         ]
-    return loader.construct_object(node, deep=True)
+    try:
+        return loader.construct_object(node, deep=True)
+    except ValueError as error:  # such as the date 2026-13-45
+        problems.append((node.start_mark.line + 1, f"must be valid YAML: {error}"))
+        return None

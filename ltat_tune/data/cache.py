@@ -50,10 +50,10 @@ def _key(config: DataConfig, source: Source) -> str:
         facts.append(str(root))
         for split in ("train", "test"):
             for name in source.classes:
-                folder = root / split / name
-                if folder.is_dir():
-                    stat = folder.stat()
-                    facts.append([split, name, len(os.listdir(folder)), stat.st_mtime_ns])
+                with os.scandir(root / split / name) as entries:
+                    stats = [(e.name, e.stat(follow_symlinks=False)) for e in entries]
+                files = sorted([file, s.st_size, s.st_mtime_ns] for file, s in stats)
+                facts.append([split, name, files])
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
 
 

@@ -61,7 +61,9 @@ def profile_counts(
     empty = [c for c, count in enumerate(counts) if count == 0]
     if empty:
         n_max = max(counts)
-        remedy = f"use a ratio of at most {n_max}" if n_max else "add images"
+        # 49 * (1 / 49) is just below 1 in floating point, and would be truncated to 0.
+        highest = n_max if n_max and n_max * (1 / n_max) >= 1 else n_max - 1
+        remedy = f"use a ratio of at most {highest}" if n_max else "add images"
         raise DataError(
             f"every class needs an image, but profile {profile} with imbalance ratio "
             f"{imbalance_ratio:g} and n_max {n_max} leaves {_classes(empty)} without any; {remedy}"

@@ -88,7 +88,10 @@ def _pick(images: NDArray[Any], members: list[NDArray[np.int64]], labels: list[i
 
 def _image_folder(config: DataConfig) -> Source:
     """`root/train/<class>/*` and `root/test/<class>/*`; classes in the order that is given."""
-    root = Path(config.root or "").expanduser()
+    try:
+        root = Path(config.root or "").expanduser()
+    except RuntimeError:
+        raise DataError(f"data.root names a home that does not exist, got {config.root}") from None
     folders = {split: root / split for split in ("train", "test")}
     missing = [str(folder) for folder in folders.values() if not folder.is_dir()]
     if missing:
@@ -107,20 +110,19 @@ def _image_folder(config: DataConfig) -> Source:
     if len(classes) < 2:
         raise DataError(f"{folders['train']} must hold two or more class folders, found {found}")
 
-    def files(split: str) -> list[list[Path]]:
-        listed = [
-            sorted(p for p in (folders[split] / name).glob("*") if p.suffix.lower() in _SUFFIXES)
-            for name in classes
-        ]
-        empty = [
-            str(folders[split] / n) for n, paths in zip(classes, listed, strict=True) if not paths
-        ]
-        if empty:
-            raise DataError(f"every class folder must hold images, but these hold none: {empty}")
-        return listed
+    def files(split: str, name: str) -> list[Path]:
+        found = (folders[split] / name).glob("*")
+        return sorted(path for path in found if path.suffix.lower() in _SUFFIXES)
+
+    # Of test/ too, by its names: otherwise a study would end with an error it could start with.
+    empty = [str(folders[s] / n) for s in folders for n in classes if not files(s, n)]
+    if empty:
+        raise DataError(
+            f"every class folder must hold images, but these hold none: {', '.join(empty)}"
+        )
 
     def load(split: str) -> Images:
-        listed = files(split)
+        listed = [files(split, name) for name in classes]
         targets = np.repeat(np.arange(len(classes)), [len(paths) for paths in listed])
         images = _decode([path for paths in listed for path in paths], config.image_size)
         return Images(images, targets.astype(np.int64))
@@ -129,24 +131,26 @@ def _image_folder(config: DataConfig) -> Source:
         classes=tuple(classes),
         train=lambda: load("train"),
         test=lambda: load("test"),
-        train_counts=lambda: [len(paths) for paths in files("train")],
+        train_counts=lambda: [len(files("train", name)) for name in classes],
     )
 
 
 def _decode(paths: list[Path], size: int | None) -> NDArray[np.uint8]:
     """Reads files as RGB, (N, 3, H, W) uint8; every unreadable or odd-sized file is listed at once."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     decoded: list[NDArray[np.uint8]] = []
     broken: list[str] = []
     for path in paths:
         try:
             with Image.open(path) as file:
+                if file.mode.startswith(("I", "F")):  # Pillow would clip these to 255, all white
+                    raise ValueError(f"more than 8 bits a channel ({file.mode}); save it with 8")
                 image = file.convert("RGB")
             if size is not None and image.size != (size, size):
                 image = image.resize((size, size), Image.Resampling.BILINEAR)
             decoded.append(np.asarray(image))
-        except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             broken.append(f"{path}: {type(error).__name__}: {error}")
     if broken:
         shown = "\n  ".join(broken[:20])

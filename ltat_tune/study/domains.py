@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from ltat_tune.numbers import parse_integer, parse_number
+from ltat_tune.numbers import parse_integer, parse_number, shown
 from ltat_tune.parameters import PARAMETERS
 
 if TYPE_CHECKING:
@@ -52,7 +52,10 @@ class Domain:
             return any(
                 value == c and isinstance(value, bool) == isinstance(c, bool) for c in self.choices
             )
-        return isinstance(value, int | float) and self.low <= value <= self.high
+        if not isinstance(value, int | float) or not self.low <= value <= self.high:
+            return False
+        step = self.step or (1 if self.kind == "int" else None)
+        return step is None or _divides(step, value - self.low)
 
     def suggest(self, trial: optuna.Trial) -> Any:
         """Asks Optuna for a value."""
@@ -67,8 +70,18 @@ class Domain:
 
     def __str__(self) -> str:
         if self.kind == "categorical":
-            return " | ".join(str(choice) for choice in self.choices)
-        return f"{self.low:g} .. {self.high:g}{' (log)' if self.log else ''}"
+            return " | ".join(
+                choice if isinstance(choice, str) else shown(choice) for choice in self.choices
+            )
+        rule = " (log)" if self.log else f" in steps of {self.step:g}" if self.step else ""
+        whole = " (whole numbers)" if self.kind == "int" and not rule else rule
+        return f"{self.low:g} .. {self.high:g}{whole}"
+
+
+def _divides(step: float, length: float) -> bool:
+    """Whether a whole number of steps makes the length, as Optuna counts."""
+    steps = length / step
+    return abs(steps - round(steps)) < 1e-8
 
 
 def read_domain(path: str, raw: Any) -> tuple[Domain | None, list[tuple[str, str]]]:
@@ -94,11 +107,13 @@ def read_domain(path: str, raw: Any) -> tuple[Domain | None, list[tuple[str, str
         ]
     if not isinstance(raw, dict):
         example = "{type: float, low: 0.01, high: 0.3, log: true}"
-        return None, [("", f"{path} must be a mapping such as {example}, got {raw!r}")]
-    kind = raw.get("type")
-    if kind not in _KEYS:
+        return None, [("", f"{path} must be a mapping such as {example}, got {shown(raw)}")]
+    if "type" not in raw:
+        return None, [("", f"{path}: type is missing; write one of {', '.join(_KEYS)}")]
+    kind = raw["type"]
+    if kind not in list(_KEYS):  # a list, because what was written may have no hash
         return None, [
-            ("type", f"{path}: type must be one of float, int, categorical, got {kind!r}")
+            ("type", f"{path}: type must be one of {', '.join(_KEYS)}, got {shown(kind)}")
         ]
     problems = [
         (key, f"{path}: a {kind} has no key {key}; it has {', '.join(sorted(_KEYS[kind]))}")
@@ -140,7 +155,7 @@ def _read_range(
             problems.append((key, f"{path}: {key} {broken} (allowed: {parameter.range})"))
     log = raw.get("log", False)
     if not isinstance(log, bool):
-        problems.append(("log", f"{path}: log must be true or false, got {log!r}"))
+        problems.append(("log", f"{path}: log must be true or false, got {shown(log)}"))
     if problems:
         return values, problems
     low, high, step = values["low"], values["high"], values.get("step")
@@ -158,6 +173,14 @@ def _read_range(
         problems.append(
             ("step", f"{path}: step must be > 0 and cannot go with log: true, got {step:g}")
         )
+    elif (
+        step is not None and low < high and not (step <= high - low and _divides(step, high - low))
+    ):
+        fits = low + (high - low) // step * step
+        remedy = f"; write high: {fits:g}" if fits > low else ""
+        problems.append(
+            ("step", f"{path}: step must divide high - low ({high - low:g}), got {step:g}{remedy}")
+        )
     return {**values, "log": log}, problems
 
 
@@ -166,26 +189,37 @@ def _read_choices(
 ) -> tuple[dict[str, Any], list[tuple[str, str]]]:
     choices = raw.get("choices")
     if not isinstance(choices, list) or len(choices) < 2:
-        return {}, [
-            ("choices", f"{path}: choices must be a list of two or more values, got {choices!r}")
-        ]
+        problem = f"{path}: choices must be a list of two or more values, got {shown(choices)}"
+        return {}, [("choices", problem)]
     problems, values = [], []
     for choice in choices:
         value, broken = PARAMETERS[path].check(choice)
         if broken:
             problems.append(("choices", f"{path}: a choice {broken}"))
         elif value in values:
-            problems.append(("choices", f"{path}: choices must differ, got {choice!r} twice"))
+            problems.append(("choices", f"{path}: choices must differ, got {shown(choice)} twice"))
         values.append(value)
     return {"choices": tuple(values)}, problems
 
 
 def _read_when(path: str, raw: Any) -> tuple[dict[str, tuple[Any, ...]], list[tuple[str, str]]]:
     if not isinstance(raw, dict):
-        return {}, [
-            ("when", f"{path}: when must be a mapping such as {{method.name: srat}}, got {raw!r}")
-        ]
-    return {p: tuple(v) if isinstance(v, list) else (v,) for p, v in raw.items()}, []
+        problem = f"{path}: when must be a mapping such as {{method.name: srat}}, got {shown(raw)}"
+        return {}, [("when", problem)]
+    when, problems = {}, []
+    for parent, written in raw.items():
+        values = written if isinstance(written, list) else [written]
+        if not values:
+            problems.append(
+                ("when", f"{path}: when {parent} must name a value or a list of values, got []")
+            )
+        when[parent] = tuple(_as_held(parent, value) for value in values)
+    return when, problems
+
+
+def _as_held(path: str, value: Any) -> Any:
+    """The value as the configuration holds it, so that 8/255 is found among the choices."""
+    return PARAMETERS[path].check(value)[0] if path in PARAMETERS else value
 
 
 def check_conditions(domains: Mapping[str, Domain]) -> list[tuple[str, str]]:
@@ -195,15 +229,16 @@ def check_conditions(domains: Mapping[str, Domain]) -> list[tuple[str, str]]:
         for parent, values in domain.when.items():
             if parent not in domains:
                 why = "is not tuned" if parent in PARAMETERS else "is no parameter"
-                tuned = ", ".join(
-                    p for p, d in domains.items() if d.kind == "categorical" and p != path
-                )
-                problems.append(
-                    (path, f"{path}: when names {parent}, which {why}; tuned choices: {tuned}")
-                )
+                others = [p for p, d in domains.items() if d.kind == "categorical" and p != path]
+                remedy = f"choose from: {', '.join(others)}" if others else "remove the when"
+                problems.append((path, f"{path}: when names {parent}, which {why}; {remedy}"))
             elif domains[parent].kind != "categorical":
                 problems.append(
-                    (path, f"{path}: when needs a categorical parameter, got {parent}")
+                    (
+                        path,
+                        f"{path}: when must name a categorical parameter, got {parent}, "
+                        f"which is a range of type {domains[parent].kind}",
+                    )
                 )
             else:
                 strange = [v for v in values if not domains[parent].contains(v)]
@@ -211,7 +246,8 @@ def check_conditions(domains: Mapping[str, Domain]) -> list[tuple[str, str]]:
                     problems.append(
                         (
                             path,
-                            f"{path}: when {parent} must be one of {domains[parent]}, got {strange[0]!r}",
+                            f"{path}: when {parent} must be one of {domains[parent]}, "
+                            f"got {shown(strange[0])}",
                         )
                     )
     if not problems and (loop := set(domains) - set(sampling_order(domains))):

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ltat_tune import versions
-from ltat_tune.errors import StudyError
 from ltat_tune.config_file import dump_config
+from ltat_tune.errors import StudyError
 from ltat_tune.study.folder import StudyFolder, read_json
 from ltat_tune.study.plan import Candidate, confirmation
 from ltat_tune.study.results import mean_std

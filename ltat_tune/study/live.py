@@ -96,7 +96,7 @@ class LiveView:
         if task.kind == "trial":
             tuned = {p: d for p, d in self._space.tuned.items() if d.active(task.config)}
             chosen = {p: v for p, v in task.config.items() if p in tuned}
-            self._event(f"{task.key} started: {_short(chosen)}")
+            self._event(f"{task.title} started: {_short(chosen)}")
 
     def on_epoch(self, task: Task, epoch: int, metrics: dict[str, float], seconds: float) -> None:
         """A task finished an epoch."""
@@ -118,20 +118,20 @@ class LiveView:
             if outcome.state == "complete" and score is not None:
                 self._see(progress, score, task.key.rpartition("/")[2])
                 self._event(
-                    f"{symbol} {task.key} complete: {100 * score:.1f} % {self._space.objective.metric}"
+                    f"{symbol} {task.title} complete: {100 * score:.1f} % {self._space.objective.metric}"
                 )
             elif outcome.state == "pruned":
-                self._event(f"{symbol} {task.key} stopped early after epoch {outcome.epoch}")
+                self._event(f"{symbol} {task.title} stopped early after epoch {outcome.epoch}")
             else:
-                self._event(f"{symbol} {task.key} {outcome.state}: {outcome.cause}")
+                self._event(f"{symbol} {task.title} {outcome.state}: {outcome.cause}")
             return
         if outcome.state != "complete":
-            self._event(f"{symbol} {task.key} {outcome.state}: {outcome.cause}")
+            self._event(f"{symbol} {task.title} {outcome.state}: {outcome.cause}")
         elif task.kind == "confirmation":
             progress.confirmed += 1
             score = (outcome.metrics or {}).get(self._space.objective.metric, 0.0)
             self._event(
-                f"{symbol} {task.key} confirmed: {100 * score:.1f} % {self._space.objective.metric}"
+                f"{symbol} {task.title} confirmed: {100 * score:.1f} % {self._space.objective.metric}"
             )
         else:
             progress.tested += 1
@@ -139,7 +139,7 @@ class LiveView:
                 f"{a} {100 * (outcome.metrics or {}).get(f'test/{a}_acc', 0.0):.1f} %"
                 for a in task.attacks
             )
-            self._event(f"{symbol} {task.key}: {found} ({outcome.seconds:.0f} s)")
+            self._event(f"{symbol} {task.title} tested: {found} ({outcome.seconds:.0f} s)")
 
     # -- drawing --------------------------------------------------------------------------------
 

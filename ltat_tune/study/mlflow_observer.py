@@ -37,8 +37,7 @@ class MlflowObserver:
             "selected_on_test": str(self._space.selected_on_test).lower(),
             "state": "running",
         }
-        name = task.run_key.replace("/", " ")
-        self._tracker.begin(task.run_key, name, task.config, tags)
+        self._tracker.begin(task.run_key, task.title.replace("/", " "), task.config, tags)
 
     def on_epoch(self, task: Task, epoch: int, metrics: dict[str, float], seconds: float) -> None:
         """Logs an epoch; the rate is how fast this task trained, whatever else ran."""

@@ -9,7 +9,10 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+
+_SCRATCH = "ltat-ray-"
 
 # PLATFORM section 7: nothing but our own lines on the terminal, token authentication on, and time
 # enough for a worker to leave its epoch. Read by Ray when it is imported or starts a process.
@@ -42,7 +45,8 @@ def ray_session(cpus: int) -> Iterator[dict[str, float]]:
     import ray
 
     # Ray's sockets need a short path, and nobody else cleans its session folders.
-    scratch = tempfile.mkdtemp(prefix="ltat-ray-")
+    _remove_abandoned()
+    scratch = tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-")
     try:
         ray.init(
             num_cpus=cpus,
@@ -59,6 +63,14 @@ def ray_session(cpus: int) -> Iterator[dict[str, float]]:
         with contextlib.suppress(Exception):
             ray.shutdown()
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _remove_abandoned() -> None:
+    """Deletes the scratch folders of drivers that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*"):
+        owner = folder.name.removeprefix(_SCRATCH).partition("-")[0]
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -48,7 +48,7 @@ def place_rungs(space: Space) -> Rungs:
     rung = float(first)
     while round(rung) < total:
         epochs.append(round(rung))
-        rung *= spec.reduction_factor
+        rung = max(rung * spec.reduction_factor, round(rung) + 1.0)
     return Rungs(tuple(epochs), tuple(notes))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ from ltat_tune.study.spec import ConfirmSpec, Objective, ResourcesSpec, Schedule
 
 if TYPE_CHECKING:
     import optuna
+
+MANY = 4096  # contexts that are looked at one by one
 
 
 @dataclass(frozen=True)
@@ -73,17 +76,22 @@ class Space:
                 params[path] = self.tuned[path].suggest(trial)
         return params
 
-    def contexts(self, limit: int = 4096) -> list[dict[str, Any]]:
-        """Every combination of categorical choices, with each range at its upper end."""
+    def contexts(self, limit: int = MANY) -> list[dict[str, Any]]:
+        """Every combination of categorical choices, with each range at its upper end.
+
+        Of more than `limit`, a sample that is the same every time.
+        """
         found: list[dict[str, Any]] = [{}]
         for path in sampling_order(self.tuned):
             domain = self.tuned[path]
             values = domain.choices if domain.kind == "categorical" else (_upper(domain),)
             found = [
                 {**params, path: value} if domain.active(params) else params
-                for params, value in itertools.islice(itertools.product(found, values), limit)
+                for params, value in itertools.product(found, values)
                 if domain.active(params) or value == values[0]
             ]
+            if len(found) > limit:
+                found = random.Random(0).sample(found, limit)
         return found
 
 
@@ -106,10 +114,13 @@ def name_scenarios(axes: Mapping[str, list[Any]]) -> tuple[Scenario, ...]:
     """The cross product of all axes, named by the last words of their paths and the values."""
     if not axes:
         return (Scenario("default", {}),)
-    scenarios = []
+    scenarios: dict[str, Scenario] = {}
     for values in itertools.product(*axes.values()):
         pairs = dict(zip(axes, values, strict=True))
         words = [f"{p.rpartition('.')[2]}_{show(v)}" for p, v in pairs.items()]
         name = "-".join("".join(c if c.isalnum() or c in "_.-" else "_" for c in w) for w in words)
-        scenarios.append(Scenario(name, pairs))
-    return tuple(scenarios)
+        name = name[:100]  # it is a folder
+        if name in scenarios:  # values that differ only in their seventh digit, or in a space
+            name = f"{name}-{len(scenarios) + 1}"
+        scenarios[name] = Scenario(name, pairs)
+    return tuple(scenarios.values())

@@ -10,7 +10,7 @@ from ltat_tune.errors import LtatError
 from ltat_tune.parameters import PARAMETERS
 from ltat_tune.relevance import why_inert
 from ltat_tune.study.rungs import place_rungs
-from ltat_tune.study.space import Space
+from ltat_tune.study.space import MANY, Space
 from ltat_tune.training.metrics import ClassGroups
 
 if TYPE_CHECKING:
@@ -41,16 +41,22 @@ def check_space(
 def _check_effects(space: Space, report: Report, allow_inert: bool) -> list[str]:
     """Refuses tuned parameters that cannot change any result where they are proposed."""
     notes = []
-    contexts = space.contexts()
-    for path, domain in space.tuned.items():
+    configs = [
+        (s, [(params, space.config(s, params)) for params in space.contexts()])
+        for s in space.scenarios
+    ]
+    for path in space.tuned:
         everywhere, scenarios = True, []
         mixed: str | None = None
-        for scenario in space.scenarios:
-            reasons = [
-                why_inert(space.config(scenario, params), path)
-                for params in contexts
-                if path in params
-            ]
+        for scenario, contexts in configs:
+            reasons = [why_inert(config, path) for params, config in contexts if path in params]
+            if not reasons and len(contexts) < MANY:
+                report.add(
+                    ("tuned", path, "when"),
+                    f"{PARAMETERS[path].label} is never proposed: nothing fulfils its `when`, "
+                    "because what it names has a `when` of its own",
+                )
+                break
             dead = [reason for reason in reasons if reason is not None]
             if dead and len(dead) < len(reasons):
                 mixed = dead[0]
@@ -87,7 +93,8 @@ def _check_measurement(space: Space, report: Report) -> None:
                 f"evaluation.val_attack is {config.evaluation.val_attack}; set them alike under fixed",
             )
             break
-    if "attack.eps" in space.tuned and "evaluation.eps" not in space.fixed:
+    follows = any(space.config(s, {}).evaluation.eps is None for s in space.scenarios)
+    if "attack.eps" in space.tuned and follows:
         report.add(
             ("tuned", "attack.eps"),
             "attack.eps is tuned and evaluation.eps follows it, so the weakest attack would win; "
@@ -99,15 +106,11 @@ def _check_data(space: Space, report: Report) -> None:
     """Every scenario's classes must have images; nothing is decoded."""
     for scenario in space.scenarios:
         config = space.config(scenario, {})
-        place = ("scenarios", *scenario.values) if scenario.values else ("fixed",)
-        if "data.root" in space.fixed:
-            place = ("fixed", "data.root")
-        if "data.imbalance_ratio" in scenario.values:
-            place = ("scenarios", "data.imbalance_ratio")
+        where = f"{scenario.title}: " if scenario.values else ""
         try:
             counts = class_counts(config)
         except LtatError as error:
-            report.add(place, f"{scenario.title}: {error}")
+            report.add_about(f"{where}{error}", names=f"{error} data.imbalance_ratio")
             continue
         group = space.objective.group
         if (
@@ -120,8 +123,7 @@ def _check_data(space: Space, report: Report) -> None:
             )
         test_images = config.evaluation.aa_images
         if test_images is not None and test_images < len(counts):
-            report.add(
-                ("fixed", "evaluation.aa_images"),
+            report.add_about(
                 f"evaluation.aa_images must be at least the {len(counts)} classes, got {test_images}",
             )
 

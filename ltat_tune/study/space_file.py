@@ -9,15 +9,16 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from ltat_tune.errors import ConfigError, SpaceError
+from ltat_tune.numbers import shown
 from ltat_tune.parameters import PARAMETERS, sentence, unknown
 from ltat_tune.study.domains import Domain, check_conditions, read_domain
+from ltat_tune.study.overrides import apply_overrides
 from ltat_tune.study.space import Space, name_scenarios
 from ltat_tune.study.space_checks import check_space
-from ltat_tune.study.spec import PARTS
+from ltat_tune.study.spec import PARTS, unknown_key
 from ltat_tune.yaml_lines import Key, YamlProblem, read_yaml
 
 _KEYS = ("name", "objective", "fixed", "scenarios", "tuned", "start_from", "searcher", "scheduler",
@@ -35,12 +36,21 @@ class Report:
         """Notes a problem at the nearest enclosing key that the file has."""
         dotted = ".".join(path[:2]) if path[:1] not in (("fixed",), ("scenarios",)) else path[-1]
         if dotted in self._overridden:
-            self._problems[(0, f"--set {dotted}: {problem}")] = None
+            self._problems[(0, f"--set {dotted}: {problem.removeprefix(f'{dotted} ')}")] = None
             return
         while path and path not in self._lines:
             path = path[:-1]
         line = self._lines.get(path, 1)
         self._problems[(line, f"{self._file}:{line}: {problem}")] = None
+
+    def add_about(self, problem: str, *, names: str = "") -> None:
+        """Notes a problem at the first parameter that it (or `names`) names and the file has."""
+        for path in re.findall(r"[a-z_]+\.[a-z_]+", names or problem):
+            for part in ("fixed", "scenarios", "tuned"):
+                if path in self._overridden or (part, path) in self._lines:
+                    self.add(("fixed" if path in self._overridden else part, path), problem)
+                    return
+        self.add(("fixed",), problem)
 
     def raise_if_any(self) -> None:
         """Raises: SpaceError with everything noted so far, in the order of the file."""
@@ -68,7 +78,7 @@ def load_space(
     """
     path = Path(path)
     document, lines = _read(path)
-    overridden = _apply(document, overrides)
+    overridden = apply_overrides(document, overrides)
     report = Report(str(path), lines, overridden)
     space = _build(document, path.stem, report)
     notes = check_space(space, report, check_machine=check_machine, allow_inert=allow_inert)
@@ -88,9 +98,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[Key, int]]:
             f"{path}: must be a file, got a folder; name one of its .yaml files"
         ) from None
     except UnicodeDecodeError as error:
-        raise SpaceError(
-            f"{path}:1: must be UTF-8 text: {error.reason} at byte {error.start}"
-        ) from None
+        line = error.object[: error.start].count(b"\n") + 1
+        raise SpaceError(f"{path}:{line}: must be UTF-8 text: {error.reason}") from None
     except OSError as error:
         raise SpaceError(f"{path}: cannot be read: {error.strerror}") from None
     try:
@@ -104,53 +113,6 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[Key, int]]:
     return document, lines
 
 
-def _apply(document: dict[str, Any], overrides: Sequence[str]) -> set[str]:
-    """Puts every `path=value` in place and returns the paths that were replaced."""
-    problems, paths = [], set()
-    for assignment in overrides:
-        path, equals, text = assignment.partition("=")
-        path = path.strip()
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            value = text
-        section, _, key = path.partition(".")
-        if not equals or not path:
-            problems.append(f"--set must be path=value, got {assignment!r}")
-        elif path in PARAMETERS:
-            paths.add(path)
-            _pin(document, path, value)
-        elif path == "name" or (section in PARTS and key in PARTS[section].model_fields):
-            paths.add(path)
-            if key:
-                document.setdefault(section, {})
-                if isinstance(document[section], dict):
-                    document[section][key] = value
-            else:
-                document["name"] = value
-        else:
-            problems.append(f"--set {path}: {unknown(path)}")
-    if problems:
-        raise SpaceError(problems)
-    return paths
-
-
-def _pin(document: dict[str, Any], path: str, value: Any) -> None:
-    """Gives one parameter a value, wherever the file had put it: scenarios, tuned or fixed."""
-    scenarios, tuned = document.get("scenarios"), document.get("tuned")
-    if isinstance(scenarios, dict) and path in scenarios:
-        scenarios[path] = value if isinstance(value, list) else [value]
-        return
-    if isinstance(tuned, dict) and path in tuned:
-        del tuned[path]
-        for start in document.get("start_from") or []:
-            if isinstance(start, dict):
-                start.pop(path, None)
-    fixed = document.setdefault("fixed", {})
-    if isinstance(fixed, dict):
-        fixed[path] = value
-
-
 def _build(document: dict[str, Any], stem: str, report: Report) -> Space:
     for key in document:
         if key not in _KEYS:
@@ -158,8 +120,15 @@ def _build(document: dict[str, Any], stem: str, report: Report) -> Space:
             hint = f"did you mean {close[0]}?" if close else f"a space file has {', '.join(_KEYS)}"
             report.add((key,), f"unknown key {key}; {hint}")
     name = document.get("name", stem)
-    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", name):
-        report.add(("name",), f"name must be letters, digits, '_', '-' or '.', got {name!r}")
+    if not isinstance(name, str):
+        report.add(("name",), f"name must be text, got {shown(name)}; write it in quotes")
+    elif not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", name):
+        remedy = "" if "name" in document else ", the file's own name; give it a name:"
+        report.add(
+            ("name",),
+            "name must be 1 to 100 letters, digits, '_', '-' or '.' and begin with a letter or "
+            f"digit, got {shown(name)}{remedy}",
+        )
     parts = {key: _read_part(key, document.get(key, {}), report) for key in PARTS}
     fixed = _read_fixed(document.get("fixed", {}), report)
     axes = _read_scenarios(document.get("scenarios", {}), report)
@@ -177,7 +146,7 @@ def _build(document: dict[str, Any], stem: str, report: Report) -> Space:
     report.raise_if_any()
     space = Space(
         name=name, fixed=fixed, scenarios=name_scenarios(axes), tuned=tuned,
-        start_from=tuple(start_from), document=copy.deepcopy(document), **parts,
+        start_from=tuple(start_from), document=copy.deepcopy({"name": name, **document}), **parts,
     )  # fmt: skip
     for scenario in space.scenarios:
         for params in space.contexts():
@@ -185,7 +154,7 @@ def _build(document: dict[str, Any], stem: str, report: Report) -> Space:
                 space.config(scenario, params)
             except ConfigError as error:
                 for problem in error.problems:
-                    report.add(("fixed", problem.split(" ", 1)[0]), problem)
+                    report.add_about(problem)
     report.raise_if_any()
     return space
 
@@ -194,7 +163,7 @@ def _read_part(key: str, raw: Any, report: Report) -> Any:
     model = PARTS[key]
     if not isinstance(raw, dict):
         report.add(
-            (key,), f"{key} must be a mapping of {', '.join(model.model_fields)}, got {raw!r}"
+            (key,), f"{key} must be a mapping of {', '.join(model.model_fields)}, got {shown(raw)}"
         )
         return model()
     try:
@@ -205,13 +174,7 @@ def _read_part(key: str, raw: Any, report: Report) -> Any:
             if details["type"] == "none_required":
                 continue
             if details["type"] == "extra_forbidden":
-                close = get_close_matches(field, model.model_fields, n=1)
-                hint = (
-                    f"did you mean {close[0]}?"
-                    if close
-                    else f"it has {', '.join(model.model_fields)}"
-                )
-                report.add((key, field), f"unknown key {key}.{field}; {hint}")
+                report.add((key, field), unknown_key(f"{key}.{field}"))
             else:
                 report.add((key, field), f"{key}.{field} {sentence(details)}")
         return model()
@@ -219,7 +182,8 @@ def _read_part(key: str, raw: Any, report: Report) -> Any:
 
 def _read_fixed(raw: Any, report: Report) -> dict[str, Any]:
     if not isinstance(raw, dict):
-        report.add(("fixed",), f"fixed must be a mapping of dotted paths to values, got {raw!r}")
+        problem = f"fixed must be a mapping of dotted paths to values, got {shown(raw)}"
+        report.add(("fixed",), problem)
         return {}
     values = {}
     for path, value in raw.items():
@@ -234,9 +198,8 @@ def _read_fixed(raw: Any, report: Report) -> dict[str, Any]:
 
 def _read_scenarios(raw: Any, report: Report) -> dict[str, list[Any]]:
     if not isinstance(raw, dict):
-        report.add(
-            ("scenarios",), f"scenarios must be a mapping of dotted paths to lists, got {raw!r}"
-        )
+        problem = f"scenarios must be a mapping of dotted paths to lists, got {shown(raw)}"
+        report.add(("scenarios",), problem)
         return {}
     axes: dict[str, list[Any]] = {}
     for path, values in raw.items():
@@ -244,7 +207,8 @@ def _read_scenarios(raw: Any, report: Report) -> dict[str, list[Any]]:
         if path not in PARAMETERS:
             report.add(place, unknown(path))
         elif not isinstance(values, list) or not values:
-            report.add(place, f"{path}: a scenario axis must be a list of values, got {values!r}")
+            problem = f"{path}: a scenario axis must be a list of values, got {shown(values)}"
+            report.add(place, problem)
         elif path.startswith("seeds.") or path == "optim.epochs":
             where = (
                 "confirm.seeds repeats winners"
@@ -259,7 +223,8 @@ def _read_scenarios(raw: Any, report: Report) -> dict[str, list[Any]]:
                 if broken:
                     report.add(place, f"{path} {broken}")
                 elif checked in axes[path]:
-                    report.add(place, f"{path}: scenario values must differ, got {value!r} twice")
+                    problem = f"{path}: scenario values must differ, got {shown(value)} twice"
+                    report.add(place, problem)
                 axes[path].append(checked)
     return axes
 
@@ -268,9 +233,8 @@ def _read_tuned(document: Mapping[str, Any], report: Report) -> dict[str, Domain
     raw = document.get("tuned")
     if not isinstance(raw, dict) or not raw:
         example = "optim.lr: {type: float, low: 0.01, high: 0.3, log: true}"
-        report.add(
-            ("tuned",), f"tuned must name at least one parameter, such as {example}; got {raw!r}"
-        )
+        problem = f"tuned must name at least one parameter, such as {example}; got {shown(raw)}"
+        report.add(("tuned",), problem)
         return {}
     domains: dict[str, Domain] = {}
     for path, written in raw.items():
@@ -304,15 +268,14 @@ def _read_start_from(
     raw: Any, tuned: Mapping[str, Domain], report: Report
 ) -> list[dict[str, Any]]:
     if not isinstance(raw, list):
-        report.add(("start_from",), f"start_from must be a list of mappings, got {raw!r}")
+        report.add(("start_from",), f"start_from must be a list of mappings, got {shown(raw)}")
         return []
     starts: list[dict[str, Any]] = []
     for i, point in enumerate(raw):
         place = ("start_from", str(i))
         if not isinstance(point, dict):
-            report.add(
-                place, f"start_from: each entry must be a mapping of tuned values, got {point!r}"
-            )
+            problem = "start_from: each entry must be a mapping of tuned values, got"
+            report.add(place, f"{problem} {shown(point)}")
             continue
         values = {}
         for path, value in point.items():
@@ -328,7 +291,9 @@ def _read_start_from(
             if broken:
                 report.add((*place, path), f"{path} {broken}")
             elif not tuned[path].contains(checked):
-                report.add((*place, path), f"{path} must lie in {tuned[path]}, got {value!r}")
+                rule = "be one of" if tuned[path].kind == "categorical" else "lie in"
+                problem = f"{path} must {rule} {tuned[path]}, got {shown(value)}"
+                report.add((*place, path), problem)
             values[path] = checked
         for path in values:
             if not tuned[path].active(values):

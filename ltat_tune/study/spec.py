@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ltat_tune.numbers import Integer, Number
+from ltat_tune.parameters import unknown
 
 GROUPS = ("balanced", "head", "body", "tail", "under", "well", "worst")
 _METRIC = re.compile(rf"val/(clean|pgd[1-9]\d*)(?:_({'|'.join(GROUPS)}))?_acc")
@@ -58,7 +60,7 @@ class SearcherSpec(_Part):
 
     name: Literal["tpe", "random"] = "tpe"
     trials: Integer = Field(20, ge=1, le=100000)
-    seed: Integer = Field(0, ge=0)
+    seed: Integer = Field(0, ge=0, le=10**6)
     startup_trials: Integer | None = Field(
         None, ge=1
     )  # random ones before TPE; null: trials // 3, 1..10
@@ -89,8 +91,10 @@ class ConfirmSpec(_Part):
     @field_validator("seeds")
     @classmethod
     def _seeds_differ(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
-            raise ValueError(f"must be one or more different seeds >= 0, got {list(seeds)}")
+        if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0 or max(seeds) > 2**31:
+            raise ValueError(
+                f"must be one or more different seeds from 0 to {2**31}, got {list(seeds)}"
+            )
         return seeds
 
     @field_validator("attacks")
@@ -119,3 +123,14 @@ PARTS: dict[str, type[_Part]] = {
     "confirm": ConfirmSpec,
     "resources": ResourcesSpec,
 }
+
+
+def unknown_key(path: str) -> str:
+    """The sentence for a path that is neither a parameter nor a key of the file."""
+    part, _, field = path.partition(".")
+    if part not in PARTS:
+        return unknown(path)
+    fields = list(PARTS[part].model_fields)
+    close = get_close_matches(field, fields, n=1)
+    hint = f"did you mean {part}.{close[0]}?" if close else f"{part} has {', '.join(fields)}"
+    return f"unknown key {path}; {hint}"

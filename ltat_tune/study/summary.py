@@ -69,8 +69,11 @@ def _scores(
         table.add_column(f"{title} t{column['number']:04d}", justify="right")
     rows = {f"{results['objective']}  (selected by)": ("val", results["objective"])}
     robust = _robust_attack(results)
+    images: Mapping[str, int] = winner.get("test_images", {})
+    every = max(images.values(), default=0)
     for attack in results["confirm"]["attacks"]:
-        rows[f"test/{attack}_acc"] = ("test", f"test/{attack}_acc")
+        part = f"  (on {images[attack]} images)" if images.get(attack, every) < every else ""
+        rows[f"test/{attack}_acc{part}"] = ("test", f"test/{attack}_acc")
     if robust is not None:
         for group in ("balanced", "worst", "tail"):
             name = f"test/{robust}_{group}_acc"
@@ -110,8 +113,9 @@ def _protocol(
     images = ", ".join(f"{a} on {n}" for a, n in winner.get("test_images", {}).items())
     counts = winner["samples_per_class"]
     return Text(
-        f"seeds {show(winner['seeds'])}; L-inf eps {show(scenario['eps'])}; test images: "
-        f"{images or 'none'}; trained on {sum(counts)} images ({show(counts)} a class)",
+        f"seeds {show(winner['seeds'])}; L-inf eps {show(scenario['eps'])}; "
+        f"test images: {images or 'none'}\n"
+        f"{sum(counts)} training images, by class: {show(counts)}",
         style="dim",
     )
 
@@ -122,7 +126,7 @@ def _effort(scenario: Mapping[str, Any]) -> Text:
     share = epochs["saved"] / epochs["planned"] if epochs["planned"] else 0.0
     text = (
         f"{total} trials: {trials['complete']} complete, {trials['pruned']} stopped early, "
-        f"{trials['failed']} failed, {trials['diverged']} diverged; {epochs['saved']} of "
+        f"{trials['failed']} failed, {trials['diverged']} diverged\n{epochs['saved']} of "
         f"{epochs['planned']} epochs saved ({100 * share:.0f} %)"
     )
     return Text(text, style="dim")

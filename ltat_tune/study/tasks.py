@@ -42,6 +42,12 @@ class Task:
         return cls(**raw)
 
     @property
+    def title(self) -> str:
+        """For people: `imbalance_ratio_50/t0003`, and the seed of a confirmation."""
+        name = f"{self.scenario}/t{self.number:04d}"
+        return name if self.kind == "trial" else f"{name} seed {self.config['seeds.seed']}"
+
+    @property
     def run_key(self) -> str:
         """The MLflow run it is written to: a test belongs to its confirmation's run."""
         return self.key.removesuffix("/test")

@@ -105,9 +105,14 @@ def _differences(
         "images": (trainer.splits.subset_hash, recorded["subset_hash"]),
         "weights": (result.weights, recorded["weights"]),
     }
-    known = {**recorded.get("val", {}), **recorded.get("test", {})}
+    known = _known(recorded)
     pairs |= {name: (value, known[name]) for name, value in metrics.items() if name in known}
     return [f"{name} {now}, recorded {then}" for name, (now, then) in pairs.items() if now != then]
+
+
+def _known(recorded: dict[str, Any]) -> dict[str, float]:
+    """The recorded metrics of both splits."""
+    return {**recorded.get("val", {}), **recorded.get("test", {})}
 
 
 def _verdict(
@@ -118,8 +123,9 @@ def _verdict(
     differences: list[str],
 ) -> None:
     if not differences:
+        compared = len(metrics.keys() & _known(recorded).keys())
         notes.print(
-            f"reproduced: weights {result.weights} and all {len(metrics)} recorded numbers"
+            f"reproduced: weights {result.weights} and all {compared} recorded numbers measured"
         )
         return
     notes.print("not reproduced:")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
-import pickle
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -40,16 +39,14 @@ def load_checkpoint(path: Path, *, identity: str) -> dict[str, Any]:
 
     Raises:
         CheckpointError: torn, of another format, or of a configuration with another identity.
+        OSError: the file cannot be read.
     """
+    content = path.read_bytes()
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        RuntimeError,
-        EOFError,
-        pickle.UnpicklingError,
-        zipfile.BadZipFile,
-        ValueError,
-    ) as error:
+        state: dict[str, Any] = torch.load(
+            io.BytesIO(content), map_location="cpu", weights_only=True
+        )
+    except Exception as error:  # torn bytes raise anything, OSError, KeyError, IndexError included
         raise CheckpointError(f"{path} is not a whole checkpoint: {error}") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise CheckpointError(f"{path} must have checkpoint format {FORMAT}; train it again")

@@ -15,7 +15,7 @@ from torch import Tensor
 from ltat_tune.config import TrialConfig
 from ltat_tune.data.batches import to_unit, training_batches
 from ltat_tune.data.datasets import Splits, load_splits
-from ltat_tune.errors import TrainingDiverged
+from ltat_tune.errors import CheckpointError, TrainingDiverged
 from ltat_tune.losses import class_weights
 from ltat_tune.methods import build_method, needs_projection
 from ltat_tune.models import Classifier, build_model
@@ -107,11 +107,12 @@ class Trainer:
         Args:
             on_epoch: told of each epoch once it is saved.
             checkpoint: file of this training's state; None keeps none.
-            validate_at: further epochs, from 1, to validate after. No weight depends on them.
+            validate_at: further epochs, from 1, to validate after. No weight depends on them, and
+                none of them is kept as the best.
 
         Raises:
             TrainingDiverged: the loss or a weight became non-finite.
-            CheckpointError: the checkpoint is torn or of another configuration.
+            CheckpointError: the checkpoint is torn, of another configuration or of other images.
         """
         self._start(checkpoint)
         for past in self.history:
@@ -122,7 +123,8 @@ class Trainer:
             if self._validates(epoch + 1, validate_at):
                 per_class, measured = self._validate()
                 metrics |= measured
-                self._keep(epoch + 1, metrics[self.score_name], per_class)
+                if self._validates(epoch + 1):
+                    self._keep(epoch + 1, metrics[self.score_name], per_class)
             seconds = time.perf_counter() - began
             self.history.append(EpochMetrics(epoch + 1, metrics, seconds))
             if checkpoint is not None:
@@ -161,7 +163,13 @@ class Trainer:
         self.history: list[EpochMetrics] = []
         self.kept = _Kept()
         if checkpoint is not None and checkpoint.exists():
-            self._load(load_checkpoint(checkpoint, identity=config.identity))
+            state = load_checkpoint(checkpoint, identity=config.identity)
+            if state["subset_hash"] != self.splits.subset_hash:
+                raise CheckpointError(
+                    f"{checkpoint} must be of the images {self.splits.subset_hash}, got "
+                    f"{state['subset_hash']}: the data set has changed; use another folder"
+                )
+            self._load(state)
 
     def _load(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
@@ -228,7 +236,7 @@ class Trainer:
                 f"{self.config.optim.epochs} (optim.lr {self.config.optim.lr:g})"
             )
 
-    def _validates(self, epoch: int, also: Collection[int]) -> bool:
+    def _validates(self, epoch: int, also: Collection[int] = ()) -> bool:
         every = self.config.evaluation.every_epochs
         return epoch % every == 0 or epoch in also or epoch == self.config.optim.epochs
 

@@ -1,0 +1,88 @@
+"""The README's commands, run in order, so that they cannot rot."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.study.drive import mlflow_runs, run
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def _commands() -> list[str]:
+    """Lines that begin with `$ ` in the README's console blocks."""
+    blocks = re.findall(r"```console\n(.*?)```", README, flags=re.DOTALL)
+    return [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+
+
+def test_the_readme_opens_with_the_two_commands() -> None:
+    assert _commands()[:2] == ["scripts/study", "scripts/test"]
+    for name in ("study", "test", "check"):
+        script = ROOT / "scripts" / name
+        assert os.access(script, os.X_OK)
+        subprocess.run(["bash", "-n", script], check=True)
+    last = (ROOT / "scripts" / "study").read_text().splitlines()[-1]
+    assert last == 'exec ltat-tune --space search_spaces/quickstart.yaml "$@"'
+
+
+def test_every_command_of_the_readme_works(tmp_path: Path) -> None:
+    """`scripts/study` is its last line here: the tests run in an environment that it would make."""
+    (tmp_path / "search_spaces").symlink_to(ROOT / "search_spaces")
+    commands = [c for c in _commands() if c != "scripts/test"]
+    commands[0] = "ltat-tune --space search_spaces/quickstart.yaml"
+    ran = 0
+    for text in commands:
+        words = text.partition("#")[0].split()
+        if words[0] != "ltat-tune" or "PATH/TO" in text:
+            continue  # what needs the reader's own images, or serves until Ctrl-C
+        done = run(*words[1:], cwd=tmp_path, timeout_s=900)
+        assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
+        ran += 1
+    assert ran >= 7
+    study = tmp_path / "studies" / "quickstart"
+    results = json.loads((study / "results.json").read_text())
+    metric = results["objective"]
+    assert metric == "val/pgd20_balanced_acc"
+    for scenario in results["scenarios"]:
+        assert sum(scenario["trials"].values()) >= 12
+        assert scenario["trials"]["failed"] == scenario["trials"]["diverged"] == 0
+        assert scenario["trials"]["pruned"] > 0
+        by_recipe = {c["recipe"]: c for c in scenario["confirmed"]}
+        winner, baseline = by_recipe[scenario["winner"]], by_recipe[scenario["baseline"]]
+        assert sum(winner["val"][metric]) > sum(baseline["val"][metric])
+        for attack in ("clean", "pgd20", "aa"):
+            assert len(winner["test"][f"test/{attack}_acc"]) == 3
+    assert all(r.info.status != "RUNNING" for r in mlflow_runs(study))
+
+
+@pytest.mark.skipif(
+    not os.environ.get("LTAT_TEST_IMAGES"),
+    reason="LTAT_TEST_IMAGES does not name an archive of CIFAR-10 as an image folder",
+)
+def test_the_image_folder_study_runs_on_real_images(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    archive = os.environ["LTAT_TEST_IMAGES"]
+    subprocess.run(["tar", "xf", archive, "-C", images], check=True)
+    smaller = ("optim.epochs=3", "evaluation.every_epochs=1", "searcher.trials=3",
+               "data.max_per_class=200", "confirm.seeds=[0]", "evaluation.aa_images=12")  # fmt: skip
+    options = [part for value in smaller for part in ("--set", value)]
+    space = ROOT / "search_spaces" / "image_folder.yaml"
+    done = run("--space", space, *options, "--format", "json", cwd=tmp_path, timeout_s=900)
+    assert done.returncode == 0, done.stderr
+    scenario = json.loads(done.stdout)["scenarios"][0]
+    assert sum(scenario["trials"].values()) == 3
+    winner = next(c for c in scenario["confirmed"] if c["recipe"] == scenario["winner"])
+    assert winner["samples_per_class"] == [200, 63, 20]
+    assert winner["test_images"] == {"clean": 3000, "pgd20": 3000, "aa": 12}
+    best = tmp_path / "studies" / "image_folder" / "best" / "best-imbalance_ratio_10.yaml"
+    trained = run("train", best, cwd=tmp_path)
+    assert trained.returncode == 0, trained.stderr
+    assert "reproduced: weights" in trained.stderr

@@ -1,0 +1,196 @@
+"""Measuring a model: which attack, on which images, and the model as found."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ltat_tune.data.datasets import LabelledImages
+from ltat_tune.errors import ConfigError
+from ltat_tune.models import Classifier, build_model
+from ltat_tune.training import evaluation
+from ltat_tune.training.evaluation import evaluate, is_attack, measured_part
+from tests.training.toys import tiny
+
+
+def _threshold() -> Classifier:
+    """One grey pixel: class 1 above 0.5, class 0 below."""
+    model = Classifier(nn.Flatten(), 1, 2, in_channels=1)
+    with torch.no_grad():
+        model.head.weight.copy_(torch.tensor([[-1.0], [1.0]]))
+        model.head.bias.copy_(torch.tensor([0.5, -0.5]))
+    return model
+
+
+def _pixels(values: list[float], targets: list[int]) -> LabelledImages:
+    return LabelledImages(torch.tensor(values).reshape(-1, 1, 1, 1), torch.tensor(targets))
+
+
+def _network() -> tuple[Classifier, LabelledImages]:
+    """An untrained network and 20 images of each of 3 classes."""
+    config = tiny()
+    model = build_model(config.model, in_channels=1, num_classes=3)
+    images = torch.rand(60, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    return model, LabelledImages(images, torch.arange(60) % 3)
+
+
+def test_the_names_of_attacks() -> None:
+    assert all(is_attack(name) for name in ("clean", "aa", "pgd1", "pgd20", "pgd100"))
+    refused = ("", "pgd", "pgd0", "pgd020", "pgd-1", "pgd20x", "PGD20", "cw100", "fgsm", "clean ")
+    assert not any(is_attack(name) for name in refused)
+
+
+@pytest.mark.parametrize("attack", ["cw100", "pgd0", ""])
+def test_an_unknown_attack_is_refused(attack: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        evaluate(_threshold(), _pixels([0.1], [0]), attack, tiny(), classes=2)
+    assert str(caught.value) == (f"unknown attack {attack!r}; choose from: clean, pgd<steps>, aa")
+
+
+def test_clean_accuracy_by_hand() -> None:
+    """Pixels 0.1 and 0.45 are class 0, 0.55 and 0.9 class 1; the last label is wrong."""
+    data = _pixels([0.1, 0.45, 0.55, 0.9], [0, 0, 1, 0])
+    found = evaluate(_threshold(), data, "clean", tiny(), classes=2)
+    assert (found.right, found.total) == ([2, 1], [3, 1])
+
+
+@pytest.mark.parametrize("attack", ["pgd20", "aa"])
+def test_robust_accuracy_by_hand_twice_and_everything_as_found(attack: str) -> None:
+    """Within 0.1 the pixels 0.45 and 0.55 cross 0.5, and 0.1, 0.2 and 0.9 do not."""
+    data = _pixels([0.1, 0.2, 0.45, 0.55, 0.9], [0, 0, 0, 1, 1])
+    model = _threshold()
+    state = torch.get_rng_state()
+    for training in (True, False):
+        model.train(training)
+        found = evaluate(model, data, attack, tiny(attack__eps=0.1), classes=2)
+        assert (found.right, found.total) == ([2, 1], [3, 2])
+        assert all(module.training is training for module in model.modules())
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(("eps", "right"), [(None, [1, 1]), (0.3, [1, 0]), (0, [2, 2])])
+def test_the_radius_is_that_of_the_evaluation_or_else_of_the_training_attack(
+    eps: float | None, right: list[int]
+) -> None:
+    """0.1 is not crossed by 0.1 or 0.3, 0.45 and 0.55 are, 0.75 is by 0.3 alone."""
+    data = _pixels([0.1, 0.45, 0.55, 0.75], [0, 0, 1, 1])
+    config = tiny(attack__eps=0.1, evaluation__eps=eps)
+    assert evaluate(_threshold(), data, "pgd10", config, classes=2).right == right
+
+
+@pytest.mark.parametrize(("attack", "steps"), [("pgd20", 20), ("pgd7", 7)])
+def test_pgd_steps_by_a_quarter_of_the_radius_from_a_clipped_uniform_start(
+    attack: str, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[dict[str, Any]] = []
+
+    def spy(model: nn.Module, images: Tensor, targets: Tensor, **knobs: Any) -> Tensor:
+        calls.append(knobs)
+        return images
+
+    monkeypatch.setattr(evaluation, "pgd", spy)
+    evaluate(_threshold(), _pixels([0.1], [0]), attack, tiny(attack__eps="8/255"), classes=2)
+    (call,) = calls
+    assert call.pop("generator").device.type == "cpu"
+    assert call == {
+        "eps": 8 / 255,
+        "step_size": 2 / 255,
+        "steps": steps,
+        "start": "uniform_clipped",
+    }
+
+
+def test_clean_runs_no_attack(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(evaluation, "pgd")
+    monkeypatch.delattr(evaluation, "autoattack")
+    evaluate(_threshold(), _pixels([0.1], [0]), "clean", tiny(), classes=2)
+
+
+@pytest.mark.parametrize("attack", ["clean", "pgd2"])
+def test_a_measurement_is_repeatable_and_moves_no_global_generator(attack: str) -> None:
+    model, data = _network()
+    state = torch.get_rng_state()
+    first, again = (evaluate(model, data, attack, tiny(), classes=3) for _ in range(2))
+    assert first == again
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_noise_does_not_depend_on_the_seed_of_the_training(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seeds: list[int] = []
+
+    def spy(model: nn.Module, images: Tensor, targets: Tensor, **knobs: Any) -> Tensor:
+        seeds.append(knobs["generator"].initial_seed())
+        return images
+
+    monkeypatch.setattr(evaluation, "pgd", spy)
+    for seed in (0, 1):
+        config = tiny(seeds__seed=seed)
+        evaluate(_threshold(), _pixels([0.1], [0]), "pgd2", config, classes=2)
+    assert seeds[0] == seeds[1]
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("attack", ["clean", "pgd2"])
+def test_the_model_is_measured_in_eval_mode_and_left_as_found(attack: str, training: bool) -> None:
+    model, data = _network()
+    evaluated = evaluate(model.eval(), data, attack, tiny(), classes=3)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model.train(training)
+    found = evaluate(model, data, attack, tiny(), classes=3)
+    assert found == evaluated
+    assert all(module.training is training for module in model.modules())
+    assert all(p.requires_grad and p.grad is None for p in model.parameters())
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def test_autoattack_runs_on_its_class_balanced_part_and_the_others_on_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, data = _network()
+    sizes: list[list[int]] = []
+
+    def spy(model: nn.Module, images: Tensor, targets: Tensor, **knobs: Any) -> Tensor:
+        sizes.append(targets.bincount().tolist())
+        assert knobs["eps"] == 8 / 255
+        return images
+
+    monkeypatch.setattr(evaluation, "autoattack", spy)
+    config = tiny(evaluation__aa_images=10)
+    assert evaluate(model, data, "aa", config, classes=3).total == [3, 3, 3]
+    assert sizes == [[3, 3, 3]]
+    assert len(measured_part(data, "aa", config)) == 9
+    assert measured_part(data, "pgd20", config) is data
+    assert measured_part(data, "aa", tiny()) is data
+    assert evaluate(model, data, "clean", config, classes=3).total == [20, 20, 20]
+
+
+def test_the_part_of_autoattack_is_the_same_for_every_training_seed() -> None:
+    _, data = _network()
+    a, b = (
+        measured_part(data, "aa", tiny(evaluation__aa_images=9, seeds__seed=seed))
+        for seed in (0, 1)
+    )
+    assert torch.equal(a.images, b.images)
+
+
+def test_uint8_images_are_measured_in_0_to_1() -> None:
+    pixels = torch.tensor([20, 100, 150, 250], dtype=torch.uint8).reshape(4, 1, 1, 1)
+    data = LabelledImages(pixels, torch.tensor([0, 0, 1, 1]))
+    for attack in ("clean", "pgd2"):
+        config = tiny(attack__eps="8/255")
+        assert evaluate(_threshold(), data, attack, config, classes=2).right == [2, 2]
+
+
+def test_batches_change_no_clean_answer() -> None:
+    model, data = _network()
+    whole, parts = (
+        evaluate(model, data, "clean", tiny(evaluation__batch_size=size), classes=3)
+        for size in (500, 7)
+    )
+    assert whole == parts
