@@ -1,6 +1,6 @@
 """The command line. Results on stdout, progress and messages on stderr.
 
-Exit status: 0 done, 1 the work failed, 2 bad input (nothing was started), 130 interrupted (resumable).
+Exit status: 0 done, 1 the work failed, 2 bad input (nothing started), 130 interrupted (resumable).
 Heavy imports stay inside the commands, so that `--help` answers at once.
 """
 
@@ -27,9 +27,10 @@ Examples:
   ltat-tune resume quickstart
 """
 
+_FOLDER = click.Path(file_okay=False, path_type=Path)
 _out = click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=_FOLDER,
     default=Path("studies"),
     show_default=True,
     help="Folder that holds the studies.",
@@ -234,8 +235,8 @@ def compare(names: tuple[str, ...], out: Path, form: str) -> None:
 @click.option("--scenario", help="Only this scenario  [default: all].")
 @click.option("--top", type=click.IntRange(min=1), default=1, show_default=True,
               help="How many of the confirmed configurations.")  # fmt: skip
-@click.option("--to", "target", type=click.Path(file_okay=False, path_type=Path), default=Path("exports"),
-              show_default=True, help="Folder to write into.")  # fmt: skip
+@click.option("--to", "target", type=_FOLDER, default=Path("exports"), show_default=True,
+              help="Folder to write into.")  # fmt: skip
 def export(name: str, out: Path, scenario: str | None, top: int, target: Path) -> None:
     """Write the best configurations of study NAME as files for `ltat-tune train`."""
     from ltat_tune.study.export import export as write
@@ -247,7 +248,8 @@ def export(name: str, out: Path, scenario: str | None, top: int, target: Path) -
 
 
 @main.command(
-    epilog="\b\nExample:\n  ltat-tune train studies/quickstart/best/best-imbalance_ratio_50.yaml --test"
+    epilog="\b\nExample:\n"
+    "  ltat-tune train studies/quickstart/best/best-imbalance_ratio_50.yaml --test"
 )
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option("--test", is_flag=True, help="Also attack the test images, as recorded in the file.")
@@ -290,26 +292,13 @@ def params(pattern: str, form: str) -> None:
     """List every parameter: path, symbol, range, default, meaning, source."""
     from ltat_tune.parameters import PARAMETERS
 
-    chosen = [
-        p
-        for p in PARAMETERS.values()
-        if pattern.lower() in f"{p.path} {p.symbol} {p.meaning}".lower()
-    ]
+    part, every = pattern.lower(), PARAMETERS.values()
+    chosen = [p for p in every if part in f"{p.path} {p.symbol} {p.meaning}".lower()]
     if not chosen:
         click.echo(f"no parameter matches {pattern!r}", err=True)
         sys.exit(2)
     if form == "json":
-        fields = (
-            "path",
-            "symbol",
-            "kind",
-            "default",
-            "range",
-            "unit",
-            "meaning",
-            "source",
-            "acts_from",
-        )
+        fields = "path symbol kind default range unit meaning source acts_from".split()
         click.echo(json.dumps([{f: getattr(p, f) for f in fields} for p in chosen], indent=2))
         return
     from ltat_tune.parameter_table import print_parameters

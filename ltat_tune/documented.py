@@ -18,7 +18,7 @@ def param(
     acts_from: Literal["start", "deferral"] = "start",
     **bounds: Any,
 ) -> Any:
-    """A documented field. `also`: names that other code bases use; `acts_from`: when it first acts."""
+    """A documented field. `also`: its names in other code; `acts_from`: when it first acts."""
     extra: dict[str, Any] = {"symbol": symbol, "unit": unit, "source": source, "also": also}
     extra["acts_from"] = acts_from
     return Field(default, description=meaning, json_schema_extra=extra, **bounds)

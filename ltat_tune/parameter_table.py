@@ -12,7 +12,7 @@ from ltat_tune.parameters import Parameter
 
 
 def print_parameters(parameters: Iterable[Parameter]) -> None:
-    """Prints two lines a parameter: name, default and range; then what it means and who says so."""
+    """Prints two lines a parameter: name, default, range; then what it means and who says so."""
     console = Console(highlight=False)
     section = ""
     for parameter in parameters:

@@ -1,4 +1,4 @@
-"""The parameters of `TrialConfig` as data: what `ltat-tune params` prints and messages refer to."""
+"""The parameters of `TrialConfig` as data: what `ltat-tune params` prints and messages name."""
 
 from __future__ import annotations
 

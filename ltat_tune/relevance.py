@@ -1,4 +1,4 @@
-"""Which parameters act, and from which epoch: so that nobody tunes a knob that is not connected."""
+"""Which parameters act, and from which epoch: so that nobody tunes an unconnected knob."""
 
 from __future__ import annotations
 

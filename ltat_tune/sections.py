@@ -1,4 +1,4 @@
-"""The sections of a configuration: every parameter with its default, bounds, meaning and source."""
+"""A configuration's sections: every parameter with its default, bounds, meaning and source."""
 
 from __future__ import annotations
 
@@ -91,7 +91,8 @@ class ModelConfig(Section):
     )
     stem: Literal["conv", "space_to_depth"] = param(
         "conv",
-        "how small_cnn begins: two convolutions, or 2x2 pixels as channels and one (0.6 of the time)",
+        "how small_cnn begins: two convolutions, or 2x2 pixels as channels and one "
+        "(0.6 of the time)",
     )
     normalisation: Literal["none", "data"] = param(
         "none",

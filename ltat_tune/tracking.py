@@ -1,4 +1,4 @@
-"""MLflow: one parent run per study, one child per trial, confirmation; written off the result path.
+"""MLflow: a parent run per study, a child per trial, confirmation; written off the result path.
 
 The only module that imports mlflow. Calls put work on a queue; one thread writes it in batches.
 Everything can be said twice: runs are found again by tag, metric points by step, so a study that
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _FLUSH_S = 2.0
 _STATUS = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED", "diverged": "FAILED"}
 _PARENT = "study"
+# MLflow's pages then open on runs and their metrics, not on traces of language models.
+_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 
 
 @dataclass
@@ -96,12 +98,19 @@ class Tracker:
         key: str,
         state: str,
         *,
+        metrics: Mapping[str, float] | None = None,
         tags: Mapping[str, str] | None = None,
         files: Mapping[str, str] | None = None,
         artifacts: tuple[Path, ...] = (),
     ) -> None:
-        """Closes a run as complete, pruned, failed or diverged; `files` are name -> text."""
-        self._work.put(("_end", (key, state, dict(tags or {}), dict(files or {}), artifacts)))
+        """Closes a run as complete, pruned, failed or diverged.
+
+        `metrics` are of the whole run, logged once at its last step; `files` are name -> text.
+        """
+        last = dict(metrics or {}), int(time.time() * 1000)
+        self._work.put(
+            ("_end", (key, state, last, dict(tags or {}), dict(files or {}), artifacts))
+        )
 
     def finish(
         self, state: str, *, note: str = "", files: Mapping[str, str] | None = None
@@ -162,7 +171,9 @@ class Tracker:
         if experiment is None:
             local = self.uri.startswith("sqlite:")
             place = (self._folder / "mlflow-artifacts").resolve().as_uri() if local else None
-            self._experiment = self._client.create_experiment(self._name, artifact_location=place)
+            self._experiment = self._client.create_experiment(
+                self._name, artifact_location=place, tags=_EXPERIMENT_TAGS
+            )
         else:
             self._experiment = experiment.experiment_id
         for run in self._search(f"tags.`ltat.study` = '{self._uid}'"):
@@ -238,17 +249,22 @@ class Tracker:
         self,
         key: str,
         state: str,
+        last: tuple[dict[str, float], int],
         tags: dict[str, str],
         files: dict[str, str],
         artifacts: tuple[Path, ...],
     ) -> None:
         from mlflow.entities import RunTag
 
-        self._write(key)
         run = self._runs[key]
-        if files:
-            for name, text in files.items():
-                self._client.log_text(run.id, text, name)
+        if last[0]:  # an earlier process may have written them and died before the run was closed
+            known = self._client.get_run(run.id).data.metrics
+            step = max(run.last_step, 0)
+            new = {name: value for name, value in last[0].items() if name not in known}
+            run.metrics += [(name, value, last[1], step) for name, value in new.items()]
+        self._write(key)
+        for name, text in files.items():
+            self._client.log_text(run.id, text, name)
         for path in artifacts:
             if path.exists():
                 self._client.log_artifact(run.id, str(path))
@@ -261,8 +277,10 @@ class Tracker:
         running = f"tags.`ltat.study` = '{self._uid}' and attributes.status = 'RUNNING'"
         for run in self._search(running):
             if run.data.tags["ltat.key"] != _PARENT:
-                self._end(run.data.tags["ltat.key"], "interrupted", {}, {}, ())
-        self._end(_PARENT, state, {"mlflow.note.content": note} if note else {}, files, ())
+                self._end(run.data.tags["ltat.key"], "interrupted", ({}, 0), {}, {}, ())
+        self._end(
+            _PARENT, state, ({}, 0), {"mlflow.note.content": note} if note else {}, files, ()
+        )
 
 
 def _steps(run: Any) -> int:

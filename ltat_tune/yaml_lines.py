@@ -21,11 +21,11 @@ def read_yaml(text: str) -> tuple[Any, dict[Key, int]]:
     """Returns the document and the line, from 1, of every key and list item by its path.
 
     Raises:
-        YamlProblem: with every tag, alias, doubled key or non-text key; or the place of a syntax error.
+        YamlProblem: with every tag, alias, doubled or non-text key; or where a syntax error is.
     """
     try:
         problems = [
-            (event.start_mark.line + 1, sentence)
+            (event.start_mark.line + 1 if event.start_mark else 1, sentence)
             for event in yaml.parse(text, Loader=yaml.SafeLoader)
             if (sentence := _refused(event)) is not None
         ]
@@ -66,7 +66,9 @@ def _refused(event: yaml.Event) -> str | None:
     tag = getattr(event, "tag", None)
     if tag is not None:
         short = str(tag).replace("tag:yaml.org,2002:", "!!")
-        return f"YAML tags are not allowed (nothing here runs code), got {short}; write a plain value"
+        return (
+            f"YAML tags are not allowed (nothing here runs code), got {short}; write a plain value"
+        )
     return None
 
 

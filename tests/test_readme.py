@@ -33,7 +33,7 @@ def test_the_readme_opens_with_the_two_commands() -> None:
 
 
 def test_every_command_of_the_readme_works(tmp_path: Path) -> None:
-    """`scripts/study` is its last line here: the tests run in an environment that it would make."""
+    """`scripts/study` is its last line here: the tests run in the environment it would make."""
     (tmp_path / "search_spaces").symlink_to(ROOT / "search_spaces")
     commands = [c for c in _commands() if c != "scripts/test"]
     commands[0] = "ltat-tune --space search_spaces/quickstart.yaml"
@@ -72,7 +72,8 @@ def test_the_image_folder_study_runs_on_real_images(tmp_path: Path) -> None:
     archive = os.environ["LTAT_TEST_IMAGES"]
     subprocess.run(["tar", "xf", archive, "-C", images], check=True)
     smaller = ("optim.epochs=3", "evaluation.every_epochs=1", "searcher.trials=3",
-               "data.max_per_class=200", "confirm.seeds=[0]", "evaluation.aa_images=12")  # fmt: skip
+               "data.max_per_class=200", "confirm.seeds=[0]",
+               "evaluation.aa_images=12")  # fmt: skip
     options = [part for value in smaller for part in ("--set", value)]
     space = ROOT / "search_spaces" / "image_folder.yaml"
     done = run("--space", space, *options, "--format", "json", cwd=tmp_path, timeout_s=900)

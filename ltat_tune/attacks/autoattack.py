@@ -41,7 +41,7 @@ def _process_state_restored() -> Iterator[None]:
     It reseeds torch's global generators for each batch, and its check for dynamic defences ends
     with `sys.settrace(None)`, which removes debuggers and coverage tracers.
     """
-    initialised: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    initialised: bool = torch.cuda.is_initialized()
     devices = list(range(torch.cuda.device_count())) if initialised else []
     logger = logging.getLogger("auto-attack")
     level, trace = logger.level, sys.gettrace()

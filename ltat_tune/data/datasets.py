@@ -1,4 +1,4 @@
-"""The splits of one trial: long-tailed training subset, balanced validation, and test behind a call."""
+"""A trial's splits: long-tailed training subset, balanced validation, and test behind a call."""
 
 from __future__ import annotations
 

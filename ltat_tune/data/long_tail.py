@@ -72,8 +72,8 @@ def profile_counts(
     if short:
         c = short[0]
         raise DataError(
-            f"class {c} has {available[c]} images left for training, but {counts[c]} are asked for; "
-            f"lower data.max_per_class to at most {min(available)}"
+            f"class {c} has {available[c]} images left for training, but {counts[c]} are asked "
+            f"for; lower data.max_per_class to at most {min(available)}"
         )
     return counts
 
@@ -114,9 +114,10 @@ def cut(
 ) -> Cut:
     """Chooses the hold-out and then the long-tailed subset of the rest, disjoint from it.
 
-    Of every class, in ascending order, all indices are shuffled by RandomState(subset_seed) and the
-    first are taken, as the releases of LDAM-DRW, RoBal, REAT and SRAT do; so subsets are nested over
-    the ratio, and without a hold-out (`val_per_class=0`) they are exactly the papers' subsets.
+    Of every class, in ascending order, all indices are shuffled by RandomState(subset_seed) and
+    the first are taken, as the releases of LDAM-DRW, RoBal, REAT and SRAT do; so subsets are
+    nested over the ratio, and without a hold-out (`val_per_class=0`) they are exactly the papers'
+    subsets.
 
     Args:
         targets: labels 0..C-1 of the official training images, shape (N,).

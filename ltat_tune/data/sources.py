@@ -136,7 +136,7 @@ def _image_folder(config: DataConfig) -> Source:
 
 
 def _decode(paths: list[Path], size: int | None) -> NDArray[np.uint8]:
-    """Reads files as RGB, (N, 3, H, W) uint8; every unreadable or odd-sized file is listed at once."""
+    """Reads files as RGB, (N, 3, H, W) uint8; lists all unreadable or odd-sized files at once."""
     from PIL import Image
 
     decoded: list[NDArray[np.uint8]] = []
@@ -185,8 +185,9 @@ def class_counts(config: TrialConfig) -> list[int]:
     for label, total in enumerate(totals):
         if total <= held_out:
             raise DataError(
-                f"class {source.classes[label]} has {total} training images, but data.val_per_class "
-                f"sets {held_out} aside and at least one must remain; lower data.val_per_class"
+                f"class {source.classes[label]} has {total} training images, but "
+                f"data.val_per_class sets {held_out} aside and at least one must remain; "
+                "lower data.val_per_class"
             )
     return profile_counts(
         config.data.profile,

@@ -62,7 +62,9 @@ class Classifier(nn.Module):
         self.register_buffer("std", _channel_buffer(std, in_channels, 1.0))
         self._note_statistics()
         # A state may bring other statistics along, so the shortcut is decided again.
-        self.register_load_state_dict_post_hook(lambda model, keys: model._note_statistics())
+        self.register_load_state_dict_post_hook(  # type: ignore[no-untyped-call]
+            lambda model, keys: model._note_statistics()
+        )
         self.backbone = backbone
         self.head = nn.Linear(feature_dim, num_classes)
         # Last, so that a model with the head and one without draw the same other weights.

@@ -94,7 +94,8 @@ def read_domain(path: str, raw: Any) -> tuple[Domain | None, list[tuple[str, str
         return None, [
             (
                 "",
-                f"{path} cannot be tuned: it changes the problem, not the method; put it under scenarios",
+                f"{path} cannot be tuned: it changes the problem, not the method; "
+                "put it under scenarios",
             )
         ]
     if path == "optim.epochs":

@@ -1,4 +1,4 @@
-"""One Tuner over the ledger: every start builds it anew and runs what is left (PLATFORM section 0)."""
+"""One Tuner over the ledger: each start builds it anew for what is left (PLATFORM section 0)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ltat_tune.tracking import Tracker
 _WORKER_RETRIES = 3
 
 
-class _StopWhenAsked(tune.Stopper):  # type: ignore[misc]
+class _StopWhenAsked(tune.Stopper):
     """Ends Tune's loop once the queue has a reason to stop."""
 
     def __init__(self, queue: WorkQueue) -> None:

@@ -39,7 +39,8 @@ def export(
     results = folder.read_results()
     if results is None:
         raise StudyError(
-            f"{folder.root.name} has no results yet; finish it: ltat-tune resume {folder.root.name}"
+            f"{folder.root.name} has no results yet; "
+            f"finish it: ltat-tune resume {folder.root.name}"
         )
     names = [s["name"] for s in results["scenarios"]]
     if scenario is not None and scenario not in names:
@@ -100,7 +101,8 @@ def _write(
     score = mean_std(confirmed["val"][results["objective"]])
     comment = (
         f"{scenario['title']}: {score} % {results['objective']} over seeds "
-        f"{', '.join(map(str, confirmed['seeds']))} (study {results['study']}, trial {recorded['trial']})\n"
+        f"{', '.join(map(str, confirmed['seeds']))} "
+        f"(study {results['study']}, trial {recorded['trial']})\n"
         f"Train it again to the digits under `recorded` (seed {seed}):\n"
         f"  ltat-tune train {os.path.relpath(path)}"
     )

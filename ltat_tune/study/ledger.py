@@ -1,7 +1,7 @@
 """The ledger: Optuna's journal on disk, one Optuna study per scenario, one row per trial.
 
-The driver is its only writer. A row that is RUNNING when a driver starts belongs to a dead one; the
-new driver takes the same row over, so a trial never has two.
+The driver is its only writer. A row that is RUNNING when a driver starts belongs to a dead one;
+the new driver takes the same row over, so a trial never has two.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ltat_tune.study.tasks import Outcome
 _STATES = {
     "complete": TrialState.COMPLETE,
     "pruned": TrialState.PRUNED,
-    # PRUNED without a score: TPE ranks it last, and no number is made up (FAIL would be forgotten).
+    # PRUNED without a score: TPE ranks it last, no number is made up (FAIL would be forgotten).
     "diverged": TrialState.PRUNED,
     "failed": TrialState.FAIL,
 }

@@ -1,4 +1,4 @@
-"""What scrolls by while a study runs: a live table on a terminal, one plain line per event elsewhere."""
+"""What scrolls by during a study: a live table on a terminal, elsewhere a plain line per event."""
 
 from __future__ import annotations
 
@@ -118,7 +118,8 @@ class LiveView:
             if outcome.state == "complete" and score is not None:
                 self._see(progress, score, task.key.rpartition("/")[2])
                 self._event(
-                    f"{symbol} {task.title} complete: {100 * score:.1f} % {self._space.objective.metric}"
+                    f"{symbol} {task.title} complete: {100 * score:.1f} % "
+                    f"{self._space.objective.metric}"
                 )
             elif outcome.state == "pruned":
                 self._event(f"{symbol} {task.title} stopped early after epoch {outcome.epoch}")
@@ -131,7 +132,8 @@ class LiveView:
             progress.confirmed += 1
             score = (outcome.metrics or {}).get(self._space.objective.metric, 0.0)
             self._event(
-                f"{symbol} {task.title} confirmed: {100 * score:.1f} % {self._space.objective.metric}"
+                f"{symbol} {task.title} confirmed: {100 * score:.1f} % "
+                f"{self._space.objective.metric}"
             )
         else:
             progress.tested += 1
@@ -204,8 +206,11 @@ class LiveView:
 
 
 def _short(params: dict[str, object]) -> str:
-    return ", ".join(f"{path.rpartition('.')[2] if not path.endswith('.name') else path.partition('.')[0]} {show(v)}"
-                     for path, v in params.items())  # fmt: skip
+    names = {
+        path: path.partition(".")[0] if path.endswith(".name") else path.rpartition(".")[2]
+        for path in params
+    }
+    return ", ".join(f"{names[path]} {show(value)}" for path, value in params.items())
 
 
 def _clock(seconds: float) -> str:

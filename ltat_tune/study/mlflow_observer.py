@@ -71,12 +71,18 @@ class MlflowObserver:
             tags["reason"] = outcome.cause[:500]
             files["error.txt"] = outcome.reason
         if measured is not None:
-            self._tracker.log(task.run_key, task.epochs + 1, measured["metrics"])
             tags["test_images"] = json.dumps(measured["images"])
         artifacts: tuple[Path, ...] = (folder / "config.yaml",)
         if task.kind == "test":
             artifacts = (*artifacts, folder / "checkpoint.pt")
-        self._tracker.end(task.run_key, outcome.state, tags=tags, files=files, artifacts=artifacts)
+        self._tracker.end(
+            task.run_key,
+            outcome.state,
+            metrics=(measured or {}).get("metrics", {}),
+            tags=tags,
+            files=files,
+            artifacts=artifacts,
+        )
 
     def repair(self, task: Task, outcome: Outcome) -> None:
         """Brings the run of a task that ended in an earlier process up to date, if it is not."""

@@ -34,7 +34,7 @@ class Observer(Protocol):
         """A task ended for good."""
 
 
-class WorkQueue(Searcher):  # type: ignore[misc]
+class WorkQueue(Searcher):
     """Hands out tasks, takes their reports, keeps the ledger.
 
     Args:
@@ -74,7 +74,7 @@ class WorkQueue(Searcher):  # type: ignore[misc]
         self.stop_reason: str | None = None
         for scenario in space.scenarios:
             for row in ledger.finished(scenario.name):
-                asha.restore(
+                asha.put_back(
                     scenario.name, f"{scenario.name}/t{row.number:04d}", ledger.scores(row)
                 )
 

@@ -52,7 +52,8 @@ def _scenario(space: Space, folder: StudyFolder, ledger: Ledger, name: str) -> d
         },
         "eps": config.attack.eps if config.evaluation.eps is None else config.evaluation.eps,
         "best_trials": [
-            {"number": row.number, "score": row.value, "params": dict(row.params)} for row in best[:10]
+            {"number": row.number, "score": row.value, "params": dict(row.params)}
+            for row in best[:10]
         ],
         "winner": winner["recipe"] if winner else None,
         "baseline": next((c["recipe"] for c in confirmed if c["is_baseline"]), None),

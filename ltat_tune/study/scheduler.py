@@ -44,7 +44,7 @@ class SuccessiveHalving:
         return goes_on
 
 
-class Asha(FIFOScheduler):  # type: ignore[misc]
+class Asha(FIFOScheduler):
     """Stops weak search trials; confirmations and tests always run to their end."""
 
     def __init__(
@@ -54,12 +54,12 @@ class Asha(FIFOScheduler):  # type: ignore[misc]
         reduction_factor: float,
         scenarios: tuple[str, ...],
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._metric = metric
         self._halving = {s: SuccessiveHalving(rungs, reduction_factor) for s in scenarios}
         self.stopped: set[str] = set()
 
-    def restore(self, scenario: str, trial: str, values: Mapping[int, float]) -> None:
+    def put_back(self, scenario: str, trial: str, values: Mapping[int, float]) -> None:
         """Puts the scores of an ended trial, epoch -> value, back on the rungs."""
         for epoch in sorted(values):
             self._halving[scenario].record(trial, epoch, values[epoch])

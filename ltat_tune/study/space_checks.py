@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 def check_space(
     space: Space, report: Report, *, check_machine: bool, allow_inert: bool
 ) -> list[str]:
-    """Adds every problem to `report` and returns notes: true, worth knowing, no reason to refuse."""
+    """Adds every problem to `report`; returns notes: true, worth knowing, no reason to refuse."""
     notes = _check_effects(space, report, allow_inert)
     _check_measurement(space, report)
     notes += place_rungs(space).notes
     if space.selected_on_test:
         notes.append(
-            "data.val_source is test (the papers' protocol): every result is marked selected_on_test"
+            "data.val_source is test (the papers' protocol): "
+            "every result is marked selected_on_test"
         )
     if space.confirm.top == 0:
         notes.append(
@@ -89,8 +90,9 @@ def _check_measurement(space: Space, report: Report) -> None:
         if space.objective.attack not in measured:
             report.add(
                 ("objective", "metric"),
-                f"objective.metric needs the attack {space.objective.attack} on validation images, but "
-                f"evaluation.val_attack is {config.evaluation.val_attack}; set them alike under fixed",
+                f"objective.metric needs the attack {space.objective.attack} on validation "
+                f"images, but evaluation.val_attack is {config.evaluation.val_attack}; "
+                "set them alike under fixed",
             )
             break
     follows = any(space.config(s, {}).evaluation.eps is None for s in space.scenarios)
@@ -119,12 +121,14 @@ def _check_data(space: Space, report: Report) -> None:
         ):
             report.add(
                 ("objective", "metric"),
-                f"objective.metric asks for {group} classes, but {len(counts)} classes have no {group}",
+                f"objective.metric asks for {group} classes, "
+                f"but {len(counts)} classes have no {group}",
             )
         test_images = config.evaluation.aa_images
         if test_images is not None and test_images < len(counts):
             report.add_about(
-                f"evaluation.aa_images must be at least the {len(counts)} classes, got {test_images}",
+                f"evaluation.aa_images must be at least the {len(counts)} classes, "
+                f"got {test_images}",
             )
 
 

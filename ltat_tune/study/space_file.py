@@ -139,8 +139,8 @@ def _build(document: dict[str, Any], stem: str, report: Report) -> Space:
     if epochs is not None and fixed.setdefault("optim.epochs", epochs) != epochs:
         report.add(
             ("scheduler", "max_epochs"),
-            f"scheduler.max_epochs must equal optim.epochs ({fixed['optim.epochs']}), got {epochs}; "
-            "write one of them",
+            f"scheduler.max_epochs must equal optim.epochs ({fixed['optim.epochs']}), "
+            f"got {epochs}; write one of them",
         )
     start_from = _read_start_from(document.get("start_from", []), tuned, report)
     report.raise_if_any()

@@ -1,4 +1,4 @@
-"""The parts of a space file that are not parameters: objective, searcher, scheduler, confirmation."""
+"""The parts of a space file beside parameters: objective, searcher, scheduler, confirmation."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class Objective(_Part):
     def _is_validation_accuracy(cls, metric: str) -> str:
         if metric.startswith("test/"):
             raise ValueError(
-                "must be a validation metric, because the test images are looked at once, at the end; "
-                f"got {metric}, write val/{metric[5:]}"
+                "must be a validation metric, because the test images are looked at once, at "
+                f"the end; got {metric}, write val/{metric[5:]}"
             )
         if not _METRIC.fullmatch(metric):
             raise ValueError(
-                f"must be val/<attack>_acc or val/<attack>_<group>_acc with attack clean or pgd<steps> "
-                f"and group one of {', '.join(GROUPS)}, got {metric!r}"
+                "must be val/<attack>_acc or val/<attack>_<group>_acc with attack clean or "
+                f"pgd<steps> and group one of {', '.join(GROUPS)}, got {metric!r}"
             )
         return metric
 

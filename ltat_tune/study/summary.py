@@ -141,10 +141,12 @@ def verdict(results: Mapping[str, Any]) -> list[str]:
         if winner is None:
             continue
         score = winner["val"][metric]
-        text = f"{scenario['title']}: {winner['params'].get('method.name', 'the winner')} reaches {mean_std(score)} % {metric}"
+        method = winner["params"].get("method.name", "the winner")
+        text = f"{scenario['title']}: {method} reaches {mean_std(score)} % {metric}"
         if baseline is not None and baseline["val"].get(metric) and baseline is not winner:
-            gain = 100 * (mean(score) - mean(baseline["val"][metric]))
-            text += f", {gain:+.1f} points against the baseline's {mean_std(baseline['val'][metric])} %"
+            base = baseline["val"][metric]
+            gain = 100 * (mean(score) - mean(base))
+            text += f", {gain:+.1f} points against the baseline's {mean_std(base)} %"
         sentences.append(text)
     return sentences
 

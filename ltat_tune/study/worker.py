@@ -92,7 +92,7 @@ def _train(task: Task) -> dict[str, Any]:
 
 
 def _test(task: Task) -> dict[str, Any]:
-    """Attacks the confirmation's weights on the test split; each attack is kept once it is done."""
+    """Attacks the confirmation's weights on the test split; each attack is kept once done."""
     from ltat_tune.config import TrialConfig
     from ltat_tune.training.evaluation import evaluate, measured_part
     from ltat_tune.training.trainer import Trainer

@@ -1,4 +1,4 @@
-"""`ltat-tune train`: one configuration file, trained without Ray, compared with what it records."""
+"""`ltat-tune train`: one configuration file, trained without Ray, compared with its record."""
 
 from __future__ import annotations
 
@@ -135,5 +135,6 @@ def _verdict(
     changed = [f"{n} {v}, then {recorded['versions'][n]}" for n, v in now.items()
                if recorded.get("versions", {}).get(n, v) != v]  # fmt: skip
     notes.print(
-        f"  changed since: {'; '.join(changed) or 'no version; another processor or thread count?'}"
+        "  changed since: "
+        f"{'; '.join(changed) or 'no version; another processor or thread count?'}"
     )

@@ -1,4 +1,4 @@
-"""The one loop that every trial, confirmation and `ltat-tune train` runs. Knows no Ray, no MLflow."""
+"""The one loop of every trial, confirmation and `ltat-tune train`. Knows no Ray, no MLflow."""
 
 from __future__ import annotations
 
@@ -101,8 +101,8 @@ class Trainer:
     ) -> FitResult:
         """Trains to the end, from `checkpoint` if it exists, and keeps it up to date.
 
-        `on_epoch` hears of every epoch, of those read back from a checkpoint too, in order; what it
-        raises ends the training after the epoch was saved.
+        `on_epoch` hears of every epoch, of those read back from a checkpoint too, in order; what
+        it raises ends the training after the epoch was saved.
 
         Args:
             on_epoch: told of each epoch once it is saved.
@@ -242,7 +242,8 @@ class Trainer:
 
     def _validate(self) -> tuple[dict[str, list[float | None]], dict[str, float]]:
         """Recalls by class, and metrics, on the validation images."""
-        per_class, metrics = {}, {}
+        per_class: dict[str, list[float | None]] = {}
+        metrics: dict[str, float] = {}
         for attack in dict.fromkeys(["clean", self.config.evaluation.val_attack]):
             accuracy = evaluate(
                 self.model, self._val, attack, self.config, classes=len(self.splits.classes)

@@ -22,10 +22,10 @@ def test_the_loss_and_its_gradient_are_those_of_the_adversarial_images() -> None
     output = PGDAT(CrossEntropy(), attack).training_step(
         trained, images, targets, class_weights=None, generator=seeded()
     )
-    output.loss.backward()  # type: ignore[no-untyped-call]
+    output.loss.backward()
     adv_images = attack(reference, images, targets, generator=seeded())
     expected = F.cross_entropy(reference(adv_images), targets)
-    expected.backward()  # type: ignore[no-untyped-call]
+    expected.backward()
     assert output.loss.item() == pytest.approx(expected.item())
     wanted = gradients(reference)
     assert all(torch.allclose(g, wanted[n]) for n, g in gradients(trained).items())

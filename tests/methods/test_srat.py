@@ -74,7 +74,7 @@ def test_the_separation_trains_backbone_and_projection_and_not_the_linear_head()
     with_separation, without = model(projection=True), model(projection=True)
     for trained, weight in ((with_separation, 2.0), (without, 0.0)):
         output = _step(trained, method__name="srat", method__separation_weight=weight)
-        output.loss.backward()  # type: ignore[no-untyped-call]
+        output.loss.backward()
     a, b = gradients(with_separation), gradients(without)
     assert any(name.startswith("projection.") for name in a)
     assert not any(name.startswith("projection.") for name in b)
@@ -90,7 +90,7 @@ def test_a_batch_without_pairs_is_trained_on_its_prediction_loss() -> None:
     output = method.training_step(
         trained, images[:3], torch.tensor([0, 1, 2]), class_weights=None, generator=seeded()
     )
-    output.loss.backward()  # type: ignore[no-untyped-call]
+    output.loss.backward()
     assert output.terms["separation"].item() == 0.0
     assert output.loss.item() == output.terms["prediction"].item()
     assert all(bool(g.isfinite().all()) for g in gradients(trained).values())

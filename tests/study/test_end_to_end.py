@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from ltat_tune.study.folder import StudyFolder
-from tests.study.drive import Running, descendants, mlflow_runs, run, steps, write_space
+from tests.study.drive import Running, mlflow_runs, run, steps, write_space
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -220,8 +220,8 @@ def test_a_diverging_trial_has_a_reason_and_no_score(tmp_path: Path) -> None:
     starts = [{"optim.lr": 0.1}, {"optim.lr": 100.0}]
     fixed = {
         "data.val_per_class": 10, "data.max_per_class": 20, "model.width": 4, "optim.epochs": 3,
-        "optim.weight_decay": 10, "optim.batch_size": 16, "attack.steps": 1, "evaluation.val_attack": "pgd3",
-        "data.imbalance_ratio": 2,
+        "optim.weight_decay": 10, "optim.batch_size": 16, "attack.steps": 1,
+        "evaluation.val_attack": "pgd3", "data.imbalance_ratio": 2,
     }  # fmt: skip
     space = write_space(
         tmp_path, tuned=tuned, start_from=starts, fixed=fixed, scenarios={},

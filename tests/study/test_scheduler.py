@@ -102,7 +102,7 @@ def _asha(*leaders: int) -> Asha:
     """Two scenarios, one rung at epoch 3, eta 2; in scenario a these trials have 0.5 there."""
     asha = Asha(METRIC, (3,), 2, ("a", "b"))
     for number in leaders:
-        asha.restore("a", f"a/t{number:04d}", {3: 0.5})
+        asha.put_back("a", f"a/t{number:04d}", {3: 0.5})
     return asha
 
 
@@ -143,6 +143,6 @@ def test_after_a_restart_trials_are_judged_as_if_it_had_not_been() -> None:
         first.on_trial_result(None, _trial(i), _result(value))
     second = _asha()
     for i, value in enumerate(scores[:3]):
-        second.restore("a", f"a/t{i:04d}", {3: value, 1: 0.0})
+        second.put_back("a", f"a/t{i:04d}", {3: value, 1: 0.0})
     later = [second.on_trial_result(None, _trial(i), _result(scores[i])) for i in (3, 4)]
     assert later == verdicts[3:]
