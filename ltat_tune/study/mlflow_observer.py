@@ -64,6 +64,8 @@ class MlflowObserver:
         per_class = {**trained.get("per_class", {}), **(measured or {}).get("per_class", {})}
         if per_class:
             files["per_class_accuracy.json"] = json.dumps(per_class, indent=2)
+        if "predicted" in trained:
+            files["training_predictions_by_epoch.json"] = json.dumps(trained["predicted"])
         if "subset_hash" in trained:
             tags["subset_hash"] = trained["subset_hash"]
             tags["samples_per_class"] = json.dumps(trained["samples_per_class"])

@@ -84,6 +84,7 @@ def _train(task: Task) -> dict[str, Any]:
         "metrics": result.metrics,
         "weights": result.weights,
         "per_class": result.per_class,
+        "predicted": result.predicted,
         "subset_hash": trainer.splits.subset_hash,
         "samples_per_class": trainer.counts.tolist(),
     }

@@ -46,6 +46,7 @@ class FitResult:
     metrics: dict[str, float]
     weights: str  # hash of the kept weights
     per_class: dict[str, list[float | None]]  # `val/<attack>` -> recall of every class, (K,)
+    predicted: list[list[int]]  # training images by predicted class, (epochs, K); REAT 4.1's n_i
 
 
 @dataclass
@@ -142,6 +143,7 @@ class Trainer:
             "generators": {n: g.get_state() for n, g in self.generators.items()},
             "history": [[h.epoch, h.metrics, h.seconds] for h in self.history],
             "kept": vars(self.kept),
+            "predicted": self.predicted,
         }
 
     def _start(self, checkpoint: Path | None) -> None:
@@ -162,6 +164,7 @@ class Trainer:
         self.generators = {n: new_generator(seed, n) for n in ("batches", "attack")}
         self.history: list[EpochMetrics] = []
         self.kept = _Kept()
+        self.predicted: list[list[int]] = []
         if checkpoint is not None and checkpoint.exists():
             state = load_checkpoint(checkpoint, identity=config.identity)
             if state["subset_hash"] != self.splits.subset_hash:
@@ -178,6 +181,7 @@ class Trainer:
             generator.set_state(state["generators"][name])
         self.history = [EpochMetrics(*past) for past in state["history"]]
         self.kept = _Kept(**state["kept"])
+        self.predicted = state["predicted"]
 
     def _statistics(self) -> tuple[Tensor | None, Tensor | None]:
         """Per-channel mean and std of the training subset, (C,) each, where they are asked for."""
@@ -197,6 +201,7 @@ class Trainer:
         self.model.train()
         # Sums stay on the device: one transfer an epoch, none a step.
         sums: dict[str, Tensor] = {}
+        predicted = torch.zeros(len(self.splits.classes), dtype=torch.int64, device=self.device)
         seen = 0
         for images, targets in training_batches(
             self._train,
@@ -214,8 +219,9 @@ class Trainer:
             self.optimizer.step()
             size = len(targets)
             seen += size
-            right = (step.logits.detach().argmax(dim=1) == targets).sum()
-            terms = {"loss": step.loss.detach() * size, "acc": right}
+            answers = step.logits.detach().argmax(dim=1)
+            predicted += torch.bincount(answers, minlength=len(predicted))
+            terms = {"loss": step.loss.detach() * size, "acc": (answers == targets).sum()}
             terms |= {name: term * size for name, term in step.terms.items()}
             for name, term in terms.items():
                 sums[name] = sums[name] + term if name in sums else term
@@ -223,6 +229,7 @@ class Trainer:
         means = (torch.stack([sums[name].double() for name in names]) / seen).tolist()
         metrics = {f"train/{name}": mean for name, mean in zip(names, means, strict=True)}
         self._check_finite(epoch, metrics)
+        self.predicted.append(predicted.tolist())
         return {**metrics, "train/lr": rate}
 
     def _check_finite(self, epoch: int, metrics: dict[str, float]) -> None:
@@ -269,6 +276,7 @@ class Trainer:
             metrics=dict(self.history[self.kept.epoch - 1].metrics),
             weights=weights_hash(self.model.state_dict()),
             per_class=self.kept.per_class,
+            predicted=self.predicted,
         )
 
 

@@ -560,3 +560,21 @@ def test_normalisation_uses_the_training_subset_alone() -> None:
     images = trainer.splits.train.images
     assert trainer.model.mean.item() == pytest.approx(images.mean().item())
     assert trainer.model.std.item() == pytest.approx(images.std().item())
+
+
+def test_predictions_of_the_training_images_are_counted_by_epoch_and_resumed(
+    tmp_path: Path,
+) -> None:
+    config = tiny()
+    whole = Trainer(config).fit()
+    assert len(whole.predicted) == config.optim.epochs
+    images = len(Trainer(config).splits.train)
+    assert [sum(counts) for counts in whole.predicted] == [images] * config.optim.epochs
+
+    def stop(done: EpochMetrics) -> None:
+        raise KeyboardInterrupt
+
+    checkpoint = tmp_path / "checkpoint.pt"
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(config).fit(stop, checkpoint=checkpoint)
+    assert Trainer(config).fit(checkpoint=checkpoint).predicted == whole.predicted
