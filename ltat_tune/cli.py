@@ -164,7 +164,7 @@ def _show_end(study: Study, end: StudyEnd, form: str) -> None:
     click.echo("\nnext:")
     best = sorted(study.folder.best.glob("*.yaml"))
     commands = [
-        (f"mlflow ui --backend-store-uri {study.tracking_uri()}", "every trial in the browser"),
+        (study.open_mlflow(), "every trial in the browser"),
         (f"ltat-tune compare {name}{out}", "these tables, and the best trials"),
         (f"ltat-tune export {name}{out}", "the best configurations as files"),
         *[(f"ltat-tune train {best[0]}", "train one again, to the same digits")][: len(best)],

@@ -73,7 +73,9 @@ class Tracker:
         """Waits for the store. Raises: StudyError if it cannot be made or reached."""
         self._ready.wait()
         if self._failure is not None:
-            raise StudyError(f"cannot use the MLflow store {_public(self.uri)}: {self._failure}")
+            raise StudyError(
+                f"cannot use the MLflow store {public_uri(self.uri)}: {self._failure}"
+            )
 
     def closed(self, key: str) -> bool:
         """Whether an earlier process wrote this run to its end."""
@@ -131,7 +133,8 @@ class Tracker:
         try:
             self._open()
         except Exception as error:  # any store, any driver: said once, where the study starts
-            self._failure = str(error).splitlines()[0] if str(error) else type(error).__name__
+            first = str(error).splitlines()[0] if str(error) else type(error).__name__
+            self._failure = first.replace(self.uri, public_uri(self.uri))
             return
         finally:
             self._ready.set()
@@ -177,7 +180,8 @@ class Tracker:
         else:
             self._experiment = experiment.experiment_id
         for run in self._search(f"tags.`ltat.study` = '{self._uid}'"):
-            closed = run.info.status != "RUNNING"
+            ended = run.data.tags.get("state") not in ("running", "interrupted")
+            closed = run.info.status != "RUNNING" and ended
             self._runs[run.data.tags["ltat.key"]] = _Run(run.info.run_id, _steps(run), closed)
         if _PARENT not in self._runs:
             tags = {"ltat.key": _PARENT, "ltat.study": self._uid, "kind": "study"}
@@ -296,7 +300,7 @@ def _param(value: Any) -> str:
     )
 
 
-def _public(uri: str) -> str:
-    """The URI without a password."""
+def public_uri(uri: str) -> str:
+    """The URI without user and password, as it may be printed."""
     scheme, separator, rest = uri.partition("://")
     return f"{scheme}{separator}{rest.rpartition('@')[2]}" if "@" in rest else uri

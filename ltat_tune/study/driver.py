@@ -119,3 +119,5 @@ def _catch_up_confirmation(space: Space, task: Task, observer: MlflowObserver) -
         observer.repair(Task(**{**vars(task), "key": f"{task.key}/test", "kind": "test"}), outcome)
     elif outcome.state != "complete":
         observer.repair(task, outcome)
+    else:
+        observer.replay(task)  # trained, still to be tested: the test's run must have its epochs

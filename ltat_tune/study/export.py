@@ -12,7 +12,7 @@ from ltat_tune.config_file import dump_config
 from ltat_tune.errors import StudyError
 from ltat_tune.study.folder import StudyFolder, read_json
 from ltat_tune.study.plan import Candidate, confirmation
-from ltat_tune.study.results import mean_std
+from ltat_tune.study.results import mean_std, standing
 from ltat_tune.study.space import Space
 
 
@@ -65,7 +65,7 @@ def export(
 def _best(results: Mapping[str, Any], scenario: Mapping[str, Any]) -> list[dict[str, Any]]:
     metric = results["objective"]
     chosen = [c for c in scenario["confirmed"] if c["is_winner"] and c["val"].get(metric)]
-    return sorted(chosen, key=lambda c: -sum(c["val"][metric]) / len(c["val"][metric]))
+    return sorted(chosen, key=lambda c: standing(c, metric), reverse=True)
 
 
 def _write(

@@ -88,6 +88,7 @@ class StudyFolder:
             check_space_left(self.root)
             self.write_space(document)
             write_json(self.facts, {"format": FORMAT, **facts})
+            self.facts.chmod(0o600)  # a tracking URI may hold a password
         except OSError as error:
             raise StudyError(
                 f"cannot write the study into {self.root}: {error.strerror}; "

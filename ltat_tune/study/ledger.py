@@ -7,6 +7,7 @@ the new driver takes the same row over, so a trial never has two.
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,6 +41,7 @@ class Ledger:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         # The study's own lock keeps other writers out, so a lock file here is a dead driver's.
         path.with_name(path.name + ".lock").unlink(missing_ok=True)
+        _drop_torn_line(path)
         self._space = space
         storage = optuna.storages.JournalStorage(JournalFileBackend(str(path)))
         self._studies = {s.name: self._open(storage, s, i) for i, s in enumerate(space.scenarios)}
@@ -119,6 +121,17 @@ class Ledger:
     def scores(self, row: FrozenTrial) -> Mapping[int, float]:
         """Epoch -> score of one row."""
         return row.intermediate_values
+
+
+def _drop_torn_line(path: Path) -> None:
+    """Cuts off a last line that a full disk or a power cut left half written.
+
+    Optuna forgives it when reading, but would glue the next record onto it.
+    """
+    if path.exists():
+        whole = path.read_bytes().rfind(b"\n") + 1
+        if whole < path.stat().st_size:
+            os.truncate(path, whole)
 
 
 def state_of(row: FrozenTrial) -> str:

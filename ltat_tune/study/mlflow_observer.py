@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ltat_tune.config import TrialConfig
+from ltat_tune.errors import CheckpointError
 from ltat_tune.study.folder import read_json
 from ltat_tune.study.space import Space
 from ltat_tune.study.tasks import Outcome, Task
@@ -90,18 +91,23 @@ class MlflowObserver:
         """Brings the run of a task that ended in an earlier process up to date, if it is not."""
         if self._tracker.closed(task.run_key):
             return
+        self.replay(task)
+        self.close(task, outcome)
+
+    def replay(self, task: Task) -> None:
+        """Opens the run of a task and writes the epochs that it lacks, from the checkpoint."""
         self.on_start(task)
         for epoch, metrics, seconds in _history(task.path / "checkpoint.pt"):
             self.on_epoch(task, epoch, metrics, seconds)
-        self.close(task, outcome)
 
 
 def _history(checkpoint: Path) -> list[Any]:
     """[epoch, metrics, seconds] of every epoch that a checkpoint knows; empty without one."""
     if not checkpoint.exists():
         return []
-    import torch
+    from ltat_tune.training.checkpoint import read_history
 
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    history: list[Any] = state["history"]
-    return history
+    try:
+        return read_history(checkpoint)
+    except CheckpointError:  # torn by a power cut; its run then lacks the epochs
+        return []

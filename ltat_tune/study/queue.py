@@ -72,6 +72,7 @@ class WorkQueue(Searcher):
         self._testing: dict[str, list[Task]] = {}
         self._failures: list[Outcome] = []
         self.stop_reason: str | None = None
+        self.unconfirmed: list[str] = []  # confirmations and tests that did not succeed
         for scenario in space.scenarios:
             for row in ledger.finished(scenario.name):
                 asha.put_back(
@@ -116,7 +117,8 @@ class WorkQueue(Searcher):
         if event is not None and event["state"] == "blocked":
             self.stop(Outcome("failed", 0, event["reason"]).cause)
         elif event is not None:
-            epoch = int(event.get("epoch", self._told.get(task.key, 0)))
+            trained = self._told.get(task.key, 0)
+            epoch = trained if task.kind == "trial" else int(event.get("epoch", trained))
             self._finish(
                 task,
                 Outcome(
@@ -209,6 +211,8 @@ class WorkQueue(Searcher):
             value = (outcome.metrics or {}).get(self.space.objective.metric)
             self._guard(lambda: self.ledger.finish(task.scenario, task.number, outcome, value))
         self._tell("on_end", task, outcome)
+        if task.kind != "trial" and outcome.state != "complete":
+            self.unconfirmed.append(f"{task.title} {outcome.state}: {outcome.cause}")
         if outcome.state != "failed":
             self._failures.clear()
             return

@@ -49,6 +49,7 @@ def ray_session(cpus: int) -> Iterator[dict[str, float]]:
     scratch = tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-")
     try:
         ray.init(
+            address="local",  # whatever RAY_ADDRESS says: this study owns its Ray
             num_cpus=cpus,
             include_dashboard=False,
             log_to_driver=False,

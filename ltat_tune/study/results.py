@@ -36,7 +36,7 @@ def _scenario(space: Space, folder: StudyFolder, ledger: Ledger, name: str) -> d
         for candidate in candidates(space, ledger, name)
     ]
     winners = [c for c in confirmed if c["is_winner"] and c["val"].get(space.objective.metric)]
-    winner = max(winners, key=lambda c: mean(c["val"][space.objective.metric]), default=None)
+    winner = max(winners, key=lambda c: standing(c, space.objective.metric), default=None)
     best = ranking(ledger, name)
     config = space.config(where, {})
     return {
@@ -117,6 +117,14 @@ def mean_std(values: Sequence[float]) -> str:
         return "-"
     text = f"{100 * mean(values):.1f}"
     return f"{text} ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else text
+
+
+def standing(confirmed: Mapping[str, Any], metric: str) -> tuple[int, float]:
+    """What confirmed configurations are ranked by: seeds that trained to their end, then the mean.
+
+    Seeds first, or one that diverges on its bad seeds would win by the good ones that are left.
+    """
+    return len(confirmed["seeds"]), mean(confirmed["val"][metric])
 
 
 def find(scenario: Mapping[str, Any], recipe: str | None) -> dict[str, Any] | None:

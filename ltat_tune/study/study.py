@@ -23,7 +23,7 @@ from ltat_tune.study.results import collect
 from ltat_tune.study.space import Space
 from ltat_tune.study.space_file import load_space
 from ltat_tune.study.summary import as_text, verdict
-from ltat_tune.tracking import Tracker, tracking_uri
+from ltat_tune.tracking import Tracker, public_uri, tracking_uri
 
 if TYPE_CHECKING:
     from ltat_tune.study.queue import WorkQueue
@@ -43,6 +43,7 @@ class Study:
 
     def __init__(self, space: Space, folder: StudyFolder) -> None:
         self.space, self.folder = space, folder
+        self._extended = False  # by `open`; written down once the study is locked
 
     @classmethod
     def create(
@@ -77,6 +78,10 @@ class Study:
                 )
             with folder.locked():
                 shutil.rmtree(folder.root)
+        if tracking_uri and tracking_uri.startswith("sqlite:///"):
+            # absolute, or a resume typed elsewhere would begin a second store
+            path = Path(tracking_uri.removeprefix("sqlite:///")).expanduser().resolve()
+            tracking_uri = f"sqlite:///{path}"
         facts = {
             "uid": uuid.uuid4().hex[:12],
             "space_file": source,
@@ -114,12 +119,16 @@ class Study:
                 raise StudyError(
                     f"--trials must be at least the study's {before.searcher.trials}, got {trials}"
                 )
-            folder.write_space(dict(space.document))
+            study = cls(space, folder)
+            study._extended = trials > before.searcher.trials
+            return study
         return cls(space, folder)
 
-    def tracking_uri(self) -> str:
-        """Where MLflow keeps the study."""
-        return tracking_uri(self.folder.read_facts()["tracking_uri"], self.folder.root)
+    def open_mlflow(self) -> str:
+        """What to type, or to open, to see the study in MLflow; without a password."""
+        uri = tracking_uri(self.folder.read_facts()["tracking_uri"], self.folder.root)
+        shown = public_uri(uri)
+        return shown if shown.startswith("http") else f"mlflow ui --backend-store-uri {shown}"
 
     def run(self, console: Console, *, quiet: bool = False) -> StudyEnd:
         """Runs what is left of the study, to its end or to an interruption.
@@ -129,6 +138,9 @@ class Study:
         """
         with self.folder.locked():
             check_space_left(self.folder.root)
+            if self._extended:
+                self.folder.write_space(dict(self.space.document))
+                self.folder.results.unlink(missing_ok=True)  # until there are new ones
             slots = self._slots()
             with LiveView(self.space, console, quiet=quiet, slots=slots) as view:
                 return self._run(view, slots)
@@ -149,14 +161,19 @@ class Study:
         tracker = Tracker(facts["tracking_uri"], self.space.name, self.folder.root, facts["uid"])
         view.phase("preparing the images, MLflow and Ray")
         tracker.start()
-        self._prepare_images()
-        with ray_session.ray_session(slots * self.space.resources.cpus_per_trial):
-            tracker.wait_until_ready()
-            tracker.describe(self._tags(facts), (self.folder.space,))
-            from ltat_tune.study.driver import drive  # imports Ray's classes, so not before
+        try:
+            self._prepare_images()
+            with ray_session.ray_session(slots * self.space.resources.cpus_per_trial):
+                tracker.wait_until_ready()
+                tracker.describe(self._tags(facts), (self.folder.space,))
+                from ltat_tune.study.driver import drive  # imports Ray's classes, so not before
 
-            queue, interrupted = drive(self.space, self.folder, tracker, view, slots=slots)
-        return self._end(queue, interrupted, tracker, view)
+                queue, interrupted = drive(self.space, self.folder, tracker, view, slots=slots)
+            return self._end(queue, interrupted, tracker, view)
+        except BaseException:
+            # nothing stays RUNNING, and a store that is being made is not left half made
+            tracker.finish("interrupted")
+            raise
 
     def _prepare_images(self) -> None:
         """Decodes every scenario's images once, before a worker needs them. Raises: DataError."""
@@ -191,4 +208,6 @@ class Study:
             note="\n\n".join(verdict(results)),
             files={"summary.txt": as_text(results)} if finished else {},
         )
+        if finished and queue.unconfirmed:
+            reason = "not confirmed or tested:\n  " + "\n  ".join(queue.unconfirmed)
         return StudyEnd(results, reason, interrupted)

@@ -40,8 +40,12 @@ def run_task(config: dict[str, Any]) -> None:
     except Exception:  # a trial's fault must not end the study; the traceback goes to MLflow
         last = {"state": "failed", "reason": traceback.format_exc()}
     last["seconds"] = time.perf_counter() - began
-    if last["state"] in ("diverged", "failed"):
-        write_json(task.path / "result.json", last)
+    if last["state"] in ("diverged", "failed") and task.kind != "test":
+        # a failed test leaves its training's result alone: a resume measures it again
+        try:
+            write_json(task.path / "result.json", last)
+        except OSError:
+            last = {**last, "state": "blocked", "reason": traceback.format_exc()}
     _report(event=last)
 
 

@@ -41,6 +41,26 @@ def load_checkpoint(path: Path, *, identity: str) -> dict[str, Any]:
         CheckpointError: torn, of another format, or of a configuration with another identity.
         OSError: the file cannot be read.
     """
+    state = _read(path)
+    if state.get("identity") != identity:
+        raise CheckpointError(
+            f"{path} must be of configuration {identity}, got {state.get('identity')}; "
+            "use another folder"
+        )
+    return state
+
+
+def read_history(path: Path) -> list[Any]:
+    """[epoch, metrics, seconds] of every epoch that a checkpoint knows.
+
+    Raises:
+        CheckpointError: torn, or of another format.
+    """
+    history: list[Any] = _read(path)["history"]
+    return history
+
+
+def _read(path: Path) -> dict[str, Any]:
     content = path.read_bytes()
     try:
         state: dict[str, Any] = torch.load(
@@ -50,11 +70,6 @@ def load_checkpoint(path: Path, *, identity: str) -> dict[str, Any]:
         raise CheckpointError(f"{path} is not a whole checkpoint: {error}") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise CheckpointError(f"{path} must have checkpoint format {FORMAT}; train it again")
-    if state.get("identity") != identity:
-        raise CheckpointError(
-            f"{path} must be of configuration {identity}, got {state.get('identity')}; "
-            "use another folder"
-        )
     return state
 
 
