@@ -7,7 +7,7 @@ Heavy imports stay inside the commands, so that `--help` answers at once.
 from __future__ import annotations
 
 import json
-import sys
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -140,6 +140,7 @@ def resume(
 def _run(ctx: click.Context, study: Study, quiet: bool, form: str) -> None:
     from rich.console import Console
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         end = study.run(Console(stderr=True, highlight=False), quiet=quiet)
     except KeyboardInterrupt:  # before the first trial, or the second Ctrl-C
@@ -295,8 +296,7 @@ def params(pattern: str, form: str) -> None:
     part, every = pattern.lower(), PARAMETERS.values()
     chosen = [p for p in every if part in f"{p.path} {p.symbol} {p.meaning}".lower()]
     if not chosen:
-        click.echo(f"no parameter matches {pattern!r}", err=True)
-        sys.exit(2)
+        raise click.UsageError(f"no parameter matches {pattern!r}")
     if form == "json":
         fields = "path symbol kind default range unit meaning source acts_from".split()
         click.echo(json.dumps([{f: getattr(p, f) for f in fields} for p in chosen], indent=2))
