@@ -143,7 +143,7 @@ def _run(ctx: click.Context, study: Study, quiet: bool, form: str) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         end = study.run(Console(stderr=True, highlight=False), quiet=quiet)
-    except KeyboardInterrupt:  # before the first trial, or the second Ctrl-C
+    except (KeyboardInterrupt, SystemExit):  # too early, or twice; on SIGTERM Ray exits
         click.echo(f"\ninterrupted\nresume with: {_resume(study)}", err=True)
         ctx.exit(130)
     _show_end(study, end, form)
