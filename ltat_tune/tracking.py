@@ -166,7 +166,7 @@ class Tracker:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("DO_NOT_TRACK", "true")
         for noisy in ("mlflow", "alembic", "mlflow.store.db.utils"):
-            logging.getLogger(noisy).setLevel(logging.ERROR)
+            logging.getLogger(noisy).setLevel(logging.CRITICAL)  # `_guarded` says it once
         from mlflow import MlflowClient
 
         self._client = MlflowClient(tracking_uri=self.uri)

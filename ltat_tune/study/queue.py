@@ -115,7 +115,8 @@ class WorkQueue(Searcher):
         self._absorb(task, result)
         event = json.loads(result["event"]) if "event" in result else None
         if event is not None and event["state"] == "blocked":
-            self.stop(Outcome("failed", 0, event["reason"]).cause)
+            cause = Outcome("failed", 0, event["reason"]).cause
+            self.stop(f"{cause}: make {self.folder.root} writable or free its disk, then resume")
         elif event is not None:
             trained = self._told.get(task.key, 0)
             epoch = trained if task.kind == "trial" else int(event.get("epoch", trained))

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,9 @@ def run(
 class Running:
     """A command under way, its stderr in a file that can be waited on."""
 
-    def __init__(self, *arguments: str | Path, cwd: Path) -> None:
+    def __init__(self, *arguments: str | Path, cwd: Path, out: Path | None = None) -> None:
+        if out is not None:
+            arguments = (*arguments, "--out", out)
         self.log = cwd / f"stderr-{time.monotonic_ns()}.txt"
         with open(self.log, "w") as file:
             self.process = subprocess.Popen(
@@ -131,17 +134,23 @@ def descendants(process: int) -> list[tuple[int, str]]:
 
 def mlflow_runs(study: Path) -> list[Any]:
     """All runs of a study's own store."""
-    from mlflow import MlflowClient
-
-    client = MlflowClient(tracking_uri=f"sqlite:///{study / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name(study.name)
-    assert experiment is not None
-    return list(client.search_runs([experiment.experiment_id], max_results=1000))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow's own, about what it is built on
+        client = _client(study)
+        experiment = client.get_experiment_by_name(study.name)
+        assert experiment is not None
+        return list(client.search_runs([experiment.experiment_id], max_results=1000))
 
 
 def steps(study: Path, run: Any, metric: str) -> list[int]:
     """The steps at which a run has a metric, in order, doubled ones twice."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        history = _client(study).get_metric_history(run.info.run_id, metric)
+    return sorted(point.step for point in history)
+
+
+def _client(study: Path) -> Any:
     from mlflow import MlflowClient
 
-    client = MlflowClient(tracking_uri=f"sqlite:///{study / 'mlflow.db'}")
-    return sorted(point.step for point in client.get_metric_history(run.info.run_id, metric))
+    return MlflowClient(tracking_uri=f"sqlite:///{study / 'mlflow.db'}")
