@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ltat_tune import versions
+from ltat_tune.config import TrialConfig
 from ltat_tune.config_file import dump_config
 from ltat_tune.errors import StudyError
 from ltat_tune.study.folder import StudyFolder, read_json
@@ -106,14 +107,4 @@ def _write(
         f"Train it again to the digits under `recorded` (seed {seed}):\n"
         f"  ltat-tune train {os.path.relpath(path)}"
     )
-    dump_config(
-        path, space_config(space, scenario, confirmed, seed), comment=comment, recorded=recorded
-    )
-
-
-def space_config(
-    space: Space, scenario: Mapping[str, Any], confirmed: Mapping[str, Any], seed: int
-) -> Any:
-    """The confirmed configuration with one seed."""
-    where = space.scenario(scenario["name"])
-    return space.config(where, confirmed["params"], **{"seeds.seed": seed})
+    dump_config(path, TrialConfig.from_flat(task.config), comment=comment, recorded=recorded)

@@ -150,11 +150,6 @@ class WorkQueue(Searcher):
         if self.stop_reason is None:
             self.stop_reason = reason
 
-    @property
-    def live(self) -> list[Task]:
-        """Tasks in slots now."""
-        return list(self._live.values())
-
     # -- inside ---------------------------------------------------------------------------------
 
     def _next(self) -> Task | None:
