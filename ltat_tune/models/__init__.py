@@ -9,16 +9,37 @@ from torch import Tensor
 
 from ltat_tune.config import ModelConfig
 from ltat_tune.models.classifier import Classifier
+from ltat_tune.models.heads import CosineHead
+from ltat_tune.models.inference import measured
+from ltat_tune.models.preact_resnet import PreActResNet18
 from ltat_tune.models.resnet import ResNet18
 from ltat_tune.models.small_cnn import SmallCNN
+from ltat_tune.models.wide_resnet import WideResNet
 
-__all__ = ["MODELS", "Classifier", "ResNet18", "SmallCNN", "build_model"]
+__all__ = [
+    "MODELS",
+    "Classifier",
+    "CosineHead",
+    "PreActResNet18",
+    "ResNet18",
+    "SmallCNN",
+    "WideResNet",
+    "build_model",
+    "measured",
+]
 
-MODELS: dict[str, Callable[[ModelConfig, int], SmallCNN | ResNet18]] = {
+Backbone = SmallCNN | ResNet18 | PreActResNet18 | WideResNet
+
+MODELS: dict[str, Callable[[ModelConfig, int], Backbone]] = {
     "small_cnn": lambda config, channels: SmallCNN(
         channels, width=config.width or 32, stem=config.stem
     ),
     "resnet18": lambda config, channels: ResNet18(channels, width=config.width or 64),
+    "preact_resnet18": lambda config, channels: PreActResNet18(
+        channels, width=config.width or 64, final_bn=True
+    ),
+    "wrn28_10": lambda config, channels: WideResNet(channels, depth=28, width=config.width or 160),
+    "wrn34_10": lambda config, channels: WideResNet(channels, depth=34, width=config.width or 160),
 }
 
 
@@ -35,13 +56,14 @@ def build_model(
     """Builds the network on the CPU; equal seeds give equal weights, no global state moves.
 
     Args:
-        config: which network, and its width.
+        config: which network, its width and its head.
         in_channels: C of the images.
         num_classes: K.
         projection: adds SRAT's projection head; the other weights do not depend on it.
         mean: subtracted from each channel, shape (C,), pixel units; None is 0.
         std: divides each channel, shape (C,), pixel units; None is 1.
-        seed: of the initial weights (torch's default initialisation).
+        seed: of the initial weights: torch's default initialisation, except in a WideResNet.
+            Those of the backbone and of the projection do not depend on the head.
     """
     with torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed: it would also reseed the GPUs' global generators.
@@ -52,6 +74,9 @@ def build_model(
             backbone.out_features,
             num_classes,
             in_channels=in_channels,
+            head=config.head,
+            head_scale=config.head_scale,
+            head_gamma=config.head_gamma,
             projection=projection,
             mean=mean,
             std=std,

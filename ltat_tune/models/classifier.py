@@ -1,14 +1,29 @@
-"""`Classifier`: normalisation, backbone, linear head and the optional projection head."""
+"""`Classifier`: normalisation, backbone, head and the optional projection head."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ltat_tune.errors import ConfigError
+from ltat_tune.models.heads import CosineHead
+
+Head = Literal["linear", "cosine"]
 
 PROJECTION_DIM = 128  # SRAT's release; the paper leaves it open (FACTS section 5)
+
+
+def _build_head(
+    kind: Head, feature_dim: int, num_classes: int, *, scale: float, gamma: float
+) -> nn.Linear:
+    """Either head moves the random state as the linear one does, and starts at its weight."""
+    with torch.random.fork_rng(devices=[]):
+        cosine = CosineHead(feature_dim, num_classes, scale=scale, gamma=gamma)
+    linear = nn.Linear(feature_dim, num_classes)
+    return cosine if kind == "cosine" else linear
 
 
 def _channel_buffer(values: Tensor | None, in_channels: int, default: float) -> Tensor:
@@ -32,6 +47,9 @@ class Classifier(nn.Module):
         feature_dim: D.
         num_classes: K.
         in_channels: C.
+        head: `linear`, with a bias; `cosine`, a `CosineHead`. Both hold a `weight` (K, D).
+        head_scale: factor on the cosines, no unit.
+        head_gamma: added to the norm of each class weight of the cosine head, no unit, >= 0.
         projection: adds Linear(D, D)-ReLU-Linear(D, 128), which `project` uses.
         mean: per-channel mean that is subtracted, shape (C,), pixel units; None is 0.
         std: per-channel scale that divides, shape (C,), pixel units, all > 0; None is 1.
@@ -47,6 +65,9 @@ class Classifier(nn.Module):
         num_classes: int,
         *,
         in_channels: int,
+        head: Head = "linear",
+        head_scale: float = 10.0,
+        head_gamma: float = 1 / 32,
         projection: bool = False,
         mean: Tensor | None = None,
         std: Tensor | None = None,
@@ -66,8 +87,8 @@ class Classifier(nn.Module):
             lambda model, keys: model._note_statistics()
         )
         self.backbone = backbone
-        self.head = nn.Linear(feature_dim, num_classes)
-        # Last, so that a model with the head and one without draw the same other weights.
+        self.head = _build_head(head, feature_dim, num_classes, scale=head_scale, gamma=head_gamma)
+        # Last, so that a model with the projection and one without draw the same other weights.
         self.projection: nn.Module | None = None
         if projection:
             self.projection = nn.Sequential(
