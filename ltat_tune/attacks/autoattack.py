@@ -16,22 +16,25 @@ from ltat_tune.errors import ConfigError
 _STANDARD = ("apgd-ce", "apgd-t", "fab-t", "square")
 _TARGETED_DLR_CLASSES = 4  # the targeted DLR loss reads the four largest logits
 _MAX_TARGET_CLASSES = 9
+_L2_SQUARE_SIDE = 15  # FACTS section 7: fails below
 
 
-def standard_attacks(num_classes: int) -> tuple[str, ...]:
+def standard_attacks(num_classes: int, *, norm: str = "Linf", side: int = 32) -> tuple[str, ...]:
     """The attacks that `autoattack` runs, in order.
 
-    The standard four; below 4 classes without apgd-t, whose targeted DLR loss needs 4 logits. The
-    targeted ones aim at every wrong class, at most nine.
+    The standard four; below 4 classes without apgd-t, whose targeted DLR loss needs 4 logits; in
+    L2 below 15 pixels a side without square, whose windows do not fit. The targeted ones aim at
+    every wrong class, at most nine.
 
     Raises:
         ConfigError: below 2 classes.
     """
     if num_classes < 2:
         raise ConfigError(f"AutoAttack needs at least 2 classes, got {num_classes}")
-    if num_classes < _TARGETED_DLR_CLASSES:
-        return tuple(name for name in _STANDARD if name != "apgd-t")
-    return _STANDARD
+    left_out = {"apgd-t"} if num_classes < _TARGETED_DLR_CLASSES else set()
+    if norm == "L2" and side < _L2_SQUARE_SIDE:
+        left_out.add("square")
+    return tuple(name for name in _STANDARD if name not in left_out)
 
 
 @contextmanager
@@ -73,7 +76,8 @@ def autoattack(
     Source: Croce2020Reliable, arXiv:2003.01690; pyautoattack 0.2.0, the same numbers as
         fra31/auto-attack@a392200 (FACTS section 7).
     Deviations: fewer than 10 classes lower the number of target classes to K - 1, fewer than 4
-        leave out apgd-t; its warnings are not shown; images are attacked in float32.
+        leave out apgd-t, L2 below 15 pixels a side leaves out square; its warnings are not shown;
+        images are attacked in float32.
 
     Args:
         model: images in [0, 1] to logits (N, K), deterministic in eval mode.
@@ -83,13 +87,13 @@ def autoattack(
         seed: of the attacks' random starts; the result also depends on `batch_size` and on the
             order.
         batch_size: images attacked together.
-        norm: `Linf`, the only one so far: the L2 Square attack fails below 15 x 15 pixels.
+        norm: `Linf` or `L2`.
 
     Raises:
         ConfigError: for another norm, or below 2 classes.
     """
-    if norm != "Linf":
-        raise ConfigError(f"unknown norm {norm!r} for autoattack; choose from: Linf")
+    if norm not in ("Linf", "L2"):
+        raise ConfigError(f"unknown norm {norm!r} for autoattack; choose from: Linf, L2")
     images, targets = images.detach().float(), targets.detach()
     if eps == 0 or len(images) == 0:
         return images.clone()
@@ -99,7 +103,7 @@ def autoattack(
     with torch.inference_mode(False), frozen(model, training=False), _process_state_restored():
         with torch.no_grad():
             num_classes = model(images[:1]).shape[1]
-        attacks = standard_attacks(num_classes)
+        attacks = standard_attacks(num_classes, norm=norm, side=min(images.shape[-2:]))
         adversary = AutoAttack(
             model, norm=norm, eps=eps, seed=seed, version="standard", device=images.device
         )

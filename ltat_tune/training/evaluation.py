@@ -1,28 +1,33 @@
-"""Measuring a model: clean, PGD or AutoAttack accuracy on one split."""
+"""Measuring a model: clean, PGD, C&W-margin or AutoAttack accuracy on one split."""
 
 from __future__ import annotations
 
 import re
 
 import torch
+from torch import nn
 
 from ltat_tune.attacks import autoattack, pgd
+from ltat_tune.attacks.frozen import frozen
 from ltat_tune.config import TrialConfig
 from ltat_tune.data.batches import evaluation_batches, to_unit
 from ltat_tune.data.datasets import LabelledImages
 from ltat_tune.errors import ConfigError
-from ltat_tune.models import Classifier
 from ltat_tune.training.metrics import Accuracy
 from ltat_tune.training.seeding import new_generator
 
 # All models of a study meet the same attack noise, whatever their own seeds are.
 _EVALUATION_SEED = 0
-_PGD = re.compile(r"pgd([1-9]\d*)")
+_ITERATED = re.compile(r"(pgd|cw)([1-9]\d*)")
+_OBJECTIVES = {"pgd": "cross_entropy", "cw": "margin"}
+# 2/255 at 8/255 and 0.2 at 1.0: REAT's evaluations
+_STEPS_IN_EPS = {"linf": 4, "l2": 5}
+_AA_NORMS = {"linf": "Linf", "l2": "L2"}
 
 
 def is_attack(name: str) -> bool:
-    """Whether `name` is clean, pgd<steps> or aa."""
-    return name in ("clean", "aa") or _PGD.fullmatch(name) is not None
+    """Whether `name` is clean, pgd<steps>, cw<steps> or aa."""
+    return name in ("clean", "aa") or _ITERATED.fullmatch(name) is not None
 
 
 def measured_part(data: LabelledImages, attack: str, config: TrialConfig) -> LabelledImages:
@@ -33,20 +38,24 @@ def measured_part(data: LabelledImages, attack: str, config: TrialConfig) -> Lab
 
 
 def evaluate(
-    model: Classifier, data: LabelledImages, attack: str, config: TrialConfig, *, classes: int
+    model: nn.Module, data: LabelledImages, attack: str, config: TrialConfig, *, classes: int
 ) -> Accuracy:
     """Right answers by class under one attack, in eval mode; the model is left as found.
 
-    L-inf, radius `evaluation.eps` (else `attack.eps`). pgd<steps>: cross-entropy objective, step
-    eps/4 (2/255 at 8/255, REAT's evaluation), uniform start clipped to [0, 1]. aa: AutoAttack
-    standard on `measured_part`.
+    In `attack.norm`, radius `evaluation.eps` (else `attack.eps`). pgd<steps> raises cross-entropy,
+    cw<steps> the margin of Carlini and Wagner; step eps/4 in L-inf and eps/5 in L2 (2/255 at 8/255
+    and 0.2 at 1.0, REAT's evaluations), uniform start clipped to [0, 1]. aa: AutoAttack standard
+    on `measured_part`.
 
     Raises:
         ConfigError: an attack that does not exist.
     """
     if not is_attack(attack):
-        raise ConfigError(f"unknown attack {attack!r}; choose from: clean, pgd<steps>, aa")
+        raise ConfigError(
+            f"unknown attack {attack!r}; choose from: clean, pgd<steps>, cw<steps>, aa"
+        )
     eps = config.attack.eps if config.evaluation.eps is None else config.evaluation.eps
+    norm = config.attack.norm
     part = measured_part(data, attack, config)
     size = config.evaluation.batch_size
     generator = new_generator(_EVALUATION_SEED, attack)
@@ -58,18 +67,19 @@ def evaluate(
             eps=eps,
             seed=_EVALUATION_SEED,
             batch_size=size,
+            norm=_AA_NORMS[norm],
         )
         part = LabelledImages(images, part.targets)
-    was_training = model.training
-    model.eval()
+    iterated = _ITERATED.fullmatch(attack)
     correct = []
-    for images, targets in evaluation_batches(part, size):
-        if match := _PGD.fullmatch(attack):
-            images = pgd(
-                model, images, targets, eps=eps, step_size=eps / 4, steps=int(match.group(1)),
-                start="uniform_clipped", generator=generator,
-            )  # fmt: skip
-        with torch.no_grad():
-            correct.append(model(images).argmax(dim=1) == targets)
-    model.train(was_training)
+    with frozen(model, training=False):
+        for images, targets in evaluation_batches(part, size):
+            if iterated is not None:
+                images = pgd(
+                    model, images, targets, eps=eps, step_size=eps / _STEPS_IN_EPS[norm],
+                    steps=int(iterated.group(2)), norm=norm, start="uniform_clipped",
+                    objective=_OBJECTIVES[iterated.group(1)], generator=generator,
+                )  # fmt: skip
+            with torch.no_grad():
+                correct.append(model(images).argmax(dim=1) == targets)
     return Accuracy.count(torch.cat(correct), part.targets, classes)

@@ -1,14 +1,18 @@
-"""The optimiser, and the learning rate as a function of the epoch."""
+"""The optimiser, what follows its steps, and the learning rate as a function of the epoch."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ltat_tune.config import OptimConfig
 from ltat_tune.relevance import drop_epochs
+
+_Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 def build_optimizer(config: OptimConfig, model: nn.Module) -> torch.optim.SGD:
@@ -23,27 +27,92 @@ def build_optimizer(config: OptimConfig, model: nn.Module) -> torch.optim.SGD:
     )
 
 
-def learning_rate(config: OptimConfig, epoch: int) -> float:
-    """The rate of one epoch, counted from 0: linear warm-up, then multistep, cosine or constant.
+def clip_gradients(model: nn.Module, max_norm: float | None) -> None:
+    """Scales all gradients by one factor so that their joint L2 norm is at most `max_norm`.
 
-    A pure function of the epoch, so a resumed run needs no schedule state. REAT (80 epochs,
-    milestones 60 and 75): 0.1 in 0..59, 0.01 in 60..74, 0.001 in 75..79.
+    Nothing is read back from the device. A norm that is not finite leaves NaN in the gradients,
+    hence in the weights, where the training's own check finds it.
     """
+    if max_norm is not None:
+        nn.utils.clip_grad_norm_(
+            model.parameters(), max_norm, error_if_nonfinite=False, foreach=True
+        )
+
+
+def new_average(model: nn.Module, decay: float) -> AveragedModel | None:
+    """The exponential moving average of a model, `average.module`; None for a decay of 0.
+
+    After each step of the optimiser, `average.update_parameters(model)` sets parameters and
+    buffers, BatchNorm's statistics included, to decay * average + (1 - decay) * model; the first
+    call copies the model. Leave the average where it is made: its count of updates stays on the
+    CPU, so that no update waits for the device.
+
+    Source: Gowal2020Uncovering 4.4, arXiv:2010.03593; torch's AveragedModel.
+    Deviations: integer buffers, which are BatchNorm's counts of batches, are copied. torch's own
+        function averages them and cuts off the fraction, which lowers even a constant: 3 * 0.9 +
+        3 * 0.1 is a little less than 3.
+
+    Args:
+        model: on its device already; it is copied, not changed.
+        decay: share of the old average in a step, in [0, 1).
+    """
+    if decay == 0:
+        return None
+    average = get_ema_multi_avg_fn(decay)
+
+    def update(averages: _Tensors, currents: _Tensors, count: Tensor | int) -> None:
+        if averages[0].is_floating_point():
+            average(averages, currents, count)
+        else:
+            for kept, current in zip(averages, currents, strict=True):
+                kept.copy_(current)
+
+    return AveragedModel(model, multi_avg_fn=update, use_buffers=True)
+
+
+def learning_rate(config: OptimConfig, epoch: int) -> float:
+    """The rate of one epoch, counted from 0: linear warm-up, then the schedule.
+
+    A pure function of the epoch, so a resumed run needs no schedule state. The schedule counts
+    from the start of the run, not from the end of the warm-up. REAT (80 epochs, milestones 60 and
+    75): 0.1 in 0..59, 0.01 in 60..74, 0.001 in 75..79.
+    """
+    if config.lr_schedule == "robal_release":
+        return config.lr * _robal_release(config, epoch)
     if epoch < config.warmup_epochs:
         return config.lr * (epoch + 1) / config.warmup_epochs
     return config.lr * _SHAPES[config.lr_schedule](config, epoch)
 
 
-def _multistep(config: OptimConfig, epoch: int) -> float:
-    return config.lr_decay ** sum(epoch >= drop for drop in drop_epochs(config))
+def _falls(config: OptimConfig, epoch: int) -> int:
+    return sum(epoch >= drop for drop in drop_epochs(config))
 
 
-def _cosine(config: OptimConfig, epoch: int) -> float:
-    return 0.5 * (1 + math.cos(math.pi * epoch / config.epochs))
+def _piecewise(config: OptimConfig, epoch: int) -> float:
+    return (1.0, *config.lr_factors)[_falls(config, epoch)]
 
 
-def _constant(config: OptimConfig, epoch: int) -> float:
-    return 1.0
+def _robal_release(config: OptimConfig, epoch: int) -> float:
+    """The share of the peak rate in RoBal's release, which never goes back to the peak.
+
+    Before each epoch, counted from 1, the rate of the epoch before is multiplied: in the warm-up
+    by (epoch + 1) / warmup_epochs, and from then on by lr_decay for each milestone reached. The
+    release (wutong16/Adversarial_Long-Tail@ab2f3a7, lr 0.1, milestones 60 and 75 of 80) is at 0.1
+    until epoch 59, at 1e-2 in 60, 1e-16 in 74, 1e-18 in 75 and 1e-28 in 80. A warm-up of 5
+    multiplies 2/5, 3/5, 4/5 and 5/5, and leaves 0.0192 until the first milestone.
+    """
+    now, warmup = epoch + 1, config.warmup_epochs
+    risen = math.prod((e + 1) / warmup for e in range(1, min(now + 1, warmup)))
+    milestones = [round(fraction * config.epochs) for fraction in config.milestones]
+    falls = sum(max(0, now - max(milestone, warmup, 1) + 1) for milestone in milestones)
+    return risen * config.lr_decay**falls
 
 
-_SHAPES = {"multistep": _multistep, "cosine": _cosine, "constant": _constant}
+_SHAPES: dict[str, Callable[[OptimConfig, int], float]] = {
+    "multistep": lambda config, epoch: config.lr_decay ** _falls(config, epoch),
+    "step": lambda config, epoch: config.lr_decay ** _falls(config, epoch),
+    "piecewise": _piecewise,
+    "cosine": lambda config, epoch: 0.5 * (1 + math.cos(math.pi * epoch / config.epochs)),
+    "linear": lambda config, epoch: 1 - epoch / config.epochs,
+    "constant": lambda config, epoch: 1.0,
+}

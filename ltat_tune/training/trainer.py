@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ltat_tune.config import TrialConfig
 from ltat_tune.data.batches import to_unit, training_batches
@@ -18,12 +18,17 @@ from ltat_tune.data.datasets import Splits, load_splits
 from ltat_tune.errors import CheckpointError, TrainingDiverged
 from ltat_tune.losses import class_weights
 from ltat_tune.methods import build_method, needs_projection
-from ltat_tune.models import Classifier, build_model
+from ltat_tune.models import build_model, measured
 from ltat_tune.relevance import deferral_epoch
 from ltat_tune.training.checkpoint import load_checkpoint, save_checkpoint, weights_hash
 from ltat_tune.training.evaluation import evaluate
 from ltat_tune.training.metrics import ClassGroups
-from ltat_tune.training.optim import build_optimizer, learning_rate
+from ltat_tune.training.optim import (
+    build_optimizer,
+    clip_gradients,
+    learning_rate,
+    new_average,
+)
 from ltat_tune.training.seeding import new_generator, stream_seed
 
 
@@ -41,7 +46,7 @@ class EpochMetrics:
 class FitResult:
     """A finished training: the kept weights and the metrics of the epoch they are from."""
 
-    model: Classifier
+    model: nn.Module  # as it is measured: averaged, scaled and adjusted where that is configured
     epoch: int
     metrics: dict[str, float]
     weights: str  # hash of the kept weights
@@ -140,6 +145,7 @@ class Trainer:
             "subset_hash": self.splits.subset_hash,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
             "generators": {n: g.get_state() for n, g in self.generators.items()},
             "history": [[h.epoch, h.metrics, h.seconds] for h in self.history],
             "kept": vars(self.kept),
@@ -159,7 +165,7 @@ class Trainer:
             seed=stream_seed(seed, "weights"),
         ).to(self.device)
         self.optimizer = build_optimizer(config.optim, self.model)
-        self.method = build_method(config, self.counts.to(self.device))
+        self.average = new_average(self.model, config.optim.ema_decay)
         self.weights = class_weights(config.reweight, self.counts)
         self.generators = {n: new_generator(seed, n) for n in ("batches", "attack")}
         self.history: list[EpochMetrics] = []
@@ -177,6 +183,8 @@ class Trainer:
     def _load(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
         for name, generator in self.generators.items():
             generator.set_state(state["generators"][name])
         self.history = [EpochMetrics(*past) for past in state["history"]]
@@ -198,6 +206,9 @@ class Trainer:
         weights = self.weights if epoch >= deferral_epoch(config) else None
         if weights is not None:
             weights = weights.to(self.device)
+        method = build_method(
+            config, self.counts.to(self.device), epoch=epoch, predicted=self._predicted_before()
+        )
         self.model.train()
         # Sums stay on the device: one transfer an epoch, none a step.
         sums: dict[str, Tensor] = {}
@@ -206,17 +217,21 @@ class Trainer:
         for images, targets in training_batches(
             self._train,
             config.optim.batch_size,
-            augmentation=config.data.augmentation,
-            crop_padding=config.data.crop_padding,
+            config=config.data,
             generator=self.generators["batches"],
         ):
-            step = self.method.training_step(
+            step = method.training_step(
                 self.model, images, targets,
                 class_weights=weights, generator=self.generators["attack"],
             )  # fmt: skip
             self.optimizer.zero_grad(set_to_none=True)
             step.loss.backward()
+            clip_gradients(self.model, config.optim.clip_norm)
             self.optimizer.step()
+            if step.after_update is not None:
+                step.after_update()
+            if self.average is not None:
+                self.average.update_parameters(self.model)
             size = len(targets)
             seen += size
             answers = step.logits.detach().argmax(dim=1)
@@ -231,6 +246,12 @@ class Trainer:
         self._check_finite(epoch, metrics)
         self.predicted.append(predicted.tolist())
         return {**metrics, "train/lr": rate}
+
+    def _predicted_before(self) -> Tensor | None:
+        """Last epoch's training images by predicted class, (K,); None in the first epoch."""
+        if not self.predicted:
+            return None
+        return torch.tensor(self.predicted[-1], device=self.device)
 
     def _check_finite(self, epoch: int, metrics: dict[str, float]) -> None:
         broken = [name for name, value in metrics.items() if not math.isfinite(value)]
@@ -253,28 +274,43 @@ class Trainer:
         metrics: dict[str, float] = {}
         for attack in dict.fromkeys(["clean", self.config.evaluation.val_attack]):
             accuracy = evaluate(
-                self.model, self._val, attack, self.config, classes=len(self.splits.classes)
+                self._measured(), self._val, attack, self.config, classes=len(self.splits.classes)
             )
             per_class[f"val/{attack}"] = accuracy.per_class
             metrics |= accuracy.metrics(f"val/{attack}", self.groups)
         return per_class, metrics
 
+    def _kept_module(self) -> nn.Module:
+        """Whose weights are validated and kept: the average, where there is one."""
+        return self.model if self.average is None else self.average.module
+
+    def _measured(self) -> nn.Module:
+        """The model with the scale and the log-prior that it is measured with."""
+        config = self.config.model
+        shift = None
+        if config.posthoc_tau > 0:
+            prior = (self.counts.double() / self.counts.sum()).log()
+            shift = (config.posthoc_tau * prior).float().to(self.device)
+        return measured(self._kept_module(), scale=config.inference_scale, shift=shift)
+
     def _keep(self, epoch: int, score: float, per_class: dict[str, list[float | None]]) -> None:
         if self.config.evaluation.select_epoch == "last":
             self.kept = _Kept(epoch, score, {}, per_class)
         elif score > self.kept.score:
-            copied = {name: value.clone() for name, value in self.model.state_dict().items()}
+            state = self._kept_module().state_dict()
+            copied = {name: value.clone() for name, value in state.items()}
             self.kept = _Kept(epoch, score, copied, per_class)
 
     def _result(self) -> FitResult:
+        kept = self._kept_module()
         if self.kept.weights:
-            self.model.load_state_dict(self.kept.weights)
-        self.model.eval()
+            kept.load_state_dict(self.kept.weights)
+        kept.eval()
         return FitResult(
-            model=self.model,
+            model=self._measured(),
             epoch=self.kept.epoch,
             metrics=dict(self.history[self.kept.epoch - 1].metrics),
-            weights=weights_hash(self.model.state_dict()),
+            weights=weights_hash(kept.state_dict()),
             per_class=self.kept.per_class,
             predicted=self.predicted,
         )

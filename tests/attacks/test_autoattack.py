@@ -221,5 +221,14 @@ def test_eps_0_and_an_empty_batch_return_the_images() -> None:
 
 def test_another_norm_is_refused() -> None:
     images, targets = _batch()
-    with pytest.raises(ConfigError, match="unknown norm 'L2' for autoattack; choose from: Linf"):
-        autoattack(Prototypes(3), images, targets, eps=0.1, seed=0, norm="L2")
+    with pytest.raises(ConfigError, match="unknown norm 'L1' for autoattack; choose from: Linf"):
+        autoattack(Prototypes(3), images, targets, eps=0.1, seed=0, norm="L1")
+
+
+def test_in_l2_images_below_15_pixels_are_attacked_without_square() -> None:
+    assert standard_attacks(10, norm="L2", side=14) == ("apgd-ce", "apgd-t", "fab-t")
+    assert standard_attacks(10, norm="L2", side=15) == FOUR
+    model, (images, targets) = Prototypes(3), _batch()
+    adv_images = autoattack(model, images, targets, eps=0.5, seed=0, norm="L2")
+    moved = (adv_images - images).flatten(1).norm(dim=1)
+    assert bool((moved <= 0.5 + 1e-5).all()) and bool((moved > 0).any())

@@ -11,14 +11,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ltat_tune.attacks import pgd
-from ltat_tune.attacks.pgd import BNMode, Start
+from ltat_tune.attacks.balls import BALLS, STARTS
+from ltat_tune.attacks.objectives import OBJECTIVES
+from ltat_tune.attacks.pgd import BN_MODES
 from ltat_tune.config import AttackConfig
 from ltat_tune.errors import ConfigError
 from tests.attacks.toys import LinearModel, snapshot, tiny_cnn, unusual_state
 
 EPS, STEP = 0.1, 0.03
-each_start = pytest.mark.parametrize("start", get_args(Start))
-each_mode = pytest.mark.parametrize("bn_mode", get_args(BNMode))
+each_start = pytest.mark.parametrize("start", STARTS)
+each_mode = pytest.mark.parametrize("bn_mode", BN_MODES)
 
 
 def _batch(n: int = 6, num_classes: int = 3) -> tuple[Tensor, Tensor]:
@@ -47,15 +49,19 @@ class Recorder(nn.Module):
 
 
 def test_the_choices_are_those_of_the_configuration() -> None:
-    offered = set(get_args(AttackConfig.model_fields["start"].annotation))
-    assert offered <= set(get_args(Start))
-    assert set(get_args(AttackConfig.model_fields["bn_mode"].annotation)) == set(get_args(BNMode))
+    def offered(name: str) -> set[str]:
+        return set(get_args(AttackConfig.model_fields[name].annotation))
+
+    assert offered("start") == set(STARTS)
+    assert offered("bn_mode") == set(BN_MODES)
+    assert offered("norm") == set(BALLS)
+    assert offered("objective") == {*OBJECTIVES, "loss"}
 
 
 @each_mode
 @each_start
 def test_the_result_is_detached_and_inside_the_ball_and_the_unit_interval(
-    start: Start, bn_mode: BNMode
+    start: str, bn_mode: str
 ) -> None:
     images, targets = _batch()
     adv_images = pgd(
@@ -70,7 +76,7 @@ def test_the_result_is_detached_and_inside_the_ball_and_the_unit_interval(
 
 @each_mode
 @each_start
-def test_zero_steps_return_the_images_and_touch_nothing(start: Start, bn_mode: BNMode) -> None:
+def test_zero_steps_return_the_images_and_touch_nothing(start: str, bn_mode: str) -> None:
     model, (images, targets) = tiny_cnn(), _batch()
     before = snapshot(model)
     result = pgd(
@@ -117,8 +123,19 @@ def test_train_mode_moves_the_running_statistics_once_a_step_and_nothing_else() 
     assert after == before
 
 
+def test_batch_mode_normalises_by_the_batch_and_moves_nothing() -> None:
+    model, images_targets = tiny_cnn(), _batch()
+    unusual_state(model)
+    before = snapshot(model)
+    options = {"eps": EPS, "step_size": STEP, "steps": 3, "start": "none"}
+    batch = pgd(model, *images_targets, bn_mode="batch", **options)
+    assert snapshot(model) == before
+    assert torch.equal(batch, pgd(model, *images_targets, bn_mode="train", **options))
+    assert not torch.equal(batch, pgd(model, *images_targets, **options))
+
+
 @each_mode
-def test_a_model_that_fails_midway_is_left_as_found(bn_mode: BNMode) -> None:
+def test_a_model_that_fails_midway_is_left_as_found(bn_mode: str) -> None:
     class Failing(Recorder):
         def forward(self, images: Tensor) -> Tensor:
             if len(self.seen) == 2:
@@ -278,11 +295,15 @@ def test_noise_comes_from_the_generator_alone() -> None:
 def test_an_unknown_start_or_mode_is_refused_with_the_choices() -> None:
     images, targets = _batch()
     with pytest.raises(ConfigError, match="unknown start 'unifrom'; choose from: none, uniform"):
-        pgd(tiny_cnn(), images, targets, eps=EPS, step_size=STEP, steps=1,
-            start="unifrom")  # type: ignore[arg-type]  # fmt: skip
-    with pytest.raises(ConfigError, match="unknown bn_mode 'batch'; choose from: eval, train"):
-        pgd(tiny_cnn(), images, targets, eps=EPS, step_size=STEP, steps=1,
-            bn_mode="batch")  # type: ignore[arg-type]  # fmt: skip
+        pgd(tiny_cnn(), images, targets, eps=EPS, step_size=STEP, steps=1, start="unifrom")
+    with pytest.raises(
+        ConfigError, match="unknown bn_mode 'frozen'; choose from: eval, train, batch"
+    ):
+        pgd(tiny_cnn(), images, targets, eps=EPS, step_size=STEP, steps=1, bn_mode="frozen")
+    with pytest.raises(ConfigError, match="unknown norm 'l1'; choose from: linf, l2"):
+        pgd(tiny_cnn(), images, targets, eps=EPS, step_size=STEP, steps=1, norm="l1")
+    with pytest.raises(ConfigError, match="unknown objective 'ce'; choose from: cross_entropy"):
+        pgd(tiny_cnn(), images, targets, eps=EPS, step_size=STEP, steps=1, objective="ce")
 
 
 def _weighted_pgd(
@@ -300,7 +321,7 @@ def _weighted_pgd(
 
 
 @pytest.mark.parametrize(("bn_mode", "equal"), [("eval", True), ("train", False)])
-def test_class_weights_change_sign_pgd_in_train_mode_only(bn_mode: BNMode, equal: bool) -> None:
+def test_class_weights_change_sign_pgd_in_train_mode_only(bn_mode: str, equal: bool) -> None:
     # FACTS F1: in eval mode samples are independent, so a positive weight only rescales each
     # gradient, and the sign forgets it; in train mode BatchNorm couples them. float64, no start.
     images, targets = _batch()

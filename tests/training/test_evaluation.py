@@ -38,16 +38,18 @@ def _network() -> tuple[Classifier, LabelledImages]:
 
 
 def test_the_names_of_attacks() -> None:
-    assert all(is_attack(name) for name in ("clean", "aa", "pgd1", "pgd20", "pgd100"))
-    refused = ("", "pgd", "pgd0", "pgd020", "pgd-1", "pgd20x", "PGD20", "cw100", "fgsm", "clean ")
+    assert all(is_attack(name) for name in ("clean", "aa", "pgd1", "pgd20", "cw1", "cw100"))
+    refused = ("", "pgd", "pgd0", "pgd020", "pgd-1", "pgd20x", "PGD20", "cw0", "fgsm", "clean ")
     assert not any(is_attack(name) for name in refused)
 
 
-@pytest.mark.parametrize("attack", ["cw100", "pgd0", ""])
+@pytest.mark.parametrize("attack", ["fgsm", "pgd0", ""])
 def test_an_unknown_attack_is_refused(attack: str) -> None:
     with pytest.raises(ConfigError) as caught:
         evaluate(_threshold(), _pixels([0.1], [0]), attack, tiny(), classes=2)
-    assert str(caught.value) == (f"unknown attack {attack!r}; choose from: clean, pgd<steps>, aa")
+    assert str(caught.value) == (
+        f"unknown attack {attack!r}; choose from: clean, pgd<steps>, cw<steps>, aa"
+    )
 
 
 def test_clean_accuracy_by_hand() -> None:
@@ -81,9 +83,13 @@ def test_the_radius_is_that_of_the_evaluation_or_else_of_the_training_attack(
     assert evaluate(_threshold(), data, "pgd10", config, classes=2).right == right
 
 
-@pytest.mark.parametrize(("attack", "steps"), [("pgd20", 20), ("pgd7", 7)])
-def test_pgd_steps_by_a_quarter_of_the_radius_from_a_clipped_uniform_start(
-    attack: str, steps: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("attack", "steps", "objective"),
+    [("pgd20", 20, "cross_entropy"), ("pgd7", 7, "cross_entropy"), ("cw100", 100, "margin")],
+)
+@pytest.mark.parametrize(("norm", "parts"), [("linf", 4), ("l2", 5)])
+def test_pgd_steps_by_a_part_of_the_radius_from_a_clipped_uniform_start(
+    attack: str, steps: int, objective: str, norm: str, parts: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[dict[str, Any]] = []
 
@@ -92,14 +98,17 @@ def test_pgd_steps_by_a_quarter_of_the_radius_from_a_clipped_uniform_start(
         return images
 
     monkeypatch.setattr(evaluation, "pgd", spy)
-    evaluate(_threshold(), _pixels([0.1], [0]), attack, tiny(attack__eps="8/255"), classes=2)
+    evaluate(_threshold(), _pixels([0.1], [0]), attack,
+             tiny(attack__eps="8/255", attack__norm=norm), classes=2)  # fmt: skip
     (call,) = calls
     assert call.pop("generator").device.type == "cpu"
     assert call == {
         "eps": 8 / 255,
-        "step_size": 2 / 255,
+        "step_size": 8 / 255 / parts,
         "steps": steps,
         "start": "uniform_clipped",
+        "norm": norm,
+        "objective": objective,
     }
 
 

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import io
+import math
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from ltat_tune.config import OptimConfig
-from ltat_tune.training.optim import build_optimizer, learning_rate
+from ltat_tune.config import OptimConfig, TrialConfig
+from ltat_tune.relevance import deferral_epoch
+from ltat_tune.training.optim import (
+    build_optimizer,
+    clip_gradients,
+    learning_rate,
+    new_average,
+)
+
+torch.set_num_threads(1)
 
 REAT = OptimConfig(epochs=80, lr=0.1, milestones=(0.75, 0.9375), lr_decay=0.1)
 SRAT = OptimConfig(epochs=200, lr=0.1, milestones=(0.8, 0.9), lr_decay=0.01, warmup_epochs=5)
@@ -58,13 +70,137 @@ def test_cosine_falls_from_lr_through_half_towards_0() -> None:
     assert 0 < learning_rate(config, 5) < 0.05
 
 
+def test_a_line_falls_from_lr_to_0_after_the_last_epoch() -> None:
+    config = OptimConfig(epochs=5, lr=0.5, lr_schedule="linear")
+    rates = [learning_rate(config, epoch) for epoch in range(5)]
+    assert rates == pytest.approx([0.5, 0.4, 0.3, 0.2, 0.1])
+
+
 def test_constant_stays() -> None:
     config = OptimConfig(epochs=6, lr=0.2, lr_schedule="constant")
     assert {learning_rate(config, epoch) for epoch in range(6)} == {0.2}
 
 
-@pytest.mark.parametrize("schedule", ["multistep", "cosine", "constant"])
-def test_warm_up_is_linear_under_every_schedule(schedule: str) -> None:
+def test_step_falls_every_share_of_the_run() -> None:
+    """0.3 of 10 epochs is 3: falls at 3, 6 and 9."""
+    config = OptimConfig(epochs=10, lr=1.0, lr_schedule="step", lr_decay=0.5)
+    rates = [learning_rate(config, epoch) for epoch in range(10)]
+    assert rates == pytest.approx([1.0] * 3 + [0.5] * 3 + [0.25] * 3 + [0.125])
+
+
+def test_a_step_shorter_than_an_epoch_falls_every_epoch() -> None:
+    config = OptimConfig(epochs=4, lr=1.0, lr_schedule="step", step_fraction=0.01)
+    rates = [learning_rate(config, epoch) for epoch in range(4)]
+    assert rates == pytest.approx([1.0, 0.1, 0.01, 0.001])
+
+
+@pytest.mark.parametrize(
+    ("epoch", "rate"),
+    [(0, 0.02), (4, 0.1), (5, 0.1), (159, 0.1), (160, 1e-3), (179, 1e-3), (180, 1e-5),
+     (199, 1e-5)],
+)  # fmt: skip
+def test_ldam_drw_sets_shares_of_the_peak_at_160_and_180(epoch: int, rate: float) -> None:
+    """FACTS 4: lr e / 5 for e = 1..5, then 0.1, times 0.01 for e > 160, times 0.0001 for > 180."""
+    config = OptimConfig(
+        epochs=200, lr=0.1, lr_schedule="piecewise", milestones=(0.8, 0.9),
+        lr_factors=(0.01, 0.0001), warmup_epochs=5,
+    )  # fmt: skip
+    assert learning_rate(config, epoch) == pytest.approx(rate)
+
+
+def test_piecewise_may_rise_again_and_counts_milestones_of_the_same_epoch_together() -> None:
+    config = OptimConfig(
+        epochs=4, lr=1.0, lr_schedule="piecewise", milestones=(0.25, 0.5, 0.51),
+        lr_factors=(0.1, 7.0, 0.5),
+    )  # fmt: skip
+    assert [learning_rate(config, epoch) for epoch in range(4)] == [1.0, 0.1, 0.5, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("epoch", "rate"),
+    [(1, 0.1), (74, 0.1), (75, 0.01), (89, 0.01), (90, 1e-3), (99, 1e-3), (100, 1e-4)],
+)
+def test_at_bsl_counts_its_75_90_and_100_from_1(epoch: int, rate: float) -> None:
+    config = OptimConfig(epochs=100, lr=0.1, milestones=(0.74, 0.89, 0.99))
+    assert learning_rate(config, epoch - 1) == pytest.approx(rate)
+
+
+@pytest.mark.parametrize("epochs", [20, 80, 160, 4000])
+@pytest.mark.parametrize("schedule", ["multistep", "step", "piecewise", "cosine", "linear"])
+def test_schedules_scale_with_the_epochs(schedule: str, epochs: int) -> None:
+    def rates(length: int) -> list[float]:
+        config = OptimConfig.model_validate(
+            {"epochs": length, "lr_schedule": schedule, "milestones": [0.4, 0.75],
+             "step_fraction": 0.2}
+        )  # fmt: skip
+        return [learning_rate(config, tenth * length // 10) for tenth in range(10)]
+
+    assert rates(epochs) == pytest.approx(rates(10))
+    assert rates(epochs)[0] == 0.1 > rates(epochs)[9]
+
+
+def _as_in_robals_release(
+    epochs: int, milestones: tuple[int, ...], warmup: int, lr: float = 0.1
+) -> list[float]:
+    """The rate that each epoch, counted from 1, leaves to the next one."""
+    rates = []
+    for epoch in range(1, epochs + 1):
+        factor = math.prod(0.1 for milestone in milestones if epoch >= milestone)
+        if epoch < warmup:
+            factor = (epoch + 1) / warmup
+        lr *= factor
+        rates.append(lr)
+    return rates
+
+
+@pytest.mark.parametrize(
+    ("epoch", "rate"),
+    [(1, 0.1), (59, 0.1), (60, 1e-2), (61, 1e-3), (62, 1e-4), (74, 1e-16), (75, 1e-18),
+     (76, 1e-20), (80, 1e-28)],
+)  # fmt: skip
+def test_robals_release_multiplies_in_every_epoch_after_a_milestone(
+    epoch: int, rate: float
+) -> None:
+    """FACTS F5, epochs counted from 1. From 75 on both milestones multiply, so by 0.01."""
+    config = OptimConfig(lr_schedule="robal_release")
+    assert learning_rate(config, epoch - 1) == pytest.approx(rate, rel=1e-9)
+
+
+def test_robals_release_with_a_warm_up_of_5_is_stuck_at_0_0192() -> None:
+    """0.1 times 2/5, 3/5, 4/5 and 5/5 of the rate before it, each time."""
+    config = OptimConfig(lr_schedule="robal_release", warmup_epochs=5)
+    rates = [learning_rate(config, epoch) for epoch in range(61)]
+    assert rates[:4] == pytest.approx([0.04, 0.024, 0.0192, 0.0192])
+    assert rates[4:59] == pytest.approx([0.0192] * 55)
+    assert rates[59:] == pytest.approx([0.00192, 0.000192])
+
+
+@pytest.mark.parametrize("warmup", [0, 1, 2, 5, 15, 19])
+def test_robals_release_equals_its_running_product(warmup: int) -> None:
+    config = OptimConfig(
+        epochs=20, lr_schedule="robal_release", milestones=(0.01, 0.5, 0.9), warmup_epochs=warmup
+    )
+    rates = [learning_rate(config, epoch) for epoch in range(20)]
+    expected = _as_in_robals_release(20, (0, 10, 18), warmup)
+    assert rates == pytest.approx(expected, rel=1e-9, abs=0)
+
+
+def test_class_weights_are_deferred_to_the_first_epoch_of_the_low_rate() -> None:
+    """DRW begins at epoch 160 of 200, counted from 0, where SRAT's rate falls (FACTS 4)."""
+    config = TrialConfig.model_validate(
+        {"optim": SRAT.model_dump(),
+         "reweight": {"name": "class_balanced", "schedule": "deferred", "start_fraction": 0.8}}
+    )  # fmt: skip
+    switch = deferral_epoch(config)
+    assert switch == 160
+    assert learning_rate(config.optim, switch - 1) == pytest.approx(0.1)
+    assert learning_rate(config.optim, switch) == pytest.approx(0.001)
+
+
+@pytest.mark.parametrize(
+    "schedule", ["multistep", "step", "piecewise", "cosine", "linear", "constant"]
+)
+def test_warm_up_is_linear_under_every_schedule_but_robals(schedule: str) -> None:
     config = OptimConfig.model_validate(
         {"epochs": 100, "lr": 0.4, "lr_schedule": schedule, "warmup_epochs": 4}
     )
@@ -98,3 +234,117 @@ def test_two_steps_by_hand() -> None:
         model.weight.grad = torch.full((1, 1), 2.0)
         optimizer.step()
         assert model.weight.item() == pytest.approx(expected)
+
+
+def _with_batchnorm(seed: int = 0) -> nn.Sequential:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+
+
+def _train_a_step(model: nn.Module) -> None:
+    """Changes every parameter and every statistic."""
+    model(torch.randn(5, 3))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter))
+
+
+def test_a_decay_of_0_keeps_no_average() -> None:
+    assert new_average(nn.Linear(1, 1), 0.0) is None
+
+
+def test_the_average_is_that_of_a_float64_loop_with_statistics() -> None:
+    model = _with_batchnorm()
+    average = new_average(model, 0.9)
+    assert average is not None
+    expected: dict[str, np.ndarray] = {}
+    for _ in range(6):
+        _train_a_step(model)
+        average.update_parameters(model)
+        for name, value in model.state_dict().items():
+            current = value.double().numpy().copy()
+            # the first update copies
+            expected[name] = 0.9 * expected.get(name, current) + 0.1 * current
+    found = average.module.state_dict()
+    assert set(found) == set(expected)
+    del found["1.num_batches_tracked"]
+    for name, value in found.items():
+        np.testing.assert_allclose(value.numpy(), expected[name], rtol=1e-5, atol=1e-6)
+    assert not torch.equal(found["1.running_mean"], model.state_dict()["1.running_mean"])
+
+
+def test_the_average_is_a_copy() -> None:
+    model = _with_batchnorm()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    average = new_average(model, 0.5)
+    assert average is not None
+    average.update_parameters(model)
+    with torch.no_grad():
+        for value in average.module.state_dict().values():
+            value.zero_()
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_whole_numbers_are_copied_so_that_a_constant_stays() -> None:
+    """torch's own average makes a 2 of a constant 3: 3 * 0.9 + 3 * (1 - 0.9) is 2.9999998."""
+    model = _with_batchnorm()
+    model.register_buffer("constant", torch.arange(1000))
+    average = new_average(model, 0.9)
+    assert average is not None
+    for _ in range(5):
+        _train_a_step(model)
+        average.update_parameters(model)
+    assert average.module.get_buffer("constant").tolist() == list(range(1000))
+    assert average.module.get_buffer("1.num_batches_tracked").item() == 5
+
+
+def test_an_average_that_was_saved_and_loaded_goes_on_as_if_it_had_not_been() -> None:
+    model = _with_batchnorm()
+    straight, resumed = new_average(model, 0.9), new_average(_with_batchnorm(1), 0.9)
+    assert straight is not None and resumed is not None
+    for _ in range(3):
+        _train_a_step(model)
+        straight.update_parameters(model)
+    file = io.BytesIO()
+    torch.save(straight.state_dict(), file)
+    file.seek(0)
+    resumed.load_state_dict(torch.load(file, weights_only=True))
+    for _ in range(2):
+        _train_a_step(model)
+        straight.update_parameters(model)
+        resumed.update_parameters(model)
+    assert straight.state_dict()["n_averaged"].item() == 5
+    for name, value in straight.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name])
+
+
+def _with_gradients(*gradients: list[float]) -> nn.ParameterList:
+    model = nn.ParameterList([torch.zeros(len(gradient)) for gradient in gradients])
+    for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+        parameter.grad = torch.tensor(gradient)
+    return model
+
+
+def _gradients(model: nn.Module) -> list[list[float]]:
+    return [p.grad.tolist() for p in model.parameters() if p.grad is not None]
+
+
+def test_gradients_are_scaled_together_to_the_largest_norm() -> None:
+    """The norm of (3, 0) and (0, 4) together is 5; at most 1 leaves a fifth of them."""
+    model = _with_gradients([3.0, 0.0], [0.0, 4.0])
+    clip_gradients(model, 1.0)
+    assert _gradients(model) == [pytest.approx([0.6, 0]), pytest.approx([0, 0.8])]
+
+
+@pytest.mark.parametrize("max_norm", [None, 5.1, 1e6])
+def test_gradients_below_the_largest_norm_stay(max_norm: float | None) -> None:
+    model = _with_gradients([3.0, 0.0], [0.0, 4.0])
+    clip_gradients(model, max_norm)
+    assert _gradients(model) == [[3, 0], [0, 4]]
+
+
+@pytest.mark.parametrize("broken", [math.inf, math.nan])
+def test_a_gradient_that_is_not_finite_stays_so(broken: float) -> None:
+    model = _with_gradients([broken, 1.0])
+    clip_gradients(model, 1.0)
+    assert math.isnan(_gradients(model)[0][0])

@@ -217,7 +217,7 @@ def test_resuming_in_the_middle_of_an_epoch_trains_that_epoch_again(tmp_path: Pa
 
     with pytest.MonkeyPatch.context() as patched:
         method = build_method(config, trainer.counts)
-        patched.setattr(module, "build_method", lambda *arguments: _Dying())
+        patched.setattr(module, "build_method", lambda *arguments, **named: _Dying())
         with pytest.raises(_Interrupted):
             trainer.fit(checkpoint=checkpoint)
     assert len(load_checkpoint(checkpoint, identity=config.identity)["history"]) == 1
@@ -416,7 +416,7 @@ class _Broken:
 def test_a_weight_that_breaks_under_a_finite_loss_is_noticed_in_the_same_epoch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "build_method", lambda *arguments: _Broken())
+    monkeypatch.setattr(module, "build_method", lambda *arguments, **named: _Broken())
     with pytest.raises(TrainingDiverged) as caught:
         Trainer(tiny(optim__batch_size=200)).fit()
     assert str(caught.value) == "a weight became non-finite in epoch 1 of 3 (optim.lr 0.1)"
@@ -470,7 +470,7 @@ def test_the_method_is_given_the_weights_by_hand(monkeypatch: pytest.MonkeyPatch
             logits = model(images)
             return StepOutput(nn.functional.cross_entropy(logits, targets), logits, {})
 
-    monkeypatch.setattr(module, "build_method", lambda *arguments: _Spy())
+    monkeypatch.setattr(module, "build_method", lambda *arguments, **named: _Spy())
     Trainer(
         tiny(reweight__name="inverse", reweight__start_fraction=0.34, optim__batch_size=200)
     ).fit()
@@ -509,7 +509,7 @@ def test_the_reported_training_terms_are_means_over_images(
                 value + 0 * model.head.bias.sum(), logits, {"part": torch.tensor(value / 2)}
             )
 
-    monkeypatch.setattr(module, "build_method", lambda *arguments: _Scripted())
+    monkeypatch.setattr(module, "build_method", lambda *arguments, **named: _Scripted())
     trainer = Trainer(tiny(optim__epochs=1))
     trainer.fit()
     metrics = trainer.history[0].metrics

@@ -1,0 +1,103 @@
+"""The L-inf and the L2 ball: first images, one step, and the way back inside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ltat_tune.errors import ConfigError
+
+GAUSSIAN_STD = 0.001  # of the TRADES, MART and AT-BSL releases, whatever the radius
+
+
+class Ball(Protocol):
+    """Images (N, C, H, W) around which an attack stays; all methods may edit `adv_images`."""
+
+    def step(self, adv_images: Tensor, gradient: Tensor) -> Tensor:
+        """One step uphill, back into the ball and into [0, 1]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Linf:
+    """Radius and step in L-inf, one number or (N, 1, 1, 1)."""
+
+    low: Tensor
+    high: Tensor
+    step_size: float | Tensor
+
+    @classmethod
+    def around(cls, images: Tensor, eps: float | Tensor, step_size: float | Tensor) -> Linf:
+        # Images lie in the ball and in [0, 1], so one clamp projects to both.
+        return cls((images - eps).clamp_(min=0), (images + eps).clamp_(max=1), step_size)
+
+    def step(self, adv_images: Tensor, gradient: Tensor) -> Tensor:
+        if isinstance(self.step_size, Tensor):
+            adv_images.add_(gradient.sign() * self.step_size)
+        else:
+            adv_images.add_(gradient.sign(), alpha=self.step_size)
+        return adv_images.clamp_(self.low, self.high)
+
+
+@dataclass(frozen=True)
+class L2:
+    """Radius and step in L2 over all pixels of an image, one number or (N, 1, 1, 1)."""
+
+    images: Tensor
+    eps: float | Tensor
+    step_size: float | Tensor
+
+    @classmethod
+    def around(cls, images: Tensor, eps: float | Tensor, step_size: float | Tensor) -> L2:
+        return cls(images, eps, step_size)
+
+    def step(self, adv_images: Tensor, gradient: Tensor) -> Tensor:
+        adv_images.add_(gradient / _norms(gradient) * self.step_size)
+        shift = adv_images - self.images
+        # clamp to [0, 1] last: it only moves pixels towards the image, so the ball is kept
+        shrink = torch.as_tensor(self.eps, dtype=shift.dtype, device=shift.device) / _norms(shift)
+        return torch.addcmul(self.images, shift, shrink.clamp_(max=1), out=adv_images).clamp_(0, 1)
+
+
+def _norms(values: Tensor) -> Tensor:
+    """L2 norm of every image, (N, 1, 1, 1); the floor keeps a zero gradient a zero step."""
+    return values.flatten(1).norm(dim=1).clamp_min(1e-12)[:, None, None, None]
+
+
+BALLS: dict[str, type[Linf] | type[L2]] = {"linf": Linf, "l2": L2}
+STARTS = ("none", "uniform", "uniform_clipped", "one_sided", "gaussian")
+
+
+def first_images(
+    images: Tensor, eps: float, *, start: str, norm: str, generator: torch.Generator | None
+) -> Tensor:
+    """A new tensor: the images, or the images plus noise.
+
+    uniform: U(-eps, eps) in L-inf; in L2 a random direction at a radius of U(0, eps).
+    uniform_clipped: the same, clipped to [0, 1]. one_sided: U(0, eps), as RoBal's release (L-inf
+    only). gaussian: 0.001 times normal noise. The noise is drawn on the generator's own device.
+
+    Raises:
+        ConfigError: an unknown start, or one_sided in L2.
+    """
+    if start not in STARTS:
+        raise ConfigError(f"unknown start {start!r}; choose from: {', '.join(STARTS)}")
+    if start == "one_sided" and norm != "linf":
+        raise ConfigError(f"start one_sided exists in the norm linf only, got {norm}")
+    if start == "none":
+        return images.clone()
+    device = images.device if generator is None else generator.device
+    noise = torch.empty(images.shape, dtype=images.dtype, device=device)
+    if start == "gaussian":
+        noise.normal_(std=GAUSSIAN_STD, generator=generator)
+    elif norm == "linf":
+        noise.uniform_(0.0 if start == "one_sided" else -eps, eps, generator=generator)
+    else:
+        noise.normal_(generator=generator)
+        radius = torch.empty(len(images), 1, 1, 1, dtype=images.dtype, device=device)
+        noise.mul_(radius.uniform_(0, eps, generator=generator) / _norms(noise))
+    first = images + noise.to(images.device)
+    return first.clamp_(0, 1) if start == "uniform_clipped" else first

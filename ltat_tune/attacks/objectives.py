@@ -1,0 +1,48 @@
+"""What an attack raises: logits (N, K) and targets (N,) to losses of the images (N,)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# (logits (N, K), targets (N,), logits of the clean images (N, K) or None) -> (N,)
+ImageObjective = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+
+
+def cross_entropy(logits: Tensor, targets: Tensor, clean_logits: Tensor | None) -> Tensor:
+    """-log softmax of the label. Source: Madry2018Towards."""
+    return F.cross_entropy(logits, targets, reduction="none")
+
+
+def margin(logits: Tensor, targets: Tensor, clean_logits: Tensor | None) -> Tensor:
+    """The largest other logit minus the label's.
+
+    Source: Carlini2017Towards, f_6, without its floor at -kappa.
+    Deviations: RoBal's and AT-BSL's releases floor it at a confidence of 50, which is never
+        reached in practice; with kappa 0 the gradient would vanish once an image is misclassified
+        (FACTS section 1.4).
+    """
+    label = logits.gather(1, targets[:, None]).squeeze(1)
+    at_label = F.one_hot(targets, logits.shape[1]).bool()
+    others = logits.masked_fill(at_label, torch.finfo(logits.dtype).min)
+    return others.amax(dim=1) - label
+
+
+def kl(logits: Tensor, targets: Tensor, clean_logits: Tensor | None) -> Tensor:
+    """KL(softmax(clean) || softmax(adversarial)); the labels are not read.
+
+    Source: Zhang2019Theoretically Eq. 5, yaodongyu/TRADES.
+    """
+    assert clean_logits is not None
+    log_clean, log_adv = clean_logits.log_softmax(dim=1), logits.log_softmax(dim=1)
+    return (log_clean.exp() * (log_clean - log_adv)).sum(dim=1)
+
+
+OBJECTIVES: dict[str, ImageObjective] = {
+    "cross_entropy": cross_entropy,
+    "margin": margin,
+    "kl": kl,
+}

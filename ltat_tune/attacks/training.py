@@ -1,0 +1,161 @@
+"""The attack of a training epoch: PGD with class weights and class budgets where configured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ltat_tune.attacks.objectives import OBJECTIVES
+from ltat_tune.attacks.pgd import BatchObjective, pgd
+from ltat_tune.config import AttackConfig, TrialConfig
+from ltat_tune.losses.rbl import rbl_weights
+from ltat_tune.losses.reweighting import class_balanced, inverse, inverse_sqrt
+
+
+class TrainingAttack(Protocol):
+    """What a method needs of an attack: images (N, C, H, W) to images of the same shape."""
+
+    def __call__(
+        self, model: nn.Module, images: Tensor, targets: Tensor, *, generator: torch.Generator
+    ) -> Tensor: ...
+
+
+def no_attack(
+    model: nn.Module, images: Tensor, targets: Tensor, *, generator: torch.Generator
+) -> Tensor:
+    """The clean images, for methods and stages without an attack."""
+    return images
+
+
+@dataclass(frozen=True)
+class PGDAttack:
+    """PGD with the knobs of one epoch.
+
+    Attributes:
+        budgets: radius and step of each class as a factor on `eps` and `step_size`, (K,), or None
+            for the same radius everywhere.
+        knobs: the other arguments of `pgd`.
+    """
+
+    eps: float
+    step_size: float
+    budgets: Tensor | None
+    knobs: dict[str, Any]
+
+    def __call__(
+        self, model: nn.Module, images: Tensor, targets: Tensor, *, generator: torch.Generator
+    ) -> Tensor:
+        eps: float | Tensor = self.eps
+        step_size: float | Tensor = self.step_size
+        if self.budgets is not None:
+            factors = self.budgets.to(images.device)[targets]
+            eps, step_size = eps * factors, step_size * factors
+        return pgd(
+            model, images, targets, eps=eps, step_size=step_size, start_eps=self.eps,
+            generator=generator, **self.knobs,
+        )  # fmt: skip
+
+
+def build_attack(
+    config: TrialConfig,
+    samples_per_class: Tensor,
+    *,
+    epoch: int = 0,
+    predicted: Tensor | None = None,
+    loss: Callable[..., Tensor] | None = None,
+) -> TrainingAttack:
+    """The attack of one epoch.
+
+    Args:
+        config: the trial.
+        samples_per_class: training images per class, shape (K,).
+        epoch: counted from 0; RobustLT's radius grows with it.
+        predicted: last epoch's adversarial images by predicted class, shape (K,), for RBL; None,
+            before the first epoch, is `samples_per_class` (REAT 4.1).
+        loss: the prediction loss, which `attack.objective: loss` raises.
+    """
+    attack = config.attack
+    weights = attack_weights(config, samples_per_class, predicted)
+    return PGDAttack(
+        attack.eps,
+        attack.step_size,
+        _budgets(config, samples_per_class, epoch),
+        {
+            "steps": attack.steps,
+            "norm": attack.norm,
+            "start": attack.start,
+            "bn_mode": attack.bn_mode,
+            "objective": _objective(attack, samples_per_class, weights, loss),
+            "class_weights": None if attack.objective == "loss" else weights,
+        },
+    )
+
+
+_WEIGHTS: dict[str, Callable[[Tensor, Tensor, float | None], Tensor | None]] = {
+    "none": lambda counts, predicted, beta: None,
+    "balanced_softmax": lambda counts, predicted, beta: None,
+    "inverse": lambda counts, predicted, beta: inverse(counts),
+    "inverse_sqrt": lambda counts, predicted, beta: inverse_sqrt(counts),
+    "class_balanced": lambda counts, predicted, beta: class_balanced(counts, beta),
+    "rbl": lambda counts, predicted, beta: rbl_weights(counts, predicted),
+}
+
+
+def attack_weights(
+    config: TrialConfig, samples_per_class: Tensor, predicted: Tensor | None
+) -> Tensor | None:
+    """Factors on the images' losses by class, (K,) float32 with mean 1, or None.
+
+    None in eval mode too: there a positive factor changes no step (FACTS F1), and leaving it out
+    keeps equal configurations equal to the last bit.
+    """
+    if config.attack.bn_mode == "eval":
+        return None
+    counts = samples_per_class.double()
+    n = counts if predicted is None else predicted.to(counts)
+    weights = _WEIGHTS[config.attack.reweight](counts, n, config.reweight.beta)
+    return None if weights is None else (weights / weights.mean()).float()
+
+
+def _objective(
+    attack: AttackConfig,
+    samples_per_class: Tensor,
+    weights: Tensor | None,
+    loss: Callable[..., Tensor] | None,
+) -> str | BatchObjective:
+    if attack.objective == "loss":
+        assert loss is not None
+        return lambda logits, targets: loss(logits, targets, weights)
+    if attack.reweight != "balanced_softmax":
+        return attack.objective
+    shift = samples_per_class.double().log().float()  # BRW: cross-entropy on z + ln N
+    of_images = OBJECTIVES[attack.objective]
+    return lambda logits, targets: of_images(logits + shift.to(logits), targets, None).sum()
+
+
+def class_budgets(samples_per_class: Tensor, share: float) -> Tensor:
+    """eps_c / eps = (1 - share) + share s_c / D with s_c = sqrt(ln(n_max / n_c)): (K,) float64.
+
+    D is the mean of s over images, so that the mean radius over images stays eps. Equal counts
+    give 1 everywhere, where the formula has 0 / 0.
+
+    Source: RobustLT (CPB), zhang-lilin/RobustLT@2d63979.
+    """
+    counts = samples_per_class.double()
+    spread = (counts.max() / counts).log().clamp_min(0).sqrt()
+    mean = (counts * spread).sum() / counts.sum()
+    relative = torch.where(mean > 0, spread / mean.clamp_min(1e-300), torch.ones_like(spread))
+    return (1 - share) + share * relative
+
+
+def _budgets(config: TrialConfig, samples_per_class: Tensor, epoch: int) -> Tensor | None:
+    attack = config.attack
+    if attack.class_budget == 0 and attack.class_budget_warmup == 0:
+        return None
+    length = attack.class_budget_warmup * config.optim.epochs
+    grown = min(epoch / length, 1.0) if length > 0 else 1.0
+    return (grown * class_budgets(samples_per_class, attack.class_budget)).float()
