@@ -8,52 +8,81 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from ltat_tune.config import DataConfig
-from ltat_tune.data.sources import Images, Source, open_source
+from ltat_tune.data import image_folder
+from ltat_tune.data.images import Images, Source
+from ltat_tune.data.sources import SOURCES, open_source, select_classes
+from ltat_tune.errors import DataError
 
 
 def open_cached(config: DataConfig, cache_dir: Path | None) -> Source:
     """The data set, its splits decoded at most once into `cache_dir`; None decodes every time.
 
-    Train and test lie in separate files, so that a training never opens the test images. Entries
-    are made in a temporary folder and renamed, so several processes may do it at once.
+    Splits are cached whole and classes picked afterwards, so that profiles, ratios, hold-outs and
+    (but for image folders) choices of classes all share one copy. Every split has an entry of its
+    own: a training never opens the test images. Entries are made in a temporary folder and
+    renamed, so several processes may do it at once.
+
+    Raises:
+        DataError: as `open_source`.
     """
-    source = open_source(config)
     if cache_dir is None:
-        return source
-    folder = cache_dir / f"{config.name}-{_key(config, source)}"
+        return open_source(config)
+    source = SOURCES[config.name](config)
 
     def cached(split: str, load: Callable[[], Images]) -> Callable[[], Images]:
         def read() -> Images:
-            entry = folder / split
+            entry = cache_dir / f"{config.name}-{split}-{_key(config, source, split)}"
             if not entry.is_dir():
                 _write(entry, load())
             return Images(
-                np.load(entry / "images.npy", mmap_mode="r"), np.load(entry / "targets.npy")
+                np.load(entry / "images.npy", mmap_mode="r"),
+                np.load(entry / "targets.npy"),
+                tuple(json.loads((entry / "notes.json").read_text())),
             )
 
         return read
 
-    return replace(source, train=cached("train", source.train), test=cached("test", source.test))
+    return select_classes(source.with_splits(cached), config)
 
 
-def _key(config: DataConfig, source: Source) -> str:
-    """Changes with everything that changes the decoded arrays, the files of a folder included."""
-    facts: list[object] = [config.name, source.classes, config.image_size]
-    if config.root is not None:
-        root = Path(config.root).expanduser().resolve()
-        facts.append(str(root))
-        for split in ("train", "test"):
-            for name in source.classes:
-                with os.scandir(root / split / name) as entries:
-                    stats = [(e.name, e.stat(follow_symlinks=False)) for e in entries]
-                files = sorted([file, s.st_size, s.st_mtime_ns] for file, s in stats)
-                facts.append([split, name, files])
+def prepare(config: DataConfig, cache_dir: Path) -> list[str]:
+    """Decodes every split into the cache now, so that a bad image shows before a study begins.
+
+    The official files must be there (`sources.ensure_available`).
+
+    Returns:
+        Notes for people, such as how many images are not RGB.
+
+    Raises:
+        DataError: everything that is wrong, in all splits at once.
+    """
+    try:
+        found = [read() for read in open_cached(config, cache_dir).splits.values()]
+        alike = len({data.images.shape[1:] for data in found}) == 1
+    except DataError:
+        if config.name == "image_folder":
+            image_folder.check(config)  # says all of it, where reading stops at the first split
+        raise
+    if not alike and config.name == "image_folder":
+        image_folder.check(config)
+    return list(dict.fromkeys(note for data in found for note in data.notes))
+
+
+def _key(config: DataConfig, source: Source, split: str) -> str:
+    """Changes with everything that changes the decoded arrays: the split's files above all."""
+    files = []
+    for path in source.files(split):
+        try:
+            stat = os.stat(path)
+            files.append([os.path.abspath(path), stat.st_size, stat.st_mtime_ns])
+        except OSError:  # reading it will say what is wrong
+            files.append([os.path.abspath(path)])
+    facts = [config.name, source.classes, config.image_size, files]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
 
 
@@ -63,6 +92,7 @@ def _write(entry: Path, data: Images) -> None:
     try:
         np.save(temporary / "images.npy", data.images)
         np.save(temporary / "targets.npy", data.targets)
+        (temporary / "notes.json").write_text(json.dumps(data.notes))
         os.chmod(temporary, 0o755)
         os.rename(temporary, entry)
     except OSError:

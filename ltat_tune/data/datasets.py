@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ltat_tune.config import TrialConfig
 from ltat_tune.data.cache import open_cached
+from ltat_tune.data.images import Images
 from ltat_tune.data.long_tail import cut
-from ltat_tune.data.sources import Images
 from ltat_tune.errors import DataError
 
 
@@ -78,19 +78,28 @@ def load_splits(config: TrialConfig, *, cache_dir: Path | None = None) -> Splits
     Raises:
         DataError: what is missing, unreadable or impossible, with a remedy.
     """
-    source = open_cached(config.data, cache_dir)
+    data, seeds = config.data, config.seeds
+    source = open_cached(data, cache_dir)
     official = source.train()
-    papers_protocol = config.data.val_source == "test"
     chosen = cut(
         official.targets,
-        profile=config.data.profile,
-        imbalance_ratio=config.data.imbalance_ratio,
-        max_per_class=config.data.max_per_class,
-        val_per_class=0 if papers_protocol else config.data.val_per_class,
-        subset_seed=config.seeds.subset_seed,
+        profile=data.profile,
+        imbalance_ratio=data.imbalance_ratio,
+        max_per_class=data.max_per_class,
+        val_per_class=data.val_per_class if data.val_source == "train" else 0,
+        subset_seed=seeds.seed if seeds.subset_seed is None else seeds.subset_seed,
+        counts=data.counts,
+        base=data.base,
+        rounding=data.rounding,
+        names=source.classes,
     )
     train = _take(official, chosen.train)
-    val = _everything(source.test()) if papers_protocol else _take(official, chosen.val)
+    if data.val_source == "train":
+        val = _take(official, chosen.val)
+    elif data.val_source == "folder" and source.val is not None:
+        val = _everything(source.val())
+    else:
+        val = _everything(source.test())
     return Splits(
         train=train,
         val=val,

@@ -1,197 +1,106 @@
-"""Where images come from: one function a data set, raw arrays out, nothing cut yet."""
+"""Where images come from: a table of the data sets, and what can be known without pixels."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Protocol
 
 from ltat_tune.config import DataConfig, TrialConfig
-from ltat_tune.data.long_tail import profile_counts
-from ltat_tune.errors import DataError
+from ltat_tune.data import tiny_imagenet, torchvision_sets
+from ltat_tune.data.digits import digits
+from ltat_tune.data.image_folder import image_folder
+from ltat_tune.data.images import Images, Source, pick_classes
+from ltat_tune.data.long_tail import after_hold_out, profile_counts
 
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm"}
-_DIGITS_TEST_PER_CLASS = 40
-
-
-@dataclass(frozen=True)
-class Images:
-    """Images of one official split and their labels."""
-
-    images: NDArray[Any]  # (N, C, H, W), uint8 in 0..255 or float32 in [0, 1]
-    targets: NDArray[np.int64]  # (N,), 0..K-1
-
-
-@dataclass(frozen=True)
-class Source:
-    """A data set as published. Its test split is a function: nothing reads it by accident."""
-
-    classes: tuple[str, ...]
-    train: Callable[[], Images]
-    test: Callable[[], Images]
-    train_counts: Callable[[], list[int]]
+__all__ = [
+    "SOURCES",
+    "Images",
+    "Source",
+    "class_counts",
+    "ensure_available",
+    "is_available",
+    "open_source",
+]
 
 
-def open_source(config: DataConfig) -> Source:
-    """The data set that the configuration names. Reads file names at most, no image.
-
-    Raises:
-        DataError: folder or classes that are not there.
-    """
-    return SOURCES[config.name](config)
+class _Ensure(Protocol):
+    def __call__(self, config: DataConfig, *, download: bool) -> None: ...
 
 
-def _digits(config: DataConfig) -> Source:
-    """scikit-learn's digits: 1,797 scans of 8x8, no official test split, so a fixed one is made.
-
-    40 images of every class are the test split, by RandomState(0), whatever the seeds are.
-    """
-    names = tuple(str(digit) for digit in range(10))
-    classes = config.classes or names
-    unknown = [name for name in classes if name not in names]
-    if unknown:
-        raise DataError(f"data.classes of digits are '0' to '9', got {', '.join(unknown)}")
-    labels = [names.index(name) for name in classes]
-
-    def load() -> tuple[Images, Images]:
-        from sklearn.datasets import load_digits
-
-        raw = load_digits()
-        images = (raw.images[:, None] / 16.0).astype(np.float32)
-        generator = np.random.RandomState(0)
-        train, test = [], []
-        for digit in range(10):
-            members = generator.permutation(np.flatnonzero(raw.target == digit))
-            test.append(np.sort(members[:_DIGITS_TEST_PER_CLASS]))
-            train.append(np.sort(members[_DIGITS_TEST_PER_CLASS:]))
-        return _pick(images, train, labels), _pick(images, test, labels)
-
-    return Source(
-        classes=tuple(classes),
-        train=lambda: load()[0],
-        test=lambda: load()[1],
-        train_counts=lambda: np.bincount(load()[0].targets).tolist(),
-    )
-
-
-def _pick(images: NDArray[Any], members: list[NDArray[np.int64]], labels: list[int]) -> Images:
-    """Images of the wanted classes, relabelled 0..K-1 in the wanted order."""
-    indices = np.concatenate([members[label] for label in labels])
-    targets = np.concatenate([np.full(len(members[old]), new) for new, old in enumerate(labels)])
-    return Images(images[indices], targets.astype(np.int64))
-
-
-def _image_folder(config: DataConfig) -> Source:
-    """`root/train/<class>/*` and `root/test/<class>/*`; classes in the order that is given."""
-    try:
-        root = Path(config.root or "").expanduser()
-    except RuntimeError:
-        raise DataError(f"data.root names a home that does not exist, got {config.root}") from None
-    folders = {split: root / split for split in ("train", "test")}
-    missing = [str(folder) for folder in folders.values() if not folder.is_dir()]
-    if missing:
-        raise DataError(
-            f"data.root must hold train/ and test/ with one folder a class, but "
-            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not there"
-        )
-    found = sorted(p.name for p in folders["train"].iterdir() if p.is_dir())
-    classes = config.classes or tuple(found)
-    unknown = [name for name in classes if name not in found]
-    if unknown:
-        raise DataError(
-            f"data.classes must be folders of {folders['train']}, but {', '.join(unknown)} "
-            f"{'is' if len(unknown) == 1 else 'are'} not; there are: {', '.join(found)}"
-        )
-    if len(classes) < 2:
-        raise DataError(f"{folders['train']} must hold two or more class folders, found {found}")
-
-    def files(split: str, name: str) -> list[Path]:
-        found = (folders[split] / name).glob("*")
-        return sorted(path for path in found if path.suffix.lower() in _SUFFIXES)
-
-    # Of test/ too, by its names: otherwise a study would end with an error it could start with.
-    empty = [str(folders[s] / n) for s in folders for n in classes if not files(s, n)]
-    if empty:
-        raise DataError(
-            f"every class folder must hold images, but these hold none: {', '.join(empty)}"
-        )
-
-    def load(split: str) -> Images:
-        listed = [files(split, name) for name in classes]
-        targets = np.repeat(np.arange(len(classes)), [len(paths) for paths in listed])
-        images = _decode([path for paths in listed for path in paths], config.image_size)
-        return Images(images, targets.astype(np.int64))
-
-    return Source(
-        classes=tuple(classes),
-        train=lambda: load("train"),
-        test=lambda: load("test"),
-        train_counts=lambda: [len(files("train", name)) for name in classes],
-    )
-
-
-def _decode(paths: list[Path], size: int | None) -> NDArray[np.uint8]:
-    """Reads files as RGB, (N, 3, H, W) uint8; lists all unreadable or odd-sized files at once."""
-    from PIL import Image
-
-    decoded: list[NDArray[np.uint8]] = []
-    broken: list[str] = []
-    for path in paths:
-        try:
-            with Image.open(path) as file:
-                if file.mode.startswith(("I", "F")):  # Pillow would clip these to 255, all white
-                    raise ValueError(f"more than 8 bits a channel ({file.mode}); save it with 8")
-                image = file.convert("RGB")
-            if size is not None and image.size != (size, size):
-                image = image.resize((size, size), Image.Resampling.BILINEAR)
-            decoded.append(np.asarray(image))
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            broken.append(f"{path}: {type(error).__name__}: {error}")
-    if broken:
-        shown = "\n  ".join(broken[:20])
-        more = f"\n  ... and {len(broken) - 20} more" if len(broken) > 20 else ""
-        raise DataError(f"{len(broken)} of {len(paths)} images cannot be read:\n  {shown}{more}")
-    shapes = Counter(image.shape[:2] for image in decoded)
-    if len(shapes) > 1:
-        common = ", ".join(f"{n} of {w}x{h}" for (h, w), n in shapes.most_common(4))
-        raise DataError(
-            f"images must all have one size, found {len(shapes)} sizes ({common}); "
-            "set data.image_size to resize them"
-        )
-    return np.stack(decoded).transpose(0, 3, 1, 2).copy()
-
-
-SOURCES: dict[str, Callable[[DataConfig], Source]] = {
-    "digits": _digits,
-    "image_folder": _image_folder,
+SOURCES: dict[str, Callable[[DataConfig], Source]] = {  # each with all its classes
+    "digits": digits,
+    "cifar10": torchvision_sets.cifar10,
+    "cifar100": torchvision_sets.cifar100,
+    "svhn": torchvision_sets.svhn,
+    "tiny_imagenet": tiny_imagenet.tiny_imagenet,
+    "image_folder": image_folder,  # with data.classes only: it may hold much that is not meant
 }
 
 
+_ENSURE: dict[str, _Ensure] = {
+    **dict.fromkeys(("cifar10", "cifar100", "svhn"), torchvision_sets.ensure_available),
+    "tiny_imagenet": tiny_imagenet.ensure_available,
+}
+_IS_THERE: dict[str, Callable[[DataConfig], bool]] = {
+    **dict.fromkeys(("cifar10", "cifar100", "svhn"), torchvision_sets.is_available),
+    "tiny_imagenet": tiny_imagenet.is_available,
+}
+
+
+def open_source(config: DataConfig) -> Source:
+    """The data set and classes that the configuration names. Reads names at most, no image.
+
+    Nothing is ever downloaded here: that is `ensure_available`.
+
+    Raises:
+        DataError: folder, files or classes that are not there.
+    """
+    return select_classes(SOURCES[config.name](config), config)
+
+
+def select_classes(source: Source, config: DataConfig) -> Source:
+    """The classes of `source` that the configuration names. Raises: DataError, if unknown."""
+    return pick_classes(source, config.classes, where=config.name)
+
+
+def ensure_available(config: DataConfig, *, download: bool = True) -> None:
+    """Fetches official files that are not there yet: an archive that was put there, or a download.
+
+    Nothing to do for digits and image_folder. Takes seconds where the files are there: they are
+    checked.
+
+    Args:
+        download: False unpacks at most what somebody has put into the folder.
+
+    Raises:
+        DataError: which file is missing, where it is published, and where to put it.
+    """
+    ensure = _ENSURE.get(config.name)
+    if ensure is not None:
+        ensure(config, download=download)
+
+
+def is_available(config: DataConfig) -> bool:
+    """Whether the official files are there, by their names alone; True where there are none."""
+    there = _IS_THERE.get(config.name)
+    return there is None or there(config)
+
+
 def class_counts(config: TrialConfig) -> list[int]:
-    """Training images of every class that this configuration would have, without reading pixels
-    of an image folder.
+    """Training images of every class that this configuration would have, without reading pixels.
 
     Raises:
         DataError: as `load_splits`.
     """
-    source = open_source(config.data)
-    held_out = 0 if config.data.val_source == "test" else config.data.val_per_class
-    totals = source.train_counts()
-    for label, total in enumerate(totals):
-        if total <= held_out:
-            raise DataError(
-                f"class {source.classes[label]} has {total} training images, but "
-                f"data.val_per_class sets {held_out} aside and at least one must remain; "
-                "lower data.val_per_class"
-            )
+    source, data = open_source(config.data), config.data
+    held_out = data.val_per_class if data.val_source == "train" else 0
     return profile_counts(
-        config.data.profile,
-        [total - held_out for total in totals],
-        imbalance_ratio=config.data.imbalance_ratio,
-        max_per_class=config.data.max_per_class,
+        data.profile,
+        after_hold_out(source.train_counts(), held_out, names=source.classes),
+        imbalance_ratio=data.imbalance_ratio,
+        max_per_class=data.max_per_class,
+        counts=data.counts,
+        base=data.base,
+        rounding=data.rounding,
+        names=source.classes,
     )

@@ -9,10 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ltat_tune.config import DataConfig
-from ltat_tune.data import sources
-from ltat_tune.data.cache import open_cached
+from ltat_tune.data import image_folder, torchvision_sets
+from ltat_tune.data.cache import open_cached, prepare
+from ltat_tune.data.decoding import decode
+from ltat_tune.data.sources import open_source
+from ltat_tune.errors import DataError
+from tests.data.official import write_cifar10
 from tests.data.toys import write_folder, write_image
 
 
@@ -20,14 +25,21 @@ from tests.data.toys import write_folder, write_image
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Every file that is decoded from here on."""
     seen: list[Path] = []
-    original = sources._decode
+    original = decode
 
-    def decode(paths: list[Path], size: int | None) -> object:
+    def counted(paths: list[Path], size: int | None) -> object:
         seen.extend(paths)
         return original(paths, size)
 
-    monkeypatch.setattr(sources, "_decode", decode)
+    monkeypatch.setattr(image_folder, "decode", counted)
     return seen
+
+
+def _entries(cache: Path) -> list[str]:
+    """The splits in the cache of a folder's images; fails on anything that is not one."""
+    names = sorted(entry.name for entry in cache.iterdir())
+    assert all(name.startswith("image_folder-") for name in names)
+    return [name.split("-")[1] for name in names]
 
 
 @pytest.fixture
@@ -70,7 +82,7 @@ def test_the_test_split_is_not_decoded_while_only_train_is_read(
     source = open_cached(folder, tmp_path / "cache")
     source.train()
     assert {path.parent.parent.name for path in decoded} == {"train"}
-    assert [entry.name for entry in next((tmp_path / "cache").iterdir()).iterdir()] == ["train"]
+    assert _entries(tmp_path / "cache") == ["train"]
     assert source.test().targets.tolist() == [0, 1]
     assert len(decoded) == 7
 
@@ -85,18 +97,17 @@ def test_digits_are_cached_too(tmp_path: Path) -> None:
 def test_the_slower_of_two_processes_takes_the_copy_of_the_quicker(
     folder: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = sources._decode
+    original = decode
 
     def overtaken(paths: list[Path], size: int | None) -> object:
-        monkeypatch.setattr(sources, "_decode", original)
+        monkeypatch.setattr(image_folder, "decode", original)
         open_cached(folder, tmp_path / "cache").train()
         return original(paths, size)
 
-    monkeypatch.setattr(sources, "_decode", overtaken)
+    monkeypatch.setattr(image_folder, "decode", overtaken)
     found = open_cached(folder, tmp_path / "cache").train()
     assert found.targets.tolist() == [0, 0, 0, 1, 1]
-    (entry,) = (tmp_path / "cache").iterdir()
-    assert [path.name for path in entry.iterdir()] == ["train"]  # no temporary folder is left
+    assert _entries(tmp_path / "cache") == ["train"]  # no temporary folder is left
 
 
 def test_two_processes_may_fill_the_cache_at_once(folder: DataConfig, tmp_path: Path) -> None:
@@ -132,8 +143,7 @@ print(int(source.train().images.sum(dtype="int64")))
     assert [process.returncode for process in processes] == [0, 0]
     expected = int(open_cached(folder, None).train().images.sum(dtype=np.int64))
     assert sums == [expected, expected]
-    (entry,) = (tmp_path / "cache").iterdir()
-    assert [path.name for path in entry.iterdir()] == ["train"]
+    assert _entries(tmp_path / "cache") == ["train"]
 
 
 def test_a_failed_write_leaves_nothing_behind(
@@ -146,8 +156,7 @@ def test_a_failed_write_leaves_nothing_behind(
         patched.setattr(np, "save", full)
         with pytest.raises(OSError, match="No space left"):
             open_cached(folder, tmp_path / "cache").train()
-    (entry,) = (tmp_path / "cache").iterdir()
-    assert list(entry.iterdir()) == []
+    assert list((tmp_path / "cache").iterdir()) == []
     assert len(open_cached(folder, tmp_path / "cache").train().targets) == 5
 
 
@@ -189,3 +198,81 @@ def test_the_key_does_not_depend_on_what_changes_no_pixel(
     open_cached(folder, tmp_path / "cache").train()
     open_cached(folder.model_copy(update={"imbalance_ratio": 2.0}), tmp_path / "cache").train()
     assert len(decoded) == 5
+
+
+def test_classes_of_an_official_set_are_picked_from_one_copy_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_cifar10(tmp_path / "files", monkeypatch)
+    reads: list[str] = []
+    original = torchvision_sets._read
+
+    def read(config: DataConfig, paths: list[Path], name: str, **split: object) -> object:
+        reads.append(name)
+        return original(config, paths, name, **split)
+
+    monkeypatch.setattr(torchvision_sets, "_read", read)
+    config = DataConfig(name="cifar10", root=str(tmp_path / "files"))
+    open_cached(config, tmp_path / "cache").train()
+    for classes in (("cat", "dog"), ("dog", "cat"), ("ship", "frog", "bird")):
+        some = config.model_copy(update={"classes": classes})
+        found = open_cached(some, tmp_path / "cache").train()
+        assert len(reads) == 1
+        plain = open_source(some).train()
+        reads.pop()
+        assert np.array_equal(found.images, plain.images)
+        assert np.array_equal(found.targets, plain.targets)
+    assert [entry.name.split("-")[:2] for entry in (tmp_path / "cache").iterdir()] == [
+        ["cifar10", "train"]
+    ]
+
+
+def test_official_files_that_change_give_another_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_cifar10(tmp_path / "files", monkeypatch)
+    config = DataConfig(name="cifar10", root=str(tmp_path / "files"))
+    open_cached(config, tmp_path / "cache").test()
+    batch = tmp_path / "files" / "cifar-10-batches-py" / "test_batch"
+    os.utime(batch, ns=(0, batch.stat().st_mtime_ns + 1))
+    open_cached(config, tmp_path / "cache").test()
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_prepare_decodes_every_split_with_notes_and_not_again(
+    folder: DataConfig, tmp_path: Path, decoded: list[Path]
+) -> None:
+    Image.new("L", (8, 8), 100).save(tmp_path / "images" / "test" / "bee" / "grey.png")
+    cache = tmp_path / "cache"
+    notes = ["test/: 1 of 3 images are not RGB and are read as RGB (1 L)"]
+    assert prepare(folder, cache) == notes
+    assert _entries(cache) == ["test", "train"]
+    assert len(decoded) == 8
+    assert prepare(folder, cache) == notes
+    open_cached(folder, cache).test()
+    assert len(decoded) == 8
+
+
+def test_prepare_names_what_is_wrong_in_all_splits_at_once(
+    folder: DataConfig, tmp_path: Path
+) -> None:
+    torn = [tmp_path / "images" / split / "ant" / "torn.png" for split in ("train", "test")]
+    for path in torn:
+        path.write_text("no")
+    with pytest.raises(DataError) as caught:
+        prepare(folder, tmp_path / "cache")
+    assert all(str(path) in str(caught.value) for path in torn)
+
+
+def test_prepare_finds_splits_whose_images_differ_in_size(
+    folder: DataConfig, tmp_path: Path
+) -> None:
+    for name in ("ant", "bee"):
+        write_image(tmp_path / "images" / "test" / name / "000.png", 1, size=(9, 9))
+    with pytest.raises(DataError, match="found 2 sizes"):
+        prepare(folder, tmp_path / "cache")
+
+
+def test_prepare_of_digits_has_nothing_to_say(tmp_path: Path) -> None:
+    assert prepare(DataConfig(), tmp_path) == []
+    assert sorted(entry.name.split("-")[1] for entry in tmp_path.iterdir()) == ["test", "train"]

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from ltat_tune.config import TrialConfig
-from ltat_tune.data import sources
+from ltat_tune.data import image_folder, sources
 from ltat_tune.data.datasets import LabelledImages, Splits, load_splits
 from ltat_tune.data.sources import Images, Source, class_counts
 from ltat_tune.errors import DataError
-from tests.data.toys import write_folder
+from tests.data.toys import write_folder, write_image
 
 TINY = {"data.max_per_class": 20, "data.imbalance_ratio": 4, "data.val_per_class": 10}
 
@@ -128,6 +128,30 @@ def test_val_source_test_reads_it_at_once(monkeypatch: pytest.MonkeyPatch) -> No
         _load(data__val_source="test")
 
 
+def test_without_a_subset_seed_the_training_seed_decides_the_images() -> None:
+    for seed in (0, 3):
+        free = _load(seeds__seed=seed, seeds__subset_seed=None)
+        assert free.subset_hash == _load(seeds__subset_seed=seed).subset_hash
+    assert _load(seeds__seed=3, seeds__subset_seed=None).subset_hash != _load().subset_hash
+
+
+def test_val_source_folder_validates_on_val_and_holds_nothing_out(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"ant": 8, "bee": 4}, test=1)
+    for number, name in enumerate(("ant", "ant", "bee")):
+        write_image(tmp_path / "val" / name / f"{number}.png", 900 + number)
+    config = _config(
+        data__name="image_folder",
+        data__root=str(tmp_path),
+        data__val_source="folder",
+        data__profile="full",
+    )
+    for cache_dir in (None, tmp_path / "cache"):
+        splits = load_splits(config, cache_dir=cache_dir)
+        assert splits.samples_per_class.tolist() == class_counts(config) == [8, 4]
+        assert splits.val.targets.tolist() == [0, 0, 1]
+        assert not _contents(splits.val) & (_contents(splits.train) | _contents(splits.test()))
+
+
 # --- class_counts ---
 
 
@@ -139,6 +163,10 @@ def test_val_source_test_reads_it_at_once(monkeypatch: pytest.MonkeyPatch) -> No
         {"data__profile": "balanced"},
         {"data__profile": "full"},
         {"data__max_per_class": None},
+        {"data__max_per_class": None, "data__base": "per_class"},
+        {"data__profile": "linear", "data__rounding": "round"},
+        {"data__profile": "balanced_small"},
+        {"data__profile": "given", "data__counts": tuple(range(11, 21))},
         {"data__val_source": "test", "data__profile": "full"},
         {"data__classes": ("8", "1", "5")},
     ],
@@ -158,7 +186,7 @@ def test_class_counts_of_a_folder_are_those_loaded_and_read_no_pixel(
         data__imbalance_ratio=2,
     )
     loaded = load_splits(config).samples_per_class.tolist()
-    monkeypatch.delattr(sources, "_decode")
+    monkeypatch.delattr(image_folder, "decode")
     # 4 bees are left after the hold-out: 4, 4 / sqrt(2) = 2.8, 2
     assert class_counts(config) == loaded == [4, 2, 2]
 
@@ -170,7 +198,7 @@ def test_class_counts_name_the_class_that_is_too_small_for_the_hold_out(tmp_path
         class_counts(config)
     assert str(caught.value) == (
         "class bee has 10 training images, but data.val_per_class sets 10 aside and at least one "
-        "must remain; lower data.val_per_class"
+        "must remain; lower data.val_per_class to at most 9"
     )
     with pytest.raises(DataError, match="lower data.val_per_class"):
         load_splits(config)

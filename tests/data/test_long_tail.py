@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ltat_tune.data.long_tail import Cut, cut, hold_out, profile_counts
+from ltat_tune.data.long_tail import Cut, after_hold_out, cut, hold_out, profile_counts
 from ltat_tune.errors import DataError
 from ltat_tune.numbers import parse_ratio
 
 CIFAR10 = [5000] * 10
 CIFAR100 = [500] * 100
 TINY = [500] * 200
+SVHN = [4948, 13861, 10585, 8497, 7458, 6882, 5727, 5595, 5045, 4659]
 
 
 def _targets(classes: int = 10, each: int = 60) -> NDArray[np.int64]:
@@ -134,6 +136,93 @@ def test_n_max_is_by_default_what_every_class_has() -> None:
     assert profile_counts("step", [100, 300, 50, 80], imbalance_ratio=10) == [50, 50, 5, 5]
 
 
+@pytest.mark.parametrize(("rounding", "total"), [("floor", 50401), ("round", 50500)])
+def test_linear_counts_on_tiny_imagenet_run_from_500_to_5(rounding: str, total: int) -> None:
+    found = profile_counts("linear", TINY, imbalance_ratio=100, rounding=rounding)
+    assert (found[0], found[-1], sum(found)) == (500, 5, total)
+    assert sorted(found, reverse=True) == found
+
+
+@pytest.mark.parametrize("ratio", [2, 3, 4, 5, 10, 11, 50, 100])
+def test_linear_counts_are_exact_where_they_are_whole(ratio: int) -> None:
+    """n_max is a multiple of UR * (C-1), so every step is a whole number of images."""
+    n_max, classes = ratio * 9 * 7, 10
+    step = (n_max - n_max // ratio) // 9
+    for rounding in ("floor", "round"):
+        found = profile_counts(
+            "linear", [n_max] * classes, imbalance_ratio=ratio, rounding=rounding
+        )
+        assert found == [n_max - step * i for i in range(classes)]
+
+
+@pytest.mark.parametrize(
+    ("available", "ratio", "each"),
+    [
+        (CIFAR10, 10, 2043), (CIFAR10, 20, 1702), (CIFAR10, 50, 1399), (CIFAR10, 100, 1240),
+        (CIFAR100, 10, 195), (CIFAR100, 20, 159), (CIFAR100, 50, 126),
+    ],
+)  # fmt: skip
+def test_balanced_small_counts_are_the_papers(available: list[int], ratio: int, each: int) -> None:
+    found = profile_counts("balanced_small", available, imbalance_ratio=ratio)
+    assert found == [each] * len(available)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "counts"),
+    [
+        (10, [4948, 10732, 6345, 3943, 2680, 1914, 1233, 933, 651, 465]),
+        (100, [4948, 8309, 3804, 1830, 963, 532, 265, 155, 84, 46]),
+    ],
+)
+def test_exp_counts_on_svhn_by_each_classs_own_images(ratio: int, counts: list[int]) -> None:
+    assert profile_counts("exp", SVHN, imbalance_ratio=ratio, base="per_class") == counts
+
+
+def test_the_smallest_class_as_base_gives_svhn_the_exact_ratio() -> None:
+    found = profile_counts("exp", SVHN, imbalance_ratio=10)
+    assert (found[0], found[-1]) == (4659, 465)
+    assert profile_counts("step", SVHN, imbalance_ratio=10) == [4659] * 5 + [465] * 5
+
+
+def test_step_and_linear_by_each_classs_own_images() -> None:
+    available = [100, 300, 50, 80]
+    step = profile_counts("step", available, imbalance_ratio=10, base="per_class")
+    assert step == [100, 300, 5, 8]
+    # shares 1, 0.7, 0.4, 0.1
+    linear = profile_counts("linear", available, imbalance_ratio=10, base="per_class")
+    assert linear == [100, 210, 20, 8]
+    given = profile_counts(
+        "step", available, imbalance_ratio=10, base="per_class", max_per_class=40
+    )
+    assert given == [40, 40, 4, 4]  # a given n_max is every class's
+
+
+def test_rounding_takes_the_nearest_number() -> None:
+    # 20 * 4^(-i/9): 20, 17.1, 14.7, 12.6, 10.8, 9.26, 7.94, 6.80, 5.83, 5
+    found = profile_counts("exp", [20] * 10, imbalance_ratio=4, rounding="round")
+    assert found == [20, 17, 15, 13, 11, 9, 8, 7, 6, 5]
+
+
+def test_given_counts_are_taken_as_they_are() -> None:
+    found = profile_counts("given", [9, 9, 9], imbalance_ratio=50, counts=(3, 9, 1))
+    assert found == [3, 9, 1]
+
+
+def test_given_counts_must_be_as_many_as_the_classes_and_not_more_than_their_images() -> None:
+    with pytest.raises(DataError) as caught:
+        profile_counts("given", [9, 9, 9], imbalance_ratio=50, counts=(3, 9))
+    assert str(caught.value) == (
+        "data.counts must hold one number for each of the 3 classes, got 2"
+    )
+    with pytest.raises(DataError) as caught:
+        profile_counts(
+            "given", [9, 8, 9], imbalance_ratio=50, counts=(3, 9, 1), names=("a", "b", "c")
+        )
+    assert str(caught.value) == (
+        "class b has 8 images left for training, but data.counts asks for 9; lower it to at most 8"
+    )
+
+
 # --- which images ---
 
 
@@ -165,7 +254,7 @@ def test_the_global_generator_is_neither_read_nor_moved() -> None:
 
 
 @pytest.mark.parametrize("val_per_class", [0, 10])
-@pytest.mark.parametrize("profile", ["exp", "step"])
+@pytest.mark.parametrize("profile", ["exp", "step", "linear"])
 def test_subsets_are_nested_over_the_ratio(profile: str, val_per_class: int) -> None:
     targets = _targets()
     subsets = [
@@ -265,12 +354,17 @@ def test_one_class_left_without_images_is_named_alone_and_many_are_cut_short() -
 
 def test_the_ratio_that_the_error_offers_works() -> None:
     """49 * (1 / 49) is 0.9999... in floating point and would be truncated to 0."""
-    for n_max in range(1, 300):
+    for n_max, profile, rounding in itertools.product(
+        range(1, 300), ("exp", "step", "linear"), ("floor", "round")
+    ):
+        available = [n_max + 3] * 9 + [n_max]
         with pytest.raises(DataError) as caught:
-            profile_counts("exp", [n_max] * 10, imbalance_ratio=1000)
+            profile_counts(profile, available, imbalance_ratio=1000, rounding=rounding)
         found = re.search(r"at most (\d+)$", str(caught.value))
         assert found is not None
-        assert min(profile_counts("exp", [n_max] * 10, imbalance_ratio=int(found.group(1)))) == 1
+        ratio = int(found.group(1))
+        counts = profile_counts(profile, available, imbalance_ratio=ratio, rounding=rounding)
+        assert min(counts) == 1
 
 
 def test_a_class_too_small_for_the_hold_out_is_named() -> None:
@@ -278,7 +372,17 @@ def test_a_class_too_small_for_the_hold_out_is_named() -> None:
         _cut(_targets(each=60), val_per_class=60)
     assert str(caught.value) == (
         "class 0 has 60 training images, but data.val_per_class sets 60 aside and at least one "
-        "must remain; lower data.val_per_class"
+        "must remain; lower data.val_per_class to at most 59"
+    )
+
+
+def test_the_rule_of_the_hold_out_names_the_smallest_class() -> None:
+    assert after_hold_out([12, 11], 10) == [2, 1]
+    with pytest.raises(DataError) as caught:
+        after_hold_out([12, 1, 10], 10, names=("ant", "bee", "cat"))
+    assert str(caught.value) == (
+        "class bee has 1 training images, but data.val_per_class sets 10 aside and at least one "
+        "must remain; lower data.val_per_class or add images"
     )
 
 

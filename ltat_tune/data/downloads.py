@@ -1,0 +1,114 @@
+"""Official files: where they lie, what they should be, and how they get there."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ltat_tune.config import DataConfig
+from ltat_tune.data.torchvision_door import import_torchvision
+from ltat_tune.errors import DataError
+
+_UNPACKED = ("cifar-10-batches-py", "cifar-100-python", "tiny-imagenet-200")
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file as its publisher offers it."""
+
+    url: str
+    name: str
+    md5: str
+    size: int  # bytes
+
+
+def official_root(config: DataConfig) -> Path:
+    """The folder of official files: data.root, else `ltat-tune` in the user's cache folder.
+
+    A data.root that is what an archive unpacks to is taken for the folder that holds it.
+
+    Raises:
+        DataError: data.root names a home that does not exist.
+    """
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    try:
+        root = Path(config.root or Path(cache) / "ltat-tune").expanduser().absolute()
+    except RuntimeError:
+        raise DataError(f"data.root names a home that does not exist, got {config.root}") from None
+    return root.parent if root.name in _UNPACKED else root
+
+
+def require(config: DataConfig, paths: Sequence[Path], downloads: Sequence[Download]) -> None:
+    """Raises: DataError, when one of the official files is not there, with what to do."""
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        first = f"{missing[0]} is" if len(missing) == 1 else f"{missing[0]} and others are"
+        raise DataError(f"{first} not there; {how_to_get(config, downloads)}")
+
+
+def how_to_get(config: DataConfig, downloads: Sequence[Download]) -> str:
+    """The remedy for files that are not there, with and without a network."""
+    root = official_root(config)
+    at = "" if config.root is None else f" --root {config.root}"
+    files = " and ".join(f"{d.url} ({d.size / 1e6:.0f} MB)" for d in downloads)
+    return (
+        f"run `ltat-tune prepare {config.name}{at}`, which downloads {files}; without a network, "
+        f"put {' and '.join(d.name for d in downloads)} into {root} first"
+    )
+
+
+def has_md5(path: Path, md5: str) -> bool:
+    """Whether the file is there and is the published one."""
+    if not path.is_file():
+        return False
+    digest = hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest() == md5
+
+
+def fetch(
+    config: DataConfig, downloads: Sequence[Download], *, download: bool, unpack_to: Path
+) -> None:
+    """Downloads what is not in the root yet and unpacks archives into `unpack_to`.
+
+    A file that somebody put into the root is taken if it is the published one.
+
+    Raises:
+        DataError: a file is missing and may not or cannot be downloaded, or cannot be unpacked.
+    """
+    root = official_root(config)
+    for offered in downloads:
+        path = root / offered.name
+        if not has_md5(path, offered.md5):
+            if not download:
+                raise DataError(f"{path} is not there; {how_to_get(config, downloads)}")
+            _download(offered, root)
+        try:
+            if path.name.endswith((".tar.gz", ".tgz")):
+                shutil.unpack_archive(path, unpack_to, filter="data")
+            elif path.suffix == ".zip":
+                shutil.unpack_archive(path, unpack_to)
+        except (OSError, shutil.ReadError) as error:
+            raise DataError(
+                f"{path} cannot be unpacked into {unpack_to} ({type(error).__name__}: {error}); "
+                "is the disk full?"
+            ) from error
+
+
+def _download(offered: Download, root: Path) -> None:
+    datasets = import_torchvision("datasets.utils")
+    try:
+        datasets.download_url(offered.url, root, offered.name, offered.md5)
+    except (OSError, RuntimeError, http.client.HTTPException) as error:
+        raise DataError(
+            f"{offered.url} ({offered.size / 1e6:.0f} MB) cannot be downloaded "
+            f"({type(error).__name__}: {error}); get it on a machine with a network, put "
+            f"{offered.name} into {root} and run the same command again"
+        ) from error

@@ -1,0 +1,110 @@
+"""What a data set is to the rest: images, labels, class names, and how to get at them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ltat_tune.errors import DataError
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images of one official split and their labels."""
+
+    images: NDArray[Any]  # (N, C, H, W), uint8 in 0..255 or float32 in [0, 1]
+    targets: NDArray[np.int64]  # (N,), 0..K-1
+    notes: tuple[str, ...] = ()  # what people should know of how the files were read
+
+
+def _no_files(split: str) -> list[Path]:
+    return []
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set as published. Its splits are functions: nothing reads the test by accident."""
+
+    classes: tuple[str, ...]
+    train: Callable[[], Images]
+    test: Callable[[], Images]
+    train_counts: Callable[[], list[int]]
+    val: Callable[[], Images] | None = None  # of an image folder with data.val_source folder
+    files: Callable[[str], list[Path]] = _no_files  # what a split (train, test, val) is read from
+
+    @property
+    def splits(self) -> dict[str, Callable[[], Images]]:
+        """Every split by its name, in the order in which people think of them."""
+        found = {"train": self.train, "val": self.val, "test": self.test}
+        return {name: read for name, read in found.items() if read is not None}
+
+    def with_splits(
+        self, changed: Callable[[str, Callable[[], Images]], Callable[[], Images]]
+    ) -> Source:
+        """The same with another function for every split, made of its name and its old one."""
+        val = None if self.val is None else changed("val", self.val)
+        return replace(
+            self, train=changed("train", self.train), test=changed("test", self.test), val=val
+        )
+
+
+def find_labels(
+    available: Sequence[str], wanted: Sequence[str] | None, *, where: str
+) -> list[int]:
+    """Places of the wanted classes among the available ones, shape (K,); None is all of them.
+
+    Raises:
+        DataError: classes that are not there, all at once, with the nearest names.
+    """
+    if wanted is None:
+        return list(range(len(available)))
+    unknown = [name for name in wanted if name not in available]
+    if unknown:
+        near = [difflib.get_close_matches(name, available, n=1) for name in unknown]
+        meant = ", ".join(dict.fromkeys(name for names in near for name in names))
+        shown = ", ".join(available[:20]) + (", ..." if len(available) > 20 else "")
+        raise DataError(
+            f"data.classes must be classes of {where}, but {', '.join(unknown)} "
+            f"{'is' if len(unknown) == 1 else 'are'} not; "
+            + (f"did you mean {meant}? " if meant else "")
+            + f"there are: {shown}"
+        )
+    return [available.index(name) for name in wanted]
+
+
+def pick_classes(source: Source, wanted: Sequence[str] | None, *, where: str) -> Source:
+    """The data set with the wanted classes only, relabelled 0..K-1 in the wanted order.
+
+    Raises:
+        DataError: as `find_labels`.
+    """
+    labels = find_labels(source.classes, wanted, where=where)
+    if labels == list(range(len(source.classes))):
+        return source
+
+    def picked(split: str, read: Callable[[], Images]) -> Callable[[], Images]:
+        def read_some() -> Images:
+            data = read()
+            members = [np.flatnonzero(data.targets == label) for label in labels]
+            targets = np.repeat(np.arange(len(labels)), [len(indices) for indices in members])
+            return Images(
+                data.images[np.concatenate(members)], targets.astype(np.int64), data.notes
+            )
+
+        return read_some
+
+    def train_counts() -> list[int]:
+        counts = source.train_counts()
+        return [counts[label] for label in labels]
+
+    return replace(
+        source.with_splits(picked),
+        classes=tuple(source.classes[label] for label in labels),
+        train_counts=train_counts,
+    )

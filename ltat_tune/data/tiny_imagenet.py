@@ -1,0 +1,166 @@
+"""Tiny-ImageNet from its official folder; the official validation split is the test split."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from ltat_tune.config import DataConfig
+from ltat_tune.data.decoding import decode
+from ltat_tune.data.downloads import Download, fetch, how_to_get, official_root, require
+from ltat_tune.data.images import Images, Source
+from ltat_tune.errors import DataError
+
+CLASSES = 200
+TRAIN_PER_CLASS = 500
+TEST_IMAGES = 10_000
+DOWNLOADS = (
+    Download(
+        "http://cs231n.stanford.edu/tiny-imagenet-200.zip",
+        "tiny-imagenet-200.zip",
+        "90528d7ca1a48142e341f4ef8d21d0de",
+        248_100_043,
+    ),
+)
+_SIDE = 64
+
+
+def tiny_imagenet(config: DataConfig) -> Source:
+    """100,000 and 10,000 images of 64x64 in 200 classes of equally many.
+
+    Classes are WordNet ids in sorted order; words.txt of the data set says what they mean. Images
+    of a class come in the order of their names. Grey images are read as RGB. The official test
+    split has no labels and is not used.
+
+    Raises:
+        DataError: the official folder is not there, with what to do.
+    """
+    folder = folder_of(config)
+    require(config, _lists(folder), DOWNLOADS)
+    classes = tuple(sorted((folder / "wnids.txt").read_text().split()))
+
+    def train() -> Images:
+        paths = [_of_class(folder, name) for name in classes]
+        _complain(config, _miscounted(folder, classes))
+        targets = np.repeat(np.arange(len(classes)), [len(listed) for listed in paths])
+        return _load("train", [p for listed in paths for p in listed], targets)
+
+    def test() -> Images:
+        names, labels = _annotations(config, folder, classes)
+        return _load("test", [folder / "val" / "images" / n for n in names], np.array(labels))
+
+    def files(split: str) -> list[Path]:
+        # One look per folder and not per image: on a network disk 100,000 looks take minutes.
+        if split == "test":
+            return [folder / "val" / "val_annotations.txt", folder / "val" / "images"]
+        return [folder / "wnids.txt", *(folder / "train" / name / "images" for name in classes)]
+
+    return Source(
+        classes=classes,
+        train=train,
+        test=test,
+        train_counts=lambda: [TRAIN_PER_CLASS] * len(classes),
+        files=files,
+    )
+
+
+def folder_of(config: DataConfig) -> Path:
+    """The folder that the official archive unpacks to."""
+    return official_root(config) / "tiny-imagenet-200"
+
+
+def is_available(config: DataConfig) -> bool:
+    """Whether the official lists are there, by their names; images are not counted."""
+    return all(path.is_file() for path in _lists(folder_of(config)))
+
+
+def ensure_available(config: DataConfig, *, download: bool) -> None:
+    """Fetches and unpacks the official archive, unless a complete folder is there.
+
+    Raises:
+        DataError: the folder is incomplete, or the archive is not there and cannot be had.
+    """
+    folder = folder_of(config)
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # Unpacked beside and renamed, so that a folder that is there is complete.
+        temporary = Path(tempfile.mkdtemp(prefix=".tiny-imagenet-", dir=folder.parent))
+        try:
+            fetch(config, DOWNLOADS, download=download, unpack_to=temporary)
+            os.rename(temporary / "tiny-imagenet-200", folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    problems = [f"{path} is not there" for path in _lists(folder) if not path.is_file()]
+    if not problems:
+        classes = tuple(sorted((folder / "wnids.txt").read_text().split()))
+        problems = _miscounted(folder, classes)
+    _complain(config, problems)
+    _annotations(config, folder, classes)
+
+
+def _lists(folder: Path) -> list[Path]:
+    return [folder / "wnids.txt", folder / "val" / "val_annotations.txt"]
+
+
+def _of_class(folder: Path, name: str) -> list[Path]:
+    images = folder / "train" / name / "images"
+    found = sorted(os.listdir(images)) if images.is_dir() else []
+    return [images / file for file in found if file.endswith(".JPEG")]
+
+
+def _miscounted(folder: Path, classes: tuple[str, ...]) -> list[str]:
+    problems = []
+    if len(classes) != CLASSES:
+        problems.append(f"{folder / 'wnids.txt'} must list {CLASSES} classes, got {len(classes)}")
+    for name in classes:
+        count = len(_of_class(folder, name))
+        if count != TRAIN_PER_CLASS:
+            where = folder / "train" / name / "images"
+            problems.append(f"{where} must hold {TRAIN_PER_CLASS} images, got {count}")
+    return problems
+
+
+def _annotations(
+    config: DataConfig, folder: Path, classes: tuple[str, ...]
+) -> tuple[list[str], list[int]]:
+    """File names and labels of the official validation images, in the order of the list."""
+    path = folder / "val" / "val_annotations.txt"
+    rows = [line.split("\t")[:2] for line in path.read_text().splitlines() if line]
+    label_of = {name: label for label, name in enumerate(classes)}
+    strange = [row for row in rows if len(row) != 2 or row[1] not in label_of]
+    if strange or len(rows) != TEST_IMAGES:
+        _complain(
+            config,
+            [
+                f"{path} must give {TEST_IMAGES} images one of the {len(classes)} classes each, "
+                f"got {len(rows) - len(strange)} that do"
+            ],
+        )
+    images = path.parent / "images"
+    there = set(os.listdir(images)) if images.is_dir() else set()
+    missing = [name for name, _ in rows if name not in there]
+    if missing:
+        _complain(config, [f"{images} lacks {len(missing)} images, first {missing[0]}"])
+    return [name for name, _ in rows], [label_of[wnid] for _, wnid in rows]
+
+
+def _load(split: str, paths: list[Path], targets: np.ndarray) -> Images:
+    found = decode(paths, None)
+    images = found.require()
+    if images.shape[2:] != (_SIDE, _SIDE):
+        raise DataError(f"images of Tiny-ImageNet are {_SIDE}x{_SIDE}, got {images.shape[2:]}")
+    notes = tuple(f"{split}: {note}" for note in found.notes)
+    return Images(images, targets.astype(np.int64), notes)
+
+
+def _complain(config: DataConfig, problems: list[str]) -> None:
+    """Raises: DataError, when there are problems."""
+    if problems:
+        shown = problems[:20] + ([f"... and {len(problems) - 20} more"] if problems[20:] else [])
+        raise DataError(
+            "\n".join(shown) + f"\ndelete {folder_of(config)} and {how_to_get(config, DOWNLOADS)}"
+        )
