@@ -13,6 +13,8 @@ from typing import Any
 
 from pydantic import ValidationError, model_validator
 
+from ltat_tune.combinations import problems
+from ltat_tune.defaults import fill_in
 from ltat_tune.documented import Section
 from ltat_tune.errors import ConfigError
 from ltat_tune.sections import (
@@ -54,23 +56,15 @@ class TrialConfig(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     seeds: SeedsConfig = SeedsConfig()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_the_method(cls, values: Any) -> Any:
+        return fill_in(values, cls)
+
     @model_validator(mode="after")
-    def _data_is_named(self) -> TrialConfig:
-        problems = []
-        if self.data.name == "image_folder" and not self.data.root:
-            problems.append("data.root must name the folder when data.name is image_folder")
-        classes = self.data.classes
-        if classes is not None and (len(set(classes)) != len(classes) or len(classes) < 2):
-            problems.append(
-                f"data.classes must be two or more different names, got {list(classes)}"
-            )
-        if self.optim.warmup_epochs >= self.optim.epochs:
-            problems.append(
-                f"optim.warmup_epochs must be below optim.epochs ({self.optim.epochs}), "
-                f"got {self.optim.warmup_epochs}"
-            )
-        if problems:
-            raise ConfigError(problems)
+    def _holds_together(self) -> TrialConfig:
+        if found := problems(self):
+            raise ConfigError(found)
         return self
 
     @classmethod

@@ -6,6 +6,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+# The first epoch in which a parameter changes the training: see `ltat_tune.relevance`.
+ActsFrom = Literal["start", "deferral", "clean_stage", "awp"]
+
+# (path, values, default): while the parameter at `path` has one of the values, this is the default.
+Instead = tuple[str, tuple[str, ...], Any]
+
 
 def param(
     default: Any,
@@ -15,12 +21,14 @@ def param(
     unit: str = "",
     source: str = "",
     also: tuple[str, ...] = (),
-    acts_from: Literal["start", "deferral"] = "start",
+    acts_from: ActsFrom = "start",
+    instead: tuple[Instead, ...] = (),
     **bounds: Any,
 ) -> Any:
-    """A documented field. `also`: its names in other code; `acts_from`: when it first acts."""
+    """A documented field. `also`: its names in other code; `acts_from`: when it first acts;
+    `instead`: other defaults under a method or loss."""
     extra: dict[str, Any] = {"symbol": symbol, "unit": unit, "source": source, "also": also}
-    extra["acts_from"] = acts_from
+    extra |= {"acts_from": acts_from, "instead": instead}
     return Field(default, description=meaning, json_schema_extra=extra, **bounds)
 
 

@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from ltat_tune.config import TrialConfig
+from ltat_tune.documented import ActsFrom, Instead
 from ltat_tune.numbers import shown
 
 
@@ -31,7 +32,8 @@ class Parameter:
     meaning: str
     source: str
     also: tuple[str, ...]
-    acts_from: Literal["start", "deferral"]
+    acts_from: ActsFrom
+    instead: tuple[Instead, ...]  # other defaults: (path, its values, the default then)
     optional: bool
     field: FieldInfo
 
@@ -102,7 +104,7 @@ def _read(path: str, field: FieldInfo) -> Parameter:
         low=bounds.get("ge", bounds.get("gt")), high=bounds.get("le", bounds.get("lt")),
         low_open="gt" in bounds, high_open="lt" in bounds, unit=extra["unit"],
         meaning=field.description or "", source=extra["source"], also=tuple(extra["also"]),
-        acts_from=extra["acts_from"], optional=optional, field=field,
+        acts_from=extra["acts_from"], instead=extra["instead"], optional=optional, field=field,
     )  # fmt: skip
 
 

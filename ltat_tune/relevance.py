@@ -40,15 +40,13 @@ def _all(*rules: _Rule) -> _Rule:
     return rule
 
 
-def _separates(config: TrialConfig) -> str | None:
-    return "method.separation_weight is 0" if config.method.separation_weight == 0 else None
-
-
 def _imbalanced(config: TrialConfig) -> str | None:
     """Equal counts give equal class weights, and equal margins and priors."""
-    if config.data.profile == "balanced":
-        return "data.profile is balanced, so all classes weigh the same"
-    if config.data.profile != "full" and config.data.imbalance_ratio == 1:
+    if config.data.profile in ("balanced", "balanced_small"):
+        return f"data.profile is {config.data.profile}, so all classes weigh the same"
+    if config.data.counts is not None and len(set(config.data.counts)) == 1:
+        return "data.counts are all equal, so all classes weigh the same"
+    if config.data.profile in ("exp", "step", "linear") and config.data.imbalance_ratio == 1:
         return "data.imbalance_ratio is 1, so all classes weigh the same"
     return None
 
@@ -58,16 +56,56 @@ def _class_weights(config: TrialConfig) -> str | None:
     return None if config.reweight.name == "under_represented" else _imbalanced(config)
 
 
+def _effective_numbers(config: TrialConfig) -> str | None:
+    """`reweight.beta` is read by the class weights, by one loss and by the attack's weights."""
+    if (
+        config.reweight.name == "class_balanced"
+        or config.loss.name == "effective_number"
+        or _attack_beta(config)
+    ):
+        return _imbalanced(config)
+    return "nothing reads it: reweight.name is not class_balanced, loss.name not effective_number"
+
+
+def _attack_beta(config: TrialConfig) -> bool:
+    return (
+        config.attack.reweight == "class_balanced"
+        and _attacks(config) is None
+        and _attack_weights(config) is None
+    )
+
+
+def _attack_weights(config: TrialConfig) -> str | None:
+    """FACTS F1: with BatchNorm in eval mode a positive factor on an image's loss scales its
+    gradient, and neither its sign nor its direction changes."""
+    attack = config.attack
+    if attack.bn_mode == "eval" and attack.reweight not in ("none", "balanced_softmax"):
+        return (
+            "attack.bn_mode is eval, where a positive class weight leaves every PGD step as it "
+            "is; use train or batch"
+        )
+    # RBL goes by predictions, which differ on equal counts too.
+    return None if attack.reweight in ("none", "rbl") else _imbalanced(config)
+
+
+def _some_class_weights(config: TrialConfig) -> str | None:
+    return "reweight.name is none" if config.reweight.name == "none" else _class_weights(config)
+
+
 def _deferred(config: TrialConfig) -> str | None:
     return None if config.reweight.schedule == "deferred" else "reweight.schedule is immediate"
 
 
+def _adversarial(config: TrialConfig) -> str | None:
+    if config.method.name == "natural":
+        return "method.name is natural"
+    if clean_epochs(config) >= config.optim.epochs:
+        return "method.clean_fraction leaves no adversarial stage"
+    return None
+
+
 def _attack_moves(config: TrialConfig) -> str | None:
     return "attack.steps is 0" if config.attack.steps == 0 else None
-
-
-def _drops(config: TrialConfig) -> str | None:
-    return None if config.optim.milestones else "optim.milestones is empty"
 
 
 def _attack_eps(config: TrialConfig) -> str | None:
@@ -78,28 +116,75 @@ def _attack_eps(config: TrialConfig) -> str | None:
     return None
 
 
+def _above_zero(path: str) -> _Rule:
+    """The parameter acts only while the number at `path` is not 0."""
+    return lambda config: f"{path} is 0" if config.get(path) == 0 else None
+
+
+def _is_null(path: str) -> _Rule:
+    """The parameter acts only while the one at `path` is not given."""
+    return lambda config: None if config.get(path) is None else f"{path} is given"
+
+
 _srat = _needs("method.name", "srat")
-_adversarial = _not("method.name", "natural")
+_taet = _needs("method.name", "taet")
+_tail = _all(_needs("method.name", "reat"), _above_zero("method.tail_weight"))
+_separates = _all(_srat, _above_zero("method.separation_weight"))
 _attacks = _all(_adversarial, _attack_moves)
 _reweights = _not("reweight.name", "none")
+_falling = _needs("data.profile", "exp", "step", "linear", "balanced_small")
+_cosine = _needs("model.head", "cosine")
+_margins = _needs("loss.name", "robal")
+_milestones = _needs("optim.lr_schedule", "multistep", "piecewise", "robal_release")
+
+
+def _falls(config: TrialConfig) -> str | None:
+    if drop_epochs(config.optim):
+        return None
+    if config.optim.lr_schedule == "step":
+        return "optim.step_fraction is so long that the rate never falls"
+    return "optim.milestones is empty"
+
 
 _RULES: dict[str, _Rule] = {
     "data.root": _needs("data.name", "image_folder"),
     "data.image_size": _needs("data.name", "image_folder"),
-    "data.imbalance_ratio": _needs("data.profile", "exp", "step"),
-    "data.max_per_class": _not("data.profile", "full"),
+    "data.counts": _needs("data.profile", "given"),
+    "data.imbalance_ratio": _falling,
+    "data.max_per_class": _not("data.profile", "full", "given"),
+    "data.base": _all(_falling, _is_null("data.max_per_class")),
+    "data.rounding": _falling,
     "data.val_per_class": _needs("data.val_source", "train"),
+    "data.policy_ops": _needs("data.policy", "randaugment"),
+    "data.policy_magnitude": _needs("data.policy", "randaugment"),
     "data.crop_padding": _not("data.augmentation", "none"),
     "model.stem": _needs("model.name", "small_cnn"),
+    "model.head_scale": _cosine,
+    "model.head_gamma": _cosine,
+    "model.posthoc_tau": _imbalanced,
     "method.separation_weight": _srat,
-    "method.temperature": _all(_srat, _separates),
-    "method.separation_features": _all(_srat, _separates),
+    "method.temperature": _separates,
+    "method.separation_features": _separates,
+    "method.tail_weight": _needs("method.name", "reat"),
+    "method.tail_variant": _tail,
+    "method.tail_set": _tail,
+    "method.tail_kl_max": _all(_tail, _needs("method.tail_variant", "bounded")),
+    "method.tail_detach_anchor": _all(_tail, _not("method.tail_variant", "released")),
+    "method.beta": _needs("method.name", "trades", "mart", "robal"),
+    "method.bcl_weight": _all(_taet, _adversarial),
+    "method.hdl_weight": _all(_taet, _adversarial),
+    "method.rcel_weight": _all(_taet, _adversarial),
+    "method.clean_fraction": _taet,
+    "method.awp_start_fraction": _above_zero("method.awp_gamma"),
     "loss.gamma": _needs("loss.name", "focal"),
+    "loss.focal_weight": _all(_needs("loss.name", "focal"), _some_class_weights),
     "loss.max_margin": _needs("loss.name", "ldam"),
-    "loss.scale": _needs("loss.name", "ldam"),
-    "loss.tau": _all(_needs("loss.name", "balanced_softmax"), _imbalanced),
+    "loss.scale": _needs("loss.name", "ldam", "robal"),
+    "loss.tau": _all(_needs("loss.name", "balanced_softmax", "robal"), _imbalanced),
+    "loss.base_margin": _margins,
+    "loss.margin_tau": _all(_margins, _imbalanced),
     "reweight.name": _class_weights,
-    "reweight.beta": _all(_needs("reweight.name", "class_balanced"), _imbalanced),
+    "reweight.beta": _effective_numbers,
     "reweight.under_weight": _needs("reweight.name", "under_represented"),
     "reweight.schedule": _reweights,
     "reweight.start_fraction": _all(_reweights, _deferred),
@@ -107,10 +192,18 @@ _RULES: dict[str, _Rule] = {
     "attack.step_size": _attacks,
     "attack.steps": _adversarial,
     "attack.start": _attacks,
+    "attack.objective": _attacks,
+    "attack.reweight": _all(_attacks, _attack_weights),
     "attack.bn_mode": _attacks,
+    "attack.class_budget": _all(_attacks, _imbalanced),
+    "attack.class_budget_warmup": _attacks,
     "optim.nesterov": lambda c: "optim.momentum is 0" if c.optim.momentum == 0 else None,
-    "optim.milestones": _needs("optim.lr_schedule", "multistep"),
-    "optim.lr_decay": _all(_needs("optim.lr_schedule", "multistep"), _drops),
+    "optim.milestones": _milestones,
+    "optim.lr_decay": _all(
+        _needs("optim.lr_schedule", "multistep", "step", "robal_release"), _falls
+    ),
+    "optim.lr_factors": _needs("optim.lr_schedule", "piecewise"),
+    "optim.step_fraction": _needs("optim.lr_schedule", "step"),
 }
 
 
@@ -124,9 +217,17 @@ def acts_from_epoch(config: TrialConfig, path: str) -> int:
     """The first epoch, counted from 0, in which `path` changes the training (DESIGN section 9)."""
     from ltat_tune.parameters import PARAMETERS
 
-    if PARAMETERS[path].acts_from == "deferral" and config.reweight.schedule == "deferred":
-        return deferral_epoch(config)
-    return 0
+    begins = {
+        "start": 0,
+        "deferral": deferral_epoch(config),
+        "clean_stage": clean_epochs(config),
+        "awp": awp_epoch(config),
+    }[PARAMETERS[path].acts_from]
+    if path.startswith("attack."):
+        return max(begins, clean_epochs(config))
+    # the loss and the attack read it from the start
+    early = config.loss.name == "effective_number" or _attack_beta(config)
+    return 0 if path == "reweight.beta" and early else begins
 
 
 def deferral_epoch(config: TrialConfig) -> int:
@@ -136,8 +237,27 @@ def deferral_epoch(config: TrialConfig) -> int:
     return round(config.reweight.start_fraction * config.optim.epochs)
 
 
+def clean_epochs(config: TrialConfig) -> int:
+    """Epochs on clean images before the adversarial stage: 40 for 0.4 of 100 (TAET), else 0."""
+    if config.method.name != "taet":
+        return 0
+    return round(config.method.clean_fraction * config.optim.epochs)
+
+
+def awp_epoch(config: TrialConfig) -> int:
+    """The first epoch, counted from 0, with adversarial weight perturbation, where there is any."""
+    if config.method.awp_gamma == 0:
+        return 0
+    return round(config.method.awp_start_fraction * config.optim.epochs)
+
+
 def drop_epochs(config: OptimConfig) -> list[int]:
-    """Epochs, counted from 0, at which a multistep rate falls; empty for the other schedules."""
-    if config.lr_schedule != "multistep":
+    """Epochs, counted from 0, at which the rate falls at once; empty for smooth schedules."""
+    if config.lr_schedule == "step":
+        length = max(1, round(config.step_fraction * config.epochs))
+        return list(range(length, config.epochs, length))
+    if config.lr_schedule not in ("multistep", "piecewise", "robal_release"):
         return []
-    return [round(fraction * config.epochs) for fraction in config.milestones]
+    # RoBal's release counts epochs from 1
+    first = 1 if config.lr_schedule == "robal_release" else 0
+    return [round(fraction * config.epochs) - first for fraction in config.milestones]

@@ -29,19 +29,41 @@ CONTEXTS: list[dict[str, Any]] = [
     {**ROOT, "loss.name": "balanced_softmax", "data.profile": "full"},
     {**ROOT, "data.profile": "balanced", "data.val_source": "test", "attack.steps": 0},
     {**ROOT, "optim.lr_schedule": "cosine", "optim.momentum": 0.0},
+    {**ROOT, "optim.lr_schedule": "piecewise", "data.profile": "given", "data.counts": [5, 3]},
+    {**ROOT, "optim.lr_schedule": "step", "data.policy": "randaugment"},
+    {**ROOT, "method.name": "reat", "attack.bn_mode": "batch", "method.awp_gamma": 0.01},
+    {**ROOT, "method.name": "reat", "method.tail_variant": "released"},
+    {**ROOT, "method.name": "robal"},
+    {**ROOT, "method.name": "trades", "loss.name": "effective_number"},
+    {**ROOT, "method.name": "taet", "optim.epochs": 100},
+    {**ROOT, "method.name": "taet", "method.clean_fraction": 1.0},
+    {**ROOT, "attack.reweight": "class_balanced", "attack.bn_mode": "train"},
 ]
 OTHER_TEXT = {
+    "data.counts": [9, 4],
+    "optim.lr_factors": [0.5, 0.25],
     "data.root": "other",
     "data.classes": ["0", "1"],
-    "optim.milestones": [0.5],
+    "optim.milestones": [0.5, 0.6],
     "evaluation.val_attack": "clean",
 }
 
 
+def _changed(config: TrialConfig, parameter: Parameter) -> TrialConfig | None:
+    """The configuration with another value of this parameter; None if none is allowed beside the
+    others."""
+    value = config.get(parameter.path)
+    others: list[Any] = [c for c in reversed(parameter.choices) if c != value]
+    for other in others if parameter.kind == "choice" else [_another(parameter, value)]:
+        try:
+            return config.replace({parameter.path: other})
+        except ConfigError:
+            assert parameter.kind == "choice"
+    return None
+
+
 def _another(parameter: Parameter, value: Any) -> Any:
     """A value of this parameter that differs from `value`."""
-    if parameter.kind == "choice":
-        return next(c for c in reversed(parameter.choices) if c != value)
     if parameter.kind == "bool":
         return not value
     if parameter.kind in ("text", "list"):
@@ -107,7 +129,8 @@ def test_all_problems_are_told_at_once() -> None:
         )
     assert caught.value.problems == [
         "data.imbalance_ratio is n_max / n_min and must be >= 1, got 0.02; did you mean 50?",
-        "method.name must be one of natural, pgd_at, srat, got 'trade'",
+        "method.name must be one of natural, pgd_at, srat, reat, robal, trades, mart, taet, "
+        "got 'trade'; did you mean trades?",
         "unknown parameter method.lamda; did you mean method.separation_weight (λ)?",
         "loss.gamma must be a number, but YAML 1.1 reads 1e-3 as text; write 1.0e-3",
         "reweight.beta must be < 1, got 1",
@@ -155,11 +178,11 @@ def test_milestones_must_rise_inside_the_run(milestones: list[float]) -> None:
         TrialConfig.from_flat({"optim.milestones": milestones})
 
 
-@pytest.mark.parametrize("attack", ["aa", "pgd", "pgd0", "pgd-1", "PGD20", "clean "])
-def test_only_clean_and_pgd_validate(attack: str) -> None:
+@pytest.mark.parametrize("attack", ["aa", "pgd", "pgd0", "pgd-1", "PGD20", "cw0", "clean "])
+def test_only_clean_pgd_and_cw_validate(attack: str) -> None:
     with pytest.raises(ConfigError) as caught:
         TrialConfig.from_flat({"evaluation.val_attack": attack})
-    problem = f"evaluation.val_attack must be clean or pgd<steps>, got {attack!r}"
+    problem = f"evaluation.val_attack must be clean, pgd<steps> or cw<steps>, got {attack!r}"
     assert caught.value.problems == [problem]
 
 
@@ -175,6 +198,70 @@ def test_no_parameter_takes_what_it_cannot_hold(path: str, value: Any) -> None:
 def test_true_is_no_number_and_no_name(path: str) -> None:
     with pytest.raises(ConfigError, match=f"^{path} must be .*, got true$"):
         TrialConfig.from_flat({path: True})
+
+
+# -- defaults of a method -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"method.name": "reat"}, {"loss.name": "balanced_softmax", "attack.reweight": "rbl"}),
+        (
+            {"method.name": "robal"},
+            {"loss.name": "robal", "model.head": "cosine", "model.head_scale": 1.0,
+             "loss.scale": 10.0, "loss.tau": 1.5},
+        ),
+        ({"method.name": "trades"}, {"attack.objective": "kl", "attack.start": "gaussian"}),
+        ({"method.name": "mart"}, {"method.beta": 5.0, "attack.start": "gaussian"}),
+        ({"method.name": "pgd_at"}, {"loss.name": "cross_entropy", "attack.reweight": "none"}),
+        ({"method.name": "reat", "loss.name": "focal"}, {"loss.name": "focal"}),
+        ({"loss.name": "robal", "model.head": "cosine"}, {"loss.scale": 10.0}),
+    ],
+)  # fmt: skip
+def test_what_is_left_out_takes_the_methods_default(
+    values: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    config = TrialConfig.from_flat(values)
+    assert {path: config.get(path) for path in expected} == expected
+    built = TrialConfig(method=config.method, loss=config.loss, model=config.model)
+    assert built.loss == config.loss
+
+
+def test_every_other_default_names_a_parameter_and_values_that_exist() -> None:
+    for parameter in PARAMETERS.values():
+        for path, values, default in parameter.instead:
+            assert set(values) <= set(PARAMETERS[path].choices)
+            assert parameter.check(default) == (default, None)
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"loss.name": "robal", "model.head": "linear"}, ("loss.name", "model.head")),
+        ({"method.name": "robal", "model.head": "linear"}, ("method.name", "model.head")),
+        ({"loss.name": "effective_number", "reweight.name": "inverse"},
+         ("loss.name", "reweight.name")),
+        ({"method.name": "taet", "loss.name": "focal"}, ("method.name", "loss.name")),
+        ({"method.name": "taet", "reweight.name": "inverse"}, ("method.name", "reweight.name")),
+        ({"attack.reweight": "balanced_softmax", "attack.objective": "kl"},
+         ("attack.reweight", "attack.objective")),
+        ({"attack.norm": "l2", "attack.start": "one_sided"}, ("attack.start", "attack.norm")),
+        ({"attack.eps": 8}, ("attack.eps", "linf")),
+        ({"evaluation.norm": "l2"}, ("evaluation.norm", "evaluation.eps")),
+        ({"evaluation.step_size": 2}, ("evaluation.step_size", "linf")),
+        ({"data.profile": "given"}, ("data.counts", "data.profile")),
+        ({"data.val_source": "folder"}, ("data.val_source", "data.name")),
+        ({"optim.lr_schedule": "piecewise", "optim.lr_factors": [0.1]},
+         ("optim.lr_factors", "optim.milestones")),
+    ],
+)  # fmt: skip
+def test_what_does_not_go_together_is_refused_with_both_names(
+    values: dict[str, Any], named: tuple[str, str]
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        TrialConfig.from_flat(values)
+    assert any(all(name in problem for name in named) for problem in caught.value.problems)
 
 
 # -- identity -----------------------------------------------------------------------------------
@@ -193,7 +280,9 @@ def test_the_identity_changes_with_all_that_acts_and_with_nothing_else(
 ) -> None:
     config = TrialConfig.from_flat(context)
     for path, parameter in PARAMETERS.items():
-        changed = config.replace({path: _another(parameter, config.get(path))})
+        changed = _changed(config, parameter)
+        if changed is None:
+            continue
         assert changed.flat()[path] != config.flat()[path]
         acts = why_inert(config, path) is None or why_inert(changed, path) is None
         assert (changed.identity != config.identity) == acts, path

@@ -26,7 +26,7 @@ def _config(values: dict[str, Any]) -> TrialConfig:
         (
             "data.imbalance_ratio",
             {"data.profile": "balanced"},
-            "data.profile is balanced, and only exp or step reads it",
+            "data.profile is balanced, and only exp or step or linear or balanced_small reads it",
         ),
         ("data.imbalance_ratio", {"data.profile": "step"}, None),
         ("data.max_per_class", {"data.profile": "full"}, "data.profile is full"),
@@ -67,7 +67,41 @@ def _config(values: dict[str, Any]) -> TrialConfig:
             {"reweight.name": "under_represented", "data.profile": "balanced"},
             None,
         ),
-        ("reweight.beta", {}, "reweight.name is none, and only class_balanced reads it"),
+        (
+            "reweight.beta",
+            {},
+            "nothing reads it: reweight.name is not class_balanced, loss.name not effective_number",
+        ),
+        ("reweight.beta", {"loss.name": "effective_number"}, None),
+        ("reweight.beta", {"attack.reweight": "class_balanced", "attack.bn_mode": "batch"}, None),
+        (
+            "attack.reweight",
+            {"method.name": "reat"},
+            "attack.bn_mode is eval, where a positive class weight leaves every PGD step as it is;"
+            " use train or batch",
+        ),
+        ("attack.reweight", {"method.name": "reat", "attack.bn_mode": "batch"}, None),
+        ("attack.reweight", {"attack.reweight": "balanced_softmax"}, None),
+        (
+            "attack.steps",
+            {"method.name": "taet", "method.clean_fraction": 1.0},
+            "method.clean_fraction leaves no adversarial stage",
+        ),
+        (
+            "method.tail_kl_max",
+            {"method.name": "reat", "method.tail_variant": "paper"},
+            "method.tail_variant is paper, and only bounded reads it",
+        ),
+        ("method.tail_weight", {}, "method.name is pgd_at, and only reat reads it"),
+        ("method.beta", {"method.name": "mart"}, None),
+        ("model.head_gamma", {}, "model.head is linear, and only cosine reads it"),
+        ("loss.focal_weight", {"loss.name": "focal"}, "reweight.name is none"),
+        ("data.base", {"data.max_per_class": 50}, "data.max_per_class is given"),
+        (
+            "attack.class_budget",
+            {"data.profile": "balanced"},
+            "data.profile is balanced, so all classes weigh the same",
+        ),
         ("reweight.beta", DRW, None),
         (
             "reweight.under_weight",
@@ -102,7 +136,7 @@ def _config(values: dict[str, Any]) -> TrialConfig:
         (
             "optim.lr_decay",
             {"optim.lr_schedule": "cosine"},
-            "optim.lr_schedule is cosine, and only multistep reads it",
+            "optim.lr_schedule is cosine, and only multistep or step or robal_release reads it",
         ),
         ("optim.lr_decay", {"optim.milestones": []}, "optim.milestones is empty"),
         ("optim.milestones", {"optim.milestones": []}, None),
@@ -149,8 +183,37 @@ def test_what_belongs_to_the_weights_acts_from_the_deferral_on(path: str, epoch:
     assert acts_from_epoch(immediate, path) == 0
 
 
+def test_what_belongs_to_the_adversarial_stage_of_taet_acts_from_there_on() -> None:
+    config = _config({"method.name": "taet", "optim.epochs": 100})
+    for path in ("attack.steps", "attack.eps", "method.hdl_weight", "method.clean_fraction"):
+        assert acts_from_epoch(config, path) == 40  # of 100, the release's
+    assert acts_from_epoch(config, "optim.lr") == 0
+    assert acts_from_epoch(_config({"optim.epochs": 100}), "attack.steps") == 0
+
+
+def test_weight_perturbation_acts_from_its_start_on() -> None:
+    values = {"method.awp_gamma": 0.005, "method.awp_start_fraction": 0.05, "optim.epochs": 200}
+    assert acts_from_epoch(_config(values), "method.awp_gamma") == 10  # TRADES-AWP's release
+
+
+def test_the_effective_number_of_the_loss_acts_at_once() -> None:
+    assert acts_from_epoch(_config({"loss.name": "effective_number"}), "reweight.beta") == 0
+    both = {**DRW, "attack.reweight": "class_balanced", "attack.bn_mode": "train"}
+    assert acts_from_epoch(_config(both), "reweight.beta") == 0
+
+
 def test_reat_s_rate_drops_at_60_and_75_of_80() -> None:
     assert drop_epochs(_config({"optim.epochs": 80}).optim) == [60, 75]
+
+
+def test_a_step_schedule_drops_at_every_step() -> None:
+    step = {"optim.lr_schedule": "step", "optim.step_fraction": 0.3, "optim.epochs": 100}
+    assert drop_epochs(_config(step).optim) == [30, 60, 90]
+
+
+def test_robals_release_drops_an_epoch_earlier_because_it_counts_from_1() -> None:
+    robal = {"optim.lr_schedule": "robal_release", "optim.epochs": 80}
+    assert drop_epochs(_config(robal).optim) == [59, 74]
 
 
 def test_other_schedules_have_no_drop() -> None:

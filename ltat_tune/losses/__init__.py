@@ -7,34 +7,96 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from ltat_tune.config import LossConfig
-from ltat_tune.losses.classification import BalancedSoftmax, CrossEntropy, FocalLoss, LDAMLoss
-from ltat_tune.losses.reweighting import class_weights
+from ltat_tune.losses.classification import (
+    BalancedSoftmax,
+    CrossEntropy,
+    EffectiveNumber,
+    FocalLoss,
+)
+from ltat_tune.losses.consistency import kl_consistency, mart_consistency, mart_margin
+from ltat_tune.losses.etf import etf_penalty
+from ltat_tune.losses.margins import LDAMLoss, RoBalLoss
+from ltat_tune.losses.rbl import rbl_weights
+from ltat_tune.losses.reweighting import (
+    class_balanced,
+    class_weights,
+    inverse,
+    inverse_sqrt,
+    under_represented,
+)
 from ltat_tune.losses.separation import separation_loss
+from ltat_tune.losses.taet import class_losses, taet_terms
+from ltat_tune.losses.tail import TailLoss, tail_classes
 
 __all__ = [
     "LOSSES",
     "BalancedSoftmax",
     "CrossEntropy",
+    "EffectiveNumber",
     "FocalLoss",
     "LDAMLoss",
+    "RoBalLoss",
+    "TailLoss",
     "build_loss",
+    "class_balanced",
+    "class_losses",
     "class_weights",
+    "etf_penalty",
+    "inverse",
+    "inverse_sqrt",
+    "kl_consistency",
+    "mart_consistency",
+    "mart_margin",
+    "rbl_weights",
     "separation_loss",
+    "taet_terms",
+    "tail_classes",
+    "under_represented",
 ]
 
-LOSSES: dict[str, Callable[[LossConfig, Tensor], nn.Module]] = {
-    "cross_entropy": lambda config, counts: CrossEntropy(),
-    "focal": lambda config, counts: FocalLoss(config.gamma),
-    "ldam": lambda config, counts: LDAMLoss(
-        counts, max_margin=config.max_margin, scale=config.scale
+LOSSES: dict[str, Callable[[LossConfig, Tensor, float | None], nn.Module]] = {
+    "cross_entropy": lambda config, counts, beta: CrossEntropy(
+        label_smoothing=config.label_smoothing
     ),
-    "balanced_softmax": lambda config, counts: BalancedSoftmax(counts, tau=config.tau),
+    "focal": lambda config, counts, beta: FocalLoss(
+        config.gamma,
+        weight_inside=config.focal_weight == "inside",
+        label_smoothing=config.label_smoothing,
+    ),
+    "effective_number": lambda config, counts, beta: EffectiveNumber(
+        counts, beta=beta, label_smoothing=config.label_smoothing
+    ),
+    "ldam": lambda config, counts, beta: LDAMLoss(
+        counts,
+        max_margin=config.max_margin,
+        scale=config.scale,
+        label_smoothing=config.label_smoothing,
+    ),
+    "balanced_softmax": lambda config, counts, beta: BalancedSoftmax(
+        counts, tau=config.tau, label_smoothing=config.label_smoothing
+    ),
+    "robal": lambda config, counts, beta: RoBalLoss(
+        counts,
+        scale=config.scale,
+        base_margin=config.base_margin,
+        margin_tau=config.margin_tau,
+        tau=config.tau,
+        label_smoothing=config.label_smoothing,
+    ),
 }
 
 
-def build_loss(config: LossConfig, samples_per_class: Tensor) -> nn.Module:
+def build_loss(
+    config: LossConfig, samples_per_class: Tensor, *, beta: float | None = 0.9999
+) -> nn.Module:
     """The prediction loss `(logits (N, K), targets (N,), class_weights (K,) or None) -> ()`.
 
     Its buffers lie on the device of `samples_per_class` (K,).
+
+    Args:
+        config: which loss.
+        samples_per_class: training images per class, shape (K,), all >= 1.
+        beta: effective-number parameter (`reweight.beta`), for `effective_number` only; None is
+            (N - 1) / N with N the sum of the counts.
     """
-    return LOSSES[config.name](config, samples_per_class)
+    return LOSSES[config.name](config, samples_per_class, beta)

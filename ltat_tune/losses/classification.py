@@ -1,7 +1,12 @@
 """Prediction losses: logits (N, K) and targets (N,) to a scalar, class weights (K,) on request.
 
-The reduction with class weights w is part of each loss. "Weighted mean" is torch's own: the sum of
-w_y times the per-sample loss, divided by the batch's sum of w_y; a common factor on w cancels.
+The reduction with class weights w is part of each loss. "Weighted mean" is the sum of w_y times
+the per-sample loss, divided by the batch's sum of w_y; a common factor on w cancels.
+
+With `label_smoothing` s the target is 1 - s on the true class plus s / K on each of the K classes,
+and cross-entropy (CE) is taken with that target wherever a loss uses one. The weight of an image
+stays that of its true class; torch's own `cross_entropy` weighs the spread share by the other
+classes' weights instead, so that with steep weights the smoothing would outweigh the label.
 """
 
 from __future__ import annotations
@@ -12,86 +17,117 @@ from torch import Tensor, nn
 
 from ltat_tune.losses.counts import checked_counts
 from ltat_tune.losses.precision import full_precision
+from ltat_tune.losses.reweighting import class_balanced
 
 
-def _cross_entropy(logits: Tensor, targets: Tensor, class_weights: Tensor | None) -> Tensor:
-    weights = None if class_weights is None else class_weights.to(logits)
-    return F.cross_entropy(logits, targets, weight=weights)
+def weighted_cross_entropy(
+    logits: Tensor, targets: Tensor, class_weights: Tensor | None, *, label_smoothing: float
+) -> Tensor:
+    """Cross-entropy, its weighted mean if there are weights: (N, K), (N,), (K,) or None -> ()."""
+    if class_weights is None:
+        return F.cross_entropy(logits, targets, label_smoothing=label_smoothing)
+    weights = class_weights.to(logits)
+    if label_smoothing == 0:
+        return F.cross_entropy(logits, targets, weight=weights)
+    losses = F.cross_entropy(logits, targets, reduction="none", label_smoothing=label_smoothing)
+    weights = weights[targets]  # (N,)
+    return (weights * losses).sum() / weights.sum()
 
 
 class CrossEntropy(nn.Module):
-    """Cross-entropy; with class weights, their weighted mean."""
+    """Cross-entropy; with class weights, their weighted mean.
+
+    Source: Szegedy2016Rethinking section 7 (label smoothing), arXiv:1512.00567.
+
+    Args:
+        label_smoothing: share of the target that is spread evenly over all classes, in [0, 1).
+    """
+
+    def __init__(self, *, label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        self.label_smoothing = label_smoothing
 
     def forward(
         self, logits: Tensor, targets: Tensor, class_weights: Tensor | None = None
     ) -> Tensor:  # (N, K), (N,), (K,) -> ()
-        return _cross_entropy(full_precision(logits), targets, class_weights)
+        return weighted_cross_entropy(
+            full_precision(logits), targets, class_weights, label_smoothing=self.label_smoothing
+        )
 
 
 class FocalLoss(nn.Module):
-    """Mean of w_y (1 - p_y)^gamma CE: samples that are already right count less.
+    """Mean of w_y (1 - p)^gamma CE with p = exp(-CE): samples that are already right count less.
 
-    Source: Lin2017Focal Eq. 4, arXiv:1708.02002.
-    Deviations: the class weight stands outside the modulating factor and the mean is a plain one,
-        so a common factor on the weights scales the loss. The LDAM-DRW and SRAT releases put the
-        weight inside, p = exp(-w_y CE) (FACTS 0 F7 and section 4); without weights all three are
-        equal.
+    Source: Lin2017Focal Eq. 4, arXiv:1708.02002. `weight_inside`: kaidic/LDAM-DRW@2536330
+        `focal_loss`; anonymous2share/SRAT@daa8352.
+    Deviations: by default the class weight stands outside the modulating factor; the two releases
+        put it inside, p = exp(-w_y CE) (FACTS 0 F7 and section 4). Both take a plain mean, so a
+        common factor on the weights scales the loss (and, inside, bends it); without weights they
+        are equal. With label smoothing, p is exp(-CE) of the smoothed target: the loss then rises
+        with CE alone, so that its least value is still at the smoothed target.
 
     Args:
         gamma: focusing strength, no unit; 0 is cross-entropy.
+        weight_inside: class weights multiply CE in p too, as the releases have it.
+        label_smoothing: share of the target that is spread evenly over all classes, in [0, 1).
     """
 
-    def __init__(self, gamma: float = 1.0) -> None:
+    def __init__(
+        self, gamma: float = 1.0, *, weight_inside: bool = False, label_smoothing: float = 0.0
+    ) -> None:
         super().__init__()
         self.gamma = gamma
+        self.weight_inside = weight_inside
+        self.label_smoothing = label_smoothing
 
     def forward(
         self, logits: Tensor, targets: Tensor, class_weights: Tensor | None = None
     ) -> Tensor:  # (N, K), (N,), (K,) -> ()
         logits = full_precision(logits)
-        ce = F.cross_entropy(logits, targets, reduction="none")  # (N,)
-        wrong = 1 - torch.exp(-ce)
+        ce = F.cross_entropy(
+            logits, targets, reduction="none", label_smoothing=self.label_smoothing
+        )  # (N,)
+        weighted = ce if class_weights is None else class_weights.to(logits)[targets] * ce
+        wrong = 1 - torch.exp(-(weighted if self.weight_inside else ce))
         # The floor keeps the gradient finite where p rounds to 1 and gamma < 1: 0^(gamma - 1) is
         # infinite, and infinity times 0 is NaN.
-        losses = wrong.clamp_min(torch.finfo(ce.dtype).tiny).pow(self.gamma) * ce
-        if class_weights is not None:
-            losses = losses * class_weights.to(logits)[targets]
+        losses = wrong.clamp_min(torch.finfo(ce.dtype).tiny).pow(self.gamma) * weighted
         return losses.mean()
 
 
-class LDAMLoss(nn.Module):
-    """Cross-entropy on scaled logits whose true class is handicapped by a margin.
+class EffectiveNumber(nn.Module):
+    """Cross-entropy with class weights 1 / E_c from the first epoch, their weighted mean.
 
-    CE(s (z - m_y e_y), y) with m_c = max_margin (N_min / N_c)^(1/4); with class weights, their
-    weighted mean.
+    E_c = (1 - beta^N_c) / (1 - beta) is the effective number of class c. Class weights that are
+    given on top multiply them.
 
-    Source: Cao2019LDAM Eq. 12-13, arXiv:1906.07413; kaidic/LDAM-DRW@2536330 `LDAMLoss`.
-    Deviations: z comes from a plain linear layer, as in the REAT and SRAT releases; LDAM's own
-        uses a normalised one.
+    Source: Cui2019Class Eq. 2, arXiv:1901.05555; REAT's EN.
+    Deviations: Cui et al. scale the weights to sum K, which a weighted mean does not notice.
 
     Args:
         samples_per_class: training images per class, shape (K,), all >= 1.
-        max_margin: margin of the rarest class, in logits.
-        scale: s, multiplies the logits after the margin, no unit.
+        beta: in [0, 1), 0 weighs all classes alike; None is (N - 1) / N with N the sum of the
+            counts, as REAT 4.1 defines it.
+        label_smoothing: share of the target that is spread evenly over all classes, in [0, 1).
     """
 
-    margins: Tensor
+    weights: Tensor
 
     def __init__(
-        self, samples_per_class: Tensor, *, max_margin: float = 0.5, scale: float = 30.0
+        self, samples_per_class: Tensor, *, beta: float | None, label_smoothing: float = 0.0
     ) -> None:
         super().__init__()
-        counts = checked_counts(samples_per_class)
-        margins = max_margin * (counts.min() / counts).pow(0.25)
-        self.register_buffer("margins", margins.float())
-        self.scale = scale
+        weights = class_balanced(checked_counts(samples_per_class), beta)
+        self.register_buffer("weights", weights.float())
+        self.label_smoothing = label_smoothing
 
     def forward(
         self, logits: Tensor, targets: Tensor, class_weights: Tensor | None = None
     ) -> Tensor:  # (N, K), (N,), (K,) -> ()
-        logits = full_precision(logits)
-        handicap = self.margins * F.one_hot(targets, logits.shape[1])  # (N, K)
-        return _cross_entropy(self.scale * (logits - handicap), targets, class_weights)
+        weights = self.weights if class_weights is None else self.weights * class_weights
+        return weighted_cross_entropy(
+            full_precision(logits), targets, weights, label_smoothing=self.label_smoothing
+        )
 
 
 class BalancedSoftmax(nn.Module):
@@ -104,16 +140,23 @@ class BalancedSoftmax(nn.Module):
     Args:
         samples_per_class: training images per class, shape (K,), all >= 1.
         tau: strength of the shift, no unit; 0 is plain cross-entropy.
+        label_smoothing: share of the target that is spread evenly over all classes, in [0, 1).
     """
 
     shift: Tensor
 
-    def __init__(self, samples_per_class: Tensor, *, tau: float = 1.0) -> None:
+    def __init__(
+        self, samples_per_class: Tensor, *, tau: float = 1.0, label_smoothing: float = 0.0
+    ) -> None:
         super().__init__()
         counts = checked_counts(samples_per_class)
         self.register_buffer("shift", (tau * (counts / counts.sum()).log()).float())
+        self.label_smoothing = label_smoothing
 
     def forward(
         self, logits: Tensor, targets: Tensor, class_weights: Tensor | None = None
     ) -> Tensor:  # (N, K), (N,), (K,) -> ()
-        return _cross_entropy(full_precision(logits) + self.shift, targets, class_weights)
+        shifted = full_precision(logits) + self.shift
+        return weighted_cross_entropy(
+            shifted, targets, class_weights, label_smoothing=self.label_smoothing
+        )

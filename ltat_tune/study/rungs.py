@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ltat_tune.relevance import acts_from_epoch, drop_epochs
+from ltat_tune.relevance import acts_from_epoch, clean_epochs, drop_epochs
 from ltat_tune.study.space import Space
 
 
@@ -61,6 +61,8 @@ def _settled_after(space: Space) -> tuple[int, str]:
             drops = drop_epochs(config.optim)
             if drops and drops[0] > settled:
                 settled, why = drops[0], "the first learning-rate drop"
+            if clean_epochs(config) > settled:
+                settled, why = clean_epochs(config), "the adversarial stage of taet"
             for path in params:
                 begins = acts_from_epoch(config, path)
                 if begins > settled:

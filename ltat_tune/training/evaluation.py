@@ -42,10 +42,10 @@ def evaluate(
 ) -> Accuracy:
     """Right answers by class under one attack, in eval mode; the model is left as found.
 
-    In `attack.norm`, radius `evaluation.eps` (else `attack.eps`). pgd<steps> raises cross-entropy,
-    cw<steps> the margin of Carlini and Wagner; step eps/4 in L-inf and eps/5 in L2 (2/255 at 8/255
-    and 0.2 at 1.0, REAT's evaluations), uniform start clipped to [0, 1]. aa: AutoAttack standard
-    on `measured_part`.
+    Norm, radius and step are those of `evaluation`, else of the training attack; the step is a
+    quarter of the radius in L-inf and a fifth in L2. pgd<steps> raises cross-entropy, cw<steps>
+    the margin of Carlini and Wagner, from a uniform start clipped to [0, 1]. aa: AutoAttack
+    standard on `measured_part`.
 
     Raises:
         ConfigError: an attack that does not exist.
@@ -55,7 +55,8 @@ def evaluate(
             f"unknown attack {attack!r}; choose from: clean, pgd<steps>, cw<steps>, aa"
         )
     eps = config.attack.eps if config.evaluation.eps is None else config.evaluation.eps
-    norm = config.attack.norm
+    norm = config.evaluation.norm or config.attack.norm
+    step_size = config.evaluation.step_size or eps / _STEPS_IN_EPS[norm]
     part = measured_part(data, attack, config)
     size = config.evaluation.batch_size
     generator = new_generator(_EVALUATION_SEED, attack)
@@ -76,7 +77,7 @@ def evaluate(
         for images, targets in evaluation_batches(part, size):
             if iterated is not None:
                 images = pgd(
-                    model, images, targets, eps=eps, step_size=eps / _STEPS_IN_EPS[norm],
+                    model, images, targets, eps=eps, step_size=step_size,
                     steps=int(iterated.group(2)), norm=norm, start="uniform_clipped",
                     objective=_OBJECTIVES[iterated.group(1)], generator=generator,
                 )  # fmt: skip

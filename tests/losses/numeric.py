@@ -1,8 +1,8 @@
-"""NumPy float64 references: central differences, log-softmax."""
+"""NumPy float64 references: central differences, softmax, cross-entropy, divergence."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -28,3 +28,23 @@ def log_softmax(logits: Array) -> Array:
     shifted = logits - logits.max(axis=1, keepdims=True)
     result: Array = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     return result
+
+
+def cross_entropies(logits: Array, targets: Sequence[int], smoothing: float = 0.0) -> Array:
+    """Of each row, (N,): minus the smoothed target times the log-softmax."""
+    n, k = logits.shape
+    wanted = np.full((n, k), smoothing / k)
+    for i, target in enumerate(targets):
+        wanted[i, target] += 1 - smoothing
+    losses: Array = -(wanted * log_softmax(logits)).sum(axis=1)
+    return losses
+
+
+def divergence(p: Array, q: Array) -> float:
+    """KL(p || q) of two distributions, (D,) each."""
+    return float(sum(a * np.log(a / b) for a, b in zip(p, q, strict=True) if a > 0))
+
+
+def rounded(values: Array) -> Array:
+    """Through float32, as buffers are kept; the rounding belongs to them, not to a formula."""
+    return values.astype(np.float32).astype(np.float64)

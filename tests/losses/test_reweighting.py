@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -63,8 +64,32 @@ def test_beta_close_to_1_gives_the_inverse_counts() -> None:
     assert weights == pytest.approx([1.0, 100.0], rel=1e-6)
 
 
+def test_class_balanced_weights_without_beta_take_it_from_the_data() -> None:
+    # Counts 2 and 1: N = 3, beta 2/3, E = 5/3 and 1.
+    weights = _weights(torch.tensor([2, 1]), name="class_balanced", beta=None)
+    assert weights == pytest.approx([1.0, 5 / 3])
+    n = np.array([50.0, 5000.0, 700.0])
+    beta = (n.sum() - 1) / n.sum()
+    effective = (1 - beta**n) / (1 - beta)
+    weights = _weights(torch.tensor([50, 5000, 700]), name="class_balanced", beta=None)
+    assert weights == pytest.approx((effective.max() / effective).tolist(), rel=1e-6)
+
+
 def test_inverse_weights_are_n_max_over_n() -> None:
     assert _weights(torch.tensor([10, 40, 5]), name="inverse") == [4.0, 1.0, 8.0]
+
+
+def test_inverse_sqrt_weights_are_the_roots_of_n_max_over_n() -> None:
+    assert _weights(torch.tensor([16, 36, 4]), name="inverse_sqrt") == [1.5, 1.0, 3.0]
+
+
+@pytest.mark.parametrize("classes", [2, 3, 100, 200])
+@pytest.mark.parametrize("name", ["class_balanced", "inverse", "inverse_sqrt"])
+def test_rarer_classes_weigh_more_and_the_most_frequent_weighs_1(name: str, classes: int) -> None:
+    counts = torch.tensor([(37 * c) % 211 + 1 for c in range(classes)])  # all different
+    weights = torch.tensor(_weights(counts, name=name))
+    assert bool((weights[counts.argsort(descending=True)].diff() > 0).all())
+    assert weights.min().item() == 1.0
 
 
 @pytest.mark.parametrize(

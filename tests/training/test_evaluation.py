@@ -112,6 +112,22 @@ def test_pgd_steps_by_a_part_of_the_radius_from_a_clipped_uniform_start(
     }
 
 
+def test_norm_radius_and_step_of_the_evaluation_come_before_those_of_the_training(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[dict[str, Any]] = []
+
+    def spy(model: nn.Module, images: Tensor, targets: Tensor, **knobs: Any) -> Tensor:
+        calls.append(knobs)
+        return images
+
+    monkeypatch.setattr(evaluation, "pgd", spy)
+    config = tiny(attack__eps="8/255", evaluation__norm="l2", evaluation__eps=1.0,
+                  evaluation__step_size=0.1)  # fmt: skip
+    evaluate(_threshold(), _pixels([0.1], [0]), "pgd20", config, classes=2)
+    assert [(c["norm"], c["eps"], c["step_size"]) for c in calls] == [("l2", 1.0, 0.1)]
+
+
 def test_clean_runs_no_attack(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(evaluation, "pgd")
     monkeypatch.delattr(evaluation, "autoattack")

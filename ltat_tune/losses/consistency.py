@@ -1,0 +1,61 @@
+"""How far the prediction on adversarial images is from that on clean ones: TRADES, RoBal, MART."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ltat_tune.losses.precision import full_precision
+
+
+def _divergence(clean_logits: Tensor, adv_logits: Tensor, floor: float) -> Tensor:
+    """KL(p || q + floor) of each image, p clean and q adversarial: (N, K), (N, K) -> (N,)."""
+    log_p = F.log_softmax(clean_logits, dim=1)
+    # A logarithm of the softmax would be -inf where it rounds to 0, hence two ways.
+    log_q = (
+        (adv_logits.softmax(dim=1) + floor).log() if floor else F.log_softmax(adv_logits, dim=1)
+    )
+    return (log_p.exp() * (log_p - log_q)).sum(dim=1)
+
+
+def kl_consistency(clean_logits: Tensor, adv_logits: Tensor, *, floor: float = 0.0) -> Tensor:
+    """Mean over images of KL(softmax(clean) || softmax(adv)): (N, K), (N, K) -> ().
+
+    The gradient goes through both predictions.
+
+    Source: Zhang2019Theoretically Eq. 5, arXiv:1901.08573 (TRADES);
+        wutong16/Adversarial_Long-Tail@ab2f3a7 `add_reg_train` (RoBal: on cosines without scale,
+        `floor` 1e-12).
+
+    Args:
+        clean_logits: of the clean images, shape (N, K).
+        adv_logits: of the adversarial images, shape (N, K).
+        floor: added to softmax(adv) inside the logarithm, no unit, >= 0; 0 is exact.
+    """
+    return _divergence(full_precision(clean_logits), full_precision(adv_logits), floor).mean()
+
+
+def mart_margin(adv_logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean of -log(1.0001 - q_k + 1e-12), k the likeliest wrong class: (N, K), (N,) -> ().
+
+    With cross-entropy on the adversarial images, MART's boosted cross-entropy.
+
+    Source: Wang2020Improving (BCE); YisenWang/MART@2d83e17 `mart_loss` (the constants).
+    """
+    probabilities = full_precision(adv_logits).softmax(dim=1)
+    true = F.one_hot(targets, probabilities.shape[1]).bool()
+    wrong = probabilities.masked_fill(true, -1).max(dim=1).values  # (N,)
+    return -(1.0001 - wrong + 1e-12).log().mean()
+
+
+def mart_consistency(clean_logits: Tensor, adv_logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean of KL(p || q) (1.0000001 - p_y), log q as log(q + 1e-12): (N, K), (N, K), (N,) -> ().
+
+    p is the clean and q the adversarial prediction; the gradient goes through both, and through
+    p_y.
+
+    Source: Wang2020Improving Eq. 11; YisenWang/MART@2d83e17 `mart_loss` (the constants).
+    """
+    clean_logits, adv_logits = full_precision(clean_logits), full_precision(adv_logits)
+    true = clean_logits.softmax(dim=1).gather(1, targets[:, None]).squeeze(1)  # (N,)
+    return (_divergence(clean_logits, adv_logits, 1e-12) * (1.0000001 - true)).mean()
