@@ -3,49 +3,133 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from torch import Tensor
 
-from ltat_tune.attacks import build_attack
+from ltat_tune.attacks import TrainingAttack, build_attack, no_attack
 from ltat_tune.config import TrialConfig
-from ltat_tune.losses import build_loss
+from ltat_tune.losses import TailLoss, build_loss
+from ltat_tune.methods.awp import AWP
 from ltat_tune.methods.base import Method, PredictionLoss, StepOutput
+from ltat_tune.methods.etf import ETFPenalty
+from ltat_tune.methods.extra_forwards import ExtraForwards
+from ltat_tune.methods.mart import MART
 from ltat_tune.methods.natural import Natural
 from ltat_tune.methods.pgd_at import PGDAT
+from ltat_tune.methods.reat import REAT
+from ltat_tune.methods.robal import RoBal
 from ltat_tune.methods.srat import SRAT
+from ltat_tune.methods.taet import TAET
+from ltat_tune.methods.trades import TRADES
+from ltat_tune.relevance import awp_epoch, clean_epochs
 
 __all__ = [
+    "AWP",
+    "MART",
     "METHODS",
     "PGDAT",
+    "REAT",
     "SRAT",
+    "TAET",
+    "TRADES",
+    "ETFPenalty",
+    "ExtraForwards",
     "Method",
     "Natural",
+    "RoBal",
     "StepOutput",
     "build_method",
     "needs_projection",
 ]
 
-METHODS: dict[str, Callable[[TrialConfig, PredictionLoss], Method]] = {
-    "natural": lambda config, loss: Natural(loss),
-    "pgd_at": lambda config, loss: PGDAT(loss, build_attack(config.attack)),
-    "srat": lambda config, loss: SRAT(
-        loss,
-        build_attack(config.attack),
-        separation_weight=config.method.separation_weight,
-        temperature=config.method.temperature,
+
+MethodOf = Callable[[TrainingAttack], Method]
+
+
+def _reat(config: TrialConfig, counts: Tensor, loss: PredictionLoss) -> MethodOf:
+    method = config.method
+    tail = TailLoss(
+        counts,
+        variant=method.tail_variant,
+        tail_set=method.tail_set,
+        kl_max=method.tail_kl_max,
+        detach_anchor=method.tail_detach_anchor,
+    )
+    return lambda attack: REAT(loss, attack, tail, tail_weight=method.tail_weight)
+
+
+def _taet(config: TrialConfig, counts: Tensor, loss: PredictionLoss) -> MethodOf:
+    method = config.method
+    weights = {"bcl": method.bcl_weight, "hdl": method.hdl_weight, "rcel": method.rcel_weight}
+    smoothing = config.loss.label_smoothing
+    return lambda attack: TAET(attack, weights=weights, label_smoothing=smoothing)
+
+
+# (config, samples_per_class (K,), prediction loss) -> the method around any attack
+METHODS: dict[str, Callable[[TrialConfig, Tensor, PredictionLoss], MethodOf]] = {
+    "natural": lambda config, counts, loss: lambda attack: Natural(loss),
+    "pgd_at": lambda config, counts, loss: lambda attack: PGDAT(loss, attack),
+    "srat": lambda config, counts, loss: (
+        lambda attack: SRAT(
+            loss,
+            attack,
+            separation_weight=config.method.separation_weight,
+            temperature=config.method.temperature,
+        )
     ),
+    "reat": _reat,
+    "robal": lambda config, counts, loss: (
+        lambda attack: RoBal(loss, attack, beta=config.method.beta)
+    ),
+    "trades": lambda config, counts, loss: (
+        lambda attack: TRADES(loss, attack, beta=config.method.beta)
+    ),
+    "mart": lambda config, counts, loss: (
+        lambda attack: MART(loss, attack, beta=config.method.beta)
+    ),
+    "taet": _taet,
 }
 
 
-def build_method(config: TrialConfig, samples_per_class: Tensor) -> Method:
-    """The configured method with its loss and attack.
+def build_method(
+    config: TrialConfig,
+    samples_per_class: Tensor,
+    *,
+    epoch: int = 0,
+    predicted: Tensor | None = None,
+) -> Method:
+    """The configured method of one epoch, with its loss, its attack and what goes around it.
+
+    It keeps no state between epochs: what depends on the epoch (RBL's weights, RobustLT's radius,
+    TAET's stage, the start of AWP) is settled here, so a resumed training needs nothing more.
 
     Args:
         config: the trial.
         samples_per_class: training images per class, shape (K,), on the device that trains: the
             loss keeps its buffers there.
+        epoch: counted from 0.
+        predicted: last epoch's training images by predicted class, shape (K,); None in the first.
     """
-    return METHODS[config.method.name](config, build_loss(config.loss, samples_per_class))
+    method = config.method
+    name = "natural" if epoch < clean_epochs(config) else method.name
+    loss = build_loss(config.loss, samples_per_class, beta=config.reweight.beta)
+    method_of = METHODS[name](config, samples_per_class, loss)
+    if config.loss.etf_weight > 0:
+        method_of = _penalised(method_of, config.loss.etf_weight)
+    if method.awp_gamma > 0 and epoch >= awp_epoch(config):
+        method_of = partial(AWP, method_of, gamma=method.awp_gamma)
+    if method.extra_forwards != "none":
+        method_of = partial(ExtraForwards, method_of, which=method.extra_forwards)
+    if name == "natural":
+        return method_of(no_attack)
+    return method_of(
+        build_attack(config, samples_per_class, epoch=epoch, predicted=predicted, loss=loss)
+    )
+
+
+def _penalised(method_of: MethodOf, weight: float) -> MethodOf:
+    return lambda attack: ETFPenalty(method_of(attack), weight=weight)
 
 
 def needs_projection(config: TrialConfig) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,11 +20,14 @@ class StepOutput:
         loss: to be minimised, shape (), with its graph.
         logits: of the images the model was trained on in this step, shape (N, K), with graph.
         terms: the parts of the loss by name, shape () each, detached, before their factors.
+        after_update: to be called once the optimiser has made its step, before anything else looks
+            at the model; None if there is nothing to do.
     """
 
     loss: Tensor
     logits: Tensor
     terms: dict[str, Tensor]
+    after_update: Callable[[], None] | None = None
 
 
 class PredictionLoss(Protocol):

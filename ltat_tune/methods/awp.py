@@ -1,0 +1,93 @@
+"""Adversarial weight perturbation around any method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from ltat_tune.attacks import TrainingAttack
+from ltat_tune.attacks.frozen import still_statistics
+from ltat_tune.methods.base import Method, StepOutput
+from ltat_tune.models import Classifier
+
+_TINY = 1e-20  # keeps a layer without gradient where it is
+
+
+class AWP:
+    """Trains at the weights that are worst within gamma of each layer's norm.
+
+    On the adversarial images of the batch: v_l = gamma ||w_l|| d_l / (||d_l|| + 1e-20), d_l being
+    the gradient of the method's loss; the loss is taken, and the optimiser steps, at w + v; the
+    same v is subtracted again by `StepOutput.after_update`. Only tensors named weight with more
+    than one dimension move: no BatchNorm, no bias. v does not depend on the learning rate.
+
+    Source: Wu2020Adversarial Eq. 8-11, arXiv:2004.05884; csdongxian/AWP.
+    Deviations: the release finds d on a copy of the model, here it is found in place with
+        BatchNorm's statistics held still, which gives the same d; its AT variant takes d from
+        cross-entropy, here it is the method's own loss (equal with cross-entropy).
+
+    Args:
+        method_of: the method around a given attack.
+        attack: makes the adversarial images, once a step.
+        gamma: size of the perturbation, share of each layer's norm, > 0.
+    """
+
+    def __init__(
+        self,
+        method_of: Callable[[TrainingAttack], Method],
+        attack: TrainingAttack,
+        *,
+        gamma: float,
+    ) -> None:
+        self.method_of = method_of
+        self.attack = attack
+        self.gamma = gamma
+
+    def training_step(
+        self,
+        model: Classifier,
+        images: Tensor,
+        targets: Tensor,
+        *,
+        class_weights: Tensor | None,
+        generator: torch.Generator,
+    ) -> StepOutput:
+        adv_images = self.attack(model, images, targets, generator=generator)
+        method = self.method_of(made_already(adv_images))
+
+        def step() -> StepOutput:
+            return method.training_step(
+                model, images, targets, class_weights=class_weights, generator=generator
+            )
+
+        weights = [p for n, p in model.named_parameters() if n.endswith("weight") and p.ndim > 1]
+        with still_statistics(model):
+            gradients = torch.autograd.grad(step().loss, weights, allow_unused=True)
+        pairs = zip(weights, gradients, strict=True)
+        moves = [(w, self._perturbation(w, g)) for w, g in pairs if g is not None]
+        _move(moves, 1)
+        return replace(step(), after_update=lambda: _move(moves, -1))
+
+    def _perturbation(self, weight: Tensor, gradient: Tensor) -> Tensor:
+        weight = weight.detach()
+        return gradient * (self.gamma * weight.norm() / (gradient.norm() + _TINY))
+
+
+def _move(moves: list[tuple[nn.Parameter, Tensor]], sign: int) -> None:
+    with torch.no_grad():
+        for weight, perturbation in moves:
+            weight.add_(perturbation, alpha=sign)
+
+
+def made_already(adv_images: Tensor) -> TrainingAttack:
+    """An attack that returns these images, for a method inside another."""
+
+    def attack(
+        model: nn.Module, images: Tensor, targets: Tensor, *, generator: torch.Generator
+    ) -> Tensor:
+        return adv_images
+
+    return attack
