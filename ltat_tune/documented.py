@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 # The first epoch in which a parameter changes the training: see `ltat_tune.relevance`.
 ActsFrom = Literal["start", "deferral", "clean_stage", "awp"]
 
-# (path, values, default): while the parameter at `path` has one of the values, this is the default.
+# (path, values, default): the default while the parameter at `path` has one of the values.
 Instead = tuple[str, tuple[str, ...], Any]
 
 

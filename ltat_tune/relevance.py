@@ -245,7 +245,7 @@ def clean_epochs(config: TrialConfig) -> int:
 
 
 def awp_epoch(config: TrialConfig) -> int:
-    """The first epoch, counted from 0, with adversarial weight perturbation, where there is any."""
+    """The first epoch, counted from 0, with weight perturbation, where there is any."""
     if config.method.awp_gamma == 0:
         return 0
     return round(config.method.awp_start_fraction * config.optim.epochs)

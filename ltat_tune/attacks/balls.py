@@ -59,12 +59,14 @@ class L2:
         shift = adv_images - self.images
         # clamp to [0, 1] last: it only moves pixels towards the image, so the ball is kept
         shrink = torch.as_tensor(self.eps, dtype=shift.dtype, device=shift.device) / _norms(shift)
-        return torch.addcmul(self.images, shift, shrink.clamp_(max=1), out=adv_images).clamp_(0, 1)
+        torch.addcmul(self.images, shift, shrink.clamp_(max=1), out=adv_images)
+        return adv_images.clamp_(0, 1)
 
 
 def _norms(values: Tensor) -> Tensor:
     """L2 norm of every image, (N, 1, 1, 1); the floor keeps a zero gradient a zero step."""
-    return values.flatten(1).norm(dim=1).clamp_min(1e-12)[:, None, None, None]
+    norms: Tensor = torch.linalg.vector_norm(values, dim=(1, 2, 3), keepdim=True)
+    return norms.clamp_min(1e-12)
 
 
 BALLS: dict[str, type[Linf] | type[L2]] = {"linf": Linf, "l2": L2}

@@ -72,8 +72,9 @@ class AWP:
         return replace(step(), after_update=lambda: _move(moves, -1))
 
     def _perturbation(self, weight: Tensor, gradient: Tensor) -> Tensor:
-        weight = weight.detach()
-        return gradient * (self.gamma * weight.norm() / (gradient.norm() + _TINY))
+        norm = torch.linalg.vector_norm
+        length: Tensor = self.gamma * norm(weight.detach()) / (norm(gradient) + _TINY)
+        return gradient * length
 
 
 def _move(moves: list[tuple[nn.Parameter, Tensor]], sign: int) -> None:

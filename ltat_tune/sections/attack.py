@@ -22,7 +22,7 @@ class AttackConfig(Section):
         ge=0,
         le=100,
         also=("epsilon",),
-        source="Madry2018Towards; REAT 5.1; SRAT 5.1",
+        source="Madry2018Towards; REAT 5; SRAT 5.1",
     )
     step_size: Number = param(
         2 / 255,
@@ -32,7 +32,7 @@ class AttackConfig(Section):
         gt=0,
         le=100,
         also=("alpha",),
-        source="REAT 5.1; SRAT 5.1",
+        source="REAT 5; SRAT 5.1",
     )
     steps: Integer = param(
         10, "steps", ge=0, le=10000, also=("num_steps", "perturb_steps", "iters")

@@ -12,7 +12,7 @@ class DataConfig(Section):
     """Which images: the data set, the long-tailed cut of it, and the validation hold-out."""
 
     name: Literal["digits", "cifar10", "cifar100", "svhn", "tiny_imagenet", "image_folder"] = (
-        param("digits", "data set", source="REAT 5.1; SRAT 5.1")
+        param("digits", "data set", source="REAT 5; SRAT 5.1")
     )
     root: str | None = param(
         None,
@@ -40,7 +40,7 @@ class DataConfig(Section):
             "how class counts fall: exp n_max*UR^(-i/(C-1)), step (half the classes at n_max/UR),"
             " linear (in equal steps to n_max/UR), given (data.counts), balanced (all at n_max),"
             " balanced_small (the total of exp, spread evenly), full (every image there is)",
-            source="Cui2019Class; REAT 5.1 and appendix; SRAT 5.1",
+            source="Cui2019Class; REAT 5 and appendix; SRAT 5.1",
             also=("imb_type",),
         )
     )
@@ -55,7 +55,7 @@ class DataConfig(Section):
         symbol="UR, K",
         ge=1,
         le=1e6,
-        source="REAT 5.1 (UR); SRAT 5.1 (K)",
+        source="REAT 5 (UR); SRAT 5.1 (K)",
         also=("imb_factor", "ir", "ratio"),
     )
     max_per_class: Integer | None = param(

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator
 
+from ltat_tune.attack_names import is_validation_attack
 from ltat_tune.documented import Section, param
 from ltat_tune.numbers import Integer, Number
 
 
 def _validates(attack: str) -> str:
-    if not re.fullmatch(r"clean|(pgd|cw)[1-9]\d*", attack):
+    if not is_validation_attack(attack):
         raise ValueError(f"must be clean, pgd<steps> or cw<steps>, got {attack!r}")
     return attack
 
@@ -42,7 +42,7 @@ class EvaluationConfig(Section):
         unit="[0, 1] pixels",
         gt=0,
         le=100,
-        source="SRAT 5.1 (1/255 on SVHN); REAT 5.1",
+        source="SRAT 5.1 (1/255 on SVHN); REAT 5",
     )
     every_epochs: Integer = param(1, "validate every so many epochs, and after the last", ge=1)
     select_epoch: Literal["last", "best"] = param(

@@ -48,8 +48,8 @@ class MethodConfig(Section):
     )
     tail_variant: Literal["bounded", "paper", "released"] = param(
         "bounded",
-        "which TAIL: the paper's with the KL of different classes capped, the paper's (no lower bound: runs "
-        "away), or the released code's (opposite sign, ignores pairs)",
+        "which TAIL: the paper's with the KL of different classes capped, the paper's (no lower "
+        "bound: runs away), or the released code's (opposite sign, ignores pairs)",
         source="REAT Eq. 3, release",
     )
     tail_set: Literal["paper", "released"] = param(

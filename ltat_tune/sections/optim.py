@@ -30,13 +30,13 @@ class OptimConfig(Section):
         " not at all; or as RoBal's release does, which multiplies in every epoch after a"
         " milestone",
         also=("scheduler",),
-        source="REAT 5.1; Cao2019LDAM, release (piecewise); RoBal release",
+        source="REAT 5; Cao2019LDAM, release (piecewise); RoBal release",
     )
     milestones: tuple[Number, ...] = param(
         (0.75, 0.9375),
         "multistep, piecewise, robal_release: where the rate falls",
         unit="of optim.epochs",
-        source="REAT 5.1 (60, 75 of 80)",
+        source="REAT 5 (60, 75 of 80)",
         also=("lr_steps",),
     )
     lr_decay: Number = param(

@@ -60,7 +60,10 @@ class Ledger:
             self._space.searcher.seed * 1009 + index * 101 + len(study.get_trials(deepcopy=False))
         )
         study.sampler = _sampler(self._space, seed)
-        for point in self._space.start_from:
+        # Nothing else is ever asked for, so the rows that there are come first in the list.
+        for point in self._space.enumerated[len(study.get_trials(deepcopy=False)) :]:
+            study.enqueue_trial(dict(point))
+        for point in () if self._space.enumerated else self._space.start_from:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 study.enqueue_trial(dict(point), skip_if_exists=True)
@@ -141,7 +144,7 @@ def state_of(row: FrozenTrial) -> str:
 
 def _sampler(space: Space, seed: int) -> optuna.samplers.BaseSampler:
     spec = space.searcher
-    if spec.name == "random":
+    if spec.name == "random" or spec.enumerates:
         return optuna.samplers.RandomSampler(seed=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

@@ -31,7 +31,7 @@ def apply_overrides(document: dict[str, Any], overrides: Sequence[str]) -> set[s
             problems.append(f"--set must be path=value, got {assignment!r}")
         elif path in PARAMETERS:
             paths.add(path)
-            _pin(document, path, value)
+            pin(document, path, value)
         elif path == "name" or (section in PARTS and key in PARTS[section].model_fields):
             paths.add(path)
             if key:
@@ -47,20 +47,33 @@ def apply_overrides(document: dict[str, Any], overrides: Sequence[str]) -> set[s
     return paths
 
 
-def _pin(document: dict[str, Any], path: str, value: Any) -> None:
+def pin(document: dict[str, Any], path: str, value: Any) -> None:
     """Gives one parameter a value, wherever the file had put it: scenarios, tuned or fixed."""
     scenarios, tuned = document.get("scenarios"), document.get("tuned")
     if isinstance(scenarios, dict) and path in scenarios:
         scenarios[path] = value if isinstance(value, list) else [value]
         return
     if isinstance(tuned, dict) and path in tuned:
-        _untune(tuned, document.get("start_from"), path, (PARAMETERS[path].check(value)[0],))
+        untune(tuned, document.get("start_from"), path, (PARAMETERS[path].check(value)[0],))
+        _merge_alike(document)
     fixed = document.setdefault("fixed", {})
     if isinstance(fixed, dict):
         fixed[path] = value
 
 
-def _untune(tuned: dict[str, Any], starts: Any, path: str, values: tuple[Any, ...]) -> None:
+def _merge_alike(document: dict[str, Any]) -> None:
+    """Entries of a list that differed only in what is pinned now are one configuration."""
+    searcher, starts = document.get("searcher"), document.get("start_from")
+    listed = isinstance(searcher, dict) and searcher.get("name") in ("list", "grid")
+    if listed and isinstance(starts, list):
+        different: list[Any] = []
+        for start in starts:
+            if start not in different:
+                different.append(start)
+        document["start_from"] = different
+
+
+def untune(tuned: dict[str, Any], starts: Any, path: str, values: tuple[Any, ...]) -> None:
     """Takes a parameter out of the search; what that decides for others' `when` is settled.
 
     `values` holds the value that the parameter has instead, or nothing if it exists no more.
@@ -77,6 +90,6 @@ def _untune(tuned: dict[str, Any], starts: Any, path: str, values: tuple[Any, ..
         wanted = wanted if isinstance(wanted, list) else [wanted]
         held = [PARAMETERS[path].check(value)[0] for value in wanted]
         if not any(value in held for value in values):
-            _untune(tuned, starts, other, ())
+            untune(tuned, starts, other, ())
         elif not when:
             del tuned[other]["when"]

@@ -19,6 +19,7 @@ def collect(space: Space, folder: StudyFolder, ledger: Ledger) -> dict[str, Any]
         "study": space.name,
         "objective": space.objective.metric,
         "selected_on_test": space.selected_on_test,
+        "smoke": bool(space.smoke),
         "confirm": space.confirm.model_dump(mode="json"),
         "scenarios": [_scenario(space, folder, ledger, s.name) for s in space.scenarios],
     }

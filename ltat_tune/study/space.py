@@ -46,7 +46,9 @@ class Space:
     confirm: ConfirmSpec
     resources: ResourcesSpec
     document: Mapping[str, Any]  # as checked, with every --set in place: what a resume reads
+    enumerated: tuple[Mapping[str, Any], ...] = ()  # of a grid or list: every configuration
     notes: tuple[str, ...] = field(default=())
+    smoke: str = ""  # what a smoke run changed: its numbers mean nothing
 
     @property
     def max_epochs(self) -> int:
@@ -79,8 +81,11 @@ class Space:
     def contexts(self, limit: int = MANY) -> list[dict[str, Any]]:
         """Every combination of categorical choices, with each range at its upper end.
 
-        Of more than `limit`, a sample that is the same every time.
+        Of more than `limit`, a sample that is the same every time. Of a grid or list, what it
+        runs.
         """
+        if self.enumerated:
+            return [dict(params) for params in self.enumerated]
         found: list[dict[str, Any]] = [{}]
         for path in sampling_order(self.tuned):
             domain = self.tuned[path]

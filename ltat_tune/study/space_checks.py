@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from ltat_tune.data.sources import class_counts
+from ltat_tune.data.sources import class_counts, is_available
 from ltat_tune.errors import LtatError
 from ltat_tune.parameters import PARAMETERS
 from ltat_tune.relevance import why_inert
@@ -34,7 +34,7 @@ def check_space(
             "confirm.top is 0: no winner is retrained, and the test split is not looked at"
         )
     if check_machine:
-        _check_data(space, report)
+        notes += _check_data(space, report)
         _check_resources(space, report)
     return notes
 
@@ -51,12 +51,15 @@ def _check_effects(space: Space, report: Report, allow_inert: bool) -> list[str]
         mixed: str | None = None
         for scenario, contexts in configs:
             reasons = [why_inert(config, path) for params, config in contexts if path in params]
-            if not reasons and len(contexts) < MANY:
-                report.add(
-                    ("tuned", path, "when"),
-                    f"{PARAMETERS[path].label} is never proposed: nothing fulfils its `when`, "
-                    "because what it names has a `when` of its own",
+            if not reasons and (space.enumerated or len(contexts) < MANY):
+                why = (
+                    "no entry of start_from has it; remove it from tuned"
+                    if space.searcher.name == "list"
+                    else "nothing fulfils its `when`, "
+                    "because what it names has a `when` of its own"
                 )
+                label = PARAMETERS[path].label
+                report.add(("tuned", path, "when"), f"{label} is never proposed: {why}")
                 break
             dead = [reason for reason in reasons if reason is not None]
             if dead and len(dead) < len(reasons):
@@ -104,12 +107,16 @@ def _check_measurement(space: Space, report: Report) -> None:
         )
 
 
-def _check_data(space: Space, report: Report) -> None:
-    """Every scenario's classes must have images; nothing is decoded."""
+def _check_data(space: Space, report: Report) -> list[str]:
+    """Every scenario's classes must have images; nothing is decoded, nothing downloaded."""
+    absent: dict[str, None] = {}
     for scenario in space.scenarios:
         config = space.config(scenario, {})
         where = f"{scenario.title}: " if scenario.values else ""
         try:
+            if not is_available(config.data):  # its images are counted once they are there
+                absent[f"{config.data.name} is not here yet and is downloaded first"] = None
+                continue
             counts = class_counts(config)
         except LtatError as error:
             report.add_about(f"{where}{error}", names=f"{error} data.imbalance_ratio")
@@ -130,6 +137,7 @@ def _check_data(space: Space, report: Report) -> None:
                 f"evaluation.aa_images must be at least the {len(counts)} classes, "
                 f"got {test_images}",
             )
+    return list(absent)
 
 
 def _check_resources(space: Space, report: Report) -> None:

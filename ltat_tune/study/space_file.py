@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from ltat_tune.study.overrides import apply_overrides
 from ltat_tune.study.space import Space, name_scenarios
 from ltat_tune.study.space_checks import check_space
 from ltat_tune.study.spec import PARTS, unknown_key
+from ltat_tune.study.starts import enumerate_all, read_start_from
 from ltat_tune.yaml_lines import Key, YamlProblem, read_yaml
 
 _KEYS = ("name", "objective", "fixed", "scenarios", "tuned", "start_from", "searcher", "scheduler",
@@ -64,6 +66,7 @@ def load_space(
     overrides: Sequence[str] = (),
     check_machine: bool = True,
     allow_inert: bool = False,
+    smoke: bool = False,
 ) -> Space:
     """Reads and checks a space file before anything is started.
 
@@ -72,6 +75,7 @@ def load_space(
         overrides: `path=value` assignments that replace what the file says.
         check_machine: also check data and resources, which depend on this machine.
         allow_inert: note tuned parameters without effect instead of refusing them.
+        smoke: check the file as it is, then make it so small that it runs at once.
 
     Raises:
         SpaceError: with every problem at once.
@@ -79,11 +83,22 @@ def load_space(
     path = Path(path)
     document, lines = _read(path)
     overridden = apply_overrides(document, overrides)
-    report = Report(str(path), lines, overridden)
-    space = _build(document, path.stem, report)
-    notes = check_space(space, report, check_machine=check_machine, allow_inert=allow_inert)
-    report.raise_if_any()
-    return Space(**{**vars(space), "notes": tuple(notes)})
+
+    def checked(document: dict[str, Any], machine: bool, inert: bool) -> Space:
+        report = Report(str(path), lines, overridden)
+        space = _build(document, path.stem, report)
+        notes = check_space(space, report, check_machine=machine, allow_inert=inert)
+        report.raise_if_any()
+        return replace(space, notes=tuple(notes))
+
+    if not smoke:
+        return checked(document, check_machine, allow_inert)
+    from ltat_tune.study.smoke import make_smoke
+
+    whole = checked(document, False, allow_inert)
+    document, what = make_smoke(document, whole, overridden)
+    small = checked(document, check_machine, True)  # two epochs may leave a parameter nothing
+    return replace(small, smoke=what, notes=(what, *small.notes))
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[Key, int]]:
@@ -142,11 +157,16 @@ def _build(document: dict[str, Any], stem: str, report: Report) -> Space:
             f"scheduler.max_epochs must equal optim.epochs ({fixed['optim.epochs']}), "
             f"got {epochs}; write one of them",
         )
-    start_from = _read_start_from(document.get("start_from", []), tuned, report)
+    start_from = read_start_from(document.get("start_from", []), tuned, report)
     report.raise_if_any()
+    enumerated = enumerate_all(parts["searcher"], tuned, start_from, report)
+    report.raise_if_any()
+    if enumerated:
+        parts["searcher"] = parts["searcher"].model_copy(update={"trials": len(enumerated)})
     space = Space(
         name=name, fixed=fixed, scenarios=name_scenarios(axes), tuned=tuned,
-        start_from=tuple(start_from), document=copy.deepcopy({"name": name, **document}), **parts,
+        start_from=tuple(start_from), enumerated=tuple(enumerated),
+        document=copy.deepcopy({"name": name, **document}), **parts,
     )  # fmt: skip
     for scenario in space.scenarios:
         for params in space.contexts():
@@ -262,47 +282,3 @@ def _check_overlaps(
     ):
         for path in [p for p in one if p in other]:
             report.add((second, path), f"{path} is both {first} and {second}; keep one")
-
-
-def _read_start_from(
-    raw: Any, tuned: Mapping[str, Domain], report: Report
-) -> list[dict[str, Any]]:
-    if not isinstance(raw, list):
-        report.add(("start_from",), f"start_from must be a list of mappings, got {shown(raw)}")
-        return []
-    starts: list[dict[str, Any]] = []
-    for i, point in enumerate(raw):
-        place = ("start_from", str(i))
-        if not isinstance(point, dict):
-            problem = "start_from: each entry must be a mapping of tuned values, got"
-            report.add(place, f"{problem} {shown(point)}")
-            continue
-        values = {}
-        for path, value in point.items():
-            if path not in tuned:
-                text = (
-                    f"{path} is not tuned, so start_from cannot set it"
-                    if path in PARAMETERS
-                    else unknown(path)
-                )
-                report.add((*place, path), text)
-                continue
-            checked, broken = PARAMETERS[path].check(value)
-            if broken:
-                report.add((*place, path), f"{path} {broken}")
-            elif not tuned[path].contains(checked):
-                rule = "be one of" if tuned[path].kind == "categorical" else "lie in"
-                problem = f"{path} must {rule} {tuned[path]}, got {shown(value)}"
-                report.add((*place, path), problem)
-            values[path] = checked
-        for path in values:
-            if not tuned[path].active(values):
-                needed = ", ".join(
-                    f"{p}: {' or '.join(map(str, v))}" for p, v in tuned[path].when.items()
-                )
-                report.add(
-                    (*place, path),
-                    f"{path} exists only when {needed}, which this entry does not set",
-                )
-        starts.append(values)
-    return starts

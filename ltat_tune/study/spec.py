@@ -8,11 +8,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from ltat_tune.attack_names import VALIDATION_PATTERN, WRITTEN, is_attack
 from ltat_tune.numbers import Integer, Number
 from ltat_tune.parameters import unknown
 
 GROUPS = ("balanced", "head", "body", "tail", "under", "well", "worst")
-_METRIC = re.compile(rf"val/(clean|pgd[1-9]\d*)(?:_({'|'.join(GROUPS)}))?_acc")
+_METRIC = re.compile(rf"val/({VALIDATION_PATTERN})(?:_({'|'.join(GROUPS)}))?_acc")
 
 
 class _Part(BaseModel):
@@ -35,8 +36,8 @@ class Objective(_Part):
             )
         if not _METRIC.fullmatch(metric):
             raise ValueError(
-                "must be val/<attack>_acc or val/<attack>_<group>_acc with attack clean or "
-                f"pgd<steps> and group one of {', '.join(GROUPS)}, got {metric!r}"
+                "must be val/<attack>_acc or val/<attack>_<group>_acc with attack clean, "
+                f"pgd<steps> or cw<steps> and group one of {', '.join(GROUPS)}, got {metric!r}"
             )
         return metric
 
@@ -56,15 +57,23 @@ class Objective(_Part):
 
 
 class SearcherSpec(_Part):
-    """How configurations are proposed, for each scenario."""
+    """How configurations are proposed, for each scenario.
 
-    name: Literal["tpe", "random"] = "tpe"
+    grid and list propose nothing: they run every combination, or the entries of `start_from`.
+    """
+
+    name: Literal["tpe", "random", "grid", "list"] = "tpe"
     trials: Integer = Field(20, ge=1, le=100000)
     seed: Integer = Field(0, ge=0, le=10**6)
     startup_trials: Integer | None = Field(
         None, ge=1
     )  # random ones before TPE; null: trials // 3, 1..10
     max_failures_in_a_row: Integer = Field(3, ge=1)
+
+    @property
+    def enumerates(self) -> bool:
+        """Whether the configurations are known beforehand."""
+        return self.name in ("grid", "list")
 
     @property
     def random_trials(self) -> int:
@@ -100,11 +109,9 @@ class ConfirmSpec(_Part):
     @field_validator("attacks")
     @classmethod
     def _attacks_exist(cls, attacks: tuple[str, ...]) -> tuple[str, ...]:
-        strange = [a for a in attacks if not re.fullmatch(r"clean|aa|pgd[1-9]\d*", a)]
+        strange = [attack for attack in attacks if not is_attack(attack)]
         if strange or not attacks or len(set(attacks)) != len(attacks):
-            raise ValueError(
-                f"must be different attacks out of clean, pgd<steps>, aa, got {list(attacks)}"
-            )
+            raise ValueError(f"must be different attacks out of {WRITTEN}, got {list(attacks)}")
         return attacks
 
 

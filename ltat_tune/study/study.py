@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from ltat_tune import versions
-from ltat_tune.data.cache import open_cached
-from ltat_tune.errors import StudyError
+from ltat_tune.config import DataConfig
+from ltat_tune.data.cache import prepare
+from ltat_tune.data.sources import class_counts, ensure_available
+from ltat_tune.errors import DataError, StudyError
 from ltat_tune.study import ray_session
 from ltat_tune.study.export import export
 from ltat_tune.study.folder import StudyFolder, check_space_left, write_json, write_text
@@ -44,6 +46,7 @@ class Study:
     def __init__(self, space: Space, folder: StudyFolder) -> None:
         self.space, self.folder = space, folder
         self._extended = False  # by `open`; written down once the study is locked
+        self._new = False  # made by `create`, and nothing has been trained
 
     @classmethod
     def create(
@@ -62,14 +65,15 @@ class Study:
             out: folder of all studies.
             source: the space file's name, for the record.
             tracking_uri: MLflow's; None is a SQLite file beside the study.
-            overwrite: delete a study of this name first, unless it is being run.
+            overwrite: delete a study of this name first, unless it is being run; a smoke run
+                always gives way to the next.
 
         Raises:
             StudyError: a study of this name exists, or the folder cannot be written.
         """
         folder = StudyFolder(out / space.name)
         if folder.facts.exists():
-            if not overwrite:
+            if not overwrite and not (space.smoke and folder.read_facts().get("smoke")):
                 done = "it is finished" if folder.results.exists() else "it is not finished"
                 raise StudyError(
                     f"study {space.name} exists already in {out}, {done}; resume it with "
@@ -87,12 +91,15 @@ class Study:
             "space_file": source,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "tracking_uri": tracking_uri,
+            "smoke": space.smoke,
             "versions": versions.versions(),
             "commit": versions.commit(),
             "machine": versions.machine(),
         }
         folder.create(dict(space.document), facts)
-        return cls(space, folder)
+        study = cls(space, folder)
+        study._new = True
+        return study
 
     @classmethod
     def open(cls, root: Path, *, trials: int | None = None, check_machine: bool = True) -> Study:
@@ -104,25 +111,21 @@ class Study:
             check_machine: check data and resources, as for a new study.
 
         Raises:
-            StudyError: no study there, or fewer trials than it has already.
+            StudyError: no study there, fewer trials than it has, or more of a grid or list.
             SpaceError: its space file no longer holds on this machine.
         """
         folder = StudyFolder.open(root)
+        extended = trials is not None and _extends(folder, trials)
         more = [] if trials is None else [f"searcher.trials={trials}"]
         # what runs may have a parameter without effect only if that was allowed at the start
         space = load_space(
             folder.space, overrides=more, check_machine=check_machine, allow_inert=True
         )
-        if trials is not None:
-            before = load_space(folder.space, check_machine=False, allow_inert=True)
-            if trials < before.searcher.trials:
-                raise StudyError(
-                    f"--trials must be at least the study's {before.searcher.trials}, got {trials}"
-                )
-            study = cls(space, folder)
-            study._extended = trials > before.searcher.trials
-            return study
-        return cls(space, folder)
+        if smoke := str(folder.read_facts().get("smoke", "")):
+            space = replace(space, smoke=smoke, notes=(smoke, *space.notes))
+        study = cls(space, folder)
+        study._extended = extended
+        return study
 
     def open_mlflow(self) -> str:
         """What to type, or to open, to see the study in MLflow; without a password."""
@@ -135,6 +138,7 @@ class Study:
 
         Raises:
             StudyError: another driver has it, or MLflow, Ray or the disk cannot be used.
+            DataError: images are missing or cannot be read; of a new study nothing is left then.
         """
         with self.folder.locked():
             check_space_left(self.folder.root)
@@ -143,6 +147,9 @@ class Study:
                 self.folder.results.unlink(missing_ok=True)  # until there are new ones
             slots = self._slots()
             with LiveView(self.space, console, quiet=quiet, slots=slots) as view:
+                for note in self.space.notes:
+                    view.say(f"note: {note}")
+                self._prepare_images(view)
                 return self._run(view, slots)
 
     def _slots(self) -> int:
@@ -155,14 +162,11 @@ class Study:
         return max(1, min(slots, resources.concurrency or slots))
 
     def _run(self, view: LiveView, slots: int) -> StudyEnd:
-        for note in self.space.notes:
-            view.say(f"note: {note}")
         facts = self.folder.read_facts()
         tracker = Tracker(facts["tracking_uri"], self.space.name, self.folder.root, facts["uid"])
-        view.phase("preparing the images, MLflow and Ray")
+        view.phase("preparing MLflow and Ray")
         tracker.start()
         try:
-            self._prepare_images()
             with ray_session.ray_session(slots * self.space.resources.cpus_per_trial):
                 tracker.wait_until_ready()
                 tracker.describe(self._tags(facts), (self.folder.space,))
@@ -175,10 +179,30 @@ class Study:
             tracker.finish("interrupted")
             raise
 
-    def _prepare_images(self) -> None:
-        """Decodes every scenario's images once, before a worker needs them. Raises: DataError."""
-        for scenario in self.space.scenarios:
-            open_cached(self.space.config(scenario, {}).data, self.folder.cache).train()
+    def _prepare_images(self, view: LiveView) -> None:
+        """Downloads, checks and decodes what any scenario needs, before a process is taken.
+
+        Raises:
+            DataError: with what is missing or unreadable, of every split and every scenario.
+        """
+        view.phase("preparing the images")
+        configs = [self.space.config(scenario, {}) for scenario in self.space.scenarios]
+        done: set[DataConfig] = set()
+        problems: dict[str, None] = {}
+        for config in configs:
+            try:
+                if config.data not in done:
+                    done.add(config.data)
+                    ensure_available(config.data)
+                    for note in prepare(config.data, self.folder.cache):
+                        view.say(f"note: {note}")
+                class_counts(config)  # of what was downloaded only now it could not be told before
+            except DataError as error:
+                problems[str(error)] = None
+        if problems and self._new:  # so that the same command may be typed again
+            shutil.rmtree(self.folder.root)
+        if problems:
+            raise DataError("\n".join(problems))
 
     def _tags(self, facts: dict[str, Any]) -> dict[str, str]:
         tags = {f"version.{name}": version for name, version in versions.versions().items()}
@@ -189,6 +213,7 @@ class Study:
             "objective": self.space.objective.metric,
             "space_file": facts["space_file"],
             "selected_on_test": str(self.space.selected_on_test).lower(),
+            "smoke": str(bool(self.space.smoke)).lower(),
         }
 
     def _end(
@@ -211,3 +236,22 @@ class Study:
         if finished and queue.unconfirmed:
             reason = "not confirmed or tested:\n  " + "\n  ".join(queue.unconfirmed)
         return StudyEnd(results, reason, interrupted)
+
+
+def _extends(folder: StudyFolder, trials: int) -> bool:
+    """Whether so many trials are more than the study has.
+
+    Raises:
+        StudyError: they are fewer, or of a grid or list.
+    """
+    space = load_space(folder.space, check_machine=False, allow_inert=True)
+    searcher = space.searcher
+    if searcher.enumerates:
+        raise StudyError(
+            f"--trials cannot extend {folder.root.name}: its searcher {searcher.name} runs "
+            f"exactly {searcher.trials} configurations, which its space file decides; for more, "
+            "change the file and start a study of another name"
+        )
+    if trials < searcher.trials:
+        raise StudyError(f"--trials must be at least the study's {searcher.trials}, got {trials}")
+    return trials > searcher.trials

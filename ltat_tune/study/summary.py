@@ -14,6 +14,8 @@ from ltat_tune.parameters import PARAMETERS
 from ltat_tune.study.results import find, mean, mean_std
 from ltat_tune.study.space import show
 
+_SMOKE = "smoke run: the file runs, and these numbers mean nothing"
+
 
 def render(results: Mapping[str, Any]) -> RenderableType:
     """One block a scenario: winner and baseline side by side, its parameters, what was stopped."""
@@ -35,6 +37,8 @@ def _scenario(results: Mapping[str, Any], scenario: Mapping[str, Any]) -> Render
     parts: list[RenderableType] = [Text(scenario["title"], style="bold")]
     if results["selected_on_test"]:
         parts.append(Text("selected_on_test: validation images are the test images", style="red"))
+    if results.get("smoke"):
+        parts.append(Text(_SMOKE, style="red"))
     winner, baseline = find(scenario, scenario["winner"]), find(scenario, scenario["baseline"])
     if winner is not None:
         parts += [
@@ -133,7 +137,9 @@ def _effort(scenario: Mapping[str, Any]) -> Text:
 
 
 def verdict(results: Mapping[str, Any]) -> list[str]:
-    """One sentence a scenario: who won by how much, in words."""
+    """One sentence a scenario: who won by how much, in words; of a smoke run only what it is."""
+    if results.get("smoke"):
+        return [_SMOKE]
     sentences = []
     for scenario in results["scenarios"]:
         winner, baseline = find(scenario, scenario["winner"]), find(scenario, scenario["baseline"])

@@ -7,6 +7,7 @@ import re
 import torch
 from torch import nn
 
+from ltat_tune.attack_names import WRITTEN, is_attack
 from ltat_tune.attacks import autoattack, pgd
 from ltat_tune.attacks.frozen import frozen
 from ltat_tune.config import TrialConfig
@@ -23,11 +24,6 @@ _OBJECTIVES = {"pgd": "cross_entropy", "cw": "margin"}
 # 2/255 at 8/255 and 0.2 at 1.0: REAT's evaluations
 _STEPS_IN_EPS = {"linf": 4, "l2": 5}
 _AA_NORMS = {"linf": "Linf", "l2": "L2"}
-
-
-def is_attack(name: str) -> bool:
-    """Whether `name` is clean, pgd<steps>, cw<steps> or aa."""
-    return name in ("clean", "aa") or _ITERATED.fullmatch(name) is not None
 
 
 def measured_part(data: LabelledImages, attack: str, config: TrialConfig) -> LabelledImages:
@@ -51,9 +47,7 @@ def evaluate(
         ConfigError: an attack that does not exist.
     """
     if not is_attack(attack):
-        raise ConfigError(
-            f"unknown attack {attack!r}; choose from: clean, pgd<steps>, cw<steps>, aa"
-        )
+        raise ConfigError(f"unknown attack {attack!r}; choose from: {WRITTEN}")
     eps = config.attack.eps if config.evaluation.eps is None else config.evaluation.eps
     norm = config.evaluation.norm or config.attack.norm
     step_size = config.evaluation.step_size or eps / _STEPS_IN_EPS[norm]

@@ -124,14 +124,19 @@ def test_train_mode_moves_the_running_statistics_once_a_step_and_nothing_else() 
 
 
 def test_batch_mode_normalises_by_the_batch_and_moves_nothing() -> None:
-    model, images_targets = tiny_cnn(), _batch()
+    model = tiny_cnn()
     unusual_state(model)
     before = snapshot(model)
-    options = {"eps": EPS, "step_size": STEP, "steps": 3, "start": "none"}
-    batch = pgd(model, *images_targets, bn_mode="batch", **options)
+
+    def attack(bn_mode: str) -> Tensor:
+        return pgd(
+            model, *_batch(), eps=EPS, step_size=STEP, steps=3, start="none", bn_mode=bn_mode
+        )
+
+    batch = attack("batch")
     assert snapshot(model) == before
-    assert torch.equal(batch, pgd(model, *images_targets, bn_mode="train", **options))
-    assert not torch.equal(batch, pgd(model, *images_targets, **options))
+    assert not torch.equal(batch, attack("eval"))
+    assert torch.equal(batch, attack("train"))
 
 
 @each_mode

@@ -103,7 +103,7 @@ tuned:
   optim.lr: {type: float, low: 0.3, high: 0.01}
   optim.momentun: {type: float, low: 0, high: 0.9}
 fixed:
-  attack.eps: 8
+  attack.eps: 800
 objective: {metric: test/aa_acc}
 nmae: x
 """
@@ -111,7 +111,7 @@ nmae: x
         "1: resources.cpus_per_trial must be >= 1, got 0",
         "3: optim.lr: low < high must hold, got low 0.3 and high 0.01",
         "4: unknown parameter optim.momentun; did you mean optim.momentum?",
-        "6: attack.eps must be <= 1, got 8",
+        "6: attack.eps must be <= 100, got 800",
         "7: objective.metric must be a validation metric, because the test images are looked at "
         "once, at the end; got test/aa_acc, write val/aa_acc",
         "8: unknown key nmae; did you mean name?",
@@ -429,7 +429,9 @@ def test_a_shipped_search_space_gives_100_valid_configurations(path: Path) -> No
     space = load_space(path, check_machine=False)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    for number in range(100):
+    for point in space.enumerated:  # a list runs these and no other
+        study.enqueue_trial(dict(point))
+    for number in range(min(100, len(space.enumerated) or 100)):
         params = space.suggest(study.ask())
         config = space.config(space.scenarios[number % len(space.scenarios)], params)
         assert isinstance(config, TrialConfig)

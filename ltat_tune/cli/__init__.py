@@ -1,0 +1,18 @@
+"""The command line. Results on stdout, progress and messages on stderr.
+
+Exit status: 0 done, 1 the work failed, 2 bad input (nothing started), 130 interrupted (resumable).
+Heavy imports stay inside the commands, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+from ltat_tune.cli.data import prepare
+from ltat_tune.cli.listings import ls, params, version
+from ltat_tune.cli.results import compare, export
+from ltat_tune.cli.studies import main, resume
+from ltat_tune.cli.training import train
+
+__all__ = ["main"]
+
+for _command in (resume, compare, export, train, prepare, params, ls, version):
+    main.add_command(_command)

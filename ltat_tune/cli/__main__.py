@@ -1,0 +1,5 @@
+"""`python -m ltat_tune.cli`."""
+
+from ltat_tune.cli import main
+
+main()

@@ -1,0 +1,108 @@
+"""`ls`, `params` and `version`: what there is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ltat_tune.cli import options
+
+
+@click.command(epilog="\b\nExamples:\n  ltat-tune params\n  ltat-tune params reweight")
+@click.argument("pattern", default="")
+@options.format_
+def params(pattern: str, form: str) -> None:
+    """List every parameter: path, symbol, range, default, meaning, source."""
+    from ltat_tune.parameters import PARAMETERS
+
+    part, every = pattern.lower(), PARAMETERS.values()
+    chosen = [p for p in every if part in f"{p.path} {p.symbol} {p.meaning}".lower()]
+    if not chosen:
+        raise click.UsageError(f"no parameter matches {pattern!r}")
+    if form == "json":
+        fields = "path symbol kind default range unit meaning source acts_from".split()
+        rows = [
+            {
+                **{name: getattr(p, name) for name in fields},
+                "default_with": [
+                    {"path": path, "values": values, "default": default}
+                    for path, values, default in p.instead
+                ],
+            }
+            for p in chosen
+        ]
+        click.echo(json.dumps(rows, indent=2))
+        return
+    from ltat_tune.parameter_table import print_parameters
+
+    print_parameters(chosen)
+
+
+_KINDS = ("studies", "methods", "losses", "datasets", "models", "attacks", "spaces")
+
+
+@click.command(
+    epilog="\b\nExamples:\n  ltat-tune ls\n  ltat-tune ls methods\n  ltat-tune ls spaces"
+)
+@click.argument("kind", type=click.Choice(_KINDS), default="studies")
+@options.out
+@options.format_
+def ls(kind: str, out: Path, form: str) -> None:
+    """List the studies in a folder, or what there is to put into a space file.
+
+    KIND is one of studies (the default), methods, losses, datasets, models, attacks, spaces.
+    """
+    rows: list[dict[str, Any]]
+    show: Callable[[], None]
+    if kind == "studies":
+        rows, none = _studies(out), f"no studies in {out}; start one: ltat-tune --space {_FIRST}"
+        show = partial(options.print_table, rows)
+    elif kind == "spaces":
+        from ltat_tune.catalogue import find_spaces
+        from ltat_tune.parameter_table import print_spaces
+
+        files = find_spaces(Path())
+        rows, show = [vars(found) for found in files], partial(print_spaces, files)
+        none = "no search_spaces/*.yaml here; README says what a space file holds"
+    else:
+        from ltat_tune.catalogue import CATALOGUE
+        from ltat_tune.parameter_table import print_catalogue
+        from ltat_tune.parameters import PARAMETERS
+
+        entries, none = CATALOGUE[kind], ""
+        rows = [entry.as_data(PARAMETERS) for entry in entries]
+        show = partial(print_catalogue, entries)
+    if form == "json":
+        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+    elif rows:
+        show()
+    else:
+        click.echo(none)
+
+
+_FIRST = "search_spaces/quickstart.yaml"
+
+
+def _studies(out: Path) -> list[dict[str, str]]:
+    from ltat_tune.study.folder import StudyFolder, list_studies
+
+    return [StudyFolder(out / name).overview() for name in list_studies(out)]
+
+
+@click.command()
+@options.format_
+def version(form: str) -> None:
+    """Show the versions of this package and of what it computes with."""
+    from ltat_tune.versions import commit, machine, versions
+
+    found = {**versions(), "commit": commit() or "not a checkout", "machine": machine()}
+    if form == "json":
+        click.echo(json.dumps(found, indent=2))
+    else:
+        for name, value in found.items():
+            click.echo(f"{name:14} {value}")

@@ -1,0 +1,56 @@
+"""Options that several commands share, and how their results are printed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+out = click.option(
+    "--out",
+    type=FOLDER,
+    default=Path("studies"),
+    show_default=True,
+    help="Folder that holds the studies.",
+)
+quiet = click.option("--quiet", "-q", is_flag=True, help="No progress, only results and errors.")
+format_ = click.option(
+    "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True,
+    help="How results are printed.",
+)  # fmt: skip
+
+
+def print_results(results: list[dict[str, Any]], form: str) -> None:
+    """Winners, baselines and verdicts of studies on stdout."""
+    if form == "json":
+        click.echo(json.dumps(results[0] if len(results) == 1 else results, indent=2))
+        return
+    from rich.console import Console
+
+    from ltat_tune.study.summary import render, verdict
+
+    console = Console(highlight=False)
+    for found in results:
+        console.print(render(found))
+        sentences = verdict(found)
+        if sentences:
+            console.print()
+        for sentence in sentences:
+            console.print(sentence, soft_wrap=True)
+
+
+def print_table(rows: Sequence[Mapping[str, str]]) -> None:
+    """Rows with the same keys on stdout, the keys as titles."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in rows[0]:
+        table.add_column(name)
+    for row in rows:
+        table.add_row(*row.values())
+    Console(highlight=False).print(table)

@@ -1,0 +1,54 @@
+"""`compare` and `export`: what reads a finished study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ltat_tune.cli import options
+
+
+@click.command(epilog="\b\nExample:\n  ltat-tune compare quickstart --format json")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@options.out
+@options.format_
+def compare(names: tuple[str, ...], out: Path, form: str) -> None:
+    """Show the results of finished studies: winners, baselines, best trials."""
+    from ltat_tune.errors import StudyError
+    from ltat_tune.study.folder import StudyFolder
+
+    results = []
+    for name in names:
+        found = StudyFolder.open(out / name).read_results()
+        if found is None:
+            raise StudyError(f"{name} has no results yet; finish it: ltat-tune resume {name}")
+        results.append(found)
+    options.print_results(results, form)
+    if form == "table":
+        from rich.console import Console
+
+        from ltat_tune.study.summary import best_trials
+
+        for found in results:
+            Console(highlight=False).print(best_trials(found))
+
+
+@click.command(
+    epilog="\b\nExample:\n  ltat-tune export quickstart --scenario imbalance_ratio_50 --top 2"
+)
+@click.argument("name")
+@options.out
+@click.option("--scenario", help="Only this scenario  [default: all].")
+@click.option("--top", type=click.IntRange(min=1), default=1, show_default=True,
+              help="How many of the confirmed configurations.")  # fmt: skip
+@click.option("--to", "target", type=options.FOLDER, default=Path("exports"), show_default=True,
+              help="Folder to write into.")  # fmt: skip
+def export(name: str, out: Path, scenario: str | None, top: int, target: Path) -> None:
+    """Write the best configurations of study NAME as files for `ltat-tune train`."""
+    from ltat_tune.study.export import export as write
+    from ltat_tune.study.study import Study
+
+    study = Study.open(out / name, check_machine=False)
+    for path in write(study.folder, study.space, target, scenario=scenario, top=top):
+        click.echo(path)

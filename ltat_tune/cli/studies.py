@@ -1,0 +1,180 @@
+"""`ltat-tune --space FILE` and `resume`: what runs a study."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ltat_tune import __version__
+from ltat_tune.cli import options
+from ltat_tune.errors import LtatError
+
+if TYPE_CHECKING:
+    from ltat_tune.study.study import Study, StudyEnd
+
+_EXAMPLES = """\b
+Examples:
+  ltat-tune --space search_spaces/quickstart.yaml
+  ltat-tune --space search_spaces/quickstart.yaml --trials 24 --set name=longer
+  ltat-tune --space search_spaces/image_folder.yaml --set data.root=~/images
+  ltat-tune --space search_spaces/quickstart.yaml --smoke
+  ltat-tune resume quickstart
+"""
+
+
+class _Group(click.Group):
+    """Turns the package's errors into one message and a status; tracebacks only with --debug."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except LtatError as error:
+            if ctx.params.get("debug"):
+                raise
+            lines = str(error).splitlines()
+            count = sum(
+                not line.startswith(" ") for line in lines
+            )  # others belong to the one above
+            many = f"{count} problems, nothing was started:\n" if count > 1 else ""
+            click.echo(f"error: {many}" + "\n".join(lines), err=True)
+            ctx.exit(2)
+
+
+@click.group(
+    cls=_Group,
+    invoke_without_command=True,
+    epilog=_EXAMPLES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option("--space", type=click.Path(path_type=Path), help="Space file of the study to run.")
+@options.out
+@click.option("--trials", type=int, help="Trials per scenario (sets searcher.trials).")
+@click.option("--seed", type=int, help="Seed of the proposals (sets searcher.seed).")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="PATH=VALUE",
+    help="Replace a value of the space file; may be repeated.",
+)  # fmt: skip
+@click.option(
+    "--tracking-uri", envvar="MLFLOW_TRACKING_URI", show_envvar=True,
+    help="MLflow server or store  [default: SQLite beside the study].",
+)  # fmt: skip
+@click.option("--overwrite", is_flag=True, help="Delete a study of this name first.")
+@click.option("--allow-inert", is_flag=True, help="Run although a tuned parameter has no effect.")
+@click.option(
+    "--smoke", is_flag=True,
+    help="Only try out that the file runs: 2 trials, 2 epochs, few images, in seconds.",
+)  # fmt: skip
+@options.quiet
+@options.format_
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.version_option(__version__, prog_name="ltat-tune")
+@click.pass_context
+def main(
+    ctx: click.Context,
+    space: Path | None,
+    out: Path,
+    trials: int | None,
+    seed: int | None,
+    overrides: tuple[str, ...],
+    tracking_uri: str | None,
+    overwrite: bool,
+    allow_inert: bool,
+    smoke: bool,
+    quiet: bool,
+    form: str,
+    debug: bool,
+) -> None:
+    """Find the method and hyperparameters that are most robust on long-tailed images.
+
+    Runs the study of a space file: Ray Tune trains trials side by side, Optuna proposes
+    configurations, ASHA stops weak ones early on validation robust accuracy, MLflow keeps
+    everything, and the winners are confirmed over seeds before the test images are looked at.
+    """
+    if ctx.invoked_subcommand is not None:
+        if space is not None:
+            raise click.UsageError("--space runs a study by itself; leave the command away")
+        return
+    if space is None:
+        click.echo(ctx.get_help())
+        return
+    from ltat_tune.study.space_file import load_space
+    from ltat_tune.study.study import Study
+
+    more = [f"searcher.trials={trials}"] if trials is not None else []
+    more += [f"searcher.seed={seed}"] if seed is not None else []
+    checked = load_space(
+        space, overrides=(*overrides, *more), allow_inert=allow_inert, smoke=smoke
+    )
+    study = Study.create(
+        checked, out, source=str(space), tracking_uri=tracking_uri, overwrite=overwrite
+    )
+    _run(ctx, study, quiet, form)
+
+
+@click.command(epilog="\b\nExample:\n  ltat-tune resume quickstart --trials 24")
+@click.argument("name")
+@options.out
+@click.option("--trials", type=int, help="Extend the search to this many trials per scenario.")
+@options.quiet
+@options.format_
+@click.pass_context
+def resume(
+    ctx: click.Context, name: str, out: Path, trials: int | None, quiet: bool, form: str
+) -> None:
+    """Go on with study NAME where it stopped, or extend it."""
+    from ltat_tune.study.study import Study
+
+    _run(ctx, Study.open(out / name, trials=trials), quiet, form)
+
+
+def _run(ctx: click.Context, study: Study, quiet: bool, form: str) -> None:
+    from rich.console import Console
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        end = study.run(Console(stderr=True, highlight=False), quiet=quiet)
+    except (KeyboardInterrupt, SystemExit):  # too early, or twice; on SIGTERM Ray exits
+        click.echo(f"\ninterrupted\nresume with: {_resume(study)}", err=True)
+        ctx.exit(130)
+    _show_end(study, end, form)
+    if end.interrupted:
+        ctx.exit(130)
+    if end.reason is not None:
+        ctx.exit(1)
+
+
+def _show_end(study: Study, end: StudyEnd, form: str) -> None:
+    name, root = study.folder.root.name, study.folder.root
+    out = _out_option(root)
+    if end.reason is not None:
+        click.echo(f"{end.reason}\nresume with: {_resume(study)}", err=True)
+        return
+    options.print_results([end.results], form)
+    if form == "json":
+        return
+    click.echo("\nnext:")
+    best = sorted(study.folder.best.glob("*.yaml"))
+    commands = [
+        (study.open_mlflow(), "every trial in the browser"),
+        (f"ltat-tune compare {name}{out}", "these tables, and the best trials"),
+        (f"ltat-tune export {name}{out}", "the best configurations as files"),
+        *[(f"ltat-tune train {best[0]}", "train one again, to the same digits")][: len(best)],
+    ]
+    if not study.space.searcher.enumerates and not study.space.smoke:
+        more = f"{_resume(study)} --trials {2 * study.space.searcher.trials}"
+        commands.append((more, "search on"))
+    for command, why in commands:
+        click.echo(f"  {command}   # {why}")
+    click.echo(f"everything lies in {root}")
+
+
+def _out_option(root: Path) -> str:
+    return "" if root.parent == Path("studies") else f" --out {root.parent}"
+
+
+def _resume(study: Study) -> str:
+    root = study.folder.root
+    return f"ltat-tune resume {root.name}{_out_option(root)}"
