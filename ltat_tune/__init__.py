@@ -1,3 +1,3 @@
 """Hyperparameter studies of adversarial training on long-tailed data."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -51,6 +51,7 @@ def _scenario(space: Space, folder: StudyFolder, ledger: Ledger, name: str) -> d
             "trained": trained,
             "saved": sum(full - epochs for epochs in stopped),
         },
+        "norm": config.evaluation.norm or config.attack.norm,
         "eps": config.attack.eps if config.evaluation.eps is None else config.evaluation.eps,
         "best_trials": [
             {"number": row.number, "score": row.value, "params": dict(row.params)}

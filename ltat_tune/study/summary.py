@@ -14,6 +14,7 @@ from ltat_tune.parameters import PARAMETERS
 from ltat_tune.study.results import find, mean, mean_std
 from ltat_tune.study.space import show
 
+NORMS = {"linf": "L-inf", "l2": "L2"}
 _SMOKE = "smoke run: the file runs, and these numbers mean nothing"
 
 
@@ -117,7 +118,7 @@ def _protocol(
     images = ", ".join(f"{a} on {n}" for a, n in winner.get("test_images", {}).items())
     counts = winner["samples_per_class"]
     return Text(
-        f"seeds {show(winner['seeds'])}; L-inf eps {show(scenario['eps'])}; "
+        f"seeds {show(winner['seeds'])}; {NORMS[scenario['norm']]} eps {show(scenario['eps'])}; "
         f"test images: {images or 'none'}\n"
         f"{sum(counts)} training images, by class: {show(counts)}",
         style="dim",
