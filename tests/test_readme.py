@@ -8,8 +8,6 @@ import re
 import subprocess
 from pathlib import Path
 
-import pytest
-
 from tests.study.drive import mlflow_runs, run
 
 ROOT = Path(__file__).parent.parent
@@ -63,15 +61,8 @@ def test_every_command_of_the_readme_works(tmp_path: Path) -> None:
     assert all(r.info.status != "RUNNING" for r in mlflow_runs(study))
 
 
-@pytest.mark.skipif(
-    not os.environ.get("LTAT_TEST_IMAGES"),
-    reason="LTAT_TEST_IMAGES does not name an archive of CIFAR-10 as an image folder",
-)
-def test_the_image_folder_study_runs_on_real_images(tmp_path: Path) -> None:
-    images = tmp_path / "images"
-    images.mkdir()
-    archive = os.environ["LTAT_TEST_IMAGES"]
-    subprocess.run(["tar", "xf", archive, "-C", images], check=True)
+def test_the_image_folder_study_runs_on_real_images(tmp_path: Path, cifar_folder: Path) -> None:
+    (tmp_path / "images").symlink_to(cifar_folder)
     smaller = ("optim.epochs=3", "evaluation.every_epochs=1", "searcher.trials=3",
                "data.max_per_class=200", "confirm.seeds=[0]",
                "evaluation.aa_images=12")  # fmt: skip

@@ -70,7 +70,8 @@ def _config(values: dict[str, Any]) -> TrialConfig:
         (
             "reweight.beta",
             {},
-            "nothing reads it: reweight.name is not class_balanced, loss.name not effective_number",
+            "nothing reads it: reweight.name is not class_balanced, loss.name not "
+            "effective_number",
         ),
         ("reweight.beta", {"loss.name": "effective_number"}, None),
         ("reweight.beta", {"attack.reweight": "class_balanced", "attack.bn_mode": "batch"}, None),
