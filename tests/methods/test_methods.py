@@ -10,9 +10,17 @@ import torch
 from ltat_tune.config import MethodConfig
 from ltat_tune.losses import LDAMLoss
 from ltat_tune.methods import METHODS, PGDAT, SRAT, build_method, needs_projection
+from ltat_tune.models import Classifier
 from tests.methods.toys import COUNTS, batch, config, gradients, model, seeded
 
 each_method = pytest.mark.parametrize("name", sorted(METHODS))
+TWO_FORWARDS = ("mart", "robal", "trades")  # the clean images take part in the loss
+OWN_TERMS = {"taet": {"bcl", "hdl", "rcel"}}  # the others have a prediction loss
+LAST = 79  # the last epoch: behind the clean stage of TAET
+
+
+def _model(name: str) -> Classifier:
+    return model(projection=True, head="cosine" if name == "robal" else "linear")
 
 
 def test_the_table_holds_what_the_configuration_offers() -> None:
@@ -21,23 +29,23 @@ def test_the_table_holds_what_the_configuration_offers() -> None:
 
 @each_method
 def test_a_step_gives_a_loss_with_its_graph_and_detached_terms(name: str) -> None:
-    trained, (images, targets) = model(projection=True), batch()
-    output = build_method(config(method__name=name), COUNTS).training_step(
+    trained, (images, targets) = _model(name), batch()
+    output = build_method(config(method__name=name), COUNTS, epoch=LAST).training_step(
         trained, images, targets, class_weights=None, generator=seeded()
     )
     assert output.loss.shape == () and output.loss.requires_grad
     assert output.logits.shape == (6, 3) and output.logits.requires_grad
-    assert "prediction" in output.terms
+    assert OWN_TERMS.get(name, {"prediction"}) <= set(output.terms)
     for term in output.terms.values():
         assert term.shape == () and not term.requires_grad
 
 
 @each_method
 def test_a_step_neither_updates_nor_accumulates_anything(name: str) -> None:
-    trained, (images, targets) = model(projection=True), batch()
+    trained, (images, targets) = _model(name), batch()
     before = {n: p.detach().clone() for n, p in trained.named_parameters()}
     copy = images.clone()
-    build_method(config(method__name=name), COUNTS).training_step(
+    build_method(config(method__name=name), COUNTS, epoch=LAST).training_step(
         trained, images, targets, class_weights=None, generator=seeded()
     )
     assert all(torch.equal(p, before[n]) for n, p in trained.named_parameters())
@@ -46,16 +54,16 @@ def test_a_step_neither_updates_nor_accumulates_anything(name: str) -> None:
 
 
 @each_method
-def test_the_forward_of_the_loss_is_one_and_in_train_mode(name: str) -> None:
+def test_the_forwards_of_the_loss_are_in_train_mode_and_as_many_as_it_needs(name: str) -> None:
     # Each train-mode forward counts one batch in BatchNorm; the eval-mode attack counts none.
-    trained, (images, targets) = model(projection=True), batch()
+    trained, (images, targets) = _model(name), batch()
     trained.eval()
-    build_method(config(method__name=name), COUNTS).training_step(
+    build_method(config(method__name=name), COUNTS, epoch=LAST).training_step(
         trained, images, targets, class_weights=None, generator=seeded()
     )
     assert all(module.training for module in trained.modules())
     counted = [v for n, v in trained.named_buffers() if n.endswith("num_batches_tracked")]
-    assert [int(v) for v in counted] == [1, 1, 1]
+    assert [int(v) for v in counted] == [2 if name in TWO_FORWARDS else 1] * 3
 
 
 @pytest.mark.parametrize("name", ["pgd_at", "srat"])
@@ -67,35 +75,39 @@ def test_a_train_mode_attack_counts_its_steps_too(name: str) -> None:
     assert [int(v) for v in counted] == [4, 4, 4]
 
 
-@each_method
+@pytest.mark.parametrize("name", sorted(set(METHODS) - set(OWN_TERMS)))
 def test_class_weights_reach_the_prediction_loss(name: str) -> None:
-    method, (images, targets) = build_method(config(method__name=name), COUNTS), batch()
+    values = config(method__name=name, loss__name="cross_entropy")
+    method, (images, targets) = build_method(values, COUNTS), batch()
     plain, weighted = (
-        method.training_step(
-            model(projection=True), images, targets, class_weights=w, generator=seeded()
-        )
+        method.training_step(_model(name), images, targets, class_weights=w, generator=seeded())
         for w in (None, torch.tensor([1.0, 1.0, 50.0]))
     )
     # Same images, weights and mode: the logits agree, the weighted mean does not.
     assert torch.equal(plain.logits, weighted.logits)
+    # TRADES predicts the clean images; its logits are of the adversarial ones.
+    logits = _model(name)(images) if name == "trades" else plain.logits
     expected = torch.nn.functional.cross_entropy(
-        plain.logits, targets, weight=torch.tensor([1.0, 1.0, 50.0])
+        logits, targets, weight=torch.tensor([1.0, 1.0, 50.0])
     )
     assert weighted.terms["prediction"].item() == pytest.approx(expected.item())
     assert plain.terms["prediction"].item() != pytest.approx(expected.item())
 
 
-@pytest.mark.parametrize("name", ["pgd_at", "srat"])
+@pytest.mark.parametrize("name", sorted(set(METHODS) - {"natural"}))
 def test_the_generator_decides_the_images_and_global_state_does_not(name: str) -> None:
-    method, (images, targets) = build_method(config(method__name=name), COUNTS), batch()
+    method, (images, targets) = (
+        build_method(config(method__name=name), COUNTS, epoch=LAST), batch()
+    )  # fmt: skip
     before = torch.get_rng_state()
-    first, again = (
+    first, again, other = (
         method.training_step(
-            model(), images, targets, class_weights=None, generator=seeded()
+            _model(name), images, targets, class_weights=None,
+            generator=torch.Generator().manual_seed(seed),
         ).loss.item()
-        for _ in range(2)
-    )
-    assert first == again
+        for seed in (0, 0, 1)
+    )  # fmt: skip
+    assert first == again != other
     assert torch.equal(torch.get_rng_state(), before)
 
 

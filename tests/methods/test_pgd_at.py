@@ -61,3 +61,33 @@ def test_the_attack_climbs_plain_cross_entropy_whatever_the_loss(loss: str) -> N
     )
     assert torch.equal(plain.logits, other.logits)
     assert plain.loss.item() != other.loss.item()
+
+
+def _budgeted(epoch: int, **values: object) -> tuple[Tensor, Tensor, Tensor]:
+    """Clean images, adversarial ones and targets of an epoch with RobustLT's budgets."""
+    method = build_method(config(optim__epochs=10, **values), COUNTS, epoch=epoch)
+    assert isinstance(method, PGDAT)
+    images, targets = batch()
+    return images, method.attack(model(), images, targets, generator=seeded()), targets
+
+
+def test_a_radius_that_grows_from_0_leaves_the_first_epoch_clean() -> None:
+    images, adv_images, _ = _budgeted(0, attack__class_budget_warmup=0.8)
+    assert torch.equal(adv_images, images)
+    _, half, _ = _budgeted(4, attack__class_budget_warmup=0.8)
+    assert (half - images).abs().max().item() == pytest.approx(0.05, rel=1e-4)
+    for epoch in (8, 9):
+        _, whole, _ = _budgeted(epoch, attack__class_budget_warmup=0.8)
+        _, plain, _ = _budgeted(epoch)
+        assert torch.allclose(whole, plain, atol=1e-7)
+
+
+def test_class_budgets_move_the_radius_to_the_rare_classes() -> None:
+    # counts 40, 20, 5: s = (0, sqrt(ln 2), sqrt(ln 8)) = (0, .832555, 1.442027) and the mean over
+    # images D = (20 * .832555 + 5 * 1.442027) / 65 = .367096; share .4 gives .6 + .4 s / D.
+    images, adv_images, targets = _budgeted(0, attack__class_budget=0.4, attack__steps=10)
+    radii = [0.1 * share for share in (0.6, 1.507179, 2.171286)]
+    for target, radius in enumerate(radii):
+        reached = (adv_images - images)[targets == target].abs().max().item()
+        assert reached == pytest.approx(radius, rel=1e-4)
+    assert sum(n * r for n, r in zip((40, 20, 5), radii, strict=True)) / 65 == pytest.approx(0.1)

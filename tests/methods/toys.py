@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ltat_tune.config import ModelConfig, TrialConfig
 from ltat_tune.models import Classifier, build_model
@@ -19,10 +21,19 @@ def config(**values: object) -> TrialConfig:
     )
 
 
-def model(*, projection: bool = False) -> Classifier:
+def model(*, projection: bool = False, head: Literal["linear", "cosine"] = "linear") -> Classifier:
     """A SmallCNN of width 4, three classes, in train mode."""
-    built = build_model(ModelConfig(width=4), in_channels=1, num_classes=3, projection=projection)
+    built = build_model(
+        ModelConfig(width=4, head=head), in_channels=1, num_classes=3, projection=projection
+    )
     return built.train()
+
+
+def brighter(
+    model: nn.Module, images: Tensor, targets: Tensor, *, generator: torch.Generator
+) -> Tensor:
+    """An attack that moves no statistics, and whose images are easily told from the clean ones."""
+    return (images + 0.3).clamp(0, 1)
 
 
 def batch() -> tuple[Tensor, Tensor]:
