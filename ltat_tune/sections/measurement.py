@@ -50,6 +50,14 @@ class EvaluationConfig(Section):
         "the weights that are kept: of the last epoch, or of the best validated one",
     )
     batch_size: Integer = param(500, "images in an evaluation batch", ge=1, le=65536)
+    ae_distance_images: Integer = param(
+        0,
+        "training images of every class whose adversarial images are compared from epoch to epoch"
+        " (REAT's Figure 3); 0 is none, 10 cost about a hundredth of the training",
+        ge=0,
+        le=1000,
+        source="REAT Fig. 3",
+    )
     aa_images: Integer | None = param(
         None,
         "test images for AutoAttack, the same number of every class; null is all",

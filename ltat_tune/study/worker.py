@@ -89,6 +89,7 @@ def _train(task: Task) -> dict[str, Any]:
         "weights": result.weights,
         "per_class": result.per_class,
         "predicted": result.predicted,
+        "ae_distances": result.ae_distances,
         "subset_hash": trainer.splits.subset_hash,
         "samples_per_class": trainer.counts.tolist(),
     }

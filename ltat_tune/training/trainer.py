@@ -20,6 +20,7 @@ from ltat_tune.losses import class_weights
 from ltat_tune.methods import build_method, needs_projection
 from ltat_tune.models import build_model, measured
 from ltat_tune.relevance import deferral_epoch
+from ltat_tune.training.ae_distances import AEDistances
 from ltat_tune.training.checkpoint import load_checkpoint, save_checkpoint, weights_hash
 from ltat_tune.training.evaluation import evaluate
 from ltat_tune.training.metrics import ClassGroups
@@ -52,6 +53,7 @@ class FitResult:
     weights: str  # hash of the kept weights
     per_class: dict[str, list[float | None]]  # `val/<attack>` -> recall of every class, (K,)
     predicted: list[list[int]]  # training images by predicted class, (epochs, K); REAT 4.1's n_i
+    ae_distances: list[list[float | None]]  # see `AEDistances`, (epochs, K); empty: not recorded
 
 
 @dataclass
@@ -126,6 +128,8 @@ class Trainer:
         for epoch in range(len(self.history), self.config.optim.epochs):
             began = time.perf_counter()
             metrics = self._train_epoch(epoch)
+            if self.distances is not None:
+                self.distances.measure(self.model)
             if self._validates(epoch + 1, validate_at):
                 per_class, measured = self._validate()
                 metrics |= measured
@@ -150,6 +154,7 @@ class Trainer:
             "history": [[h.epoch, h.metrics, h.seconds] for h in self.history],
             "kept": vars(self.kept),
             "predicted": self.predicted,
+            "distances": None if self.distances is None else self.distances.state_dict(),
         }
 
     def _start(self, checkpoint: Path | None) -> None:
@@ -171,6 +176,10 @@ class Trainer:
         self.history: list[EpochMetrics] = []
         self.kept = _Kept()
         self.predicted: list[list[int]] = []
+        self.distances: AEDistances | None = None
+        if per_class := config.evaluation.ae_distance_images:
+            classes = len(self.splits.classes)
+            self.distances = AEDistances(self._train, per_class, classes, config.attack)
         if checkpoint is not None and checkpoint.exists():
             state = load_checkpoint(checkpoint, identity=config.identity)
             if state["subset_hash"] != self.splits.subset_hash:
@@ -190,6 +199,8 @@ class Trainer:
         self.history = [EpochMetrics(*past) for past in state["history"]]
         self.kept = _Kept(**state["kept"])
         self.predicted = state["predicted"]
+        if self.distances is not None:
+            self.distances.load_state_dict(state["distances"])
 
     def _statistics(self) -> tuple[Tensor | None, Tensor | None]:
         """Per-channel mean and std of the training subset, (C,) each, where they are asked for."""
@@ -313,6 +324,7 @@ class Trainer:
             weights=weights_hash(kept.state_dict()),
             per_class=self.kept.per_class,
             predicted=self.predicted,
+            ae_distances=[] if self.distances is None else self.distances.by_epoch,
         )
 
 
