@@ -1,5 +1,9 @@
-"""Defaults that depend on the method or the loss: `reat` means balanced softmax unless told
-otherwise."""
+"""Defaults that depend on the method, the loss or the norm.
+
+They are what makes a method that method: loss, head, class weights, what the attack raises. The
+protocol (radius, steps, BatchNorm mode, schedule) is the same for all methods, so that they can be
+compared; the space files set the releases' own.
+"""
 
 from __future__ import annotations
 

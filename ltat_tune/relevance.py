@@ -42,11 +42,13 @@ def _all(*rules: _Rule) -> _Rule:
 
 def _imbalanced(config: TrialConfig) -> str | None:
     """Equal counts give equal class weights, and equal margins and priors."""
-    if config.data.profile in ("balanced", "balanced_small"):
-        return f"data.profile is {config.data.profile}, so all classes weigh the same"
-    if config.data.counts is not None and len(set(config.data.counts)) == 1:
+    data = config.data
+    if data.profile in ("balanced", "balanced_small"):
+        return f"data.profile is {data.profile}, so all classes weigh the same"
+    if data.profile == "given" and len(set(data.counts or ())) == 1:
         return "data.counts are all equal, so all classes weigh the same"
-    if config.data.profile in ("exp", "step", "linear") and config.data.imbalance_ratio == 1:
+    alike = data.base == "min_class" or data.max_per_class is not None
+    if data.profile in ("exp", "step", "linear") and data.imbalance_ratio == 1 and alike:
         return "data.imbalance_ratio is 1, so all classes weigh the same"
     return None
 
@@ -88,7 +90,20 @@ def _attack_weights(config: TrialConfig) -> str | None:
     return None if attack.reweight in ("none", "rbl") else _imbalanced(config)
 
 
+def _raises_weighted_loss(config: TrialConfig) -> bool:
+    """Whether the attack raises the prediction loss with class weights in it."""
+    attack = config.attack
+    return (
+        attack.objective == "loss"
+        and attack.reweight != "none"
+        and _attacks(config) is None
+        and _attack_weights(config) is None
+    )
+
+
 def _some_class_weights(config: TrialConfig) -> str | None:
+    if _raises_weighted_loss(config):
+        return None
     return "reweight.name is none" if config.reweight.name == "none" else _class_weights(config)
 
 
@@ -225,9 +240,13 @@ def acts_from_epoch(config: TrialConfig, path: str) -> int:
     }[PARAMETERS[path].acts_from]
     if path.startswith("attack."):
         return max(begins, clean_epochs(config))
-    # the loss and the attack read it from the start
+    # the loss and the attack read it before any deferral
     early = config.loss.name == "effective_number" or _attack_beta(config)
-    return 0 if path == "reweight.beta" and early else begins
+    if path == "reweight.beta" and early:
+        return 0
+    if path == "loss.focal_weight" and _raises_weighted_loss(config):
+        return clean_epochs(config)
+    return begins
 
 
 def deferral_epoch(config: TrialConfig) -> int:

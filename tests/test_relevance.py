@@ -97,6 +97,22 @@ def _config(values: dict[str, Any]) -> TrialConfig:
         ("method.beta", {"method.name": "mart"}, None),
         ("model.head_gamma", {}, "model.head is linear, and only cosine reads it"),
         ("loss.focal_weight", {"loss.name": "focal"}, "reweight.name is none"),
+        (
+            "loss.focal_weight",
+            {
+                "loss.name": "focal",
+                "attack.objective": "loss",
+                "attack.reweight": "inverse",
+                "attack.bn_mode": "batch",
+            },
+            None,
+        ),
+        ("loss.tau", {"loss.name": "balanced_softmax", "data.counts": [5, 5]}, None),
+        (
+            "loss.tau",
+            {"loss.name": "balanced_softmax", "data.imbalance_ratio": 1, "data.base": "per_class"},
+            None,
+        ),
         ("data.base", {"data.max_per_class": 50}, "data.max_per_class is given"),
         (
             "attack.class_budget",

@@ -58,7 +58,7 @@ class L2:
         adv_images.add_(gradient / _norms(gradient) * self.step_size)
         shift = adv_images - self.images
         # clamp to [0, 1] last: it only moves pixels towards the image, so the ball is kept
-        shrink = torch.as_tensor(self.eps, dtype=shift.dtype, device=shift.device) / _norms(shift)
+        shrink = _norms(shift).reciprocal().mul_(self.eps)
         torch.addcmul(self.images, shift, shrink.clamp_(max=1), out=adv_images)
         return adv_images.clamp_(0, 1)
 

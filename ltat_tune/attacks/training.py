@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ltat_tune.attacks.objectives import OBJECTIVES
 from ltat_tune.attacks.pgd import BatchObjective, pgd
 from ltat_tune.config import AttackConfig, TrialConfig
+from ltat_tune.losses.counts import log_prior
 from ltat_tune.losses.rbl import rbl_weights
 from ltat_tune.losses.reweighting import class_balanced, inverse, inverse_sqrt
 
@@ -129,10 +130,11 @@ def _objective(
 ) -> str | BatchObjective:
     if attack.objective == "loss":
         assert loss is not None
-        return lambda logits, targets: loss(logits, targets, weights)
+        # a mean over the batch, made a sum as the other objectives are
+        return lambda logits, targets: len(targets) * loss(logits, targets, weights)
     if attack.reweight != "balanced_softmax":
         return attack.objective
-    shift = samples_per_class.double().log().float()  # BRW: cross-entropy on z + ln N
+    shift = log_prior(samples_per_class.double()).float()  # BRW: cross-entropy on z + ln N
     of_images = OBJECTIVES[attack.objective]
     return lambda logits, targets: of_images(logits + shift.to(logits), targets, None).sum()
 

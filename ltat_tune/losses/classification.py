@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ltat_tune.losses.counts import checked_counts
+from ltat_tune.losses.counts import checked_counts, log_prior
 from ltat_tune.losses.precision import full_precision
 from ltat_tune.losses.reweighting import class_balanced
 
@@ -134,8 +134,9 @@ class BalancedSoftmax(nn.Module):
     """Cross-entropy on logits shifted by the log class prior; with class weights, a weighted mean.
 
     Source: Ren2020Balanced Eq. 4, arXiv:2007.10740; checked against NISPLab/AT-BSL@23f433e `BSL`.
-    Deviations: prior normalised to sum 1 (a constant shift; loss and gradient unchanged); a class
-        without images is an error, where the releases count it as one image.
+    Deviations: prior against the most frequent class's (a constant shift; loss and gradient
+        unchanged, and equal counts are cross-entropy to the bit); a class without images is an
+        error, where the releases count it as one image.
 
     Args:
         samples_per_class: training images per class, shape (K,), all >= 1.
@@ -150,7 +151,7 @@ class BalancedSoftmax(nn.Module):
     ) -> None:
         super().__init__()
         counts = checked_counts(samples_per_class)
-        self.register_buffer("shift", (tau * (counts / counts.sum()).log()).float())
+        self.register_buffer("shift", (tau * log_prior(counts)).float())
         self.label_smoothing = label_smoothing
 
     def forward(

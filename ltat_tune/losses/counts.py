@@ -21,3 +21,8 @@ def checked_counts(samples_per_class: Tensor) -> Tensor:
         counts = samples_per_class.tolist()
         raise ConfigError(f"`samples_per_class >= 1` must hold for every class, got {counts}")
     return samples_per_class.detach().to(torch.float64, copy=True)
+
+
+def log_prior(counts: Tensor) -> Tensor:
+    """ln(N_c / N_max), (K,): the log class prior up to a constant, exactly 0 for equal counts."""
+    return (counts / counts.max()).log()

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ltat_tune.losses.classification import weighted_cross_entropy
-from ltat_tune.losses.counts import checked_counts
+from ltat_tune.losses.counts import checked_counts, log_prior
 from ltat_tune.losses.precision import full_precision
 
 
@@ -65,7 +65,7 @@ class LDAMLoss(nn.Module):
 class RoBalLoss(nn.Module):
     """Cross-entropy on scaled cosines with a class-aware margin and the log class prior.
 
-    CE(z, y) with z_j = s (cos_j - [j = y] m_y) + tau ln(N_j / N) and m_c = base_margin
+    CE(z, y) with z_j = s (cos_j - [j = y] m_y) + tau ln(N_j / N_max) and m_c = base_margin
     + (margin_tau / s) ln(N_c / N_min): frequent classes get the larger margin, and the prior,
     which is added to the true class too, takes more than that from rare ones. With class weights,
     their weighted mean.
@@ -73,7 +73,8 @@ class RoBalLoss(nn.Module):
     Source: Wu2021Adversarial, arXiv:2104.02703; wutong16/Adversarial_Long-Tail@ab2f3a7
         `MultiMarginLoss`. The defaults are its robust setting for CIFAR-10-LT at ratio 50.
     Deviations: the release accepts class weights and ignores them, and edits the cosines in place
-        when there is no margin; neither is done here.
+        when there is no margin; neither is done here. The prior is against the most frequent
+        class's, a constant shift.
 
     Args:
         samples_per_class: training images per class, shape (K,), all >= 1.
@@ -102,7 +103,7 @@ class RoBalLoss(nn.Module):
         counts = checked_counts(samples_per_class)
         margins = base_margin + margin_tau / scale * (counts / counts.min()).log()
         self.register_buffer("margins", margins.float())
-        self.register_buffer("shift", (tau * (counts / counts.sum()).log()).float())
+        self.register_buffer("shift", (tau * log_prior(counts)).float())
         self.scale = scale
         self.label_smoothing = label_smoothing
 

@@ -22,7 +22,8 @@ class AttackConfig(Section):
         ge=0,
         le=100,
         also=("epsilon",),
-        source="Madry2018Towards; REAT 5; SRAT 5.1",
+        source="Madry2018Towards; REAT 5; SRAT 5.1; REAT Table 12 (l2)",
+        instead=(("attack.norm", ("l2",), 1.0),),
     )
     step_size: Number = param(
         2 / 255,
@@ -32,7 +33,8 @@ class AttackConfig(Section):
         gt=0,
         le=100,
         also=("alpha",),
-        source="REAT 5; SRAT 5.1",
+        source="REAT 5; SRAT 5.1; REAT Table 12 (l2)",
+        instead=(("attack.norm", ("l2",), 0.2),),
     )
     steps: Integer = param(
         10, "steps", ge=0, le=10000, also=("num_steps", "perturb_steps", "iters")
@@ -43,7 +45,7 @@ class AttackConfig(Section):
         "gradient or not), noise in its positive half only, or 0.001 times normal noise",
         source="releases of REAT (uniform), SRAT (uniform_clipped), RoBal (one_sided), TRADES",
         also=("random_start",),
-        instead=(("method.name", ("trades", "mart", "taet"), "gaussian"),),
+        instead=(("method.name", ("trades",), "gaussian"),),
     )
     objective: Literal["cross_entropy", "margin", "kl", "loss"] = param(
         "cross_entropy",

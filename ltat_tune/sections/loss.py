@@ -117,6 +117,7 @@ class ReweightConfig(Section):
             source="Cui2019Class Eq. 2; REAT Table 2 (ENR, RW, RWS); SRAT 5.1",
             also=("reweighting",),
             acts_from="deferral",
+            instead=(("method.name", ("srat",), "class_balanced"),),
         )
     )
     beta: Number | None = param(

@@ -60,7 +60,8 @@ class ModelConfig(Section):
         symbol="s",
         gt=0,
         le=1000,
-        source="RoBal release (N: 10, R: 1)",
+        source="RoBal release (N: 10; R: 1, where PGD finds little gradient)",
+        instead=(("loss.name", ("robal",), 10.0),),
     )
     posthoc_tau: Number = param(
         0.0,

@@ -17,6 +17,7 @@ from ltat_tune.data.batches import to_unit, training_batches
 from ltat_tune.data.datasets import Splits, load_splits
 from ltat_tune.errors import CheckpointError, TrainingDiverged
 from ltat_tune.losses import class_weights
+from ltat_tune.losses.counts import log_prior
 from ltat_tune.methods import build_method, needs_projection
 from ltat_tune.models import build_model, measured
 from ltat_tune.relevance import deferral_epoch
@@ -246,7 +247,8 @@ class Trainer:
             size = len(targets)
             seen += size
             answers = step.logits.detach().argmax(dim=1)
-            predicted += torch.bincount(answers, minlength=len(predicted))
+            # not bincount, which waits for a GPU
+            predicted += nn.functional.one_hot(answers, len(predicted)).sum(dim=0)
             terms = {"loss": step.loss.detach() * size, "acc": (answers == targets).sum()}
             terms |= {name: term * size for name, term in step.terms.items()}
             for name, term in terms.items():
@@ -300,7 +302,7 @@ class Trainer:
         config = self.config.model
         shift = None
         if config.posthoc_tau > 0:
-            prior = (self.counts.double() / self.counts.sum()).log()
+            prior = log_prior(self.counts.double())
             shift = (config.posthoc_tau * prior).float().to(self.device)
         return measured(self._kept_module(), scale=config.inference_scale, shift=shift)
 

@@ -76,7 +76,7 @@ def _ldam(
 def _balanced(
     z: Array, y: Sequence[int], weights: Array | None, counts: Array, smoothing: float
 ) -> float:
-    shift = rounded(np.log(counts / counts.sum()))
+    shift = rounded(np.log(counts / counts.max()))
     return _cross_entropy(z + shift, y, weights, counts, smoothing)
 
 
@@ -84,7 +84,7 @@ def _robal(
     z: Array, y: Sequence[int], weights: Array | None, counts: Array, smoothing: float
 ) -> float:
     margins = rounded(0.1 + 0.03 * np.log(counts / counts.min()))
-    shift = rounded(1.5 * np.log(counts / counts.sum()))
+    shift = rounded(1.5 * np.log(counts / counts.max()))
     shifted = z.copy()
     shifted[range(len(y)), y] -= margins[list(y)]
     return _cross_entropy(10 * shifted + shift, y, weights, counts, smoothing)

@@ -202,3 +202,11 @@ def test_margins_prior_and_weights_are_buffers() -> None:
     assert "shift" in BalancedSoftmax(COUNTS).state_dict()
     assert "weights" in EffectiveNumber(COUNTS, beta=0.9).state_dict()
     assert {"margins", "shift"} <= RoBalLoss(COUNTS).state_dict().keys()
+
+
+def test_equal_counts_make_balanced_softmax_cross_entropy_to_the_bit() -> None:
+    logits = torch.randn(50, 7, generator=torch.Generator().manual_seed(0))
+    targets = torch.arange(50) % 7
+    for tau in (0.5, 1.0, 3.0):
+        balanced = BalancedSoftmax(torch.full((7,), 13), tau=tau)
+        assert torch.equal(balanced(logits, targets), CrossEntropy()(logits, targets))

@@ -159,7 +159,7 @@ def test_the_parameters_of_the_configuration_reach_the_losses() -> None:
     assert ldam.margins.tolist() == pytest.approx([0.2, 0.4])
     balanced = build_loss(LossConfig(name="balanced_softmax", tau=0.5), COUNTS)
     assert isinstance(balanced, BalancedSoftmax)
-    expected = 0.5 * (torch.tensor([16.0, 1.0]) / 17).log()
+    expected = 0.5 * (torch.tensor([16.0, 1.0]) / 16).log()
     assert balanced.shift.tolist() == pytest.approx(expected.tolist())
     robal = build_loss(
         LossConfig(name="robal", scale=5.0, base_margin=0.2, margin_tau=0.1, tau=0.5), COUNTS
