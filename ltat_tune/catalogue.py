@@ -201,13 +201,28 @@ ATTACKS = (
     Entry("rbl", "class weights by effective number of last epoch's predictions",
           "REAT Eq. 1-2, Table 2 (RBL)", "attack.reweight", ("attack.bn_mode",), "RBL"),
     Entry("clean", "no attack", "", "confirm.attacks"),
+    Entry("fgsm", "one step of eps on the cross-entropy", "Goodfellow2015Explaining; RoBal "
+          "release", "confirm.attacks", ("evaluation.eps",), "FGSM"),
     Entry("pgd<steps>", "PGD on the cross-entropy, steps of eps/4", "REAT 5 (PGD-20, PGD-100); "
           "SRAT 5.1 (PGD-20)", "confirm.attacks", ("evaluation.eps",), "PGD-20"),
+    Entry("mim<steps>", "PGD along a sum of all gradients so far, momentum 1",
+          "Dong2018Boosting; RoBal release", "confirm.attacks", ("evaluation.eps",), "MIM"),
     Entry("cw<steps>", "PGD on the margin of Carlini and Wagner", "REAT 5 (CW-100)",
           "confirm.attacks", ("evaluation.eps",), "CW-100"),
+    Entry("adaptive<steps>", "PGD on the cross-entropy of ten times the logits",
+          "REAT 5 (adaptive, RoBal); AT-BSL release (LSA)", "confirm.attacks",
+          ("evaluation.eps",), "LSA"),
+    Entry("square", "random search on the margin, no gradients, 5000 queries",
+          "Andriushchenko2020Square", "confirm.attacks", ("evaluation.eps",), "Square"),
     Entry("aa", "AutoAttack standard, on evaluation.aa_images test images",
           "Croce2020Reliable; REAT 5 (AA)", "confirm.attacks",
           ("evaluation.eps", "evaluation.aa_images"), "AA"),
+    Entry("cwl2", "nearest image in l2: 9 values of c, 10000 iterations each",
+          "Carlini2017Towards and its release; REAT Table 12 (one reading)", "confirm.attacks",
+          ("evaluation.eps",), "C&W"),
+    Entry("cwl2_fixed", "nearest image in l2: c = 1, 50 iterations, no search",
+          "torchattacks; REAT Table 12 (the other reading)", "confirm.attacks",
+          ("evaluation.eps",), "C&W"),
 )  # fmt: skip
 
 CATALOGUE: dict[str, tuple[Entry, ...]] = {

@@ -101,6 +101,4 @@ def _of_parts(config: TrialConfig) -> list[str]:
             "attack.reweight balanced_softmax shifts the logits of the cross-entropy or margin "
             f"objective, and attack.objective is {attack.objective}"
         )
-    if attack.norm == "l2" and attack.start == "one_sided":
-        found.append("attack.start one_sided exists in the norm linf only, and attack.norm is l2")
     return found

@@ -1,8 +1,8 @@
 """Defaults that depend on the method, the loss or the norm.
 
-They are what makes a method that method: loss, head, class weights, what the attack raises. The
-protocol (radius, steps, BatchNorm mode, schedule) is the same for all methods, so that they can be
-compared; the space files set the releases' own.
+They are what makes a method that method: loss, head, class weights, what its attack raises and
+where it starts. The protocol (radius, steps, BatchNorm mode, schedule) is the same for all
+methods, so that they can be compared; the space files set the releases' own.
 """
 
 from __future__ import annotations

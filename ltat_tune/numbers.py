@@ -90,3 +90,9 @@ def parse_ratio(value: Any) -> float:
 Number = Annotated[float, BeforeValidator(parse_number)]
 Integer = Annotated[int, BeforeValidator(parse_integer)]
 Ratio = Annotated[float, BeforeValidator(parse_ratio)]
+
+
+def pixels(value: float) -> str:
+    """A radius or step as the field writes it: `8/255`, else `0.1`."""
+    steps = value * 255
+    return f"{round(steps)}/255" if abs(steps - round(steps)) < 1e-9 and steps else f"{value:g}"

@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from ltat_tune.catalogue import Entry, SpaceFile
+from ltat_tune.numbers import pixels
 from ltat_tune.parameters import PARAMETERS, Parameter
 
 LATE = {
@@ -81,10 +82,7 @@ def _shown(value: Any, parameter: Parameter) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
-        pixels = value * 255
-        if "pixels" in parameter.unit and abs(pixels - round(pixels)) < 1e-9:
-            return f"{round(pixels)}/255"
-        return f"{value:g}"
+        return pixels(value) if "pixels" in parameter.unit else f"{value:g}"
     if isinstance(value, tuple):
         return ", ".join(f"{v:g}" for v in value)
     return str(value)

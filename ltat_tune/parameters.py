@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -119,6 +120,14 @@ def _collect() -> dict[str, Parameter]:
 
 
 PARAMETERS: dict[str, Parameter] = _collect()
+
+
+def defaults() -> dict[str, str]:
+    """Every parameter's default, and what it is instead under a method or loss, as text."""
+    return {
+        path: json.dumps([parameter.default, *parameter.instead])
+        for path, parameter in PARAMETERS.items()
+    }
 
 
 def nearest(path: str) -> str | None:

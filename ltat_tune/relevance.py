@@ -84,7 +84,7 @@ def _attack_weights(config: TrialConfig) -> str | None:
     if attack.bn_mode == "eval" and attack.reweight not in ("none", "balanced_softmax"):
         return (
             "attack.bn_mode is eval, where a positive class weight leaves every PGD step as it "
-            "is; use train or batch"
+            "is; use attack.bn_mode train or batch"
         )
     # RBL goes by predictions, which differ on equal counts too.
     return None if attack.reweight in ("none", "rbl") else _imbalanced(config)

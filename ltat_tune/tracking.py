@@ -13,7 +13,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -163,13 +163,7 @@ class Tracker:
             )  # fmt: skip
 
     def _open(self) -> None:
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        os.environ.setdefault("DO_NOT_TRACK", "true")
-        for noisy in ("mlflow", "alembic", "mlflow.store.db.utils"):
-            logging.getLogger(noisy).setLevel(logging.CRITICAL)  # `_guarded` says it once
-        from mlflow import MlflowClient
-
-        self._client = MlflowClient(tracking_uri=self.uri)
+        self._client = _connect(self.uri)
         experiment = self._client.get_experiment_by_name(self._name)
         if experiment is None:
             local = self.uri.startswith("sqlite:")
@@ -285,6 +279,65 @@ class Tracker:
         self._end(
             _PARENT, state, ({}, 0), {"mlflow.note.content": note} if note else {}, files, ()
         )
+
+
+def attach(
+    uri: str, name: str, uid: str, key: str, metrics: Mapping[str, float], files: Mapping[str, str]
+) -> bool:
+    """Adds numbers and files (name -> text) to one run of an ended study; False without the run.
+
+    Raises:
+        StudyError: the store does not answer.
+    """
+    from mlflow.entities import Metric
+
+    try:
+        client = _connect(uri)
+        experiment = client.get_experiment_by_name(name)
+        text = f"tags.`ltat.study` = '{uid}' and tags.`ltat.key` = '{key}'"
+        found = client.search_runs([experiment.experiment_id], text) if experiment else []
+        for run in found:
+            now, rows = int(time.time() * 1000), list(metrics.items())
+            for first in range(0, len(rows), 1000):
+                some = [Metric(n, value, now, 0) for n, value in rows[first : first + 1000]]
+                client.log_batch(run.info.run_id, metrics=some)
+            for file, content in files.items():
+                client.log_text(run.info.run_id, content, file)
+    except Exception as error:  # any store, any driver
+        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise StudyError(f"MLflow store {public_uri(uri)}: {first_line}") from error
+    return bool(found)
+
+
+def _connect(uri: str) -> MlflowClient:
+    """A quiet client: what fails is said once, by the caller."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("DO_NOT_TRACK", "true")
+    for noisy in ("mlflow", "alembic", "mlflow.store.db.utils"):
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=uri)
+
+
+def attach_files(uri: str, name: str, uid: str, files: Iterable[Path], place: str) -> bool:
+    """Adds files to the run of the study itself, under `place`; False without the run.
+
+    Raises:
+        StudyError: the store does not answer.
+    """
+    try:
+        client = _connect(uri)
+        experiment = client.get_experiment_by_name(name)
+        text = f"tags.`ltat.study` = '{uid}' and tags.`ltat.key` = '{_PARENT}'"
+        found = client.search_runs([experiment.experiment_id], text) if experiment else []
+        for run in found:
+            for path in files:
+                client.log_artifact(run.info.run_id, str(path), place)
+    except Exception as error:  # any store, any driver
+        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise StudyError(f"MLflow store {public_uri(uri)}: {first_line}") from error
+    return bool(found)
 
 
 def _steps(run: Any) -> int:

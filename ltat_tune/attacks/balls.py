@@ -79,16 +79,15 @@ def first_images(
     """A new tensor: the images, or the images plus noise.
 
     uniform: U(-eps, eps) in L-inf; in L2 a random direction at a radius of U(0, eps).
-    uniform_clipped: the same, clipped to [0, 1]. one_sided: U(0, eps), as RoBal's release (L-inf
-    only). gaussian: 0.001 times normal noise. The noise is drawn on the generator's own device.
+    uniform_clipped: the same, clipped to [0, 1]. one_sided: the uniform noise without its signs,
+    in L-inf U(0, eps) as RoBal's release. gaussian: 0.001 times normal noise. The noise is drawn
+    on the generator's own device.
 
     Raises:
-        ConfigError: an unknown start, or one_sided in L2.
+        ConfigError: an unknown start.
     """
     if start not in STARTS:
         raise ConfigError(f"unknown start {start!r}; choose from: {', '.join(STARTS)}")
-    if start == "one_sided" and norm != "linf":
-        raise ConfigError(f"start one_sided exists in the norm linf only, got {norm}")
     if start == "none":
         return images.clone()
     device = images.device if generator is None else generator.device
@@ -101,5 +100,7 @@ def first_images(
         noise.normal_(generator=generator)
         radius = torch.empty(len(images), 1, 1, 1, dtype=images.dtype, device=device)
         noise.mul_(radius.uniform_(0, eps, generator=generator) / _norms(noise))
+        if start == "one_sided":
+            noise.abs_()
     first = images + noise.to(images.device)
     return first.clamp_(0, 1) if start == "uniform_clipped" else first

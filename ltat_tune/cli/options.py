@@ -24,8 +24,8 @@ format_ = click.option(
 )  # fmt: skip
 
 
-def print_results(results: list[dict[str, Any]], form: str) -> None:
-    """Winners, baselines and verdicts of studies on stdout."""
+def print_results(results: list[dict[str, Any]], form: str, *, named: bool = False) -> None:
+    """Winners, baselines and verdicts of studies on stdout, under their names where asked."""
     if form == "json":
         click.echo(json.dumps(results[0] if len(results) == 1 else results, indent=2))
         return
@@ -35,6 +35,8 @@ def print_results(results: list[dict[str, Any]], form: str) -> None:
 
     console = Console(highlight=False)
     for found in results:
+        if named:
+            console.rule(found["study"], align="left")
         console.print(render(found))
         sentences = verdict(found)
         if sentences:

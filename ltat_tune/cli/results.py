@@ -20,17 +20,20 @@ def compare(names: tuple[str, ...], out: Path, form: str) -> None:
 
     results = []
     for name in names:
-        found = StudyFolder.open(out / name).read_results()
+        folder = StudyFolder.open(out / name)
+        found = folder.read_results()
         if found is None:
-            raise StudyError(f"{name} has no results yet; finish it: ltat-tune resume {name}")
+            raise StudyError(f"{name} has no results yet; finish it: {folder.resume_command}")
         results.append(found)
-    options.print_results(results, form)
+    options.print_results(results, form, named=len(names) > 1)
     if form == "table":
         from rich.console import Console
 
         from ltat_tune.study.summary import best_trials
 
         for found in results:
+            if len(names) > 1:
+                Console().rule(found["study"], align="left")
             Console(highlight=False).print(best_trials(found))
 
 

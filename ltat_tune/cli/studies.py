@@ -41,6 +41,9 @@ class _Group(click.Group):
             many = f"{count} problems, nothing was started:\n" if count > 1 else ""
             click.echo(f"error: {many}" + "\n".join(lines), err=True)
             ctx.exit(2)
+        except KeyboardInterrupt:
+            click.echo("\ninterrupted; run the same command again", err=True)
+            ctx.exit(130)
 
 
 @click.group(
@@ -137,7 +140,7 @@ def _run(ctx: click.Context, study: Study, quiet: bool, form: str) -> None:
     try:
         end = study.run(Console(stderr=True, highlight=False), quiet=quiet)
     except (KeyboardInterrupt, SystemExit):  # too early, or twice; on SIGTERM Ray exits
-        click.echo(f"\ninterrupted\nresume with: {_resume(study)}", err=True)
+        click.echo(f"\ninterrupted\nresume with: {study.folder.resume_command}", err=True)
         ctx.exit(130)
     _show_end(study, end, form)
     if end.interrupted:
@@ -148,9 +151,9 @@ def _run(ctx: click.Context, study: Study, quiet: bool, form: str) -> None:
 
 def _show_end(study: Study, end: StudyEnd, form: str) -> None:
     name, root = study.folder.root.name, study.folder.root
-    out = _out_option(root)
+    out = study.folder.out_option
     if end.reason is not None:
-        click.echo(f"{end.reason}\nresume with: {_resume(study)}", err=True)
+        click.echo(f"{end.reason}\nresume with: {study.folder.resume_command}", err=True)
         return
     options.print_results([end.results], form)
     if form == "json":
@@ -164,17 +167,8 @@ def _show_end(study: Study, end: StudyEnd, form: str) -> None:
         *[(f"ltat-tune train {best[0]}", "train one again, to the same digits")][: len(best)],
     ]
     if not study.space.searcher.enumerates and not study.space.smoke:
-        more = f"{_resume(study)} --trials {2 * study.space.searcher.trials}"
+        more = f"{study.folder.resume_command} --trials {2 * study.space.searcher.trials}"
         commands.append((more, "search on"))
     for command, why in commands:
         click.echo(f"  {command}   # {why}")
     click.echo(f"everything lies in {root}")
-
-
-def _out_option(root: Path) -> str:
-    return "" if root.parent == Path("studies") else f" --out {root.parent}"
-
-
-def _resume(study: Study) -> str:
-    root = study.folder.root
-    return f"ltat-tune resume {root.name}{_out_option(root)}"

@@ -18,7 +18,7 @@ class AttackConfig(Section):
         8 / 255,
         "radius of the ball",
         symbol="ε",
-        unit="[0, 1] pixels",
+        unit="pixels, 0 to 1",
         ge=0,
         le=100,
         also=("epsilon",),
@@ -29,7 +29,7 @@ class AttackConfig(Section):
         2 / 255,
         "length of one step",
         symbol="α",
-        unit="[0, 1] pixels",
+        unit="pixels, 0 to 1",
         gt=0,
         le=100,
         also=("alpha",),
@@ -42,10 +42,14 @@ class AttackConfig(Section):
     start: Literal["none", "uniform", "uniform_clipped", "one_sided", "gaussian"] = param(
         "uniform",
         "first images: the clean ones, noise in the ball (clipped to [0, 1] before the first "
-        "gradient or not), noise in its positive half only, or 0.001 times normal noise",
+        "gradient or not), noise in its positive part only, or 0.001 times normal noise",
         source="releases of REAT (uniform), SRAT (uniform_clipped), RoBal (one_sided), TRADES",
         also=("random_start",),
-        instead=(("method.name", ("trades",), "gaussian"),),
+        instead=(
+            ("method.name", ("trades", "mart", "taet"), "gaussian"),
+            ("method.name", ("srat",), "uniform_clipped"),
+            ("method.name", ("robal",), "one_sided"),
+        ),
     )
     objective: Literal["cross_entropy", "margin", "kl", "loss"] = param(
         "cross_entropy",

@@ -30,7 +30,7 @@ class EvaluationConfig(Section):
         None,
         "radius of every evaluation attack; null is attack.eps",
         symbol="ε",
-        unit="[0, 1] pixels",
+        unit="pixels, 0 to 1",
         ge=0,
         le=100,
     )
@@ -39,7 +39,7 @@ class EvaluationConfig(Section):
         "length of one step of the evaluation's pgd and cw; null is a quarter of the radius in"
         " linf, a fifth in l2 (2/255 at 8/255 and 0.2 at 1.0, REAT's)",
         symbol="α",
-        unit="[0, 1] pixels",
+        unit="pixels, 0 to 1",
         gt=0,
         le=100,
         source="SRAT 5.1 (1/255 on SVHN); REAT 5",

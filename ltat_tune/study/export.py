@@ -40,8 +40,7 @@ def export(
     results = folder.read_results()
     if results is None:
         raise StudyError(
-            f"{folder.root.name} has no results yet; "
-            f"finish it: ltat-tune resume {folder.root.name}"
+            f"{folder.root.name} has no results yet; finish it: {folder.resume_command}"
         )
     names = [s["name"] for s in results["scenarios"]]
     if scenario is not None and scenario not in names:

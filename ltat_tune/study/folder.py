@@ -75,6 +75,16 @@ class StudyFolder:
         """One confirmation: the same files, and test.json."""
         return self.root / "confirmations" / scenario / f"{recipe}-seed{seed}"
 
+    @property
+    def resume_command(self) -> str:
+        """What to type to go on with the study, or to see it to its end."""
+        return f"ltat-tune resume {self.root.name}{self.out_option}"
+
+    @property
+    def out_option(self) -> str:
+        """` --out DIR` where the study is not in the default place, else nothing."""
+        return "" if self.root.parent == Path("studies") else f" --out {self.root.parent}"
+
     def create(self, document: dict[str, Any], facts: dict[str, Any]) -> None:
         """Makes the folder of a new study.
 

@@ -40,8 +40,12 @@ def place_rungs(space: Space) -> Rungs:
                 f"{settled + 1}: what it stops there is stopped by luck"
             )
     elif settled:
-        notes.append(f"the first rung is epoch {first}: {why} acts from epoch {settled + 1}")
+        notes.append(
+            f"no trial is stopped before epoch {first}: {why} acts from epoch {settled + 1}, and "
+            "its effect must show"
+        )
     if first >= total:
+        notes = []
         notes.append(f"no trial is stopped early: no rung fits before the last of {total} epochs")
         return Rungs((), tuple(notes))
     epochs = []

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ltat_tune.config import TrialConfig
 from ltat_tune.data.sources import class_counts, is_available
 from ltat_tune.errors import LtatError
 from ltat_tune.parameters import PARAMETERS
 from ltat_tune.relevance import why_inert
 from ltat_tune.study.rungs import place_rungs
-from ltat_tune.study.space import MANY, Space
+from ltat_tune.study.space import MANY, Scenario, Space, show
 from ltat_tune.training.metrics import ClassGroups
 
 if TYPE_CHECKING:
     from ltat_tune.study.space_file import Report
+
+# of every scenario, the proposals that are looked at and their configurations
+_Contexts = list[tuple[Scenario, list[tuple[dict[str, Any], TrialConfig]]]]
 
 
 def check_space(
@@ -23,7 +27,7 @@ def check_space(
     """Adds every problem to `report`; returns notes: true, worth knowing, no reason to refuse."""
     notes = _check_effects(space, report, allow_inert)
     _check_measurement(space, report)
-    notes += place_rungs(space).notes
+    notes += _idle_rbl(space) + list(place_rungs(space).notes)
     if space.selected_on_test:
         notes.append(
             "data.val_source is test (the papers' protocol): "
@@ -73,7 +77,7 @@ def _check_effects(space: Space, report: Report, allow_inert: bool) -> list[str]
         if everywhere and scenarios:
             problem = f"{label} has no effect here: {scenarios[0][1]}; remove it from tuned"
         elif mixed:
-            problem = f"{label} has no effect where {mixed}; give it a `when`"
+            problem = f"{label} has no effect where {mixed}; {_remedy(path, configs, space)}"
         elif scenarios:
             notes.append(
                 f"{label} has no effect in the scenario {scenarios[0][0]}: {scenarios[0][1]}"
@@ -83,6 +87,42 @@ def _check_effects(space: Space, report: Report, allow_inert: bool) -> list[str]
         elif problem:
             report.add(("tuned", path), problem)
     return notes
+
+
+def _idle_rbl(space: Space) -> list[str]:
+    """REAT as released attacks in eval mode, where its RBL does nothing; nobody would notice."""
+    path = "attack.reweight"
+    if path in space.tuned:
+        return []
+    for scenario in space.scenarios:
+        for params in space.contexts():
+            config = space.config(scenario, params)
+            reason = why_inert(config, path)
+            if config.attack.reweight != "none" and reason is not None:
+                name = config.attack.reweight
+                return [
+                    f"attack.reweight {name} of {config.method.name} changes nothing: {reason}"
+                ]
+    return []
+
+
+def _remedy(path: str, configs: _Contexts, space: Space) -> str:
+    """The `when` that takes a parameter out where it has no effect, if there is one."""
+    contexts = [pair for _, pairs in configs for pair in pairs if path in pair[0]]
+    for other in (p for p, domain in space.tuned.items() if domain.choices and p != path):
+        acting, idle = (
+            {
+                params.get(other)
+                for params, config in contexts
+                if (why_inert(config, path) is None) is acts
+            }
+            for acts in (True, False)
+        )
+        if acting and not acting & idle and None not in acting:
+            held = sorted(map(show, acting))
+            values = held[0] if len(held) == 1 else f"[{', '.join(held)}]"
+            return f"give it `when: {{{other}: {values}}}`"
+    return "change that, or remove it from tuned"
 
 
 def _check_measurement(space: Space, report: Report) -> None:
@@ -98,12 +138,29 @@ def _check_measurement(space: Space, report: Report) -> None:
                 "set them alike under fixed",
             )
             break
+    _check_scale(space, report)
     follows = any(space.config(s, {}).evaluation.eps is None for s in space.scenarios)
     if "attack.eps" in space.tuned and follows:
         report.add(
             ("tuned", "attack.eps"),
             "attack.eps is tuned and evaluation.eps follows it, so the weakest attack would win; "
             "set evaluation.eps under fixed",
+        )
+
+
+def _check_scale(space: Space, report: Report) -> None:
+    """A factor on the logits hides the gradient of cross-entropy: the best would mask the most."""
+    path = "model.inference_scale"
+    if (
+        path in space.tuned
+        and space.objective.attack.startswith("pgd")
+        and not space.searcher.enumerates
+    ):
+        report.add(
+            ("tuned", path),
+            f"{path} changes no weight, only how well {space.objective.attack} sees the model, so "
+            "the scale that hides it best would win; judge by val/cw20_balanced_acc with "
+            "evaluation.val_attack cw20, or fix the scale",
         )
 
 
@@ -156,7 +213,8 @@ def _check_resources(space: Space, report: Report) -> None:
             report.add(
                 ("resources", "gpus_per_trial"),
                 f"resources.gpus_per_trial must be at most the machine's {gpus}, got "
-                f"{space.resources.gpus_per_trial:g}; write 0 to train on the CPU",
+                f"{space.resources.gpus_per_trial:g}; --set resources.gpus_per_trial=0 trains on "
+                "the CPU, --smoke only tries the file out",
             )
         elif space.resources.gpus_per_trial > 1 and space.resources.gpus_per_trial % 1:
             report.add(

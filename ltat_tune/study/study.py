@@ -17,6 +17,7 @@ from ltat_tune.config import DataConfig
 from ltat_tune.data.cache import prepare
 from ltat_tune.data.sources import class_counts, ensure_available
 from ltat_tune.errors import DataError, StudyError
+from ltat_tune.parameters import defaults
 from ltat_tune.study import ray_session
 from ltat_tune.study.export import export
 from ltat_tune.study.folder import StudyFolder, check_space_left, write_json, write_text
@@ -77,7 +78,7 @@ class Study:
                 done = "it is finished" if folder.results.exists() else "it is not finished"
                 raise StudyError(
                     f"study {space.name} exists already in {out}, {done}; resume it with "
-                    f"`ltat-tune resume {space.name}`, start another with `--set name=...`, or "
+                    f"`{folder.resume_command}`, start another with `--set name=...`, or "
                     "delete it and start anew with `--overwrite`"
                 )
             with folder.locked():
@@ -92,6 +93,7 @@ class Study:
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "tracking_uri": tracking_uri,
             "smoke": space.smoke,
+            "defaults": defaults(),
             "versions": versions.versions(),
             "commit": versions.commit(),
             "machine": versions.machine(),
@@ -121,7 +123,9 @@ class Study:
         space = load_space(
             folder.space, overrides=more, check_machine=check_machine, allow_inert=True
         )
-        if smoke := str(folder.read_facts().get("smoke", "")):
+        facts = folder.read_facts()
+        _refuse_other_defaults(folder, facts, space)
+        if smoke := str(facts.get("smoke", "")):
             space = replace(space, smoke=smoke, notes=(smoke, *space.notes))
         study = cls(space, folder)
         study._extended = extended
@@ -236,6 +240,28 @@ class Study:
         if finished and queue.unconfirmed:
             reason = "not confirmed or tested:\n  " + "\n  ".join(queue.unconfirmed)
         return StudyEnd(results, reason, interrupted)
+
+
+def _refuse_other_defaults(folder: StudyFolder, facts: dict[str, Any], space: Space) -> None:
+    """A value that the space file leaves out must mean what it meant when the study began.
+
+    Raises:
+        StudyError: with every default that another version of this package had.
+    """
+    now = defaults()
+    said = {*space.fixed, *space.tuned, *space.scenarios[0].values}
+    changed = [
+        f"{path}: {then} then, {now[path]} now"
+        for path, then in facts.get("defaults", {}).items()
+        if path in now and now[path] != then and path not in said
+    ]
+    if changed:
+        made = facts["versions"].get("ltat-tune", "another version")
+        raise StudyError(
+            f"{folder.root.name} was made with ltat-tune {made}, whose defaults were others; "
+            f"finish it with that version, or write the old values under fixed in {folder.space}:"
+            + "".join(f"\n  {line}" for line in changed)
+        )
 
 
 def _extends(folder: StudyFolder, trials: int) -> bool:

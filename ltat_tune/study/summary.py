@@ -10,6 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ltat_tune.numbers import pixels
 from ltat_tune.parameters import PARAMETERS
 from ltat_tune.study.results import find, mean, mean_std
 from ltat_tune.study.space import show
@@ -118,7 +119,7 @@ def _protocol(
     images = ", ".join(f"{a} on {n}" for a, n in winner.get("test_images", {}).items())
     counts = winner["samples_per_class"]
     return Text(
-        f"seeds {show(winner['seeds'])}; {NORMS[scenario['norm']]} eps {show(scenario['eps'])}; "
+        f"seeds {show(winner['seeds'])}; {NORMS[scenario['norm']]} eps {pixels(scenario['eps'])}; "
         f"test images: {images or 'none'}\n"
         f"{sum(counts)} training images, by class: {show(counts)}",
         style="dim",
@@ -154,6 +155,11 @@ def verdict(results: Mapping[str, Any]) -> list[str]:
             base = baseline["val"][metric]
             gain = 100 * (mean(score) - mean(base))
             text += f", {gain:+.1f} points against the baseline's {mean_std(base)} %"
+        elif baseline is winner:
+            text += "; it is the baseline itself, which nothing beat"
+        classes = len(winner["samples_per_class"])
+        if metric.endswith("_balanced_acc") and mean(score) < 1.1 / classes:
+            text += f"; no better than guessing one of {classes} classes: train longer"
         sentences.append(text)
     return sentences
 

@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ltat_tune.config_file import load_config
-from ltat_tune.errors import TrainingDiverged
+from ltat_tune.errors import ConfigError, TrainingDiverged
 from ltat_tune.training.evaluation import evaluate
 from ltat_tune.training.seeding import prepare_process
 from ltat_tune.training.trainer import EpochMetrics, FitResult, Trainer
@@ -34,11 +35,13 @@ def train_file(
     """
     config, recorded = load_config(path)
     recorded = recorded or {}
+    has_record = bool(recorded)
     if seed is not None:
         same = seed == config.seeds.seed
         config = config.replace({"seeds.seed": seed})
         recorded = recorded if same else {}
     prepare_process(threads or int(recorded.get("threads", 1)))
+    check_device(device)
     notes = Console(stderr=True, highlight=False, quiet=quiet)
     trainer = Trainer(config, device=device)
     notes.print(f"{path}: {config.method.name}, {config.optim.epochs} epochs, "
@@ -46,7 +49,7 @@ def train_file(
     try:
         result = _fit(trainer, notes, checkpoint)
     except TrainingDiverged as error:
-        notes.print(f"diverged: {error}")
+        Console(stderr=True, highlight=False).print(f"diverged: {error}")
         return 1
     metrics = {name: value for name, value in result.metrics.items() if name.startswith("val/")}
     if test:
@@ -66,9 +69,30 @@ def train_file(
     else:
         for name, value in metrics.items():
             print(f"{name:32} {value:.6f}")
-    if recorded:
-        _verdict(notes, result, metrics, recorded, differences)
+    if recorded and not (quiet and not differences):
+        _verdict(Console(stderr=True, highlight=False), result, metrics, recorded, differences)
+    elif has_record and not recorded:
+        notes.print("another seed than the file's: its recorded digits do not apply")
     return 1 if differences else 0
+
+
+def check_device(device: str) -> None:
+    """Refuses a device that this machine or this build of torch does not have.
+
+    Raises:
+        ConfigError: with what there is.
+    """
+    there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    kind, _, index = device.partition(":")
+    known = device in there or (kind == "cuda" and not index and len(there) > 1)
+    if not known and kind in ("cpu", "cuda"):
+        raise ConfigError(f"--device must be one of {', '.join(there)} here, got {device}")
+    if not known:
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise ConfigError(f"--device {device} cannot be used here: {reason}") from None
 
 
 def _fit(trainer: Trainer, notes: Console, checkpoint: Path | None) -> FitResult:

@@ -42,12 +42,12 @@ def test_uniform_noise_in_l2_has_every_radius_alike() -> None:
     assert radii.mean().item() == pytest.approx(1.0, abs=0.2)  # of U(0, 2)
 
 
-def test_one_sided_does_not_exist_in_l2() -> None:
-    with pytest.raises(ConfigError, match="one_sided exists in the norm linf only, got l2"):
-        _noise("one_sided", norm="l2")
+def test_one_sided_noise_in_l2_lies_in_the_positive_part_of_the_ball() -> None:
+    noise = _noise("one_sided", norm="l2", eps=2.0)
+    assert noise.min() >= 0 and noise.flatten(1).norm(dim=1).max() <= 2.0 + 1e-5
 
 
-@pytest.mark.parametrize("start", [s for s in STARTS if s != "one_sided"])
+@pytest.mark.parametrize("start", STARTS)
 @pytest.mark.parametrize("bn_mode", ["eval", "train", "batch"])
 def test_l2_images_stay_in_the_ball_and_in_the_unit_interval(start: str, bn_mode: str) -> None:
     images = torch.rand(6, 1, 8, 8, generator=_seeded()).mul_(1.4).sub_(0.2).clamp_(0, 1)

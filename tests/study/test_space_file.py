@@ -211,7 +211,11 @@ def test_data_and_resources_are_checked_only_when_the_machine_is(tmp_path: Path)
     ("per_trial", "problem"),
     [
         ("1.5", "must be a share of one GPU or a whole number, got 1.5"),
-        ("3", "must be at most the machine's 2, got 3; write 0 to train on the CPU"),
+        (
+            "3",
+            "must be at most the machine's 2, got 3; --set resources.gpus_per_trial=0 trains on "
+            "the CPU, --smoke only tries the file out",
+        ),
         ("0.25", None),
         ("2", None),
     ],
@@ -235,12 +239,12 @@ def test_a_parameter_without_effect_is_a_note_where_that_is_allowed(tmp_path: Pa
     text = SMALL.replace(", when: {method.name: srat}", "", 1)
     assert _problems(_file(tmp_path, text)) == [
         "11: method.temperature (τ) has no effect where method.name is pgd_at, and only srat "
-        "reads it; give it a `when`"
+        "reads it; give it `when: {method.name: srat}`"
     ]
     space = _load(tmp_path, text, allow_inert=True)
     assert space.notes[0] == (
         "method.temperature (τ) has no effect where method.name is pgd_at, and only srat reads "
-        "it; give it a `when` (run all the same, as asked)"
+        "it; give it `when: {method.name: srat}` (run all the same, as asked)"
     )
 
 
@@ -467,3 +471,29 @@ def test_a_space_error_is_a_config_error_with_all_problems_in_its_text(tmp_path:
         load_space(_file(tmp_path, "tuned: {}\nnmae: x\n"))
     assert str(caught.value).splitlines() == caught.value.problems
     assert len(caught.value.problems) == 2
+
+
+def _space(tmp_path: Path, fixed: str, tuned: str, rest: str = "") -> Path:
+    return _file(
+        tmp_path,
+        f"name: x\nobjective: {{metric: val/pgd20_balanced_acc}}\n"
+        f"fixed: {{data.val_per_class: 30, {fixed}}}\ntuned: {{{tuned}}}\n{rest}",
+    )
+
+
+def test_rbl_that_does_nothing_is_noted(tmp_path: Path) -> None:
+    lr = "optim.lr: {type: float, low: 0.01, high: 0.1}"
+    idle = load_space(_space(tmp_path, "method.name: reat", lr), check_machine=False)
+    assert any("attack.reweight rbl of reat changes nothing" in note for note in idle.notes)
+    acting = _space(tmp_path, "method.name: reat, attack.bn_mode: batch", lr)
+    assert not any("rbl" in note for note in load_space(acting, check_machine=False).notes)
+
+
+def test_a_scale_that_would_win_by_hiding_gradients_is_not_searched(tmp_path: Path) -> None:
+    tuned = "model.inference_scale: {type: float, low: 0.1, high: 1000, log: true}"
+    path = _space(tmp_path, "method.name: robal", tuned)
+    (problem,) = _problems(path, check_machine=False)
+    assert "the scale that hides it best would win; judge by val/cw20_balanced_acc" in problem
+    grid = "model.inference_scale: {type: categorical, choices: [1, 10]}"
+    listed = _space(tmp_path, "method.name: robal", grid, "searcher: {name: grid}\n")
+    assert load_space(listed, check_machine=False).enumerated

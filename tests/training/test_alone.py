@@ -13,7 +13,8 @@ import pytest
 from ltat_tune.config import TrialConfig
 from ltat_tune.config_file import dump_config, load_config
 from ltat_tune.data.datasets import Splits
-from ltat_tune.training.alone import train_file
+from ltat_tune.errors import ConfigError
+from ltat_tune.training.alone import check_device, train_file
 from ltat_tune.training.evaluation import evaluate
 from ltat_tune.training.trainer import Trainer
 from ltat_tune.versions import versions
@@ -236,3 +237,25 @@ def test_a_diverged_training_fails_with_its_reason(
     assert "diverged: " in shown.err
     assert "non-finite in epoch" in shown.err
     assert shown.out == ""
+
+
+def test_a_device_that_is_not_there_is_refused_before_anything(write: Write) -> None:
+    with pytest.raises(ConfigError, match="--device must be one of cpu.* here, got cuda:99"):
+        check_device("cuda:99")
+    with pytest.raises(ConfigError, match="--device tpu cannot be used here"):
+        check_device("tpu")
+    check_device("cpu")
+
+
+def test_quiet_still_tells_what_was_not_reproduced(
+    write: Write, recorded: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed = copy.deepcopy(recorded)
+    changed["weights"] = "0" * 16
+    for record, told in ((changed, True), (recorded, False)):
+        status = train_file(
+            write(record), test=False, seed=None, threads=1, device="cpu", checkpoint=None,
+            quiet=True, form="table",
+        )  # fmt: skip
+        assert status == int(told)
+        assert ("not reproduced" in capsys.readouterr().err) is told

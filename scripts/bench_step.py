@@ -1,0 +1,376 @@
+#!/usr/bin/env python
+"""What a training step, an epoch and its validation cost, against each other, on this machine.
+
+    python scripts/bench_step.py [--quick] [--format json] [--rounds 5] [--width 16] [--threads 1]
+
+validation: the hold-out under PGD-20 against an epoch of PGD-10 training: as `Trainer` does it,
+with every image attacked, and with the right ones alone. evaluation: batch sizes, BatchNorm folded
+or not, early exit. methods: one training step of each against PGD-AT.
+
+What is compared runs in turns, and a ratio is the median over the turns, with the lowest and the
+highest: trust ratios, not seconds. On one CPU thread the seconds are the process's own. Digits are
+real and their network is trained; the 32x32 images are noise with labels by which 60 % are right,
+because only their number and size count for time. Training and hold-out counts of CIFAR are exact,
+the cost of one image is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+from ltat_tune.attacks import pgd
+from ltat_tune.attacks.frozen import frozen
+from ltat_tune.config import TrialConfig
+from ltat_tune.data.batches import evaluation_batches, training_batches
+from ltat_tune.data.datasets import LabelledImages, load_splits
+from ltat_tune.data.long_tail import profile_counts
+from ltat_tune.methods import METHODS, build_method, needs_projection
+from ltat_tune.models import Classifier, build_model
+from ltat_tune.models.conv_bn import ConvBN
+from ltat_tune.relevance import awp_epoch, clean_epochs
+from ltat_tune.training.evaluation import evaluate
+from ltat_tune.training.optim import build_optimizer
+from ltat_tune.training.seeding import new_generator, prepare_process
+from ltat_tune.training.trainer import Trainer
+from ltat_tune.versions import commit, machine, versions
+
+DIGITS = {
+    "data.name": "digits", "data.val_per_class": 30, "model.width": 8,
+    "model.stem": "space_to_depth", "attack.eps": 0.1, "attack.step_size": 0.025,
+    "optim.epochs": 16, "optim.batch_size": 64, "optim.lr_schedule": "cosine",
+    "evaluation.every_epochs": 8,
+}  # fmt: skip  # search_spaces/quickstart.yaml
+CIFAR = {"data.name": "cifar10", "model.name": "resnet18"}
+STEPS: dict[str, dict[str, object]] = {
+    "pgd_at": {},
+    **{name: {"method.name": name} for name in METHODS if name != "pgd_at"},
+    "pgd_at, awp": {"method.awp_gamma": 0.01},
+}
+PARTS = ("validation", "evaluation", "methods")
+RIGHT_SHARE = 0.6  # of the noise images; PGD-AT's clean accuracy on CIFAR-10-LT is of this order
+ENOUGH = 0.25  # validation must cost less of an epoch
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Images, a configuration and its network; `counts` and `holdout` are of the real data set."""
+
+    name: str
+    given: dict[str, object]  # of the configuration; the rest follows the method
+    model: Classifier
+    train: LabelledImages
+    val: LabelledImages
+    counts: Tensor  # (K,)
+    holdout: int
+
+    @property
+    def config(self) -> TrialConfig:
+        return TrialConfig.from_flat(self.given)
+
+    def training(self, values: dict[str, object]) -> Callable[[], None]:
+        """One pass over `train` with these values changed, from a copy of the model."""
+        config = TrialConfig.from_flat({**self.given, **values})
+        model = self.model
+        if needs_projection(config) or config.model.head != self.config.model.head:
+            model = _model(config, self.train, len(self.counts))
+        model = deepcopy(model).to(self.train.targets.device)
+        optimizer = build_optimizer(config.optim, model)
+        counts = self.counts.to(self.train.targets.device)
+        epoch = max(clean_epochs(config), awp_epoch(config))
+        method = build_method(config, counts, epoch=epoch, predicted=counts)
+        batches, noise = new_generator(0, "batches"), new_generator(0, "attack")
+
+        def epoch_of_training() -> None:
+            for images, targets in training_batches(
+                self.train, config.optim.batch_size, config=config.data, generator=batches
+            ):
+                step = method.training_step(
+                    model, images, targets, class_weights=None, generator=noise
+                )
+                optimizer.zero_grad(set_to_none=True)
+                step.loss.backward()
+                optimizer.step()
+                if step.after_update is not None:
+                    step.after_update()
+
+        return epoch_of_training
+
+    def validation(
+        self, *, steps: int, batch_size: int, early_exit: bool = False, folded: bool = True
+    ) -> Callable[[], None]:
+        """Clean answers and PGD on `val`; with `early_exit` only images that are right."""
+        model = self.model if folded else unfolded(self.model)
+        attack = self.config.attack
+        noise = new_generator(0, "attack")
+
+        def attacked() -> None:
+            left = self.val
+            with frozen(model, training=False):
+                right = []
+                with torch.no_grad():
+                    for images, targets in evaluation_batches(self.val, batch_size):
+                        right.append(model(images).argmax(dim=1) == targets)
+                if early_exit:
+                    stands = torch.cat(right)
+                    left = LabelledImages(left.images[stands], left.targets[stands])
+                for images, targets in evaluation_batches(left, batch_size):
+                    images = pgd(
+                        model, images, targets, eps=attack.eps, step_size=attack.step_size,
+                        steps=steps, start="uniform_clipped", generator=noise,
+                    )  # fmt: skip
+                    with torch.no_grad():
+                        model(images)
+
+        return attacked
+
+    def as_trainer(self) -> None:
+        """What `Trainer` does after an epoch."""
+        for attack in ("clean", self.config.evaluation.val_attack):
+            evaluate(self.model, self.val, attack, self.config, classes=len(self.counts))
+
+
+def unfolded(model: nn.Module) -> nn.Module:
+    """A copy whose `ConvBN` are a convolution and a BatchNorm in eval mode too."""
+
+    def replace(module: nn.Module) -> None:
+        for name, child in module.named_children():
+            if isinstance(child, ConvBN):
+                setattr(module, name, nn.Sequential(child.conv, child.bn))
+            else:
+                replace(child)
+
+    copied = deepcopy(model)
+    replace(copied)
+    return copied
+
+
+def _model(config: TrialConfig, images: LabelledImages, classes: int) -> Classifier:
+    channels, projection = images.images.shape[1], needs_projection(config)
+    return build_model(
+        config.model, in_channels=channels, num_classes=classes, projection=projection
+    ).to(images.targets.device)
+
+
+def digits(ratio: float, *, epochs: int, device: torch.device) -> Setting:
+    """The quickstart's recipe, its network trained for `epochs`."""
+    given = {**DIGITS, "data.imbalance_ratio": ratio, "optim.epochs": epochs}
+    config = TrialConfig.from_flat(given)
+    splits = load_splits(config)
+    fitted = Trainer(config, splits=splits, device=device).fit().model
+    assert isinstance(fitted, Classifier)
+    train, val = splits.train.to(device), splits.val.to(device)
+    name = f"quickstart, UR {ratio:g}"
+    return Setting(name, given, fitted, train, val, splits.samples_per_class, len(val))
+
+
+def noise_images(*, width: int, images: int, batch_size: int, device: torch.device) -> Setting:
+    """ResNet-18 on 32x32 noise at CIFAR-10's defaults, with `images` to train on and to attack."""
+    given = {**CIFAR, "model.width": width, "optim.batch_size": batch_size}
+    config = TrialConfig.from_flat(given)
+    generator = torch.Generator().manual_seed(0)
+    counts = torch.tensor(_counts(10, 5000, config.data.imbalance_ratio, 100))
+    drawn = torch.randint(0, 256, (images, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    labels = torch.multinomial(counts.double(), images, replacement=True, generator=generator)
+    train = LabelledImages(drawn, labels).to(device)
+    model = _model(config, train, 10)
+    with torch.no_grad(), frozen(model, training=False):
+        answers = torch.cat([model(x).argmax(1) for x, _ in evaluation_batches(train, 128)])
+    wrong = torch.rand(images, generator=generator).to(device) >= RIGHT_SHARE
+    val = LabelledImages(train.images, (answers + wrong) % 10)
+    return Setting(f"ResNet-18, width {width}", given, model, train, val, counts, 1000)
+
+
+def _counts(classes: int, official: int, ratio: float, val_per_class: int) -> list[int]:
+    available = [official - val_per_class] * classes
+    return profile_counts("exp", available, imbalance_ratio=ratio)
+
+
+def in_turns(
+    tasks: dict[str, Callable[[], None]], rounds: int, device: torch.device
+) -> list[dict[str, Any]]:
+    """Runs all once to warm up, then `rounds` times one after the other.
+
+    Returns name, median seconds, and the ratio to the first task of the same turn: median, lowest,
+    highest.
+
+    On one CPU thread the process's own time counts, which other programs on the machine hardly
+    disturb. With 0 rounds the warm-up itself is timed.
+    """
+    alone = device.type == "cpu" and torch.get_num_threads() == 1
+    clock = time.process_time if alone else time.perf_counter
+    finished = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    seconds: dict[str, list[float]] = {name: [] for name in tasks}
+    for turn in range(rounds + 1):
+        for name, task in tasks.items():
+            finished()
+            began = clock()
+            task()
+            finished()
+            if turn > 0 or rounds == 0:
+                seconds[name].append(clock() - began)
+    first = next(iter(seconds.values()))
+    found = []
+    for name, measured in seconds.items():
+        ratios = sorted(m / f for m, f in zip(measured, first, strict=True))
+        found.append({
+            "name": name, "seconds": statistics.median(measured),
+            "ratio": statistics.median(ratios), "low": ratios[0], "high": ratios[-1],
+        })  # fmt: skip
+    return found
+
+
+def validation_rows(setting: Setting, rounds: int) -> list[dict[str, Any]]:
+    """Shares of an epoch, for the setting itself or, from noise, for the CIFAR sets."""
+    size, device = setting.config.evaluation.batch_size, setting.train.targets.device
+    tasks = {
+        "an epoch of training": setting.training({}),
+        "as Trainer does it": setting.as_trainer,
+        "every image attacked": setting.validation(steps=20, batch_size=size),
+        "right images attacked": setting.validation(steps=20, batch_size=size, early_exit=True),
+    }
+    timed = in_turns(tasks, rounds, device)[1:]
+    per_image = len(setting.train) / len(setting.val)
+    sets = [(setting.name, int(setting.counts.sum()), setting.holdout)]
+    if setting.config.data.name == "cifar10":
+        sets = [
+            (f"{name}, UR {ratio}", sum(_counts(classes, official, ratio, held)),
+             held * classes)
+            for name, classes, official, ratio, held in (
+                ("CIFAR-10", 10, 5000, 10, 100), ("CIFAR-10", 10, 5000, 50, 100),
+                ("CIFAR-10", 10, 5000, 100, 100), ("CIFAR-100", 100, 500, 10, 100),
+                ("CIFAR-100", 100, 500, 50, 100), ("CIFAR-100, 25 held out", 100, 500, 10, 25),
+            )
+        ]  # fmt: skip
+    every = setting.config.evaluation.every_epochs
+    rows = []
+    for name, training, holdout in sets:
+        for row in timed:
+            factor = per_image * holdout / training
+            share = factor * row["ratio"]
+            rows.append({
+                "setting": name, "model": setting.name, "training_images": training,
+                "holdout_images": holdout, "validation": row["name"], "share_of_epoch": share,
+                "low": factor * row["low"], "high": factor * row["high"], "every_epochs": every,
+                "every_epochs_for_a_quarter": max(1, math.ceil(share / ENOUGH)),
+            })  # fmt: skip
+    return rows
+
+
+def evaluation_rows(
+    setting: Setting, rounds: int, *, steps: int, sizes: tuple[int, ...]
+) -> list[dict[str, Any]]:
+    """PGD on the images of the setting, by batch size, folding and early exit."""
+    middle = sizes[len(sizes) // 2]
+    tasks = {f"batch {middle}": setting.validation(steps=steps, batch_size=middle)}
+    for size in sizes:
+        tasks[f"batch {size}"] = setting.validation(steps=steps, batch_size=size)
+    tasks["BatchNorm not folded"] = setting.validation(
+        steps=steps, batch_size=middle, folded=False
+    )
+    tasks["right images alone"] = setting.validation(
+        steps=steps, batch_size=middle, early_exit=True
+    )
+    what = {"setting": setting.name, "attack": f"pgd{steps}", "images": len(setting.val)}
+    timed = in_turns(tasks, rounds, setting.train.targets.device)
+    return [{**what, **row} for row in timed]
+
+
+def method_rows(setting: Setting, rounds: int) -> list[dict[str, Any]]:
+    """One step of each method on one batch, against PGD-AT."""
+    size = setting.config.optim.batch_size
+    # Digits lie class after class; a batch of one class would spare REAT and SRAT their pairs.
+    some = torch.randperm(len(setting.train), generator=new_generator(0, "batches"))[:size]
+    some = some.to(setting.train.targets.device)
+    first = LabelledImages(setting.train.images[some], setting.train.targets[some])
+    one = Setting(**{**vars(setting), "train": first})
+    tasks = {name: one.training(values) for name, values in STEPS.items()}
+    what = {"setting": setting.name, "batch_size": len(first)}
+    return [{**what, **row} for row in in_turns(tasks, rounds, first.targets.device)]
+
+
+def measure(given: argparse.Namespace) -> dict[str, Any]:
+    """Everything, as JSON would have it."""
+    device = torch.device(given.device)
+    slow = device.type == "cpu"
+    images, batch, steps = (64, 32, 2) if slow else (2000, 128, 20)
+    rounds, epochs, sizes = given.rounds, 16, (128, 500, 1000)
+    if given.quick:
+        images, batch, steps = 8, 4, 1
+        rounds, epochs, sizes = 0, 1, (4, 6, 8)
+    real = [digits(ratio, epochs=epochs, device=device) for ratio in (10, 50)]
+    few, many = (
+        noise_images(width=given.width, images=number, batch_size=batch, device=device)
+        for number in (images, sizes[-1])
+    )
+    parts: dict[str, Callable[[], list[dict[str, Any]]]] = {
+        "validation": lambda: [r for s in (*real, few) for r in validation_rows(s, rounds)],
+        "evaluation": lambda: [
+            *evaluation_rows(real[1], rounds, steps=20, sizes=(32, 128, 500)),
+            *evaluation_rows(many, rounds, steps=steps, sizes=sizes),
+        ],
+        "methods": lambda: [r for s in (real[1], few) for r in method_rows(s, rounds)],
+    }
+    return {
+        "machine": machine(),
+        "device": "CPU" if slow else torch.cuda.get_device_name(device),
+        "threads": torch.get_num_threads(),
+        "commit": commit(),
+        "versions": versions(),
+        "quick": given.quick,
+        "rounds": rounds,
+        **{name: rows() for name, rows in parts.items() if given.only in (None, name)},
+    }
+
+
+def table_of(rows: list[dict[str, Any]]) -> Table:
+    """One column for each key."""
+    table = Table(*(key.replace("_", " ") for key in rows[0]), box=None)
+    for row in rows:
+        values = (f"{v:.3g}" if isinstance(v, float) else str(v) for v in row.values())
+        table.add_row(*values)
+    return table
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: does it run?")
+    parser.add_argument("--only", choices=PARTS, help="one part")
+    parser.add_argument("--format", choices=("table", "json"), default="table")
+    parser.add_argument("--rounds", type=int, default=5, help="turns after the warm-up")
+    parser.add_argument("--width", type=int, default=None, help="of the ResNet-18; GPU 64, CPU 16")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    given = parser.parse_args(arguments)
+    if given.width is None:
+        given.width = 4 if given.quick else 64 if given.device.startswith("cuda") else 16
+    prepare_process(given.threads)
+    found = measure(given)
+    if given.format == "json":
+        print(json.dumps(found, indent=1))
+        return 0
+    console = Console(highlight=False, width=150)
+    for part in PARTS:
+        if part in found:
+            console.print(table_of(found[part]), "")
+    console.print(
+        f"{found['machine']}, {found['device']}, {found['threads']} thread(s), torch "
+        f"{found['versions']['torch']}, {found['rounds']} turns, commit {found['commit']}"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
