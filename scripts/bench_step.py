@@ -164,9 +164,9 @@ def _model(config: TrialConfig, images: LabelledImages, classes: int) -> Classif
     ).to(images.targets.device)
 
 
-def digits(ratio: float, *, epochs: int, device: torch.device) -> Setting:
-    """The quickstart's recipe, its network trained for `epochs`."""
-    given = {**DIGITS, "data.imbalance_ratio": ratio, "optim.epochs": epochs}
+def digits(ratio: float, changes: dict[str, object], *, device: torch.device) -> Setting:
+    """The quickstart's recipe with changes, its network trained."""
+    given = {**DIGITS, "data.imbalance_ratio": ratio, **changes}
     config = TrialConfig.from_flat(given)
     splits = load_splits(config)
     fitted = Trainer(config, splits=splits, device=device).fit().model
@@ -176,9 +176,16 @@ def digits(ratio: float, *, epochs: int, device: torch.device) -> Setting:
     return Setting(name, given, fitted, train, val, splits.samples_per_class, len(val))
 
 
-def noise_images(*, width: int, images: int, batch_size: int, device: torch.device) -> Setting:
+def noise_images(
+    *,
+    width: int,
+    images: int,
+    batch_size: int,
+    device: torch.device,
+    changes: dict[str, object] | None = None,
+) -> Setting:
     """ResNet-18 on 32x32 noise at CIFAR-10's defaults, with `images` to train on and to attack."""
-    given = {**CIFAR, "model.width": width, "optim.batch_size": batch_size}
+    given = {**CIFAR, "model.width": width, "optim.batch_size": batch_size, **(changes or {})}
     config = TrialConfig.from_flat(given)
     generator = torch.Generator().manual_seed(0)
     counts = torch.tensor(_counts(10, 5000, config.data.imbalance_ratio, 100))
@@ -211,7 +218,9 @@ def in_turns(
     """
     alone = device.type == "cpu" and torch.get_num_threads() == 1
     clock = time.process_time if alone else time.perf_counter
-    finished = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    finished: Callable[[], None] = (
+        torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    )
     seconds: dict[str, list[float]] = {name: [] for name in tasks}
     for turn in range(rounds + 1):
         for name, task in tasks.items():
@@ -235,11 +244,12 @@ def in_turns(
 def validation_rows(setting: Setting, rounds: int) -> list[dict[str, Any]]:
     """Shares of an epoch, for the setting itself or, from noise, for the CIFAR sets."""
     size, device = setting.config.evaluation.batch_size, setting.train.targets.device
+    steps = int(setting.config.evaluation.val_attack.removeprefix("pgd"))
     tasks = {
         "an epoch of training": setting.training({}),
         "as Trainer does it": setting.as_trainer,
-        "every image attacked": setting.validation(steps=20, batch_size=size),
-        "right images attacked": setting.validation(steps=20, batch_size=size, early_exit=True),
+        "every image attacked": setting.validation(steps=steps, batch_size=size),
+        "right images attacked": setting.validation(steps=steps, batch_size=size, early_exit=True),
     }
     timed = in_turns(tasks, rounds, device)[1:]
     per_image = len(setting.train) / len(setting.val)
@@ -306,19 +316,28 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     device = torch.device(given.device)
     slow = device.type == "cpu"
     images, batch, steps = (64, 32, 2) if slow else (2000, 128, 20)
-    rounds, epochs, sizes = given.rounds, 16, (128, 500, 1000)
+    rounds, sizes = given.rounds, (128, 500, 1000)
+    changes: dict[str, object] = {}
     if given.quick:
         images, batch, steps = 8, 4, 1
-        rounds, epochs, sizes = 0, 1, (4, 6, 8)
-    real = [digits(ratio, epochs=epochs, device=device) for ratio in (10, 50)]
+        rounds, sizes = 0, (4, 6, 8)
+        changes = {"attack.steps": 1, "evaluation.val_attack": "pgd2"}
+    real = [
+        digits(ratio, {**changes, "optim.epochs": 1 if given.quick else 16}, device=device)
+        for ratio in (10, 50)
+    ]
     few, many = (
-        noise_images(width=given.width, images=number, batch_size=batch, device=device)
+        noise_images(
+            width=given.width, images=number, batch_size=batch, device=device, changes=changes
+        )
         for number in (images, sizes[-1])
     )
     parts: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "validation": lambda: [r for s in (*real, few) for r in validation_rows(s, rounds)],
         "evaluation": lambda: [
-            *evaluation_rows(real[1], rounds, steps=20, sizes=(32, 128, 500)),
+            *evaluation_rows(
+                real[1], rounds, steps=2 if given.quick else 20, sizes=(32, 128, 500)
+            ),
             *evaluation_rows(many, rounds, steps=steps, sizes=sizes),
         ],
         "methods": lambda: [r for s in (real[1], few) for r in method_rows(s, rounds)],

@@ -55,7 +55,12 @@ def folded_once(model: nn.Module) -> Iterator[None]:
 
     No weight or running statistic may change inside, so only attacks on a frozen model use it.
     """
-    modules = [m for m in model.modules() if isinstance(m, ConvBN) and not m.bn.training]
+    modules = [
+        module
+        for module in model.modules()
+        # what an outer use keeps already is the outer one's to forget
+        if isinstance(module, ConvBN) and not module.bn.training and module._kept is None
+    ]
     try:
         for module in modules:
             module._kept = module._folded()
