@@ -1,24 +1,25 @@
 """MLflow: a parent run per study, a child per trial, confirmation; written off the result path.
 
-The only module that imports mlflow. Calls put work on a queue; one thread writes it in batches.
-Everything can be said twice: runs are found again by tag, metric points by step, so a study that
-died is brought up to date on resume, and nothing stays RUNNING.
+Only this module and mlflow_store import mlflow. Calls put work on a queue; one thread writes it
+in batches. Everything can be said twice: runs are found again by tag, metric points by step, so a
+study that died is brought up to date on resume, and nothing stays RUNNING.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 import queue
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ltat_tune.errors import StudyError
+from ltat_tune.mlflow_store import connect, first_line
+from ltat_tune.mlflow_store import public_uri as public_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -133,8 +134,7 @@ class Tracker:
         try:
             self._open()
         except Exception as error:  # any store, any driver: said once, where the study starts
-            first = str(error).splitlines()[0] if str(error) else type(error).__name__
-            self._failure = first.replace(self.uri, public_uri(self.uri))
+            self._failure = first_line(error).replace(self.uri, public_uri(self.uri))
             return
         finally:
             self._ready.set()
@@ -163,7 +163,7 @@ class Tracker:
             )  # fmt: skip
 
     def _open(self) -> None:
-        self._client = _connect(self.uri)
+        self._client = connect(self.uri)
         experiment = self._client.get_experiment_by_name(self._name)
         if experiment is None:
             local = self.uri.startswith("sqlite:")
@@ -281,65 +281,6 @@ class Tracker:
         )
 
 
-def attach(
-    uri: str, name: str, uid: str, key: str, metrics: Mapping[str, float], files: Mapping[str, str]
-) -> bool:
-    """Adds numbers and files (name -> text) to one run of an ended study; False without the run.
-
-    Raises:
-        StudyError: the store does not answer.
-    """
-    from mlflow.entities import Metric
-
-    try:
-        client = _connect(uri)
-        experiment = client.get_experiment_by_name(name)
-        text = f"tags.`ltat.study` = '{uid}' and tags.`ltat.key` = '{key}'"
-        found = client.search_runs([experiment.experiment_id], text) if experiment else []
-        for run in found:
-            now, rows = int(time.time() * 1000), list(metrics.items())
-            for first in range(0, len(rows), 1000):
-                some = [Metric(n, value, now, 0) for n, value in rows[first : first + 1000]]
-                client.log_batch(run.info.run_id, metrics=some)
-            for file, content in files.items():
-                client.log_text(run.info.run_id, content, file)
-    except Exception as error:  # any store, any driver
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise StudyError(f"MLflow store {public_uri(uri)}: {first_line}") from error
-    return bool(found)
-
-
-def _connect(uri: str) -> MlflowClient:
-    """A quiet client: what fails is said once, by the caller."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("DO_NOT_TRACK", "true")
-    for noisy in ("mlflow", "alembic", "mlflow.store.db.utils"):
-        logging.getLogger(noisy).setLevel(logging.CRITICAL)
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri=uri)
-
-
-def attach_files(uri: str, name: str, uid: str, files: Iterable[Path], place: str) -> bool:
-    """Adds files to the run of the study itself, under `place`; False without the run.
-
-    Raises:
-        StudyError: the store does not answer.
-    """
-    try:
-        client = _connect(uri)
-        experiment = client.get_experiment_by_name(name)
-        text = f"tags.`ltat.study` = '{uid}' and tags.`ltat.key` = '{_PARENT}'"
-        found = client.search_runs([experiment.experiment_id], text) if experiment else []
-        for run in found:
-            for path in files:
-                client.log_artifact(run.info.run_id, str(path), place)
-    except Exception as error:  # any store, any driver
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise StudyError(f"MLflow store {public_uri(uri)}: {first_line}") from error
-    return bool(found)
-
-
 def _steps(run: Any) -> int:
     """The last step of a run, -1 without one; kept as a metric's own latest point."""
     return int(run.data.metrics.get("epoch", -1))
@@ -351,9 +292,3 @@ def _param(value: Any) -> str:
     return (
         "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
     )
-
-
-def public_uri(uri: str) -> str:
-    """The URI without user and password, as it may be printed."""
-    scheme, separator, rest = uri.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}" if "@" in rest else uri

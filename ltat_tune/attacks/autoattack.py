@@ -16,7 +16,7 @@ from ltat_tune.errors import ConfigError
 _STANDARD = ("apgd-ce", "apgd-t", "fab-t", "square")
 _TARGETED_DLR_CLASSES = 4  # the targeted DLR loss reads the four largest logits
 _MAX_TARGET_CLASSES = 9
-_L2_SQUARE_SIDE = 15  # FACTS section 7: fails below
+L2_SQUARE_SIDE = 15  # FACTS section 7: fails below
 
 
 def standard_attacks(num_classes: int, *, norm: str = "Linf", side: int = 32) -> tuple[str, ...]:
@@ -32,13 +32,13 @@ def standard_attacks(num_classes: int, *, norm: str = "Linf", side: int = 32) ->
     if num_classes < 2:
         raise ConfigError(f"AutoAttack needs at least 2 classes, got {num_classes}")
     left_out = {"apgd-t"} if num_classes < _TARGETED_DLR_CLASSES else set()
-    if norm == "L2" and side < _L2_SQUARE_SIDE:
+    if norm == "L2" and side < L2_SQUARE_SIDE:
         left_out.add("square")
     return tuple(name for name in _STANDARD if name not in left_out)
 
 
 @contextmanager
-def _process_state_restored() -> Iterator[None]:
+def process_state_restored() -> Iterator[None]:
     """Undoes what `pyautoattack` does to the process: global seeds, the trace function, log lines.
 
     It reseeds torch's global generators for each batch, and its check for dynamic defences ends
@@ -100,7 +100,7 @@ def autoattack(
     # Here, because only evaluation needs it: importing `ltat_tune.attacks` stays quick.
     from pyautoattack import AutoAttack
 
-    with torch.inference_mode(False), frozen(model, training=False), _process_state_restored():
+    with torch.inference_mode(False), frozen(model, training=False), process_state_restored():
         with torch.no_grad():
             num_classes = model(images[:1]).shape[1]
         attacks = standard_attacks(num_classes, norm=norm, side=min(images.shape[-2:]))

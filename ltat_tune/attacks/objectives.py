@@ -10,6 +10,7 @@ from torch import Tensor
 
 # (logits (N, K), targets (N,), logits of the clean images (N, K) or None) -> (N,)
 ImageObjective = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+LOGIT_SCALE = 10.0
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, clean_logits: Tensor | None) -> Tensor:
@@ -29,6 +30,17 @@ def margin(logits: Tensor, targets: Tensor, clean_logits: Tensor | None) -> Tens
     at_label = F.one_hot(targets, logits.shape[1]).bool()
     others = logits.masked_fill(at_label, torch.finfo(logits.dtype).min)
     return others.amax(dim=1) - label
+
+
+def scaled_cross_entropy(logits: Tensor, targets: Tensor, clean_logits: Tensor | None) -> Tensor:
+    """-log softmax of the label on ten times the logits, for evaluation.
+
+    Small logits, such as cosines, make softmax so even that the gradient of cross-entropy says
+    little about the label; the factor undoes that and changes no prediction.
+
+    Source: Li2023Alleviating 5 (adaptive attack on RoBal); NISPLab/AT-BSL@23f433e (LSA).
+    """
+    return F.cross_entropy(LOGIT_SCALE * logits, targets, reduction="none")
 
 
 def kl(logits: Tensor, targets: Tensor, clean_logits: Tensor | None) -> Tensor:

@@ -27,10 +27,11 @@ def pgd(
     step_size: float | Tensor,
     steps: int,
     norm: str = "linf",
-    start: str = "uniform",
+    start: str | Tensor = "uniform",
     start_eps: float | None = None,
     objective: str | BatchObjective = "cross_entropy",
     class_weights: Tensor | None = None,
+    momentum: float | None = None,
     bn_mode: str = "eval",
     generator: torch.Generator | None = None,
 ) -> Tensor:
@@ -47,7 +48,7 @@ def pgd(
     Source: Madry2018Towards; GuanlinLee/REAT@a7909fd (`uniform`, `eval`);
         anonymous2share/SRAT@daa8352 (`uniform_clipped`, `train`); wutong16/Adversarial_Long-Tail
         @ab2f3a7 (`one_sided`); yaodongyu/TRADES (`gaussian`, `kl`); zhang-lilin/RobustLT@2d63979
-        (`batch`).
+        (`batch`); Dong2018Boosting, Algorithm 1 (`momentum`, there 1.0, start `none`).
     Deviations: only the images' gradient is computed; SRAT's release also accumulates, and later
         clears, the parameters'. The clean prediction of `kl` is computed once, where TRADES
         recomputes it in each step (equal in eval mode).
@@ -60,11 +61,14 @@ def pgd(
         step_size: length of a step, pixel units in [0, 1]; of each image where (N,).
         steps: number of gradient steps.
         norm: `linf` or `l2`, the latter over all pixels of an image.
-        start: see `balls.first_images`.
+        start: see `balls.first_images`; or the first images themselves, shape (N, C, H, W).
         start_eps: radius of the noise at the start; None is `eps`, which must then be a number.
         objective: `cross_entropy`, `margin`, `kl`, or a function of logits and targets that gives
             the number to raise.
         class_weights: factor on the loss of each image by its class, shape (K,).
+        momentum: steps follow a sum of the gradients, each divided by its L1 norm over the image;
+            before each one is added, the sum is multiplied by this. None follows the last
+            gradient alone.
         bn_mode: mode of the model while it is attacked. `eval` changes no running statistics;
             `train` normalises by the batch and moves them in each step, as SRAT's release does;
             `batch` normalises by the batch and moves nothing.
@@ -95,15 +99,27 @@ def pgd(
         if isinstance(radius, Tensor):
             raise ConfigError("start_eps must be given when eps has a value for each image")
         raised = _to_raise(model, images, targets, objective, class_weights)
-        adv_images = first_images(images, radius, start=start, norm=norm, generator=generator)
+        if isinstance(start, Tensor):
+            adv_images = start.detach().to(images).clone()
+        else:
+            adv_images = first_images(images, radius, start=start, norm=norm, generator=generator)
         ball = BALLS[norm].around(images, _of_images(eps, images), _of_images(step_size, images))
+        followed: float | Tensor = 0.0
         for _ in range(steps):
             adv_images.requires_grad_(True)
             (gradient,) = torch.autograd.grad(raised(model(adv_images)), adv_images)
+            if momentum is not None:
+                followed = gradient = momentum * followed + _of_unit_l1(gradient)
             # The graph is gone, so the leaf may be edited in place; the gradient may be a
             # broadcast view, so it may not.
             adv_images = ball.step(adv_images.requires_grad_(False), gradient)
         return adv_images
+
+
+def _of_unit_l1(gradient: Tensor) -> Tensor:
+    """Divided by its L1 norm over the image; the floor only keeps zeros zero, however small."""
+    norms = gradient.abs().sum(dim=(1, 2, 3), keepdim=True)
+    return gradient / norms.clamp_min(torch.finfo(gradient.dtype).tiny)
 
 
 def _of_images(value: float | Tensor, images: Tensor) -> float | Tensor:

@@ -7,6 +7,8 @@ Heavy imports stay inside the commands, so that `--help` answers at once.
 from __future__ import annotations
 
 from ltat_tune.cli.data import prepare
+from ltat_tune.cli.evaluate import evaluate
+from ltat_tune.cli.figures import figures
 from ltat_tune.cli.listings import ls, params, version
 from ltat_tune.cli.results import compare, export
 from ltat_tune.cli.studies import main, resume
@@ -14,5 +16,5 @@ from ltat_tune.cli.training import train
 
 __all__ = ["main"]
 
-for _command in (resume, compare, export, train, prepare, params, ls, version):
+for _command in (resume, compare, export, figures, train, evaluate, prepare, params, ls, version):
     main.add_command(_command)

@@ -1,34 +1,31 @@
-"""Measuring a model: clean, PGD, C&W-margin or AutoAttack accuracy on one split."""
+"""Measuring a model: its accuracy on one split, clean or under one attack."""
 
 from __future__ import annotations
 
-import re
-
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ltat_tune.attack_names import WRITTEN, is_attack
-from ltat_tune.attacks import autoattack, pgd
+from ltat_tune.attacks import pgd
+from ltat_tune.attacks.balls import first_images
 from ltat_tune.attacks.frozen import frozen
 from ltat_tune.config import TrialConfig
-from ltat_tune.data.batches import evaluation_batches, to_unit
+from ltat_tune.data.batches import evaluation_batches
 from ltat_tune.data.datasets import LabelledImages
 from ltat_tune.errors import ConfigError
+from ltat_tune.evaluation.attacks import STEPS_IN_EPS, EvaluationAttack, parse_attack
 from ltat_tune.training.metrics import Accuracy
-from ltat_tune.training.seeding import new_generator
+from ltat_tune.training.seeding import new_generator, stream_seed
 
 # All models of a study meet the same attack noise, whatever their own seeds are.
 _EVALUATION_SEED = 0
-_ITERATED = re.compile(r"(pgd|cw)([1-9]\d*)")
 _OBJECTIVES = {"pgd": "cross_entropy", "cw": "margin"}
-# 2/255 at 8/255 and 0.2 at 1.0: REAT's evaluations
-_STEPS_IN_EPS = {"linf": 4, "l2": 5}
-_AA_NORMS = {"linf": "Linf", "l2": "L2"}
+_SLOW = ("aa", "square", "cwl2", "cwl2_fixed")
 
 
 def measured_part(data: LabelledImages, attack: str, config: TrialConfig) -> LabelledImages:
-    """The images that an attack is run on: all, or AutoAttack's seeded, class-balanced part."""
-    if attack != "aa":
+    """The images that an attack is run on: all, or a seeded, class-balanced part for slow ones."""
+    if attack not in _SLOW:
         return data
     return data.class_balanced_part(config.evaluation.aa_images, seed=_EVALUATION_SEED)
 
@@ -38,43 +35,60 @@ def evaluate(
 ) -> Accuracy:
     """Right answers by class under one attack, in eval mode; the model is left as found.
 
-    Norm, radius and step are those of `evaluation`, else of the training attack; the step is a
-    quarter of the radius in L-inf and a fifth in L2. pgd<steps> raises cross-entropy, cw<steps>
-    the margin of Carlini and Wagner, from a uniform start clipped to [0, 1]. aa: AutoAttack
-    standard on `measured_part`.
+    Only images that are right as they are get attacked: one that is wrong already counts as wrong,
+    as in RobustBench, and costs nothing. Norm, radius and step are those of `evaluation`, else of
+    the training attack; the step is a quarter of the radius in L-inf and a fifth in L2.
+    `EvaluationAttack` says what each attack is; the noise of an image is the same for all models.
 
     Raises:
-        ConfigError: an attack that does not exist.
+        ConfigError: an attack that does not exist, or that is none in this norm.
     """
     if not is_attack(attack):
         raise ConfigError(f"unknown attack {attack!r}; choose from: {WRITTEN}")
+    made = parse_attack(attack)
+    part = measured_part(data, attack, config)
+    generator = new_generator(_EVALUATION_SEED, attack)
+    right = []
+    with frozen(model, training=False):
+        batches = evaluation_batches(part, config.evaluation.batch_size)
+        for number, (images, targets) in enumerate(batches):
+            with torch.no_grad():
+                standing = model(images).argmax(dim=1) == targets
+            if attack != "clean" and bool(standing.any()):
+                adv_images = _attacked(
+                    made, model, images, targets, standing, config, generator, number
+                )
+                with torch.no_grad():
+                    still = model(adv_images).argmax(dim=1) == targets[standing]
+                standing = standing.masked_scatter(standing, still)
+            right.append(standing)
+    return Accuracy.count(torch.cat(right), part.targets, classes)
+
+
+def _attacked(
+    attack: EvaluationAttack,
+    model: nn.Module,
+    images: Tensor,
+    targets: Tensor,
+    standing: Tensor,
+    config: TrialConfig,
+    generator: torch.Generator,
+    number: int,
+) -> Tensor:
+    """Adversarial images of those that stand, (sum of standing, C, H, W)."""
     eps = config.attack.eps if config.evaluation.eps is None else config.evaluation.eps
     norm = config.evaluation.norm or config.attack.norm
-    step_size = config.evaluation.step_size or eps / _STEPS_IN_EPS[norm]
-    part = measured_part(data, attack, config)
-    size = config.evaluation.batch_size
-    generator = new_generator(_EVALUATION_SEED, attack)
-    if attack == "aa":
-        images = autoattack(
-            model,
-            to_unit(part.images),
-            part.targets,
-            eps=eps,
-            seed=_EVALUATION_SEED,
-            batch_size=size,
-            norm=_AA_NORMS[norm],
-        )
-        part = LabelledImages(images, part.targets)
-    iterated = _ITERATED.fullmatch(attack)
-    correct = []
-    with frozen(model, training=False):
-        for images, targets in evaluation_batches(part, size):
-            if iterated is not None:
-                images = pgd(
-                    model, images, targets, eps=eps, step_size=step_size,
-                    steps=int(iterated.group(2)), norm=norm, start="uniform_clipped",
-                    objective=_OBJECTIVES[iterated.group(1)], generator=generator,
-                )  # fmt: skip
-            with torch.no_grad():
-                correct.append(model(images).argmax(dim=1) == targets)
-    return Accuracy.count(torch.cat(correct), part.targets, classes)
+    family, restarts = attack.parts.family, attack.parts.restarts
+    if family not in _OBJECTIVES or restarts > 1:
+        return attack.run(
+            model, images[standing], targets[standing], eps=eps, norm=norm,
+            step_size=config.evaluation.step_size,
+            seed=stream_seed(_EVALUATION_SEED, f"{attack.name}/{number}") % 2**31,
+        )  # fmt: skip
+    # drawn for the whole batch, so that an image's noise does not depend on the model
+    start = first_images(images, eps, start="uniform_clipped", norm=norm, generator=generator)
+    return pgd(
+        model, images[standing], targets[standing], eps=eps, norm=norm,
+        step_size=config.evaluation.step_size or eps / STEPS_IN_EPS[norm],
+        steps=attack.parts.steps, start=start[standing], objective=_OBJECTIVES[family],
+    )  # fmt: skip

@@ -20,6 +20,14 @@ def tiny_cnn(num_classes: int = 3, *, seed: int = 0) -> Classifier:
     return model
 
 
+def undecided(num_classes: int, images: Tensor) -> Classifier:
+    """A `tiny_cnn` whose mean logits over these images are equal, so that little breaks it."""
+    model = tiny_cnn(num_classes).eval()
+    with torch.no_grad():
+        model.head.bias.sub_(model(images).mean(dim=0))
+    return model
+
+
 class LinearModel(nn.Module):
     """A linear model of 2x2 images of one channel, float64, without a bias."""
 
@@ -30,6 +38,19 @@ class LinearModel(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return images.flatten(1) @ self.weight.T
+
+
+class CentredLinear(LinearModel):
+    """With a bias that makes the mean logits over these images equal: all lie near a face."""
+
+    def __init__(self, images: Tensor, num_classes: int = 3) -> None:
+        super().__init__(num_classes)
+        self.bias = nn.Parameter(torch.zeros(num_classes, dtype=torch.float64))
+        with torch.no_grad():
+            self.bias.sub_(super().forward(images).mean(dim=0))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images) + self.bias
 
 
 def snapshot(model: nn.Module) -> dict[str, Any]:

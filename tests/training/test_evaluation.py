@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ltat_tune.attack_names import WRITTEN
 from ltat_tune.data.datasets import LabelledImages
 from ltat_tune.errors import ConfigError
 from ltat_tune.models import Classifier, build_model
@@ -37,13 +38,11 @@ def _network() -> tuple[Classifier, LabelledImages]:
     return model, LabelledImages(images, torch.arange(60) % 3)
 
 
-@pytest.mark.parametrize("attack", ["fgsm", "pgd0", ""])
+@pytest.mark.parametrize("attack", ["mim", "pgd0", "transfer20", ""])
 def test_an_unknown_attack_is_refused(attack: str) -> None:
     with pytest.raises(ConfigError) as caught:
         evaluate(_threshold(), _pixels([0.1], [0]), attack, tiny(), classes=2)
-    assert str(caught.value) == (
-        f"unknown attack {attack!r}; choose from: clean, pgd<steps>, cw<steps>, aa"
-    )
+    assert str(caught.value) == f"unknown attack {attack!r}; choose from: {WRITTEN}"
 
 
 def test_clean_accuracy_by_hand() -> None:
@@ -95,12 +94,12 @@ def test_pgd_steps_by_a_part_of_the_radius_from_a_clipped_uniform_start(
     evaluate(_threshold(), _pixels([0.1], [0]), attack,
              tiny(attack__eps="8/255", attack__norm=norm), classes=2)  # fmt: skip
     (call,) = calls
-    assert call.pop("generator").device.type == "cpu"
+    first = call.pop("start")
+    assert (first - 0.1).abs().max() <= 8 / 255 + 1e-7
     assert call == {
         "eps": 8 / 255,
         "step_size": 8 / 255 / parts,
         "steps": steps,
-        "start": "uniform_clipped",
         "norm": norm,
         "objective": objective,
     }
@@ -124,7 +123,6 @@ def test_norm_radius_and_step_of_the_evaluation_come_before_those_of_the_trainin
 
 def test_clean_runs_no_attack(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(evaluation, "pgd")
-    monkeypatch.delattr(evaluation, "autoattack")
     evaluate(_threshold(), _pixels([0.1], [0]), "clean", tiny(), classes=2)
 
 
@@ -140,17 +138,56 @@ def test_a_measurement_is_repeatable_and_moves_no_global_generator(attack: str) 
 def test_the_noise_does_not_depend_on_the_seed_of_the_training(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    seeds: list[int] = []
+    starts: list[Tensor] = []
 
     def spy(model: nn.Module, images: Tensor, targets: Tensor, **knobs: Any) -> Tensor:
-        seeds.append(knobs["generator"].initial_seed())
+        starts.append(knobs["start"])
         return images
 
     monkeypatch.setattr(evaluation, "pgd", spy)
     for seed in (0, 1):
         config = tiny(seeds__seed=seed)
         evaluate(_threshold(), _pixels([0.1], [0]), "pgd2", config, classes=2)
-    assert seeds[0] == seeds[1]
+    assert torch.equal(starts[0], starts[1])
+
+
+def test_only_right_images_are_attacked_and_each_meets_the_noise_that_it_always_meets(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The pixels 0.1 and 0.9 are right; in the second set 0.45 is, too."""
+    seen: list[dict[float, float]] = []
+
+    def spy(model: nn.Module, images: Tensor, targets: Tensor, **knobs: Any) -> Tensor:
+        pixels, starts = images.flatten().tolist(), knobs["start"].flatten().tolist()
+        seen.append(dict(zip(pixels, starts, strict=True)))
+        return images
+
+    monkeypatch.setattr(evaluation, "pgd", spy)
+    for targets in ([0, 1, 1], [0, 0, 1]):
+        evaluate(_threshold(), _pixels([0.1, 0.45, 0.9], targets), "pgd2", tiny(), classes=2)
+    fewer, more = seen
+    assert len(fewer) == 2 and len(more) == 3
+    assert all(more[pixel] == start for pixel, start in fewer.items())
+
+
+def test_an_image_that_is_wrong_as_it_is_counts_as_wrong_whatever_the_attack_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def mend(model: nn.Module, images: Tensor, targets: Tensor, **knobs: Any) -> Tensor:
+        return targets.reshape(-1, 1, 1, 1).float()  # right, all of them
+
+    monkeypatch.setattr(evaluation, "pgd", mend)
+    data = _pixels([0.1, 0.2, 0.9], [0, 1, 1])
+    found = evaluate(_threshold(), data, "pgd2", tiny(), classes=2)
+    assert (found.right, found.total) == ([1, 1], [1, 2])
+
+
+@pytest.mark.parametrize("attack", ["fgsm", "mim20", "adaptive20", "pgd20x2", "square"])
+def test_the_other_attacks_run_by_hand_too(attack: str) -> None:
+    """As above: within 0.1 the pixels 0.45 and 0.55 cross 0.5."""
+    data = _pixels([0.1, 0.2, 0.45, 0.55, 0.9], [0, 0, 0, 1, 1])
+    found = evaluate(_threshold(), data, attack, tiny(attack__eps=0.1), classes=2)
+    assert (found.right, found.total) == ([2, 1], [3, 2])
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -168,21 +205,10 @@ def test_the_model_is_measured_in_eval_mode_and_left_as_found(attack: str, train
         assert torch.equal(value, before[name])
 
 
-def test_autoattack_runs_on_its_class_balanced_part_and_the_others_on_all(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_autoattack_runs_on_its_class_balanced_part_and_the_others_on_all() -> None:
     model, data = _network()
-    sizes: list[list[int]] = []
-
-    def spy(model: nn.Module, images: Tensor, targets: Tensor, **knobs: Any) -> Tensor:
-        sizes.append(targets.bincount().tolist())
-        assert knobs["eps"] == 8 / 255
-        return images
-
-    monkeypatch.setattr(evaluation, "autoattack", spy)
     config = tiny(evaluation__aa_images=10)
     assert evaluate(model, data, "aa", config, classes=3).total == [3, 3, 3]
-    assert sizes == [[3, 3, 3]]
     assert len(measured_part(data, "aa", config)) == 9
     assert measured_part(data, "pgd20", config) is data
     assert measured_part(data, "aa", tiny()) is data

@@ -1,0 +1,312 @@
+"""The card of a model: what was measured, how, how sure it is, and the command to do it again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from ltat_tune import versions
+from ltat_tune.evaluation.loading import Loaded, Target
+from ltat_tune.evaluation.measures import INTERVALS, accuracies, summarise
+from ltat_tune.evaluation.runner import Outcome, worst_case
+from ltat_tune.mlflow_store import attach
+from ltat_tune.study.folder import StudyFolder, write_json
+from ltat_tune.tracking import tracking_uri
+from ltat_tune.training.checkpoint import weights_hash
+
+FORMAT = 1
+
+_NOTES = (
+    "An image that is wrong without attack is wrong under every attack, keeps its answer and is "
+    "not attacked; all others meet every attack, so no number depends on the order of attacks. "
+    "An accuracy here can therefore lie below a test/<attack>_acc of the study, which attacks "
+    "every image and counts one that an attack made right.",
+    "worst_case: images that survive every attack of its list, on the images that all have seen.",
+    "balanced_acc under attack is the mean recall over classes, which TAET calls balanced "
+    "robustness: the same formula on the same images. On a class-balanced split it equals acc; "
+    "on TAET's own test images, which are long-tailed, it does not, and rests on few tail images.",
+    "confidence, ece, reliability and confusion are of the answers after the attack; images that "
+    "were not attacked count with their clean answer.",
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for; None is the model's own configuration.
+
+    Attributes:
+        attacks: names; clean is always measured.
+        split: `test` or `val`.
+        images: a class-balanced, seeded part of so many, for every attack.
+        eps: radii, pixel units; every attack runs at each.
+        norm: `linf` or `l2`.
+        step_size: pixel units.
+        scales: values of `model.inference_scale`.
+        source: checkpoint for transfer attacks, and its configuration.
+        seed: of random starts.
+        batch_size: images attacked together.
+        device: where.
+        threads: CPU threads of one model.
+        sentinel: whether to look for gradient masking.
+    """
+
+    attacks: tuple[str, ...]
+    split: str = "test"
+    images: int | None = None
+    eps: tuple[float, ...] | None = None
+    norm: str | None = None
+    step_size: float | None = None
+    scales: tuple[float, ...] | None = None
+    source: tuple[str, str] | None = None
+    seed: int = 0
+    batch_size: int | None = None
+    device: str = "cpu"
+    threads: int = 1
+    sentinel: bool = True
+
+
+def command(loaded: Loaded, request: Request) -> str:
+    """The line that measures this again, every default written out."""
+    asked: dict[str, Any] = {
+        "--config": loaded.target.config,
+        "--attacks": ",".join(request.attacks),
+        "--split": request.split,
+        "--images": request.images,
+        "--eps": None if request.eps is None else ",".join(map(_fraction, request.eps)),
+        "--norm": request.norm,
+        "--step-size": None if request.step_size is None else _fraction(request.step_size),
+        "--scales": None if request.scales is None else ",".join(f"{s:g}" for s in request.scales),
+        "--source": request.source[0] if request.source else None,
+        "--source-config": request.source[1] if request.source else None,
+        "--seed": request.seed,
+        "--batch-size": request.batch_size,
+        "--device": request.device,
+        "--threads": request.threads,
+    }
+    words = ["ltat-tune", "evaluate", str(loaded.target.checkpoint)]
+    words += [word for name, value in asked.items() if value is not None
+              for word in (name, str(value))]  # fmt: skip
+    words.append("--sentinel" if request.sentinel else "--no-sentinel")
+    return shlex.join(words)
+
+
+def _fraction(value: float) -> str:
+    """`8/255` where that is the very same number, else all digits."""
+    steps = round(value * 255)
+    return f"{steps}/255" if steps / 255 == value else repr(value)
+
+
+def build(
+    loaded: Loaded,
+    request: Request,
+    outcomes: Sequence[Outcome],
+    *,
+    sentinel: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """The card as plain data.
+
+    Args:
+        loaded: the model.
+        request: what was asked for, every default resolved.
+        outcomes: what was measured; of every scale the clean one first.
+        sentinel: reports, one of every scale.
+    """
+    config, splits = loaded.config, loaded.splits
+    classes = len(splits.classes)
+    rows = [_row(loaded, request, outcome) for outcome in outcomes]
+    return {
+        "format": FORMAT,
+        "model": {
+            "name": loaded.target.name,
+            "checkpoint": str(loaded.target.checkpoint),
+            "config": str(loaded.target.config),
+            "weights": loaded.weights,
+            "identity": config.identity,
+            "recipe": config.recipe,
+            "network": config.model.model_dump(mode="json"),
+            "parameters": sum(p.numel() for p in loaded.model.parameters()),
+            "method": config.method.name,
+            "loss": config.loss.name,
+            "trained_against": config.attack.model_dump(mode="json"),
+            "epoch": loaded.epoch,
+            "epochs": config.optim.epochs,
+            "training_seed": config.seeds.seed,
+        },
+        "data": {
+            "name": config.data.name,
+            "profile": config.data.profile,
+            "imbalance_ratio": config.data.imbalance_ratio,
+            "classes": list(splits.classes),
+            "samples_per_class": splits.samples_per_class.tolist(),
+            "groups": loaded.groups.members,
+            "subset_hash": splits.subset_hash,
+            "split": request.split,
+        },
+        "selected_on_test": loaded.selected_on_test,
+        "rows": rows,
+        "worst_case": [
+            _worst(loaded, request, group, classes) for group in _same_threat(outcomes)
+        ],
+        "sentinel": list(sentinel),
+        "intervals": INTERVALS,
+        "notes": list(_NOTES),
+        "command": command(loaded, request),
+        "versions": versions.versions(),
+        "commit": versions.commit(),
+        "machine": versions.machine(),
+    }
+
+
+def _row(loaded: Loaded, request: Request, outcome: Outcome) -> dict[str, Any]:
+    setting, part = outcome.setting, outcome.part
+    again = replace(
+        request, attacks=(setting.attack,), images=_asked(outcome, loaded, request),
+        scales=(setting.scale,), step_size=setting.step_size, sentinel=False,
+        eps=request.eps if setting.attack == "clean" else (setting.eps,),
+    )  # fmt: skip
+    return {
+        **asdict(setting),
+        "images": len(part),
+        "images_hash": part.hash,
+        **summarise(outcome.answers, loaded.groups, len(loaded.splits.classes)),
+        "seconds": outcome.seconds,
+        "command": command(loaded, again),
+    }
+
+
+def _asked(outcome: Outcome, loaded: Loaded, request: Request) -> int | None:
+    """`--images` for this row: its own count where that is a part of the split."""
+    limited = outcome.setting.attack == "aa" and request.images is None
+    whole = loaded.config.evaluation.aa_images is None or not limited
+    return request.images if whole else len(outcome.part)
+
+
+def _same_threat(outcomes: Sequence[Outcome]) -> list[list[Outcome]]:
+    """Attacks of one scale, radius and norm, two or more of them."""
+    groups: dict[tuple[float, float, str], list[Outcome]] = {}
+    for outcome in outcomes:
+        s = outcome.setting
+        if s.attack != "clean":
+            groups.setdefault((s.scale, s.eps, s.norm), []).append(outcome)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _worst(
+    loaded: Loaded, request: Request, group: Sequence[Outcome], classes: int
+) -> dict[str, Any]:
+    correct, targets = worst_case(group)
+    setting = group[0].setting
+    names = tuple(outcome.setting.attack for outcome in group)
+    again = replace(
+        request, attacks=names, scales=(setting.scale,), eps=(setting.eps,), sentinel=False
+    )
+    return {
+        "attacks": list(names),
+        "scale": setting.scale,
+        "eps": setting.eps,
+        "norm": setting.norm,
+        "images": len(targets),
+        **accuracies(correct, targets, loaded.groups, classes),
+        "command": command(loaded, again),
+    }
+
+
+def file_name(card: Mapping[str, Any]) -> str:
+    """`<model>-<8 hex digits of the command>.json`: another protocol is another file."""
+    text = json.dumps([card["command"], card["model"]["weights"]])
+    return f"{card['model']['name']}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.json"
+
+
+def metrics(card: Mapping[str, Any]) -> dict[str, float]:
+    """The card's numbers by the names MLflow shows: `card/test/linf-8of255/pgd20_acc`."""
+    found: dict[str, float] = {}
+    split = card["data"]["split"]
+    scales = {row["scale"] for row in card["rows"]}
+    for row in card["rows"]:
+        at = [f"scale-{row['scale']:g}"] if len(scales) > 1 else []
+        if row["attack"] != "clean":
+            at.append(f"{row['norm']}-{_fraction(row['eps']).replace('/', 'of')}")
+        prefix = "/".join(["card", split, *at, row["attack"]])
+        values = {**row["numbers"], "ece": row["ece"]}
+        found |= {f"{prefix}_{name}": value for name, value in values.items()}
+    return found
+
+
+_GROUPS = ("head_acc", "body_acc", "tail_acc", "worst_acc")
+
+
+def render(card: Mapping[str, Any]) -> Group:
+    """The card as people read it on the terminal, percent; ends of intervals without decimals."""
+    model, data = card["model"], card["data"]
+    text = Text(f"{model['name']}: {model['method']}, {model['loss']}, weights {model['weights']}")
+    if card["selected_on_test"]:
+        text.append("\nselected_on_test: validation images were the test images", style="red")
+    norms = " and ".join(sorted({row["norm"] for row in card["rows"]}))
+    many_scales = len({row["scale"] for row in card["rows"]}) > 1
+    table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="dim")
+    titles = ("attack", "eps", *(["scale"] if many_scales else []), "images", "acc (95 %)",
+              "balanced", "head", "body", "tail", "worst", "ECE")  # fmt: skip
+    for title in titles:
+        table.add_column(title, justify="left" if title == "attack" else "right", no_wrap=True)
+    for row in [*card["rows"], *({"attack": "worst case", **w} for w in card["worst_case"])]:
+        cells = [row["attack"], "-" if row["attack"] == "clean" else _fraction(row["eps"])]
+        cells += [f"{row['scale']:g}"] if many_scales else []
+        ece = f"{100 * row['ece']:.0f}" if "ece" in row else "-"
+        table.add_row(*cells, *_cells(row), ece)
+    parts: list[Text | Table] = [text, Text(f"{data['name']} {data['split']}, {norms}, %"), table]
+    for report in card["sentinel"]:
+        at = f" at scale {report['scale']:g}" if many_scales else ""
+        parts.append(Text(f"gradient masking{at}: {report['headline']}"))
+        parts += [Text(f"  {c['sentence']}") for c in report["checks"] if c["triggered"]]
+    parts.append(Text(f"again: {card['command']}", "dim"))
+    return Group(*parts)
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    numbers = row["numbers"]
+    cells = [str(row["images"])]
+    for name in ("acc", "balanced_acc"):
+        ends = row["intervals"][name]
+        span = f"({100 * ends['low']:.0f}-{100 * ends['high']:.0f})"
+        cells.append(f"{100 * numbers[name]:.1f} {span}")
+    return cells + [f"{100 * numbers[n]:.1f}" if n in numbers else "-" for n in _GROUPS]
+
+
+def source_hash(loaded: Loaded) -> str:
+    """Of a transfer's source as it is measured."""
+    return weights_hash(loaded.model.state_dict())
+
+
+def write(card: Mapping[str, Any], folder: Path) -> Path:
+    """Writes the card, whole or not at all; its path."""
+    path = folder / file_name(card)
+    write_json(path, card)
+    return path
+
+
+def log(card: Mapping[str, Any], target: Target) -> bool:
+    """Adds the card to the model's MLflow run; False where its study has no store or no such run.
+
+    Raises:
+        StudyError: the store does not answer.
+    """
+    if target.study is None:
+        return False
+    folder = StudyFolder(target.study)
+    kind, *rest = target.checkpoint.resolve().parent.relative_to(target.study.resolve()).parts
+    facts = folder.read_facts()
+    local = facts["tracking_uri"] is None and not (folder.root / "mlflow.db").exists()
+    if kind not in ("trials", "confirmations") or local:
+        return False
+    uri = tracking_uri(facts["tracking_uri"], folder.root)
+    files = {f"cards/{file_name(card)}": json.dumps(card, indent=2)}
+    return attach(uri, folder.root.name, facts["uid"], "/".join(rest), metrics(card), files)

@@ -1,0 +1,277 @@
+"""A study, a folder, a configuration or a checkpoint -> the trained model, safely."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from ltat_tune.config import TrialConfig
+from ltat_tune.config_file import load_config
+from ltat_tune.data.batches import to_unit
+from ltat_tune.data.datasets import Splits, load_splits
+from ltat_tune.errors import CheckpointError, ConfigError, StudyError
+from ltat_tune.methods import needs_projection
+from ltat_tune.models import Classifier, build_model, measured
+from ltat_tune.study.folder import StudyFolder, list_studies
+from ltat_tune.training.checkpoint import load_checkpoint
+from ltat_tune.training.metrics import ClassGroups
+from ltat_tune.training.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Target:
+    """A trained model by its files, and what is known of where it is from."""
+
+    name: str
+    config: Path
+    checkpoint: Path
+    cache: Path | None = None  # decoded images of its study
+    study: Path | None = None
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model in eval mode and the images it is measured on."""
+
+    target: Target
+    config: TrialConfig
+    model: nn.Module  # as measured: with inference_scale and the log-prior of posthoc_tau
+    splits: Splits
+    groups: ClassGroups
+    weights: str
+    epoch: int
+    selected_on_test: bool
+
+    def at_scale(self, scale: float) -> nn.Module:
+        """The model with another `model.inference_scale`; the log-prior stays as it is."""
+        if scale == self.config.model.inference_scale:
+            return self.model
+        if isinstance(self.model, Classifier):
+            return measured(self.model, scale=scale)
+        inner, shift = cast(nn.Module, self.model.model), cast(Tensor, self.model.shift)
+        return measured(inner, scale=scale, shift=shift)
+
+
+def find_targets(text: str, studies: Path, *, config: Path | None = None) -> list[Target]:
+    """The models that one word of the command line means.
+
+    Args:
+        text: a study's name or folder (the winner of every scenario, all seeds), the folder of a
+            trial or confirmation, a configuration with a checkpoint beside it, or a checkpoint.
+        studies: folder that holds the studies.
+        config: of a checkpoint that has none beside it.
+
+    Raises:
+        StudyError: nothing of this name, or a study without results.
+        CheckpointError, ConfigError: a part is missing, with what makes it.
+    """
+    path = Path(text)
+    for folder in (path, studies / text):
+        if (folder / "study.json").exists():
+            return _winners(folder)
+    if path.is_dir():
+        if not (path / "config.yaml").exists():
+            raise StudyError(
+                f"{path} must hold config.yaml and checkpoint.pt, or be a study; it holds neither"
+            )
+        return [_beside(path / "config.yaml", path / "checkpoint.pt")]
+    if not path.exists():
+        names = ", ".join(list_studies(studies)) or "none"
+        raise StudyError(
+            f"{text} is no study, folder or file; studies in {studies}: {names}; or give a "
+            "folder of a trial, a configuration or a checkpoint"
+        )
+    if path.suffix in (".yaml", ".yml"):
+        own, shared = path.with_suffix(".pt"), path.with_name("checkpoint.pt")
+        use_shared = shared.exists() and path.name == "config.yaml" and not own.exists()
+        return [_beside(path, shared if use_shared else own)]
+    beside = [path.with_suffix(".yaml"), path.with_name("config.yaml")]
+    found = config or next((file for file in beside if file.exists()), None)
+    if found is None:
+        raise ConfigError(
+            f"{path} needs the configuration it was trained with: put it beside as "
+            f"{beside[1].name}, or name it with --config"
+        )
+    return [_beside(found, path)]
+
+
+def _beside(config: Path, checkpoint: Path) -> Target:
+    if not checkpoint.exists():
+        raise CheckpointError(
+            f"{config} has no trained model beside it ({checkpoint.name}); make one: "
+            f"ltat-tune train {config} --checkpoint {checkpoint}"
+        )
+    study = next((p for p in checkpoint.resolve().parents if (p / "study.json").exists()), None)
+    if study is None:
+        place = checkpoint.resolve().parent.name
+        name = place if checkpoint.name == "checkpoint.pt" else f"{place}-{checkpoint.stem}"
+        return Target(name, config, checkpoint)
+    kind, *rest = checkpoint.resolve().parent.relative_to(study).parts or ("",)
+    name = "-".join([study.name, *rest] if kind else [study.name, checkpoint.stem])
+    return Target(name, config, checkpoint, StudyFolder(study).cache, study)
+
+
+def _winners(root: Path) -> list[Target]:
+    folder = StudyFolder.open(root)
+    results = folder.read_results()
+    if results is None:
+        raise StudyError(
+            f"{root.name} has no results yet; finish it: ltat-tune resume {root.name}, or give "
+            "the folder of one trial"
+        )
+    found = []
+    for scenario in results["scenarios"]:
+        for confirmed in scenario["confirmed"]:
+            if confirmed["recipe"] == scenario["winner"]:
+                for seed in confirmed["seeds"]:
+                    place = folder.confirmation(scenario["name"], confirmed["recipe"], seed)
+                    found.append(_beside(place / "config.yaml", place / "checkpoint.pt"))
+    if not found:
+        raise StudyError(f"{root.name} has confirmed nothing; give the folder of one trial")
+    return found
+
+
+def load(target: Target, *, device: str = "cpu") -> Loaded:
+    """The model of a finished training with the weights that it kept.
+
+    Nothing in the checkpoint can run: tensors and plain values are read, all else is refused.
+
+    Raises:
+        CheckpointError: torn, of another format, of another network, data set or configuration,
+            or not trained to its end; which of them is said.
+        ConfigError, DataError: as for a training.
+    """
+    config, recorded = load_config(target.config)
+    state = _read(target.checkpoint)
+    splits = load_splits(config, cache_dir=target.cache)
+    _check_network(target, config, state, splits)
+    same_images = state["subset_hash"] == splits.subset_hash
+    if same_images:
+        _check_normalisation(target, config, state, splits)
+    try:
+        load_checkpoint(target.checkpoint, identity=config.identity)
+    except CheckpointError:
+        raise CheckpointError(
+            f"{target.checkpoint} must be of configuration {config.identity} ({target.config}), "
+            f"got {state['identity']}; its weights fit, but another value differs (a seed, the "
+            "data, the attack): name its own file with --config"
+        ) from None
+    if not same_images:
+        raise CheckpointError(
+            f"{target.checkpoint} must be of the images {splits.subset_hash}, got "
+            f"{state['subset_hash']}: the data set has changed since the training"
+        )
+    done, planned = len(state["history"]), config.optim.epochs
+    if done < planned:
+        raise CheckpointError(
+            f"{target.checkpoint} has {done} of {planned} epochs; train it to its end: "
+            f"ltat-tune train {target.config} --checkpoint {target.checkpoint}"
+        )
+    trainer = Trainer(config, splits=splits, device=device)
+    result = trainer.fit(checkpoint=target.checkpoint)
+    result.model.eval()
+    on_test = config.data.val_source == "test" or bool((recorded or {}).get("selected_on_test"))
+    return Loaded(
+        target, config, result.model, splits, trainer.groups,
+        result.weights, result.epoch, on_test,
+    )  # fmt: skip
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The file's plain content, whoever's it is."""
+    try:
+        whole = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's, about pickles that it then refuses
+            content = torch.load(io.BytesIO(whole), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(
+            f"{path} is refused: it is no checkpoint of tensors and plain values, and reading it "
+            f"might run code ({reason})"
+        ) from None
+    except Exception as error:  # torn bytes raise anything, KeyError and EOFError included
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(
+            f"{path} is not a whole checkpoint ({reason}); copy it again, or train it again"
+        ) from None
+    if not isinstance(content, dict) or "identity" not in content or "model" not in content:
+        raise CheckpointError(
+            f"{path} must be a checkpoint of `ltat-tune train --checkpoint` or of a study; this "
+            "file has another format, and what it was trained on is not in it"
+        )
+    state: dict[str, Any] = content
+    return state
+
+
+def _check_network(
+    target: Target, config: TrialConfig, state: dict[str, Any], splits: Splits
+) -> None:
+    """Raises: CheckpointError that names the first of class count, input, architecture."""
+    weights: dict[str, Tensor] = state["model"]
+    path, classes = target.checkpoint, len(splits.classes)
+    head, mean = weights.get("head.weight"), weights.get("mean")
+    if head is not None and head.shape[0] != classes:
+        raise CheckpointError(
+            f"{path} must have {classes} classes, those of {config.data.name} in "
+            f"{target.config}, got {head.shape[0]}: it was trained on other data"
+        )
+    channels = splits.train.images.shape[1]
+    if mean is not None and mean.shape[1] != channels:
+        raise CheckpointError(
+            f"{path} must take images of {channels} channels, got {mean.shape[1]}"
+        )
+    expected = build_model(
+        config.model, in_channels=channels, num_classes=classes,
+        projection=needs_projection(config),
+    ).state_dict()  # fmt: skip
+    problems = [f"lacks {name}" for name in expected if name not in weights]
+    problems += [f"has {name} besides" for name in weights if name not in expected]
+    problems += [
+        f"has {name} of shape {tuple(weights[name].shape)} instead of {tuple(value.shape)}"
+        for name, value in expected.items()
+        if name in weights and weights[name].shape != value.shape
+    ]
+    if problems:
+        model = config.model
+        width = "" if model.width is None else f", width {model.width}"
+        raise CheckpointError(
+            f"{path} must hold the network of {target.config} ({model.name}{width}, "
+            f"{model.head} head), but it {problems[0]}"
+            + (f", and {len(problems) - 1} differences more" if len(problems) > 1 else "")
+            + "; name its own file with --config"
+        )
+
+
+def _check_normalisation(
+    target: Target, config: TrialConfig, state: dict[str, Any], splits: Splits
+) -> None:
+    """The checkpoint's mean and std against the configuration's. Raises: CheckpointError."""
+    images = to_unit(splits.train.images)
+    if config.model.normalisation == "none":
+        mean, std = torch.zeros(images.shape[1]), torch.ones(images.shape[1])
+    else:
+        mean, std = images.mean(dim=(0, 2, 3)), images.std(dim=(0, 2, 3)).clamp_min(1e-6)
+    for name, expected in (("mean", mean), ("std", std)):
+        found = state["model"][name].flatten()
+        # another machine may add up the last digits in another order
+        if not torch.allclose(found, expected, rtol=1e-4, atol=1e-5):
+            raise CheckpointError(
+                f"{target.checkpoint} must have model.normalisation {config.model.normalisation}, "
+                f"that is {name} {_digits(expected)}, got {name} {_digits(found)}: its images "
+                "would be shifted; name its own file with --config"
+            )
+
+
+def _digits(values: Tensor) -> str:
+    return "(" + ", ".join(f"{value:.4g}" for value in values.tolist()) + ")"

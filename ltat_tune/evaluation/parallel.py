@@ -1,0 +1,273 @@
+"""Models measured one after another, or side by side in Ray workers: the same numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ltat_tune.config import TrialConfig
+from ltat_tune.data.batches import to_unit
+from ltat_tune.errors import ConfigError, LtatError
+from ltat_tune.evaluation import card
+from ltat_tune.evaluation.attacks import STEPS_IN_EPS, parse_attack
+from ltat_tune.evaluation.card import Request
+from ltat_tune.evaluation.loading import Loaded, Target, load
+from ltat_tune.evaluation.measures import Answers
+from ltat_tune.evaluation.runner import (
+    OnBatch,
+    Outcome,
+    Part,
+    Setting,
+    evaluate_attack,
+    evaluate_clean,
+    together,
+)
+from ltat_tune.training.seeding import prepare_process
+
+# At scale 1 a cosine head's logits lie within +-1, and PGD finds less than there is (FACTS section
+# 2: RoBal's own README says so).
+_COSINE_SCALES = (1.0, 10.0)
+_ADAPTIVE = "adaptive20"
+
+# what is measured now, images done, images in all, right answers so far
+OnProgress = Callable[[str, int, int, int], None]
+
+
+def resolve(request: Request, config: TrialConfig) -> Request:
+    """The request with every default filled in from the model's configuration."""
+    measured = config.evaluation
+    norm = request.norm or measured.norm or config.attack.norm
+    eps = config.attack.eps if measured.eps is None else measured.eps
+    step_size = request.step_size
+    if step_size is None and request.eps is None and request.norm is None:
+        step_size = measured.step_size
+    scales, attacks = request.scales, tuple(dict.fromkeys(request.attacks))
+    if scales is None:
+        scales = (config.model.inference_scale,)
+        if config.model.head == "cosine" and config.model.inference_scale == 1:
+            scales = _COSINE_SCALES
+            if not any(name.startswith("adaptive") for name in attacks):
+                attacks = (*attacks, _ADAPTIVE)
+    return replace(
+        request, attacks=attacks, norm=norm, scales=scales, step_size=step_size,
+        eps=(eps,) if request.eps is None else request.eps,
+        batch_size=request.batch_size or measured.batch_size,
+    )  # fmt: skip
+
+
+def check(request: Request) -> None:
+    """Raises: ConfigError for attacks that do not exist, lack their source or their norm."""
+    problems = []
+    for name in request.attacks:
+        try:
+            attack = parse_attack(name)
+            if attack.parts.family.startswith("cwl2") and request.norm == "linf":
+                problems.append(f"{name} is an attack in l2, got norm linf; add --norm l2")
+            if attack.needs_source and request.source is None:
+                problems.append(f"{name} needs the model it is made on: name it with --source")
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+
+
+def evaluate_model(
+    target: Target, request: Request, *, state: Path, on_progress: OnProgress | None = None
+) -> dict[str, Any]:
+    """Everything that was asked for of one model, as its card.
+
+    Args:
+        target: the model.
+        request: what to measure.
+        state: folder of the batches that are done.
+        on_progress: told of every batch.
+
+    Raises:
+        LtatError: as `load`, `Part.of` and `evaluate_attack`.
+    """
+    loaded = load(target, device=request.device)
+    source = None
+    if request.source is not None:
+        checkpoint, config_file = request.source
+        source = load(Target("source", Path(config_file), Path(checkpoint)), device=request.device)
+    given = request.images is not None
+    request = resolve(request, loaded.config)
+    check(request)
+    data = loaded.splits.test() if request.split == "test" else loaded.splits.val
+    whole = Part.of(request.split, data, request.images)
+    limit = loaded.config.evaluation.aa_images
+    short = whole if given or limit is None else Part.of(request.split, data, limit)
+    outcomes: list[Outcome] = []
+    reports: list[dict[str, Any]] = []
+    assert request.scales is not None
+    for scale in request.scales:
+        outcomes += _at_scale(
+            loaded, request, scale, whole=whole, short=short, source=source, state=state,
+            on_progress=on_progress,
+        )  # fmt: skip
+        if request.sentinel:
+            reports.append(_watch(loaded, request, scale, whole, on_progress))
+    return card.build(loaded, request, outcomes, sentinel=reports)
+
+
+def _at_scale(
+    loaded: Loaded,
+    request: Request,
+    scale: float,
+    *,
+    whole: Part,
+    short: Part,
+    source: Loaded | None,
+    state: Path,
+    on_progress: OnProgress | None,
+) -> list[Outcome]:
+    assert request.eps is not None and request.norm is not None and request.batch_size is not None
+    model, weights = loaded.at_scale(scale), loaded.weights
+    setting = Setting(
+        attack="clean", scale=scale, eps=0.0, norm=request.norm, step_size=None,
+        seed=request.seed, batch_size=together("clean", request.batch_size),
+    )  # fmt: skip
+    many_scales = len(request.scales or ()) > 1
+    title = f"{loaded.target.name} scale {scale:g} " if many_scales else f"{loaded.target.name} "
+    found = [
+        evaluate_clean(
+            model, whole, setting, weights=weights, state=state,
+            on_batch=_named(on_progress, f"{title}clean"),
+        )
+    ]  # fmt: skip
+    clean = found[0].answers
+    for eps in request.eps:
+        for name in request.attacks:
+            if name == "clean":
+                continue
+            part = short if name == "aa" else whole
+            attack = parse_attack(name)
+            step_size = request.step_size or eps / STEPS_IN_EPS[request.norm]
+            attacked = replace(
+                setting, attack=name, eps=eps,
+                step_size=step_size if attack.parts.steps else None,
+                batch_size=together(name, request.batch_size),
+                source=card.source_hash(source) if source and attack.needs_source else None,
+            )  # fmt: skip
+            found.append(
+                evaluate_attack(
+                    model, part, attacked, clean=_restricted(clean, whole, part),
+                    weights=weights, state=state, source=source.model if source else None,
+                    on_batch=_named(on_progress, f"{title}{name} eps {eps:.4g}"),
+                )
+            )  # fmt: skip
+    return found
+
+
+def _restricted(answers: Answers, whole: Part, part: Part) -> Answers:
+    """The answers to the images of a smaller part."""
+    if part is whole:
+        return answers
+    place = {int(p): i for i, p in enumerate(whole.places.tolist())}
+    chosen = [place[p] for p in part.places.tolist()]
+    return Answers(answers.targets[chosen], answers.predicted[chosen], answers.confidence[chosen])
+
+
+def _named(on_progress: OnProgress | None, title: str) -> OnBatch | None:
+    if on_progress is None:
+        return None
+    return lambda done, total, right: on_progress(title, done, total, right)
+
+
+def _watch(
+    loaded: Loaded, request: Request, scale: float, part: Part, on_progress: OnProgress | None
+) -> dict[str, Any]:
+    """The sentinel's report on the model at one scale, at the first radius."""
+    from ltat_tune.evaluation.sentinel import watch
+
+    assert request.eps is not None and request.norm is not None and request.batch_size is not None
+    title = f"{loaded.target.name} sentinel"
+    report = watch(
+        loaded.at_scale(scale),
+        to_unit(part.data.images.to(request.device)),
+        part.data.targets.to(request.device),
+        eps=request.eps[0],
+        norm=request.norm,
+        seed=request.seed,
+        batch_size=together("pgd20", request.batch_size),
+        progress=None
+        if on_progress is None
+        else lambda name, done, total: on_progress(f"{title} {name}".strip(), done, total, -1),
+    )
+    return {"scale": scale, **report.to_json()}
+
+
+def evaluate_models(
+    targets: Sequence[Target],
+    request: Request,
+    *,
+    state: Path,
+    parallel: int = 1,
+    on_progress: OnProgress | None = None,
+) -> Iterator[dict[str, Any] | LtatError]:
+    """A card for every model, in order, each as soon as it and those before it are done.
+
+    For a model that cannot be measured it is the error; the others go on.
+
+    Args:
+        targets: the models.
+        request: what to measure of each.
+        state: folder of the batches that are done.
+        parallel: models at once, each in a Ray worker of its own with `request.threads` threads.
+        on_progress: told of every batch, or, in parallel, of every model.
+    """
+    if parallel == 1 or len(targets) == 1:
+        prepare_process(request.threads)
+        for target in targets:
+            yield _outcome(target, request, state, on_progress)
+        return
+    yield from _in_workers(targets, request, state, parallel, on_progress)
+
+
+def _in_workers(
+    targets: Sequence[Target],
+    request: Request,
+    state: Path,
+    parallel: int,
+    on_progress: OnProgress | None,
+) -> Iterator[dict[str, Any] | LtatError]:
+    from ltat_tune.study.ray_session import ray_session
+
+    slots = min(parallel, len(targets))
+    with ray_session(cpus=slots * request.threads):
+        import ray
+        from ray.exceptions import RayError
+
+        gpus = ray.cluster_resources().get("GPU", 0) / slots if request.device != "cpu" else 0
+        work = ray.remote(num_cpus=request.threads, num_gpus=gpus, max_retries=0)(_work)
+        jobs = [work.remote(target, request, state.resolve()) for target in targets]
+        waiting = list(jobs)
+        for job in jobs:
+            while job in waiting:
+                done, waiting = ray.wait(waiting)
+                if on_progress is not None:
+                    ready = len(jobs) - len(waiting)
+                    on_progress("models", ready, len(jobs), -1)
+            try:
+                found: dict[str, Any] | LtatError = ray.get(job)
+            except RayError as error:  # killed for memory, above all
+                reason = str(error).strip().splitlines()[-1]
+                found = LtatError(f"its worker died; fewer models at once may help ({reason})")
+            yield found
+
+
+def _work(target: Target, request: Request, state: Path) -> dict[str, Any] | LtatError:
+    """In a worker."""
+    prepare_process(request.threads)
+    return _outcome(target, request, state, None)
+
+
+def _outcome(
+    target: Target, request: Request, state: Path, on_progress: OnProgress | None
+) -> dict[str, Any] | LtatError:
+    try:
+        return evaluate_model(target, request, state=state, on_progress=on_progress)
+    except LtatError as error:
+        return LtatError(str(error))

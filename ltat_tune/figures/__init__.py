@@ -1,0 +1,1 @@
+"""The figures of both papers, and a few that neither has, drawn from what was trained."""

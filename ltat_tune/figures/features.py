@@ -1,0 +1,150 @@
+"""What figures need of the model itself: weights from a checkpoint, attacked again.
+
+A model is loaded when a figure asks for it; what it answered is kept for the next figure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ltat_tune.attacks import pgd
+from ltat_tune.attacks.frozen import frozen
+from ltat_tune.attacks.objectives import OBJECTIVES
+from ltat_tune.data.batches import evaluation_batches
+from ltat_tune.data.datasets import LabelledImages
+from ltat_tune.figures.spec import MissingData
+from ltat_tune.training.seeding import new_generator
+from ltat_tune.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from ltat_tune.config import TrialConfig
+    from ltat_tune.figures.sources import Run, Sources
+    from ltat_tune.models.classifier import Classifier
+
+_SEED = 0  # the same images and the same noise for every model of a figure
+_STEPS_IN_EPS = {"linf": 4, "l2": 5}  # as `training.evaluation`
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained model in eval mode, the images that it has seen, and those that it has not."""
+
+    model: nn.Module
+    train: LabelledImages
+    test: LabelledImages
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Features:
+    """Penultimate features of some images, on the CPU."""
+
+    features: NDArray[np.float32]  # (N, D)
+    targets: NDArray[np.int64]  # (N,)
+    predicted: NDArray[np.int64]  # (N,)
+
+
+def trained(run: Run, device: str = "cpu") -> Trained:
+    """The model that a finished training kept; nothing is trained.
+
+    Raises:
+        MissingData: no checkpoint, or one of a training that did not come to its end.
+        CheckpointError: torn, or of other images.
+        DataError: the images are not there.
+    """
+    if len(run.history) < run.config.optim.epochs:
+        raise MissingData(f"{run.name} has a checkpoint of {len(run.history)} epochs only")
+    trainer = Trainer(run.config, device=device, cache_dir=run.cache)
+    model = trainer.fit(checkpoint=run.checkpoint).model.eval()
+    return Trained(model, trainer.splits.train, trainer.splits.test(), trainer.splits.classes)
+
+
+def _test_part(run: Run, sources: Sources) -> tuple[nn.Module, LabelledImages]:
+    """The model and `sources.images` test images, the same number of every class."""
+    found = trained(run, sources.device)
+    images = max(sources.images, len(found.classes))
+    return found.model, found.test.class_balanced_part(images, seed=_SEED).to(sources.device)
+
+
+def test_features(run: Run, sources: Sources, *, steps: int) -> Features:
+    """Features of test images under PGD with so many steps; 0 steps are the clean images.
+
+    Raises:
+        MissingData, CheckpointError, DataError: as `trained`.
+    """
+
+    def compute() -> Features:
+        model, part = _test_part(run, sources)
+        return features_under_attack(model, part, run.config, steps=steps)
+
+    return sources.once(("features", run.path, steps), compute)
+
+
+def features_under_attack(
+    model: nn.Module, part: LabelledImages, config: TrialConfig, *, steps: int
+) -> Features:
+    """Features of the adversarial images of `part`; radius, norm and step of the evaluation."""
+    eps, norm, step_size = evaluation_ball(config)
+    generator = new_generator(_SEED, "figures")
+    kept: list[tuple[Tensor, Tensor, Tensor]] = []
+    with frozen(model, training=False):
+        for images, targets in evaluation_batches(part, config.evaluation.batch_size):
+            adv_images = pgd(
+                model, images, targets, eps=eps, norm=norm, steps=steps, step_size=step_size,
+                start="uniform_clipped", generator=generator,
+            )  # fmt: skip
+            with torch.no_grad():
+                logits, features = cast("Classifier", model).forward_with_features(adv_images)
+            kept.append((features.float().cpu(), targets.cpu(), logits.argmax(dim=1).cpu()))
+    return Features(*(torch.cat(parts).numpy() for parts in zip(*kept, strict=True)))
+
+
+def evaluation_ball(config: TrialConfig) -> tuple[float, str, float]:
+    """Radius, norm and step size of `evaluation`, else of the training attack."""
+    eps = config.attack.eps if config.evaluation.eps is None else config.evaluation.eps
+    norm = config.evaluation.norm or config.attack.norm
+    return eps, norm, config.evaluation.step_size or eps / _STEPS_IN_EPS[norm]
+
+
+def accuracy_over_steps(run: Run, sources: Sources, *, steps: int) -> list[float]:
+    """Accuracy under PGD-0 to PGD-`steps` from one start, shape (steps + 1,), in [0, 1].
+
+    One attack gives the whole curve: the images after k of its steps are those of PGD-k.
+
+    Raises:
+        MissingData, CheckpointError, DataError: as `trained`.
+    """
+
+    def compute() -> list[float]:
+        model, part = _test_part(run, sources)
+        return _over_steps(model, part, run.config, steps)
+
+    return sources.once(("steps", run.path, steps), compute)
+
+
+def _over_steps(
+    model: nn.Module, part: LabelledImages, config: TrialConfig, steps: int
+) -> list[float]:
+    eps, norm, step_size = evaluation_ball(config)
+    generator = new_generator(_SEED, "figures")
+    right: list[list[Tensor]] = []
+
+    def noting(logits: Tensor, targets: Tensor) -> Tensor:
+        right[-1].append((logits.detach().argmax(dim=1) == targets).sum())
+        return OBJECTIVES["cross_entropy"](logits, targets, None).sum()
+
+    with frozen(model, training=False):
+        for images, targets in evaluation_batches(part, config.evaluation.batch_size):
+            right.append([])
+            pgd(
+                model, images, targets, eps=eps, norm=norm, steps=steps + 1, step_size=step_size,
+                start="uniform_clipped", objective=noting, generator=generator,
+            )  # fmt: skip
+    counts = torch.stack([torch.stack(batch) for batch in right]).sum(dim=0)
+    return (counts.double() / len(part)).tolist()

@@ -1,0 +1,10 @@
+"""Every figure by its key: those of REAT, those of SRAT, and those that neither paper has."""
+
+from __future__ import annotations
+
+from ltat_tune.figures.extra_specs import EXTRAS
+from ltat_tune.figures.reat_specs import REAT
+from ltat_tune.figures.spec import FigureSpec
+from ltat_tune.figures.srat_specs import SRAT
+
+FIGURES: dict[str, FigureSpec] = {**REAT, **SRAT, **EXTRAS}

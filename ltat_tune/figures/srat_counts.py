@@ -1,0 +1,82 @@
+"""Training images by class: SRAT's Figures 13 and 14, and bars for any data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from ltat_tune.config import TrialConfig
+from ltat_tune.data.sources import class_counts, open_source
+from ltat_tune.errors import DataError
+from ltat_tune.figures import panels, style
+from ltat_tune.figures.sources import Sources
+from ltat_tune.figures.spec import Drawing, MissingData
+from ltat_tune.training.metrics import ClassGroups
+
+HALVES = {"well": "well-represented", "under": "under-represented"}
+
+
+def bar_legend() -> list[Any]:
+    """Entries for bars and means by half of the classes; the first two are the bars'."""
+    handles: list[Any] = [
+        Patch(color=style.GROUP_COLOURS[g], label=f"{HALVES[g]} classes") for g in HALVES
+    ]
+    handles.append(Line2D([], [], color=style.BLACK, label="mean of all"))
+    return handles + [
+        Line2D([], [], color=style.GROUP_COLOURS[g], linestyle="--", label=f"mean of {g}")
+        for g in HALVES
+    ]
+
+
+def training_counts(data_set: str) -> Callable[[Sources], Drawing]:
+    """Figures 13, 14: training images of every class, Step and Exp, K = 10 and 100."""
+
+    def draw(sources: Sources) -> Drawing:
+        fig, axes = style.figure(2, rows=2, cols=2, height_in=3.6, sharex=True, sharey=True)
+        places = [(p, k) for p in ("step", "exp") for k in (10, 100)]
+        for index, (profile, ratio) in enumerate(places):
+            config = TrialConfig.from_flat({
+                "data.name": data_set, "data.profile": profile, "data.imbalance_ratio": ratio,
+                "data.val_source": "test", "data.base": _BASES[data_set],
+            })  # fmt: skip
+            try:
+                counts = class_counts(config)
+            except DataError as error:
+                raise MissingData(str(error)) from None
+            panel = axes.flat[index]
+            count_bars(panel, counts, _names(config))
+            style.letter(
+                panel, index, f"{panels.problem_name(config.data)}, {sum(counts):,} images"
+            )
+        for panel in axes[:, 0]:
+            panel.set_ylabel("training images")
+        for panel in axes[1]:
+            panel.set_xlabel("class")
+        fig.legend(handles=bar_legend()[:2], loc="outside upper center", ncols=2)
+        panels.below(fig, "Nothing held out for validation, as in the paper.")
+        return Drawing(fig)
+
+    return draw
+
+
+# As the space files of the tables: SVHN's classes start from their own counts.
+_BASES = {"cifar10": "min_class", "svhn": "per_class"}
+
+
+def _names(config: TrialConfig) -> list[str]:
+    return list(open_source(config.data).classes)
+
+
+def count_bars(axes: Axes, counts: Sequence[int], names: Sequence[str]) -> None:
+    """Training images by class, coloured by half, with the numbers where there is room."""
+    under = ClassGroups.from_counts(list(counts)).members.get("under", [])
+    colours = [style.GROUP_COLOURS["under" if c in under else "well"] for c in range(len(counts))]
+    bars = axes.bar(range(len(counts)), counts, width=0.75, color=colours)
+    if len(counts) <= 12:
+        axes.bar_label(bars, fmt="%d", fontsize=5.5, padding=1)
+    axes.margins(y=0.1)
+    style.class_ticks(axes, list(names))

@@ -1,0 +1,144 @@
+"""Our attacks beside implementations that are not ours: same model, same images, same start."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ltat_tune.attacks import autoattack, cw_l2, pgd
+from tests.attacks.toys import undecided
+
+torchattacks = pytest.importorskip("torchattacks")
+
+EPS, STEP = 0.1, 0.025
+
+
+def _batch(n: int = 16, *, dtype: torch.dtype = torch.float64) -> tuple[nn.Module, Tensor, Tensor]:
+    """A small network of float64, in which no rounding turns the sign of a gradient."""
+    generator = torch.Generator().manual_seed(6)
+    # off 0 and 1, where the C&W of torchattacks cannot move a pixel
+    images = torch.rand(n, 1, 16, 16, generator=generator) * 0.9 + 0.05
+    model, images = undecided(4, images).to(dtype), images.to(dtype)
+    with torch.no_grad():
+        return model, images, model(images).argmax(dim=1)
+
+
+def _theirs(attack: Any, images: Tensor, targets: Tensor, seed: int = 0) -> Tensor:
+    """Its global noise from `seed`; our generator of the same seed draws the same."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        found: Tensor = attack(images, targets)
+    return found
+
+
+@pytest.mark.parametrize("steps", [1, 20])
+@pytest.mark.parametrize(("norm", "eps", "step_size"), [("linf", EPS, STEP), ("l2", 1.0, 0.2)])
+def test_pgd_from_the_same_random_start(
+    norm: str, eps: float, step_size: float, steps: int
+) -> None:
+    model, images, targets = _batch()
+    family = torchattacks.PGD if norm == "linf" else torchattacks.PGDL2
+    theirs = _theirs(
+        family(model, eps=eps, alpha=step_size, steps=steps, random_start=True), images, targets
+    )
+    ours = pgd(
+        model, images, targets, eps=eps, step_size=step_size, steps=steps, norm=norm,
+        start="uniform_clipped", generator=torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    torch.testing.assert_close(ours, theirs, atol=1e-7, rtol=0)
+
+
+def test_fgsm() -> None:
+    model, images, targets = _batch()
+    theirs = _theirs(torchattacks.FGSM(model, eps=EPS), images, targets)
+    ours = pgd(model, images, targets, eps=EPS, step_size=EPS, steps=1, start="none")
+    torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=0)
+
+
+def test_mim() -> None:
+    model, images, targets = _batch()
+    attack = torchattacks.MIFGSM(model, eps=EPS, alpha=STEP, steps=10, decay=1.0)
+    ours = pgd(
+        model, images, targets, eps=EPS, step_size=STEP, steps=10, start="none", momentum=1.0
+    )
+    torch.testing.assert_close(ours, _theirs(attack, images, targets), atol=1e-12, rtol=0)
+
+
+def test_the_fixed_reading_of_carlini_and_wagner() -> None:
+    """The same images; nearer ones where it stops because the loss of its batch rose.
+
+    Its "largest other logit" reads 0 in the label's place, so all logits are above 0 here; they
+    are far apart, so that c = 1 is enough for some.
+    """
+
+    class Raised(nn.Module):
+        def __init__(self, model: nn.Module) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, images: Tensor) -> Tensor:
+            return 20 * self.model(images) + 1000  # type: ignore[no-any-return]
+
+    model, images, targets = _batch(12)
+    raised = Raised(model)
+    theirs = _theirs(torchattacks.CW(raised, c=1, kappa=0, steps=50, lr=0.01), images, targets)
+    ours = cw_l2(
+        raised, images, targets, search_steps=1, first_c=1.0, iterations=50, abort_early=False
+    )
+    hit = (theirs != images).flatten(1).any(dim=1)
+    assert torch.equal(ours.distances.isfinite(), hit) and hit.sum() == 4
+    same = (ours.adv_images - theirs).abs().flatten(1).amax(dim=1) < 1e-5
+    assert same[hit].sum() == 3
+    lengths = (theirs - images).flatten(1).norm(dim=1)
+    assert bool((ours.distances < lengths)[~same].all())
+
+
+def test_autoattacks_numbers_are_those_of_the_package_run_directly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from pyautoattack import AutoAttack
+
+    set_version = AutoAttack._set_version
+
+    def few_iterations(adversary: Any, version: str) -> None:
+        set_version(adversary, version)
+        for attack in (adversary.apgd, adversary.apgd_targeted, adversary.fab):
+            attack.n_iter = 10
+        adversary.square.n_queries = 50
+        # four classes have three wrong ones
+        adversary.apgd_targeted.n_target_classes = adversary.fab.n_target_classes = 3
+
+    monkeypatch.setattr(AutoAttack, "_set_version", few_iterations)
+    model, images, targets = _batch(12, dtype=torch.float32)
+    for norm, eps in (("Linf", 0.02), ("L2", 0.2)):
+        with torch.random.fork_rng(devices=[]):
+            adversary = AutoAttack(model, norm=norm, eps=eps, seed=5, version="standard")
+            expected, _ = adversary.run_standard_evaluation(images, targets, batch_size=12)
+        ours = autoattack(model, images, targets, eps=eps, seed=5, norm=norm)
+        with torch.no_grad():
+            right = [(model(found).argmax(dim=1) == targets).sum() for found in (ours, expected)]
+        assert right[0] == right[1]
+        assert not torch.equal(expected, images)
+
+
+def test_strong_pgd_breaks_about_what_apgd_breaks() -> None:
+    from pyautoattack.autopgd_base import APGDAttack
+
+    model, images, targets = _batch(64, dtype=torch.float32)
+    eps = 0.02
+    with torch.random.fork_rng(devices=[]):
+        apgd = APGDAttack(
+            model, n_iter=50, norm="Linf", n_restarts=1, eps=eps, seed=0, device="cpu"
+        )
+        theirs: Tensor = apgd.perturb(images, targets)
+    ours = pgd(
+        model, images, targets, eps=eps, step_size=eps / 10, steps=50, start="uniform_clipped",
+        generator=torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    with torch.no_grad():
+        right = [(model(found).argmax(dim=1) == targets).sum() for found in (ours, theirs)]
+    assert 0 < right[1] < 64
+    assert abs(int(right[0]) - int(right[1])) <= 2

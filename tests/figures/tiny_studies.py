@@ -1,0 +1,111 @@
+"""Real studies of the smallest trainings, as `ltat-tune` leaves them, made without Ray."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.transforms import Bbox
+
+from ltat_tune.config import TrialConfig
+from ltat_tune.config_file import dump_config
+from ltat_tune.study.folder import StudyFolder, write_json
+from ltat_tune.training.evaluation import evaluate, measured_part
+from ltat_tune.training.trainer import Trainer
+from tests.training.toys import TINY
+
+Values = Mapping[str, Any]
+ATTACKS = ("clean", "pgd2")
+
+
+def make_study(
+    root: Path,
+    scenarios: Mapping[str, tuple[Values, Sequence[Values]]],
+    *,
+    seeds: Sequence[int] = (0, 1),
+    **common: Any,
+) -> Path:
+    """Trains every recipe of every scenario with every seed and measures it on the test images.
+
+    Args:
+        root: folder of the study.
+        scenarios: name -> what is fixed in it, and the recipes.
+        seeds: of the confirmations; the trials are those of the first.
+        **common: values of all, by path with `__` for the dot.
+    """
+    folder = StudyFolder(root)
+    facts = {"format": 1, "space_file": "tiny.yaml", "created": ""}
+    folder.create({"name": root.name}, facts)
+    shared = {path.replace("__", "."): value for path, value in common.items()}
+    for name, (fixed, recipes) in scenarios.items():
+        for number, recipe in enumerate(recipes):
+            for seed in seeds:
+                config = TrialConfig.from_flat(
+                    {**TINY, "optim.lr": 0.05, **shared, **fixed, **recipe, "seeds.seed": seed}
+                )
+                place = folder.confirmation(name, config.recipe, seed)
+                _confirm(place, config, folder.cache)
+                if seed == seeds[0]:
+                    shutil.copytree(
+                        place, folder.trial(name, number),
+                        ignore=shutil.ignore_patterns("test.json"),
+                    )  # fmt: skip
+    return root
+
+
+def _confirm(place: Path, config: TrialConfig, cache: Path) -> None:
+    trainer = Trainer(config, cache_dir=cache)
+    place.mkdir(parents=True)
+    result = trainer.fit(checkpoint=place / "checkpoint.pt")
+    dump_config(place / "config.yaml", config, comment="tiny")
+    write_json(place / "result.json", {
+        "state": "complete", "epoch": result.epoch, "metrics": result.metrics,
+        "weights": result.weights, "per_class": result.per_class, "predicted": result.predicted,
+        "ae_distances": result.ae_distances, "subset_hash": trainer.splits.subset_hash,
+        "samples_per_class": trainer.counts.tolist(),
+    })  # fmt: skip
+    test, classes = trainer.splits.test(), len(trainer.splits.classes)
+    found: dict[str, Any] = {"state": "complete", "metrics": {}, "per_class": {}, "images": {}}
+    for attack in ATTACKS:
+        accuracy = evaluate(result.model, test, attack, config, classes=classes)
+        found["metrics"] |= accuracy.metrics(f"test/{attack}", trainer.groups)
+        found["per_class"][f"test/{attack}"] = accuracy.per_class
+        found["images"][attack] = len(measured_part(test, attack, config))
+    write_json(place / "test.json", found)
+
+
+def bar_heights(axes: Axes) -> list[float]:
+    """Heights of the bars, from left to right as they were drawn."""
+    return [bar.get_height() for bar in axes.patches if isinstance(bar, Rectangle)]
+
+
+def overlaps(fig: Figure) -> list[str]:
+    """What lies on top of something else, or outside of the paper: empty in a good figure."""
+    fig.canvas.draw()
+    renderer = fig.canvas.get_renderer()  # type: ignore[attr-defined]
+    paper = Bbox.from_bounds(0, 0, *(fig.get_size_inches() * fig.dpi))
+    boxes = {}
+    for i, axes in enumerate(fig.axes):
+        box = axes.get_tightbbox(renderer)
+        if axes.axison and box is not None:
+            boxes[f"axes {i}"] = box
+    boxes |= {f"legend {i}": x.get_window_extent(renderer) for i, x in enumerate(fig.legends)}
+    boxes |= {f"text {x.get_text()!r}": x.get_window_extent(renderer) for x in fig.texts}
+    found = [
+        f"{name} is outside of the paper"
+        for name, box in boxes.items()
+        if not (box.x0 >= paper.x0 - 2 and box.x1 <= paper.x1 + 2
+                and box.y0 >= paper.y0 - 2 and box.y1 <= paper.y1 + 2)
+    ]  # fmt: skip
+    names = list(boxes)
+    for i, one in enumerate(names):
+        for other in names[i + 1 :]:
+            common = Bbox.intersection(boxes[one], boxes[other])
+            if common is not None and min(common.width, common.height) > 1:
+                found.append(f"{one} lies on {other}")
+    return found
