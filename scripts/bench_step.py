@@ -19,16 +19,15 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import statistics
-import time
+import sys
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 
 from ltat_tune.attacks import pgd
@@ -45,7 +44,9 @@ from ltat_tune.training.evaluation import evaluate
 from ltat_tune.training.optim import build_optimizer
 from ltat_tune.training.seeding import new_generator, prepare_process
 from ltat_tune.training.trainer import Trainer
-from ltat_tune.versions import commit, machine, versions
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a script finds `scripts`
+from scripts.bench_timing import circumstances, in_turns, line_of, table_of
 
 DIGITS = {
     "data.name": "digits", "data.val_per_class": 30, "model.width": 8,
@@ -205,42 +206,6 @@ def _counts(classes: int, official: int, ratio: float, val_per_class: int) -> li
     return profile_counts("exp", available, imbalance_ratio=ratio)
 
 
-def in_turns(
-    tasks: dict[str, Callable[[], None]], rounds: int, device: torch.device
-) -> list[dict[str, Any]]:
-    """Runs all once to warm up, then `rounds` times one after the other.
-
-    Returns name, median seconds, and the ratio to the first task of the same turn: median, lowest,
-    highest.
-
-    On one CPU thread the process's own time counts, which other programs on the machine hardly
-    disturb. With 0 rounds the warm-up itself is timed.
-    """
-    alone = device.type == "cpu" and torch.get_num_threads() == 1
-    clock = time.process_time if alone else time.perf_counter
-    finished: Callable[[], None] = (
-        torch.cuda.synchronize if device.type == "cuda" else lambda: None
-    )
-    seconds: dict[str, list[float]] = {name: [] for name in tasks}
-    for turn in range(rounds + 1):
-        for name, task in tasks.items():
-            finished()
-            began = clock()
-            task()
-            finished()
-            if turn > 0 or rounds == 0:
-                seconds[name].append(clock() - began)
-    first = next(iter(seconds.values()))
-    found = []
-    for name, measured in seconds.items():
-        ratios = sorted(m / f for m, f in zip(measured, first, strict=True))
-        found.append({
-            "name": name, "seconds": statistics.median(measured),
-            "ratio": statistics.median(ratios), "low": ratios[0], "high": ratios[-1],
-        })  # fmt: skip
-    return found
-
-
 def validation_rows(setting: Setting, rounds: int) -> list[dict[str, Any]]:
     """Shares of an epoch, for the setting itself or, from noise, for the CIFAR sets."""
     size, device = setting.config.evaluation.batch_size, setting.train.targets.device
@@ -343,24 +308,11 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         "methods": lambda: [r for s in (real[1], few) for r in method_rows(s, rounds)],
     }
     return {
-        "machine": machine(),
-        "device": "CPU" if slow else torch.cuda.get_device_name(device),
-        "threads": torch.get_num_threads(),
-        "commit": commit(),
-        "versions": versions(),
+        **circumstances(device),
         "quick": given.quick,
         "rounds": rounds,
         **{name: rows() for name, rows in parts.items() if given.only in (None, name)},
     }
-
-
-def table_of(rows: list[dict[str, Any]]) -> Table:
-    """One column for each key."""
-    table = Table(*(key.replace("_", " ") for key in rows[0]), box=None)
-    for row in rows:
-        values = (f"{v:.3g}" if isinstance(v, float) else str(v) for v in row.values())
-        table.add_row(*values)
-    return table
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -384,10 +336,7 @@ def main(arguments: list[str] | None = None) -> int:
     for part in PARTS:
         if part in found:
             console.print(table_of(found[part]), "")
-    console.print(
-        f"{found['machine']}, {found['device']}, {found['threads']} thread(s), torch "
-        f"{found['versions']['torch']}, {found['rounds']} turns, commit {found['commit']}"
-    )
+    console.print(line_of(found))
     return 0
 
 

@@ -38,6 +38,12 @@ def groups(sources: Sources) -> list[Group]:
     return found
 
 
+def views(sources: Sources) -> tuple[Sources, Sources]:
+    """Everything, and the trials without their confirmations: more recipes, validation only."""
+    searched = tuple(run for run in sources.runs if run.kind != "confirmation")
+    return sources, Sources(searched, sources.device, sources.images)
+
+
 def is_tested(recipe: Recipe) -> bool:
     """Whether all its seeds were measured on the test images."""
     return all(any(name.startswith("test/") for name in run.per_class) for run in recipe.runs)
@@ -56,7 +62,9 @@ def nearest(
     Raises:
         MissingData: no group has it; `what` says what was looked for.
     """
-    able = [group for group in groups(sources) if has(group)]
+    able: list[Group] = []
+    for view in views(sources):
+        able = able or [group for group in groups(view) if has(group)]
     if not able:
         raise MissingData(f"a scenario with {what}")
 

@@ -138,12 +138,13 @@ def binary_pair(classes: tuple[str, str] | None) -> Callable[[Sources], Drawing]
             panel = axes[0, index]
             if not recipes:
                 panel.text(0.5, 0.5, "not trained here", ha="center", transform=panel.transAxes)
+                panel.set_xticks([])
             for place, (name, shown) in enumerate(HALVES.items()):
                 label = _member(run, name) or shown
                 if recipes:
                     _sweep(panel, recipes, "reweight.under_weight", f"{measured}_{name}_acc",
                            index=place, label=label)  # fmt: skip
-            panel.set_xlabel("weight of the rare class (the other: 1)")
+            panel.set_xlabel("weight of the rare class")
             panel.set_ylim(0, 102)
             style.letter(panel, index, title)
             style.horizontal_grid(panel)
@@ -186,21 +187,26 @@ def _sweep(
 
 
 def _srat_sweep(sources: Sources, path: str, what: str) -> list[Group]:
-    """SRAT's recipes of every scenario of the study that tried most values of a parameter."""
-    found = [
-        [recipe for recipe in group if recipe.config.method.name == "srat"]
-        for group in panels.groups(sources)
-    ]
+    """SRAT's recipes of every scenario of the study that tried most values of a parameter.
+
+    Raises:
+        MissingData: none tried two values, confirmed or not.
+    """
 
     def tried(group: Group) -> int:
         return len({recipe.config.get(path) for recipe in group})
 
-    found = [group for group in found if group]
-    widest = max(found, key=tried, default=[])
-    if tried(widest) < 2:
-        raise MissingData(f"a trained SRAT with several {what}")
-    together = [group for group in found if group[0].first.study == widest[0].first.study]
-    return sorted(together, key=lambda group: group[0].config.data.profile, reverse=True)
+    for view in panels.views(sources):
+        found = [
+            [recipe for recipe in group if recipe.config.method.name == "srat"]
+            for group in panels.groups(view)
+        ]
+        widest = max(found, key=tried, default=[])
+        if tried(widest) >= 2:
+            study = widest[0].first.study
+            together = [group for group in found if group and group[0].first.study == study]
+            return sorted(together, key=lambda g: g[0].config.data.profile, reverse=True)
+    raise MissingData(f"a trained SRAT with several {what}")
 
 
 def over_weight(sources: Sources) -> Drawing:

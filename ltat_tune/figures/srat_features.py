@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
@@ -32,13 +33,12 @@ def of_pair(sources: Sources) -> Drawing:
     from ltat_tune.data.datasets import LabelledImages
     from ltat_tune.figures.features import features_under_attack, trained
 
-    group = panels.nearest(sources, _has_one, "natural and adversarial training of a pair")
-    pairs = [g for g in panels.groups(sources) if _has_one(g)]
+    group = panels.nearest(sources, _fits, "natural and adversarial training of a pair")
+    pairs = [g for g in panels.groups(sources) if _fits(g)]
     group = next((g for g in pairs if g[0].config.data.classes == ("cat", "horse")), group)
-    fig, axes = style.figure(2, cols=2, height_in=2.9)
-    for column, (method, title) in enumerate(
-        (("natural", "natural training"), ("pgd_at", "adversarial training"))
-    ):
+    methods = _methods(group)
+    fig, axes = style.figure(2, cols=len(methods), height_in=2.9)
+    for column, method in enumerate(methods):
         run = _lightest(group, method).first
         found = trained(run, sources.device)
         targets = found.train.targets.cpu().numpy()
@@ -49,12 +49,14 @@ def of_pair(sources: Sources) -> Drawing:
         part = LabelledImages(found.train.images[rows], found.train.targets[rows])
         shown = features_under_attack(found.model, part.to(sources.device), run.config, steps=0)
         separation = _scatter(axes[0, column], shown, run.samples_per_class)
-        style.letter(axes[0, column], column, f"{title}; {separation}")
-    _legend(axes[0, 1].figure, run.class_names, run.samples_per_class)
-    panels.below(axes[0, 0].figure, f"{panels.problem_name(run.config.data)}; clean training "
+        style.letter(axes[0, column], column, f"{_METHODS[method]}; {separation}")
+    _legend(fig, run.class_names, run.samples_per_class)
+    panels.below(fig, f"{panels.problem_name(run.config.data)}; clean training "
                  f"images, at most {most} of a class; seed {run.seed}; {_EXPLAINED}")  # fmt: skip
     used = group[0].config.data.classes
-    return Drawing(fig, () if used == ("cat", "horse") else (f"drawn for {used or 'all'}",))
+    notes = [] if used == ("cat", "horse") else [f"drawn for {used or 'all classes'}"]
+    notes += [f"without {title}" for method, title in _METHODS.items() if method not in methods]
+    return Drawing(fig, tuple(notes))
 
 
 _EXPLAINED = (
@@ -63,9 +65,22 @@ _EXPLAINED = (
 )
 
 
-def _has_one(group: Group) -> bool:
-    methods = {recipe.config.method.name for recipe in group}
-    return bool({"natural", "pgd_at"} & methods)
+_METHODS = {"natural": "natural training", "pgd_at": "adversarial training"}
+
+
+def _methods(group: Group) -> list[str]:
+    there = {recipe.config.method.name for recipe in group}
+    return [method for method in _METHODS if method in there]
+
+
+def _fits(group: Group) -> bool:
+    """Both methods, or one of them in a study of weights, as a smoke run leaves it."""
+    found = _methods(group)
+    weighted = any(
+        recipe.config.method.name in found and recipe.config.reweight.name == "under_represented"
+        for recipe in group
+    )
+    return len(found) == 2 or weighted
 
 
 def _lightest(group: Group, method: str) -> Recipe:
@@ -151,10 +166,7 @@ def _scatter(axes: Axes, shown: Features, counts: list[int]) -> str:
     return f"silhouette {found.replace('-', '−')}"
 
 
-def _legend(fig: object, names: list[str], counts: list[int]) -> None:
-    from matplotlib.figure import Figure
-
-    assert isinstance(fig, Figure)
+def _legend(fig: Figure, names: list[str], counts: list[int]) -> None:
     if len(names) > 12:
         return
     handles = [

@@ -79,7 +79,8 @@ SRAT: dict[str, FigureSpec] = {
     "srat_14": FigureSpec(
         "srat_14", "SRAT", "Figure 14",
         "training images by class, SVHN",
-        (), srat_counts.training_counts("svhn"), f"ltat-tune prepare svhn && {_NO_TRAINING} srat_14",
+        (), srat_counts.training_counts("svhn"),
+        f"ltat-tune prepare svhn && {_NO_TRAINING} srat_14",
     ),
     "srat_15": FigureSpec(
         "srat_15", "SRAT", "Figure 15",

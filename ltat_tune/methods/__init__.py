@@ -123,8 +123,8 @@ def build_method(
         method_of = partial(ExtraForwards, method_of, which=method.extra_forwards)
     if name == "natural":
         return method_of(no_attack)
-    if epoch == clean_epochs(config):
-        predicted = None  # the last epoch's images were clean ones, or there is none
+    if 0 < epoch == clean_epochs(config):
+        predicted = None  # the last epoch's images were clean ones
     return method_of(
         build_attack(config, samples_per_class, epoch=epoch, predicted=predicted, loss=loss)
     )

@@ -242,6 +242,38 @@ def test_every_figure_is_saved_and_nothing_overlaps(
     assert "seed" in small or key == "srat_13"
 
 
+def test_a_pair_without_adversarial_training_leaves_its_panels_empty(
+    studies: Path, tmp_path: Path
+) -> None:
+    whole = read(studies / "pair")
+    natural = tuple(run for run in whole.runs if run.config.method.name == "natural")
+    function = SRAT["srat_02"].draw
+    assert function is not None
+    with look():
+        fig = function(Sources(natural)).figure
+    assert [len(lines(axes)) for axes in fig.axes] == [2, 0, 0]
+    assert fig.axes[1].texts[0].get_text() == "not trained here"
+    assert overlaps(fig) == []
+
+
+def test_where_one_value_alone_was_confirmed_the_trials_are_drawn(studies: Path) -> None:
+    whole = read(studies / "weights")
+    one = next(run for run in whole.runs if run.kind == "confirmation")
+    few = tuple(run for run in whole.runs if run.kind == "trial" or run is one)
+    function = SRAT["srat_05"].draw
+    assert function is not None
+    with look():
+        fig = function(Sources(few)).figure
+    x, y = lines(fig.axes[0])["SRAT-CE"]
+    expected = {
+        run.config.reweight.under_weight: 100 * run.metrics["val/clean_acc"]
+        for run in few
+        if run.kind == "trial" and run.config.loss.name == "cross_entropy"
+    }
+    assert dict(zip(x, y, strict=True)) == pytest.approx(expected)
+    assert "validation images" in fig.texts[0].get_text()
+
+
 def test_what_is_missing_is_said(studies: Path) -> None:
     with pytest.raises(MissingData, match="a trained SRAT with several weights"):
         draw("srat_05", studies / "pair")

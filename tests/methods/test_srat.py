@@ -41,8 +41,9 @@ def test_the_separation_is_that_of_the_projected_features_of_the_adversarial_ima
     output = _step(model(projection=projection), method__name="srat", method__temperature=0.5)
     reference = model(projection=projection)
     adv_images = pgd(
-        reference, images, targets, eps=0.1, step_size=0.03, steps=3, generator=seeded()
-    )
+        reference, images, targets, eps=0.1, step_size=0.03, steps=3, start="uniform_clipped",
+        generator=seeded(),
+    )  # fmt: skip
     _, features = reference.forward_with_features(adv_images)
     expected = separation_loss(reference.project(features), targets, temperature=0.5)
     assert output.terms["separation"].item() == pytest.approx(expected.item())
@@ -65,7 +66,7 @@ def test_separation_weight_0_is_pgd_at_and_skips_the_projection(
 
     monkeypatch.setattr(Classifier, "project", refuse)
     srat = _step(model(), method__name="srat", method__separation_weight=0)
-    plain = _step(model(), method__name="pgd_at")
+    plain = _step(model(), method__name="pgd_at", attack__start="uniform_clipped")
     assert torch.equal(srat.loss, plain.loss)
     assert set(srat.terms) == {"prediction"}
 

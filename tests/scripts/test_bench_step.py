@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 
 import pytest
 import torch
@@ -63,19 +62,3 @@ def test_about_the_stated_share_of_the_noise_images_is_right() -> None:
         answers = setting.model(setting.val.images.float() / 255).argmax(dim=1)
     share = (answers == setting.val.targets).float().mean().item()
     assert share == pytest.approx(bench_step.RIGHT_SHARE, abs=0.1)
-
-
-def test_ratios_are_to_the_first_of_the_same_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A clock that the tasks move: the first takes 1, 2 and 4 seconds, the second 3, 4 and 4."""
-    now = [0.0]
-    for clock in ("perf_counter", "process_time"):
-        monkeypatch.setattr(time, clock, lambda: now[0])
-    durations = {"first": [9.0, 1.0, 2.0, 4.0], "second": [9.0, 3.0, 4.0, 4.0]}
-
-    def task(name: str) -> None:
-        now[0] += durations[name].pop(0)
-
-    tasks = {"first": lambda: task("first"), "second": lambda: task("second")}
-    first, second = bench_step.in_turns(tasks, 3, torch.device("cpu"))
-    assert (first["seconds"], first["ratio"]) == (2.0, 1.0)
-    assert second == {"name": "second", "seconds": 4.0, "ratio": 2.0, "low": 1.0, "high": 3.0}
