@@ -16,6 +16,7 @@ from ltat_tune.figures.panels import Group
 from ltat_tune.figures.sources import Recipe, Run, Sources
 from ltat_tune.figures.spec import Drawing, MissingData
 from ltat_tune.figures.srat_counts import bar_legend, count_bars
+from ltat_tune.relevance import drop_epochs
 
 FIRST_TRIAL = "t0000"  # in a search, the first entry of start_from: what it has to beat
 
@@ -101,13 +102,8 @@ def over_epochs(recipe: Recipe, metric: str) -> tuple[list[int], NDArray[np.floa
 
 
 def rate_drops(run: Run) -> list[int]:
-    """Last epochs before the learning rate falls to half or less."""
-    rates = [(past.epoch, past.metrics["train/lr"]) for past in run.history]
-    return [
-        epoch
-        for (epoch, rate), (_, after) in zip(rates, rates[1:], strict=False)
-        if after <= 0.5 * rate
-    ]
+    """Last epochs, from 1, before the learning rate falls at once; none of a smooth schedule."""
+    return drop_epochs(run.config.optim)
 
 
 def pareto(sources: Sources) -> Drawing:

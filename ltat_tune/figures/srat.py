@@ -1,7 +1,7 @@
 """SRAT's figures of accuracies: by class, and over weights, λ and K.
 
-Deviations that hold for all: the weights, λ and K between the ends that the text names are ours
-(the pictures are lost in the text that we have), and every point carries its spread over seeds.
+Deviations that hold for all: the weights, λ and K between the ends that the paper's text names are
+ours, and every point carries its spread over seeds.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def _stands_in(group: Group, profile: str, ratio: float) -> tuple[str, ...]:
 def binary_pair(classes: tuple[str, str] | None) -> Callable[[Sources], Drawing]:
     """Figures 2, 10, 11, 12: both classes of a pair over the weight of the rare one.
 
-    Of None, Figure 11, the text that we have does not name the pair: any but the other three.
+    None is Figure 11, whose pair the paper's text does not name: any but the other three.
     """
 
     def draw(sources: Sources) -> Drawing:

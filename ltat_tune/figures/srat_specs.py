@@ -61,7 +61,7 @@ SRAT: dict[str, FigureSpec] = {
     ),
     "srat_11": FigureSpec(
         "srat_11", "SRAT", "Figure 11",
-        "a fourth pair over the weight of the rare one (which, the text that we have lost)",
+        "a fourth pair over the weight of the rare one: any but the other three",
         ("results",), srat.binary_pair(None),
         f"{_SPACES}/srat_figure_02.yaml --set name=srat_figure_11 "
         "--set 'data.classes=[[bird, frog]]'",

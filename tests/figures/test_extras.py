@@ -11,6 +11,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
+from ltat_tune.config import TrialConfig
 from ltat_tune.figures.extra_models import answers, class_differences, paired_difference
 from ltat_tune.figures.extra_specs import EXTRAS
 from ltat_tune.figures.extras import contestants, front, over_epochs, rate_drops, rbl_numbers
@@ -69,16 +70,13 @@ def test_epochs_that_a_seed_lacks_are_left_out(methods: Sources) -> None:
         over_epochs(methods.recipes[0], "val/aa_acc")
 
 
-def test_the_learning_rate_drops_where_it_halves() -> None:
+def test_the_learning_rate_is_shown_to_drop_where_it_falls_at_once() -> None:
     class Fake:
-        """Only a history: 0.1, 0.1, 0.01, 0.009 in epochs 1 to 4."""
+        config = TrialConfig.from_flat({"optim.epochs": 80})
 
-        history = [
-            type("Past", (), {"epoch": e, "metrics": {"train/lr": rate}})
-            for e, rate in enumerate((0.1, 0.1, 0.01, 0.009), start=1)
-        ]
-
-    assert rate_drops(Fake()) == [2]  # type: ignore[arg-type]
+    assert rate_drops(Fake()) == [60, 75]  # type: ignore[arg-type]
+    Fake.config = Fake.config.replace({"optim.lr_schedule": "cosine"})
+    assert rate_drops(Fake()) == []  # type: ignore[arg-type]
 
 
 def test_the_front_has_the_points_that_no_other_beats() -> None:
