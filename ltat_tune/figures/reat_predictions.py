@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ltat_tune.figures import style
@@ -84,7 +85,10 @@ def _during_training(
         _distribution(ax, recipe.first, scale, bins)
         style.letter(ax, panel, label)
     axes[0, 0].set_ylabel("training images, %")
-    fig.colorbar(scale, ax=axes[0, -1], label="predictions in epoch", pad=0.02, aspect=30)
+    fig.colorbar(
+        scale, ax=axes[0, -1], label="predictions in epoch", pad=0.02, aspect=30,
+        ticks=MaxNLocator(integer=True),
+    )  # fmt: skip
     _shared_legend(fig, axes[0, 0])
     return Drawing(fig, chosen.notes)
 
