@@ -226,8 +226,10 @@ def test_two_models_in_workers_have_the_numbers_of_one_after_the_other(
     assert [card["model"]["training_seed"] for card in both] == [0, 1]
 
 
-def test_a_cosine_head_measured_at_scale_1_is_also_measured_at_10_and_adaptively() -> None:
-    train_into(Path("robal"), model__head="cosine", model__head_scale=1.0, optim__epochs=1)
+@pytest.mark.parametrize("own_scale", [1, 10])
+def test_a_cosine_head_is_measured_at_scale_1_and_at_10_and_adaptively(own_scale: int) -> None:
+    train_into(Path("robal"), model__head="cosine", model__head_scale=1.0, optim__epochs=1,
+               model__inference_scale=own_scale)  # fmt: skip
     card = _cards("robal", "--attacks", "pgd3", "--images", 50, "--no-sentinel")
     assert [(row["scale"], row["attack"]) for row in card["rows"]] == [
         (1, "clean"), (1, "pgd3"), (1, "adaptive20"),

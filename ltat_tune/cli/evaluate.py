@@ -43,7 +43,7 @@ Examples:
 @click.option("--norm", type=click.Choice(["linf", "l2"]), help="[default: as configured]")
 @click.option("--step-size", help="[default: a quarter of eps in linf, a fifth in l2]")
 @click.option("--scales", help="Values of model.inference_scale, such as 1,10  [default: its own; "
-              "1, 10 and adaptive20 for a cosine head measured at 1].")  # fmt: skip
+              "1, 10 and adaptive20 for a cosine head measured at either].")  # fmt: skip
 @click.option("--source", metavar="TARGET", help="Model that transfer attacks are made on.")
 @click.option("--source-config", type=click.Path(path_type=Path),
               help="Configuration of the source, if it is a checkpoint.")  # fmt: skip

@@ -46,7 +46,13 @@ def resolve(request: Request, config: TrialConfig) -> Request:
     scales, attacks = request.scales, tuple(dict.fromkeys(request.attacks))
     if scales is None:
         scales = (config.model.inference_scale,)
-        if config.model.head == "cosine" and config.model.inference_scale == 1:
+        # with a log-prior taken away, another scale would be another classifier
+        model = config.model
+        if (
+            model.head == "cosine"
+            and model.inference_scale in _COSINE_SCALES
+            and model.posthoc_tau == 0
+        ):
             scales = _COSINE_SCALES
             if not any(name.startswith("adaptive") for name in attacks):
                 attacks = (*attacks, _ADAPTIVE)
