@@ -243,16 +243,12 @@ def rbl_numbers(run: Run) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Effective numbers N (1 - (1 - 1/N)^n) and weights as each epoch used them: (E, K) twice."""
     import torch
 
-    from ltat_tune.losses.rbl import rbl_weights
+    from ltat_tune.losses.rbl import effective_numbers, rbl_weights
 
-    counts = np.array(run.samples_per_class)
-    before = [run.samples_per_class, *run.predicted[:-1]]
-    share = 1 - 1 / counts.astype(np.float64)
-    effective = counts * (1 - share ** np.array(before))  # 0^0 is 1: no prediction, none effective
-    weights = [
-        rbl_weights(torch.tensor(run.samples_per_class), torch.tensor(n)).tolist() for n in before
-    ]
-    return effective, np.array(weights)
+    counts = torch.tensor(run.samples_per_class)
+    before = [torch.tensor(n) for n in (run.samples_per_class, *run.predicted[:-1])]
+    effective = [effective_numbers(counts, n).tolist() for n in before]
+    return np.array(effective), np.array([rbl_weights(counts, n).tolist() for n in before])
 
 
 def class_counts(sources: Sources) -> Drawing:

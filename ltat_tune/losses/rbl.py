@@ -27,6 +27,17 @@ def rbl_weights(samples_per_class: Tensor, predicted: Tensor) -> Tensor:
     Raises:
         ConfigError: if a class has no images, or if `predicted` is of other shape or negative.
     """
+    effective = effective_numbers(samples_per_class, predicted)
+    weights = 1 / (effective + 1e-5)
+    return (len(effective) * weights / weights.sum()).float()
+
+
+def effective_numbers(samples_per_class: Tensor, predicted: Tensor) -> Tensor:
+    """E_c = N_c (1 - (1 - 1 / N_c)^n_c) of `rbl_weights`: (K,), (K,) -> (K,) float64.
+
+    Raises:
+        ConfigError: if a class has no images, or if `predicted` is of other shape or negative.
+    """
     counts = checked_counts(samples_per_class)
     if predicted.shape != counts.shape or not bool((predicted >= 0).all()):
         raise ConfigError(
@@ -36,6 +47,4 @@ def rbl_weights(samples_per_class: Tensor, predicted: Tensor) -> Tensor:
     n = predicted.detach().to(counts)
     # -expm1(n log1p(-1/N)) keeps the digits that 1 - (1 - 1/N)^n loses for large N. For N = 1 the
     # logarithm is -inf, and 0 times that is NaN, hence the case of n = 0.
-    effective = -torch.expm1(torch.where(n == 0, 0.0, n * torch.log1p(-1 / counts))) * counts
-    weights = 1 / (effective + 1e-5)
-    return (len(counts) * weights / weights.sum()).float()
+    return -torch.expm1(torch.where(n == 0, 0.0, n * torch.log1p(-1 / counts))) * counts
