@@ -239,29 +239,20 @@ def _in_workers(
     parallel: int,
     on_progress: OnProgress | None,
 ) -> Iterator[dict[str, Any] | LtatError]:
-    from ltat_tune.study.ray_session import ray_session
+    from ltat_tune.study.workers import in_workers
 
-    slots = min(parallel, len(targets))
-    with ray_session(cpus=slots * request.threads):
-        import ray
-        from ray.exceptions import RayError
+    def on_done(ready: int) -> None:
+        if on_progress is not None:
+            on_progress("models", ready, len(targets), -1)
 
-        gpus = ray.cluster_resources().get("GPU", 0) / slots if request.device != "cpu" else 0
-        work = ray.remote(num_cpus=request.threads, num_gpus=gpus, max_retries=0)(_work)
-        jobs = [work.remote(target, request, state.resolve()) for target in targets]
-        waiting = list(jobs)
-        for job in jobs:
-            while job in waiting:
-                done, waiting = ray.wait(waiting)
-                if on_progress is not None:
-                    ready = len(jobs) - len(waiting)
-                    on_progress("models", ready, len(jobs), -1)
-            try:
-                found: dict[str, Any] | LtatError = ray.get(job)
-            except RayError as error:  # killed for memory, above all
-                reason = str(error).strip().splitlines()[-1]
-                found = LtatError(f"its worker died; fewer models at once may help ({reason})")
-            yield found
+    yield from in_workers(
+        _work,
+        [(target, request, state.resolve()) for target in targets],
+        slots=min(parallel, len(targets)),
+        cpus=request.threads,
+        gpu=request.device != "cpu",
+        on_done=on_done,
+    )
 
 
 def _work(target: Target, request: Request, state: Path) -> dict[str, Any] | LtatError:
