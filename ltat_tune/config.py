@@ -104,6 +104,20 @@ class TrialConfig(Section):
         """A copy with the values at these dotted paths. Raises: ConfigError."""
         return self.from_flat({**self.flat(), **values})
 
+    def shortened(self, epochs: int) -> TrialConfig:
+        """The same run squeezed into fewer epochs: drops, deferral, warm-up and all.
+
+        Only what is counted in epochs is scaled here; every other point in time is a fraction of
+        the run already. A warm-up keeps at least one epoch.
+        """
+        share = epochs / self.optim.epochs
+        scaled = {
+            path: max(1, round(self.get(path) * share))
+            for path in ("optim.warmup_epochs", "evaluation.every_epochs")
+            if self.get(path) > 0
+        }
+        return self.replace({"optim.epochs": epochs, **scaled})
+
     @property
     def identity(self) -> str:
         """8 hex digits of everything that changes the result, seeds included."""

@@ -10,6 +10,7 @@ import json
 import shutil
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ltat_tune.errors import CheckpointError, TrainingDiverged
 from ltat_tune.study.folder import read_json, write_json
 from ltat_tune.study.tasks import Task
 
+_SENTINEL_SEED = 0  # that of `ltat-tune evaluate`, unless it is told another
 # Not the task's fault: the study stops, and the task runs again on resume.
 _OUTER = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
@@ -31,7 +33,7 @@ def run_task(config: dict[str, Any]) -> None:
     prepare_process(task.threads)
     began = time.perf_counter()
     try:
-        last = _test(task) if task.kind == "test" else _train(task)
+        last = _WORK.get(task.kind, _train)(task)
     except TrainingDiverged as error:
         last = {"state": "diverged", "reason": str(error)}
     except OSError as error:
@@ -40,8 +42,8 @@ def run_task(config: dict[str, Any]) -> None:
     except Exception:  # a trial's fault must not end the study; the traceback goes to MLflow
         last = {"state": "failed", "reason": traceback.format_exc()}
     last["seconds"] = time.perf_counter() - began
-    if last["state"] in ("diverged", "failed") and task.kind != "test":
-        # a failed test leaves its training's result alone: a resume measures it again
+    if last["state"] in ("diverged", "failed") and task.kind not in _WORK:
+        # a failed look leaves its training's result alone: a resume looks again
         try:
             write_json(task.path / "result.json", last)
         except OSError:
@@ -57,7 +59,8 @@ def _report(**values: Any) -> None:
 def _train(task: Task) -> dict[str, Any]:
     from ltat_tune.config import TrialConfig
     from ltat_tune.training.checkpoint import load_checkpoint
-    from ltat_tune.training.trainer import EpochMetrics, Trainer
+    from ltat_tune.training.fit_result import EpochMetrics
+    from ltat_tune.training.trainer import Trainer
 
     config = TrialConfig.from_flat(task.config)
     checkpoint = task.path / "checkpoint.pt"
@@ -123,6 +126,39 @@ def _test(task: Task) -> dict[str, Any]:
         write_json(task.path / "test.json", done)
         _report(metrics=done["metrics"])
     return done
+
+
+def _watch(task: Task) -> dict[str, Any]:
+    """The sentinel on a winner's weights, as `ltat-tune evaluate` runs it: the same verdict.
+
+    It reads the test split after everything is decided, and nothing is decided by it.
+    """
+    from ltat_tune.config import TrialConfig
+    from ltat_tune.data.batches import to_unit
+    from ltat_tune.evaluation.runner import together
+    from ltat_tune.evaluation.sentinel import watch
+    from ltat_tune.study.plan import measured_eps
+    from ltat_tune.training.trainer import Trainer
+
+    config = TrialConfig.from_flat(task.config)
+    trainer = Trainer(config, device=task.device, cache_dir=Path(task.cache))
+    result = trainer.fit(checkpoint=task.path / "checkpoint.pt")
+    test = trainer.splits.test().to(trainer.device)
+    report = watch(
+        result.model,
+        to_unit(test.images),
+        test.targets,
+        eps=measured_eps(config),
+        norm=config.evaluation.norm or config.attack.norm,
+        seed=_SENTINEL_SEED,
+        batch_size=together("pgd20", config.evaluation.batch_size),
+    )
+    write_json(task.path / "sentinel.json", {"seed": task.config["seeds.seed"], **report.to_json()})
+    return {"state": "complete", "epoch": result.epoch}
+
+
+# what is done to weights that are trained, by kind; everything else trains
+_WORK: dict[str, Callable[[Task], dict[str, Any]]] = {"test": _test, "sentinel": _watch}
 
 
 def _write_config(task: Task, config: Any) -> None:

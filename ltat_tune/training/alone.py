@@ -13,8 +13,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from ltat_tune.config_file import load_config
 from ltat_tune.errors import ConfigError, TrainingDiverged
 from ltat_tune.training.evaluation import evaluate
+from ltat_tune.training.fit_result import EpochMetrics, FitResult
 from ltat_tune.training.seeding import prepare_process
-from ltat_tune.training.trainer import EpochMetrics, FitResult, Trainer
+from ltat_tune.training.trainer import Trainer
 from ltat_tune.versions import versions
 
 

@@ -50,6 +50,18 @@ def load_checkpoint(path: Path, *, identity: str) -> dict[str, Any]:
     return state
 
 
+def adopt_checkpoint(source: Path, target: Path, *, identity: str) -> None:
+    """Makes one configuration's early state the beginning of another's: a branch from a stem.
+
+    That the two agree in everything that acts so far is the caller's business.
+
+    Raises:
+        CheckpointError: the source is torn, or of another format.
+        OSError: it cannot be read, or the target not be written.
+    """
+    save_checkpoint(target, {**_read(source), "identity": identity})
+
+
 def read_history(path: Path) -> list[Any]:
     """[epoch, metrics, seconds] of every epoch that a checkpoint knows.
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from ltat_tune.relevance import deferral_epoch
 from ltat_tune.training.ae_distances import AEDistances
 from ltat_tune.training.checkpoint import load_checkpoint, save_checkpoint, weights_hash
 from ltat_tune.training.evaluation import evaluate
+from ltat_tune.training.fit_result import EpochMetrics, FitResult, Kept
 from ltat_tune.training.metrics import ClassGroups
 from ltat_tune.training.optim import (
     build_optimizer,
@@ -32,39 +33,6 @@ from ltat_tune.training.optim import (
     new_average,
 )
 from ltat_tune.training.seeding import new_generator, stream_seed
-
-
-@dataclass(frozen=True)
-class EpochMetrics:
-    """What one epoch gave. `epoch` counts completed epochs, from 1."""
-
-    epoch: int
-    metrics: dict[str, float]  # repeatable to the last digit
-    seconds: float
-    replayed: bool = False  # read back from a checkpoint, not trained now
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """A finished training: the kept weights and the metrics of the epoch they are from."""
-
-    model: nn.Module  # as it is measured: averaged, scaled and adjusted where that is configured
-    epoch: int
-    metrics: dict[str, float]
-    weights: str  # hash of the kept weights
-    per_class: dict[str, list[float | None]]  # `val/<attack>` -> recall of every class, (K,)
-    predicted: list[list[int]]  # training images by predicted class, (epochs, K); REAT 4.1's n_i
-    ae_distances: list[list[float | None]]  # see `AEDistances`, (epochs, K); empty: not recorded
-
-
-@dataclass
-class _Kept:
-    """The weights that `evaluation.select_epoch` keeps so far."""
-
-    epoch: int = 0
-    score: float = -math.inf
-    weights: dict[str, Tensor] = field(default_factory=dict)  # empty: the model's own are kept
-    per_class: dict[str, list[float | None]] = field(default_factory=dict)
 
 
 class Trainer:
@@ -107,6 +75,8 @@ class Trainer:
         *,
         checkpoint: Path | None = None,
         validate_at: Collection[int] = (),
+        probe_at: Collection[int] = (),
+        probe_epochs: int = 3,
     ) -> FitResult:
         """Trains to the end, from `checkpoint` if it exists, and keeps it up to date.
 
@@ -118,6 +88,9 @@ class Trainer:
             checkpoint: file of this training's state; None keeps none.
             validate_at: further epochs, from 1, to validate after. No weight depends on them, and
                 none of them is kept as the best.
+            probe_at: epochs, from 1, after which the state is forked and the fork judged, see
+                `probe`; the training itself stays as it is, to the last bit.
+            probe_epochs: length of such a fork.
 
         Raises:
             TrainingDiverged: the loss or a weight became non-finite.
@@ -136,12 +109,33 @@ class Trainer:
                 metrics |= measured
                 if self._validates(epoch + 1):
                     self._keep(epoch + 1, metrics[self.score_name], per_class)
+            if epoch + 1 in probe_at:
+                metrics |= self.probe(probe_epochs)
             seconds = time.perf_counter() - began
             self.history.append(EpochMetrics(epoch + 1, metrics, seconds))
             if checkpoint is not None:
                 save_checkpoint(checkpoint, self.state_dict())
             _tell(on_epoch, self.history[-1])
         return self._result()
+
+    def probe(self, epochs: int) -> dict[str, float]:
+        """What the training would reach if it ended soon: `probe/...` for each `val/...` metric.
+
+        A copy of the present state trains the last quarter of a run of 4 * epochs epochs: the
+        learning rate falls as at the end of the whole run, and what acts late acts; then it is
+        validated and thrown away (DESIGN section 9). Of a copy that diverges there is nothing.
+        """
+        config = self.config.shortened(4 * epochs).replace({"evaluation.ae_distance_images": 0})
+        fork = Trainer(config, splits=self.splits, device=self.device)
+        fork._start(None)
+        fork._load(copy.deepcopy(self.state_dict()))
+        try:
+            for epoch in range(3 * epochs, 4 * epochs):
+                fork._train_epoch(epoch)
+        except TrainingDiverged:
+            return {}
+        _, found = fork._validate()
+        return {f"probe/{name.removeprefix('val/')}": value for name, value in found.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the rest of the training depends on, as tensors and plain values."""
@@ -175,7 +169,7 @@ class Trainer:
         self.weights = class_weights(config.reweight, self.counts)
         self.generators = {n: new_generator(seed, n) for n in ("batches", "attack")}
         self.history: list[EpochMetrics] = []
-        self.kept = _Kept()
+        self.kept = Kept()
         self.predicted: list[list[int]] = []
         self.distances: AEDistances | None = None
         if per_class := config.evaluation.ae_distance_images:
@@ -198,7 +192,7 @@ class Trainer:
         for name, generator in self.generators.items():
             generator.set_state(state["generators"][name])
         self.history = [EpochMetrics(*past) for past in state["history"]]
-        self.kept = _Kept(**state["kept"])
+        self.kept = Kept(**state["kept"])
         self.predicted = state["predicted"]
         if self.distances is not None:
             self.distances.load_state_dict(state["distances"])
@@ -308,11 +302,11 @@ class Trainer:
 
     def _keep(self, epoch: int, score: float, per_class: dict[str, list[float | None]]) -> None:
         if self.config.evaluation.select_epoch == "last":
-            self.kept = _Kept(epoch, score, {}, per_class)
+            self.kept = Kept(epoch, score, {}, per_class)
         elif score > self.kept.score:
             state = self._kept_module().state_dict()
             copied = {name: value.clone() for name, value in state.items()}
-            self.kept = _Kept(epoch, score, copied, per_class)
+            self.kept = Kept(epoch, score, copied, per_class)
 
     def _result(self) -> FitResult:
         kept = self._kept_module()

@@ -21,8 +21,9 @@ from ltat_tune.methods import StepOutput, build_method
 from ltat_tune.models import Classifier
 from ltat_tune.training import trainer as module
 from ltat_tune.training.checkpoint import load_checkpoint, weights_hash
+from ltat_tune.training.fit_result import EpochMetrics, FitResult
 from ltat_tune.training.metrics import Accuracy
-from ltat_tune.training.trainer import EpochMetrics, FitResult, Trainer
+from ltat_tune.training.trainer import Trainer
 from tests.training.toys import tiny
 
 
