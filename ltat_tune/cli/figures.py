@@ -119,7 +119,7 @@ def _print_list(rows: list[dict[str, str]]) -> None:
 
     console = Console(highlight=False)
     for row in rows:
-        paper = "" if row["paper"] == "neither" else f"{row['paper']} {row['figure']}"
+        paper = "no paper" if row["paper"] == "neither" else f"{row['paper']} {row['figure']}"
         console.print(f"[bold]{row['key']}[/]  {paper}  {row['shows']}", soft_wrap=True)
         console.print(f"    needs {row['needs']}", style="dim", soft_wrap=True)
         console.print(f"    {row['command']}", markup=False, soft_wrap=True)

@@ -28,6 +28,11 @@ class Chosen:
     notes: tuple[str, ...]
 
     @property
+    def recipes(self) -> list[Recipe]:
+        """The models without their names."""
+        return [recipe for _, recipe in self.models]
+
+    @property
     def data(self) -> str:
         """Name of the data of the last model: the long-tailed one, where they differ."""
         return data_name(self.models[-1][1].config.data)
@@ -82,9 +87,6 @@ def choose(
     )
     absent = [kind.label for kind in wanted if kind.label not in best]
     notes = [f"without {' and '.join(absent)}"] if absent else []
-    shown = data_name(models[-1][1].config.data)
-    if shown != paper:
-        notes.append(f"on {shown}, the paper's is {paper}")
     return Chosen(models, tuple(notes))
 
 

@@ -12,8 +12,16 @@ from ltat_tune.errors import CheckpointError, DataError
 from ltat_tune.figures.registry import FIGURES
 from ltat_tune.figures.save import save
 from ltat_tune.figures.sources import Sources
-from ltat_tune.figures.spec import FigureSpec, MissingData
+from ltat_tune.figures.spec import FigureSpec, MissingData, Need
 from ltat_tune.figures.style import look
+
+_NEEDS: dict[Need, str] = {
+    "counts": "training counts", "results": "accuracies",
+    "predicted": "predictions of the training images by epoch",
+    "ae_distances": "distances of AEs by epoch (evaluation.ae_distance_images)",
+    "history": "epochs in checkpoint.pt", "checkpoint": "weights in checkpoint.pt",
+    "evaluation": "a card of ltat-tune evaluate",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,7 @@ def table(keys: Iterable[str]) -> list[dict[str, str]]:
             "paper": spec.paper,
             "figure": spec.number,
             "shows": spec.title,
-            "needs": ", ".join(spec.needs),
+            "needs": ", ".join(_NEEDS[need] for need in spec.needs) or "no training",
             "command": spec.command if spec.draw is not None else f"not drawn: {spec.reason}",
         }
         for spec in (FIGURES[key] for key in keys)

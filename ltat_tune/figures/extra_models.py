@@ -17,8 +17,10 @@ from ltat_tune.attacks.frozen import frozen
 from ltat_tune.data.batches import evaluation_batches
 from ltat_tune.evaluation.measures import Answers, calibration_error, reliability, wilson
 from ltat_tune.figures import panels, style
+from ltat_tune.figures.captions import ball_text, eps_of, norm_text, small_print
 from ltat_tune.figures.extras import contestants
 from ltat_tune.figures.features import Trained, evaluation_ball, trained
+from ltat_tune.figures.settings import pixels
 from ltat_tune.figures.sources import Recipe, Run, Sources
 from ltat_tune.figures.spec import Drawing, MissingData
 from ltat_tune.training.metrics import Accuracy
@@ -34,6 +36,11 @@ def steps_of(run: Run) -> int:
     """Steps of the PGD that the run was measured with, else 20."""
     found = re.fullmatch(r"pgd(\d+)", run.attack)
     return int(found.group(1)) if found else _STEPS
+
+
+def _attack(run: Run) -> str:
+    """What `answers` attacks with: `PGD-20, L∞, ε = 8/255`."""
+    return f"PGD-{steps_of(run)}, {ball_text(run.config)}"
 
 
 def answers(run: Run, sources: Sources, *, times_eps: float) -> Answers:
@@ -84,8 +91,8 @@ def accuracy_over_eps(sources: Sources) -> Drawing:
     """Accuracy over the radius of the attack, all classes and the tail."""
     chosen = contestants(sources, 3)
     run = chosen[0][1].first
-    eps, _, _ = evaluation_ball(run.config)
-    scale, unit = (255, "/255") if panels.eps_text(eps).endswith("/255") else (1, "[0, 1] pixels")
+    eps = eps_of(run.config)
+    scale, unit = (255, "/255") if pixels(eps).endswith("/255") else (1, "[0, 1] pixels")
     x = [scale * eps * times for times in TIMES_EPS]
     fig, axes = style.figure(2, cols=2, height_in=2.8)
     for place, (name, recipe) in enumerate(chosen):
@@ -109,9 +116,10 @@ def accuracy_over_eps(sources: Sources) -> Drawing:
     panels.legend_above(fig, axes[0, 0])
     recipes = [recipe for _, recipe in chosen]
     images = len(answers(run, sources, times_eps=0.0).targets)
-    panels.below(fig, f"{panels.problem_name(run.config.data)}; PGD-{steps_of(run)}, "
-                 f"{panels.norm_text(run.config)}; {images} test images; "
-                 f"{panels.seeds_text(recipes)}; dotted: the ε of the evaluation")  # fmt: skip
+    small_print(
+        fig, recipes, attack=f"PGD-{steps_of(run)}, {norm_text(run.config)}",
+        images=f"{images} test images", more=["dotted: the ε of the evaluation"],
+    )  # fmt: skip
     return Drawing(fig)
 
 
@@ -149,10 +157,11 @@ def calibration(sources: Sources) -> Drawing:
         style.letter(panel, column, title)
     panels.legend_above(fig, axes[0, 0])
     images = len(answers(run, sources, times_eps=0.0).targets)
-    panels.below(fig, f"{panels.problem_name(run.config.data)}; {panels.attack_text(run)}; "
-                 f"{images} test images in 15 bins of equal width, drawn with {FEWEST} or more; "
-                 f"seed {run.seed}; errors in the order of the legend; dotted: confidence equals "
-                 "accuracy")  # fmt: skip
+    small_print(
+        fig, [recipe for _, recipe in chosen], attack=_attack(run), seeds=f"seed {run.seed}",
+        images=f"{images} test images in 15 bins of equal width, drawn with {FEWEST} or more",
+        more=["errors in the order of the legend", "dotted: confidence equals accuracy"],
+    )  # fmt: skip
     return Drawing(fig)
 
 
@@ -247,15 +256,16 @@ def difference_by_class(sources: Sources) -> Drawing:
             if seeds > 1:
                 panel.scatter([c + 0.28] * seeds, [100 * v for v in by_seed], s=5, color=colour,
                               alpha=0.6, linewidths=0)  # fmt: skip
-        panel.set_xlabel("class")
         style.class_ticks(panel, run.class_names)
         style.letter(panel, column, title)
         style.horizontal_grid(panel)
     axes[0, 0].set_ylabel("difference in accuracy\n(percentage points)")
     fig.suptitle(f"{name} minus {other}", fontsize=8)
     images = len(answers(run, sources, times_eps=0.0).targets)
-    dots = f", small dots: each of {seeds} seeds" if seeds > 1 else ", one seed"
-    panels.below(fig, f"{panels.problem_name(run.config.data)}; {panels.attack_text(run)}; "
-                 f"{images} test images; bars: paired 95 % interval over images (Newcombe 1998, "
-                 f"method 10){dots}; triangles: under-represented classes")  # fmt: skip
+    small_print(
+        fig, [first, second], attack=_attack(run), images=f"{images} test images",
+        seeds=f"small dots: each of {seeds} seeds" if seeds > 1 else "one seed",
+        more=["bars: paired 95 % interval over images (Newcombe 1998, method 10)",
+              "triangles: under-represented classes"],
+    )  # fmt: skip
     return Drawing(fig)

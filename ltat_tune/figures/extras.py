@@ -11,7 +11,13 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from ltat_tune.figures import panels, style
-from ltat_tune.figures.labels import attack_name, labels
+from ltat_tune.figures.captions import (
+    ball_text,
+    small_print,
+    training_attack_text,
+    validation_text,
+)
+from ltat_tune.figures.labels import attack_name, labels, problem_name
 from ltat_tune.figures.panels import Group
 from ltat_tune.figures.sources import Recipe, Run, Sources
 from ltat_tune.figures.spec import Drawing, MissingData
@@ -76,12 +82,18 @@ def learning_curves(sources: Sources) -> Drawing:
         style.horizontal_grid(panel)
     panels.legend_above(fig, axes[0, 0])
     seeds = max(len(recipe.runs) for _, recipe in chosen)
-    dotted = "; dotted: the learning rate drops" if rate_drops(run) else ""
-    band = f"mean of {seeds} seeds, band from lowest to highest" if seeds > 1 else "one seed"
-    panels.below(fig, f"{panels.problem_name(run.config.data)}; "
-                 f"{panels.validation_text(run.config)}; {panels.ball_text(run.config)}; "
-                 f"{band}{dotted}")  # fmt: skip
+    small_print(
+        fig, [recipe for _, recipe in chosen], attack=_validated(run),
+        images=validation_text(run.config),
+        seeds=f"mean of {seeds} seeds, band from lowest to highest" if seeds > 1 else "one seed",
+        more=["dotted: the learning rate drops"] if rate_drops(run) else [],
+    )  # fmt: skip
     return Drawing(fig, _one_scenario(sources, run))
+
+
+def _validated(run: Run) -> str:
+    """`PGD-20, L∞, ε = 8/255`: the attack on the validation images."""
+    return f"{attack_name(run.config.evaluation.val_attack)}, {ball_text(run.config)}"
 
 
 def _one_scenario(sources: Sources, run: Run) -> tuple[str, ...]:
@@ -121,7 +133,7 @@ def pareto(sources: Sources) -> Drawing:
         panel = axes.flat[index]
         _trade_off(panel, runs, sources)
         if len(shown) > 1:
-            style.letter(panel, index, panels.problem_name(runs[0].config.data))
+            style.letter(panel, index, problem_name(runs[0].config.data))
         panel.set_xlabel("balanced clean accuracy (%)")
         attack = attack_name(runs[0].config.evaluation.val_attack)
         panel.set_ylabel(f"balanced {attack} accuracy (%)")
@@ -131,11 +143,13 @@ def pareto(sources: Sources) -> Drawing:
     for panel in axes.flat:
         handles |= dict(zip(*panel.get_legend_handles_labels()[::-1], strict=True))
     fig.legend(handles.values(), handles, loc="outside upper center", ncols=2 * cols)
-    config = shown[0][0].config
-    data = f"{panels.problem_name(config.data)}; " if len(shown) == 1 else ""
-    panels.below(fig, f"{data}{panels.validation_text(config)}; {panels.ball_text(config)}; "
-                 "trials: one seed, those stopped early left out; confirmed: mean ± standard "
-                 "deviation over seeds")  # fmt: skip
+    run = shown[0][0]
+    small_print(
+        fig, [Recipe((runs[0],)) for runs in shown], attack=_validated(run),
+        images=validation_text(run.config),
+        seeds="trials: one seed, those stopped early left out",
+        more=["confirmed: mean ± standard deviation over seeds"],
+    )  # fmt: skip
     left = len(scenarios) - len(shown)
     return Drawing(fig, (f"{left} scenarios more are not drawn",) if left else ())
 
@@ -231,10 +245,12 @@ def rbl_over_epochs(sources: Sources) -> Drawing:
         fig.legend(handles, names, loc="outside right center", title="class (images)",
                    title_fontsize=7)  # fmt: skip
     name = labels([run.config])[0]
-    colours = "" if classes <= 12 else "; dark to light: frequent to rare"
-    panels.below(fig, f"{panels.problem_name(run.config.data)}; {name}, seed {run.seed}; from the "
-                 f"predictions of the epoch before, in the first from the counts{colours}",
-                 )  # fmt: skip
+    colours = [] if classes <= 12 else ["dark to light: frequent to rare"]
+    small_print(
+        fig, [recipe], attack=training_attack_text(run.config), images="training images",
+        seeds=f"{name}, seed {run.seed}",
+        more=["from the predictions of the epoch before, in the first from the counts", *colours],
+    )  # fmt: skip
     acted = run.config.method.name == "reat"
     return Drawing(fig, () if acted else (f"{name} did not train with these weights",))
 
@@ -255,7 +271,7 @@ def class_counts(sources: Sources) -> Drawing:
     """Training images of every class in the data of each scenario."""
     different: dict[tuple[str, tuple[int, ...]], Run] = {}
     for run in sources.runs:
-        key = panels.problem_name(run.config.data), tuple(run.samples_per_class)
+        key = problem_name(run.config.data), tuple(run.samples_per_class)
         different.setdefault(key, run)
     shown = list(different.items())[:6]
     if not shown:
@@ -266,11 +282,10 @@ def class_counts(sources: Sources) -> Drawing:
     for index, ((name, counts), run) in enumerate(shown):
         panel = axes.flat[index]
         count_bars(panel, counts, run.class_names)
-        panel.set_xlabel("class")
         panel.set_ylabel("training images")
         style.letter(panel, index, f"{name}, {sum(counts):,} images")
     for panel in axes.flat[len(shown) :]:
         panel.set_axis_off()
-    fig.legend(handles=bar_legend()[:2], loc="outside upper center", ncols=cols)
+    fig.legend(handles=bar_legend(), loc="outside upper center", ncols=cols)
     left = len(different) - len(shown)
     return Drawing(fig, (f"{left} more are not drawn",) if left else ())

@@ -50,6 +50,14 @@ class Features:
     predicted: NDArray[np.int64]  # (N,)
 
 
+@dataclass(frozen=True)
+class Curve:
+    """Accuracies in [0, 1] under PGD-0, PGD-1, ..., and the images that they are of."""
+
+    accuracies: list[float]
+    images: int
+
+
 def trained(run: Run, device: str = "cpu") -> Trained:
     """The model that a finished training kept; nothing is trained.
 
@@ -112,7 +120,7 @@ def evaluation_ball(config: TrialConfig) -> tuple[float, str, float]:
     return eps, norm, config.evaluation.step_size or eps / _STEPS_IN_EPS[norm]
 
 
-def accuracy_over_steps(run: Run, sources: Sources, *, steps: int) -> list[float]:
+def accuracy_over_steps(run: Run, sources: Sources, *, steps: int) -> Curve:
     """Accuracy under PGD-0 to PGD-`steps` from one start, shape (steps + 1,), in [0, 1].
 
     One attack gives the whole curve: the images after k of its steps are those of PGD-k.
@@ -121,9 +129,9 @@ def accuracy_over_steps(run: Run, sources: Sources, *, steps: int) -> list[float
         MissingData, CheckpointError, DataError: as `trained`.
     """
 
-    def compute() -> list[float]:
+    def compute() -> Curve:
         model, part = _test_part(run, sources)
-        return _over_steps(model, part, run.config, steps)
+        return Curve(_over_steps(model, part, run.config, steps), len(part))
 
     return sources.once(("steps", run.path, steps), compute)
 

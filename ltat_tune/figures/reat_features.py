@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from matplotlib.figure import Figure
+
 from ltat_tune.figures import style
+from ltat_tune.figures.captions import ball_text, small_print
 from ltat_tune.figures.choice import Chosen, Wanted, choose
 from ltat_tune.figures.embedding import Plane, scatter_areas, scatter_classes, tsne
 from ltat_tune.figures.reat_models import BALANCED, LONG_TAILED, PGD_AT_BSL, REAT, ROBAL
@@ -36,7 +39,7 @@ def figure_02(sources: Sources) -> Drawing:
         ax.set_xlabel(f"predicted: {text}", fontsize=7)
     handles, names = axes[0, 0].get_legend_handles_labels()
     fig.legend(handles, names, loc="outside upper center", ncols=len(names), markerscale=2)
-    return Drawing(fig, chosen.notes)
+    return Drawing(fig, (*chosen.notes, *_print_below(fig, chosen, sources)))
 
 
 def figure_07(sources: Sources) -> Drawing:
@@ -62,11 +65,21 @@ def _by_class(sources: Sources, wanted: tuple[Wanted, ...]) -> Drawing:
         scatter_classes(ax, plane, found, recipe.first.class_names, groups)
         right = 100 * float((found.predicted == found.targets).mean())
         style.letter(ax, panel, label)
-        ax.set_xlabel(f"{len(plane)} test images under PGD-{_STEPS}, {right:.1f} % right")
+        ax.set_xlabel(f"accuracy under PGD-{_STEPS}: {right:.1f} %")
     handles, names = axes[0, 0].get_legend_handles_labels()
     once = dict(zip(names, handles, strict=True))
     fig.legend(once.values(), once, loc="outside right center", markerscale=2.5, handlelength=1)
-    return Drawing(fig, chosen.notes)
+    return Drawing(fig, (*chosen.notes, *_print_below(fig, chosen, sources)))
+
+
+def _print_below(fig: Figure, chosen: Chosen, sources: Sources) -> tuple[str, ...]:
+    run = chosen.recipes[-1].first
+    found, _ = _plane(run, sources)
+    return small_print(
+        fig, chosen.recipes, paper=_PAPER, data=chosen.data,
+        attack=f"PGD-{_STEPS}, {ball_text(run.config)}", seeds=f"seed {run.seed}",
+        images=f"{len(found.targets)} test images", more=["t-SNE of the penultimate features"],
+    )  # fmt: skip
 
 
 def _choose(sources: Sources, wanted: tuple[Wanted, ...]) -> Chosen:

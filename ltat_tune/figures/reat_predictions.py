@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ltat_tune.figures import style
+from ltat_tune.figures.captions import small_print, training_attack_text
 from ltat_tune.figures.choice import Chosen, Wanted, choose
 from ltat_tune.figures.reat_models import BALANCED, LONG_TAILED, REAT, ROBAL
 from ltat_tune.figures.sources import Run, Sources
@@ -48,7 +49,8 @@ def figure_11(sources: Sources) -> Drawing:
 
 def figure_06(sources: Sources) -> Drawing:
     """RoBal and REAT in epochs 10, 30 and 60 of 80, or as far into a training of other length."""
-    chosen = _choose(sources, (ROBAL, REAT), "CIFAR-10-LT (UR=50)", True)
+    paper = "CIFAR-10-LT (UR=50)"
+    chosen = _choose(sources, (ROBAL, REAT), paper, True)
     runs = [recipe.first for _, recipe in chosen.models]
     total = len(runs[0].predicted)
     epochs = list(dict.fromkeys(max(1, round(e * total / 80)) for e in _EPOCHS_OF_80))
@@ -70,7 +72,7 @@ def figure_06(sources: Sources) -> Drawing:
         style.horizontal_grid(ax)
     axes[0, 0].set_ylabel("training images, %")
     _shared_legend(fig, axes[0, 0])
-    return Drawing(fig, chosen.notes)
+    return Drawing(fig, (*chosen.notes, *_print_below(fig, chosen, paper)))
 
 
 def _during_training(
@@ -90,7 +92,7 @@ def _during_training(
         ticks=MaxNLocator(integer=True),
     )  # fmt: skip
     _shared_legend(fig, axes[0, 0])
-    return Drawing(fig, chosen.notes)
+    return Drawing(fig, (*chosen.notes, *_print_below(fig, chosen, paper)))
 
 
 def _distribution(ax: Axes, run: Run, scale: ScalarMappable, bins: Bins) -> None:
@@ -110,6 +112,15 @@ def _distribution(ax: Axes, run: Run, scale: ScalarMappable, bins: Bins) -> None
     )  # fmt: skip
     bins.ticks(ax)
     style.horizontal_grid(ax)
+
+
+def _print_below(fig: Figure, chosen: Chosen, paper: str) -> tuple[str, ...]:
+    run = chosen.recipes[-1].first
+    return small_print(
+        fig, chosen.recipes, paper=paper, data=chosen.data,
+        attack=training_attack_text(run.config), images="training images",
+        seeds=f"seed {run.seed}, {len(run.predicted)} epochs",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,11 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from ltat_tune.figures import style
+from ltat_tune.figures.captions import ball_text, robust_run, small_print, training_attack_text
 from ltat_tune.figures.choice import Chosen, choose
 from ltat_tune.figures.labels import attack_name, data_name
 from ltat_tune.figures.reat_models import PGD_AT_BSL, REAT, ROBAL, WITH_RBL, WITHOUT_RBL
-from ltat_tune.figures.sources import Recipe, Run, Sources
+from ltat_tune.figures.sources import Recipe, Run, Sources, Split, common_split
 from ltat_tune.figures.spec import Drawing, MissingData
 
 _STEPS = 100
@@ -37,7 +38,14 @@ def figure_03(sources: Sources) -> Drawing:
     axes[0, 0].set_ylabel("mean L2 distance of AEs\nfrom the epoch before")
     handles, names = axes[0, 0].get_legend_handles_labels()
     fig.legend(handles, names, loc="outside upper center", ncols=len(names))
-    return Drawing(fig, chosen.notes)
+    run = chosen.recipes[-1].first
+    images = run.config.evaluation.ae_distance_images
+    notes = small_print(
+        fig, chosen.recipes, paper=_CIFAR10, data=chosen.data,
+        attack=training_attack_text(run.config), images=f"{images} training images of each class",
+        seeds=f"seed {run.seed}", more=["lines: mean of the classes, bands: lowest to highest"],
+    )  # fmt: skip
+    return Drawing(fig, (*chosen.notes, *notes))
 
 
 def figure_04(sources: Sources) -> Drawing:
@@ -46,17 +54,27 @@ def figure_04(sources: Sources) -> Drawing:
     fig, axes = style.figure(2, cols=2, height_in=2.5, width_ratios=(1, 1.5))
     style.letter(axes[0, 0], 0, "over attack steps")
     style.letter(axes[0, 1], 1, "by class")
-    _over_steps(axes[0, 0], chosen, sources)
+    images = _over_steps(axes[0, 0], chosen, sources)
     _by_class(axes[0, 1], chosen)
-    return Drawing(fig, chosen.notes)
+    run = chosen.recipes[0].first
+    notes = small_print(
+        fig, chosen.recipes, paper=_CIFAR10, data=chosen.data,
+        more=[f"(a): {images} test images, seed {run.seed}, one start"],
+    )  # fmt: skip
+    return Drawing(fig, (*chosen.notes, *notes))
 
 
 def figure_08(sources: Sources) -> Drawing:
     """RoBal and REAT over the attack's steps, with many classes."""
     chosen = _rivals(sources, _CIFAR100)
     fig, axes = style.figure(1, height_in=2.3)
-    _over_steps(axes[0, 0], chosen, sources)
-    return Drawing(fig, chosen.notes)
+    images = _over_steps(axes[0, 0], chosen, sources)
+    run = chosen.recipes[0].first
+    notes = small_print(
+        fig, chosen.recipes, paper=_CIFAR100, data=chosen.data, attack=ball_text(run.config),
+        images=f"{images} test images", seeds=f"seed {run.seed}, one start",
+    )  # fmt: skip
+    return Drawing(fig, (*chosen.notes, *notes))
 
 
 def figure_09(sources: Sources) -> Drawing:
@@ -64,7 +82,8 @@ def figure_09(sources: Sources) -> Drawing:
     chosen = _rivals(sources, _CIFAR100)
     fig, axes = style.figure(2, height_in=2.5)
     _by_class(axes[0, 0], chosen)
-    return Drawing(fig, chosen.notes)
+    notes = small_print(fig, chosen.recipes, paper=_CIFAR100, data=chosen.data)
+    return Drawing(fig, (*chosen.notes, *notes))
 
 
 def table_14(sources: Sources) -> Drawing:
@@ -81,7 +100,7 @@ def table_14(sources: Sources) -> Drawing:
                 rows.setdefault(data_name(recipe.config.data), {}).setdefault(label, quartiles)
     if not rows:
         raise MissingData("a trained PGD-AT (BSL) or RoBal or REAT with its checkpoint.pt")
-    fig, axes = style.figure(1 if len(rows) < 3 else 2, height_in=2.3)
+    fig, axes = style.figure(1 if len(rows) < 3 else 2, height_in=2.7)
     ax = axes[0, 0]
     width = 0.8 / len(methods)
     for i, label in enumerate(methods):
@@ -99,11 +118,17 @@ def table_14(sources: Sources) -> Drawing:
                         va="bottom", fontsize=6)  # fmt: skip
     ax.set_xticks(range(len(rows)), list(rows))
     ax.set_ylabel("seconds of a training epoch")
-    ax.margins(y=0.12)
+    ax.margins(y=0.2)
     style.horizontal_grid(ax)
     ax.figure.legend(loc="outside upper center", ncols=len(methods))
     absent = [label for label in methods if not any(label in found for found in rows.values())]
-    notes = ["validation included; trainings that shared a device were slower than alone"]
+    shown = [recipe for recipe in sources.recipes
+             if any(kind.fits(recipe.config) for kind in methods.values())]  # fmt: skip
+    notes = small_print(
+        fig, shown, paper="", data="", attack=training_attack_text(shown[0].config), images="",
+        seeds="median of the epochs after the first, all seeds; bars: quartiles",
+        more=["validation included", "trainings that shared a device were slower than alone"],
+    )  # fmt: skip
     return Drawing(fig, (*([f"without {' and '.join(absent)}"] if absent else []), *notes))
 
 
@@ -124,13 +149,15 @@ def _distances(ax: Axes, run: Run, group: str, label: str, index: int) -> None:
     ax.fill_between(epochs, by_epoch.min(axis=1), by_epoch.max(axis=1), color=colour, alpha=0.15)
 
 
-def _over_steps(ax: Axes, chosen: Chosen, sources: Sources) -> None:
+def _over_steps(ax: Axes, chosen: Chosen, sources: Sources) -> int:
+    """Draws the curves; returns how many test images they are of."""
     from ltat_tune.figures.features import accuracy_over_steps
 
     for i, (label, recipe) in enumerate(chosen.models):
         curve = accuracy_over_steps(recipe.first, sources, steps=_STEPS)
+        accuracies = 100 * np.array(curve.accuracies)
         ax.plot(
-            range(len(curve)), 100 * np.array(curve), color=style.PALETTE[i], ls=style.LINES[i],
+            range(len(accuracies)), accuracies, color=style.PALETTE[i], ls=style.LINES[i],
             label=label,
         )  # fmt: skip
     ax.set_xscale("symlog", linthresh=1, linscale=0.4)
@@ -141,22 +168,25 @@ def _over_steps(ax: Axes, chosen: Chosen, sources: Sources) -> None:
     ax.set_ylabel("accuracy, %")
     style.horizontal_grid(ax)
     ax.legend()
+    return curve.images
 
 
 def _by_class(ax: Axes, chosen: Chosen) -> None:
     """Robust bars in front of pale clean ones; many classes as points by rank, with means."""
-    first = chosen.models[0][1].first
+    first = robust_run(chosen.recipes)
+    attack = first.attack
     counts = first.samples_per_class
     many = len(counts) > _FEW_CLASSES
     order = sorted(range(len(counts)), key=lambda c: -counts[c]) if many else range(len(counts))
-    rank = {c: place for place, c in enumerate(order)}
+    lowest = 1 if many else 0  # ranks count from 1, named classes have no number
+    rank = {c: place for place, c in enumerate(order, lowest)}
     width = 0.8 / len(chosen.models)
     for i, (label, recipe) in enumerate(chosen.models):
         colour = style.PALETTE[i]
-        robust = f"{label}, {attack_name(recipe.first.attack)}"
-        at = np.arange(len(counts)) + (i - (len(chosen.models) - 1) / 2) * width
-        clean, _ = _recalls(recipe, "clean")
-        mean, std = _recalls(recipe, recipe.first.attack)
+        robust = f"{label}, {attack_name(attack)}"
+        at = lowest + np.arange(len(counts)) + (i - (len(chosen.models) - 1) / 2) * width
+        clean, _ = _recalls(recipe, "clean", common_split(chosen.recipes, "clean"))
+        mean, std = _recalls(recipe, attack, common_split(chosen.recipes, attack))
         if many:
             ax.plot(at, mean[list(order)], style.MARKERS[i], ms=2, color=style.pale(colour, 0.4))
             _group_means(ax, recipe, mean, rank, colour, robust, "-")
@@ -197,7 +227,9 @@ def _group_means(
             ax.plot(ends, (height, height), line, color=colour, label=None if i else label)
 
 
-def _recalls(recipe: Recipe, attack: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _recalls(
+    recipe: Recipe, attack: str, split: Split
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Recall by class in percent: mean and standard deviation over the seeds, (K,) each."""
-    rows = 100 * np.array([run.recall(attack) for run in recipe.runs], dtype=np.float64)
+    rows = 100 * np.array([run.recall(attack, split) for run in recipe.runs], dtype=np.float64)
     return rows.mean(axis=0), rows.std(axis=0, ddof=1) if len(rows) > 1 else np.zeros(len(rows[0]))

@@ -17,6 +17,7 @@ from ltat_tune.study.folder import StudyFolder, read_json
 from ltat_tune.training.metrics import ClassGroups
 
 Kind = Literal["trial", "confirmation", "training"]
+Split = Literal["test", "val"]
 T = TypeVar("T")
 
 
@@ -85,27 +86,27 @@ class Run:
         except DataError:
             return [str(c) for c in range(len(self.samples_per_class))]
 
-    def recall(self, attack: str) -> list[float | None]:
-        """Recalls by class (K,) on the test images, else on the validation images.
+    def recall(self, attack: str, split: Split) -> list[float | None]:
+        """Recalls by class (K,).
 
         Raises:
-            MissingData: not measured on either.
+            MissingData: not measured on these images.
         """
-        for split in ("test", "val"):
-            if (found := self.per_class.get(f"{split}/{attack}")) is not None:
-                return found
-        raise MissingData(f"{self.name} was not measured under {attack}")
+        return self._measured(self.per_class, attack, split)
 
-    def metric(self, name: str) -> float:
-        """`pgd20_tail_acc` on the test images, else on the validation images: [0, 1].
+    def metric(self, name: str, split: Split) -> float:
+        """`pgd20_tail_acc`: [0, 1].
 
         Raises:
-            MissingData: not measured on either.
+            MissingData: not measured on these images.
         """
-        for split in ("test", "val"):
-            if (found := self.metrics.get(f"{split}/{name}")) is not None:
-                return found
-        raise MissingData(f"{self.name} has no metric {name}")
+        return self._measured(self.metrics, name, split)
+
+    def _measured(self, known: dict[str, T], name: str, split: Split) -> T:
+        if f"{split}/{name}" not in known:
+            images = "test" if split == "test" else "validation"
+            raise MissingData(f"{name} of {self.name} on the {images} images")
+        return known[f"{split}/{name}"]
 
     @property
     def attack(self) -> str:
@@ -140,6 +141,12 @@ class Recipe:
         """Balanced accuracy under the validation attack, mean of the seeds."""
         name = f"val/{self.config.evaluation.val_attack}_balanced_acc"
         return self.over_seeds(lambda run: run.metrics.get(name, 0.0))[0]
+
+
+def common_split(recipes: Iterable[Recipe], attack: str) -> Split:
+    """The images on which recipes can be compared: test if all their seeds were tested."""
+    runs = [run for recipe in recipes for run in recipe.runs]
+    return "test" if all(f"test/{attack}" in run.per_class for run in runs) else "val"
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from ltat_tune.figures import panels, style
-from ltat_tune.figures.labels import attack_name
+from ltat_tune.figures.captions import robust_run, small_print
+from ltat_tune.figures.labels import attack_name, problem_name, row_name
 from ltat_tune.figures.panels import Group
-from ltat_tune.figures.sources import Recipe, Run, Sources
+from ltat_tune.figures.sources import Recipe, Run, Sources, Split, common_split
 from ltat_tune.figures.spec import Drawing, MissingData
 from ltat_tune.figures.srat_counts import HALVES, bar_legend
 
@@ -35,6 +35,7 @@ def by_class(profile: str, ratio: float) -> Callable[[Sources], Drawing]:
         natural, adversarial = (_plain(group, name) for name in ("natural", "pgd_at"))
         assert natural is not None and adversarial is not None
         attack = adversarial.first.attack
+        shown = [natural, adversarial]
         fig, axes = style.figure(2, cols=3, height_in=2.6, sharey=True)
         columns = (
             ("natural training, clean", natural, "clean"),
@@ -42,12 +43,12 @@ def by_class(profile: str, ratio: float) -> Callable[[Sources], Drawing]:
             (f"adversarial training, {attack_name(attack)}", adversarial, attack),
         )
         for index, (title, recipe, measured) in enumerate(columns):
-            _class_bars(axes[0, index], recipe, measured)
+            _class_bars(axes[0, index], recipe, measured, common_split(shown, measured))
             style.letter(axes[0, index], index, title)
         axes[0, 0].set_ylabel("accuracy (%)")
-        fig.legend(handles=bar_legend(), loc="outside upper center", ncols=5)
-        panels.small_print(fig, [natural, adversarial])
-        return Drawing(fig, _stands_in(group, profile, ratio))
+        fig.legend(handles=bar_legend(means=True), loc="outside upper center", ncols=5)
+        papers = f"CIFAR-10 {profile.capitalize()}-{ratio:g}"
+        return Drawing(fig, small_print(fig, shown, paper=papers))
 
     return draw
 
@@ -63,18 +64,21 @@ def _plain(group: Group, method: str) -> Recipe | None:
 
 
 def _both_plain(group: Group) -> bool:
-    return all(_plain(group, method) is not None for method in ("natural", "pgd_at"))
+    """Of more than a pair: pairs have figures of their own."""
+    return len(group[0].first.samples_per_class) > 2 and all(
+        _plain(group, method) is not None for method in ("natural", "pgd_at")
+    )
 
 
-def _class_bars(axes: Axes, recipe: Recipe, attack: str) -> None:
+def _class_bars(axes: Axes, recipe: Recipe, attack: str, split: Split) -> None:
     run = recipe.first
     classes, members = len(run.samples_per_class), run.groups.members
-    recalls = np.array([[np.nan if r is None else 100 * r for r in x.recall(attack)]
+    recalls = np.array([[np.nan if r is None else 100 * r for r in x.recall(attack, split)]
                         for x in recipe.runs])  # fmt: skip
     means = recalls.mean(axis=0)
     spreads = recalls.std(axis=0, ddof=1) if len(recalls) > 1 else np.zeros(classes)
     colours = [
-        style.GROUP_COLOURS["under" if c in members.get("under", []) else "well"]
+        style.pale(style.GROUP_COLOURS["under" if c in members.get("under", []) else "well"], 0.45)
         for c in range(classes)
     ]
     axes.bar(
@@ -85,25 +89,15 @@ def _class_bars(axes: Axes, recipe: Recipe, attack: str) -> None:
     lines = [("acc", style.BLACK, "-")]
     lines += [(f"{g}_acc", style.GROUP_COLOURS[g], "--") for g in ("well", "under")]
     for name, colour, line in lines:
-        mean = 100 * _mean(recipe, f"{attack}_{name}")
-        axes.axhline(mean, color=colour, linestyle=line, linewidth=0.9)
+        mean, _ = recipe.over_seeds(_reading(f"{attack}_{name}", split))
+        axes.axhline(100 * mean, color=colour, linestyle=line, linewidth=1.1, clip_on=False)
     axes.set_ylim(0, 104)
-    axes.set_xlabel("class")
     style.horizontal_grid(axes)
     style.class_ticks(axes, run.class_names)
 
 
-def _mean(recipe: Recipe, metric: str) -> float:
-    return recipe.over_seeds(lambda run: run.metric(metric))[0]
-
-
-def _stands_in(group: Group, profile: str, ratio: float) -> tuple[str, ...]:
-    """What a reader should know whose study is not of the paper's data."""
-    data = group[0].config.data
-    if (data.name, data.profile, data.imbalance_ratio) == ("cifar10", profile, ratio):
-        return ()
-    return (f"drawn on {panels.problem_name(data)}; the paper's is on CIFAR-10 "
-            f"{profile.capitalize()}-{ratio:g}",)  # fmt: skip
+def _reading(metric: str, split: Split) -> Callable[[Run], float]:
+    return lambda run: run.metric(metric, split)
 
 
 def binary_pair(classes: tuple[str, str] | None) -> Callable[[Sources], Drawing]:
@@ -126,7 +120,8 @@ def binary_pair(classes: tuple[str, str] | None) -> Callable[[Sources], Drawing]
             raise MissingData(f"a scenario with {what}")
         group = next((g for g in able if g[0].config.data.classes == classes), able[0])
         natural, adversarial = (_weighted(group, name) for name in ("natural", "pgd_at"))
-        run = (adversarial or natural)[0].first
+        shown_recipes = [*natural, *adversarial]
+        run = robust_run(shown_recipes)
         attack = run.attack
         fig, axes = style.figure(2, cols=3, height_in=2.4, sharey=True)
         columns = (
@@ -142,17 +137,20 @@ def binary_pair(classes: tuple[str, str] | None) -> Callable[[Sources], Drawing]
             for place, (name, shown) in enumerate(HALVES.items()):
                 label = _member(run, name) or shown
                 if recipes:
-                    _sweep(panel, recipes, "reweight.under_weight", f"{measured}_{name}_acc",
-                           index=place, label=label)  # fmt: skip
+                    _sweep(panel, recipes, "reweight.under_weight", measured, f"{name}_acc",
+                           common_split(shown_recipes, measured), index=place, label=label,
+                           colour=style.GROUP_COLOURS[name])  # fmt: skip
             panel.set_xlabel("weight of the rare class")
             panel.set_ylim(0, 102)
             style.letter(panel, index, title)
             style.horizontal_grid(panel)
         axes[0, 0].set_ylabel("accuracy (%)")
         panels.legend_above(fig, axes[0, 0] if natural else axes[0, 1])
-        panels.small_print(fig, [*natural, *adversarial])
-        used = group[0].config.data.classes
-        return Drawing(fig, () if used == classes else (f"drawn for {used or 'all classes'}",))
+        named = f" ({', '.join(classes)})" if classes else ""
+        papers = f"CIFAR-10{named} Step-100"
+        if not classes and group[0].config.data.name == "cifar10":
+            papers = ""  # its pair is not known
+        return Drawing(fig, small_print(fig, shown_recipes, paper=papers))
 
     return draw
 
@@ -176,12 +174,13 @@ def _member(run: Run, group: str) -> str | None:
 
 
 def _sweep(
-    axes: Axes, recipes: Sequence[Recipe], path: str, metric: str, *, index: int, label: str,
-    colour: str | None = None,
+    axes: Axes, recipes: Sequence[Recipe], path: str, attack: str, name: str, split: Split, *,
+    index: int, label: str, colour: str | None = None,
 ) -> None:  # fmt: skip
-    """One metric of these recipes over the value of one parameter."""
+    """One accuracy of these recipes over the value of one parameter."""
     x = [float(recipe.config.get(path)) for recipe in recipes]
-    points = [panels.percent(r.over_seeds(lambda run: run.metric(metric))) for r in recipes]
+    metric = f"{attack}_{name}"
+    points = [panels.percent(r.over_seeds(_reading(metric, split))) for r in recipes]
     panels.spread_line(axes, x, points, index=index, label=label, colour=colour)
     panels.value_ticks(axes, x, log=True)
 
@@ -212,7 +211,7 @@ def _srat_sweep(sources: Sources, path: str, what: str) -> list[Group]:
 def over_weight(sources: Sources) -> Drawing:
     """Figure 5: SRAT with each loss over the weight of the under-represented classes."""
     group = _srat_sweep(sources, "reweight.under_weight", "weights")[0]
-    return Drawing(_two_panels(group, "reweight.under_weight", _WEIGHT))
+    return _two_panels(group, "reweight.under_weight", _WEIGHT, "CIFAR-10 Step-100")
 
 
 _WEIGHT = "weight of the under-represented classes (others: 1)"
@@ -233,13 +232,15 @@ def over_weight_by_group(sources: Sources) -> Drawing:
     )
     for column, attack in enumerate(("clean", run.attack)):
         for place, (name, label, colour) in enumerate(series):
-            _sweep(axes[0, column], ldam, "reweight.under_weight", f"{attack}_{name}",
-                   index=place, label=label, colour=colour)  # fmt: skip
+            _sweep(axes[0, column], ldam, "reweight.under_weight", attack, name,
+                   common_split(ldam, attack), index=place, label=label,
+                   colour=colour)  # fmt: skip
         _finish(axes[0, column], column, run, _WEIGHT)
     panels.legend_above(fig, axes[0, 0])
-    panels.small_print(fig, ldam, panels.row_name(run.config))
-    name = panels.row_name(run.config)
-    return Drawing(fig, () if name == "SRAT-LDAM" else (f"drawn for {name}, not SRAT-LDAM",))
+    name = row_name(run.config)
+    shown = name if name == "SRAT-LDAM" else f"{name}, not the paper's SRAT-LDAM"
+    notes = small_print(fig, ldam, paper="CIFAR-10 Step-100", more=[shown])
+    return Drawing(fig, notes if name == "SRAT-LDAM" else (*notes, shown))
 
 
 def over_lambda(sources: Sources) -> Drawing:
@@ -249,19 +250,19 @@ def over_lambda(sources: Sources) -> Drawing:
     for row, group in enumerate(found):
         _loss_lines(axes[row], group, "method.separation_weight", _LAMBDA, first=2 * row)
         for axis in axes[row]:
-            axis.set_title(f"{axis.get_title()}, {panels.problem_name(group[0].config.data)}")
+            axis.set_title(f"{axis.get_title()}, {problem_name(group[0].config.data)}")
     panels.legend_above(fig, axes[0, 0])
-    panels.small_print(fig, [recipe for group in found for recipe in group])
-    return Drawing(fig)
+    shown = [recipe for group in found for recipe in group]
+    papers = "CIFAR-10 Step-100 and CIFAR-10 Exp-100"
+    return Drawing(fig, small_print(fig, shown, paper=papers))
 
 
-def _two_panels(group: Group, path: str, x_label: str) -> Figure:
+def _two_panels(group: Group, path: str, x_label: str, papers: str) -> Drawing:
     """Clean and robust accuracy over one parameter, one line for each loss."""
     fig, axes = style.figure(2, cols=2, height_in=2.5)
     _loss_lines(axes[0], group, path, x_label)
     panels.legend_above(fig, axes[0, 0])
-    panels.small_print(fig, group)
-    return fig
+    return Drawing(fig, small_print(fig, group, paper=papers))
 
 
 def _loss_lines(row: Any, group: Group, path: str, x_label: str, *, first: int = 0) -> None:
@@ -270,8 +271,8 @@ def _loss_lines(row: Any, group: Group, path: str, x_label: str, *, first: int =
         for place, loss in enumerate(_LOSSES):
             recipes = [recipe for recipe in group if recipe.config.loss.name == loss]
             if recipes:
-                _sweep(row[column], recipes, path, f"{attack}_acc", index=place,
-                       label=panels.row_name(recipes[0].config))  # fmt: skip
+                _sweep(row[column], recipes, path, attack, "acc", common_split(group, attack),
+                       index=place, label=row_name(recipes[0].config))  # fmt: skip
         panels.value_ticks(row[column], [float(r.config.get(path)) for r in group], log=True)
         _finish(row[column], column, run, x_label, first=first)
 
@@ -282,6 +283,8 @@ def _finish(axes: Axes, column: int, run: Run, x_label: str, *, first: int = 0) 
     style.letter(axes, first + column, "robust" if column else "clean")
     style.horizontal_grid(axes)
     axes.margins(y=0.12)
+    low, high = axes.get_ylim()
+    axes.set_ylim(max(low, 0), min(high, 100))
 
 
 def over_ratio(sources: Sources) -> Drawing:
@@ -299,15 +302,14 @@ def over_ratio(sources: Sources) -> Drawing:
     if not studies:
         raise MissingData("a trained DRCB-Focal or SRAT-Focal on step imbalance")
     chosen = max(studies.values(), key=lambda g: len({r.config.data.imbalance_ratio for r in g}))
-    names = sorted({panels.row_name(recipe.config) for recipe in chosen})
+    names = sorted({row_name(recipe.config) for recipe in chosen})
     run = chosen[0].first
     fig, axes = style.figure(2, cols=2, height_in=2.5)
     for column, attack in enumerate(("clean", run.attack)):
         for place, name in enumerate(names):
-            alike = [recipe for recipe in chosen if panels.row_name(recipe.config) == name]
-            _sweep(axes[0, column], alike, "data.imbalance_ratio", f"{attack}_acc",
-                   index=place, label=name)  # fmt: skip
+            alike = [recipe for recipe in chosen if row_name(recipe.config) == name]
+            _sweep(axes[0, column], alike, "data.imbalance_ratio", attack, "acc",
+                   common_split(chosen, attack), index=place, label=name)  # fmt: skip
         _finish(axes[0, column], column, run, "imbalance ratio K")
     panels.legend_above(fig, axes[0, 0])
-    panels.small_print(fig, chosen)
-    return Drawing(fig)
+    return Drawing(fig, small_print(fig, chosen, paper="CIFAR-10 Step-5 to Step-100"))

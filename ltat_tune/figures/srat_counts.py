@@ -12,7 +12,9 @@ from matplotlib.patches import Patch
 from ltat_tune.config import TrialConfig
 from ltat_tune.data.sources import class_counts, open_source
 from ltat_tune.errors import DataError
-from ltat_tune.figures import panels, style
+from ltat_tune.figures import style
+from ltat_tune.figures.captions import below
+from ltat_tune.figures.labels import problem_name
 from ltat_tune.figures.sources import Sources
 from ltat_tune.figures.spec import Drawing, MissingData
 from ltat_tune.training.metrics import ClassGroups
@@ -20,11 +22,15 @@ from ltat_tune.training.metrics import ClassGroups
 HALVES = {"well": "well-represented", "under": "under-represented"}
 
 
-def bar_legend() -> list[Any]:
-    """Entries for bars and means by half of the classes; the first two are the bars'."""
+def bar_legend(*, means: bool = False) -> list[Any]:
+    """Entries for bars by half of the classes; with means, pale bars and the lines of these."""
+    share = 0.45 if means else 0.0
     handles: list[Any] = [
-        Patch(color=style.GROUP_COLOURS[g], label=f"{HALVES[g]} classes") for g in HALVES
+        Patch(color=style.pale(style.GROUP_COLOURS[g], share), label=f"{HALVES[g]} classes")
+        for g in HALVES
     ]
+    if not means:
+        return handles
     handles.append(Line2D([], [], color=style.BLACK, label="mean of all"))
     return handles + [
         Line2D([], [], color=style.GROUP_COLOURS[g], linestyle="--", label=f"mean of {g}")
@@ -49,15 +55,14 @@ def training_counts(data_set: str) -> Callable[[Sources], Drawing]:
                 raise MissingData(str(error)) from None
             panel = axes.flat[index]
             count_bars(panel, counts, _names(config))
-            style.letter(
-                panel, index, f"{panels.problem_name(config.data)}, {sum(counts):,} images"
-            )
+            style.letter(panel, index, f"{problem_name(config.data)}, {sum(counts):,} images")
+        for panel in axes[0]:
+            panel.set_xlabel("")  # the row below has it
         for panel in axes[:, 0]:
             panel.set_ylabel("training images")
-        for panel in axes[1]:
-            panel.set_xlabel("class")
-        fig.legend(handles=bar_legend()[:2], loc="outside upper center", ncols=2)
-        panels.below(fig, "Nothing held out for validation, as in the paper.")
+        fig.legend(handles=bar_legend(), loc="outside upper center", ncols=2)
+        below(fig, ["training images of the official files", "nothing held out for validation, "
+                    "as in the paper", _HOW[data_set]])  # fmt: skip
         return Drawing(fig)
 
     return draw
@@ -65,6 +70,8 @@ def training_counts(data_set: str) -> Callable[[Sources], Drawing]:
 
 # As the space files of the tables: SVHN's classes start from their own counts.
 _BASES = {"cifar10": "min_class", "svhn": "per_class"}
+_HOW = {"cifar10": "every class starts from 5,000",
+        "svhn": "every class starts from its own count"}  # fmt: skip
 
 
 def _names(config: TrialConfig) -> list[str]:
@@ -73,7 +80,8 @@ def _names(config: TrialConfig) -> list[str]:
 
 def count_bars(axes: Axes, counts: Sequence[int], names: Sequence[str]) -> None:
     """Training images by class, coloured by half, with the numbers where there is room."""
-    under = ClassGroups.from_counts(list(counts)).members.get("under", [])
+    alike = len(set(counts)) == 1  # no class is rarer than another
+    under = [] if alike else ClassGroups.from_counts(list(counts)).members.get("under", [])
     colours = [style.GROUP_COLOURS["under" if c in under else "well"] for c in range(len(counts))]
     bars = axes.bar(range(len(counts)), counts, width=0.75, color=colours)
     if len(counts) <= 12:

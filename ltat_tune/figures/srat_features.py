@@ -13,7 +13,9 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from ltat_tune.figures import panels, style
+from ltat_tune.figures.captions import small_print
 from ltat_tune.figures.embedding import bare, tsne
+from ltat_tune.figures.labels import row_name
 from ltat_tune.figures.panels import Group
 from ltat_tune.figures.sources import Recipe, Sources
 from ltat_tune.figures.spec import Drawing, MissingData
@@ -38,8 +40,9 @@ def of_pair(sources: Sources) -> Drawing:
     group = next((g for g in pairs if g[0].config.data.classes == ("cat", "horse")), group)
     methods = _methods(group)
     fig, axes = style.figure(2, cols=len(methods), height_in=2.9)
-    for column, method in enumerate(methods):
-        run = _lightest(group, method).first
+    recipes = [_lightest(group, method) for method in methods]
+    for column, (method, recipe) in enumerate(zip(methods, recipes, strict=True)):
+        run = recipe.first
         found = trained(run, sources.device)
         targets = found.train.targets.cpu().numpy()
         most = max(1, sources.images // len(found.classes))
@@ -51,17 +54,19 @@ def of_pair(sources: Sources) -> Drawing:
         separation = _scatter(axes[0, column], shown, run.samples_per_class)
         style.letter(axes[0, column], column, f"{_METHODS[method]}; {separation}")
     _legend(fig, run.class_names, run.samples_per_class)
-    panels.below(fig, f"{panels.problem_name(run.config.data)}; clean training "
-                 f"images, at most {most} of a class; seed {run.seed}; {_EXPLAINED}")  # fmt: skip
-    used = group[0].config.data.classes
-    notes = [] if used == ("cat", "horse") else [f"drawn for {used or 'all classes'}"]
-    notes += [f"without {title}" for method, title in _METHODS.items() if method not in methods]
-    return Drawing(fig, tuple(notes))
+    notes = small_print(
+        fig, recipes, paper="CIFAR-10 (cat, horse) Step-100", attack="",
+        images=f"clean training images, at most {most} of a class",
+        seeds=f"seed {run.seed}", more=_EXPLAINED,
+    )  # fmt: skip
+    lacking = [f"without {title}" for method, title in _METHODS.items() if method not in methods]
+    return Drawing(fig, (*notes, *lacking))
 
 
 _EXPLAINED = (
-    "t-SNE of the penultimate features; the silhouette (−1 to 1, higher is better separated) is "
-    "of the features themselves, not of the picture"
+    "t-SNE of the penultimate features",
+    "the silhouette (−1 to 1, higher is better separated) is of the features themselves, not of "
+    "the picture",
 )
 
 
@@ -74,7 +79,9 @@ def _methods(group: Group) -> list[str]:
 
 
 def _fits(group: Group) -> bool:
-    """Both methods, or one of them in a study of weights, as a smoke run leaves it."""
+    """Two classes; both methods, or one in a study of weights, as a smoke run leaves it."""
+    if len(group[0].first.samples_per_class) != 2:
+        return False
     found = _methods(group)
     weighted = any(
         recipe.config.method.name in found and recipe.config.reweight.name == "under_represented"
@@ -101,7 +108,7 @@ def of_methods(sources: Sources) -> Drawing:
     from ltat_tune.figures.features import test_features
 
     def shown(group: Group) -> list[Recipe]:
-        named = {panels.row_name(recipe.config): recipe for recipe in reversed(group)}
+        named = {row_name(recipe.config): recipe for recipe in reversed(group)}
         return [named[name] for name in _SHOWN if name in named]
 
     group = max(panels.groups(sources), key=lambda g: len(shown(g)), default=[])
@@ -112,14 +119,19 @@ def of_methods(sources: Sources) -> Drawing:
     for column, recipe in enumerate(chosen):
         features = test_features(recipe.first, sources, steps=0)
         separation = _scatter(axes[0, column], features, recipe.first.samples_per_class)
-        name = panels.row_name(recipe.config)
+        name = row_name(recipe.config)
         style.letter(axes[0, column], column, f"{name}; {separation}")
     run = chosen[0].first
     _legend(fig, run.class_names, run.samples_per_class)
-    panels.below(fig, f"{panels.problem_name(run.config.data)}; {len(features.targets)} clean "
-                 f"test images; seed {run.seed}; {_EXPLAINED}")  # fmt: skip
-    missing = [n for n in _SHOWN if n not in {panels.row_name(r.config) for r in chosen}]
-    return Drawing(fig, (f"not trained here: {', '.join(missing)}",) if missing else ())
+    on_cifar = run.config.data.name == "cifar10"  # of which imbalance the text does not say
+    notes = small_print(
+        fig, chosen, paper="" if on_cifar else "CIFAR-10", attack="",
+        images=f"{len(features.targets)} clean test images", seeds=f"seed {run.seed}",
+        more=_EXPLAINED,
+    )  # fmt: skip
+    missing = [n for n in _SHOWN if n not in {row_name(r.config) for r in chosen}]
+    lacking = (f"not trained here: {', '.join(missing)}",) if missing else ()
+    return Drawing(fig, (*notes, *lacking))
 
 
 def silhouette(features: NDArray[np.float32], targets: NDArray[np.int64]) -> float:

@@ -84,7 +84,7 @@ SRAT: dict[str, FigureSpec] = {
     ),
     "srat_15": FigureSpec(
         "srat_15", "SRAT", "Figure 15",
-        "SRAT-LDAM over that weight, all, well- and under-represented classes",
+        "SRAT-LDAM over the weight of the under-represented classes: all, well, under",
         ("results",), srat.over_weight_by_group, f"{_SPACES}/srat_figure_05.yaml",
     ),
     "srat_16": FigureSpec(

@@ -36,7 +36,10 @@ def test_the_list_lacks_no_figure_of_either_paper() -> None:
     assert {("REAT", f"Figure {n}") for n in range(1, 12)} <= shown
     assert ("REAT", "Table 14") in shown
     assert {("SRAT", f"Figure {n}") for n in range(1, 17)} <= shown
-    assert all(row["shows"] and row["command"] for row in rows)
+    assert all(row["shows"] and row["command"] and row["needs"] for row in rows)
+    needs = {row["key"]: row["needs"] for row in rows}
+    assert needs["srat_13"] == "no training"
+    assert needs["reat_04"] == "weights in checkpoint.pt, accuracies"
 
 
 def test_the_list_as_text_has_every_key_and_whole_commands() -> None:

@@ -140,7 +140,7 @@ def test_without_a_radius_the_curve_starts_at_the_tested_clean_accuracy(methods:
     eps = 255 * best.config.attack.eps
     assert x == pytest.approx([0, eps / 2, eps, 1.5 * eps, 2 * eps])
     tail = best.first.groups.members["tail"]
-    of_tail = [np.mean([run.recall("clean")[c] for c in tail]) for run in best.runs]
+    of_tail = [np.mean([run.recall("clean", "test")[c] for c in tail]) for run in best.runs]
     container = fig.axes[1].containers[0]
     assert np.asarray(container[0].get_data())[1, 0] == pytest.approx(100 * np.mean(of_tail))
 

@@ -51,8 +51,9 @@ def test_one_attack_gives_the_accuracy_of_every_smaller_number_of_steps(
     )  # fmt: skip
     with torch.no_grad():
         right = (found.model(adv_images).argmax(dim=1) == part.targets).double().mean().item()
-    assert curve[steps] == pytest.approx(right)
-    assert len(curve) == 5
+    assert curve.accuracies[steps] == pytest.approx(right)
+    assert len(curve.accuracies) == 5
+    assert curve.images == 100
 
 
 def test_features_without_steps_are_those_of_the_clean_images(study: Path) -> None:

@@ -36,8 +36,8 @@ def test_a_run_holds_what_its_files_hold(study: Path) -> None:
     assert (run.study, run.scenario, run.seed) == ("rivals", "profile_balanced", 1)
     assert run.predicted == kept["predicted"]
     assert run.samples_per_class == kept["samples_per_class"]
-    assert run.recall("pgd2") == test["per_class"]["test/pgd2"]  # before the validation images'
-    assert run.metric("pgd2_tail_acc") == test["metrics"]["test/pgd2_tail_acc"]
+    assert run.recall("pgd2", "test") == test["per_class"]["test/pgd2"]
+    assert run.metric("pgd2_tail_acc", "test") == test["metrics"]["test/pgd2_tail_acc"]
     assert [past.epoch for past in run.history] == [1, 2, 3]
     assert run.class_names == [str(digit) for digit in range(10)]
 
@@ -45,8 +45,10 @@ def test_a_run_holds_what_its_files_hold(study: Path) -> None:
 def test_what_was_not_measured_is_missing(study: Path) -> None:
     run = read_run(next(study.glob("trials/profile_balanced/*")))
     assert run is not None
-    with pytest.raises(MissingData, match="was not measured under aa"):
-        run.recall("aa")
+    with pytest.raises(MissingData, match="^aa of rivals/profile_balanced/t0000 on the val"):
+        run.recall("aa", "val")
+    with pytest.raises(MissingData, match="^pgd2_acc of .* on the test images$"):
+        run.metric("pgd2_acc", "test")
 
 
 def test_spread_is_the_sample_standard_deviation_over_seeds(study: Path) -> None:

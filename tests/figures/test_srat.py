@@ -10,13 +10,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.io  # type: ignore[import-untyped,unused-ignore]
 import yaml
+from click.testing import CliRunner
 from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
+from ltat_tune.cli import main
 from ltat_tune.config import TrialConfig
-from ltat_tune.figures import panels
+from ltat_tune.figures import panels, srat_counts
+from ltat_tune.figures.labels import row_name
 from ltat_tune.figures.save import save
 from ltat_tune.figures.sources import Sources, read_sources
 from ltat_tune.figures.spec import MissingData
@@ -190,6 +194,50 @@ def test_figure_13_counts_without_any_training() -> None:
     assert not overlaps(fig)
 
 
+def test_figure_14_counts_the_labels_of_the_official_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Netzer2011Reading: how often each digit comes in train_32x32.mat, whose zeros are called 10
+    published = {1: 13861, 2: 10585, 3: 8497, 4: 7458, 5: 6882,
+                 6: 5727, 7: 5595, 8: 5045, 9: 4659, 10: 4948}  # fmt: skip
+    labels = np.repeat(list(published), list(published.values())).astype(np.uint8)
+    pixels = np.zeros((32, 32, 3, 20), np.uint8)  # counting reads no pixel
+    (tmp_path / "ltat-tune").mkdir()
+    for split in ("train", "test"):
+        path = tmp_path / "ltat-tune" / f"{split}_32x32.mat"
+        scipy.io.savemat(path, {"X": pixels, "y": labels[:, None]}, do_compression=True)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    arguments = ["figures", "--only", "srat_14", "--to", str(tmp_path / "to")]
+    assert CliRunner().invoke(main, arguments).exit_code == 0
+    assert (tmp_path / "to" / "srat_14.png").exists()
+    with look():
+        fig = srat_counts.training_counts("svhn")(Sources(())).figure
+    assert overlaps(fig) == []
+    first = [4948, 13861, 10585, 8497, 7458]  # each class starts from its own count
+    heights = [bar_heights(axes) for axes in fig.axes]
+    assert heights[0] == [*first, 688, 572, 559, 504, 465]  # Step-10
+    assert heights[1] == [*first, 68, 57, 55, 50, 46]  # Step-100
+    # Exp-10: n 10^(-i/9), cut off
+    own = [4948, 13861, 10585, 8497, 7458, 6882, 5727, 5595, 5045, 4659]
+    assert heights[2] == [int(n * 10 ** (-i / 9) + 1e-9) for i, n in enumerate(own)]
+
+
+def test_the_tsne_of_a_pair_is_of_no_other_problem(studies: Path) -> None:
+    with pytest.raises(MissingData, match="natural and adversarial training of a pair"):
+        draw("srat_03", studies / "methods")
+
+
+def test_lines_with_bars_stand_beside_each_other_and_their_data_stay(studies: Path) -> None:
+    axes = draw("srat_05", studies / "weights").axes[0]
+    places = []
+    for container in axes.containers:
+        line = container[0]
+        assert np.asarray(line.get_xdata()).tolist() == [10, 100]
+        places.append(float(line.get_transform().transform((10, 50))[0]))
+    assert abs(places[1] - places[0]) == pytest.approx(2.4 / 72 * axes.figure.dpi)
+    assert axes.get_ylim()[0] >= 0 and axes.get_ylim()[1] <= 100
+
+
 def test_the_tsne_of_a_pair_has_its_training_images(studies: Path) -> None:
     fig = draw("srat_03", studies / "pair")
     for axes in fig.axes:
@@ -222,12 +270,7 @@ def test_the_tsne_of_methods_has_the_papers_three_in_its_order(studies: Path) ->
 )  # fmt: skip
 def test_configurations_have_the_names_of_srats_tables(values: dict[str, Any], name: str) -> None:
     config = TrialConfig.from_flat({"method.name": "pgd_at", **values})
-    assert panels.row_name(config) == name
-
-
-def test_a_radius_is_written_as_the_papers_write_it() -> None:
-    assert panels.eps_text(8 / 255) == "8/255"
-    assert panels.eps_text(0.031) == "0.031"
+    assert row_name(config) == name
 
 
 @pytest.mark.parametrize("key", [key for key in SRAT if key not in ("srat_02", "srat_14")])
@@ -240,6 +283,7 @@ def test_every_figure_is_saved_and_nothing_overlaps(
     assert pdf.read_bytes().startswith(b"%PDF") and png.read_bytes().startswith(b"\x89PNG")
     small = " ".join(text.get_text() for text in fig.texts)
     assert "seed" in small or key == "srat_13"
+    assert "not the paper's CIFAR-10" in small or key == "srat_13"
 
 
 def test_a_pair_without_adversarial_training_leaves_its_panels_empty(

@@ -1,0 +1,151 @@
+"""The small print below a figure: where its numbers come from, and what the paper's are from."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from ltat_tune.config import TrialConfig
+from ltat_tune.figures.labels import attack_name, problem_names
+from ltat_tune.figures.settings import pixels, setting
+from ltat_tune.figures.sources import Recipe, Run, common_split
+
+# Of all figures of both papers: REAT 5, SRAT 5.1.
+_PAPERS_MODEL = "ResNet-18"
+_PAPERS_ATTACK, _PAPERS_TRAINING_ATTACK = (f"PGD-{k}, L∞, ε = 8/255" for k in (20, 10))
+_TEST, _TRAINING = "test images", "training attack "
+_NORMS = {"linf": "L∞", "l2": "L2"}
+
+
+def small_print(
+    fig: Figure,
+    recipes: Sequence[Recipe],
+    *,
+    paper: str | None = None,
+    data: str | None = None,
+    attack: str | None = None,
+    images: str | None = None,
+    seeds: str | None = None,
+    more: Sequence[str] = (),
+) -> tuple[str, ...]:
+    """Writes the line without which a figure's numbers mean nothing.
+
+    Args:
+        fig: the figure, which makes room for it.
+        recipes: all models that it shows, not empty.
+        paper: the data of the paper's figure, empty where its text does not name them; None
+            where the figure is in no paper. Of a paper's figure is said what is not as in it.
+        data: None: the recipes', as SRAT names them.
+        attack: with norm and radius, empty for none; None: the evaluation's.
+        images: what was measured on; None: what `common_split` says of the clean accuracy and of
+            the evaluation's attack.
+        seeds: None: how many, and that mean and spread are over them.
+        more: what else there is to say.
+
+    Returns:
+        What is not as in the paper, for `Drawing.notes`.
+    """
+    run = robust_run(recipes)
+    models = list(dict.fromkeys(setting("model.name", r.config.model.name) for r in recipes))
+    facts = [
+        (problem_names([r.config.data for r in recipes]) if data is None else data, paper or ""),
+        ("" if paper is None else " and ".join(models), _PAPERS_MODEL),
+        (attack_text(run) if attack is None else attack, _PAPERS_ATTACK),
+        (images_text(recipes, ("clean", run.attack)), _TEST) if images is None else (images, ""),
+    ]
+    if facts[2][0].startswith(_TRAINING):
+        facts[2] = facts[2][0], _TRAINING + _PAPERS_TRAINING_ATTACK
+    elif facts[2][0].startswith(tuple(_NORMS.values())):  # the ball alone, of many attacks
+        facts[2] = facts[2][0], _PAPERS_ATTACK.partition(", ")[2]
+    told = [_compared(own, his if paper is not None else "") for own, his in facts]
+    below(fig, [text for text, _ in told if text] + [seeds_text(recipes) if seeds is None else
+                                                     seeds, *more])  # fmt: skip
+    return tuple(text for text, differs in told if differs)
+
+
+def _compared(own: str, papers: str) -> tuple[str, bool]:
+    """`digits Step-4, not the paper's CIFAR-10 Step-100`, and whether it is not as there."""
+    if not own or not papers or own == papers or own.startswith(f"{papers} ("):
+        return own, False
+    ours = own.split(", ")
+    theirs = [part for part in papers.split(", ") if part not in ours]  # what differs suffices
+    return f"{own}, not the paper's {', '.join(theirs).removeprefix(_TRAINING)}", True
+
+
+def below(fig: Figure, parts: Sequence[str]) -> None:
+    """Small grey text under the axes; the layout makes room for it."""
+    text = "; ".join(parts).replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")
+    most = int(fig.get_figwidth() * 22)  # letters that fit at this size
+    lines = textwrap.wrap(text, most, break_on_hyphens=False)
+    for width in range(len(text) // len(lines), most):  # no single word on the last line
+        if len(even := textwrap.wrap(text, width, break_on_hyphens=False)) == len(lines):
+            lines = even
+            break
+    fig.supxlabel("\n".join(lines), fontsize=6, color="#555555")
+
+
+def robust_run(recipes: Sequence[Recipe]) -> Run:
+    """The run whose attack is the figure's: of adversarial training, if there is one."""
+    return next((r for r in recipes if r.config.method.name != "natural"), recipes[0]).first
+
+
+def eps_of(config: TrialConfig) -> float:
+    """Radius of the evaluation, pixel units."""
+    return config.attack.eps if config.evaluation.eps is None else config.evaluation.eps
+
+
+def norm_text(config: TrialConfig) -> str:
+    """`L∞` or `L2`: of the evaluation."""
+    return _NORMS[config.evaluation.norm or config.attack.norm]
+
+
+def ball_text(config: TrialConfig) -> str:
+    """`L∞, ε = 8/255`: of the evaluation."""
+    return f"{norm_text(config)}, ε = {pixels(eps_of(config))}"
+
+
+def attack_text(run: Run) -> str:
+    """`PGD-20, L∞, ε = 8/255`."""
+    return f"{attack_name(run.attack)}, {ball_text(run.config)}"
+
+
+def training_attack_text(config: TrialConfig) -> str:
+    """`training attack PGD-10, L∞, ε = 8/255`."""
+    attack = config.attack
+    return f"{_TRAINING}PGD-{attack.steps}, {_NORMS[attack.norm]}, ε = {pixels(attack.eps)}"
+
+
+def seeds_text(recipes: Sequence[Recipe]) -> str:
+    """`mean ± standard deviation of 3 seeds`, or `one seed`."""
+    numbers = sorted({len(recipe.runs) for recipe in recipes})
+    if numbers == [1]:
+        return "one seed"
+    many = "–".join(str(n) for n in dict.fromkeys((numbers[0], numbers[-1])))
+    return f"mean ± standard deviation of {many} seeds"
+
+
+def images_text(recipes: Sequence[Recipe], attacks: Sequence[str]) -> str:
+    """`test images`, `validation images`, or which of the attacks is on which of them.
+
+    The papers' protocol, to validate on the test images, is named where it was followed.
+    """
+    known = {attack: _split_text(recipes, attack) for attack in attacks}
+    if len(set(known.values())) == 1:
+        return next(iter(known.values()))
+    return ", ".join(f"{attack_name(attack)}: {text}" for attack, text in known.items())
+
+
+def _split_text(recipes: Sequence[Recipe], attack: str) -> str:
+    validates = any(recipe.config.data.val_source == "test" for recipe in recipes)
+    if common_split(recipes, attack) == "test":
+        return "test images (also used for validation)" if validates else _TEST
+    return validation_text(recipes[0].config)
+
+
+def validation_text(config: TrialConfig) -> str:
+    """The validation images by name; the papers' protocol is named where it was followed."""
+    if config.data.val_source == "test":
+        return "test images (also used for validation)"
+    return "validation images"
