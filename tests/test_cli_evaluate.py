@@ -15,6 +15,7 @@ import torch
 from click.testing import CliRunner, Result
 
 from ltat_tune.cli import main
+from ltat_tune.evaluation.card import metrics
 from tests.evaluation.trainings import train_into
 from tests.study.drive import MINI, Running, mlflow_runs, run, write_space
 
@@ -158,20 +159,70 @@ def test_a_sweep_has_a_row_for_every_radius_and_one_for_clean(study: Path) -> No
 
 
 def test_the_order_of_attacks_and_the_batch_size_change_no_number(study: Path) -> None:
+    """But for the rounding of confidences: sums are in another order in other batches."""
     model = _confirmation(study, 0)
-    one = _cards(model, "--attacks", "pgd3,cw3", "--no-sentinel", "--batch-size", 100)
+    one = _cards(model, "--attacks", "pgd3,cw2x2", "--no-sentinel", "--batch-size", 37)
     other = _cards(
-        model, "--attacks", "cw3,pgd3", "--no-sentinel", "--batch-size", 333, "--to", "other"
+        model, "--attacks", "cw2x2,pgd3", "--no-sentinel", "--batch-size", 333, "--to", "other"
     )
-    by_name = {row["attack"]: row for row in _numbers(other)}
-    assert {row["attack"]: row for row in _numbers(one)} == by_name
+    by_name = {row["attack"]: row for row in other["rows"]}
+    for row in one["rows"]:
+        again = by_name[row["attack"]]
+        for name in ("images_hash", "numbers", "intervals", "per_class", "confusion", "noise"):
+            assert row[name] == again[name]
+        assert row["ece"] == pytest.approx(again["ece"], abs=1e-5)
+    assert [row["noise"] for row in one["rows"]] == ["none", "place", "place"]
     assert one["worst_case"][0]["numbers"] == other["worst_case"][0]["numbers"]
+
+
+def test_the_worst_case_alone_is_that_of_every_attack_for_itself(
+    study: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    model, attacks = _confirmation(study, 0), ("pgd3", "cw3", "fgsm")
+    asked = ("--attacks", ",".join(attacks), "--eps", "13/255", "--step-size", "5/255")
+    each = _cards(model, *asked, "--no-sentinel")
+    quick = _cards(model, *asked, "--no-sentinel", "--worst-case")
+    assert (each["mode"], quick["mode"]) == ("each_alone", "worst_case")
+    for name in ("images", "numbers", "per_class", "intervals", "attacks"):
+        assert quick["worst_case"][0][name] == each["worst_case"][0][name]
+    assert [row["after"] for row in quick["rows"]] == [None, [], ["pgd3"], ["pgd3", "cw3"]]
+    assert [row["after"] for row in each["rows"]] == [None] * 4
+    # the first attack saw what it sees alone, the last row is the worst case
+    assert quick["rows"][1]["per_class"] == each["rows"][1]["per_class"]
+    assert quick["rows"][3]["per_class"] == quick["worst_case"][0]["per_class"]
+    assert "what an attack does alone is known of the first only" in quick["notes"][0]
+    (tmp_path / "again").mkdir()
+    monkeypatch.chdir(tmp_path / "again")
+    for row in quick["rows"]:
+        again = _cards(*shlex.split(row["command"])[2:])["rows"][-1]
+        assert _numbers({"rows": [again]}) == _numbers({"rows": [row]})
+    words = shlex.split(quick["worst_case"][0]["command"])[2:]
+    assert _cards(*words)["worst_case"] == quick["worst_case"]
+
+
+def test_the_worst_case_alone_is_of_the_images_of_autoattack(study: Path) -> None:
+    """So that every row is about the same images; evaluation.aa_images is 20."""
+    done = _run(_confirmation(study, 0), "--attacks", "pgd3,aa", "--worst-case", "--no-sentinel")
+    assert done.exit_code == 0, done.output
+    (path,) = Path("evaluations").glob("*.json")
+    card = json.loads(path.read_text())
+    assert [row["images"] for row in card["rows"]] == [20, 20, 20]
+    assert [row["noise"] for row in card["rows"]] == ["none", "place", "batch"]
+    assert shlex.split(card["command"])[2:].count("--worst-case") == 1
+    assert card["data"]["split_images"] == 400
+    for text in ("after attack", "+ aa", "400 images", "known of the first only"):
+        assert text in done.stdout
+    found = metrics(card)
+    assert found["card/test/linf-0.1/worst_case-pgd3-aa_acc"] == card["rows"][2]["numbers"]["acc"]
+    assert found["card/test/linf-0.1/pgd3_acc"] == card["rows"][1]["numbers"]["acc"]
+    assert "card/test/linf-0.1/aa_acc" not in found
 
 
 def test_after_a_kill_the_same_command_gives_the_numbers_of_one_that_ran_through(
     study: Path, tmp_path: Path
 ) -> None:
-    words = (_confirmation(study, 0), "--attacks", "pgd150", "--no-sentinel")
+    words = (_confirmation(study, 0), "--attacks", "cw3,pgd150", "--no-sentinel", "--batch-size",
+             "100", "--worst-case")  # fmt: skip
     with Running("evaluate", *words, "--to", tmp_path / "killed", cwd=tmp_path) as process:
         _wait_for_a_batch(process, tmp_path / "killed")
         assert process.end(signal.SIGKILL) == -signal.SIGKILL
@@ -261,6 +312,16 @@ def test_a_transfer_is_made_on_its_source_and_weaker_than_its_own_gradient(study
         (("--attacks", "cwl2", "--norm", "linf"), "cwl2 is an attack in l2, got norm linf"),
         (("--eps", "0.1,half"), "--eps must be a number or a fraction such as 8/255, got 'half'"),
         (("--eps", "0"), "--eps must be above 0"),
+        (
+            ("--eps", "8"),
+            "--eps must be <= 1 in the norm linf, because images are in [0, 1], got "
+            "8; did you mean 8/255, or --norm l2?",
+        ),
+        (("--eps", "128", "--norm", "l2"), "--eps must be <= 100, in pixel units of [0, 1], got"),
+        (("--norm", "l2"), "--norm is l2 and the model is configured for linf, so --eps must be"),
+        (("--attacks", ""), "--attacks must name one attack or more"),
+        (("--device", "gpu"), "--device must be one that is here, cpu, cuda or cuda:1, got gpu"),
+        (("--seed", "99999999999"), "99999999999 is not in the range"),
         (("--step-size", "0.1,0.2"), "--step-size must be one number"),
     ],
 )
@@ -283,5 +344,10 @@ def test_one_model_that_cannot_be_read_stops_no_other(study: Path) -> None:
     assert done.exit_code == 1
     assert "error: torn: torn/checkpoint.pt is not a whole checkpoint" in done.stderr
     assert len(list(Path("evaluations").glob("*.json"))) == 1
+    twice = _cards(good, good / "config.yaml", "--attacks", "clean", "--no-sentinel")
+    assert (
+        twice["model"]["name"]
+        == json.loads(next(Path("evaluations").glob("*.json")).read_text())["model"]["name"]
+    )  # one card, no list of two
     alone = _run(torn, "--attacks", "clean", "--no-sentinel")
     assert alone.exit_code == 2

@@ -23,6 +23,7 @@ def square(
     seed: int,
     queries: int = STANDARD_QUERIES,
     norm: str = "linf",
+    fit_schedule: bool = False,
 ) -> Tensor:
     """Adversarial images of the Square attack: (N, C, H, W), (N,) -> (N, C, H, W).
 
@@ -32,9 +33,9 @@ def square(
     and the global random state are left as found.
 
     Source: Andriushchenko2020Square, arXiv:1912.00049; pyautoattack 0.2.0.
-    Deviations: fewer queries are the first ones of AutoAttack's own 5000, whose windows shrink by
-        the number of the query; the paper's shrink faster where there are fewer. Images are
-        attacked in float32.
+    Deviations: without `fit_schedule`, as AutoAttack standard has it, fewer queries are the first
+        of its own 5000, whose windows shrink by the number of the query; the paper's shrink
+        faster where there are fewer. Images are attacked in float32.
 
     Args:
         model: images in [0, 1] to logits (N, K), deterministic in eval mode.
@@ -44,6 +45,8 @@ def square(
         seed: of the random windows; the result also depends on which images share the batch.
         queries: forwards for an image that withstands, >= 1.
         norm: `linf` or `l2`.
+        fit_schedule: windows shrink to their last size within `queries`, as in the paper, and not
+            within AutoAttack's 10000; the stronger choice where queries are few.
 
     Raises:
         ConfigError: another norm, no queries, or l2 below 15 pixels a side, where the windows do
@@ -72,7 +75,7 @@ def square(
     ):
         attack = SquareAttack(
             model, norm=_NORMS[norm], n_queries=queries, eps=eps, p_init=_FIRST_WINDOW, seed=seed,
-            resc_schedule=False, device=images.device,
+            resc_schedule=fit_schedule, device=images.device,
         )  # fmt: skip
         adv_images: Tensor = attack.perturb(images.clone(), targets.clone())
         return adv_images

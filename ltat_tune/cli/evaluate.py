@@ -36,6 +36,9 @@ Examples:
 )  # fmt: skip
 @click.option("--split", type=click.Choice(["test", "val"]), default="test", show_default=True,
               help="Images to attack.")  # fmt: skip
+@click.option("--worst-case", is_flag=True,
+              help="Quicker: each attack sees only images that withstood those before it. What is "
+              "left after each is told, not what each does alone.")  # fmt: skip
 @click.option("--images", type=click.IntRange(min=1),
               help="A seeded part of so many, the same number of every class  [default: all, "
               "evaluation.aa_images for aa].")  # fmt: skip
@@ -49,11 +52,11 @@ Examples:
               help="Configuration of the source, if it is a checkpoint.")  # fmt: skip
 @click.option("--config", type=click.Path(path_type=Path),
               help="Configuration of TARGET, if it is a checkpoint; else beside it.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
+@click.option("--seed", type=click.IntRange(min=0, max=2**32 - 1), default=0, show_default=True,
               help="Of the attacks' random starts.")  # fmt: skip
 @click.option("--batch-size", type=click.IntRange(min=1),
-              help="Images attacked together by aa, square and cwl2; others take at most 100  "
-              "[default: evaluation.batch_size].")  # fmt: skip
+              help="Images gone through together. Moves the numbers of aa and square, and others' "
+              "by rounding only  [default: evaluation.batch_size].")  # fmt: skip
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 ...")
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True,
               help="CPU threads of one model; part of what fixes the last digits.")  # fmt: skip
@@ -72,6 +75,7 @@ def evaluate(
     texts: tuple[str, ...],
     attacks: str,
     split: str,
+    worst_case: bool,
     images: int | None,
     eps: str | None,
     norm: str | None,
@@ -105,18 +109,19 @@ def evaluate(
 
     origin = None
     if source is not None:
-        found = find_targets(source, out, config=source_config)
-        if len(found) != 1:
-            raise ConfigError(f"--source must be one model, {source} is {len(found)}")
-        origin = (str(found[0].checkpoint), str(found[0].config))
+        sources = find_targets(source, out, config=source_config)
+        if len(sources) != 1:
+            raise ConfigError(f"--source must be one model, {source} is {len(sources)}")
+        origin = (str(sources[0].checkpoint), str(sources[0].config))
     request = Request(
         attacks=_names(attacks), split=split, images=images, eps=_numbers("--eps", eps), norm=norm,
         step_size=None if step_size is None else _numbers("--step-size", step_size, most=1)[0],
         scales=_numbers("--scales", scales), source=origin, seed=seed, batch_size=batch_size,
-        device=device, threads=threads, sentinel=sentinel,
+        device=device, threads=threads, sentinel=sentinel, worst_case=worst_case,
     )  # fmt: skip
     check(request)
-    targets = [t for text in texts for t in find_targets(text, out, config=config)]
+    found = [t for text in texts for t in find_targets(text, out, config=config)]
+    targets = list(dict.fromkeys(found))  # whoever names a model twice means it once
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         cards, failed = _measure(targets, request, folder, parallel, quiet, form)
@@ -171,7 +176,9 @@ def _progress(notes: Any) -> Iterator[Callable[[str, int, int, int], None]]:
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
         TextColumn("{task.fields[right]}"), TimeRemainingColumn(),
     )  # fmt: skip
-    with Progress(*columns, console=notes, transient=True) as progress:
+    # where no terminal shows it, all that is left of a bar is an empty line
+    shown = notes.is_terminal and not notes.quiet
+    with Progress(*columns, console=notes, transient=True, disable=not shown) as progress:
         bars: dict[str, Any] = {}
 
         def on_progress(title: str, done: int, total: int, right: int) -> None:
@@ -186,7 +193,12 @@ def _progress(notes: Any) -> Iterator[Callable[[str, int, int, int], None]]:
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    from ltat_tune.errors import ConfigError
+
+    found = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if not found:
+        raise ConfigError("--attacks must name one attack or more; clean alone attacks nothing")
+    return found
 
 
 def _numbers(option: str, text: str | None, most: int | None = None) -> Any:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from ltat_tune.attack_names import WRITTEN, AttackName, read_name
@@ -20,7 +22,7 @@ from ltat_tune.attacks.pgd import pgd
 from ltat_tune.attacks.restarts import worst_of_restarts
 from ltat_tune.attacks.square import STANDARD_QUERIES, square
 from ltat_tune.errors import ConfigError
-from ltat_tune.training.seeding import new_generator
+from ltat_tune.evaluation.noise import start_noise
 
 # 2/255 at 8/255 and 0.2 at 1.0: REAT's evaluations
 STEPS_IN_EPS = {"linf": 4, "l2": 5}
@@ -34,6 +36,13 @@ _ITERATED: dict[str, ImageObjective] = {
     "adaptive": scaled_cross_entropy,
     "transfer": cross_entropy,
 }
+
+# drawn by their authors' code, one sequence for a batch
+_NOISE_BY_BATCH = ("aa", "square")
+
+_CHOICE = WRITTEN.replace("adaptive<steps>", "adaptive<steps>, transfer<steps>")
+
+Noise = Literal["none", "place", "batch"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +75,19 @@ class EvaluationAttack:
         """Whether `run` must be given the model that the images are made on."""
         return self.parts.family == "transfer"
 
+    @property
+    def noise(self) -> Noise:
+        """What the random numbers of an image depend on, besides the seed.
+
+        place: its place alone, see `noise.start_noise`. batch: the images attacked together. none:
+        there are none.
+        """
+        family = self.parts.family
+        if family in _NOISE_BY_BATCH:
+            return "batch"
+        drawn = family in _ITERATED and (family != "mim" or self.parts.restarts > 1)
+        return "place" if drawn else "none"
+
     def run(
         self,
         model: nn.Module,
@@ -76,13 +98,15 @@ class EvaluationAttack:
         norm: str,
         step_size: float | None = None,
         seed: int,
+        places: Tensor | None = None,
         source: nn.Module | None = None,
     ) -> Tensor:
         """Adversarial images: (N, C, H, W), (N,) -> (N, C, H, W), inside the ball and [0, 1].
 
-        The models are attacked in eval mode and left as found, as is the global random state. The
-        batch is the unit of the noise: the same seed and the same images in it give the same
-        result. clean, fgsm, mim without restarts, cwl2 and cwl2_fixed draw none.
+        The models are attacked in eval mode and left as found, as is the global random state. Of
+        attacks with steps an image's start depends on the seed and its place alone, so that other
+        images change nothing but the last digits of a sum; the first of several restarts is the
+        attack without restarts. `noise` says what it is for the others.
 
         Args:
             model: images in [0, 1] to logits (N, K).
@@ -94,6 +118,8 @@ class EvaluationAttack:
             step_size: length of a step, pixel units in [0, 1]; None is a quarter of eps in linf
                 and a fifth in l2. fgsm, square, aa and cwl2 do not read it.
             seed: of starts and searches.
+            places: of the images among all that the seed is for, shape (N,), int64; None is 0 to
+                N - 1.
             source: transfer only: the model whose gradient is followed, on the images' device.
 
         Raises:
@@ -125,6 +151,7 @@ class EvaluationAttack:
             return self._iterated(
                 model, images, targets, eps=eps, norm=norm,
                 step_size=step_size or eps / STEPS_IN_EPS[norm], seed=seed, source=source,
+                places=torch.arange(len(images)) if places is None else places,
             )  # fmt: skip
         if norm != "l2":
             raise ConfigError(f"{self.name} is an attack in l2, got norm {norm}")
@@ -155,23 +182,32 @@ class EvaluationAttack:
         norm: str,
         step_size: float,
         seed: int,
+        places: Tensor,
         source: nn.Module | None,
     ) -> Tensor:
         family = self.parts.family
         objective = _ITERATED[family]
-        generator = new_generator(seed, self.name)
+        once = replace(self.parts, restarts=1)
+        places = places.to(images.device)
 
-        def attempt(images: Tensor, targets: Tensor, number: int) -> Tensor:
+        def attempt(chosen: Tensor, targets: Tensor, number: int) -> Tensor:
+            attacked = images[chosen]
+            start = attacked
+            if family != "mim" or number > 0:
+                noise = start_noise(
+                    attacked, places[chosen], eps, norm=norm, seed=seed, stream=f"{once}/{number}"
+                )
+                start = (attacked + noise).clamp_(0, 1)
             return pgd(
-                model if source is None else source, images, targets, eps=eps,
-                step_size=step_size, steps=self.parts.steps, norm=norm,
-                start="none" if family == "mim" and number == 0 else "uniform_clipped",
+                model if source is None else source, attacked, targets, eps=eps,
+                step_size=step_size, steps=self.parts.steps, norm=norm, start=start,
                 objective=_summed(objective), momentum=_MOMENTUM if family == "mim" else None,
-                generator=generator,
             )  # fmt: skip
 
+        # Numbers in place of images: a later attempt must know whose noise it needs.
+        everything = torch.arange(len(images), device=images.device)
         return worst_of_restarts(
-            model, images, targets, attempt=attempt, restarts=self.parts.restarts,
+            model, everything, targets, attempt=attempt, restarts=self.parts.restarts,
             objective=objective,
         )  # fmt: skip
 
@@ -196,5 +232,5 @@ def parse_attack(
     """
     parts = read_name(name)
     if parts is None:
-        raise ConfigError(f"unknown attack {name!r}; choose from: {WRITTEN}, transfer<steps>")
+        raise ConfigError(f"unknown attack {name!r}; choose from: {_CHOICE}")
     return EvaluationAttack(parts, cw_iterations, queries)

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ltat_tune import versions
+from ltat_tune.evaluation.attacks import parse_attack
 from ltat_tune.evaluation.loading import Loaded, Target
 from ltat_tune.evaluation.measures import INTERVALS, accuracies, summarise
 from ltat_tune.evaluation.runner import Outcome, worst_case
@@ -27,15 +28,27 @@ FORMAT = 1
 
 _NOTES = (
     "An image that is wrong without attack is wrong under every attack, keeps its answer and is "
-    "not attacked; all others meet every attack, so no number depends on the order of attacks. "
-    "An accuracy here can therefore lie below a test/<attack>_acc of the study, which attacks "
-    "every image and counts one that an attack made right.",
+    "not attacked.",
+    "noise: of a row with `place`, the start of an image depends on the seed, the attack, the "
+    "split and the image's place in it alone: not on the batch size, nor on other images. With "
+    "`batch` the attack's own code (pyautoattack: aa, square) draws one sequence for the images "
+    "attacked together, so that --batch-size, and which images still stand, may move its number. "
+    "With `none` nothing is drawn. Rounding still differs between batch sizes, in the last digits "
+    "of confidences and, rarely, in an image at the edge.",
     "worst_case: images that survive every attack of its list, on the images that all have seen.",
     "balanced_acc under attack is the mean recall over classes, which TAET calls balanced "
     "robustness: the same formula on the same images. On a class-balanced split it equals acc; "
     "on TAET's own test images, which are long-tailed, it does not, and rests on few tail images.",
     "confidence, ece, reliability and confusion are of the answers after the attack; images that "
     "were not attacked count with their clean answer.",
+)
+_EACH_ALONE = (
+    "Every image that is right without attack meets every attack, so no number depends on the "
+    "order of attacks."
+)
+_WORST_CASE = (
+    "Worst case: each attack saw only the images that withstood those above it. A row is what is "
+    "left after its attack and all above; what an attack does alone is known of the first only."
 )
 
 
@@ -57,6 +70,8 @@ class Request:
         device: where.
         threads: CPU threads of one model.
         sentinel: whether to look for gradient masking.
+        worst_case: whether an attack sees only images that withstood those before it; all see
+            the same part then, that of aa where it is the smaller.
     """
 
     attacks: tuple[str, ...]
@@ -72,6 +87,7 @@ class Request:
     device: str = "cpu"
     threads: int = 1
     sentinel: bool = True
+    worst_case: bool = False
 
 
 def command(loaded: Loaded, request: Request) -> str:
@@ -95,14 +111,15 @@ def command(loaded: Loaded, request: Request) -> str:
     words = ["ltat-tune", "evaluate", str(loaded.target.checkpoint)]
     words += [word for name, value in asked.items() if value is not None
               for word in (name, str(value))]  # fmt: skip
+    words += ["--worst-case"] if request.worst_case else []
     words.append("--sentinel" if request.sentinel else "--no-sentinel")
     return shlex.join(words)
 
 
 def _fraction(value: float) -> str:
-    """`8/255` where that is the very same number, else all digits."""
+    """`8/255` where that is the very same number below 1, else all digits."""
     steps = round(value * 255)
-    return f"{steps}/255" if steps / 255 == value else repr(value)
+    return f"{steps}/255" if value < 1 and steps / 255 == value else f"{value!r}"
 
 
 def build(
@@ -111,6 +128,7 @@ def build(
     outcomes: Sequence[Outcome],
     *,
     sentinel: Sequence[Mapping[str, Any]],
+    split_images: int,
 ) -> dict[str, Any]:
     """The card as plain data.
 
@@ -119,6 +137,7 @@ def build(
         request: what was asked for, every default resolved.
         outcomes: what was measured; of every scale the clean one first.
         sentinel: reports, one of every scale.
+        split_images: images in the whole split, attacked or not.
     """
     config, splits = loaded.config, loaded.splits
     classes = len(splits.classes)
@@ -150,15 +169,17 @@ def build(
             "groups": loaded.groups.members,
             "subset_hash": splits.subset_hash,
             "split": request.split,
+            "split_images": split_images,
         },
         "selected_on_test": loaded.selected_on_test,
+        "mode": "worst_case" if request.worst_case else "each_alone",
         "rows": rows,
         "worst_case": [
             _worst(loaded, request, group, classes) for group in _same_threat(outcomes)
         ],
         "sentinel": list(sentinel),
         "intervals": INTERVALS,
-        "notes": list(_NOTES),
+        "notes": [_WORST_CASE if request.worst_case else _EACH_ALONE, *_NOTES],
         "command": command(loaded, request),
         "versions": versions.versions(),
         "commit": versions.commit(),
@@ -168,13 +189,17 @@ def build(
 
 def _row(loaded: Loaded, request: Request, outcome: Outcome) -> dict[str, Any]:
     setting, part = outcome.setting, outcome.part
+    chain = setting.after is not None
     again = replace(
-        request, attacks=(setting.attack,), images=_asked(outcome, loaded, request),
-        scales=(setting.scale,), step_size=setting.step_size, sentinel=False,
+        request, attacks=(*(setting.after or ()), setting.attack),
+        images=_asked(outcome, loaded, request), scales=(setting.scale,), sentinel=False,
+        # those before it may take steps where this one takes none
+        step_size=request.step_size if chain else setting.step_size, worst_case=chain,
         eps=request.eps if setting.attack == "clean" else (setting.eps,),
     )  # fmt: skip
     return {
         **asdict(setting),
+        "noise": parse_attack(setting.attack).noise,
         "images": len(part),
         "images_hash": part.hash,
         **summarise(outcome.answers, loaded.groups, len(loaded.splits.classes)),
@@ -227,16 +252,21 @@ def file_name(card: Mapping[str, Any]) -> str:
 
 
 def metrics(card: Mapping[str, Any]) -> dict[str, float]:
-    """The card's numbers by the names MLflow shows: `card/test/linf-8of255/pgd20_acc`."""
+    """The card's numbers by the names MLflow shows: `card/test/linf-8of255/pgd20_acc`.
+
+    What is left after several attacks is `.../worst_case-pgd20-cw100_acc`, in either mode.
+    """
     found: dict[str, float] = {}
     split = card["data"]["split"]
     scales = {row["scale"] for row in card["rows"]}
-    for row in card["rows"]:
+    for row in [*card["rows"], *card["worst_case"]]:
+        attacks = row["attacks"] if "attacks" in row else [*(row["after"] or ()), row["attack"]]
         at = [f"scale-{row['scale']:g}"] if len(scales) > 1 else []
-        if row["attack"] != "clean":
+        if attacks != ["clean"]:
             at.append(f"{row['norm']}-{_fraction(row['eps']).replace('/', 'of')}")
-        prefix = "/".join(["card", split, *at, row["attack"]])
-        values = {**row["numbers"], "ece": row["ece"]}
+        what = "-".join(attacks if len(attacks) == 1 else ["worst_case", *attacks])
+        prefix = "/".join(["card", split, *at, what])
+        values = {**row["numbers"], **({"ece": row["ece"]} if "ece" in row else {})}
         found |= {f"{prefix}_{name}": value for name, value in values.items()}
     return found
 
@@ -253,16 +283,22 @@ def render(card: Mapping[str, Any]) -> Group:
     norms = " and ".join(sorted({row["norm"] for row in card["rows"]}))
     many_scales = len({row["scale"] for row in card["rows"]}) > 1
     table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="dim")
-    titles = ("attack", "eps", *(["scale"] if many_scales else []), "images", "acc (95 %)",
+    chained = card["mode"] == "worst_case"
+    titles = ("after attack" if chained else "attack", "eps",
+              *(["scale"] if many_scales else []), "images", "acc (95 %)",
               "balanced", "head", "body", "tail", "worst", "ECE")  # fmt: skip
     for title in titles:
-        table.add_column(title, justify="left" if title == "attack" else "right", no_wrap=True)
+        table.add_column(title, justify="left" if "attack" in title else "right", no_wrap=True)
     for row in [*card["rows"], *({"attack": "worst case", **w} for w in card["worst_case"])]:
-        cells = [row["attack"], "-" if row["attack"] == "clean" else _fraction(row["eps"])]
+        cells = [f"+ {row['attack']}" if row.get("after") else row["attack"]]
+        cells.append("-" if row["attack"] == "clean" else _fraction(row["eps"]))
         cells += [f"{row['scale']:g}"] if many_scales else []
         ece = f"{100 * row['ece']:.0f}" if "ece" in row else "-"
         table.add_row(*cells, *_cells(row), ece)
-    parts: list[Text | Table] = [text, Text(f"{data['name']} {data['split']}, {norms}, %"), table]
+    of = f"{data['name']} {data['split']}, {data['split_images']} images, {norms}, %"
+    parts: list[Text | Table] = [text, Text(of), table]
+    if chained:
+        parts.append(Text(_WORST_CASE))
     for report in card["sentinel"]:
         at = f" at scale {report['scale']:g}" if many_scales else ""
         parts.append(Text(f"gradient masking{at}: {report['headline']}"))

@@ -24,6 +24,8 @@ from ltat_tune.training.checkpoint import load_checkpoint
 from ltat_tune.training.metrics import ClassGroups
 from ltat_tune.training.trainer import Trainer
 
+_ZIP = b"PK"  # what torch.save writes begins so
+
 
 @dataclass(frozen=True)
 class Target:
@@ -200,10 +202,15 @@ def _read(path: Path) -> dict[str, Any]:
             f"{path} is refused: it is no checkpoint of tensors and plain values, and reading it "
             f"might run code ({reason})"
         ) from None
-    except Exception as error:  # torn bytes raise anything, KeyError and EOFError included
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except Exception:  # torn bytes raise anything, KeyError and EOFError included
+        if whole and not whole.startswith(_ZIP):
+            raise CheckpointError(
+                f"{path} must be a checkpoint of `ltat-tune train --checkpoint` or of a study; "
+                "this file does not begin like one"
+            ) from None
         raise CheckpointError(
-            f"{path} is not a whole checkpoint ({reason}); copy it again, or train it again"
+            f"{path} is not a whole checkpoint, its end is missing or bytes have changed; copy it "
+            "again, or train it again"
         ) from None
     if not isinstance(content, dict) or "identity" not in content or "model" not in content:
         raise CheckpointError(

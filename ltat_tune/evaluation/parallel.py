@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ltat_tune.config import TrialConfig
 from ltat_tune.data.batches import to_unit
 from ltat_tune.errors import ConfigError, LtatError
@@ -22,23 +24,36 @@ from ltat_tune.evaluation.runner import (
     Setting,
     evaluate_attack,
     evaluate_clean,
-    together,
 )
+from ltat_tune.training.checkpoint import weights_hash
 from ltat_tune.training.seeding import prepare_process
 
 # At scale 1 a cosine head's logits lie within +-1, and PGD finds less than there is (FACTS section
 # 2: RoBal's own README says so).
 _COSINE_SCALES = (1.0, 10.0)
 _ADAPTIVE = "adaptive20"
+# The windows of the sentinel's Square are of the batch; so it is the same for every size above.
+_SENTINEL_BATCH = 100
+_LONGEST = 100  # as attack.eps: beyond the diagonal of CIFAR's images, 55, in l2
 
 # what is measured now, images done, images in all, right answers so far
 OnProgress = Callable[[str, int, int, int], None]
 
 
 def resolve(request: Request, config: TrialConfig) -> Request:
-    """The request with every default filled in from the model's configuration."""
+    """The request with every default filled in from the model's configuration.
+
+    Raises:
+        ConfigError: another norm than the configured one without a radius in it.
+    """
     measured = config.evaluation
-    norm = request.norm or measured.norm or config.attack.norm
+    configured = measured.norm or config.attack.norm
+    norm = request.norm or configured
+    if norm != configured and request.eps is None:
+        raise ConfigError(
+            f"--norm is {norm} and the model is configured for {configured}, so --eps must be "
+            "given: a radius of the one means nothing in the other"
+        )
     eps = config.attack.eps if measured.eps is None else measured.eps
     step_size = request.step_size
     if step_size is None and request.eps is None and request.norm is None:
@@ -56,15 +71,23 @@ def resolve(request: Request, config: TrialConfig) -> Request:
             scales = _COSINE_SCALES
             if not any(name.startswith("adaptive") for name in attacks):
                 attacks = (*attacks, _ADAPTIVE)
+    images = request.images
+    if images is None and request.worst_case and "aa" in attacks:
+        images = measured.aa_images  # all attacks on the same images, or none would be the last
     return replace(
-        request, attacks=attacks, norm=norm, scales=scales, step_size=step_size,
+        request, attacks=attacks, norm=norm, scales=scales, step_size=step_size, images=images,
         eps=(eps,) if request.eps is None else request.eps,
         batch_size=request.batch_size or measured.batch_size,
     )  # fmt: skip
 
 
 def check(request: Request) -> None:
-    """Raises: ConfigError for attacks that do not exist, lack their source or their norm."""
+    """What can be told without the model; once `resolve` has run, the norm's radius too.
+
+    Raises:
+        ConfigError: attacks that do not exist, lack their source or their norm, a radius or step
+            beyond the images, or a device that is not here.
+    """
     problems = []
     for name in request.attacks:
         try:
@@ -75,8 +98,30 @@ def check(request: Request) -> None:
                 problems.append(f"{name} needs the model it is made on: name it with --source")
         except ConfigError as error:
             problems += error.problems
+    for option, values in (("--eps", request.eps or ()), ("--step-size", (request.step_size,))):
+        for value in values:
+            if value is not None and value > 1 and request.norm == "linf":
+                problems.append(
+                    f"{option} must be <= 1 in the norm linf, because images are in [0, 1], got "
+                    f"{value:g}; did you mean {value:g}/255, or --norm l2?"
+                )
+            elif value is not None and value > _LONGEST:
+                problems.append(
+                    f"{option} must be <= {_LONGEST}, in pixel units of [0, 1], got {value:g}; "
+                    f"did you mean {value:g}/255?"
+                )
+    problems += _device_problems(request.device)
     if problems:
         raise ConfigError(problems)
+
+
+def _device_problems(device: str) -> list[str]:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch's, for names and for what is not here
+        reason = str(error).splitlines()[0][:80]
+        return [f"--device must be one that is here, cpu, cuda or cuda:1, got {device} ({reason})"]
+    return []
 
 
 def evaluate_model(
@@ -98,12 +143,12 @@ def evaluate_model(
     if request.source is not None:
         checkpoint, config_file = request.source
         source = load(Target("source", Path(config_file), Path(checkpoint)), device=request.device)
-    given = request.images is not None
     request = resolve(request, loaded.config)
     check(request)
     data = loaded.splits.test() if request.split == "test" else loaded.splits.val
     whole = Part.of(request.split, data, request.images)
     limit = loaded.config.evaluation.aa_images
+    given = request.images is not None
     short = whole if given or limit is None else Part.of(request.split, data, limit)
     outcomes: list[Outcome] = []
     reports: list[dict[str, Any]] = []
@@ -114,8 +159,8 @@ def evaluate_model(
             on_progress=on_progress,
         )  # fmt: skip
         if request.sentinel:
-            reports.append(_watch(loaded, request, scale, whole, on_progress))
-    return card.build(loaded, request, outcomes, sentinel=reports)
+            reports.append(_watch(loaded, request, scale, whole, state, on_progress))
+    return card.build(loaded, request, outcomes, sentinel=reports, split_images=len(data))
 
 
 def _at_scale(
@@ -133,7 +178,7 @@ def _at_scale(
     model, weights = loaded.at_scale(scale), loaded.weights
     setting = Setting(
         attack="clean", scale=scale, eps=0.0, norm=request.norm, step_size=None,
-        seed=request.seed, batch_size=together("clean", request.batch_size),
+        seed=request.seed, batch_size=request.batch_size,
     )  # fmt: skip
     many_scales = len(request.scales or ()) > 1
     title = f"{loaded.target.name} scale {scale:g} " if many_scales else f"{loaded.target.name} "
@@ -144,22 +189,23 @@ def _at_scale(
         )
     ]  # fmt: skip
     clean = found[0].answers
+    names = [name for name in request.attacks if name != "clean"]
     for eps in request.eps:
-        for name in request.attacks:
-            if name == "clean":
-                continue
+        for number, name in enumerate(names):
             part = short if name == "aa" else whole
             attack = parse_attack(name)
             step_size = request.step_size or eps / STEPS_IN_EPS[request.norm]
             attacked = replace(
                 setting, attack=name, eps=eps,
                 step_size=step_size if attack.parts.steps else None,
-                batch_size=together(name, request.batch_size),
                 source=card.source_hash(source) if source and attack.needs_source else None,
+                after=tuple(names[:number]) if request.worst_case else None,
             )  # fmt: skip
+            chained = request.worst_case and number > 0
+            before = found[-1].answers if chained else _restricted(clean, whole, part)
             found.append(
                 evaluate_attack(
-                    model, part, attacked, clean=_restricted(clean, whole, part),
+                    model, part, attacked, before=before,
                     weights=weights, state=state, source=source.model if source else None,
                     on_batch=_named(on_progress, f"{title}{name} eps {eps:.4g}"),
                 )
@@ -183,21 +229,29 @@ def _named(on_progress: OnProgress | None, title: str) -> OnBatch | None:
 
 
 def _watch(
-    loaded: Loaded, request: Request, scale: float, part: Part, on_progress: OnProgress | None
+    loaded: Loaded,
+    request: Request,
+    scale: float,
+    part: Part,
+    state: Path,
+    on_progress: OnProgress | None,
 ) -> dict[str, Any]:
     """The sentinel's report on the model at one scale, at the first radius."""
     from ltat_tune.evaluation.sentinel import watch
 
     assert request.eps is not None and request.norm is not None and request.batch_size is not None
     title = f"{loaded.target.name} sentinel"
+    model = loaded.at_scale(scale)
     report = watch(
-        loaded.at_scale(scale),
+        model,
         to_unit(part.data.images.to(request.device)),
         part.data.targets.to(request.device),
         eps=request.eps[0],
         norm=request.norm,
         seed=request.seed,
-        batch_size=together("pgd20", request.batch_size),
+        batch_size=min(request.batch_size, _SENTINEL_BATCH),
+        state=state / "sentinel",
+        weights=f"{weights_hash(model.state_dict())} at scale {scale:g}",
         progress=None
         if on_progress is None
         else lambda name, done, total: on_progress(f"{title} {name}".strip(), done, total, -1),

@@ -1,9 +1,10 @@
 """A model under one attack: in batches, each kept on disk, so that a killed evaluation goes on.
 
 What an accuracy means here: an image that is wrong before any attack is wrong under every attack
-and is not attacked; every other image is attacked by every attack that was asked for, so that no
-number depends on the order of attacks; an image survives the worst case if it survives each of
-them. AutoAttack alone orders its four attacks itself: each sees what the ones before it left.
+and is not attacked. Every other image is either attacked by every attack that was asked for, so
+that no number depends on the order of attacks, or, where the worst case alone is asked for, by
+each until one of them succeeds. Either way an image survives the worst case if it survives each
+of them. AutoAttack orders its four attacks itself: each sees what the ones before it left.
 """
 
 from __future__ import annotations
@@ -31,10 +32,6 @@ from ltat_tune.versions import versions
 
 # Which images make a smaller part: those of `training.evaluation`, whatever the attack's seed is.
 _PART_SEED = 0
-_NOISE_UNIT = 100
-_BY_BATCH = ("aa", "square", "cwl2", "cwl2_fixed")
-# reseeded by their own code for every batch, as when they are run without this package
-_OWN_SEEDS = ("aa", "square")
 
 
 @dataclass(frozen=True)
@@ -80,8 +77,12 @@ class Setting:
         norm: `linf` or `l2`.
         step_size: of attacks with steps, pixel units; None for the others.
         seed: of random starts.
-        batch_size: images attacked together, see `together`.
+        batch_size: images of the split that are gone through together; those of them that stand
+            are attacked together. The noise of aa and square depends on it, other numbers only by
+            the rounding of sums.
         source: hash of the weights that a transfer attack is made on.
+        after: attacks that left the images which this one sees; None where it sees all that are
+            right without attack.
     """
 
     attack: str
@@ -92,18 +93,7 @@ class Setting:
     seed: int
     batch_size: int
     source: str | None = None
-
-
-def together(attack: str, batch_size: int) -> int:
-    """How many images of the split meet `attack` at once.
-
-    A batch is the unit of an attack's noise (evaluation/attacks.py), so attacks with steps take
-    100 at a time whatever the batch size is: their numbers are then the same, to the last bit,
-    for every batch size from 100. AutoAttack's and Square's depend on it; the nearest images of
-    cwl2 do not.
-    """
-    family = parse_attack(attack).parts.family
-    return batch_size if family in _BY_BATCH else min(batch_size, _NOISE_UNIT)
+    after: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -138,13 +128,13 @@ def evaluate_attack(
     part: Part,
     setting: Setting,
     *,
-    clean: Answers,
+    before: Answers,
     weights: str,
     state: Path,
     source: nn.Module | None = None,
     on_batch: OnBatch | None = None,
 ) -> Outcome:
-    """The model's answers under attack; images that are wrong in `clean` keep that answer.
+    """The model's answers under attack; images that are wrong in `before` keep that answer.
 
     Batches that an earlier process finished are read from `state`, where each is written whole or
     not at all.
@@ -153,7 +143,7 @@ def evaluate_attack(
         model: as measured, with its scale.
         part: the images.
         setting: the attack.
-        clean: answers to the same images without an attack.
+        before: answers to the same images without an attack, or after those of `setting.after`.
         weights: hash of the model's weights, part of the key under which batches are kept.
         state: folder of the batches.
         source: model that transfer attacks are made on.
@@ -163,14 +153,14 @@ def evaluate_attack(
         ConfigError: no such attack, or one that cannot run so.
         CheckpointError: the model's logits are not finite.
     """
-    return _run(model, part, setting, clean, weights, state, source, on_batch)
+    return _run(model, part, setting, before, weights, state, source, on_batch)
 
 
 def _run(
     model: nn.Module,
     part: Part,
     setting: Setting,
-    clean: Answers | None,
+    before: Answers | None,
     weights: str,
     state: Path,
     source: nn.Module | None,
@@ -179,6 +169,7 @@ def _run(
     device = next(model.parameters()).device
     about = {
         **asdict(setting), "weights": weights, "images": part.hash, "device": device.type,
+        "before": None if before is None else _digest(before),
         "versions": {name: versions()[name] for name in ("ltat-tune", "torch", "pyautoattack")},
     }  # fmt: skip
     folder = state / _key(about)
@@ -191,8 +182,8 @@ def _run(
             path = folder / f"{first:06d}.json"
             found = _read(path)
             if found is None:
-                before = None if clean is None else _slice(clean, here)
-                found = _batch(model, part, setting, here, before, source, device)
+                known = None if before is None else _slice(before, here)
+                found = _batch(model, part, setting, here, known, source, device)
                 write_json(path, found)
             batches.append(found)
             seconds += found["seconds"]
@@ -210,6 +201,13 @@ def _run(
 
 def _key(about: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _digest(answers: Answers) -> str:
+    """Batches hold these answers, and which images were attacked follows from them."""
+    digest = hashlib.sha256(answers.predicted.contiguous().numpy().tobytes())
+    digest.update(answers.confidence.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _read(path: Path) -> Any:
@@ -243,11 +241,11 @@ def _batch(
         if len(standing):
             attack = parse_attack(setting.attack)
             seed = setting.seed
-            if attack.parts.family not in _OWN_SEEDS:
-                seed = stream_seed(seed, f"{part.split}/{here.start}")
+            if attack.noise == "place":  # the others' code reseeds for every batch, as on its own
+                seed = stream_seed(seed, part.split)
             adv_images = attack.run(
                 model, images[standing], targets[standing], eps=setting.eps, norm=setting.norm,
-                step_size=setting.step_size, seed=seed,
+                step_size=setting.step_size, seed=seed, places=part.places[here][standing],
                 source=source if attack.needs_source else None,
             )  # fmt: skip
             predicted[standing], confidence[standing] = _answers(model, adv_images)

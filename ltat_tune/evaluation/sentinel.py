@@ -2,42 +2,41 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+import hashlib
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from rich.table import Table
 from rich.text import Text
 from torch import Tensor, nn
 
 from ltat_tune.attacks.autoattack import L2_SQUARE_SIDE
-from ltat_tune.attacks.frozen import frozen
-from ltat_tune.attacks.objectives import cross_entropy, margin
-from ltat_tune.attacks.pgd import pgd
 from ltat_tune.errors import ConfigError
-from ltat_tune.evaluation.attacks import STEPS_IN_EPS, parse_attack
-from ltat_tune.evaluation.sentinel_checks import (
-    BLACK_BOX_POINTS,
-    CHECKS,
-    LEVEL,
-    Check,
-    Evidence,
+from ltat_tune.evaluation.attacks import STEPS_IN_EPS
+from ltat_tune.evaluation.sentinel_attacks import (
+    RANDOM_DIRECTIONS,
+    Batch,
+    MarginAttack,
+    build_attacks,
+    margins,
+    slope_and_pull,
 )
-from ltat_tune.losses.precision import full_precision
+from ltat_tune.evaluation.sentinel_checks import CHECKS, FEWEST, Check, Evidence
+from ltat_tune.study.folder import read_json, write_json
 from ltat_tune.training.seeding import new_generator
+from ltat_tune.versions import versions
 
 Verdict = Literal["clear", "suspicious", "masked"]
 # (attack that comes next, attacks done, attacks in all)
 Progress = Callable[[str, int, int], None]
 
-MAX_IMAGES = 200
-RANDOM_DIRECTIONS = 20  # as many looks at the model as PGD-20 has
-_UNBOUNDED_STEPS = 40
-_UNBOUNDED_STRIDE = 20  # steps that cross all of [0, 1]
-_DOWN = 0.1
+# RoBal at scale 1 with a robust accuracy of 40 % then loses about 16 of them to the right attack,
+# where the test asks for 7; with half as many images it would often be overlooked.
+MAX_IMAGES = 400
 
 _MEANING: dict[Verdict, str] = {
     "clear": "nothing speaks against the robust accuracy that PGD finds",
@@ -76,12 +75,8 @@ class SentinelReport:
 
     @property
     def resolution(self) -> float:
-        """The smallest gap between two attacks that could trigger, points of all images.
-
-        Below ceil(log2(1 / level)) images the exact test cannot reject, whatever they show.
-        """
-        fewest = math.ceil(math.log2(1 / LEVEL))
-        return max(100 * fewest / max(1, self.images), BLACK_BOX_POINTS)
+        """Below this a gap between two attacks is left to chance, points of all images."""
+        return 100 * FEWEST / max(1, self.images)
 
     @property
     def headline(self) -> str:
@@ -107,13 +102,16 @@ def watch(
     batch_size: int = 500,
     square_queries: int = 1000,
     max_images: int = MAX_IMAGES,
+    state: Path | None = None,
+    weights: str | None = None,
     progress: Progress | None = None,
 ) -> SentinelReport:
     """Attacks a class-balanced part in ways that must agree on a sound model, and compares.
 
     About 260 forward-backward passes over the images that are answered right and at most
     `square_queries` forwards. The model is attacked in eval mode and left as found, as is the
-    global random state.
+    global random state. With `state`, attacks that an earlier process finished are read from
+    there, where each is written whole or not at all: a kill costs at most one attack.
 
     Source: see `sentinel_checks`.
 
@@ -124,14 +122,19 @@ def watch(
         eps: radius of the ball, pixel units in [0, 1], > 0.
         norm: `linf` or `l2`.
         seed: of the choice of the part and of all noise.
-        batch_size: images attacked together.
+        batch_size: images attacked together; it decides the random windows of Square, and of the
+            other attacks the last digits of a sum at most.
         square_queries: forwards of Square, which is left out in l2 below 15 pixels a side.
         max_images: most images in the part; every class has the same number, or all it has.
+        state: folder of the attacks that are done; None keeps none.
+        weights: what tells this model from all others that use `state`: a hash of its weights,
+            and the scale it is measured at.
         progress: told of each attack before it starts, and of the end with an empty name.
 
     Raises:
-        ConfigError: no radius, no images, an unknown norm, or a model whose logits have no
-            gradient at all, such as one that detaches its input.
+        ConfigError: no radius, no images, an unknown norm, a state without weights, or a model
+            whose logits have no gradient at all, such as one that detaches its input.
+        CheckpointError: the model's logits are not finite.
     """
     if not eps > 0:
         raise ConfigError(f"`eps > 0` must hold for the masking sentinel, got {eps}")
@@ -139,13 +142,27 @@ def watch(
         raise ConfigError(f"`max_images >= 1` must hold, got {max_images}")
     if norm not in STEPS_IN_EPS:
         raise ConfigError(f"unknown norm {norm!r}; choose from: {', '.join(STEPS_IN_EPS)}")
+    if state is not None and not weights:
+        raise ConfigError("`state` needs `weights`: the name of the model whose attacks it keeps")
     part = _class_balanced(targets, max_images, seed)
     images, targets = images[part].detach().float(), targets[part]
     batches = _right(model, images, targets, batch_size)
-    found, left_out = _measure(
-        model, batches, len(part), eps=eps, norm=norm, seed=seed, queries=square_queries,
-        progress=progress,
-    )  # fmt: skip
+    attacks = build_attacks(model, eps=eps, norm=norm, seed=seed, queries=square_queries)
+    left_out: tuple[str, ...] = ()
+    side = min(images.shape[-2:])
+    if norm == "l2" and side < L2_SQUARE_SIDE:
+        del attacks["square"]
+        left_out = (
+            f"Square was left out: its l2 windows need {L2_SQUARE_SIDE} pixels a side, the "
+            f"images have {side}.",
+        )
+    kept = None
+    if state is not None:
+        kept = _folder(
+            state, images, targets, weights=weights, eps=eps, norm=norm, seed=seed,
+            batch_size=batch_size, square_queries=square_queries,
+        )  # fmt: skip
+    found = _measure(model, batches, attacks, images=len(part), kept=kept, progress=progress)
     checks = tuple(
         check(found) for name, check in CHECKS.items() if name != "black_box" or not left_out
     )
@@ -178,142 +195,74 @@ def _class_balanced(targets: Tensor, most: int, seed: int) -> Tensor:
     return torch.cat(chosen).to(targets.device)
 
 
-Batches = list[tuple[Tensor, Tensor]]
-
-
-def _right(model: nn.Module, images: Tensor, targets: Tensor, size: int) -> Batches:
+def _right(model: nn.Module, images: Tensor, targets: Tensor, size: int) -> list[Batch]:
     """The images that the model answers right, in batches; one empty batch if there is none."""
     kept = torch.cat(
         [
-            _margins(model, i, t) > 0
+            margins(model, i, t) > 0
             for i, t in zip(images.split(size), targets.split(size), strict=True)
         ]
     )
-    images, targets = images[kept], targets[kept]
-    return list(zip(images.split(size), targets.split(size), strict=True))
-
-
-def _margins(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-    """The label's logit minus the largest other one, (N,); an answer is right above 0."""
-    with torch.no_grad(), frozen(model, training=False):
-        return -margin(full_precision(model(images)), targets, None)
+    places = kept.nonzero().squeeze(1)
+    return [Batch(images[p], targets[p], p) for p in places.split(size)]
 
 
 def _measure(
     model: nn.Module,
-    batches: Batches,
-    images: int,
+    batches: list[Batch],
+    attacks: Mapping[str, MarginAttack],
     *,
-    eps: float,
-    norm: str,
-    seed: int,
-    queries: int,
+    images: int,
+    kept: Path | None,
     progress: Progress | None,
-) -> tuple[Evidence, tuple[str, ...]]:
-    slope = torch.cat([_slope(model, *batch) for batch in batches])
-    attacks = _attacks(model, eps=eps, norm=norm, seed=seed, queries=queries)
-    left_out: tuple[str, ...] = ()
-    side = min(batches[0][0].shape[-2:])
-    if norm == "l2" and side < L2_SQUARE_SIDE:
-        del attacks["square"]
-        left_out = (
-            f"Square was left out: its l2 windows need {L2_SQUARE_SIDE} pixels a side, the "
-            f"images have {side}.",
-        )
-    margins: dict[str, Tensor] = {}
+) -> Evidence:
+    slope, pull = zip(
+        *(slope_and_pull(model, batch.images, batch.targets) for batch in batches), strict=True
+    )
+    left: dict[str, Tensor] = {}
     for done, (name, attack) in enumerate(attacks.items()):
         if progress is not None:
             progress(name, done, len(attacks))
-        margins[name] = torch.cat([attack(*batch) for batch in batches])
+        path = None if kept is None else kept / f"{name}.json"
+        found = None if path is None else _read(path, sum(len(b.targets) for b in batches))
+        if found is None:
+            found = torch.cat([attack(batch) for batch in batches]).double().cpu()
+            if path is not None:
+                write_json(path, {"attack": name, "margins": found.tolist()})
+        left[name] = found
     if progress is not None:
         progress("", len(attacks), len(attacks))
-    wins = margins["pgd20"] < margins["noise"]
-    broken = {name: left <= 0 for name, left in margins.items()}
-    found = Evidence(images, len(slope), broken, wins, slope, RANDOM_DIRECTIONS)
-    return found, left_out
+    broken = {name: margins <= 0 for name, margins in left.items()}
+    return Evidence(
+        images, len(left["pgd20"]), broken, left["pgd20"] < left["noise"],
+        torch.cat(slope).cpu(), torch.cat(pull).cpu(), RANDOM_DIRECTIONS,
+    )  # fmt: skip
 
 
-# (images (N, C, H, W), targets (N,)) -> margins that are left, (N,)
-_Attack = Callable[[Tensor, Tensor], Tensor]
+def _folder(state: Path, images: Tensor, targets: Tensor, **about: Any) -> Path:
+    """Where the margins of these attacks on these images are kept."""
+    digest = hashlib.sha256()
+    for values in (images, targets):
+        digest.update(values.cpu().contiguous().numpy().tobytes())
+    about |= {
+        "images": digest.hexdigest()[:16], "device": images.device.type,
+        "versions": {name: versions()[name] for name in ("ltat-tune", "torch", "pyautoattack")},
+    }  # fmt: skip
+    key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
+    folder = state / key
+    if not (folder / "about.json").exists():
+        write_json(folder / "about.json", about)
+    return folder
 
 
-def _attacks(
-    model: nn.Module, *, eps: float, norm: str, seed: int, queries: int
-) -> dict[str, _Attack]:
-    """Everything that the checks compare, in the order of the run: the quick ones first."""
-
-    def named(name: str, radius: float = eps) -> _Attack:
-        attack = parse_attack(name, queries=queries)
-        return lambda images, targets: _margins(
-            model,
-            attack.run(model, images, targets, eps=radius, norm=norm, seed=seed),
-            targets,
-        )
-
-    def noise(images: Tensor, targets: Tensor) -> Tensor:
-        shifts = _directions(images, eps, norm, seed)
-        left = [_margins(model, (images + s).clamp(0, 1), targets) for s in shifts]
-        return torch.stack(left).amin(dim=0)
-
-    def down(images: Tensor, targets: Tensor) -> Tensor:
-        adv_images = pgd(
-            model, images, targets, eps=eps, step_size=eps / STEPS_IN_EPS[norm], steps=20,
-            norm=norm, start="uniform_clipped", generator=new_generator(seed, "adaptive_down20"),
-            objective=lambda logits, t: cross_entropy(_DOWN * logits, t, None).sum(),
-        )  # fmt: skip
-        return _margins(model, adv_images, targets)
-
-    def unbounded(images: Tensor, targets: Tensor) -> Tensor:
-        # From the image itself: noise of this size is no longer an image of the class.
-        radius = 1.0 if norm == "linf" else math.sqrt(images.shape[1:].numel())
-        adv_images = pgd(
-            model, images, targets, eps=radius, step_size=radius / _UNBOUNDED_STRIDE,
-            steps=_UNBOUNDED_STEPS, norm=norm, start="none",
-        )  # fmt: skip
-        return _margins(model, adv_images, targets)
-
-    return {
-        "fgsm": named("fgsm"),
-        "noise": noise,
-        "pgd20": named("pgd20"),
-        "cw20": named("cw20"),
-        "adaptive20": named("adaptive20"),
-        "adaptive_down20": down,
-        "pgd20_2eps": named("pgd20", 2 * eps),
-        "pgd20_4eps": named("pgd20", 4 * eps),
-        "unbounded": unbounded,
-        "pgd100": named("pgd100"),
-        "square": named("square"),
-    }
-
-
-def _directions(images: Tensor, eps: float, norm: str, seed: int) -> Iterator[Tensor]:
-    """Random shifts of length eps: corners of the L-inf ball, points on the L2 sphere."""
-    generator = new_generator(seed, "noise")
-    for _ in range(RANDOM_DIRECTIONS):
-        shift = torch.randn(images.shape, generator=generator).to(images)
-        if norm == "linf":
-            yield eps * shift.sign()
-        else:
-            yield eps * F.normalize(shift.flatten(1), dim=1).view_as(shift)
-
-
-def _slope(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-    """See `Evidence.slope`: 1 - p(label) with two classes, whatever the size of the logits."""
-    lengths = []
-    with torch.inference_mode(False), torch.enable_grad(), frozen(model, training=False):
-        images, targets = images.clone().requires_grad_(True), targets.clone()
-        for objective in (cross_entropy, margin):
-            loss = objective(full_precision(model(images)), targets, None).sum()
-            if not loss.requires_grad:
-                raise ConfigError(
-                    "the logits have no gradient with respect to the images (is the input "
-                    "detached?): no white-box attack can run on this model"
-                )
-            (gradient,) = torch.autograd.grad(loss, images)
-            lengths.append(gradient.flatten(1).abs().sum(dim=1, dtype=torch.float64))
-    of_loss, of_margin = lengths
-    return torch.where(of_margin > 0, of_loss / of_margin, torch.zeros_like(of_loss))
+def _read(path: Path, right: int) -> Tensor | None:
+    """The margins (M,) that an earlier process kept; None if there are none, or torn ones."""
+    try:
+        found = read_json(path)
+        kept = torch.tensor(found["margins"], dtype=torch.float64) if found else None
+    except (ValueError, TypeError, KeyError):  # whatever did that; it costs one attack
+        return None
+    return kept if kept is not None and kept.shape == (right,) else None
 
 
 def render(report: SentinelReport) -> Table:
@@ -336,6 +285,4 @@ def render(report: SentinelReport) -> Table:
 
 
 def _threshold(check: Check) -> str:
-    if check.unit == "points":
-        return f"{check.threshold:g} points"
-    return f"{100 * check.threshold:g} %"
+    return f"{100 * check.threshold:g} % of {check.unit}"

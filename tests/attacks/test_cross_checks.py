@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from ltat_tune.attacks import autoattack, cw_l2, pgd
+from ltat_tune.attacks import autoattack, pgd
+from ltat_tune.evaluation.attacks import parse_attack
 from tests.attacks.toys import undecided
 
 torchattacks = pytest.importorskip("torchattacks")
@@ -67,27 +69,56 @@ def test_mim() -> None:
     torch.testing.assert_close(ours, _theirs(attack, images, targets), atol=1e-12, rtol=0)
 
 
-def test_the_fixed_reading_of_carlini_and_wagner() -> None:
-    """The same images; nearer ones where it stops because the loss of its batch rose.
+class _Raised(nn.Module):
+    """Logits above 0, because torchattacks reads 0 in the label's place; the differences grow.
 
-    Its "largest other logit" reads 0 in the label's place, so all logits are above 0 here; they
-    are far apart, so that c = 1 is enough for some.
+    With `falls` logit 0 of the first image loses a great constant in each forward: no gradient has
+    it, but the sum of losses always falls, and torchattacks stops when that sum rises.
     """
 
-    class Raised(nn.Module):
-        def __init__(self, model: nn.Module) -> None:
-            super().__init__()
-            self.model = model
+    def __init__(self, model: nn.Module, factor: float, *, falls: bool) -> None:
+        super().__init__()
+        self.model, self.factor, self.falls = model, factor, falls
+        self.forwards = 0
 
-        def forward(self, images: Tensor) -> Tensor:
-            return 20 * self.model(images) + 1000  # type: ignore[no-any-return]
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.factor * self.model(images) + 1000
+        if self.falls:
+            shift = torch.zeros_like(logits)
+            shift[0, 0] = 1e6 * (100 - self.forwards)
+            self.forwards += 1
+            logits = logits + shift
+        return logits
 
+
+@pytest.mark.parametrize(("factor", "broken"), [(20.0, 22), (100.0, 38)])
+def test_cwl2_fixed_is_the_attack_of_torchattacks_to_its_last_iteration(
+    factor: float, broken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All images but the first, which keeps its sum of losses falling, in all 50 iterations.
+
+    Ours otherwise begins a millionth off in tanh space, where 0 and 1 are at a finite place.
+    """
+    monkeypatch.setattr(sys.modules["ltat_tune.attacks.cw_l2"], "_INSIDE", 1.0)
+    model, images, targets = _batch(40)
+    targets[0] = 0
+    falling = _Raised(model, factor, falls=True)
+    attack = torchattacks.CW(falling, c=1, kappa=0, steps=50, lr=0.01)
+    theirs = _theirs(attack, images, targets)
+    assert falling.forwards == 50
+    fixed = parse_attack("cwl2_fixed")
+    ours = fixed.nearest(_Raised(model, factor, falls=False), images, targets)
+    assert torch.equal(ours.distances[1:].isfinite(), (theirs != images).flatten(1).any(dim=1)[1:])
+    assert int(ours.distances[1:].isfinite().sum()) == broken
+    torch.testing.assert_close(ours.adv_images[1:], theirs[1:], atol=1e-12, rtol=0)
+
+
+def test_cwl2_fixed_goes_on_where_torchattacks_stops_because_the_loss_of_a_batch_rose() -> None:
+    """The same images are broken; by nearer ones where it stopped."""
     model, images, targets = _batch(12)
-    raised = Raised(model)
+    raised = _Raised(model, 20.0, falls=False)
     theirs = _theirs(torchattacks.CW(raised, c=1, kappa=0, steps=50, lr=0.01), images, targets)
-    ours = cw_l2(
-        raised, images, targets, search_steps=1, first_c=1.0, iterations=50, abort_early=False
-    )
+    ours = parse_attack("cwl2_fixed").nearest(raised, images, targets)
     hit = (theirs != images).flatten(1).any(dim=1)
     assert torch.equal(ours.distances.isfinite(), hit) and hit.sum() == 4
     same = (ours.adv_images - theirs).abs().flatten(1).amax(dim=1) < 1e-5

@@ -67,6 +67,23 @@ def test_fewer_queries_are_the_first_of_more() -> None:
     assert (many != images).flatten(1).any(dim=1).sum() > broken.sum()
 
 
+def test_a_fitted_schedule_is_that_of_the_package_with_rescaling() -> None:
+    from pyautoattack.square import SquareAttack
+
+    model, images, targets = _batch()
+    theirs = SquareAttack(
+        model, norm="Linf", n_queries=40, eps=0.1, p_init=0.8, seed=7, resc_schedule=True
+    )
+    with torch.random.fork_rng(devices=[]):
+        expected = theirs.perturb(images.clone(), targets.clone())
+    fitted, plain = (
+        square(model, images, targets, eps=0.1, seed=7, queries=40, fit_schedule=fit)
+        for fit in (True, False)
+    )
+    assert torch.equal(fitted, expected)
+    assert not torch.equal(fitted, plain)
+
+
 def test_the_seed_decides_and_everything_is_left_as_found() -> None:
     images = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(3))
     model = undecided(3, images)

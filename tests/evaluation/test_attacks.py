@@ -11,16 +11,16 @@ from torch import Tensor, nn
 from ltat_tune.attacks import autoattack, cw_l2, pgd, square
 from ltat_tune.errors import ConfigError
 from ltat_tune.evaluation.attacks import parse_attack
-from ltat_tune.training.seeding import new_generator
+from ltat_tune.evaluation.noise import start_noise
 from tests.attacks.toys import CentredLinear, snapshot, tiny_cnn, undecided, unusual_state
 
 ALL = (
     "clean", "fgsm", "pgd3", "mim3", "cw3", "adaptive3", "transfer3", "pgd3x3", "mim3x2", "cw3x2",
     "adaptive3x2", "transfer3x2", "square", "aa", "cwl2", "cwl2_fixed",
 )  # fmt: skip
-NOISELESS = ("clean", "fgsm", "mim3")
+BY_PLACE = ("clean", "fgsm", "pgd3", "mim3", "cw3", "adaptive3", "transfer3", "pgd3x3", "mim3x2")
 EPS = {"linf": 0.1, "l2": 1.0}
-_SOURCE = tiny_cnn(seed=1)
+_SOURCES = {dtype: tiny_cnn(seed=1).to(dtype) for dtype in (torch.float32, torch.float64)}
 
 
 def _cases(*names: str) -> list[tuple[str, str]]:
@@ -53,12 +53,25 @@ def _batch(n: int = 6) -> tuple[nn.Module, Tensor, Tensor]:
 
 
 def _run(
-    name: str, model: nn.Module, images: Tensor, targets: Tensor, norm: str, seed: int = 0
+    name: str,
+    model: nn.Module,
+    images: Tensor,
+    targets: Tensor,
+    norm: str,
+    seed: int = 0,
+    places: Tensor | None = None,
 ) -> Tensor:
-    source = _SOURCE if name.startswith("transfer") else None
+    source = _SOURCES[images.dtype] if name.startswith("transfer") else None
     return parse_attack(name, cw_iterations=6, queries=20).run(
-        model, images, targets, eps=EPS[norm], norm=norm, seed=seed, source=source
+        model, images, targets, eps=EPS[norm], norm=norm, seed=seed, source=source, places=places
     )
+
+
+def _start(images: Tensor, norm: str, seed: int, stream: str) -> Tensor:
+    noise = start_noise(
+        images, torch.arange(len(images)), EPS[norm], norm=norm, seed=seed, stream=stream
+    )
+    return (images + noise).clamp(0, 1)
 
 
 @pytest.mark.parametrize(("name", "norm"), _cases(*ALL))
@@ -92,34 +105,79 @@ def test_another_seed_gives_other_images(name: str) -> None:
     assert not torch.equal(first, second)
 
 
-@pytest.mark.parametrize(("name", "norm"), _cases(*NOISELESS))
-def test_attacks_without_noise_do_not_depend_on_the_batch(name: str, norm: str) -> None:
-    model, images, targets = _batch(4)
+@pytest.mark.parametrize(("name", "norm"), _cases(*BY_PLACE))
+def test_an_image_in_its_place_is_attacked_alike_whatever_else_is_in_the_batch(
+    name: str, norm: str
+) -> None:
+    """Alone, in another order, without its neighbours."""
+    model, images, targets = _batch(8)
     model.double()  # the order of a float32 sum may turn a sign
     images = images.double()
-    together = _run(name, model, images, targets, norm)
-    alone = [
-        _run(name, model, images[i : i + 1], targets[i : i + 1], norm, seed=i) for i in range(4)
-    ]
-    torch.testing.assert_close(together, torch.cat(alone))
+    places = torch.tensor([3, 500, 0, 41, 40, 7, 99, 1000])
+    together = _run(name, model, images, targets, norm, places=places)
+    for chosen in ([0], [5], [7, 2, 0], [6, 5, 4, 3, 2, 1, 0]):
+        found = _run(name, model, images[chosen], targets[chosen], norm, places=places[chosen])
+        torch.testing.assert_close(found, together[chosen])
+
+
+def test_the_place_is_what_the_noise_depends_on() -> None:
+    model, images, targets = _batch(4)
+    first = _run("pgd3", model, images, targets, "linf", places=torch.tensor([0, 1, 2, 3]))
+    assert torch.equal(_run("pgd3", model, images, targets, "linf"), first)
+    moved = _run("pgd3", model, images, targets, "linf", places=torch.tensor([0, 1, 2, 4]))
+    assert torch.equal(moved[:3], first[:3]) and not torch.equal(moved[3], first[3])
+
+
+def test_more_restarts_break_all_that_the_attack_without_restarts_breaks() -> None:
+    """Their first attempt is that attack, so no image comes back to life.
+
+    Later attempts see those that are left; they find of each what they find when it is alone.
+    """
+    model, images, targets = _batch(64)
+    model.double()  # the order of a float32 sum may turn a sign
+    images = images.double()
+
+    def run(name: str, chosen: Tensor) -> Tensor:
+        return parse_attack(name).run(
+            model, images[chosen], targets[chosen], eps=0.02, norm="linf", step_size=0.01, seed=0,
+            places=chosen,
+        )  # fmt: skip
+
+    everything = torch.arange(64)
+    fooled = []
+    for name in ("cw1", "cw1x2", "cw1x6"):
+        adv_images = run(name, everything)
+        with torch.no_grad():
+            fooled.append(model(adv_images).argmax(dim=1) != targets)
+    assert bool((fooled[1] | ~fooled[0]).all()) and bool((fooled[2] | ~fooled[1]).all())
+    assert 0 < fooled[0].sum() < fooled[2].sum() < 64
+    for chosen in (everything[fooled[2] & ~fooled[0]], everything[~fooled[2]][:3]):
+        torch.testing.assert_close(run("cw1x6", chosen), adv_images[chosen])
 
 
 @pytest.mark.parametrize(
-    ("name", "objective", "momentum", "start"),
-    [
-        ("pgd4", "cross_entropy", None, "uniform_clipped"),
-        ("cw4", "margin", None, "uniform_clipped"),
-        ("mim4", "cross_entropy", 1.0, "none"),
-    ],
+    ("name", "noise"),
+    [("pgd20", "place"), ("transfer5", "place"), ("mim20", "none"), ("mim20x2", "place"),
+     ("fgsm", "none"), ("clean", "none"), ("cwl2", "none"), ("aa", "batch"),
+     ("square", "batch")],
+)  # fmt: skip
+def test_an_attack_says_what_its_noise_depends_on(name: str, noise: str) -> None:
+    assert parse_attack(name).noise == noise
+
+
+@pytest.mark.parametrize(
+    ("name", "objective", "momentum"),
+    [("pgd4", "cross_entropy", None), ("cw4", "margin", None), ("mim4", "cross_entropy", 1.0)],
 )
 @pytest.mark.parametrize(("norm", "step_size"), [("linf", 0.025), ("l2", 0.2)])
 def test_iterated_attacks_are_pgd_with_steps_of_eps_over_4_or_5(
-    name: str, objective: str, momentum: float | None, start: str, norm: str, step_size: float
+    name: str, objective: str, momentum: float | None, norm: str, step_size: float
 ) -> None:
     model, images, targets = _batch()
     expected = pgd(
         model, images, targets, eps=EPS[norm], step_size=step_size, steps=4, norm=norm,
-        start=start, objective=objective, momentum=momentum, generator=new_generator(9, name),
+        start="none" if name == "mim4" else _start(images, norm, 9, f"{name}/0"),
+        objective=objective, momentum=momentum,
     )  # fmt: skip
     assert torch.equal(_run(name, model, images, targets, norm, seed=9), expected)
 
@@ -136,12 +194,12 @@ def test_the_adaptive_attack_is_pgd_on_a_model_of_ten_times_the_logits() -> None
     model, images, targets = _batch()
     expected = pgd(
         TenTimes(model), images, targets, eps=0.1, step_size=0.025, steps=4,
-        start="uniform_clipped", generator=new_generator(0, "adaptive4"),
+        start=_start(images, "linf", 0, "adaptive4/0"),
     )  # fmt: skip
     assert torch.equal(_run("adaptive4", model, images, targets, "linf"), expected)
     plain = pgd(
-        model, images, targets, eps=0.1, step_size=0.025, steps=4, start="uniform_clipped",
-        generator=new_generator(0, "adaptive4"),
+        model, images, targets, eps=0.1, step_size=0.025, steps=4,
+        start=_start(images, "linf", 0, "adaptive4/0"),
     )  # fmt: skip
     assert not torch.equal(plain, expected)
 
@@ -150,8 +208,8 @@ def test_a_transfer_is_pgd_on_the_source() -> None:
     model, images, targets = _batch()
     source = tiny_cnn(seed=1)
     expected = pgd(
-        source, images, targets, eps=0.1, step_size=0.025, steps=3, start="uniform_clipped",
-        generator=new_generator(0, "transfer3"),
+        source, images, targets, eps=0.1, step_size=0.025, steps=3,
+        start=_start(images, "linf", 0, "transfer3/0"),
     )  # fmt: skip
     assert torch.equal(_run("transfer3", model, images, targets, "linf"), expected)
 

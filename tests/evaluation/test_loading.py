@@ -117,6 +117,13 @@ def test_a_torn_checkpoint_is_called_torn(folder: Path, tmp_path: Path, part: fl
         load(Target("torn", folder / "config.yaml", path))
 
 
+def test_a_text_file_is_told_from_a_torn_checkpoint(folder: Path, tmp_path: Path) -> None:
+    text = tmp_path / "text.pt"
+    text.write_text("hello\n")
+    with pytest.raises(CheckpointError, match="text.pt .* this file does not begin like one"):
+        load(Target("text", folder / "config.yaml", text))
+
+
 def test_a_state_dict_from_elsewhere_is_another_format(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "weights.pt"
     torch.save({"conv.weight": torch.zeros(3)}, path)

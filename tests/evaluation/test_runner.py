@@ -20,9 +20,9 @@ from ltat_tune.evaluation.runner import (
     Setting,
     evaluate_attack,
     evaluate_clean,
-    together,
     worst_case,
 )
+from tests.attacks.toys import undecided
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -68,7 +68,7 @@ def _attacked(
 ) -> Outcome:
     clean = _clean(part, state)
     return evaluate_attack(
-        model or Brightness(), part, setting, clean=clean, weights="w", state=state
+        model or Brightness(), part, setting, before=clean, weights="w", state=state
     )
 
 
@@ -144,11 +144,158 @@ def test_progress_has_the_running_count_of_right_answers(tmp_path: Path) -> None
     assert told == [(100, 160, sum(right[:100])), (160, 160, sum(right))]
 
 
-def test_iterated_attacks_take_a_hundred_images_whatever_the_batch_size() -> None:
-    """So their noise, and their numbers, do not depend on it."""
-    assert [together("pgd20x5", size) for size in (100, 500)] == [100, 100]
-    assert together("cw100", 50) == 50
-    assert [together(name, 500) for name in ("aa", "square", "cwl2")] == [500] * 3
+ATTACKS = ("cw1", "pgd1", "adaptive2", "pgd1x2")
+
+
+def _network(images: int = 60) -> tuple[nn.Module, Part]:
+    """A network that each of ATTACKS breaks on other images, and images of the right labels."""
+    generator = torch.Generator().manual_seed(2)
+    data = torch.rand(images, 1, 8, 8, generator=generator)
+    model = undecided(4, data)
+    with torch.no_grad():
+        targets = model(data).argmax(dim=1)
+    targets[::7] = (targets[::7] + 1) % 4  # some are wrong without attack
+    return model, Part.of("test", LabelledImages(data, targets), None)
+
+
+def _setting(attack: str, batch_size: int = 500, after: tuple[str, ...] | None = None) -> Setting:
+    clean = attack == "clean"
+    return Setting(attack, 1.0, 0.0 if clean else 0.03, "linf", None if clean else 0.008, 0,
+                   batch_size, after=after)  # fmt: skip
+
+
+def _evaluate(
+    model: nn.Module,
+    part: Part,
+    state: Path,
+    *,
+    batch_size: int = 500,
+    chained: bool = False,
+    attacks: tuple[str, ...] = ATTACKS,
+) -> list[Outcome]:
+    """Clean first."""
+    clean = _setting("clean", batch_size)
+    found = [evaluate_clean(model, part, clean, weights="w", state=state)]
+    for number, attack in enumerate(attacks):
+        setting = _setting(attack, batch_size, attacks[:number] if chained else None)
+        before = found[-1 if chained else 0].answers
+        found.append(
+            evaluate_attack(model, part, setting, before=before, weights="w", state=state)
+        )
+    return found
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 100, 250])
+def test_no_answer_depends_on_the_batch_size(tmp_path: Path, batch_size: int) -> None:
+    model, part = _network(60 if batch_size == 1 else 260)
+    attacks = ("pgd3", "adaptive2x2")
+    one = _evaluate(model, part, tmp_path, attacks=attacks)
+    other = _evaluate(model, part, tmp_path, attacks=attacks, batch_size=batch_size)
+    for found, again in zip(one, other, strict=True):
+        assert torch.equal(found.answers.predicted, again.answers.predicted)
+        torch.testing.assert_close(
+            found.answers.confidence, again.answers.confidence, atol=1e-4, rtol=0
+        )
+    assert len({int(outcome.answers.correct.sum()) for outcome in one}) == 3
+
+
+def test_no_answer_depends_on_whether_a_neighbour_is_attacked(tmp_path: Path) -> None:
+    model, part = _network()
+    clean, found = _evaluate(model, part, tmp_path, attacks=("adaptive2x2",))
+    gone = torch.arange(len(part)) % 2 == 0
+    fewer = torch.where(gone, (part.data.targets + 1) % 4, clean.answers.predicted)
+    before = Answers(part.data.targets, fewer, clean.answers.confidence)
+    again = evaluate_attack(model, part, found.setting, before=before, weights="w", state=tmp_path)
+    assert torch.equal(again.answers.predicted[~gone], found.answers.predicted[~gone])
+    assert torch.equal(again.answers.predicted[gone], fewer[gone])
+    assert 0 < again.answers.correct.sum() < (~gone & clean.answers.correct).sum()
+
+
+def test_no_answer_depends_on_how_many_images_of_the_split_are_asked_for(tmp_path: Path) -> None:
+    """The noise is of an image's place in the split, not in the part."""
+    model, whole = _network()
+    small = Part.of("test", whole.data, 16)
+    _, all_of_them = _evaluate(model, whole, tmp_path, attacks=("pgd3",))
+    _, some = _evaluate(model, small, tmp_path, attacks=("pgd3",))
+    assert torch.equal(some.answers.predicted, all_of_them.answers.predicted[small.places])
+
+
+def test_attacks_on_what_is_left_end_at_the_worst_case_of_attacks_on_everything(
+    tmp_path: Path,
+) -> None:
+    model, part = _network()
+    alone = _evaluate(model, part, tmp_path / "alone")
+    chained = _evaluate(model, part, tmp_path / "chained", chained=True)
+    for last in range(1, len(ATTACKS) + 1):
+        correct, _ = worst_case(alone[1 : last + 1])
+        assert torch.equal(chained[last].answers.correct, correct)
+        assert torch.equal(worst_case(chained[1 : last + 1])[0], correct)
+    left = [int(outcome.answers.correct.sum()) for outcome in chained]
+    assert left == sorted(left, reverse=True) and 0 < left[-1] < left[1] < left[0]
+    assert left[-1] < min(int(outcome.answers.correct.sum()) for outcome in alone)
+    # the order changes what is left between, never the end
+    turned = _evaluate(
+        model, part, tmp_path / "turned", chained=True, attacks=tuple(reversed(ATTACKS))
+    )
+    assert torch.equal(turned[-1].answers.correct, chained[-1].answers.correct)
+
+
+def test_attacks_on_what_is_left_see_nothing_else(tmp_path: Path) -> None:
+    """Of 8 images 6 are right; eps 0.04 leaves 5, and the answer counts as one forward."""
+    part, model = _part(), Brightness()
+    clean = _clean(part, tmp_path)
+    weak = replace(PGD, eps=0.04, after=())
+    first = evaluate_attack(model, part, weak, before=clean, weights="w", state=tmp_path)
+    assert model.seen == [6] * 6
+    model.seen.clear()
+    second = evaluate_attack(
+        model, part, replace(PGD, after=("pgd5",)), before=first.answers, weights="w",
+        state=tmp_path,
+    )  # fmt: skip
+    assert model.seen == [5] * 6
+    assert second.answers.correct.tolist() == [m > 0.1 for m in MARGINS]
+    fallen = ~first.answers.correct
+    assert torch.equal(second.answers.confidence[fallen], first.answers.confidence[fallen])
+
+
+def test_attacks_on_what_is_left_go_on_after_a_kill(tmp_path: Path) -> None:
+    model, part = _network()
+    whole = _evaluate(model, part, tmp_path, batch_size=20, chained=True)
+    abouts = {path.parent: json.loads(path.read_text()) for path in tmp_path.glob("*/about.json")}
+    folders = {about["attack"]: folder for folder, about in abouts.items()}
+    for batch in ("000020", "000040"):
+        (folders["pgd1"] / f"{batch}.json").unlink()
+    for attack in ("adaptive2", "pgd1x2"):
+        for path in folders[attack].iterdir():
+            path.unlink()
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*.json")}
+    again = _evaluate(model, part, tmp_path, batch_size=20, chained=True)
+    assert all(path.stat().st_mtime_ns == at for path, at in kept.items())
+    for one, other in zip(whole, again, strict=True):
+        assert torch.equal(one.answers.predicted, other.answers.predicted)
+        assert torch.equal(one.answers.confidence, other.answers.confidence)
+
+
+def test_batches_of_one_way_to_the_worst_case_are_not_read_by_the_other(tmp_path: Path) -> None:
+    """Not even those of the first attack, which sees the same images either way."""
+    model, part = _network()
+    _evaluate(model, part, tmp_path)
+    before = len(list(tmp_path.iterdir()))
+    _evaluate(model, part, tmp_path, chained=True)
+    assert len(list(tmp_path.iterdir())) == before + len(ATTACKS)
+    _evaluate(model, part, tmp_path, chained=True, attacks=("pgd1", "cw1"))
+    assert len(list(tmp_path.iterdir())) == before + len(ATTACKS) + 2
+
+
+def test_batches_on_other_images_that_are_left_are_another_evaluation(tmp_path: Path) -> None:
+    part, model = _part(), Brightness()
+    clean = _clean(part, tmp_path)
+    _attacked(part, tmp_path)
+    fewer = torch.where(torch.arange(8) == 4, 0, clean.predicted)
+    evaluate_attack(
+        model, part, PGD, before=replace(clean, predicted=fewer), weights="w", state=tmp_path
+    )
+    assert set(model.seen) == {5}
 
 
 def test_the_worst_case_is_the_union_of_what_falls_in_any_order(tmp_path: Path) -> None:

@@ -1,0 +1,164 @@
+"""What the gradient-masking sentinel does to the images, attack by attack."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ltat_tune.attacks.frozen import frozen
+from ltat_tune.attacks.objectives import cross_entropy, margin
+from ltat_tune.attacks.pgd import pgd
+from ltat_tune.attacks.square import square
+from ltat_tune.errors import CheckpointError, ConfigError
+from ltat_tune.evaluation.attacks import STEPS_IN_EPS, parse_attack
+from ltat_tune.evaluation.noise import start_noise
+from ltat_tune.losses.precision import full_precision
+
+RANDOM_DIRECTIONS = 20  # as many looks at the model as PGD-20 has
+_UNBOUNDED_STEPS = 40
+_UNBOUNDED_STRIDE = 20  # steps that cross all of [0, 1]
+_DOWN = 0.1
+
+
+class Batch(NamedTuple):
+    """Images attacked together; `places` are those in the part, on which all noise depends."""
+
+    images: Tensor  # (N, C, H, W)
+    targets: Tensor  # (N,)
+    places: Tensor  # (N,) int64
+
+
+# a batch to the margins that are left, (N,)
+MarginAttack = Callable[[Batch], Tensor]
+
+
+def margins(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+    """The label's logit minus the largest other one, (N,); an answer is right above 0.
+
+    Raises:
+        CheckpointError: one is not finite: such an image would count as one that withstands.
+    """
+    with torch.no_grad(), frozen(model, training=False):
+        left = -margin(full_precision(model(images)), targets, None)
+    if not bool(left.isfinite().all()):
+        raise CheckpointError("the model's logits are not finite; it cannot be watched")
+    return left
+
+
+def build_attacks(
+    model: nn.Module, *, eps: float, norm: str, seed: int, queries: int
+) -> dict[str, MarginAttack]:
+    """Everything that the checks compare, in the order of the run: the quick ones first."""
+
+    def named(name: str, radius: float = eps) -> MarginAttack:
+        attack = parse_attack(name)
+
+        def run(batch: Batch) -> Tensor:
+            images, targets, places = batch
+            adv_images = attack.run(
+                model, images, targets, eps=radius, norm=norm, seed=seed, places=places
+            )
+            return margins(model, adv_images, targets)
+
+        return run
+
+    def noise(batch: Batch) -> Tensor:
+        left = [
+            margins(model, (batch.images + _direction(batch, k)).clamp(0, 1), batch.targets)
+            for k in range(RANDOM_DIRECTIONS)
+        ]
+        return torch.stack(left).amin(dim=0)
+
+    def _direction(batch: Batch, number: int) -> Tensor:
+        """Of length eps: corners of the L-inf ball, points on the L2 sphere."""
+        shift = start_noise(
+            batch.images, batch.places, eps, norm=norm, seed=seed, stream=f"direction/{number}"
+        )
+        if norm == "linf":
+            return eps * shift.sign()
+        return eps * F.normalize(shift.flatten(1), dim=1).view_as(shift)
+
+    def down(batch: Batch) -> Tensor:
+        images, targets, places = batch
+        start = images + start_noise(
+            images, places, eps, norm=norm, seed=seed, stream="adaptive_down20"
+        )
+        adv_images = pgd(
+            model, images, targets, eps=eps, step_size=eps / STEPS_IN_EPS[norm], steps=20,
+            norm=norm, start=start.clamp_(0, 1),
+            objective=lambda logits, t: cross_entropy(_DOWN * logits, t, None).sum(),
+        )  # fmt: skip
+        return margins(model, adv_images, targets)
+
+    def unbounded(batch: Batch) -> Tensor:
+        # From the image itself: noise of this size is no longer an image of the class.
+        images, targets, _ = batch
+        radius = 1.0 if norm == "linf" else math.sqrt(images.shape[1:].numel())
+        adv_images = pgd(
+            model, images, targets, eps=radius, step_size=radius / _UNBOUNDED_STRIDE,
+            steps=_UNBOUNDED_STEPS, norm=norm, start="none",
+        )  # fmt: skip
+        return margins(model, adv_images, targets)
+
+    def black_box(batch: Batch) -> Tensor:
+        images, targets, _ = batch
+        adv_images = square(
+            model, images, targets, eps=eps, seed=seed, queries=queries, norm=norm,
+            fit_schedule=True,
+        )  # fmt: skip
+        return margins(model, adv_images, targets)
+
+    return {
+        "fgsm": named("fgsm"),
+        "noise": noise,
+        "pgd20": named("pgd20"),
+        "cw20": named("cw20"),
+        "adaptive20": named("adaptive20"),
+        "adaptive_down20": down,
+        "pgd20_2eps": named("pgd20", 2 * eps),
+        "pgd20_4eps": named("pgd20", 4 * eps),
+        "unbounded": unbounded,
+        "pgd100": named("pgd100"),
+        "square": black_box,
+    }
+
+
+def slope_and_pull(model: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """See `Evidence.slope` and `Evidence.pull`, both (N,) float64.
+
+    With two classes the slope is 1 - p(label), whatever the size of the logits, and the pull is
+    infinite: there is no other wrong class to hide the one behind.
+
+    Raises:
+        ConfigError: the logits have no gradient at all.
+    """
+    lengths = []
+    with torch.inference_mode(False), torch.enable_grad(), frozen(model, training=False):
+        images, targets = images.clone().requires_grad_(True), targets.clone()
+        for objective in (cross_entropy, margin):
+            logits = full_precision(model(images))
+            loss = objective(logits, targets, None).sum()
+            if not loss.requires_grad:
+                raise ConfigError(
+                    "the logits have no gradient with respect to the images (is the input "
+                    "detached?): no white-box attack can run on this model"
+                )
+            (gradient,) = torch.autograd.grad(loss, images)
+            lengths.append(gradient.flatten(1).abs().sum(dim=1, dtype=torch.float64))
+    of_loss, of_margin = lengths
+    slope = torch.where(of_margin > 0, of_loss / of_margin, torch.zeros_like(of_loss))
+    return slope, _pull(logits.detach().double(), targets)
+
+
+def _pull(logits: Tensor, targets: Tensor) -> Tensor:
+    at_label = F.one_hot(targets, logits.shape[1]).bool()
+    wrong = logits.masked_fill(at_label, -torch.inf)
+    first, runner_up = wrong.max(dim=1, keepdim=True)
+    others = wrong.scatter(1, runner_up, -torch.inf)
+    average = others.logsumexp(dim=1, keepdim=True) - math.log(max(1, logits.shape[1] - 2))
+    return (first - average).exp().squeeze(1)
