@@ -1,8 +1,9 @@
-"""Defaults that depend on the method, the loss or the norm.
+"""Defaults that depend on the method, the loss, the norm or the data set.
 
 They are what makes a method that method: loss, head, class weights, what its attack raises and
 where it starts. The protocol (radius, steps, BatchNorm mode, schedule) is the same for all
-methods, so that they can be compared; the space files set the releases' own.
+methods, so that they can be compared; the space files set the releases' own. Of the data set only
+the hold-out depends, on its number of classes.
 """
 
 from __future__ import annotations

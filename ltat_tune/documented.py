@@ -26,7 +26,7 @@ def param(
     **bounds: Any,
 ) -> Any:
     """A documented field. `also`: its names in other code; `acts_from`: when it first acts;
-    `instead`: other defaults under a method or loss."""
+    `instead`: other defaults under a method, loss, norm or data set."""
     extra: dict[str, Any] = {"symbol": symbol, "unit": unit, "source": source, "also": also}
     extra |= {"acts_from": acts_from, "instead": instead}
     return Field(default, description=meaning, json_schema_extra=extra, **bounds)

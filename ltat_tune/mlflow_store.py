@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import logging
 import os
+import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from ltat_tune.errors import StudyError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+_DRIVERS = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary"}
+_LOCK = 7061746  # any number that no other program locks
+_SECRET_OPTION = re.compile(
+    r"([?&])([^=&]*(?:password|passwd|pwd|secret|token|key))=([^&]*)", re.IGNORECASE
+)
 
 
 def attach(
@@ -63,29 +73,95 @@ def _to_runs(
         for run in found:
             add(client, run.info.run_id)
     except Exception as error:  # any store, any driver
-        raise StudyError(
-            f"{public_uri(uri)}: {first_line(error).replace(uri, public_uri(uri))}"
-        ) from error
+        # not chained: the cause may name the password, and --debug would show it
+        raise StudyError(f"{public_uri(uri)}: {reason(error, uri)}") from None
     return bool(found)
 
 
-def first_line(error: Exception) -> str:
-    """What went wrong, without the page that follows it."""
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
-
-
 def connect(uri: str) -> MlflowClient:
-    """A quiet client: what fails is said once, by the caller."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("DO_NOT_TRACK", "true")
-    for noisy in ("mlflow", "alembic", "mlflow.store.db.utils"):
+    """A quiet client of a store that has its tables.
+
+    What fails is said once, by the caller, and tried again by the caller alone: a client that
+    repeats a request by itself makes a run twice if only the answer was lost.
+
+    Raises:
+        Exception: the store cannot be reached or made; of any driver.
+    """
+    for name in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
+        os.environ.setdefault(name, "true")
+    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")  # seconds
+    os.environ.setdefault("PGCONNECT_TIMEOUT", "10")  # seconds
+    # else every ended run prints its address, password included, between the results
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+    for noisy in ("mlflow", "alembic", "mlflow.store.db.utils", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
     from mlflow import MlflowClient
 
-    return MlflowClient(tracking_uri=uri)
+    client: MlflowClient
+    with _first(uri):
+        client = MlflowClient(tracking_uri=uri)
+    return client
+
+
+@contextlib.contextmanager
+def _first(uri: str) -> Iterator[None]:
+    """One process at a time makes the tables of a database; two at once would break each other.
+
+    A SQLite file is locked by its folder, PostgreSQL by an advisory lock, other databases not at
+    all. A database that cannot be reached is told from one connection, not after MLflow's ten.
+    """
+    if uri.startswith("sqlite:///"):
+        folder = Path(uri.removeprefix("sqlite:///").partition("?")[0]).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+    elif uri.partition("://")[0].partition("+")[0] in ("postgresql", "mysql", "mssql"):
+        import sqlalchemy
+
+        engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool)
+        with engine.connect() as connection:
+            if engine.dialect.name == "postgresql":  # held to the end of this transaction
+                connection.execute(sqlalchemy.text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
+            yield
+    else:
+        yield
+
+
+def reason(error: Exception, uri: str) -> str:
+    """What went wrong in one line, without the page that follows it and without passwords."""
+    if isinstance(error, ModuleNotFoundError) and error.name in _DRIVERS:
+        return f"PostgreSQL's driver is missing; try `pip install '{_DRIVERS[error.name]}'`"
+    text = str(error)
+    known_reasons = ("Connection refused", "Name or service not known", "timed out",
+                     "Remote end closed connection")  # fmt: skip
+    for known in known_reasons:
+        if known in text:
+            return known.lower()
+    return hidden(text.splitlines()[0] if text else type(error).__name__, uri)
+
+
+def hidden(text: str, uri: str) -> str:
+    """The text without the user, the password and the secret options of `uri`."""
+    text = text.replace(uri, public_uri(uri))
+    login = uri.partition("://")[2].rpartition("@")[0]
+    if login:
+        text = text.replace(f"{login}@", "")
+    secrets = [login.partition(":")[2], *(found[2] for found in _SECRET_OPTION.findall(uri))]
+    for form in [form for secret in secrets for form in (secret, unquote(secret)) if form]:
+        text = text.replace(form, "***")
+    return text
 
 
 def public_uri(uri: str) -> str:
-    """The URI without user and password, as it may be printed."""
+    """The URI without user, password and secret options, as it may be printed."""
     scheme, separator, rest = uri.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}" if "@" in rest else uri
+    if scheme.startswith("sqlite") or scheme == "file":
+        return uri
+    rest = _SECRET_OPTION.sub(r"\1\2=***", rest)
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"

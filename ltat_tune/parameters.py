@@ -123,7 +123,7 @@ PARAMETERS: dict[str, Parameter] = _collect()
 
 
 def defaults() -> dict[str, str]:
-    """Every parameter's default, and what it is instead under a method or loss, as text."""
+    """Every parameter's default, and what it is instead under another choice, as text."""
     return {
         path: json.dumps([parameter.default, *parameter.instead])
         for path, parameter in PARAMETERS.items()

@@ -1,42 +1,32 @@
-"""MLflow: a parent run per study, a child per trial, confirmation; written off the result path.
+"""The study in MLflow: one parent run, one child run per trial and per confirmation.
 
-Only this module and mlflow_store import mlflow. Calls put work on a queue; one thread writes it
-in batches. Everything can be said twice: runs are found again by tag, metric points by step, so a
-study that died is brought up to date on resume, and nothing stays RUNNING.
+The driver alone talks to MLflow. What it says is put into a queue; one thread writes it in
+batches. Everything can be said twice: runs are found again by tag, metric points by step, so a
+study that died is brought up to date on resume, and nothing stays RUNNING. While the store does
+not answer the study goes on: what is to be written waits in a file of the study's folder.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import queue
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ltat_tune.errors import StudyError
-from ltat_tune.mlflow_store import connect, first_line
+from ltat_tune.mlflow_runs import Runs, fate
+from ltat_tune.mlflow_spool import Spool, Write
 from ltat_tune.mlflow_store import public_uri as public_uri
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
+from ltat_tune.mlflow_store import reason
+from ltat_tune.mlflow_writes import Writes
 
 _FLUSH_S = 2.0
-_STATUS = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED", "diverged": "FAILED"}
-_PARENT = "study"
-# MLflow's pages then open on runs and their metrics, not on traces of language models.
-_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
-
-
-@dataclass
-class _Run:
-    id: str
-    last_step: int = -1
-    closed: bool = False  # when this process found it
-    metrics: list[tuple[str, float, int, int]] = field(default_factory=list)
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S, _PAUSE_AT_THE_END_S = 1.0, 30.0, 2.0
+_SERVER_WAIT_S, _FILE_WAIT_S = 60.0, 5.0
+_STUCK_S = 600.0  # for one write to a store that answers; a large file takes its time
 
 
 def tracking_uri(uri: str | None, folder: Path) -> str:
@@ -52,16 +42,45 @@ class Tracker:
         name: experiment name, the study's.
         folder: the study's folder.
         uid: the study's own id: runs of another study of this name are not touched.
+        start_wait_s: how long a store that does not answer is waited for at the start. There is
+            no start without it, of a resume neither: who does not know what the store has may
+            write a point twice. But a resume may have nobody to try it again, so it waits.
+        end_wait_s: how long it is waited for at the end, after its last answer; None is 60, and
+            5 for a SQLite file.
     """
 
-    def __init__(self, uri: str | None, name: str, folder: Path, uid: str) -> None:
+    def __init__(
+        self,
+        uri: str | None,
+        name: str,
+        folder: Path,
+        uid: str,
+        *,
+        start_wait_s: float = 0.0,
+        end_wait_s: float | None = None,
+    ) -> None:
         self.uri = tracking_uri(uri, folder)
         self._name, self._folder, self._uid = name, folder, uid
-        self._runs: dict[str, _Run] = {}
-        self._work: queue.SimpleQueue[tuple[str, tuple[Any, ...]] | None] = queue.SimpleQueue()
-        self._ready = threading.Event()
+        usual_s = _FILE_WAIT_S if self.uri.startswith("sqlite:") else _SERVER_WAIT_S
+        self._start_wait_s = start_wait_s
+        self._end_wait_s = usual_s if end_wait_s is None else end_wait_s
+        self._said: queue.SimpleQueue[tuple[str, tuple[Any, ...]] | None] = queue.SimpleQueue()
+        self._wake = threading.Event()
+        # The lock is for these four, and never held while the store is asked.
+        self._lock = threading.Lock()
+        self._writes = Writes(folder)
+        self._waiting: list[Write] = []  # oldest first; the first may be on its way
+        self._spool = Spool(folder)
+        self._out = False  # the store failed: what waits is in the spool too
+        self._ended = False  # nothing more will be said
+        self._flush_at = self._retry_at = self._progress = 0.0  # time.monotonic()
+        self._pause_s = _FIRST_PAUSE_S
+        self._refused: set[str] = set()  # runs of which a refusal was said
+        self._ending, self._given_up = threading.Event(), threading.Event()
+        self._ready, self._done = threading.Event(), threading.Event()
         self._failure: str | None = None
-        self._client: MlflowClient
+        self._opened = False
+        self._runs: Runs
         self._thread = threading.Thread(target=self._serve, name="mlflow", daemon=True)
 
     # -- called by the driver -------------------------------------------------------------------
@@ -74,27 +93,29 @@ class Tracker:
         """Waits for the store. Raises: StudyError if it cannot be made or reached."""
         self._ready.wait()
         if self._failure is not None:
+            count = len(self._spool.read())
+            kept = f"; {_counted(count)} stay in {self._spool.path}" if count else ""
             raise StudyError(
-                f"cannot use the MLflow store {public_uri(self.uri)}: {self._failure}"
+                f"cannot use the MLflow store {public_uri(self.uri)}: {self._failure}{kept}"
             )
 
     def closed(self, key: str) -> bool:
-        """Whether an earlier process wrote this run to its end."""
-        return key in self._runs and self._runs[key].closed
+        """Whether an earlier process wrote this run to its end, or left its end in the spool."""
+        return self._writes.closed(key)
 
     def describe(self, tags: Mapping[str, str], files: tuple[Path, ...]) -> None:
         """Tags and files of the study itself."""
-        self._work.put(("_describe", (dict(tags), files)))
+        self._say("describe", dict(tags), files)
 
     def begin(
         self, key: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
     ) -> None:
         """Makes or re-opens the run of `key`, a child of the study's run."""
-        self._work.put(("_begin", (key, name, dict(params), dict(tags))))
+        self._say("begin", key, name, dict(params), dict(tags), _now())
 
     def log(self, key: str, step: int, metrics: Mapping[str, float]) -> None:
         """One epoch's metrics; a step that the run has already is left alone."""
-        self._work.put(("_log", (key, step, dict(metrics), int(time.time() * 1000))))
+        self._say("log", key, step, dict(metrics), _now())
 
     def end(
         self,
@@ -110,185 +131,204 @@ class Tracker:
 
         `metrics` are of the whole run, logged once at its last step; `files` are name -> text.
         """
-        last = dict(metrics or {}), int(time.time() * 1000)
-        self._work.put(
-            ("_end", (key, state, last, dict(tags or {}), dict(files or {}), artifacts))
-        )
+        last = dict(metrics or {}), dict(tags or {}), dict(files or {}), artifacts
+        self._say("end", key, state, *last, _now())
 
     def finish(
         self, state: str, *, note: str = "", files: Mapping[str, str] | None = None
     ) -> None:
         """Closes the parent, and as interrupted every child that is still open; then waits."""
-        self._work.put(("_finish", (state, note, dict(files or {}))))
+        self._say("finish", state, note, dict(files or {}), _now())
         self.close()
 
     def close(self) -> None:
-        """Waits until all is written."""
-        self._work.put(None)
-        if self._thread.is_alive():
-            self._thread.join()
+        """Waits until all is written; for a store that does not answer only a while.
+
+        Ctrl-C ends the waiting. What is not written by then is kept for the next resume.
+        """
+        self._said.put(None)
+        self._ending.set()
+        self._wake.set()
+        if self._thread.ident is None:
+            return
+        try:
+            self._wait()
+        except KeyboardInterrupt:
+            warn("no longer waiting for MLflow")
+        self._given_up.set()
+        if not self._opened:
+            return
+        with self._lock:
+            self._turn()
+            if self._waiting and self._keep(self._waiting):
+                warn(
+                    f"{_counted(len(self._waiting))} to MLflow are kept in {self._spool.path}; "
+                    f"`ltat-tune resume {self._folder.name}` delivers them"
+                )
+
+    def _wait(self) -> None:
+        began, announced = time.monotonic(), False
+        while not self._done.wait(0.2):  # an interrupted `join` takes a thread for ended
+            if not self._ready.is_set():
+                continue  # a store that is being made is not left half made
+            if self._out and not announced:
+                announced = True
+                warn(
+                    f"waiting up to {self._end_wait_s:.0f} s for MLflow to answer; "
+                    "Ctrl-C ends the waiting"
+                )
+            limit_s = self._end_wait_s if self._out else _STUCK_S
+            if time.monotonic() - max(began, self._progress) > limit_s:
+                return
+
+    def _say(self, name: str, *arguments: Any) -> None:
+        self._said.put((name, arguments))
+        self._wake.set()
 
     # -- in the writing thread ------------------------------------------------------------------
 
     def _serve(self) -> None:
         try:
-            self._open()
+            self._runs = self._open()
+            self._waiting = self._writes.adopt(self._runs.found, self._spool.read())
+            self._out, self._opened = bool(self._waiting), True
+            self._ready.set()
+            self._write()
         except Exception as error:  # any store, any driver: said once, where the study starts
-            self._failure = first_line(error).replace(self.uri, public_uri(self.uri))
-            return
+            self._failure = reason(error, self.uri)
+            if self._ready.is_set():
+                warn(
+                    f"nothing more is written to MLflow ({type(error).__name__}: {self._failure})"
+                )
         finally:
             self._ready.set()
-        deadline = time.monotonic() + _FLUSH_S
+            self._done.set()
+
+    def _write(self) -> None:
+        while not self._given_up.is_set():
+            due = min(self._flush_at, self._retry_at) if self._waiting else self._flush_at
+            self._wake.wait(max(0.0, due - time.monotonic()))
+            self._take()
+            if self._waiting and time.monotonic() >= self._retry_at:
+                self._deliver()
+            if self._ended and not self._waiting:
+                return
+
+    def _open(self) -> Runs:
+        until, told = time.monotonic() + self._start_wait_s, False
         while True:
             try:
-                item = self._work.get(timeout=max(0.05, deadline - time.monotonic()))
-            except queue.Empty:
-                item = ("_flush", ())
+                return Runs(self.uri, self._name, self._folder, self._uid)
+            except Exception as error:
+                late = time.monotonic() >= until or self._ending.is_set()
+                if late or fate(error, 1) != "gone":
+                    raise
+                if not told:
+                    warn(
+                        f"the MLflow store {public_uri(self.uri)} does not answer "
+                        f"({reason(error, self.uri)}); waiting up to {self._start_wait_s:.0f} s"
+                    )
+                told = True
+                self._ending.wait(1.0)
+
+    def _take(self) -> None:
+        """Turns into writes what was said since."""
+        with self._lock:
+            before = len(self._waiting)
+            self._turn()
+            if self._out:
+                self._keep(self._waiting[before:], add=True)
+
+    def _turn(self) -> None:
+        self._wake.clear()
+        while not self._said.empty():
+            item = self._said.get()
             if item is None:
-                self._guarded("_flush")
-                return
-            self._guarded(item[0], *item[1])
-            if time.monotonic() >= deadline:
-                self._guarded("_flush")
-                deadline = time.monotonic() + _FLUSH_S
+                self._ended = True
+            else:
+                self._waiting += getattr(self._writes, item[0])(*item[1])
+        if self._ended or self._given_up.is_set() or time.monotonic() >= self._flush_at:
+            self._waiting += self._writes.flush()
+            self._flush_at = time.monotonic() + _FLUSH_S
 
-    def _guarded(self, name: str, *arguments: Any) -> None:
-        try:
-            getattr(self, name)(*arguments)
-        except Exception as error:  # tracking never ends a study; a resume writes what is missing
-            first = str(error).splitlines()[0] if str(error) else ""
-            logging.getLogger("ltat_tune").warning(
-                "MLflow did not take %s (%s: %s); `ltat-tune resume` writes it again",
-                name.strip("_"), type(error).__name__, first,
-            )  # fmt: skip
+    def _deliver(self) -> None:
+        """Says what waits, oldest first; what failed holds up the writes of its own run."""
+        held: set[str] = set()
+        place = 0
+        while place < len(self._waiting) and not self._given_up.is_set():
+            write = self._waiting[place]
+            if write.key in held:
+                place += 1
+                continue
+            try:
+                self._runs.deliver(write)
+            except Exception as error:  # tracking never ends a study
+                write.tries += 1
+                means = fate(error, write.tries)
+                if means == "refused":
+                    self._refuse(write, error)
+                else:
+                    held.add(write.key)
+                    self._fail(error)
+                if means == "gone":
+                    break
+                if means == "later":
+                    continue
+            with self._lock:
+                del self._waiting[place]
+            self._progress = time.monotonic()
+            self._take()
+        if held:
+            longest_s = _PAUSE_AT_THE_END_S if self._ending.is_set() else _LONGEST_PAUSE_S
+            self._retry_at = time.monotonic() + min(self._pause_s, longest_s)
+            self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+        elif self._out and not self._waiting:
+            self._recover()
 
-    def _open(self) -> None:
-        self._client = connect(self.uri)
-        experiment = self._client.get_experiment_by_name(self._name)
-        if experiment is None:
-            local = self.uri.startswith("sqlite:")
-            place = (self._folder / "mlflow-artifacts").resolve().as_uri() if local else None
-            self._experiment = self._client.create_experiment(
-                self._name, artifact_location=place, tags=_EXPERIMENT_TAGS
-            )
-        else:
-            self._experiment = experiment.experiment_id
-        for run in self._search(f"tags.`ltat.study` = '{self._uid}'"):
-            ended = run.data.tags.get("state") not in ("running", "interrupted")
-            closed = run.info.status != "RUNNING" and ended
-            self._runs[run.data.tags["ltat.key"]] = _Run(run.info.run_id, _steps(run), closed)
-        if _PARENT not in self._runs:
-            tags = {"ltat.key": _PARENT, "ltat.study": self._uid, "kind": "study"}
-            run = self._client.create_run(self._experiment, tags=tags, run_name=self._name)
-            self._runs[_PARENT] = _Run(run.info.run_id)
-        self._client.update_run(self._runs[_PARENT].id, status="RUNNING")
-
-    def _describe(self, tags: dict[str, str], files: tuple[Path, ...]) -> None:
-        from mlflow.entities import RunTag
-
-        run = self._runs[_PARENT]
-        self._client.log_batch(run.id, tags=[RunTag(k, v) for k, v in tags.items()])
-        for path in files:
-            self._client.log_artifact(run.id, str(path))
-
-    def _search(self, text: str) -> list[Any]:
-        found: list[Any] = []
-        token = None
-        while True:
-            page = self._client.search_runs(
-                [self._experiment], text, max_results=1000, page_token=token
-            )
-            found += page
-            token = page.token
-            if not token:
-                return found
-
-    def _begin(self, key: str, name: str, params: dict[str, Any], tags: dict[str, str]) -> None:
-        from mlflow.entities import Param, RunTag
-
-        run = self._runs.get(key)
-        if run is None:
-            own = {"ltat.key": key, "ltat.study": self._uid}
-            parent = {"mlflow.parentRunId": self._runs[_PARENT].id}
-            created = self._client.create_run(
-                self._experiment, tags={**tags, **own, **parent}, run_name=name
-            )
-            run = self._runs[key] = _Run(created.info.run_id)
-        else:
-            self._client.log_batch(run.id, tags=[RunTag(k, v) for k, v in tags.items()])
-            self._client.update_run(run.id, status="RUNNING")
-        shown = [Param(path, _param(value)) for path, value in params.items()]
-        for first in range(0, len(shown), 100):
-            self._client.log_batch(run.id, params=shown[first : first + 100])
-
-    def _log(self, key: str, step: int, metrics: dict[str, float], timestamp: int) -> None:
-        run = self._runs[key]
-        if step > run.last_step:
-            every = {**metrics, "epoch": float(step)}
-            run.metrics += [(name, value, timestamp, step) for name, value in every.items()]
-            run.last_step = step
-
-    def _flush(self) -> None:
-        for key in self._runs:
-            self._write(key)
-
-    def _write(self, key: str) -> None:
-        from mlflow.entities import Metric
-
-        run = self._runs[key]
-        if not run.metrics:
+    def _fail(self, error: Exception) -> None:
+        if self._out:
             return
-        rows = [Metric(name, value, at, step) for name, value, at, step in run.metrics]
-        for first in range(0, len(rows), 1000):
-            self._client.log_batch(run.id, metrics=rows[first : first + 1000])
-        run.metrics.clear()
-
-    def _end(
-        self,
-        key: str,
-        state: str,
-        last: tuple[dict[str, float], int],
-        tags: dict[str, str],
-        files: dict[str, str],
-        artifacts: tuple[Path, ...],
-    ) -> None:
-        from mlflow.entities import RunTag
-
-        run = self._runs[key]
-        if last[0]:  # an earlier process may have written them and died before the run was closed
-            known = self._client.get_run(run.id).data.metrics
-            step = max(run.last_step, 0)
-            new = {name: value for name, value in last[0].items() if name not in known}
-            run.metrics += [(name, value, last[1], step) for name, value in new.items()]
-        self._write(key)
-        for name, text in files.items():
-            self._client.log_text(run.id, text, name)
-        for path in artifacts:
-            if path.exists():
-                self._client.log_artifact(run.id, str(path))
-        every = {**tags, "state": state}
-        self._client.log_batch(run.id, tags=[RunTag(k, v) for k, v in every.items()])
-        self._client.set_terminated(run.id, status=_STATUS.get(state, "KILLED"))
-
-    def _finish(self, state: str, note: str, files: dict[str, str]) -> None:
-        self._flush()
-        running = f"tags.`ltat.study` = '{self._uid}' and attributes.status = 'RUNNING'"
-        for run in self._search(running):
-            if run.data.tags["ltat.key"] != _PARENT:
-                self._end(run.data.tags["ltat.key"], "interrupted", ({}, 0), {}, {}, ())
-        self._end(
-            _PARENT, state, ({}, 0), {"mlflow.note.content": note} if note else {}, files, ()
+        self._out = True
+        with self._lock:
+            kept = self._keep(self._waiting)
+        where = f"kept in {self._spool.path} and " if kept else ""
+        warn(
+            f"MLflow does not take what is written ({reason(error, self.uri)}); the study goes "
+            f"on, and the writes are {where}tried again"
         )
 
+    def _recover(self) -> None:
+        self._out, self._pause_s = False, _FIRST_PAUSE_S
+        with self._lock:
+            self._keep([])
+        warn("MLflow has all that waited")
 
-def _steps(run: Any) -> int:
-    """The last step of a run, -1 without one; kept as a metric's own latest point."""
-    return int(run.data.metrics.get("epoch", -1))
+    def _refuse(self, write: Write, error: Exception) -> None:
+        if write.key not in self._refused:
+            self._refused.add(write.key)
+            warn(f"MLflow refused {write.what} of {write.key} ({reason(error, self.uri)})")
+
+    def _keep(self, writes: list[Write], *, add: bool = False) -> bool:
+        """Writes the spool; False where the disk does not take it, and a resume must mend it."""
+        try:
+            if add:
+                self._spool.add(writes)
+            else:
+                self._spool.replace(writes)
+        except OSError as error:
+            warn(f"cannot keep what MLflow does not take in {self._spool.path}: {error.strerror}")
+            return False
+        return True
 
 
-def _param(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return json.dumps(list(value))
-    return (
-        "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-    )
+def warn(text: str) -> None:
+    """One line on stderr, also where nobody set up logging."""
+    logging.getLogger("ltat_tune").warning(text)
+
+
+def _counted(count: int) -> str:
+    return f"{count} write{'' if count == 1 else 's'}"
+
+
+def _now() -> int:
+    return int(time.time() * 1000)

@@ -58,9 +58,9 @@ FIXED: dict[str, Any] = {
     "evaluation.select_epoch": "best",
 }
 EARLY: dict[str, tuple[Any, ...]] = {
+    "optim.weight_decay": (5e-4, 5e-3),
     "loss.name": ("cross_entropy", "balanced_softmax", "ldam"),
     "optim.lr": (0.02, 0.05, 0.1, 0.3),
-    "optim.weight_decay": (5e-4, 5e-3),
     "method.separation_weight": (0.0, 0.3, 2.0),
 }
 LATE: tuple[dict[str, Any], ...] = (
@@ -185,10 +185,10 @@ def main() -> None:
     parts = arguments.out.with_suffix(".jsonl")
     parts.parent.mkdir(parents=True, exist_ok=True)
     done = [json.loads(line) for line in parts.read_text().splitlines()] if parts.exists() else []
-    known = [json.dumps(rows[0]["early"]) for rows in done]
+    known = [rows[0]["early"] for rows in done]
     with tempfile.TemporaryDirectory() as scratch, open(parts, "a") as file:
         for early in points:
-            if json.dumps(early) in known:
+            if early in known:
                 continue
             began = time.perf_counter()
             rows = record(early, base, splits, Path(scratch))

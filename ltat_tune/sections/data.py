@@ -83,10 +83,12 @@ class DataConfig(Section):
     )
     val_per_class: Integer = param(
         100,
-        "held-out validation images of each class",
+        "held-out validation images of each class; with many classes fewer, so that validating "
+        "costs less than a quarter of an epoch",
         unit="images",
         ge=1,
         also=("num_val",),
+        instead=(("data.name", ("cifar100",), 25), ("data.name", ("tiny_imagenet",), 10)),
     )
     policy: Literal["none", "randaugment", "autoaugment"] = param(
         "none",

@@ -8,10 +8,10 @@ from typing import Any
 from ray import tune
 
 from ltat_tune.study.folder import StudyFolder, read_json
-from ltat_tune.study.ledger import Ledger, state_of
+from ltat_tune.study.ledger import Ledger, score_of, state_of
 from ltat_tune.study.live import LiveView
 from ltat_tune.study.mlflow_observer import MlflowObserver
-from ltat_tune.study.plan import candidates, confirmation, trial_task
+from ltat_tune.study.plan import candidates, confirmation, is_tested, trial_task
 from ltat_tune.study.queue import WorkQueue
 from ltat_tune.study.ray_session import stop_signals
 from ltat_tune.study.rungs import place_rungs
@@ -44,11 +44,11 @@ def drive(
     space: Space, folder: StudyFolder, tracker: Tracker, view: LiveView, *, slots: int
 ) -> tuple[WorkQueue, bool]:
     """Runs every task that is left. Returns the queue, and whether a signal ended it early."""
-    rungs = place_rungs(space).epochs
+    rungs = place_rungs(space)
     device = "cuda" if space.resources.gpus_per_trial > 0 else "cpu"
     ledger = Ledger(folder.ledger, space)
     names = tuple(scenario.name for scenario in space.scenarios)
-    asha = Asha(space.objective.metric, rungs, space.scheduler.reduction_factor, names)
+    asha = Asha(space.objective.metric, rungs, space.scheduler, names)
     observer = MlflowObserver(tracker, space)
     queue = WorkQueue(
         space, folder, ledger, asha,
@@ -97,10 +97,10 @@ def _catch_up(
         for row in ledger.finished(scenario.name):
             task = trial_task(space, folder, scenario.name, row.number, row.params, device="cpu")
             state, epochs = state_of(row), int(row.user_attrs.get("epochs", 0))
-            view.restore(scenario.name, state, epochs, row.value, f"t{row.number:04d}")
+            view.restore(scenario.name, state, epochs, score_of(row), f"t{row.number:04d}")
             outcome = Outcome(state, epochs, str(row.user_attrs.get("reason", "")))  # type: ignore[arg-type]
             observer.repair(task, outcome)
-        if ledger.begun(scenario.name) < space.searcher.trials or ledger.unfinished(scenario.name):
+        if not ledger.is_searched(scenario.name) or ledger.unfinished(scenario.name):
             continue
         for candidate in candidates(space, ledger, scenario.name):
             for seed in space.confirm.seeds:
@@ -114,8 +114,7 @@ def _catch_up_confirmation(space: Space, task: Task, observer: MlflowObserver) -
         return
     outcome = Outcome(trained["state"], trained.get("epoch", 0), trained.get("reason", ""),
                       None, trained.get("seconds", 0.0))  # fmt: skip
-    tested = measured and all(f"test/{a}" in measured["per_class"] for a in space.confirm.attacks)
-    if tested:
+    if measured and is_tested(space, task):
         observer.repair(Task(**{**vars(task), "key": f"{task.key}/test", "kind": "test"}), outcome)
     elif outcome.state != "complete":
         observer.repair(task, outcome)

@@ -12,8 +12,8 @@ from ltat_tune.config import TrialConfig
 from ltat_tune.config_file import dump_config
 from ltat_tune.errors import StudyError
 from ltat_tune.study.folder import StudyFolder, read_json
-from ltat_tune.study.plan import Candidate, confirmation
-from ltat_tune.study.results import mean_std, standing
+from ltat_tune.study.plan import Candidate, confirmation, standing
+from ltat_tune.study.results import masking, mean_std
 from ltat_tune.study.space import Space
 
 
@@ -65,7 +65,7 @@ def export(
 def _best(results: Mapping[str, Any], scenario: Mapping[str, Any]) -> list[dict[str, Any]]:
     metric = results["objective"]
     chosen = [c for c in scenario["confirmed"] if c["is_winner"] and c["val"].get(metric)]
-    return sorted(chosen, key=lambda c: standing(c, metric), reverse=True)
+    return sorted(chosen, key=lambda c: standing(c["val"][metric]), reverse=True)
 
 
 def _write(
@@ -98,12 +98,14 @@ def _write(
         "threads": task.threads,
         "versions": versions.versions(),
     }
+    report = read_json(task.path / "sentinel.json")
     score = mean_std(confirmed["val"][results["objective"]])
     comment = (
         f"{scenario['title']}: {score} % {results['objective']} over seeds "
         f"{', '.join(map(str, confirmed['seeds']))} "
         f"(study {results['study']}, trial {recorded['trial']})\n"
-        f"Train it again to the digits under `recorded` (seed {seed}):\n"
+        + (f"gradient masking: {masking(report)}\n" if report is not None else "")
+        + f"Train it again to the digits under `recorded` (seed {seed}):\n"
         f"  ltat-tune train {os.path.relpath(path)}"
     )
     dump_config(path, TrialConfig.from_flat(task.config), comment=comment, recorded=recorded)

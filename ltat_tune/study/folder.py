@@ -63,6 +63,11 @@ class StudyFolder:
         return self.root / "data"
 
     @property
+    def stems(self) -> Path:
+        """Beginnings that trials share; needed only while the study searches."""
+        return self.root / "stems"
+
+    @property
     def ray(self) -> Path:
         """Ray's own bookkeeping; needed only while the study runs."""
         return self.root / ".ray"

@@ -11,8 +11,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from ltat_tune.study.folder import read_json
+from ltat_tune.study.results import masking
 from ltat_tune.study.space import Space, show
-from ltat_tune.study.tasks import Outcome, Task
+from ltat_tune.study.tasks import SEARCH, Outcome, Task
 
 _SYMBOLS = {"complete": "✓", "pruned": "■", "failed": "✗", "diverged": "✗"}
 
@@ -22,7 +24,8 @@ class _Progress:
     """One scenario's counts; the epochs are the search's."""
 
     states: Counter[str] = field(default_factory=Counter)
-    running: Counter[str] = field(default_factory=Counter)
+    running: dict[str, str] = field(default_factory=dict)  # task key -> kind
+    begun: set[int] = field(default_factory=set)
     epochs: int = 0
     best: float | None = None
     best_trial: str = ""
@@ -92,24 +95,35 @@ class LiveView:
     def on_start(self, task: Task) -> None:
         """A task was handed to a slot."""
         self._phase = ""
-        self._progress[task.scenario].running[task.kind] += 1
-        if task.kind == "trial":
+        progress = self._progress[task.scenario]
+        begins = task.number not in progress.begun and task.kind in SEARCH
+        progress.running[task.key] = task.kind
+        if begins:
+            progress.begun.add(task.number)
             tuned = {p: d for p, d in self._space.tuned.items() if d.active(task.config)}
             chosen = {p: v for p, v in task.config.items() if p in tuned}
-            self._event(f"{task.title} started: {_short(chosen)}")
+            self._event(f"{task.trial} started: {_short(chosen)}")
 
     def on_epoch(self, task: Task, epoch: int, metrics: dict[str, float], seconds: float) -> None:
         """A task finished an epoch."""
         self._seconds += seconds
         self._epochs += 1
         self._live_epoch[task.key] = epoch
-        if task.kind == "trial":
+        if task.kind in SEARCH:
             self._progress[task.scenario].epochs += 1
+
+    def on_stage_end(self, task: Task, outcome: Outcome) -> None:
+        """A stage of a trial ended."""
+        self._progress[task.scenario].running.pop(task.key, None)
+        self._live_epoch.pop(task.key, None)
+        score = (outcome.metrics or {}).get(self._space.objective.metric)
+        if score is not None:
+            self._event(f"{task.title}: {100 * score:.1f} % {self._space.objective.metric}")
 
     def on_end(self, task: Task, outcome: Outcome) -> None:
         """A task ended."""
         progress = self._progress[task.scenario]
-        progress.running[task.kind] -= 1
+        progress.running.pop(task.key, None)
         self._live_epoch.pop(task.key, None)
         symbol = _SYMBOLS[outcome.state]
         if task.kind == "trial":
@@ -122,7 +136,8 @@ class LiveView:
                     f"{self._space.objective.metric}"
                 )
             elif outcome.state == "pruned":
-                self._event(f"{symbol} {task.title} stopped early after epoch {outcome.epoch}")
+                why = f": {outcome.reason}" if outcome.reason else f" after epoch {outcome.epoch}"
+                self._event(f"{symbol} {task.title} stopped early{why}")
             else:
                 self._event(f"{symbol} {task.title} {outcome.state}: {outcome.cause}")
             return
@@ -134,6 +149,12 @@ class LiveView:
             self._event(
                 f"{symbol} {task.title} confirmed: {100 * score:.1f} % "
                 f"{self._space.objective.metric}"
+            )
+        elif task.kind == "sentinel":
+            report = read_json(task.path / "sentinel.json")
+            self._event(
+                f"{symbol} {task.title}: gradient masking {masking(report)} "
+                f"({outcome.seconds:.0f} s)"
             )
         else:
             progress.tested += 1
@@ -166,7 +187,8 @@ class LiveView:
                 if progress.best is None
                 else f"{100 * progress.best:.1f} % ({progress.best_trial})"
             )
-            running = ", ".join(f"{n} {kind}" for kind, n in progress.running.items() if n) or "0"
+            kinds = Counter(progress.running.values())
+            running = ", ".join(f"{n} {kind}" for kind, n in kinds.items()) or "0"
             bad = progress.states["failed"] + progress.states["diverged"]
             table.add_row(
                 scenario.title, best, running, str(progress.states["complete"]),

@@ -9,13 +9,14 @@ from typing import Any
 from ltat_tune.config import TrialConfig
 from ltat_tune.errors import CheckpointError
 from ltat_tune.study.folder import read_json
+from ltat_tune.study.results import masking
 from ltat_tune.study.space import Space
-from ltat_tune.study.tasks import Outcome, Task
+from ltat_tune.study.tasks import SEARCH, Outcome, Task
 from ltat_tune.tracking import Tracker
 
 
 class MlflowObserver:
-    """Tells the tracker of trials, confirmations and their tests.
+    """Tells the tracker of trials, confirmations, their tests and the sentinel's looks.
 
     Args:
         tracker: the study's tracker.
@@ -26,9 +27,9 @@ class MlflowObserver:
         self._tracker, self._space = tracker, space
 
     def on_start(self, task: Task) -> None:
-        """Opens the task's run; a test belongs to its confirmation's."""
+        """Opens the task's run; a test or a sentinel's look belongs to its confirmation's."""
         config = TrialConfig.from_flat(task.config)
-        kind = "confirmation" if task.kind == "test" else task.kind
+        kind = "trial" if task.kind in SEARCH else "confirmation"
         tags = {
             "kind": kind,
             "scenario": task.scenario,
@@ -41,9 +42,18 @@ class MlflowObserver:
         self._tracker.begin(task.run_key, task.title.replace("/", " "), task.config, tags)
 
     def on_epoch(self, task: Task, epoch: int, metrics: dict[str, float], seconds: float) -> None:
-        """Logs an epoch; the rate is how fast this task trained, whatever else ran."""
+        """Logs an epoch; the rate is how fast this task trained, whatever else ran.
+
+        A run has one step for an epoch, so of copies and further seeds only what they ended with
+        is logged, by `close`.
+        """
+        if task.kind in ("copy", "repeat"):
+            return
         speed = {"time/epoch_seconds": seconds, "time/epochs_per_second": 1 / seconds}
         self._tracker.log(task.run_key, epoch, {**metrics, **speed})
+
+    def on_stage_end(self, task: Task, outcome: Outcome) -> None:
+        """Nothing: `close` reads what the stage left on disk."""
 
     def on_end(self, task: Task, outcome: Outcome) -> None:
         """Closes the run; a confirmation that is to be tested stays open until it is."""
@@ -53,7 +63,10 @@ class MlflowObserver:
             and self._space.confirm.attacks
         ):
             return
-        self.close(task, outcome)
+        if task.kind == "sentinel":
+            self._close_again(task, outcome)
+        else:
+            self.close(task, outcome)
 
     def close(self, task: Task, outcome: Outcome) -> None:
         """Writes what the task left on disk, and its state."""
@@ -72,20 +85,34 @@ class MlflowObserver:
             tags["samples_per_class"] = json.dumps(trained["samples_per_class"])
         if outcome.reason:
             tags["reason"] = outcome.cause[:500]
-            files["error.txt"] = outcome.reason
+            if outcome.state != "pruned":
+                files["error.txt"] = outcome.reason
         if measured is not None:
             tags["test_images"] = json.dumps(measured["images"])
         artifacts: tuple[Path, ...] = (folder / "config.yaml",)
-        if task.kind == "test":
-            artifacts = (*artifacts, folder / "checkpoint.pt")
+        if task.kind == "test":  # the sentinel's report is there if a run is mended after it
+            artifacts = (*artifacts, folder / "checkpoint.pt", folder / "sentinel.json")
+        seen, says = _seen(folder) if task.kind == "test" else ({}, {})
         self._tracker.end(
             task.run_key,
             outcome.state,
-            metrics=(measured or {}).get("metrics", {}),
-            tags=tags,
+            metrics={**(measured or {}).get("metrics", {}), **seen, **_stages(folder)},
+            tags={**tags, **says},
             files=files,
             artifacts=artifacts,
         )
+
+    def _close_again(self, task: Task, outcome: Outcome) -> None:
+        """Adds what the sentinel saw to the run of a tested confirmation, which stays complete."""
+        metrics, tags = _seen(task.path)
+        files: dict[str, str] = {}
+        if outcome.state != "complete":
+            tags = {"sentinel": outcome.state, "sentinel_says": outcome.cause[:500]}
+            files["sentinel_error.txt"] = outcome.reason
+        self._tracker.end(
+            task.run_key, "complete", metrics=metrics, tags=tags, files=files,
+            artifacts=(task.path / "sentinel.json",),
+        )  # fmt: skip
 
     def repair(self, task: Task, outcome: Outcome) -> None:
         """Brings the run of a task that ended in an earlier process up to date, if it is not."""
@@ -99,6 +126,25 @@ class MlflowObserver:
         self.on_start(task)
         for epoch, metrics, seconds in _history(task.path / "checkpoint.pt"):
             self.on_epoch(task, epoch, metrics, seconds)
+
+
+def _seen(folder: Path) -> tuple[dict[str, float], dict[str, str]]:
+    """Metrics and tags of the sentinel's report; empty while there is none."""
+    report = read_json(folder / "sentinel.json")
+    if report is None:
+        return {}, {}
+    triggered = sum(check["triggered"] for check in report["checks"])
+    tags = {"sentinel": report["verdict"], "sentinel_says": masking(report)}
+    return {"test/sentinel_triggered": float(triggered)}, tags
+
+
+def _stages(folder: Path) -> dict[str, float]:
+    """Final metrics of a trial's copies and further seeds, such as `copy-6/val/pgd20_acc`."""
+    found: dict[str, float] = {}
+    for path in sorted([*folder.glob("copy-*"), *folder.glob("seed-*")]):
+        metrics = (read_json(path / "result.json") or {}).get("metrics", {})
+        found |= {f"{path.name}/{name}": value for name, value in metrics.items()}
+    return found
 
 
 def _history(checkpoint: Path) -> list[Any]:

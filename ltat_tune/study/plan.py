@@ -1,7 +1,9 @@
-"""Which configurations are confirmed, and which of their weights are tested."""
+"""Which configurations are confirmed, and which of their weights are tested and looked at."""
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from optuna.trial import FrozenTrial
 
 from ltat_tune.config import TrialConfig
 from ltat_tune.study.folder import StudyFolder, read_json
-from ltat_tune.study.ledger import Ledger, state_of
+from ltat_tune.study.ledger import Ledger, is_feasible, score_of, state_of
 from ltat_tune.study.space import Space
 from ltat_tune.study.tasks import Task
 
@@ -53,9 +55,42 @@ def trial_task(
 
 
 def ranking(ledger: Ledger, scenario: str) -> list[FrozenTrial]:
-    """Complete trials of a scenario, best first; equal scores in the order of their numbers."""
-    complete = [row for row in ledger.finished(scenario) if state_of(row) == "complete"]
-    return sorted(complete, key=lambda row: (-(row.value or 0.0), row.number))
+    """Complete trials of a scenario that keep every bound of `objective.at_least`, best first.
+
+    By the objective's own metric alone; equal scores in the order of their numbers.
+    """
+    complete = [row for row in ledger.finished(scenario) if score_of(row) is not None]
+    feasible = [row for row in complete if is_feasible(row)]
+    return sorted(feasible, key=lambda row: (-(score_of(row) or 0.0), row.number))
+
+
+def front(ledger: Ledger, scenario: str) -> list[FrozenTrial]:
+    """Trials of `ranking` that no other beats in every objective; with one, the best alone."""
+    ranked = ranking(ledger, scenario)
+    return [row for row in ranked if not any(_beats(other, row) for other in ranked)]
+
+
+def _beats(one: FrozenTrial, other: FrozenTrial) -> bool:
+    """At least as good in every objective, and better in one or as good but earlier."""
+    if any(a < b for a, b in zip(one.values, other.values, strict=True)):
+        return False
+    return bool(one.values != other.values or one.number < other.number)
+
+
+def infeasible(space: Space, ledger: Ledger, scenario: str) -> str:
+    """Why nothing can win although trials were completed: a sentence, or nothing."""
+    complete = [row for row in ledger.finished(scenario) if score_of(row) is not None]
+    if not complete or any(is_feasible(row) for row in complete):
+        return ""
+    bounds = space.objective.at_least
+    nearest = min(complete, key=lambda row: sum(max(0.0, v) for v in row.constraints.values()))
+    wanted = ", ".join(f"{metric} {bound:g}" for metric, bound in bounds.items())
+    reached = ", ".join(f"{metric} {bounds[metric] - nearest.constraints[metric]:.3f}"
+                        for metric in bounds)  # fmt: skip
+    return (
+        f"no trial wins: none of {len(complete)} complete ones keeps objective.at_least "
+        f"({wanted}); the nearest is t{nearest.number:04d} with {reached}"
+    )
 
 
 def candidates(space: Space, ledger: Ledger, scenario: str) -> list[Candidate]:
@@ -108,14 +143,73 @@ def tests(
             trained = read_json(training.path / "result.json")
             if trained is None or trained["state"] != "complete":
                 continue
-            measured = read_json(training.path / "test.json") or {"per_class": {}}
-            if all(f"test/{a}" in measured["per_class"] for a in space.confirm.attacks):
+            if is_tested(space, training):
                 continue
             tasks.append(
                 Task(**{**vars(training), "key": f"{training.key}/test", "kind": "test",
                         "attacks": space.confirm.attacks})
             )  # fmt: skip
     return tasks
+
+
+def sentinels(
+    space: Space, folder: StudyFolder, ledger: Ledger, scenario: str, *, device: str
+) -> list[Task]:
+    """The winner's look for gradient masking, if it is still to be done: one task or none.
+
+    It comes after its weights' test and chooses nothing: the winner stands before it is looked
+    at, and stays the winner whatever is found. A radius of 0 has nothing to look for.
+    """
+    first = winner(space, folder, ledger, scenario, device=device)
+    if not space.confirm.sentinel or first is None or not is_tested(space, first):
+        return []
+    if first.eps == 0 or (first.path / "sentinel.json").exists():
+        return []
+    return [Task(**{**vars(first), "key": f"{first.key}/sentinel", "kind": "sentinel"})]
+
+
+def is_tested(space: Space, training: Task) -> bool:
+    """Whether a confirmation's weights have met every attack of `confirm.attacks`."""
+    measured = read_json(training.path / "test.json") or {"per_class": {}}
+    return all(f"test/{attack}" in measured["per_class"] for attack in space.confirm.attacks)
+
+
+def winner(
+    space: Space, folder: StudyFolder, ledger: Ledger, scenario: str, *, device: str
+) -> Task | None:
+    """The best confirmed candidate, as its training with the first seed that came to its end.
+
+    None while no candidate has such a seed, or none keeps `objective.at_least` on average over its
+    seeds. Of equals it is the one that the search ranked higher.
+    """
+    metric, bounds = space.objective.metric, space.objective.at_least
+    standings: list[tuple[tuple[int, float], Task]] = []
+    for candidate in candidates(space, ledger, scenario):
+        if not candidate.is_winner:
+            continue
+        trained, scores, ends = [], [], []
+        for seed in space.confirm.seeds:
+            task = confirmation(space, folder, scenario, candidate, seed, device=device)
+            found = read_json(task.path / "result.json")
+            if found is not None and found["state"] == "complete" and metric in found["metrics"]:
+                trained.append(task)
+                scores.append(found["metrics"][metric])
+                ends.append(found["metrics"])
+        if ends and all(_mean(ends, bounded) >= least for bounded, least in bounds.items()):
+            standings.append((standing(scores), trained[0]))
+    return max(standings, key=lambda found: found[0])[1] if standings else None
+
+
+def _mean(ends: Sequence[Mapping[str, float]], metric: str) -> float:
+    return statistics.fmean(end[metric] for end in ends)
+
+
+def standing(scores: Sequence[float]) -> tuple[int, float]:
+    """What confirmed configurations are ranked by: seeds that trained to their end, then the mean.
+
+    Seeds first, or one that diverges on its bad seeds would win by the good ones that are left.
+    """
+    return len(scores), statistics.fmean(scores)
 
 
 def confirmation(
@@ -129,14 +223,17 @@ def confirmation(
 ) -> Task:
     """The training of one candidate with one seed.
 
-    With the trial's own seed it continues the trial's checkpoint: the same training, so a complete
-    trial is not trained twice and a stopped one only finishes.
+    With a seed that the trial has trained already it continues that checkpoint: the same training,
+    so a complete one is not trained twice and a stopped one only finishes.
     """
     where = space.scenario(scenario)
     config: TrialConfig = space.config(where, candidate.params, **{"seeds.seed": seed})
     own_seed = space.config(where, candidate.params).seeds.seed
     path: Path = folder.confirmation(scenario, config.recipe, seed).resolve()
-    earlier = str(folder.trial(scenario, candidate.number).resolve()) if seed == own_seed else ""
+    earlier = ""
+    if 0 <= seed - own_seed < space.searcher.seeds_per_trial:
+        trained = folder.trial(scenario, candidate.number).resolve()
+        earlier = str(trained if seed == own_seed else trained / f"seed-{seed}")
     return Task(
         key=f"{scenario}/{config.recipe}-seed{seed}",
         kind="confirmation",

@@ -1,7 +1,8 @@
 """What a free slot does next: Ray's searcher, over all scenarios at once.
 
-In each scenario: search trials, then confirmations of the best, then tests of the confirmed. While
-one scenario waits for its last trial, the others' work fills the slots.
+In each scenario: search trials, then confirmations of the best, then tests of the confirmed, then
+the sentinel's look at the winner. While one scenario waits for its last trial, the others' work
+fills the slots.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from ray.tune.search import Searcher
 
 from ltat_tune.study.folder import StudyFolder
 from ltat_tune.study.ledger import Ledger
-from ltat_tune.study.plan import confirmations, tests, trial_task
+from ltat_tune.study.plan import confirmations, sentinels, tests
+from ltat_tune.study.rungs import Rungs
 from ltat_tune.study.scheduler import Asha
+from ltat_tune.study.search import Search
 from ltat_tune.study.space import Space
-from ltat_tune.study.tasks import Outcome, Task
+from ltat_tune.study.tasks import SEARCH, Outcome, Task
 
 
 class Observer(Protocol):
@@ -30,8 +33,11 @@ class Observer(Protocol):
     def on_epoch(self, task: Task, epoch: int, metrics: dict[str, float], seconds: float) -> None:
         """A task finished an epoch; each epoch is told once."""
 
+    def on_stage_end(self, task: Task, outcome: Outcome) -> None:
+        """A copy, or one of several seeds, of a trial ended; `on_end` tells of the trial."""
+
     def on_end(self, task: Task, outcome: Outcome) -> None:
-        """A task ended for good."""
+        """A trial, a confirmation or a look ended for good."""
 
 
 class WorkQueue(Searcher):
@@ -44,7 +50,7 @@ class WorkQueue(Searcher):
         asha: the scheduler whose rungs are to be rebuilt.
         slots: tasks that run at once.
         device: where tasks train.
-        rungs: epochs at which every trial is validated.
+        rungs: where trials are judged.
         observers: told of every event.
     """
 
@@ -57,22 +63,26 @@ class WorkQueue(Searcher):
         *,
         slots: int,
         device: str,
-        rungs: tuple[int, ...],
+        rungs: Rungs,
         observers: Sequence[Observer],
     ) -> None:
         super().__init__(metric=space.objective.metric, mode="max")
         self.space, self.folder, self.ledger, self.asha = space, folder, ledger, asha
-        self._slots, self._device, self._rungs = slots, device, rungs
+        self._slots, self._device = slots, device
         self._observers = observers
         self._live: dict[str, Task] = {}  # by Ray's trial id
         self._told: dict[str, int] = {}  # last epoch that was told, by task key
-        self._orphans = {s.name: ledger.unfinished(s.name) for s in space.scenarios}
+        self._searches = {
+            s.name: Search(space, folder, ledger, s.name, rungs, device=device)
+            for s in space.scenarios
+        }
         self._handed = {s.name: 0 for s in space.scenarios}
         self._confirming: dict[str, list[Task]] = {}
         self._testing: dict[str, list[Task]] = {}
+        self._watching: dict[str, list[Task]] = {}
         self._failures: list[Outcome] = []
         self.stop_reason: str | None = None
-        self.unconfirmed: list[str] = []  # confirmations and tests that did not succeed
+        self.unconfirmed: list[str] = []  # confirmations, tests and sentinels that failed
         for scenario in space.scenarios:
             for row in ledger.finished(scenario.name):
                 asha.put_back(
@@ -119,7 +129,7 @@ class WorkQueue(Searcher):
             self.stop(f"{cause}: make {self.folder.root} writable or free its disk, then resume")
         elif event is not None:
             trained = self._told.get(task.key, 0)
-            epoch = trained if task.kind == "trial" else int(event.get("epoch", trained))
+            epoch = trained if task.kind in SEARCH else int(event.get("epoch", trained))
             self._finish(
                 task,
                 Outcome(
@@ -160,12 +170,13 @@ class WorkQueue(Searcher):
         return None
 
     def _next_of(self, scenario: str) -> Task | None:
-        if self._orphans[scenario]:
-            row = self._orphans[scenario].pop(0)
-            return self._trial(scenario, *self.ledger.take_over(scenario, row))
-        if self.ledger.begun(scenario) < self.space.searcher.trials:
-            return self._trial(scenario, *self.ledger.propose(scenario))
-        if self._busy(scenario, "trial"):
+        search = self._searches[scenario]
+        task = search.next_task()
+        if task is not None:
+            return task
+        for task, outcome in search.losers():
+            self._finish(task, outcome)
+        if search.trains:
             return None
         if scenario not in self._confirming:
             self._confirming[scenario] = confirmations(
@@ -179,16 +190,18 @@ class WorkQueue(Searcher):
             self._testing[scenario] = tests(
                 self.space, self.folder, self.ledger, scenario, device=self._device
             )
-        return self._testing[scenario].pop(0) if self._testing[scenario] else None
+        if self._testing[scenario]:
+            return self._testing[scenario].pop(0)
+        if self._busy(scenario, "test"):
+            return None
+        if scenario not in self._watching:
+            self._watching[scenario] = sentinels(
+                self.space, self.folder, self.ledger, scenario, device=self._device
+            )
+        return self._watching[scenario].pop(0) if self._watching[scenario] else None
 
     def _busy(self, scenario: str, kind: str) -> bool:
         return any(t.scenario == scenario and t.kind == kind for t in self._live.values())
-
-    def _trial(self, scenario: str, number: int, params: dict[str, Any]) -> Task:
-        return trial_task(
-            self.space, self.folder, scenario, number, params,
-            device=self._device, validate_at=self._rungs,
-        )  # fmt: skip
 
     def _absorb(self, task: Task, result: dict[str, Any]) -> None:
         if "epoch" not in result or "event" in result:
@@ -197,18 +210,20 @@ class WorkQueue(Searcher):
         if epoch <= self._told.get(task.key, 0):
             return  # read back from a checkpoint after the worker died: told before
         self._told[task.key] = epoch
-        value = metrics.get(self.space.objective.metric)
-        if task.kind == "trial" and value is not None:
-            self._guard(lambda: self.ledger.record(task.scenario, task.number, epoch, value))
+        if task.kind in SEARCH:
+            search = self._searches[task.scenario]
+            self._guard(lambda: search.absorb(task, epoch, metrics))
         self._tell("on_epoch", task, epoch, metrics, json.loads(result["epoch_seconds"]))
 
     def _finish(self, task: Task, outcome: Outcome) -> None:
-        if task.kind == "trial":
-            value = (outcome.metrics or {}).get(self.space.objective.metric)
-            self._guard(lambda: self.ledger.finish(task.scenario, task.number, outcome, value))
-        self._tell("on_end", task, outcome)
-        if task.kind != "trial" and outcome.state != "complete":
+        if task.kind in SEARCH:
+            self._finish_stage(task, outcome)
+        else:
+            self._tell("on_end", task, outcome)
+        if task.kind not in SEARCH and outcome.state != "complete":
             self.unconfirmed.append(f"{task.title} {outcome.state}: {outcome.cause}")
+        if task.kind == "sentinel":
+            return  # it judges a finished model and says nothing of the trainings to come
         if outcome.state != "failed":
             self._failures.clear()
             return
@@ -218,6 +233,16 @@ class WorkQueue(Searcher):
             causes = {failure.cause for failure in self._failures}
             shared = next(iter(causes)) if len(causes) == 1 else f"{outcome.cause} (and others)"
             self.stop(f"{len(self._failures)} tasks in a row failed: {shared}")
+
+    def _finish_stage(self, task: Task, outcome: Outcome) -> None:
+        ended: list[tuple[Task, Outcome] | None] = []
+        search = self._searches[task.scenario]
+        self._guard(lambda: ended.append(search.finish(task, outcome)))
+        whole = ended[0] if ended else None
+        if whole is None or task.kind != "trial":
+            self._tell("on_stage_end", task, outcome)
+        if whole is not None:
+            self._tell("on_end", *whole)
 
     def _guard(self, write: Any) -> None:
         try:

@@ -8,8 +8,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ltat_tune.study.folder import StudyFolder, read_json
-from ltat_tune.study.ledger import Ledger, state_of
-from ltat_tune.study.plan import Candidate, candidates, confirmation, ranking
+from ltat_tune.study.ledger import Ledger, score_of, state_of
+from ltat_tune.study.plan import (
+    Candidate,
+    candidates,
+    confirmation,
+    front,
+    infeasible,
+    ranking,
+    winner,
+)
+from ltat_tune.study.rung_quality import rung_quality
+from ltat_tune.study.rungs import place_rungs
 from ltat_tune.study.space import Space
 
 
@@ -29,15 +39,14 @@ def _scenario(space: Space, folder: StudyFolder, ledger: Ledger, name: str) -> d
     where = space.scenario(name)
     rows = ledger.finished(name)
     states = Counter(state_of(row) for row in rows)
-    full = space.max_epochs
+    full = space.max_epochs * space.searcher.seeds_per_trial
     trained = sum(int(row.user_attrs.get("epochs", 0)) for row in rows)
-    stopped = [int(row.user_attrs.get("epochs", 0)) for row in rows if state_of(row) == "pruned"]
+    judged = [row for row in rows if state_of(row) in ("complete", "pruned")]
     confirmed = [
         _confirmed(space, folder, ledger, name, candidate)
         for candidate in candidates(space, ledger, name)
     ]
-    winners = [c for c in confirmed if c["is_winner"] and c["val"].get(space.objective.metric)]
-    winner = max(winners, key=lambda c: standing(c, space.objective.metric), default=None)
+    won = winner(space, folder, ledger, name, device="cpu")
     best = ranking(ledger, name)
     config = space.config(where, {})
     return {
@@ -49,19 +58,26 @@ def _scenario(space: Space, folder: StudyFolder, ledger: Ledger, name: str) -> d
             "full": full,
             "planned": full * len(rows),
             "trained": trained,
-            "saved": sum(full - epochs for epochs in stopped),
+            # what failed or diverged saved nothing; copies and probes cost, stems give
+            "saved": sum(full - int(row.user_attrs.get("epochs", 0)) for row in judged),
         },
         "norm": config.evaluation.norm or config.attack.norm,
         "eps": config.attack.eps if config.evaluation.eps is None else config.evaluation.eps,
+        "exhausted": ledger.exhausted(name),
+        "infeasible": infeasible(space, ledger, name),
+        "front": [row.number for row in front(ledger, name)] if space.objective.also else [],
+        "rungs": rung_quality(place_rungs(space), best),
         "best_trials": [
-            {"number": row.number, "score": row.value, "params": dict(row.params)}
+            {"number": row.number, "score": score_of(row), "params": dict(row.params)}
             for row in best[:10]
         ],
-        "winner": winner["recipe"] if winner else None,
+        "winner": won.path.name.rpartition("-seed")[0] if won else None,
+        "sentinel": read_json(won.path / "sentinel.json") if won else None,  # first seed's
         "baseline": next((c["recipe"] for c in confirmed if c["is_baseline"]), None),
         "confirmed": confirmed,
         "failures": sorted({str(r.user_attrs["reason"]).strip().splitlines()[-1]
-                            for r in rows if r.user_attrs.get("reason")}),
+                            for r in rows
+                            if r.user_attrs.get("reason") and state_of(r) != "pruned"}),
     }  # fmt: skip
 
 
@@ -89,7 +105,7 @@ def _confirmed(
     return {
         "recipe": recipe,
         "number": candidate.number,
-        "search_score": row.value if state_of(row) == "complete" else None,
+        "search_score": score_of(row),
         "is_winner": candidate.is_winner,
         "is_baseline": candidate.is_baseline,
         "params": candidate.params,
@@ -121,12 +137,15 @@ def mean_std(values: Sequence[float]) -> str:
     return f"{text} ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else text
 
 
-def standing(confirmed: Mapping[str, Any], metric: str) -> tuple[int, float]:
-    """What confirmed configurations are ranked by: seeds that trained to their end, then the mean.
-
-    Seeds first, or one that diverges on its bad seeds would win by the good ones that are left.
-    """
-    return len(confirmed["seeds"]), mean(confirmed["val"][metric])
+def masking(report: Mapping[str, Any]) -> str:
+    """The sentinel's verdict in one line: `clear (9 checks)`, or what speaks against it most."""
+    if report["right"] == 0:
+        return str(report["headline"])
+    triggered = [check for check in report["checks"] if check["triggered"]]
+    if not triggered:
+        return f"{report['verdict']} ({len(report['checks'])} checks)"
+    worst = next((check for check in triggered if check["severity"] == "serious"), triggered[0])
+    return f"{report['verdict']}: {worst['sentence']}"
 
 
 def find(scenario: Mapping[str, Any], recipe: str | None) -> dict[str, Any] | None:

@@ -1,8 +1,9 @@
-"""Where ASHA may judge: behind everything that makes a running trial's score noise (DESIGN 9)."""
+"""Where trials are judged before their end, so that no noise is judged (DESIGN section 9)."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ltat_tune.relevance import acts_from_epoch, clean_epochs, drop_epochs
@@ -11,28 +12,108 @@ from ltat_tune.study.space import Space
 
 @dataclass(frozen=True)
 class Rungs:
-    """Epochs, from 1, after which trials are compared; empty means no early stopping."""
+    """Where trials are judged; all empty means no early stopping.
+
+    Attributes:
+        epochs: prefix rungs: epochs, from 1, after which a trial's own state is judged.
+        notes: what a user should know of them.
+        probes: epochs, from 1, after which a fork of a trial is judged.
+        copies: lengths, in epochs, of complete short runs that come before the whole one.
+        probe_epochs: length of a probe.
+    """
 
     epochs: tuple[int, ...]
     notes: tuple[str, ...]
+    probes: tuple[int, ...] = ()
+    copies: tuple[int, ...] = ()
+    probe_epochs: int = 0
+
+    @property
+    def judged(self) -> tuple[int, ...]:
+        """Epochs of the whole training at which it may be stopped."""
+        return tuple(sorted({*self.epochs, *self.probes}))
+
+    def score(self, epoch: int, metrics: Mapping[str, float], metric: str) -> float | None:
+        """What a trial is judged by after an epoch of its whole training, if it is.
+
+        Beside probes and copies only rungs count: what a state is worth before its learning rate
+        falls is no measure of theirs.
+        """
+        if epoch in self.probes:
+            return metrics.get(f"probe/{metric.removeprefix('val/')}")
+        if self.copies or (self.probes and epoch not in self.epochs):
+            return None
+        return metrics.get(metric)
 
 
 def place_rungs(space: Space) -> Rungs:
-    """Rungs of a study: the first where it judges no noise, then spaced by the reduction factor.
+    """Rungs of a study, by `scheduler.rungs`.
 
-    A prefix rung must lie behind the first learning-rate drop and behind the epoch from which each
-    tuned parameter acts, with a tenth of the run in between. `scheduler.grace_epochs` overrules
-    this, and the study's notes then say what such a rung cannot see.
+    prefix: the first where it judges no noise, then spaced by the reduction factor. It must lie
+    behind the first learning-rate drop and behind the epoch from which each tuned parameter acts,
+    with a tenth of the run in between. `scheduler.grace_epochs` overrules this, and the study's
+    notes then say what such a rung cannot see.
+
+    probe: forks from a tenth of the run (or grace_epochs) on, spaced by the reduction factor,
+    where a prefix would judge noise; one prefix rung behind that.
+
+    copy: short complete runs of a quarter (or grace_epochs) and of half of the epochs.
+
+    auto: prefix.
     """
     spec = space.scheduler
     if spec.name == "none":
         return Rungs((), ())
-    total = space.max_epochs
     settled, why = _settled_after(space)
+    kind = spec.rungs
+    if kind == "auto":
+        kind = "prefix"
+    if kind == "copy":
+        return _copies(space)
+    prefix = _prefixes(space, settled, why)
+    return prefix if kind == "prefix" else _probes(space, settled, prefix)
+
+
+def _copies(space: Space) -> Rungs:
+    total = space.max_epochs
+    first = space.scheduler.grace_epochs or math.ceil(total / 4)
+    lengths = [first]
+    while 2 * lengths[-1] <= total / 2 + 0.5:
+        lengths.append(2 * lengths[-1])
+    if first >= total or total < 4:
+        return Rungs((), (_none_fits(total),))
+    shown = " and ".join(map(str, lengths))
+    note = (
+        f"every configuration is first trained completely in {lengths[0]} epochs, drops and "
+        f"deferral with them, and the best go on to more (rungs: copies of {shown} epochs)"
+    )
+    return Rungs((), (note,), copies=tuple(lengths))
+
+
+def _probes(space: Space, settled: int, prefix: Rungs) -> Rungs:
+    spec, total = space.scheduler, space.max_epochs
+    first = spec.grace_epochs or max(1, total // 10)
+    epochs, rung = [], float(first)
+    while round(rung) < min(settled or total, total):
+        epochs.append(round(rung))
+        rung = max(rung * spec.reduction_factor, round(rung) + 1.0)
+    behind = tuple(e for e in prefix.epochs if e > settled) if settled else ()
+    if not epochs and not behind:
+        return Rungs((), (_none_fits(total),))
+    note = (
+        f"trials are judged at epoch {', '.join(map(str, epochs))} by a fork that trains "
+        f"{spec.probe_epochs} epochs as at the end of the run"
+        + (f", and at epoch {', '.join(map(str, behind))} as they are" if behind else "")
+    )
+    return Rungs(behind, (note,), probes=tuple(epochs), probe_epochs=spec.probe_epochs)
+
+
+def _prefixes(space: Space, settled: int, why: str) -> Rungs:
+    spec, total = space.scheduler, space.max_epochs
     earliest = settled + max(1, total // 10) if settled else 0
     first = max(earliest, math.ceil(total / spec.reduction_factor))
     notes = []
-    if spec.grace_epochs is not None:
+    if spec.grace_epochs is not None and spec.rungs != "probe":
         first = spec.grace_epochs
         if first <= settled:
             notes.append(
@@ -45,15 +126,17 @@ def place_rungs(space: Space) -> Rungs:
             "its effect must show"
         )
     if first >= total:
-        notes = []
-        notes.append(f"no trial is stopped early: no rung fits before the last of {total} epochs")
-        return Rungs((), tuple(notes))
+        return Rungs((), (_none_fits(total),))
     epochs = []
     rung = float(first)
     while round(rung) < total:
         epochs.append(round(rung))
         rung = max(rung * spec.reduction_factor, round(rung) + 1.0)
     return Rungs(tuple(epochs), tuple(notes))
+
+
+def _none_fits(total: int) -> str:
+    return f"no trial is stopped early: no rung fits before the last of {total} epochs"
 
 
 def _settled_after(space: Space) -> tuple[int, str]:

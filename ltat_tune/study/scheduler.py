@@ -1,15 +1,29 @@
-"""ASHA as Ray asks for it: one set of rungs per scenario, rebuilt from the ledger on resume."""
+"""Early stopping as Ray asks for it: rungs per scenario, rebuilt from the ledger on resume."""
 
 from __future__ import annotations
 
 import json
 import math
+import statistics
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
+from ltat_tune.study.rungs import Rungs
+from ltat_tune.study.spec import SchedulerSpec
 from ltat_tune.study.tasks import Task
+
+
+class Rule(Protocol):
+    """Decides at rungs which trials go on."""
+
+    def record(self, trial: str, epoch: int, value: float) -> bool:
+        """Notes a score; True if the trial should go on.
+
+        A trial that is told again of a rung that it has passed, after a restart, is never judged
+        there twice.
+        """
 
 
 class SuccessiveHalving:
@@ -28,52 +42,109 @@ class SuccessiveHalving:
         self._values: dict[int, dict[str, float]] = {rung: {} for rung in rungs}
 
     def record(self, trial: str, epoch: int, value: float) -> bool:
-        """Notes a score; True if the trial should go on.
+        """See `Rule`."""
+        values = self._values.get(epoch)
+        if values is None or trial in values:
+            return True
+        values[trial] = value
+        if len(values) < self._factor:
+            return True
+        keep = math.ceil(len(values) / self._factor)
+        return value >= sorted(values.values(), reverse=True)[keep - 1]
 
-        A rung takes the first score at or behind it. A trial that is told again of a rung that it
-        has passed, after a restart, is never judged there twice.
-        """
-        goes_on = True
-        for rung, values in self._values.items():
-            if epoch < rung or trial in values:
-                continue
-            values[trial] = value
-            keep = math.ceil(len(values) / self._factor)
-            if len(values) >= self._factor:
-                goes_on &= value >= sorted(values.values(), reverse=True)[keep - 1]
-        return goes_on
+
+class Hyperband:
+    """Brackets of successive halving with later first rungs (Li2018Hyperband, arXiv:1603.06560).
+
+    Bracket b has no rung before the b-th, the last bracket has none. Trials go to the brackets in
+    turn, by their numbers, so that with each skipped rung reduction_factor times fewer are tried:
+    all brackets get about the same epochs.
+
+    Args:
+        rungs: epochs, from 1, in rising order.
+        reduction_factor: eta > 1.
+    """
+
+    def __init__(self, rungs: tuple[int, ...], reduction_factor: float) -> None:
+        self._brackets = [
+            SuccessiveHalving(rungs[first:], reduction_factor) for first in range(len(rungs) + 1)
+        ]
+        shares = [math.ceil(reduction_factor ** (len(rungs) - b)) for b in range(len(rungs) + 1)]
+        self._turns = [b for b, share in enumerate(shares) for _ in range(share)]
+
+    def record(self, trial: str, epoch: int, value: float) -> bool:
+        """See `Rule`."""
+        number = int(trial.rpartition("t")[2])
+        bracket = self._turns[number % len(self._turns)]
+        return self._brackets[bracket].record(trial, epoch, value)
+
+
+class MedianStopping:
+    """Stops a trial whose best score is below the median of the others' (Golovin2017Vizier 3.2.1).
+
+    At a rung, a trial's best score so far is compared with the median, over the trials that have
+    been there, of theirs; while fewer than five have, every one goes on.
+
+    Args:
+        rungs: epochs, from 1, in rising order.
+    """
+
+    _LEAST = 5
+
+    def __init__(self, rungs: tuple[int, ...]) -> None:
+        self._values: dict[int, dict[str, float]] = {rung: {} for rung in rungs}
+        self._best: dict[str, float] = {}
+
+    def record(self, trial: str, epoch: int, value: float) -> bool:
+        """See `Rule`."""
+        best = self._best[trial] = max(value, self._best.get(trial, value))
+        values = self._values.get(epoch)
+        if values is None or trial in values:
+            return True
+        others = list(values.values())
+        values[trial] = best
+        return len(others) < self._LEAST or best >= statistics.median(others)
+
+
+def new_rule(spec: SchedulerSpec, rungs: tuple[int, ...]) -> Rule:
+    """The rule that `scheduler.name` asks for."""
+    if spec.name == "hyperband":
+        return Hyperband(rungs, spec.reduction_factor)
+    if spec.name == "median":
+        return MedianStopping(rungs)
+    return SuccessiveHalving(rungs, spec.reduction_factor)
 
 
 class Asha(FIFOScheduler):
-    """Stops weak search trials; confirmations and tests always run to their end."""
+    """Stops weak search trials; copies, confirmations and looks always run to their end."""
 
     def __init__(
         self,
         metric: str,
-        rungs: tuple[int, ...],
-        reduction_factor: float,
+        rungs: Rungs,
+        spec: SchedulerSpec,
         scenarios: tuple[str, ...],
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._metric = metric
-        self._halving = {s: SuccessiveHalving(rungs, reduction_factor) for s in scenarios}
+        self._score_name, self._rungs = metric, rungs
+        self._rules = {s: new_rule(spec, rungs.judged) for s in scenarios}
         self.stopped: set[str] = set()
 
     def put_back(self, scenario: str, trial: str, values: Mapping[int, float]) -> None:
         """Puts the scores of an ended trial, epoch -> value, back on the rungs."""
         for epoch in sorted(values):
-            self._halving[scenario].record(trial, epoch, values[epoch])
+            self._rules[scenario].record(trial, epoch, values[epoch])
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Ray's question after each report."""
         if "epoch" not in result:
             return str(TrialScheduler.CONTINUE)
         task = Task.from_json(trial.config["task"])
-        value = json.loads(result["metrics"]).get(self._metric)
+        epoch = int(json.loads(result["epoch"]))
+        value = self._rungs.score(epoch, json.loads(result["metrics"]), self._score_name)
         if task.kind != "trial" or value is None:
             return str(TrialScheduler.CONTINUE)
-        epoch = int(json.loads(result["epoch"]))
-        goes_on = self._halving[task.scenario].record(task.key, epoch, value)
+        goes_on = self._rules[task.scenario].record(task.key, epoch, value)
         # What a checkpoint replays was judged, and found good enough, before the interruption.
         if goes_on or json.loads(result["replayed"]) or epoch >= task.epochs:
             return str(TrialScheduler.CONTINUE)

@@ -14,6 +14,7 @@ from ltat_tune.data.sources import is_available, open_source
 from ltat_tune.errors import DataError
 from ltat_tune.study.overrides import pin, untune
 from ltat_tune.study.space import Space
+from ltat_tune.study.spec import attack_of
 
 _TRIALS, _EPOCHS, _STEPS, _WIDTH = 2, 2, 2, 8
 _MOST_IMAGES, _MOST_RATIO, _VAL_IMAGES = 60, 10, 10
@@ -137,12 +138,13 @@ def _shrink_parts(document: dict[str, Any], space: Space, overridden: Collection
     """Objective, searcher, scheduler, confirmation and resources of a smoke run."""
     objective = space.objective
     values: dict[str, Any] = {
-        "objective.metric": objective.metric.replace(
-            objective.attack, with_steps(objective.attack, _STEPS), 1
-        ),
+        "objective.metric": _with_few_steps(objective.metric),
+        "objective.also": [_with_few_steps(metric) for metric in objective.also],
+        "objective.at_least": {},  # two epochs would keep no bound, and nothing could win
         "confirm.top": 1,
         "confirm.seeds": list(space.confirm.seeds[:1]),
         "confirm.attacks": ["clean", f"pgd{_STEPS}"],
+        "confirm.sentinel": False,  # a verdict on a network of two epochs would be read as one
         "resources.cpus_per_trial": 1,
         "resources.gpus_per_trial": 0,
     }
@@ -160,3 +162,8 @@ def _shrink_parts(document: dict[str, Any], space: Space, overridden: Collection
         part, _, key = path.partition(".")
         if path not in overridden:
             document[part][key] = value
+
+
+def _with_few_steps(metric: str) -> str:
+    attack = attack_of(metric)
+    return metric.replace(attack, with_steps(attack, _STEPS), 1)

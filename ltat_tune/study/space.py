@@ -47,6 +47,8 @@ class Space:
     resources: ResourcesSpec
     document: Mapping[str, Any]  # as checked, with every --set in place: what a resume reads
     enumerated: tuple[Mapping[str, Any], ...] = ()  # of a grid or list: every configuration
+    # by scenario, the points that an earlier study lends; tried after start_from
+    warm_starts: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = field(default=())
     smoke: str = ""  # what a smoke run changed: its numbers mean nothing
 

@@ -12,10 +12,14 @@ from ltat_tune.parameters import PARAMETERS
 from ltat_tune.relevance import why_inert
 from ltat_tune.study.rungs import place_rungs
 from ltat_tune.study.space import MANY, Scenario, Space, show
+from ltat_tune.study.spec import group_of
 from ltat_tune.training.metrics import ClassGroups
 
 if TYPE_CHECKING:
     from ltat_tune.study.space_file import Report
+
+# pixels; an image folder's are data.image_size, or not known before its images are read
+_SIDES = {"digits": 8, "cifar10": 32, "cifar100": 32, "svhn": 32, "tiny_imagenet": 64}
 
 # of every scenario, the proposals that are looked at and their configurations
 _Contexts = list[tuple[Scenario, list[tuple[dict[str, Any], TrialConfig]]]]
@@ -27,6 +31,7 @@ def check_space(
     """Adds every problem to `report`; returns notes: true, worth knowing, no reason to refuse."""
     notes = _check_effects(space, report, allow_inert)
     _check_measurement(space, report)
+    notes += _check_attacks(space, report)
     notes += _idle_rbl(space) + list(place_rungs(space).notes)
     if space.selected_on_test:
         notes.append(
@@ -164,6 +169,48 @@ def _check_scale(space: Space, report: Report) -> None:
         )
 
 
+def _check_attacks(space: Space, report: Report) -> list[str]:
+    """Attacks on the winners that cannot run on them; otherwise it would be told hours later."""
+    asked = [a for a in space.confirm.attacks if a.startswith("cwl2") or a in ("square", "aa")]
+    if space.confirm.top == 0 or not asked:
+        return []
+    place = ("confirm", "attacks")
+    notes: dict[str, None] = {}
+    for scenario in space.scenarios:
+        for params in space.contexts():
+            config = space.config(scenario, params)
+            measured, trained = config.evaluation.norm, config.attack.norm
+            if (measured or trained) == "linf":
+                told = "linf" if measured else "null and attack.norm linf"
+                for attack in (a for a in asked if a.startswith("cwl2")):
+                    report.add(
+                        place,
+                        f"confirm.attacks has {attack}, an attack in l2, but evaluation.norm is "
+                        f"{told}; take it out and measure it afterwards: ltat-tune evaluate "
+                        f"{space.name} --attacks {attack} --norm l2 --eps 0.5",
+                    )
+                continue
+            side = _SIDES.get(config.data.name, config.data.image_size)
+            if side is None or not {"square", "aa"} & set(asked):
+                continue
+            from ltat_tune.attacks.autoattack import L2_SQUARE_SIDE  # imports torch
+
+            if side >= L2_SQUARE_SIDE:
+                continue
+            if "square" in asked:
+                report.add(
+                    place,
+                    f"confirm.attacks has square, which in l2 needs images of {L2_SQUARE_SIDE} "
+                    f"pixels a side or more, got {side} of {config.data.name}; take it out",
+                )
+            if "aa" in asked:
+                notes[
+                    f"aa is AutoAttack without its Square, which in l2 needs images of "
+                    f"{L2_SQUARE_SIDE} pixels a side, got {side}"
+                ] = None
+    return list(notes)
+
+
 def _check_data(space: Space, report: Report) -> list[str]:
     """Every scenario's classes must have images; nothing is decoded, nothing downloaded."""
     absent: dict[str, None] = {}
@@ -178,16 +225,14 @@ def _check_data(space: Space, report: Report) -> list[str]:
         except LtatError as error:
             report.add_about(f"{where}{error}", names=f"{error} data.imbalance_ratio")
             continue
-        group = space.objective.group
-        if (
-            group in ("head", "body", "tail")
-            and group not in ClassGroups.from_counts(counts).members
-        ):
-            report.add(
-                ("objective", "metric"),
-                f"objective.metric asks for {group} classes, "
-                f"but {len(counts)} classes have no {group}",
-            )
+        members = ClassGroups.from_counts(counts).members
+        for group in sorted({group_of(metric) for metric in space.objective.metrics}):
+            if group in ("head", "body", "tail") and group not in members:
+                report.add(
+                    ("objective", "metric"),
+                    f"objective asks for {group} classes, "
+                    f"but {len(counts)} classes have no {group}",
+                )
         test_images = config.evaluation.aa_images
         if test_images is not None and test_images < len(counts):
             report.add_about(

@@ -17,14 +17,16 @@ from ltat_tune.numbers import shown
 from ltat_tune.parameters import PARAMETERS, sentence, unknown
 from ltat_tune.study.domains import Domain, check_conditions, read_domain
 from ltat_tune.study.overrides import apply_overrides
+from ltat_tune.study.search_checks import check_search
 from ltat_tune.study.space import Space, name_scenarios
 from ltat_tune.study.space_checks import check_space
 from ltat_tune.study.spec import PARTS, unknown_key
 from ltat_tune.study.starts import enumerate_all, read_start_from
+from ltat_tune.study.warm_start import lend, read_warm_start, write_taken
 from ltat_tune.yaml_lines import Key, YamlProblem, read_yaml
 
-_KEYS = ("name", "objective", "fixed", "scenarios", "tuned", "start_from", "searcher", "scheduler",
-         "confirm", "resources")  # fmt: skip
+_KEYS = ("name", "objective", "fixed", "scenarios", "tuned", "start_from", "warm_start",
+         "searcher", "scheduler", "confirm", "resources")  # fmt: skip
 
 
 class Report:
@@ -87,7 +89,8 @@ def load_space(
     def checked(document: dict[str, Any], machine: bool, inert: bool) -> Space:
         report = Report(str(path), lines, overridden)
         space = _build(document, path.stem, report)
-        notes = check_space(space, report, check_machine=machine, allow_inert=inert)
+        notes = [*space.notes, *check_search(space, report)]
+        notes += check_space(space, report, check_machine=machine, allow_inert=inert)
         report.raise_if_any()
         return replace(space, notes=tuple(notes))
 
@@ -97,6 +100,7 @@ def load_space(
 
     whole = checked(document, False, allow_inert)
     document, what = make_smoke(document, whole, overridden)
+    document.pop("warm_start", None)  # its two trials show the file, not an earlier study
     small = checked(document, check_machine, True)  # two epochs may leave a parameter nothing
     return replace(small, smoke=what, notes=(what, *small.notes))
 
@@ -168,6 +172,8 @@ def _build(document: dict[str, Any], stem: str, report: Report) -> Space:
         start_from=tuple(start_from), enumerated=tuple(enumerated),
         document=copy.deepcopy({"name": name, **document}), **parts,
     )  # fmt: skip
+    space = _with_warm_start(space, report)
+    report.raise_if_any()
     for scenario in space.scenarios:
         for params in space.contexts():
             try:
@@ -177,6 +183,25 @@ def _build(document: dict[str, Any], stem: str, report: Report) -> Space:
                     report.add_about(problem)
     report.raise_if_any()
     return space
+
+
+def _with_warm_start(space: Space, report: Report) -> Space:
+    """With the points and ranges of an earlier study, if the file asks for them."""
+    if "warm_start" not in space.document:
+        return space
+    spec = read_warm_start(space.document["warm_start"], report)
+    if spec is None:
+        return space
+    lent = lend(space, spec, report)
+    document = copy.deepcopy(dict(space.document))
+    write_taken(document, spec, lent)
+    return replace(
+        space,
+        tuned={**space.tuned, **lent.ranges},
+        warm_starts=lent.points,
+        notes=tuple(lent.notes),
+        document=document,
+    )
 
 
 def _read_part(key: str, raw: Any, report: Report) -> Any:

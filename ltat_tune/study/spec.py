@@ -6,7 +6,7 @@ import re
 from difflib import get_close_matches
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationInfo, field_validator
 
 from ltat_tune.attack_names import VALIDATION_PATTERN, WRITTEN, is_attack
 from ltat_tune.numbers import Integer, Number
@@ -21,54 +21,112 @@ class _Part(BaseModel):
 
 
 class Objective(_Part):
-    """What is maximised: an accuracy on the validation images."""
+    """What is maximised: an accuracy on the validation images.
+
+    `metric` alone decides rungs, ranks and winners. The searcher also pushes what `also` names;
+    a trial below a bound of `at_least` is infeasible and never wins.
+    """
 
     metric: str = "val/pgd20_balanced_acc"
     mode: Literal["max"] = "max"
+    also: tuple[str, ...] = ()
+    at_least: dict[str, Number] = {}
 
     @field_validator("metric")
     @classmethod
     def _is_validation_accuracy(cls, metric: str) -> str:
-        if metric.startswith("test/"):
+        return _checked(metric)
+
+    @field_validator("also")
+    @classmethod
+    def _are_other_accuracies(cls, also: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        for metric in also:
+            _checked(metric)
+        if len(set(also)) != len(also) or info.data.get("metric") in also:
             raise ValueError(
-                "must be a validation metric, because the test images are looked at once, at "
-                f"the end; got {metric}, write val/{metric[5:]}"
+                "must be different metrics, and none of them objective.metric itself, got "
+                f"{', '.join(also)}"
             )
-        if not _METRIC.fullmatch(metric):
-            raise ValueError(
-                "must be val/<attack>_acc or val/<attack>_<group>_acc with attack clean, "
-                f"pgd<steps> or cw<steps> and group one of {', '.join(GROUPS)}, got {metric!r}"
-            )
-        return metric
+        return also
+
+    @field_validator("at_least")
+    @classmethod
+    def _are_bounds(cls, at_least: dict[str, float]) -> dict[str, float]:
+        for metric, bound in at_least.items():
+            _checked(metric)
+            if not 0 < bound <= 1:
+                hint = f"; did you mean {bound / 100:g}?" if 1 < bound <= 100 else ""
+                raise ValueError(
+                    f"must hold accuracies above 0 and at most 1, got {metric}: {bound:g}{hint}"
+                )
+        return at_least
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The metrics that the searcher pushes, the one that decides first."""
+        return (self.metric, *self.also)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Every metric that must be measured, each once, the one that decides first."""
+        return tuple(dict.fromkeys((*self.values, *self.at_least)))
 
     @property
     def attack(self) -> str:
         """`pgd20` of `val/pgd20_balanced_acc`."""
-        match = _METRIC.fullmatch(self.metric)
-        assert match is not None
-        return match.group(1)
+        return attack_of(self.metric)
 
     @property
     def group(self) -> str:
         """`balanced` of `val/pgd20_balanced_acc`; empty for all images alike."""
-        match = _METRIC.fullmatch(self.metric)
-        assert match is not None
-        return match.group(2) or ""
+        return group_of(self.metric)
+
+
+def _checked(metric: str) -> str:
+    if metric.startswith("test/"):
+        raise ValueError(
+            "must be a validation metric, because the test images are looked at once, at "
+            f"the end; got {metric}, write val/{metric[5:]}"
+        )
+    if not _METRIC.fullmatch(metric):
+        raise ValueError(
+            "must be val/<attack>_acc or val/<attack>_<group>_acc with attack clean, "
+            f"pgd<steps> or cw<steps> and group one of {', '.join(GROUPS)}, got {metric!r}"
+        )
+    return metric
+
+
+def attack_of(metric: str) -> str:
+    """`pgd20` of `val/pgd20_balanced_acc`."""
+    match = _METRIC.fullmatch(metric)
+    assert match is not None
+    return match.group(1)
+
+
+def group_of(metric: str) -> str:
+    """`balanced` of `val/pgd20_balanced_acc`; empty for all images alike."""
+    match = _METRIC.fullmatch(metric)
+    assert match is not None
+    return match.group(2) or ""
 
 
 class SearcherSpec(_Part):
     """How configurations are proposed, for each scenario.
 
     grid and list propose nothing: they run every combination, or the entries of `start_from`.
+    The others draw their first trials at `random`, or spread them evenly: `qmc`, a scrambled
+    Sobol sequence, which with the searcher `random` goes on to the end.
     """
 
-    name: Literal["tpe", "random", "grid", "list"] = "tpe"
+    name: Literal["tpe", "random", "grid", "list", "gp", "cmaes", "nsga2", "nsga3"] = "tpe"
     trials: Integer = Field(20, ge=1, le=100000)
     seed: Integer = Field(0, ge=0, le=10**6)
-    startup_trials: Integer | None = Field(
-        None, ge=1
-    )  # random ones before TPE; null: trials // 3, 1..10
+    startup: Literal["random", "qmc"] = "random"
+    # before anything is modelled, and nsga's generation; null: trials // 3, 1..10
+    startup_trials: Integer | None = Field(None, ge=1)
     max_failures_in_a_row: Integer = Field(3, ge=1)
+    branches: Integer = Field(1, ge=1, le=100)  # late parameters tried per set of early ones
+    seeds_per_trial: Integer = Field(1, ge=1, le=100)  # a trial's score is their mean
 
     @property
     def enumerates(self) -> bool:
@@ -77,25 +135,32 @@ class SearcherSpec(_Part):
 
     @property
     def random_trials(self) -> int:
-        """Trials before TPE models anything."""
+        """Trials before anything is modelled; of nsga2 and nsga3 also the size of a generation."""
         return self.startup_trials or min(10, max(1, self.trials // 3))
 
 
 class SchedulerSpec(_Part):
-    """How weak trials are stopped early."""
+    """How weak trials are stopped early, and by what they are judged (study/rungs.py)."""
 
-    name: Literal["asha", "none"] = "asha"
+    name: Literal["asha", "hyperband", "median", "none"] = "asha"
+    rungs: Literal["auto", "prefix", "copy", "probe"] = "auto"
     max_epochs: Integer | None = Field(None, ge=1)
     grace_epochs: Integer | None = Field(None, ge=1)  # null: where the first rung judges no noise
     reduction_factor: Number = Field(3.0, gt=1, le=100)
+    probe_epochs: Integer = Field(3, ge=1, le=1000)
 
 
 class ConfirmSpec(_Part):
-    """How winners are retrained and, only then, measured on the test split."""
+    """How winners are retrained and, only then, measured on the test split.
+
+    `sentinel` looks for gradient masking in each scenario's winner, with its first seed's weights.
+    It is told and chooses nothing: the winner was chosen by validation before.
+    """
 
     top: Integer = Field(1, ge=0, le=100)
     seeds: tuple[Integer, ...] = (0, 1, 2)
     attacks: tuple[str, ...] = ("clean", "pgd20", "aa")
+    sentinel: StrictBool = True
 
     @field_validator("seeds")
     @classmethod

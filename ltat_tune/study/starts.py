@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from ltat_tune.parameters import PARAMETERS, unknown
 from ltat_tune.study.domains import Domain, sampling_order
 from ltat_tune.study.space import MANY
 from ltat_tune.study.spec import SearcherSpec
+from ltat_tune.yaml_lines import Key
 
 if TYPE_CHECKING:
     from ltat_tune.study.space_file import Report
@@ -23,42 +25,48 @@ def read_start_from(raw: Any, tuned: Mapping[str, Domain], report: Report) -> li
     if not isinstance(raw, list):
         report.add(("start_from",), f"start_from must be a list of mappings, got {shown(raw)}")
         return []
-    starts: list[dict[str, Any]] = []
-    for i, point in enumerate(raw):
-        place = ("start_from", str(i))
-        if not isinstance(point, dict):
-            problem = "start_from: each entry must be a mapping of tuned values, got"
-            report.add(place, f"{problem} {shown(point)}")
+    return [
+        read_start(point, ("start_from", str(i)), tuned, report) for i, point in enumerate(raw)
+    ]
+
+
+def read_start(
+    raw: Any, place: Key, tuned: Mapping[str, Domain], report: Report
+) -> dict[str, Any]:
+    """One point to start from, checked against what is tuned; `place` is where it is written."""
+    part = place[0]
+    if not isinstance(raw, dict):
+        problem = f"{part}: each entry must be a mapping of tuned values, got"
+        report.add(place, f"{problem} {shown(raw)}")
+        return {}
+    values = {}
+    for path, value in raw.items():
+        if path not in tuned:
+            text = (
+                f"{path} is not tuned, so {part} cannot set it"
+                if path in PARAMETERS
+                else unknown(path)
+            )
+            report.add((*place, path), text)
             continue
-        values = {}
-        for path, value in point.items():
-            if path not in tuned:
-                text = (
-                    f"{path} is not tuned, so start_from cannot set it"
-                    if path in PARAMETERS
-                    else unknown(path)
-                )
-                report.add((*place, path), text)
-                continue
-            checked, broken = PARAMETERS[path].check(value)
-            if broken:
-                report.add((*place, path), f"{path} {broken}")
-            elif not tuned[path].contains(checked):
-                rule = "be one of" if tuned[path].kind == "categorical" else "lie in"
-                problem = f"{path} must {rule} {tuned[path]}, got {shown(value)}"
-                report.add((*place, path), problem)
-            values[path] = checked
-        for path in values:
-            if not tuned[path].active(values):
-                needed = ", ".join(
-                    f"{p}: {' or '.join(map(str, v))}" for p, v in tuned[path].when.items()
-                )
-                report.add(
-                    (*place, path),
-                    f"{path} exists only when {needed}, which this entry does not set",
-                )
-        starts.append(values)
-    return starts
+        checked, broken = PARAMETERS[path].check(value)
+        if broken:
+            report.add((*place, path), f"{path} {broken}")
+        elif not tuned[path].contains(checked):
+            rule = "be one of" if tuned[path].kind == "categorical" else "lie in"
+            problem = f"{path} must {rule} {tuned[path]}, got {shown(value)}"
+            report.add((*place, path), problem)
+        values[path] = checked
+    for path in values:
+        if not tuned[path].active(values):
+            needed = ", ".join(
+                f"{p}: {' or '.join(map(str, v))}" for p, v in tuned[path].when.items()
+            )
+            report.add(
+                (*place, path),
+                f"{path} exists only when {needed}, which this entry does not set",
+            )
+    return values
 
 
 def enumerate_all(
@@ -107,6 +115,18 @@ def enumerate_all(
             f"searcher.name {searcher.name}, got {searcher.trials}",
         )
     return found
+
+
+def all_points(tuned: Mapping[str, Domain], limit: int = MANY) -> list[dict[str, Any]] | None:
+    """Every combination that the `when`s allow; None where a range has no steps, or too many."""
+    counted = {
+        path: replace(d, step=1.0) if d.kind == "int" and d.step is None else d
+        for path, d in tuned.items()
+    }
+    endless = any(d.kind != "categorical" and d.step is None for d in counted.values())
+    if endless or _count(counted) > limit:
+        return None
+    return _grid(counted)
 
 
 def _check_complete(

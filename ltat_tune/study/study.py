@@ -228,6 +228,7 @@ class Study:
         reason = queue.stop_reason
         finished = reason is None and not interrupted
         if finished:
+            shutil.rmtree(self.folder.stems, ignore_errors=True)
             write_json(self.folder.results, results)
             write_text(self.folder.summary, as_text(results))
             if any(scenario["winner"] for scenario in results["scenarios"]):

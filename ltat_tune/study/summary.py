@@ -12,7 +12,7 @@ from rich.text import Text
 
 from ltat_tune.numbers import pixels
 from ltat_tune.parameters import PARAMETERS
-from ltat_tune.study.results import find, mean, mean_std
+from ltat_tune.study.results import find, masking, mean, mean_std
 from ltat_tune.study.space import show
 
 NORMS = {"linf": "L-inf", "l2": "L2"}
@@ -49,13 +49,21 @@ def _scenario(results: Mapping[str, Any], scenario: Mapping[str, Any]) -> Render
             _parameters(winner, baseline),
         ]
         parts.append(_protocol(results, scenario, winner))
+        parts += _masking(results, scenario)
     elif scenario["best_trials"]:
         best = scenario["best_trials"][0]
         parts.append(Text(f"best trial t{best['number']:04d}: {100 * best['score']:.1f} % "
                           f"{results['objective']}, not confirmed"))  # fmt: skip
-    else:
+    elif not scenario.get("infeasible"):
         parts.append(Text("no trial was completed", style="red"))
+    if scenario.get("infeasible"):
+        parts.append(Text(scenario["infeasible"], style="red"))
+    if scenario.get("front"):
+        numbers = ", ".join(f"t{number:04d}" for number in scenario["front"])
+        parts.append(Text(f"no other trial beats in every objective: {numbers}", style="dim"))
     parts.append(_effort(scenario))
+    if scenario.get("exhausted"):
+        parts.append(Text(scenario["exhausted"], style="dim"))
     parts += [Text(f"failed: {cause}", style="red") for cause in scenario["failures"]]
     return Group(*parts)
 
@@ -126,15 +134,38 @@ def _protocol(
     )
 
 
+def _masking(results: Mapping[str, Any], scenario: Mapping[str, Any]) -> list[RenderableType]:
+    """What the sentinel says of the winner; nothing where it was not asked for."""
+    report = scenario.get("sentinel")
+    if report is not None:
+        style = "dim" if report["verdict"] == "clear" else "red"
+        return [Text(f"gradient masking: {masking(report)}", style=style)]
+    asked = results["confirm"].get("sentinel") and scenario["eps"] > 0
+    return [Text("gradient masking: not looked for yet", style="red")] if asked else []
+
+
+_RUNGS = {"copy": "copies of {} epochs", "probe": "probes at epoch {}", "prefix": "epoch {}"}
+
+
 def _effort(scenario: Mapping[str, Any]) -> Text:
     trials, epochs = scenario["trials"], scenario["epochs"]
     total = sum(trials.values())
-    share = epochs["saved"] / epochs["planned"] if epochs["planned"] else 0.0
+    saved, planned = epochs["saved"], epochs["planned"]
+    share = 100 * abs(saved) / planned if planned else 0.0
+    effect = f"{saved} of {planned} epochs saved ({share:.0f} %)"
+    if saved < 0:
+        effect = f"{-saved} epochs more than the {planned} of whole trainings ({share:.0f} %)"
     text = (
         f"{total} trials: {trials['complete']} complete, {trials['pruned']} stopped early, "
-        f"{trials['failed']} failed, {trials['diverged']} diverged\n{epochs['saved']} of "
-        f"{epochs['planned']} epochs saved ({100 * share:.0f} %)"
+        f"{trials['failed']} failed, {trials['diverged']} diverged\n{effect}"
     )
+    for rung in scenario.get("rungs", []):
+        if rung["correlation"] is not None:
+            name = _RUNGS[rung["kind"]].format(rung["epochs"])
+            text += (
+                f"\n{name}: rank correlation {rung['correlation']:.2f} with the end, over "
+                f"the {rung['trials']} trials that got there"
+            )
     return Text(text, style="dim")
 
 

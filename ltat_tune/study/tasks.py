@@ -7,13 +7,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-Kind = Literal["trial", "confirmation", "test"]
+from ltat_tune.config import TrialConfig
+
+Kind = Literal["copy", "trial", "repeat", "confirmation", "test", "sentinel"]
+SEARCH: tuple[Kind, ...] = ("copy", "trial", "repeat")  # the stages of a trial
 State = Literal["complete", "pruned", "failed", "diverged"]
 
 
 @dataclass(frozen=True)
 class Task:
-    """A search trial, a confirmation (training only), or the test of a confirmation's weights."""
+    """A stage of a search trial, a confirmation, or a look at a confirmation's weights.
+
+    A trial's stages are short complete copies, its own training, and repeats of that with other
+    seeds; most trials have the training alone. A confirmation only trains. A look is the test, or
+    of one winner the sentinel.
+    """
 
     key: str  # unique in the study: `imbalance_ratio_50/t0003`
     kind: Kind
@@ -25,9 +33,14 @@ class Task:
     device: str
     epochs: int
     validate_at: tuple[int, ...] = ()
+    probe_at: tuple[int, ...] = ()
+    probe_epochs: int = 0
+    stem: str = ""  # file of the shared beginning: used if it is there, else left there
+    stem_epochs: int = 0
     start_from: str = ""  # folder whose checkpoint this one continues
     attacks: tuple[str, ...] = ()
     number: int = 0  # of the trial in its scenario
+    seed: int | None = None  # of a repeat; None is the configuration's own
 
     def to_json(self) -> str:
         """As a worker gets it."""
@@ -37,20 +50,50 @@ class Task:
     def from_json(cls, text: str) -> Task:
         """What `to_json` wrote."""
         raw = json.loads(text)
-        for name in ("validate_at", "attacks"):
+        for name in ("validate_at", "probe_at", "attacks"):
             raw[name] = tuple(raw[name])
         return cls(**raw)
+
+    def training_config(self) -> TrialConfig:
+        """What is trained: `config`, as short as a copy is, with the seed of a repeat."""
+        config = TrialConfig.from_flat(self.config)
+        if self.kind == "copy":
+            config = config.shortened(self.epochs)
+        return config if self.seed is None else config.replace({"seeds.seed": self.seed})
+
+    @property
+    def trial(self) -> str:
+        """The trial that it belongs to, or whose configuration it confirms."""
+        return f"{self.scenario}/t{self.number:04d}"
 
     @property
     def title(self) -> str:
         """For people: `imbalance_ratio_50/t0003`, and the seed of a confirmation."""
-        name = f"{self.scenario}/t{self.number:04d}"
-        return name if self.kind == "trial" else f"{name} seed {self.config['seeds.seed']}"
+        name = self.trial
+        if self.kind == "trial":
+            return name
+        if self.kind == "copy":
+            return f"{name} copy of {self.epochs} epochs"
+        if self.kind == "repeat":
+            return f"{name} seed {self.seed}"
+        look = " sentinel" if self.kind == "sentinel" else ""
+        return f"{name} seed {self.config['seeds.seed']}{look}"
 
     @property
     def run_key(self) -> str:
-        """The MLflow run it is written to: a test belongs to its confirmation's run."""
-        return self.key.removesuffix("/test")
+        """The MLflow run it is written to: a stage is its trial's, a look its confirmation's."""
+        return "/".join(self.key.split("/")[:2])
+
+    @property
+    def eps(self) -> float:
+        """Radius of the evaluation attacks, pixel units in [0, 1]."""
+        eps: float | None = self.config["evaluation.eps"]
+        return float(self.config["attack.eps"]) if eps is None else eps
+
+    @property
+    def norm(self) -> str:
+        """Of the evaluation attacks: `linf` or `l2`."""
+        return str(self.config["evaluation.norm"] or self.config["attack.norm"])
 
     @property
     def path(self) -> Path:

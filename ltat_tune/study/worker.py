@@ -20,7 +20,8 @@ from ltat_tune.errors import CheckpointError, TrainingDiverged
 from ltat_tune.study.folder import read_json, write_json
 from ltat_tune.study.tasks import Task
 
-_SENTINEL_SEED = 0  # that of `ltat-tune evaluate`, unless it is told another
+# Those of `ltat-tune evaluate`, unless it is told others: both give the same verdict.
+_SENTINEL_SEED, _SENTINEL_BATCH = 0, 100
 # Not the task's fault: the study stops, and the task runs again on resume.
 _OUTER = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
@@ -57,12 +58,11 @@ def _report(**values: Any) -> None:
 
 
 def _train(task: Task) -> dict[str, Any]:
-    from ltat_tune.config import TrialConfig
     from ltat_tune.training.checkpoint import load_checkpoint
     from ltat_tune.training.fit_result import EpochMetrics
     from ltat_tune.training.trainer import Trainer
 
-    config = TrialConfig.from_flat(task.config)
+    config = task.training_config()
     checkpoint = task.path / "checkpoint.pt"
     _write_config(task, config)
     if not checkpoint.exists() and task.start_from:
@@ -74,8 +74,13 @@ def _train(task: Task) -> dict[str, Any]:
             load_checkpoint(checkpoint, identity=config.identity)
         except CheckpointError:  # torn: training again costs time, a wrong start costs the result
             checkpoint.unlink()
+    stem = Path(task.stem) if task.stem else None
+    if stem is not None and not checkpoint.exists():
+        _begin_from_stem(task, stem, checkpoint, config.identity)
 
     def on_epoch(done: EpochMetrics) -> None:
+        if stem is not None and done.epoch == task.stem_epochs and not stem.exists():
+            _copy(checkpoint, stem)  # before it is told of, so that whoever hears finds it
         _report(
             epoch=done.epoch,
             metrics=done.metrics,
@@ -84,7 +89,13 @@ def _train(task: Task) -> dict[str, Any]:
         )
 
     trainer = Trainer(config, device=task.device, cache_dir=Path(task.cache))
-    result = trainer.fit(on_epoch, checkpoint=checkpoint, validate_at=task.validate_at)
+    result = trainer.fit(
+        on_epoch,
+        checkpoint=checkpoint,
+        validate_at=task.validate_at,
+        probe_at=task.probe_at,
+        probe_epochs=task.probe_epochs,
+    )
     last = {
         "state": "complete",
         "epoch": result.epoch,
@@ -98,6 +109,21 @@ def _train(task: Task) -> dict[str, Any]:
     }
     write_json(task.path / "result.json", last)
     return last
+
+
+def _begin_from_stem(task: Task, stem: Path, checkpoint: Path, identity: str) -> None:
+    """Starts behind what another trial has trained already, if that is there and whole."""
+    from ltat_tune.training.checkpoint import adopt_checkpoint
+
+    note = task.path / "stem.json"  # first, so that no shared epoch is ever counted as trained
+    try:
+        if stem.exists():
+            write_json(note, {"epochs": task.stem_epochs})
+            adopt_checkpoint(stem, checkpoint, identity=identity)
+            return
+    except CheckpointError:  # torn: trained again, as without a stem
+        pass
+    note.unlink(missing_ok=True)
 
 
 def _test(task: Task) -> dict[str, Any]:
@@ -135,9 +161,7 @@ def _watch(task: Task) -> dict[str, Any]:
     """
     from ltat_tune.config import TrialConfig
     from ltat_tune.data.batches import to_unit
-    from ltat_tune.evaluation.runner import together
     from ltat_tune.evaluation.sentinel import watch
-    from ltat_tune.study.plan import measured_eps
     from ltat_tune.training.trainer import Trainer
 
     config = TrialConfig.from_flat(task.config)
@@ -148,12 +172,12 @@ def _watch(task: Task) -> dict[str, Any]:
         result.model,
         to_unit(test.images),
         test.targets,
-        eps=measured_eps(config),
-        norm=config.evaluation.norm or config.attack.norm,
+        eps=task.eps,
+        norm=task.norm,
         seed=_SENTINEL_SEED,
-        batch_size=together("pgd20", config.evaluation.batch_size),
+        batch_size=min(config.evaluation.batch_size, _SENTINEL_BATCH),
     )
-    write_json(task.path / "sentinel.json", {"seed": task.config["seeds.seed"], **report.to_json()})
+    write_json(task.path / "sentinel.json", report.to_json())
     return {"state": "complete", "epoch": result.epoch}
 
 

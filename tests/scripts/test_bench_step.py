@@ -26,7 +26,7 @@ def test_quick_measures_every_part(capsys: pytest.CaptureFixture[str]) -> None:
         assert row["low"] <= row["share_of_epoch"] <= row["high"]
         enough = row["every_epochs_for_a_quarter"]
         assert row["share_of_epoch"] / enough <= 0.25
-    assert len(by_setting) == 8
+    assert len(by_setting) == 10
     assert all(seen == variants for seen in by_setting.values())
     for part, key in (("evaluation", "attack"), ("methods", "batch_size")):
         for row in found[part]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import time
 from collections import Counter
@@ -15,7 +16,8 @@ import torch
 from PIL import Image
 
 from ltat_tune.study.folder import StudyFolder
-from tests.study.drive import Running, mlflow_runs, run, steps, write_space
+from ltat_tune.study.results import masking
+from tests.study.drive import MINI, Running, mlflow_runs, run, steps, write_space
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -26,7 +28,8 @@ SCENARIOS = ("imbalance_ratio_2", "imbalance_ratio_4")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study that nothing disturbed; its folder."""
     folder = tmp_path_factory.mktemp("finished")
-    done = run("--space", write_space(folder), cwd=folder)
+    watched = {**MINI["confirm"], "sentinel": True}
+    done = run("--space", write_space(folder, confirm=watched), cwd=folder)
     assert done.returncode == 0, done.stderr
     (folder / "stdout.txt").write_text(done.stdout)
     (folder / "stderr.txt").write_text(done.stderr)
@@ -110,6 +113,81 @@ def test_exported_files_train_again_to_the_recorded_digits(finished: Path) -> No
         assert "reproduced: weights" in trained.stderr
 
 
+def _looked_at(study: Path, scenario: dict[str, Any]) -> Path:
+    """Folder of the winner's first seed."""
+    return StudyFolder(study).confirmation(scenario["name"], scenario["winner"], 0)
+
+
+def test_every_winner_is_looked_at_for_gradient_masking_and_nobody_else(finished: Path) -> None:
+    results = json.loads((finished / "results.json").read_text())
+    places = [_looked_at(finished, scenario) for scenario in results["scenarios"]]
+    reports = sorted(finished.glob("confirmations/*/*/sentinel.json"))
+    assert reports == sorted(place / "sentinel.json" for place in places)
+    runs = {r.data.tags["ltat.key"]: r for r in mlflow_runs(finished)}
+    shown = (finished.parent.parent / "stdout.txt").read_text()
+    for scenario, place in zip(results["scenarios"], places, strict=True):
+        report = scenario["sentinel"]
+        assert report == json.loads((place / "sentinel.json").read_text())
+        line = masking(report)
+        assert f"gradient masking: {line}" in " ".join(shown.split())
+        assert f"gradient masking: {line}" in " ".join(
+            (finished / "summary.txt").read_text().split()
+        )
+        best = (finished / "best" / f"best-{scenario['name']}.yaml").read_text()
+        assert f"# gradient masking: {line}\n" in best
+        seen = runs.pop(f"{scenario['name']}/{place.name}")
+        assert (seen.info.status, seen.data.tags["state"]) == ("FINISHED", "complete")
+        assert seen.data.tags["sentinel"] == report["verdict"]
+        assert seen.data.tags["sentinel_says"] == line
+        triggered = sum(check["triggered"] for check in report["checks"])
+        assert seen.data.metrics["test/sentinel_triggered"] == triggered
+        artifacts = Path(seen.info.artifact_uri.removeprefix("file://"))
+        assert json.loads((artifacts / "sentinel.json").read_text()) == report
+        assert (artifacts / "checkpoint.pt").exists()
+    assert not any("sentinel" in run.data.tags for run in runs.values())
+
+
+def test_a_winner_has_the_verdict_that_evaluate_gives_it(finished: Path) -> None:
+    cwd = finished.parent.parent
+    results = json.loads((finished / "results.json").read_text())
+    scenario = results["scenarios"][1]
+    done = run(
+        "evaluate", _looked_at(finished, scenario), "--attacks", "clean", "--format", "json",
+        cwd=cwd,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (report,) = json.loads(done.stdout)["sentinel"]
+    assert report == {"scale": 1.0, **scenario["sentinel"]}
+
+
+def test_a_sentinel_that_fails_loses_nothing_and_looks_again_on_resume(
+    finished: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(finished.parent, tmp_path / "studies")
+    study = tmp_path / "studies" / "mini"
+    before = json.loads((study / "results.json").read_text())
+    scenario = before["scenarios"][0]
+    place = _looked_at(study, scenario)
+    (place / "sentinel.json").unlink()
+    whole = (place / "checkpoint.pt").read_bytes()
+    (place / "checkpoint.pt").write_bytes(whole[:1000])
+    failed = run("resume", "mini", cwd=tmp_path)
+    assert failed.returncode == 1
+    number = next(c for c in scenario["confirmed"] if c["recipe"] == scenario["winner"])["number"]
+    assert f"{scenario['name']}/t{number:04d} seed 0 sentinel failed:" in failed.stderr
+    summary = (study / "summary.txt").read_text()
+    assert summary.count("gradient masking: not looked for yet") == 1
+    now = json.loads((study / "results.json").read_text())
+    assert now["scenarios"][0] == {**scenario, "sentinel": None}
+    assert now["scenarios"][1:] == before["scenarios"][1:]
+    assert json.loads((place / "result.json").read_text())["state"] == "complete"
+    (place / "checkpoint.pt").write_bytes(whole)
+    again = run("resume", "mini", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert again.stderr.count("gradient masking") == 1
+    assert json.loads((study / "results.json").read_text()) == before
+
+
 def test_compare_ls_and_json_agree_with_the_results(finished: Path) -> None:
     cwd = finished.parent.parent
     results = json.loads((finished / "results.json").read_text())
@@ -180,8 +258,6 @@ def test_interrupted_and_killed_studies_end_like_an_undisturbed_one(
 
 
 def test_a_finished_study_can_be_extended(finished: Path, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(finished.parent, tmp_path / "studies")
     fewer = run("resume", "mini", "--trials", "2", cwd=tmp_path)
     assert fewer.returncode == 2

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from ltat_tune.study.ledger import Ledger, state_of
-from ltat_tune.study.results import standing
 from ltat_tune.study.space import Space
 from ltat_tune.study.space_file import load_space
 from ltat_tune.study.tasks import Outcome
@@ -73,9 +72,3 @@ def test_a_half_written_last_line_is_dropped_and_the_next_start_is_whole(
     _finish(Ledger(path, space), "complete", 0.75)
     values = [row.value for row in Ledger(path, space).finished(SCENARIO)]
     assert values == [0.5, 0.75]
-
-
-def test_a_configuration_whose_seeds_all_trained_stands_above_a_luckier_one() -> None:
-    steady = {"seeds": [0, 1, 2], "val": {"m": [0.41, 0.40, 0.42]}}
-    lucky = {"seeds": [1], "val": {"m": [0.9]}}
-    assert standing(steady, "m") > standing(lucky, "m")

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from ray.tune.schedulers import TrialScheduler
 
-from ltat_tune.study.scheduler import Asha, SuccessiveHalving
+from ltat_tune.study.rungs import Rungs
+from ltat_tune.study.scheduler import Asha, Hyperband, MedianStopping, SuccessiveHalving
+from ltat_tune.study.spec import SchedulerSpec
 from ltat_tune.study.tasks import Kind, Task
 
 METRIC = "val/pgd20_acc"
@@ -69,16 +71,38 @@ def test_between_rungs_nothing_is_judged() -> None:
     assert halving.record("a", 5, 0.0)
 
 
-def test_a_rung_takes_the_first_score_at_or_behind_it() -> None:
+def test_a_score_between_two_rungs_stands_on_none() -> None:
     halving = SuccessiveHalving((2, 4), 2)
-    assert halving.record("a", 3, 0.5)  # stands on rung 2 only
-    assert halving.record("a", 5, 0.1)  # and now on rung 4, with this score
-    assert halving.record("b", 5, 0.3) is False  # on both at once: ahead on 4, behind on 2
+    assert halving.record("a", 3, 0.5)
+    assert halving.record("b", 3, 0.1)
+    assert halving.record("b", 4, 0.1)
+    assert halving.record("a", 4, 0.05) is False
 
 
 def test_without_rungs_every_trial_goes_on() -> None:
     halving = SuccessiveHalving((), 3)
     assert all(halving.record(f"t{i}", 1, -float(i)) for i in range(9))
+
+
+def test_hyperbands_later_brackets_judge_later() -> None:
+    # Two rungs and eta 2: brackets in the shares 4, 2, 1, so trials 0..3 are judged at rungs 1
+    # and 2, trials 4 and 5 at rung 2 only, trial 6 never; then it begins anew.
+    rule = Hyperband((1, 2), 2)
+    first = [rule.record(f"a/t{i:04d}", 1, -float(i)) for i in range(7)]
+    assert first == [True, False, False, False, True, True, True]
+    second = [rule.record(f"a/t{i:04d}", 2, -float(i)) for i in (0, 4, 5, 6)]
+    assert second == [True, True, False, True]
+    assert rule.record("a/t0007", 1, -9.0) is False
+
+
+def test_median_stopping_compares_the_best_so_far_with_the_others() -> None:
+    rule = MedianStopping((2, 3))
+    for i, value in enumerate([0.1, 0.2, 0.3, 0.4, 0.5]):
+        assert rule.record(f"t{i}", 2, value)  # fewer than five others
+    assert rule.record("t5", 2, 0.3)  # the median of the five
+    assert rule.record("t6", 2, 0.29) is False  # of six: (0.3 + 0.3) / 2
+    assert rule.record("peaked", 1, 0.6)
+    assert rule.record("peaked", 2, 0.0)  # its best is what counts
 
 
 # -- what Ray hears -----------------------------------------------------------------------------
@@ -100,7 +124,7 @@ def _result(value: float | None, epoch: int = 3, *, replayed: bool = False) -> d
 
 def _asha(*leaders: int) -> Asha:
     """Two scenarios, one rung at epoch 3, eta 2; in scenario a these trials have 0.5 there."""
-    asha = Asha(METRIC, (3,), 2, ("a", "b"))
+    asha = Asha(METRIC, Rungs((3,), ()), SchedulerSpec(reduction_factor=2), ("a", "b"))
     for number in leaders:
         asha.put_back("a", f"a/t{number:04d}", {3: 0.5})
     return asha
@@ -133,6 +157,25 @@ def test_all_others_go_on(trial: Any, result: dict[str, Any]) -> None:
     asha = _asha(0)
     assert asha.on_trial_result(None, trial, result) == TrialScheduler.CONTINUE
     assert asha.stopped == set()
+
+
+def test_a_trial_is_judged_by_its_probe_where_one_is_due() -> None:
+    rungs = Rungs((5,), (), probes=(3,), probe_epochs=1)
+    asha = Asha(METRIC, rungs, SchedulerSpec(reduction_factor=2), ("a",))
+    asha.put_back("a", "a/t0000", {3: 0.5, 5: 0.7})
+
+    def verdict(number: int, epoch: int, **metrics: float) -> str:
+        shown = {name.replace("__", "/"): value for name, value in metrics.items()}
+        report = {"epoch": epoch, "metrics": shown, "replayed": False}
+        written = {name: json.dumps(value) for name, value in report.items()}
+        return asha.on_trial_result(None, _trial(number), written)
+
+    stop, go = TrialScheduler.STOP, TrialScheduler.CONTINUE
+    assert verdict(1, 3, val__pgd20_acc=0.9, probe__pgd20_acc=0.4) == stop
+    assert verdict(2, 3, val__pgd20_acc=0.1, probe__pgd20_acc=0.6) == go
+    assert verdict(3, 3, val__pgd20_acc=0.1) == go, "a probe that diverged says nothing"
+    assert verdict(2, 4, val__pgd20_acc=0.0) == go
+    assert verdict(2, 5, val__pgd20_acc=0.6) == stop, "behind 0.7"
 
 
 def test_after_a_restart_trials_are_judged_as_if_it_had_not_been() -> None:

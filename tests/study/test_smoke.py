@@ -113,6 +113,7 @@ def test_what_is_pinned_and_what_stays(tmp_path: Path) -> None:
     assert space.objective.metric == "val/cw2_tail_acc"
     assert (space.confirm.top, space.confirm.seeds) == (1, (3,))
     assert space.confirm.attacks == ("clean", "pgd2")
+    assert not space.confirm.sentinel  # of such a network it would say nothing
     assert (space.resources.cpus_per_trial, space.resources.gpus_per_trial) == (1, 0)
     assert space.scheduler.name == "none"
     config = space.config(space.scenarios[0], {})
@@ -173,12 +174,14 @@ def test_the_command_line_has_the_last_word(tmp_path: Path) -> None:
     space = _smoke(
         tmp_path, ROWS, "model.name=resnet18", "model.width=4", "optim.epochs=6",
         "objective.metric=val/pgd3_acc", "evaluation.val_attack=pgd3", "confirm.seeds=[7, 8]",
+        "confirm.sentinel=true",
     )  # fmt: skip
     config = space.config(space.scenarios[0], {})
     assert (config.model.name, config.model.width, config.optim.epochs) == ("resnet18", 4, 6)
     assert space.objective.metric == "val/pgd3_acc"
     assert config.evaluation.val_attack == "pgd3"
     assert space.confirm.seeds == (7, 8)
+    assert space.confirm.sentinel
 
 
 def test_digits_that_stand_in_are_said_and_leave_nothing_of_the_other_data_set(

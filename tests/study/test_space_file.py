@@ -357,8 +357,8 @@ def test_set_reaches_the_other_parts_even_where_the_file_has_none(tmp_path: Path
         ),
         (
             "scheduler=none",
-            "scheduler: unknown key scheduler; scheduler has name, max_epochs, grace_epochs, "
-            "reduction_factor",
+            "scheduler: unknown key scheduler; scheduler has name, rungs, max_epochs, "
+            "grace_epochs, reduction_factor, probe_epochs",
         ),
         (
             "optim.lr=fast",
@@ -402,8 +402,8 @@ def test_set_reaches_a_file_with_broken_parts_without_a_crash(tmp_path: Path) ->
         "2: scenarios must be a mapping of dotted paths to lists, got 4",
         "3: tuned must name at least one parameter, such as optim.lr: {type: float, low: 0.01, "
         "high: 0.3, log: true}; got {}",
-        "5: searcher must be a mapping of name, trials, seed, startup_trials, "
-        "max_failures_in_a_row, got null",
+        "5: searcher must be a mapping of name, trials, seed, startup, startup_trials, "
+        "max_failures_in_a_row, branches, seeds_per_trial, got null",
     ]
 
 
@@ -497,3 +497,48 @@ def test_a_scale_that_would_win_by_hiding_gradients_is_not_searched(tmp_path: Pa
     grid = "model.inference_scale: {type: categorical, choices: [1, 10]}"
     listed = _space(tmp_path, "method.name: robal", grid, "searcher: {name: grid}\n")
     assert load_space(listed, check_machine=False).enumerated
+
+
+LR = "optim.lr: {type: float, low: 0.01, high: 0.1}"
+
+
+@pytest.mark.parametrize(
+    ("fixed", "confirm"),
+    [
+        ("attack.norm: l2", "attacks: [cwl2, cwl2_fixed]"),
+        ("evaluation.norm: l2, evaluation.eps: 0.5", "attacks: [cwl2]"),
+        ("data.name: cifar10", "attacks: [square]"),
+        ("attack.norm: l2, data.name: cifar10", "attacks: [square, aa]"),
+        ("attack.norm: linf", "attacks: [square, aa]"),
+        (  # as large as its images are, which nobody has read
+            "attack.norm: l2, data.name: image_folder, data.root: x", "attacks: [square]",
+        ),
+        ("attack.norm: linf", "top: 0, attacks: [cwl2]"),  # nothing is measured
+    ],
+)  # fmt: skip
+def test_attacks_that_can_run_on_the_winners_are_taken(
+    fixed: str, confirm: str, tmp_path: Path
+) -> None:
+    path = _space(tmp_path, fixed, LR, f"confirm: {{{confirm}}}\n")
+    assert not any("Square" in note for note in load_space(path, check_machine=False).notes)
+
+
+def test_square_on_an_image_folder_goes_by_the_side_that_is_given(tmp_path: Path) -> None:
+    fixed = "attack.norm: l2, data.name: image_folder, data.root: x, data.image_size: 14"
+    path = _space(tmp_path, fixed, LR, "confirm: {attacks: [square]}\n")
+    assert _problems(path) == [
+        "5: confirm.attacks has square, which in l2 needs images of 15 pixels a side or more, got "
+        "14 of image_folder; take it out"
+    ]
+
+
+def test_autoattack_without_its_square_is_noted(tmp_path: Path) -> None:
+    path = _space(tmp_path, "attack.norm: l2", LR, "confirm: {attacks: [clean, aa]}\n")
+    assert load_space(path, check_machine=False).notes[0] == (
+        "aa is AutoAttack without its Square, which in l2 needs images of 15 pixels a side, got 8"
+    )
+
+
+def test_the_sentinel_is_on_unless_it_is_told_otherwise(tmp_path: Path) -> None:
+    assert _load(tmp_path).confirm.sentinel
+    assert not _load(tmp_path, SMALL, "confirm.sentinel=false").confirm.sentinel

@@ -1,0 +1,75 @@
+"""Asynchronous successive halving over complete short runs: who trains a longer one."""
+
+from __future__ import annotations
+
+import math
+
+
+class Promotions:
+    """ASHA's promotion rule (Li2020System, Algorithm 2, arXiv:1810.05934) over copies.
+
+    A level is a length of short runs; the last promotion leads to the whole training. While a
+    level may still grow, the best floor(n / eta) of the n that ended there go on; once it cannot,
+    the best ceil(n / eta), so that at least one does.
+
+    Args:
+        levels: how many lengths there are.
+        factor: eta > 1.
+    """
+
+    def __init__(self, levels: int, factor: float) -> None:
+        self._factor = factor
+        self._scores: list[dict[int, float]] = [{} for _ in range(levels)]
+        self._gone_on: list[set[int]] = [set() for _ in range(levels)]
+        self._out: set[int] = set()
+
+    def add(self, level: int, trial: int, score: float, *, gone_on: bool = False) -> None:
+        """A short run ended; `gone_on` where an earlier process promoted it already."""
+        self._scores[level][trial] = score
+        if gone_on:
+            self._gone_on[level].add(trial)
+
+    def leave(self, trial: int) -> None:
+        """A trial ended for good: its scores stay, it is promoted no more."""
+        self._out.add(trial)
+
+    def next(self, settled: int) -> tuple[int, int] | None:
+        """(trial, level that it has passed) of the next promotion, the highest level first.
+
+        Args:
+            settled: levels, from the lowest, at which no further run will end.
+        """
+        settled = self._still_settled(settled)
+        for level in reversed(range(len(self._scores))):
+            for trial in self._due(level, settled):
+                self._gone_on[level].add(trial)
+                return trial, level
+        return None
+
+    def losers(self, settled: int) -> list[int]:
+        """Trials that wait at a settled level and will never be promoted."""
+        settled = self._still_settled(settled)
+        return [
+            trial
+            for level in range(settled)
+            for trial in self._scores[level]
+            if trial not in self._chosen(level, settled)
+            and trial not in self._gone_on[level]
+            and trial not in self._out
+        ]
+
+    def _still_settled(self, settled: int) -> int:
+        """A level that a promotion is still due to is not settled."""
+        due = (level + 1 for level in range(settled) if self._due(level, settled))
+        return min(due, default=settled)
+
+    def _due(self, level: int, settled: int) -> list[int]:
+        gone = self._gone_on[level] | self._out
+        return [trial for trial in self._chosen(level, settled) if trial not in gone]
+
+    def _chosen(self, level: int, settled: int) -> list[int]:
+        scores = self._scores[level]
+        share = len(scores) / self._factor
+        count = math.ceil(share) if level < settled else math.floor(share)
+        ranked = sorted(scores, key=lambda trial: (-scores[trial], trial))
+        return ranked[:count]

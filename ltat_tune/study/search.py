@@ -1,0 +1,250 @@
+"""One scenario's search: which configuration trains next, for how long, and from where.
+
+A trial passes through stages: short complete copies, if the rungs are such; its own training; and
+repeats of that with other seeds, if `searcher.seeds_per_trial` asks for them. What is known of it
+stands in its row of the ledger after every stage, so a new driver goes on where the last stopped.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from optuna.trial import FrozenTrial
+
+from ltat_tune.config import TrialConfig
+from ltat_tune.study.folder import StudyFolder, read_json
+from ltat_tune.study.ledger import Ledger
+from ltat_tune.study.plan import trial_task
+from ltat_tune.study.promotion import Promotions
+from ltat_tune.study.repeats import SearchExhausted
+from ltat_tune.study.rungs import Rungs
+from ltat_tune.study.space import Space
+from ltat_tune.study.stems import late_paths, stem_of
+from ltat_tune.study.tasks import Outcome, Task
+
+
+class Search:
+    """Proposes, promotes and ends the trials of one scenario.
+
+    Args:
+        space: the study's space.
+        folder: where tasks lie.
+        ledger: trials so far.
+        scenario: its name.
+        rungs: where trials are judged.
+        device: where they train.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        folder: StudyFolder,
+        ledger: Ledger,
+        scenario: str,
+        rungs: Rungs,
+        *,
+        device: str,
+    ) -> None:
+        self._space, self._folder, self._ledger = space, folder, ledger
+        self._scenario, self._rungs, self._device = scenario, rungs, device
+        self._metric = space.objective.metric
+        self._promotions = Promotions(len(rungs.copies), space.scheduler.reduction_factor)
+        self._params: dict[int, dict[str, Any]] = {}
+        self._spent: dict[int, int] = {}  # epochs of stages that ended
+        self._seeds: dict[int, list[dict[str, float]]] = {}  # what each training ended with
+        self._live: dict[int, int] = {}  # trial number -> stage that trains now
+        self._ready: list[tuple[int, int]] = []  # trials and stages that wait for a slot only
+        self._put_back()
+
+    # -- what comes next ------------------------------------------------------------------------
+
+    def next_task(self) -> Task | None:
+        """What a free slot trains; None while the running trials must decide, or none is left."""
+        if self._ready:
+            return self._begin(*self._ready.pop(0))
+        promoted = self._promotions.next(self._settled())
+        if promoted is not None:
+            return self._promote(*promoted)
+        if self._ledger.is_searched(self._scenario):
+            return None
+        try:
+            number, params = self._ledger.propose(self._scenario)
+        except SearchExhausted:  # what trains already may still be promoted, now or later
+            promoted = self._promotions.next(self._settled())
+            return None if promoted is None else self._promote(*promoted)
+        self._params[number] = params
+        return self._begin(number, 0)
+
+    @property
+    def trains(self) -> bool:
+        """Whether a trial of this scenario is in a slot."""
+        return bool(self._live)
+
+    def losers(self) -> list[tuple[Task, Outcome]]:
+        """Trials that wait and will not be promoted any more; `finish` them."""
+        found = []
+        for number in self._promotions.losers(self._settled()):
+            done = self._rungs.copies[self._level(number)]
+            reason = f"its copy of {done} epochs was not among the best"
+            found.append((self._task(number, self._whole), Outcome("pruned", 0, reason)))
+        return found
+
+    # -- what was heard -------------------------------------------------------------------------
+
+    def absorb(self, task: Task, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Notes an epoch of a stage."""
+        if task.kind == "trial":
+            score = self._rungs.score(epoch, metrics, self._metric)
+            if score is not None:
+                self._ledger.record(self._scenario, task.number, epoch, score)
+        if task.stem and epoch == task.stem_epochs:
+            self._branch(task)
+
+    def finish(self, task: Task, outcome: Outcome) -> tuple[Task, Outcome] | None:
+        """Ends a stage. Returns the trial's own end, or None if it goes on."""
+        number = task.number
+        stage = self._live.pop(number, self._whole)
+        self._spent[number] = self._spent.get(number, 0) + self._trained(task, outcome)
+        score = (outcome.metrics or {}).get(self._metric)
+        if outcome.state == "complete" and score is not None:
+            if task.kind == "copy":
+                self._ledger.note(self._scenario, number, spent=self._spent[number])
+                self._ledger.record(self._scenario, number, task.epochs, score)
+                self._promotions.add(stage, number, score)
+                return None
+            seeds = self._seeds.setdefault(number, [])
+            measured = outcome.metrics or {}
+            seeds.append({m: measured[m] for m in self._space.objective.metrics if m in measured})
+            if len(seeds) < self._space.searcher.seeds_per_trial:
+                self._ledger.note(self._scenario, number, seeds=seeds, spent=self._spent[number])
+                self._ready.append((number, stage + 1))
+                return None
+            if len(seeds) > 1:
+                self._ledger.note(self._scenario, number, seeds=seeds)
+            mean = {m: statistics.fmean(seed[m] for seed in seeds) for m in seeds[0]}
+            outcome = replace(outcome, metrics={**measured, **mean})
+            score = mean[self._metric]
+        self._promotions.leave(number)
+        spent = replace(outcome, epoch=self._spent[number])
+        self._ledger.finish(self._scenario, number, spent, score)
+        return self._task(number, self._whole), outcome
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    @property
+    def _whole(self) -> int:
+        """The stage that is the trial's own training."""
+        return len(self._rungs.copies)
+
+    def _put_back(self) -> None:
+        """What earlier drivers knew."""
+        for row in self._ledger.finished(self._scenario):
+            self._put_back_scores(row)
+            self._promotions.leave(row.number)
+        for row in self._ledger.unfinished(self._scenario):
+            number, self._params[row.number] = self._ledger.take_over(self._scenario, row)
+            self._put_back_scores(row)
+            self._spent[number] = int(row.user_attrs.get("spent", 0))
+            self._seeds[number] = list(row.user_attrs.get("seeds", []))
+            passed = sum(length in row.intermediate_values for length in self._rungs.copies)
+            if passed == 0 or int(row.user_attrs.get("promoted", 0)) >= passed:
+                self._ready.append((number, passed + len(self._seeds[number])))
+
+    def _put_back_scores(self, row: FrozenTrial) -> None:
+        promoted = int(row.user_attrs.get("promoted", 0))
+        for level, length in enumerate(self._rungs.copies):
+            if length in row.intermediate_values:
+                score = row.intermediate_values[length]
+                self._promotions.add(level, row.number, score, gone_on=promoted > level)
+
+    def _promote(self, number: int, level: int) -> Task:
+        self._ledger.note(self._scenario, number, promoted=level + 1)
+        return self._begin(number, level + 1)
+
+    def _settled(self) -> int:
+        """Levels of copies, from the lowest, at which no further one will end."""
+        if not self._ledger.is_searched(self._scenario):
+            return 0
+        busy = [*self._live.values(), *(stage for _, stage in self._ready)]
+        return min(busy, default=self._whole)
+
+    def _level(self, number: int) -> int:
+        """The highest level that a waiting trial has ended."""
+        row = self._ledger.row(self._scenario, number)
+        return sum(length in row.intermediate_values for length in self._rungs.copies) - 1
+
+    def _begin(self, number: int, stage: int) -> Task:
+        self._live[number] = stage
+        return self._task(number, stage)
+
+    def _task(self, number: int, stage: int) -> Task:
+        """The stage of a trial as a slot gets it."""
+        whole = trial_task(
+            self._space, self._folder, self._scenario, number, self._params[number],
+            device=self._device,
+        )  # fmt: skip
+        if stage < self._whole:
+            length = self._rungs.copies[stage]
+            task = replace(
+                whole, key=f"{whole.key}/copy-{length}", kind="copy", epochs=length,
+                folder=str(whole.path / f"copy-{length}"),
+            )  # fmt: skip
+        elif stage == self._whole:
+            task = replace(
+                whole, validate_at=self._rungs.epochs, probe_at=self._rungs.probes,
+                probe_epochs=self._rungs.probe_epochs,
+            )  # fmt: skip
+        else:
+            seed = int(whole.config["seeds.seed"]) + stage - self._whole
+            task = replace(
+                whole, key=f"{whole.key}/seed-{seed}", kind="repeat", seed=seed,
+                folder=str(whole.path / f"seed-{seed}"),
+            )  # fmt: skip
+        return self._from_stem(task)
+
+    def _from_stem(self, task: Task) -> Task:
+        """The task with its shared beginning, where another trial may have the same."""
+        config = task.training_config()
+        if not self._shares(config):
+            return task
+        stem = stem_of(config, device=task.device, threads=task.threads)
+        # a probe inside the stem would see the late parameters of the branch that made it
+        if stem is None or any(epoch <= stem.epochs for epoch in task.probe_at):
+            return task
+        path = self._folder.stems.resolve() / f"{stem.key}.pt"
+        return replace(task, stem=str(path), stem_epochs=stem.epochs)
+
+    def _shares(self, config: TrialConfig) -> bool:
+        """Whether other trials may differ from this one in nothing but late parameters."""
+        tuned = self._space.tuned
+        late = late_paths(config)
+        early = [domain for path, domain in tuned.items() if path not in late]
+        if not late & tuned.keys():
+            return False
+        countable = all(d.kind == "categorical" or d.step is not None for d in early)
+        return countable or self._space.searcher.branches > 1
+
+    def _branch(self, task: Task) -> None:
+        """Queues the siblings of a trial whose stem is there: the same early parameters."""
+        branches, number = self._space.searcher.branches, task.number
+        if branches == 1 or self._space.searcher.enumerates:
+            return
+        row = self._ledger.row(self._scenario, number)
+        if "branch_of" in row.user_attrs:
+            return
+        late = late_paths(task.training_config())
+        early = {p: v for p, v in self._params[number].items() if p not in late}
+        there = self._ledger.count(self._scenario, branch_of=number)
+        for _ in range(branches - 1 - there):
+            self._ledger.enqueue(self._scenario, early, branch_of=number)
+
+    def _trained(self, task: Task, outcome: Outcome) -> int:
+        """Epochs that a stage cost: probes with it, what a stem gave without."""
+        if not task.path.exists():
+            return 0
+        stem = (read_json(task.path / "stem.json") or {}).get("epochs", 0)
+        probes = sum(epoch <= outcome.epoch for epoch in task.probe_at) * task.probe_epochs
+        return max(0, outcome.epoch - int(stem)) + probes

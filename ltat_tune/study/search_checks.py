@@ -1,0 +1,104 @@
+"""What a searcher cannot do, told before the study starts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ltat_tune.study.space import Space
+from ltat_tune.study.spec import attack_of
+
+if TYPE_CHECKING:
+    from ltat_tune.study.space_file import Report
+
+_GENETIC = ("nsga2", "nsga3")
+
+
+def check_search(space: Space, report: Report) -> list[str]:
+    """Adds every problem to `report`; returns notes: true, worth knowing, no reason to refuse."""
+    _check_measured(space, report)
+    spec, objective = space.searcher, space.objective
+    name, place = spec.name, ("searcher", "name")
+    if spec.enumerates and spec.startup == "qmc":
+        report.add(
+            ("searcher", "startup"),
+            f"searcher.startup must be random under searcher.name {name}, which proposes nothing, "
+            "got qmc; leave it out",
+        )
+    if name in _GENETIC and not objective.also:
+        report.add(
+            place,
+            f"searcher.name {name} trades several objectives off, and there is one, "
+            f"{objective.metric}; name others under objective.also, or use tpe",
+        )
+    if name == "cmaes":
+        _check_cmaes(space, report)
+    return _notes(space)
+
+
+def _check_cmaes(space: Space, report: Report) -> None:
+    objective, place = space.objective, ("searcher", "name")
+    if objective.also:
+        report.add(
+            place,
+            "searcher.name cmaes has one objective, and objective.also names "
+            f"{', '.join(objective.also)}; use tpe, gp, nsga2 or nsga3",
+        )
+    if objective.at_least:
+        report.add(
+            place,
+            "searcher.name cmaes knows no bounds, and objective.at_least has "
+            f"{', '.join(objective.at_least)}; use tpe or gp",
+        )
+    if all(domain.kind == "categorical" for domain in space.tuned.values()):
+        report.add(
+            place,
+            "searcher.name cmaes moves numbers in ranges, and everything tuned is categorical: "
+            f"{', '.join(space.tuned)}; use tpe, or grid to try them all",
+        )
+
+
+def _notes(space: Space) -> list[str]:
+    spec, objective, notes = space.searcher, space.objective, []
+    name, stops = spec.name, space.scheduler.name != "none"
+    choices = [path for path, domain in space.tuned.items() if domain.kind == "categorical"]
+    if name == "cmaes" and choices:
+        notes.append(
+            f"searcher.name cmaes models ranges alone: {', '.join(choices)} "
+            f"{'is' if len(choices) == 1 else 'are'} drawn at random to the end; tpe and gp learn "
+            "choices too"
+        )
+    several = bool(objective.also or objective.at_least)
+    if stops and name in ("gp", "cmaes") and not several:
+        notes.append(
+            f"searcher.name {name} takes a trial that was stopped early for one that would have "
+            "risen to its end as the complete ones did"
+        )
+    elif stops and (name in _GENETIC or (name == "gp" and several)):
+        notes.append(
+            f"searcher.name {name} learns here from complete trials alone, and scheduler.name "
+            f"{space.scheduler.name} stops most before their end; tpe learns from those too, or "
+            "set scheduler.name none"
+        )
+    if not spec.enumerates and name != "random" and spec.random_trials >= spec.trials:
+        notes.append(
+            f"searcher.startup_trials {spec.random_trials} of searcher.trials {spec.trials}: "
+            f"searcher.name {name} models nothing before the search ends"
+        )
+    return notes
+
+
+def _check_measured(space: Space, report: Report) -> None:
+    """What is pushed or bounded beside the objective is measured as it is, or not at all."""
+    for scenario in space.scenarios:
+        attack = space.config(scenario, {}).evaluation.val_attack
+        for key, metrics in (
+            ("also", space.objective.also),
+            ("at_least", tuple(space.objective.at_least)),
+        ):
+            for metric in metrics:
+                if attack_of(metric) not in ("clean", attack):
+                    report.add(
+                        ("objective", key),
+                        f"objective.{key} has {metric}, but validation images are attacked by "
+                        f"evaluation.val_attack {attack} alone; name one of clean or {attack}",
+                    )
