@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ltat_tune.study.conclusions import edges, lead
 from ltat_tune.study.folder import StudyFolder, read_json
 from ltat_tune.study.ledger import Ledger, score_of, state_of
 from ltat_tune.study.plan import (
@@ -16,6 +17,7 @@ from ltat_tune.study.plan import (
     front,
     infeasible,
     ranking,
+    standing,
     winner,
 )
 from ltat_tune.study.rung_quality import rung_quality
@@ -47,6 +49,7 @@ def _scenario(space: Space, folder: StudyFolder, ledger: Ledger, name: str) -> d
         for candidate in candidates(space, ledger, name)
     ]
     won = winner(space, folder, ledger, name, device="cpu")
+    recipe = won.path.name.rpartition("-seed")[0] if won else None
     best = ranking(ledger, name)
     config = space.config(where, {})
     return {
@@ -71,7 +74,10 @@ def _scenario(space: Space, folder: StudyFolder, ledger: Ledger, name: str) -> d
             {"number": row.number, "score": score_of(row), "params": dict(row.params)}
             for row in best[:10]
         ],
-        "winner": won.path.name.rpartition("-seed")[0] if won else None,
+        "winner": recipe,
+        "edges": next((edges(space.tuned, c["params"]) for c in confirmed
+                       if c["recipe"] == recipe), []),
+        "leads": _leads(confirmed, recipe, space.objective.metric),
         "sentinel": read_json(won.path / "sentinel.json") if won else None,  # first seed's
         "baseline": next((c["recipe"] for c in confirmed if c["is_baseline"]), None),
         "confirmed": confirmed,
@@ -79,6 +85,24 @@ def _scenario(space: Space, folder: StudyFolder, ledger: Ledger, name: str) -> d
                             for r in rows
                             if r.user_attrs.get("reason") and state_of(r) != "pruned"}),
     }  # fmt: skip
+
+
+def _leads(
+    confirmed: Sequence[Mapping[str, Any]], winner: str | None, metric: str
+) -> dict[str, Any]:
+    """The winner against the best other candidate, and against the baseline."""
+    won = next((c for c in confirmed if c["recipe"] == winner), None)
+    others = [c for c in confirmed if c is not won and c["val"].get(metric)]
+    if won is None:
+        return {}
+    rivals = [c for c in others if c["is_winner"]]
+    found = {"runner_up": max(rivals, key=lambda c: standing(c["val"][metric]), default=None),
+             "baseline": next((c for c in others if c["is_baseline"]), None)}  # fmt: skip
+    return {
+        who: {"number": other["number"], **lead(won["val"][metric], other["val"][metric])}
+        for who, other in found.items()
+        if other is not None
+    }
 
 
 def _confirmed(

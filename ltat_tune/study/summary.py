@@ -12,6 +12,7 @@ from rich.text import Text
 
 from ltat_tune.numbers import pixels
 from ltat_tune.parameters import PARAMETERS
+from ltat_tune.study.conclusions import in_words
 from ltat_tune.study.results import find, masking, mean, mean_std
 from ltat_tune.study.space import show
 
@@ -50,6 +51,7 @@ def _scenario(results: Mapping[str, Any], scenario: Mapping[str, Any]) -> Render
         ]
         parts.append(_protocol(results, scenario, winner))
         parts += _masking(results, scenario)
+        parts += _beside(scenario)
     elif scenario["best_trials"]:
         best = scenario["best_trials"][0]
         parts.append(Text(f"best trial t{best['number']:04d}: {100 * best['score']:.1f} % "
@@ -134,6 +136,21 @@ def _protocol(
     )
 
 
+def _beside(scenario: Mapping[str, Any]) -> list[RenderableType]:
+    """How sure the choice is, and where the search may have been too narrow."""
+    lines = []
+    second = scenario.get("leads", {}).get("runner_up")
+    if second is not None:
+        name = f"the runner-up t{second['number']:04d}"
+        lines.append(f"{100 * second['gain']:+.1f} points against {name} ({in_words(second)})")
+    for edge in scenario.get("edges", []):
+        lines.append(
+            f"{edge['path']} {show(edge['value'])} lies on the {edge['side']} edge of its range; "
+            f"wider: {edge['yaml']}"
+        )
+    return [Text(line, style="dim") for line in lines]
+
+
 def _masking(results: Mapping[str, Any], scenario: Mapping[str, Any]) -> list[RenderableType]:
     """What the sentinel says of the winner; nothing where it was not asked for."""
     report = scenario.get("sentinel")
@@ -186,6 +203,8 @@ def verdict(results: Mapping[str, Any]) -> list[str]:
             base = baseline["val"][metric]
             gain = 100 * (mean(score) - mean(base))
             text += f", {gain:+.1f} points against the baseline's {mean_std(base)} %"
+            if "baseline" in scenario.get("leads", {}):
+                text += f" ({in_words(scenario['leads']['baseline'])})"
         elif baseline is winner:
             text += "; it is the baseline itself, which nothing beat"
         classes = len(winner["samples_per_class"])
