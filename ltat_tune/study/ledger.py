@@ -228,6 +228,14 @@ class Ledger:
         for name, value in facts.items():
             self._running[scenario, number].set_user_attr(name, value)
 
+    def remember(self, scenario: str, name: str, value: Any) -> None:
+        """Keeps a fact of a scenario's whole search."""
+        self._studies[scenario].set_user_attr(name, value)
+
+    def recall(self, scenario: str, name: str) -> Any:
+        """What `remember` kept, or None."""
+        return self._studies[scenario].user_attrs.get(name)
+
     def enqueue(self, scenario: str, params: Mapping[str, Any], **facts: Any) -> None:
         """Values that are proposed next; what they leave open is the sampler's."""
         self._studies[scenario].enqueue_trial(dict(params), user_attrs=facts)

@@ -120,6 +120,10 @@ class LiveView:
         if score is not None:
             self._event(f"{task.title}: {100 * score:.1f} % {self._space.objective.metric}")
 
+    def on_note(self, text: str) -> None:
+        """The search changed its ways."""
+        self._event(f"note: {text}")
+
     def on_end(self, task: Task, outcome: Outcome) -> None:
         """A task ended."""
         progress = self._progress[task.scenario]

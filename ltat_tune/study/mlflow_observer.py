@@ -55,6 +55,9 @@ class MlflowObserver:
     def on_stage_end(self, task: Task, outcome: Outcome) -> None:
         """Nothing: `close` reads what the stage left on disk."""
 
+    def on_note(self, text: str) -> None:
+        """Nothing: it is said on the terminal."""
+
     def on_end(self, task: Task, outcome: Outcome) -> None:
         """Closes the run; a confirmation that is to be tested stays open until it is."""
         if (

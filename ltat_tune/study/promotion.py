@@ -21,13 +21,29 @@ class Promotions:
         self._factor = factor
         self._scores: list[dict[int, float]] = [{} for _ in range(levels)]
         self._gone_on: list[set[int]] = [set() for _ in range(levels)]
+        self._ends: dict[int, float] = {}
         self._out: set[int] = set()
+        self._forgotten: list[int] = []
 
     def add(self, level: int, trial: int, score: float, *, gone_on: bool = False) -> None:
         """A short run ended; `gone_on` where an earlier process promoted it already."""
         self._scores[level][trial] = score
         if gone_on:
             self._gone_on[level].add(trial)
+
+    def end(self, trial: int, score: float) -> None:
+        """The whole training of a trial ended."""
+        self._ends[trial] = score
+
+    def pairs(self, level: int) -> list[tuple[float, float]]:
+        """Scores at a level and at the next stage, of the trials that have both."""
+        later = self._scores[level + 1] if level + 1 < len(self._scores) else self._ends
+        return [(s, later[trial]) for trial, s in self._scores[level].items() if trial in later]
+
+    def forget(self, level: int) -> None:
+        """Judges no one by a level's scores so far; who was not promoted by them is out."""
+        self._forgotten += [t for t in self._scores[level] if t not in self._gone_on[level]]
+        self._scores[level].clear()
 
     def leave(self, trial: int) -> None:
         """A trial ended for good: its scores stay, it is promoted no more."""
@@ -47,9 +63,9 @@ class Promotions:
         return None
 
     def losers(self, settled: int) -> list[int]:
-        """Trials that wait at a settled level and will never be promoted."""
+        """Trials that wait at a settled level, or a forgotten one, and will never be promoted."""
         settled = self._still_settled(settled)
-        return [
+        return [trial for trial in self._forgotten if trial not in self._out] + [
             trial
             for level in range(settled)
             for trial in self._scores[level]

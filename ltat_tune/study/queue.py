@@ -36,6 +36,9 @@ class Observer(Protocol):
     def on_stage_end(self, task: Task, outcome: Outcome) -> None:
         """A copy, or one of several seeds, of a trial ended; `on_end` tells of the trial."""
 
+    def on_note(self, text: str) -> None:
+        """The search changed its ways."""
+
     def on_end(self, task: Task, outcome: Outcome) -> None:
         """A trial, a confirmation or a look ended for good."""
 
@@ -238,6 +241,8 @@ class WorkQueue(Searcher):
         ended: list[tuple[Task, Outcome] | None] = []
         search = self._searches[task.scenario]
         self._guard(lambda: ended.append(search.finish(task, outcome)))
+        while search.notes:
+            self._tell("on_note", search.notes.pop(0))
         whole = ended[0] if ended else None
         if whole is None or task.kind != "trial":
             self._tell("on_stage_end", task, outcome)

@@ -13,10 +13,11 @@ from dataclasses import replace
 from typing import Any
 
 from optuna.trial import FrozenTrial
+from scipy.stats import spearmanr
 
 from ltat_tune.config import TrialConfig
 from ltat_tune.study.folder import StudyFolder, read_json
-from ltat_tune.study.ledger import Ledger
+from ltat_tune.study.ledger import Ledger, score_of
 from ltat_tune.study.plan import trial_task
 from ltat_tune.study.promotion import Promotions
 from ltat_tune.study.repeats import SearchExhausted
@@ -24,6 +25,8 @@ from ltat_tune.study.rungs import Rungs
 from ltat_tune.study.space import Space
 from ltat_tune.study.stems import late_paths, stem_of
 from ltat_tune.study.tasks import Outcome, Task
+
+_TRUSTED_TRIALS = 8  # with fewer, a rank correlation says little
 
 
 class Search:
@@ -57,6 +60,9 @@ class Search:
         self._seeds: dict[int, list[dict[str, float]]] = {}  # what each training ended with
         self._live: dict[int, int] = {}  # trial number -> stage that trains now
         self._ready: list[tuple[int, int]] = []  # trials and stages that wait for a slot only
+        # level -> trials begun when its cheap attack was given up
+        self._misled: dict[int, int] = dict(ledger.recall(scenario, "misled") or [])
+        self.notes: list[str] = []  # what the user should hear of, until it is read
         self._put_back()
 
     # -- what comes next ------------------------------------------------------------------------
@@ -114,6 +120,7 @@ class Search:
                 self._ledger.note(self._scenario, number, spent=self._spent[number])
                 self._ledger.record(self._scenario, number, task.epochs, score)
                 self._promotions.add(stage, number, score)
+                self._distrust(stage - 1)
                 return None
             seeds = self._seeds.setdefault(number, [])
             measured = outcome.metrics or {}
@@ -127,6 +134,8 @@ class Search:
             mean = {m: statistics.fmean(seed[m] for seed in seeds) for m in seeds[0]}
             outcome = replace(outcome, metrics={**measured, **mean})
             score = mean[self._metric]
+            self._promotions.end(number, score)
+            self._distrust(self._whole - 1)
         self._promotions.leave(number)
         spent = replace(outcome, epoch=self._spent[number])
         self._ledger.finish(self._scenario, number, spent, score)
@@ -143,6 +152,8 @@ class Search:
         """What earlier drivers knew."""
         for row in self._ledger.finished(self._scenario):
             self._put_back_scores(row)
+            if (score := score_of(row)) is not None:
+                self._promotions.end(row.number, score)
             self._promotions.leave(row.number)
         for row in self._ledger.unfinished(self._scenario):
             number, self._params[row.number] = self._ledger.take_over(self._scenario, row)
@@ -156,7 +167,8 @@ class Search:
     def _put_back_scores(self, row: FrozenTrial) -> None:
         promoted = int(row.user_attrs.get("promoted", 0))
         for level, length in enumerate(self._rungs.copies):
-            if length in row.intermediate_values:
+            by_cheap_attack = row.number < self._misled.get(level, 0)
+            if length in row.intermediate_values and not by_cheap_attack:
                 score = row.intermediate_values[length]
                 self._promotions.add(level, row.number, score, gone_on=promoted > level)
 
@@ -190,7 +202,7 @@ class Search:
             length = self._rungs.copies[stage]
             task = replace(
                 whole, key=f"{whole.key}/copy-{length}", kind="copy", epochs=length,
-                folder=str(whole.path / f"copy-{length}"),
+                folder=str(whole.path / f"copy-{length}"), fidelity=self._fidelity(stage),
             )  # fmt: skip
         elif stage == self._whole:
             task = replace(
@@ -204,6 +216,37 @@ class Search:
                 folder=str(whole.path / f"seed-{seed}"),
             )  # fmt: skip
         return self._from_stem(task)
+
+    def _fidelity(self, level: int) -> dict[str, Any]:
+        """What the copies of a level train with instead of the configuration's own values."""
+        if level in self._misled:
+            return {}
+        wanted = self._space.scheduler.fidelity.items()
+        return {path: values[level] for path, values in wanted if level < len(values)}
+
+    def _distrust(self, level: int) -> None:
+        """Gives a cheap attack up once its copies rank trials no better than chance would.
+
+        By the trials that trained the next stage as well, at least eight; those that still wait
+        for a promotion by the cheap attack's scores are out, since nothing speaks for them.
+        """
+        if level < 0 or not self._fidelity(level):
+            return
+        pairs = self._promotions.pairs(level)
+        if len(pairs) < _TRUSTED_TRIALS:
+            return
+        scores, later = zip(*pairs, strict=True)
+        if len({*scores}) == 1 or len({*later}) == 1 or spearmanr(scores, later).statistic > 0:
+            return
+        self._misled[level] = self._ledger.begun(self._scenario)
+        self._promotions.forget(level)
+        length = self._rungs.copies[level]
+        self.notes.append(
+            f"scheduler.fidelity misleads: of {len(pairs)} trials, the scores of the copies of "
+            f"{length} epochs and of the next stage rank against each other; copies of {length} "
+            "epochs train with the whole attack from now on"
+        )
+        self._ledger.remember(self._scenario, "misled", sorted(self._misled.items()))
 
     def _from_stem(self, task: Task) -> Task:
         """The task with its shared beginning, where another trial may have the same."""

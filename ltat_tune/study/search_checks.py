@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ltat_tune.study.rungs import place_rungs
 from ltat_tune.study.space import Space
 from ltat_tune.study.spec import attack_of
 
@@ -32,7 +33,34 @@ def check_search(space: Space, report: Report) -> list[str]:
         )
     if name == "cmaes":
         _check_cmaes(space, report)
+    _check_fidelity(space, report)
     return _notes(space)
+
+
+def _check_fidelity(space: Space, report: Report) -> None:
+    """Cheaper attacks are for copies: what trains on must have trained with its own attack."""
+    place, fidelity = ("scheduler", "fidelity"), space.scheduler.fidelity
+    lengths = place_rungs(space).copies
+    if fidelity and not lengths:
+        report.add(
+            place,
+            "scheduler.fidelity is for the copies of scheduler.rungs copy, and this study has "
+            "none; write rungs: copy, or leave fidelity out",
+        )
+        return
+    for path, values in fidelity.items():
+        whole = min(
+            space.config(s, params).get(path)
+            for s in space.scenarios
+            for params in space.contexts()
+        )
+        if len(values) > len(lengths) or values[-1] > whole:
+            report.add(
+                place,
+                f"scheduler.fidelity: {path} must have at most {len(lengths)} values (a copy of "
+                f"{' and of '.join(map(str, lengths))} epochs), none above {whole}, got "
+                f"{list(values)}",
+            )
 
 
 def _check_cmaes(space: Space, report: Report) -> None:

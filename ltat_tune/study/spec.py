@@ -148,6 +148,19 @@ class SchedulerSpec(_Part):
     grace_epochs: Integer | None = Field(None, ge=1)  # null: where the first rung judges no noise
     reduction_factor: Number = Field(3.0, gt=1, le=100)
     probe_epochs: Integer = Field(3, ge=1, le=1000)
+    # parameter -> its values in the copies, from the shortest; `attack.steps` alone so far
+    fidelity: dict[Literal["attack.steps"], tuple[Integer, ...]] = Field(default_factory=dict)
+
+    @field_validator("fidelity")
+    @classmethod
+    def _steps_rise(
+        cls, fidelity: dict[Literal["attack.steps"], tuple[int, ...]]
+    ) -> dict[Literal["attack.steps"], tuple[int, ...]]:
+        for path, values in fidelity.items():
+            if not values or min(values) < 1 or list(values) != sorted(values):
+                raise ValueError(f"must give {path} whole numbers from 1 on that do not fall, "
+                                 f"got {list(values)}")  # fmt: skip
+        return fidelity
 
 
 class ConfirmSpec(_Part):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,6 +37,7 @@ class Task:
     probe_epochs: int = 0
     stem: str = ""  # file of the shared beginning: used if it is there, else left there
     stem_epochs: int = 0
+    fidelity: dict[str, Any] = field(default_factory=dict)  # what a copy trains with instead
     start_from: str = ""  # folder whose checkpoint this one continues
     attacks: tuple[str, ...] = ()
     number: int = 0  # of the trial in its scenario
@@ -58,7 +59,7 @@ class Task:
         """What is trained: `config`, as short as a copy is, with the seed of a repeat."""
         config = TrialConfig.from_flat(self.config)
         if self.kind == "copy":
-            config = config.shortened(self.epochs)
+            config = config.shortened(self.epochs).replace(self.fidelity)
         return config if self.seed is None else config.replace({"seeds.seed": self.seed})
 
     @property
@@ -83,17 +84,6 @@ class Task:
     def run_key(self) -> str:
         """The MLflow run it is written to: a stage is its trial's, a look its confirmation's."""
         return "/".join(self.key.split("/")[:2])
-
-    @property
-    def eps(self) -> float:
-        """Radius of the evaluation attacks, pixel units in [0, 1]."""
-        eps: float | None = self.config["evaluation.eps"]
-        return float(self.config["attack.eps"]) if eps is None else eps
-
-    @property
-    def norm(self) -> str:
-        """Of the evaluation attacks: `linf` or `l2`."""
-        return str(self.config["evaluation.norm"] or self.config["attack.norm"])
 
     @property
     def path(self) -> Path:

@@ -79,3 +79,20 @@ def test_a_trial_that_ended_keeps_its_place_but_not_its_chance() -> None:
     found.add(0, 1, 0.4)
     assert found.next(1) is None
     assert found.losers(1) == [1]
+
+
+def test_who_waits_at_a_forgotten_level_is_out_and_counts_no_more() -> None:
+    found = Promotions(1, 2)
+    for trial, score in enumerate([0.9, 0.8, 0.1]):
+        found.add(0, trial, score)
+    assert found.next(0) == (0, 0)
+    found.end(0, 0.5)
+    assert found.pairs(0) == [(0.9, 0.5)]
+    found.forget(0)
+    assert found.losers(settled=0) == [1, 2]
+    found.leave(1)
+    found.leave(2)
+    found.add(0, 3, 0.05)
+    assert found.next(0) is None
+    found.add(0, 4, 0.04)
+    assert found.next(0) == (3, 0)  # the best half of the two that count

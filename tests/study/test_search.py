@@ -220,3 +220,46 @@ def test_nobody_leaves_a_stem_that_nobody_can_share(tmp_path: Path) -> None:
     assert (
         _Driver(tmp_path / "grid", Rungs((), ()), **grid, searcher={"name": "grid"}).taken().stem
     )
+
+
+# -- cheap attacks ------------------------------------------------------------------------------
+
+
+def _cheap(folder: Path) -> _Driver:
+    return _Driver(
+        folder,
+        Rungs((), (), copies=(2,)),
+        searcher={"trials": 60},
+        scheduler={"reduction_factor": 2, "fidelity": {"attack.steps": [1]}},
+    )
+
+
+def _run_cheap(driver: _Driver, sign: float) -> list[int]:
+    """Steps that the copies trained with; what a copy is worth goes with, or against, the end."""
+    steps = []
+    for _ in range(60):
+        driver.end_losers()
+        task = driver.next()
+        if task is None:
+            break
+        rate = task.config["optim.lr"]
+        if task.kind == "copy":
+            steps.append(task.training_config().attack.steps)
+        driver.end(task, rate if task.kind == "trial" else 0.5 + sign * rate)
+    return steps
+
+
+def test_copies_train_with_the_cheap_attack_while_it_ranks_well(tmp_path: Path) -> None:
+    assert set(_run_cheap(_cheap(tmp_path), +1)) == {1}
+
+
+def test_a_cheap_attack_that_misleads_is_given_up_for_good(tmp_path: Path) -> None:
+    driver = _cheap(tmp_path)
+    steps = _run_cheap(driver, -1)
+    assert steps == sorted(steps)
+    assert set(steps) == {1, 3}  # MINI's own attack has 3
+    (note,) = driver.search.notes
+    assert note.startswith("scheduler.fidelity misleads: of 8 trials")
+    again = _cheap(tmp_path)
+    kinds = [task for task in (again.next() for _ in range(4)) if task and task.kind == "copy"]
+    assert all(task.training_config().attack.steps == 3 for task in kinds)

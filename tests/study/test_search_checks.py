@@ -31,6 +31,22 @@ def _notes(folder: Path, text: str) -> list[str]:
     ("text", "problem"),
     [
         (
+            f"{NUMBERS}scheduler: {{rungs: prefix, fidelity: {{attack.steps: [3]}}}}\n",
+            "3: scheduler.fidelity is for the copies of scheduler.rungs copy, and this study has "
+            "none; write rungs: copy, or leave fidelity out",
+        ),
+        (
+            f"fixed: {{attack.steps: 10, optim.epochs: 80}}\n{NUMBERS}"
+            "scheduler: {rungs: copy, fidelity: {attack.steps: [3, 20]}}\n",
+            "4: scheduler.fidelity: attack.steps must have at most 2 values (a copy of 20 and of "
+            "40 epochs), none above 10, got [3, 20]",
+        ),
+        (
+            f"{NUMBERS}scheduler: {{rungs: copy, fidelity: {{attack.steps: [5, 3]}}}}\n",
+            "3: scheduler.fidelity must give attack.steps whole numbers from 1 on that do not "
+            "fall, got [5, 3]",
+        ),
+        (
             f"{NUMBERS}searcher: {{name: nsga2}}\n",
             "3: searcher.name nsga2 trades several objectives off, and there is one, "
             "val/pgd20_balanced_acc; name others under objective.also, or use tpe",

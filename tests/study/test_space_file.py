@@ -358,7 +358,7 @@ def test_set_reaches_the_other_parts_even_where_the_file_has_none(tmp_path: Path
         (
             "scheduler=none",
             "scheduler: unknown key scheduler; scheduler has name, rungs, max_epochs, "
-            "grace_epochs, reduction_factor, probe_epochs",
+            "grace_epochs, reduction_factor, probe_epochs, fidelity",
         ),
         (
             "optim.lr=fast",
