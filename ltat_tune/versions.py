@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -22,6 +23,11 @@ _PACKAGES = (
 
 def versions() -> dict[str, str]:
     """Versions of this package, of Python and of what computes."""
+    return dict(_versions())
+
+
+@cache
+def _versions() -> dict[str, str]:
     found = {"ltat-tune": metadata.version("ltat-tune"), "python": platform.python_version()}
     for name in _PACKAGES:
         try:
