@@ -1,0 +1,259 @@
+"""Overhead of a study: seconds per trial and per report, beside Ray Tune and Optuna as they come.
+
+    python scripts/bench_study.py                   # about six minutes on 2 cores
+    python scripts/bench_study.py --rounds 1 --trials 8
+
+The same trials everywhere: each imports torch and reports an accuracy so many times, and trains
+nothing. Two run at once. In turns, each in a process of its own:
+
+- ours: queue, ledger, rungs and MLflow (a SQLite file), workers reused;
+- Ray Tune as its documentation shows it: OptunaSearch, ASHAScheduler, MLflowLoggerCallback on a
+  SQLite file, with fresh and with reused workers;
+- Optuna with a journal file and two processes that each take the next trial, no MLflow.
+
+Printed: the seconds from the start of the search to its end, without starting and stopping Ray,
+which is on a line of its own; medians over the rounds and ratios to ours of the same round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from ltat_tune.versions import commit, machine, versions
+
+SLOTS = 2
+METRIC = "val/pgd20_balanced_acc"
+
+
+def _score(rate: float, epoch: int) -> float:
+    return 1 / (1 + rate) * epoch / (epoch + 2)
+
+
+# -- ours ---------------------------------------------------------------------
+
+
+def _report_only(config: dict[str, Any]) -> None:
+    """In place of our worker's training: reports as it does, each epoch and the end."""
+    import torch  # noqa: F401  # as every training does
+
+    from ltat_tune.study import worker
+    from ltat_tune.study.tasks import Task
+
+    task = Task.from_json(config["task"])
+    metrics: dict[str, float] = {}
+    for epoch in range(1, task.epochs + 1):
+        metrics = {METRIC: _score(task.config["optim.lr"], epoch), "train/loss": 1.0}
+        worker._report(epoch=epoch, metrics=metrics, epoch_seconds=0.001, replayed=False)
+    worker._report(
+        event={"state": "complete", "epoch": task.epochs, "metrics": metrics, "seconds": 0.1}
+    )
+
+
+def run_ours(trials: int, reports: int, folder: Path) -> dict[str, float]:
+    """A study of ours whose worker reports only."""
+    import yaml
+    from rich.console import Console
+
+    from ltat_tune.study import ray_session
+
+    ray_session.prepare_environment()  # before anything imports Ray
+    from ltat_tune.study import driver
+    from ltat_tune.study.folder import StudyFolder
+    from ltat_tune.study.live import LiveView
+    from ltat_tune.study.space_file import load_space
+    from ltat_tune.tracking import Tracker
+
+    began = time.perf_counter()
+    path = folder / "bench.yaml"
+    path.write_text(
+        yaml.safe_dump({
+            "fixed": {"data.name": "digits", "data.val_per_class": 30, "optim.epochs": reports,
+                      "optim.lr_schedule": "cosine"},
+            "tuned": {"optim.lr": {"type": "float", "low": 0.01, "high": 0.3, "log": True}},
+            "searcher": {"trials": trials},
+            "scheduler": {"grace_epochs": 1},
+            "confirm": {"top": 0},
+        })
+    )  # fmt: skip
+    space = load_space(path, check_machine=False)
+    study = StudyFolder(folder / "study")
+    study.root.mkdir()
+    driver.run_task = _report_only  # type: ignore[assignment]
+    console = Console(file=open(os.devnull, "w"), quiet=True)
+    tracker = Tracker(None, "bench", study.root, "bench")
+    tracker.start()
+    with ray_session.ray_session(SLOTS), LiveView(space, console, quiet=True, slots=SLOTS) as view:
+        tracker.wait_until_ready()
+        ready = time.perf_counter()
+        queue, _ = driver.drive(space, study, tracker, view, slots=SLOTS)
+        tracker.finish("complete", note="", files={})
+        done = time.perf_counter()
+    assert queue.ledger.begun(space.scenarios[0].name) == trials
+    return {"search": done - ready, "all": time.perf_counter() - began}
+
+
+# -- Ray Tune ---------------------------------------------------------------------
+
+
+def run_ray(trials: int, reports: int, folder: Path, *, reuse: bool) -> dict[str, float]:
+    """Ray Tune with its own searcher, scheduler and MLflow callback."""
+    began = time.perf_counter()
+    import mlflow
+    import ray
+    from ray import tune
+    from ray.air.integrations.mlflow import MLflowLoggerCallback
+    from ray.tune.schedulers import ASHAScheduler
+    from ray.tune.search.optuna import OptunaSearch
+
+    def train(config: dict[str, Any]) -> None:
+        import torch  # noqa: F401
+
+        for epoch in range(1, reports + 1):
+            tune.report({"score": _score(config["lr"], epoch), "loss": 1.0})
+
+    ray.init(num_cpus=SLOTS, include_dashboard=False, log_to_driver=False)
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    mlflow.set_tracking_uri(uri)
+    mlflow.create_experiment("bench")
+    ready = time.perf_counter()
+    results = tune.Tuner(
+        tune.with_resources(train, {"cpu": 1}),
+        param_space={"lr": tune.loguniform(0.01, 0.3)},
+        tune_config=tune.TuneConfig(
+            metric="score",
+            mode="max",
+            search_alg=OptunaSearch(),
+            scheduler=ASHAScheduler(max_t=reports, grace_period=1),
+            num_samples=trials,
+            reuse_actors=reuse,
+        ),
+        run_config=tune.RunConfig(
+            storage_path=str(folder / "ray"),
+            verbose=0,
+            callbacks=[MLflowLoggerCallback(tracking_uri=uri, experiment_name="bench")],
+        ),
+    ).fit()
+    done = time.perf_counter()
+    assert len(results) == trials
+    ray.shutdown()
+    return {"search": done - ready, "all": time.perf_counter() - began}
+
+
+# -- Optuna ---------------------------------------------------------------------
+
+
+def _optimize(journal: str, trials: int, reports: int) -> None:
+    import optuna
+    import torch  # noqa: F401
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+    def objective(trial: optuna.Trial) -> float:
+        rate = trial.suggest_float("lr", 0.01, 0.3, log=True)
+        for epoch in range(1, reports + 1):
+            trial.report(_score(rate, epoch), epoch)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+        return _score(rate, reports)
+
+    backend = optuna.storages.journal.JournalFileBackend(journal)
+    study = optuna.create_study(
+        storage=optuna.storages.JournalStorage(backend),
+        study_name="bench",
+        direction="maximize",
+        load_if_exists=True,
+        pruner=optuna.pruners.SuccessiveHalvingPruner(),
+    )
+    study.optimize(
+        objective,
+        callbacks=[optuna.study.MaxTrialsCallback(trials, states=None)],
+    )
+
+
+def run_optuna(trials: int, reports: int, folder: Path) -> dict[str, float]:
+    """Optuna with a journal file and as many processes as slots."""
+    import multiprocessing
+
+    began = time.perf_counter()
+    context = multiprocessing.get_context("spawn")
+    journal = str(folder / "journal.log")
+    workers = [
+        context.Process(target=_optimize, args=(journal, trials, reports)) for _ in range(SLOTS)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    took = time.perf_counter() - began
+    return {"search": took, "all": took}
+
+
+RUNS = {
+    "ours": run_ours,
+    "Ray Tune": lambda *given: run_ray(*given, reuse=False),
+    "Ray Tune, workers reused": lambda *given: run_ray(*given, reuse=True),
+    "Optuna, 2 processes": run_optuna,
+}
+
+
+def _in_a_process(name: str, trials: int, reports: int) -> dict[str, float]:
+    command = [sys.executable, __file__, "--one", name, "--trials", str(trials),
+               "--reports", str(reports)]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{name} failed:\n{done.stderr[-3000:]}")
+    found: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--trials", type=int, default=16)
+    parser.add_argument("--reports", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", nargs="*", default=list(RUNS), choices=list(RUNS))
+    parser.add_argument("--one", choices=list(RUNS), help=argparse.SUPPRESS)
+    parser.add_argument("--json", type=Path, default=None)
+    arguments = parser.parse_args()
+    if arguments.one:
+        with tempfile.TemporaryDirectory() as folder:
+            found = RUNS[arguments.one](arguments.trials, arguments.reports, Path(folder))
+        print(json.dumps(found))
+        return
+    seconds: dict[str, list[dict[str, float]]] = {name: [] for name in arguments.only}
+    for _ in range(arguments.rounds):
+        for name in seconds:
+            seconds[name].append(_in_a_process(name, arguments.trials, arguments.reports))
+    print(f"{arguments.trials} trials of at most {arguments.reports} reports, {SLOTS} at once, "
+          f"medians of {arguments.rounds} rounds; {machine()}; commit {commit()}")  # fmt: skip
+    print("| | search, s | a trial, s | of ours [lowest, highest] | with start and end, s |")
+    print("|---|---|---|---|---|")
+    ours = [run["search"] for run in seconds.get("ours", [])]
+    rows = []
+    for name, runs in seconds.items():
+        search = statistics.median(run["search"] for run in runs)
+        whole = statistics.median(run["all"] for run in runs)
+        ratios = sorted(run["search"] / own for run, own in zip(runs, ours, strict=False))
+        shown = "" if not ratios else (
+            f"{statistics.median(ratios):.2f} [{ratios[0]:.2f}, {ratios[-1]:.2f}]"
+        )  # fmt: skip
+        print(
+            f"| {name} | {search:.1f} | {search / arguments.trials:.2f} | {shown} | {whole:.1f} |"
+        )
+        rows.append({"name": name, "runs": runs, "ratios": ratios})
+    if arguments.json:
+        about = {"machine": machine(), "commit": commit(), "versions": versions()}
+        arguments.json.write_text(json.dumps({**about, "rows": rows}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
