@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from ltat_tune.relevance import acts_from_epoch, clean_epochs, drop_epochs
 from ltat_tune.study.space import Space
 
+_LEAST_TO_COPY = 8  # epochs below which a quarter of a run is no run
+
 
 @dataclass(frozen=True)
 class Rungs:
@@ -59,18 +61,21 @@ def place_rungs(space: Space) -> Rungs:
 
     copy: short complete runs of a quarter (or grace_epochs) and of half of the epochs.
 
-    auto: prefix.
+    auto: prefix if that judges nobody's noise in the first half of the run already, else copy: a
+    rung behind epoch 180 of 200 saves next to nothing (scripts/bench_search.py).
     """
     spec = space.scheduler
     if spec.name == "none":
         return Rungs((), ())
     settled, why = _settled_after(space)
+    prefix = _prefixes(space, settled, why)
     kind = spec.rungs
     if kind == "auto":
-        kind = "prefix"
+        late = settled > 0 and (not prefix.epochs or prefix.epochs[0] > space.max_epochs / 2)
+        copies = late and spec.grace_epochs is None and spec.name == "asha"
+        kind = "copy" if copies and space.max_epochs >= _LEAST_TO_COPY else "prefix"
     if kind == "copy":
         return _copies(space)
-    prefix = _prefixes(space, settled, why)
     return prefix if kind == "prefix" else _probes(space, settled, prefix)
 
 
@@ -78,14 +83,14 @@ def _copies(space: Space) -> Rungs:
     total = space.max_epochs
     first = space.scheduler.grace_epochs or math.ceil(total / 4)
     lengths = [first]
-    while 2 * lengths[-1] <= total / 2 + 0.5:
+    while 2 * lengths[-1] <= 0.6 * total:
         lengths.append(2 * lengths[-1])
     if first >= total or total < 4:
         return Rungs((), (_none_fits(total),))
     shown = " and ".join(map(str, lengths))
     note = (
-        f"every configuration is first trained completely in {lengths[0]} epochs, drops and "
-        f"deferral with them, and the best go on to more (rungs: copies of {shown} epochs)"
+        f"every configuration is first trained completely in {lengths[0]} epochs, learning-rate "
+        f"drops and deferral in proportion, and the best go on (rungs: copies of {shown} epochs)"
     )
     return Rungs((), (note,), copies=tuple(lengths))
 

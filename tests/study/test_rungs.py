@@ -14,7 +14,8 @@ DRW = "reweight.name: {type: categorical, choices: [none, class_balanced]}"
 
 
 def _rungs(folder: Path, fixed: str, scheduler: str, tuned: str = LR) -> Rungs:
-    text = f"fixed: {{{fixed}}}\ntuned:\n  {tuned}\nscheduler: {{{scheduler}}}\n"
+    kind = "" if "rungs:" in scheduler else ", rungs: prefix"
+    text = f"fixed: {{{fixed}}}\ntuned:\n  {tuned}\nscheduler: {{{scheduler}{kind}}}\n"
     return place_rungs(space_of(folder, text))
 
 
@@ -96,3 +97,48 @@ def test_where_no_rung_fits_no_trial_is_stopped_and_that_is_told(tmp_path: Path)
         (),
         ("no trial is stopped early: no rung fits before the last of 20 epochs",),
     )
+
+
+# -- copies, probes, and which of them ----------------------------------------------------------
+
+
+def test_copies_are_a_quarter_and_half_of_the_run(tmp_path: Path) -> None:
+    found = _rungs(tmp_path, "optim.epochs: 80", "rungs: copy")
+    assert (found.copies, found.epochs, found.probes) == ((20, 40), (), ())
+    assert _rungs(tmp_path, "optim.epochs: 30", "rungs: copy").copies == (8, 16)  # 7.5, 15
+    found = _rungs(tmp_path, "optim.epochs: 80", "rungs: copy, grace_epochs: 10")
+    assert found.copies == (10, 20, 40)
+
+
+def test_probes_lie_before_what_acts_late_and_a_prefix_rung_behind_it(tmp_path: Path) -> None:
+    # a tenth of 80, then times 3, while before the first drop at 60; behind it 60 + 8
+    found = _rungs(tmp_path, "optim.epochs: 80", "rungs: probe")
+    assert (found.probes, found.epochs, found.probe_epochs) == ((8, 24), (68,), 3)
+    found = _rungs(tmp_path, "optim.epochs: 80", "rungs: probe, grace_epochs: 5, probe_epochs: 2")
+    assert (found.probes, found.epochs, found.probe_epochs) == ((5, 15, 45), (68,), 2)
+
+
+def test_a_trial_is_judged_by_what_its_rung_is() -> None:
+    rungs = Rungs((8,), (), probes=(2,), probe_epochs=1)
+    metrics = {"val/pgd20_acc": 0.4, "probe/pgd20_acc": 0.6}
+    scores = [rungs.score(epoch, metrics, "val/pgd20_acc") for epoch in (1, 2, 8)]
+    assert scores == [None, 0.6, 0.4]
+    assert Rungs((), (), copies=(4,)).score(4, metrics, "val/pgd20_acc") is None
+    assert Rungs((8,), ()).score(3, metrics, "val/pgd20_acc") == 0.4
+
+
+@pytest.mark.parametrize(
+    ("fixed", "scheduler", "copies"),
+    [
+        ("optim.epochs: 80", "rungs: auto", True),  # the first drop is at 60
+        ("optim.epochs: 80, optim.milestones: [0.3]", "rungs: auto", False),  # 24 + 8
+        ("optim.epochs: 80, optim.lr_schedule: cosine", "rungs: auto", False),
+        ("optim.epochs: 6", "rungs: auto", False),
+        ("optim.epochs: 80", "rungs: auto, grace_epochs: 61", False),
+        ("optim.epochs: 80", "rungs: auto, name: median", False),
+    ],
+)
+def test_auto_copies_where_a_prefix_would_be_judged_late(
+    fixed: str, scheduler: str, copies: bool, tmp_path: Path
+) -> None:
+    assert bool(_rungs(tmp_path, fixed, scheduler).copies) == copies
