@@ -1,3 +1,3 @@
 """Hyperparameter studies of adversarial training on long-tailed data."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"

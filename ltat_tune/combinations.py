@@ -55,8 +55,8 @@ def _of_training(config: TrialConfig) -> list[str]:
     for path, value, norm in (
         ("attack.eps", attack.eps, attack.norm),
         ("attack.step_size", attack.step_size, attack.norm),
-        ("evaluation.eps", measured.eps or 0.0, measured.norm or attack.norm),
-        ("evaluation.step_size", measured.step_size or 0.0, measured.norm or attack.norm),
+        ("evaluation.eps", measured.eps or 0.0, config.measured_norm),
+        ("evaluation.step_size", measured.step_size or 0.0, config.measured_norm),
     ):
         if norm == "linf" and value > 1:
             found.append(

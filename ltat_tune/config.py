@@ -119,6 +119,17 @@ class TrialConfig(Section):
         return self.replace({"optim.epochs": epochs, **scaled})
 
     @property
+    def measured_eps(self) -> float:
+        """Radius of the evaluation: `evaluation.eps`, else the training attack's. Pixel units."""
+        eps = self.evaluation.eps
+        return self.attack.eps if eps is None else eps
+
+    @property
+    def measured_norm(self) -> str:
+        """Norm of the evaluation: `evaluation.norm`, else the training attack's."""
+        return self.evaluation.norm or self.attack.norm
+
+    @property
     def identity(self) -> str:
         """8 hex digits of everything that changes the result, seeds included."""
         return self._hash(exclude=())

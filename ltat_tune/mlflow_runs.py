@@ -54,6 +54,7 @@ class Runs:
         self._experiment = self._find_experiment(name, local=not uri.startswith(_SERVERS))
         self.found: dict[str, Found] = {}
         self._ids: dict[str, str] = {}
+        self._began: dict[str, int] = {}  # run id -> milliseconds of its start
         self._unsure: set[str] = set()  # made again after a try whose answer was lost
         for run in self._search(f"tags.`ltat.study` = '{uid}'"):
             self._know(run)
@@ -61,6 +62,7 @@ class Runs:
             tags = {"ltat.key": PARENT, "ltat.study": uid, "kind": "study"}
             made = self._client.create_run(self._experiment, tags=tags, run_name=name)
             self._ids[PARENT] = made.info.run_id
+            self._began[made.info.run_id] = made.info.start_time
         self._client.update_run(self._ids[PARENT], status="RUNNING")
 
     def deliver(self, write: Write) -> None:
@@ -102,6 +104,7 @@ class Runs:
 
     def _know(self, run: Any) -> None:
         key, tags = run.data.tags["ltat.key"], run.data.tags
+        self._began[run.info.run_id] = run.info.start_time
         # a metric's own latest point says how far the run came
         new = Found(
             int(run.data.metrics.get("epoch", -1)),
@@ -130,6 +133,7 @@ class Runs:
                 self._experiment, start_time=at, tags={**tags, **own, **parent}, run_name=name
             )
             self._ids[key] = made.info.run_id
+            self._began[made.info.run_id] = at
             if again:
                 self._unsure.add(key)
             return
@@ -174,7 +178,8 @@ class Runs:
                 if run.info.run_id != run_id:
                     self._client.delete_run(run.info.run_id)
             self._unsure.discard(key)
-        self._client.set_terminated(run_id, status=status, end_time=at)
+        end = max(at, self._began.get(run_id, at))  # the clock may have been set back
+        self._client.set_terminated(run_id, status=status, end_time=end)
 
 
 def fate(error: Exception, tries: int) -> Fate:

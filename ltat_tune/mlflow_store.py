@@ -112,12 +112,14 @@ def _first(uri: str) -> Iterator[None]:
     all. A database that cannot be reached is told from one connection, not after MLflow's ten.
     """
     if uri.startswith("sqlite:///"):
-        folder = Path(uri.removeprefix("sqlite:///").partition("?")[0]).parent
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY)
+        path = Path(uri.removeprefix("sqlite:///").partition("?")[0])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path.parent, os.O_RDONLY)
         try:
             with contextlib.suppress(OSError):  # a file system without locks
                 fcntl.flock(handle, fcntl.LOCK_EX)
+            if not path.exists():
+                _make(path)
             yield
         finally:
             os.close(handle)
@@ -131,6 +133,21 @@ def _first(uri: str) -> Iterator[None]:
             yield
     else:
         yield
+
+
+def _make(path: Path) -> None:
+    """Makes a SQLite store under another name.
+
+    MLflow never gets over a file with half of its tables, which a kill leaves otherwise.
+    """
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    half = path.with_name(f".{path.name}.half")
+    for left in (half, half.with_name(f"{half.name}-journal")):
+        left.unlink(missing_ok=True)
+    store = SqlAlchemyStore(f"sqlite:///{half}", "./mlruns")  # type: ignore[no-untyped-call]
+    store.engine.dispose()
+    half.rename(path)
 
 
 def reason(error: Exception, uri: str) -> str:

@@ -344,8 +344,15 @@ def rows(table: Table, names: list[str], seeds: int) -> Iterator[dict[str, Any]]
     chance = [random_search(table, seed) for seed in range(max(seeds, 200))]
     end = grid[-1:]
     target = float(np.mean([trace.at(end) for trace in chance]))
-    yield {"search": "random", "epochs": float(budget), "interval": None, "ratio": 1.0,
-           "final": target, "truth": float(np.mean([t.at(end, truth=True) for t in chance]))}  # fmt: skip
+    worth = float(np.mean([trace.at(end, truth=True) for trace in chance]))
+    yield {
+        "search": "random",
+        "epochs": float(budget),
+        "interval": None,
+        "ratio": 1.0,
+        "final": target,
+        "truth": worth,
+    }
     for name in names:
         traces = [SEARCHES[name](table, seed, budget) for seed in range(seeds)]
         curves = np.stack([trace.at(grid) for trace in traces])

@@ -292,6 +292,17 @@ def test_a_cosine_head_is_measured_at_scale_1_and_at_10_and_adaptively(own_scale
     assert [row["attack"] for row in own["rows"]] == ["clean", "pgd3"]
 
 
+def test_models_that_share_their_weights_but_not_their_log_prior_share_no_batches() -> None:
+    """Of one folder of batches: the second model must not be given the answers of the first."""
+    for name, tau in (("plain", 0.0), ("shifted", 4.0)):
+        train_into(Path(name), model__posthoc_tau=tau, optim__epochs=1, data__imbalance_ratio=8)
+    words = ("--attacks", "pgd3", "--images", 100, "--no-sentinel")
+    plain, shifted = _cards("plain", "shifted", *words)
+    assert plain["model"]["weights"] == shifted["model"]["weights"]
+    alone = _cards("shifted", *words, "--to", "alone")
+    assert _numbers(shifted) == _numbers(alone) != _numbers(plain)
+
+
 def test_a_transfer_is_made_on_its_source_and_weaker_than_its_own_gradient(study: Path) -> None:
     model, source = _confirmation(study, 0), _confirmation(study, 1)
     card = _cards(

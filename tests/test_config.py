@@ -275,6 +275,14 @@ def test_what_does_not_go_together_is_refused_with_both_names(
 # -- identity -----------------------------------------------------------------------------------
 
 
+def test_radius_and_norm_of_the_evaluation_come_before_those_of_the_training() -> None:
+    config = TrialConfig.from_flat({"attack.eps": 0.1})
+    assert (config.measured_eps, config.measured_norm) == (0.1, "linf")
+    config = config.replace({"evaluation.eps": 0.5, "evaluation.norm": "l2"})
+    assert (config.measured_eps, config.measured_norm) == (0.5, "l2")
+    assert config.replace({"evaluation.eps": 0.0}).measured_eps == 0.0
+
+
 def test_the_identity_is_8_hex_digits_and_repeatable() -> None:
     config = TrialConfig()
     assert re.fullmatch("[0-9a-f]{8}", config.identity)

@@ -13,6 +13,21 @@ import pytest
 from ltat_tune.errors import StudyError
 from ltat_tune.mlflow_store import attach, connect, hidden, public_uri, reason
 
+KILLED_WHILE_MAKING = """
+import os, sys, threading, time
+from pathlib import Path
+from ltat_tune.mlflow_store import connect
+
+def kill():
+    while sum(p.stat().st_size for p in Path(sys.argv[1]).glob("*mlflow.db*")) < 200_000:
+        time.sleep(0.002)
+    os.kill(os.getpid(), 9)
+
+threading.Thread(target=kill).start()
+connect(f"sqlite:///{sys.argv[1]}/mlflow.db")
+"""
+
+
 FROM_MLFLOW = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
 # Each process tracks a study of its own; all begin at once on a store that does not exist yet.
@@ -141,3 +156,14 @@ def test_no_traceback_of_an_unreachable_store_has_the_password(scheme: str) -> N
     shown = "".join(traceback.format_exception(caught.value)).replace('password = "s3cret"', "")
     assert password not in shown
     assert f"{scheme}://127.0.0.1:1/x: " in str(caught.value)
+
+
+@FROM_MLFLOW
+def test_a_kill_while_the_store_is_made_leaves_none_that_is_half_made(tmp_path: Path) -> None:
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_WHILE_MAKING, tmp_path], capture_output=True, check=False
+    )
+    assert killed.returncode == -9, killed.stderr
+    assert [p.name for p in tmp_path.iterdir() if not p.name.startswith(".")] == []
+    connect(f"sqlite:///{tmp_path / 'mlflow.db'}").create_experiment("made")
+    assert [p.name for p in tmp_path.iterdir()] == ["mlflow.db"]

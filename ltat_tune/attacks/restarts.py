@@ -11,7 +11,8 @@ from ltat_tune.attacks.frozen import frozen
 from ltat_tune.attacks.objectives import ImageObjective
 from ltat_tune.losses.precision import full_precision
 
-# (images (N, C, H, W), targets (N,), number of the attempt, from 0) -> (N, C, H, W)
+# (images (N, ...) as the caller gave them, targets (N,), number of the attempt, from 0) ->
+# adversarial images (N, C, H, W)
 Attempt = Callable[[Tensor, Tensor, int], Tensor]
 
 
@@ -31,9 +32,11 @@ def worst_of_restarts(
 
     Args:
         model: images in [0, 1] to logits (N, K).
-        images: shape (N, C, H, W), in [0, 1].
+        images: what `attempt` is given, whole and then rows of it: images, shape (N, C, H, W), or
+            whatever stands for them, such as their numbers, shape (N,); nothing else reads it.
         targets: classes, shape (N,).
-        attempt: attacks the images it is given, with other noise for each number.
+        attempt: attacks the images that it is given or given the numbers of, with other noise for
+            each attempt.
         restarts: number of attempts, >= 1.
         objective: the loss that tells attempts apart where none fools the model.
     """

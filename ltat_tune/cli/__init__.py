@@ -10,11 +10,14 @@ from ltat_tune.cli.data import prepare
 from ltat_tune.cli.evaluate import evaluate
 from ltat_tune.cli.figures import figures
 from ltat_tune.cli.listings import ls, params, version
+from ltat_tune.cli.planning import plan
 from ltat_tune.cli.results import compare, export
 from ltat_tune.cli.studies import main, resume
 from ltat_tune.cli.training import train
 
 __all__ = ["main"]
 
-for _command in (resume, compare, export, figures, train, evaluate, prepare, params, ls, version):
+for _command in (
+    resume, plan, compare, export, figures, train, evaluate, prepare, params, ls, version,
+):  # fmt: skip
     main.add_command(_command)

@@ -163,6 +163,8 @@ def _measure(
             except StudyError as error:
                 notes.print(f"the card is not in MLflow: {error}", soft_wrap=True)
             if form == "table":
+                if len(cards) > 1:
+                    shown.print()
                 shown.print(card.render(done), soft_wrap=True)
             notes.print(f"card: {path}", soft_wrap=True)
     return cards, failed

@@ -14,6 +14,8 @@ from ltat_tune.cli import options
 if TYPE_CHECKING:
     from ltat_tune.figures.drawing import Drawn
 
+_KEY_WIDTH = len("accuracy_over_eps")  # the longest
+
 
 @click.command(
     epilog="\b\nExamples:\n  ltat-tune figures --list\n  ltat-tune figures quickstart\n"
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
               help="Test images of figures that attack models again.")  # fmt: skip
 @click.option("--device", default="cpu", show_default=True,
               help="Where those models run: cpu, cuda, cuda:1 ...")  # fmt: skip
+@click.option("--root", help="Folder of SVHN's official files, for srat_14, if not the one that "
+              "`ltat-tune prepare svhn` chooses.")  # fmt: skip
 @options.quiet
 @options.format_
 @click.pass_context
@@ -42,6 +46,7 @@ def figures(
     out: Path,
     images: int,
     device: str,
+    root: str | None,
     quiet: bool,
     form: str,
 ) -> None:
@@ -49,8 +54,8 @@ def figures(
 
     STUDY is the name of a study or its folder; RUN is the folder of one training (config.yaml,
     result.json, checkpoint.pt). Give several to compare across them; some figures of --only need
-    none. Of every other figure the
-    missing piece is named, and the command that makes it. Exit status 1: none could be drawn.
+    none. Of every figure that lacks something, the missing piece is named and the command that
+    makes it. Exit status 1: none could be drawn.
     """
     from ltat_tune.figures.drawing import table
 
@@ -63,7 +68,7 @@ def figures(
         raise click.UsageError("name a study or the folder of a training, or use --list")
     paths = [Path(name) if Path(name).is_dir() else out / name for name in targets]
     found = []
-    for drawn in _draw(keys, paths, target, images, device):
+    for drawn in _draw(keys, paths, target, images, device, root):
         found.append(drawn)
         if form == "table" and not (quiet and not drawn.paths):
             _print(drawn)
@@ -85,13 +90,13 @@ def _keys(only: tuple[str, ...]) -> list[str]:
 
 
 def _draw(
-    keys: list[str], paths: list[Path], target: Path, images: int, device: str
+    keys: list[str], paths: list[Path], target: Path, images: int, device: str, root: str | None
 ) -> Iterator[Drawn]:
     from ltat_tune.errors import StudyError
     from ltat_tune.figures.drawing import draw
     from ltat_tune.figures.sources import read_sources
 
-    sources = read_sources(paths, device=device, images=images)
+    sources = read_sources(paths, device=device, images=images, root=root)
     try:
         yield from draw(keys, sources, target)
     except OSError as error:
@@ -101,7 +106,7 @@ def _draw(
 
 
 def _print(drawn: Drawn) -> None:
-    key = f"{drawn.spec.key:14}"
+    key = f"{drawn.spec.key:{_KEY_WIDTH}}"
     if drawn.paths:
         notes = f"   ({'; '.join(drawn.notes)})" if drawn.notes else ""
         click.echo(f"{key} {' '.join(str(path) for path in drawn.paths)}{notes}")
@@ -110,7 +115,7 @@ def _print(drawn: Drawn) -> None:
         click.echo(f"{key} not drawn: {drawn.missing}")
         return
     click.echo(f"{key} missing: {drawn.missing}")
-    click.echo(f"{'':14} make it with: {drawn.spec.command}")
+    click.echo(f"{'':{_KEY_WIDTH}} make it with: {drawn.spec.command}")
 
 
 def _print_list(rows: list[dict[str, str]]) -> None:

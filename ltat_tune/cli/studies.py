@@ -10,6 +10,7 @@ import click
 
 from ltat_tune import __version__
 from ltat_tune.cli import options
+from ltat_tune.cli.planning import show_first_trials
 from ltat_tune.errors import LtatError
 
 if TYPE_CHECKING:
@@ -23,6 +24,17 @@ Examples:
   ltat-tune --space search_spaces/quickstart.yaml --smoke
   ltat-tune resume quickstart
 """
+
+
+_address = click.option(
+    "--address", metavar="auto|HOST:PORT",
+    help="Train on the nodes of this Ray cluster  [default: a Ray of the study's own, here].",
+)  # fmt: skip
+
+_budget = click.option(
+    "--budget", metavar="6h|40gpuh|500epochs",
+    help="End in time with the confirmations done (sets budget).",
+)  # fmt: skip
 
 
 class _Group(click.Group):
@@ -64,6 +76,9 @@ class _Group(click.Group):
     "--tracking-uri", envvar="MLFLOW_TRACKING_URI", show_envvar=True,
     help="MLflow server or store  [default: SQLite beside the study].",
 )  # fmt: skip
+@_address
+@_budget
+@click.option("--dry-run", is_flag=True, help="Check all, print the first trials, start nothing.")
 @click.option("--overwrite", is_flag=True, help="Delete a study of this name first.")
 @click.option("--allow-inert", is_flag=True, help="Run although a tuned parameter has no effect.")
 @click.option(
@@ -83,6 +98,9 @@ def main(
     seed: int | None,
     overrides: tuple[str, ...],
     tracking_uri: str | None,
+    address: str | None,
+    budget: str | None,
+    dry_run: bool,
     overwrite: bool,
     allow_inert: bool,
     smoke: bool,
@@ -108,52 +126,68 @@ def main(
 
     more = [f"searcher.trials={trials}"] if trials is not None else []
     more += [f"searcher.seed={seed}"] if seed is not None else []
+    more += [f"budget={budget}"] if budget is not None else []
     checked = load_space(
-        space, overrides=(*overrides, *more), allow_inert=allow_inert, smoke=smoke
-    )
+        space, overrides=(*overrides, *more), allow_inert=allow_inert, smoke=smoke,
+        cluster=address is not None,
+    )  # fmt: skip
+    if dry_run:
+        show_first_trials(checked, form)
+        return
     study = Study.create(
         checked, out, source=str(space), tracking_uri=tracking_uri, overwrite=overwrite
     )
-    _run(ctx, study, quiet, form)
+    _run(ctx, study, quiet, form, address)
 
 
 @click.command(epilog="\b\nExample:\n  ltat-tune resume quickstart --trials 24")
 @click.argument("name")
 @options.out
 @click.option("--trials", type=int, help="Extend the search to this many trials per scenario.")
+@_address
+@_budget
 @options.quiet
 @options.format_
 @click.pass_context
 def resume(
-    ctx: click.Context, name: str, out: Path, trials: int | None, quiet: bool, form: str
+    ctx: click.Context,
+    name: str,
+    out: Path,
+    trials: int | None,
+    address: str | None,
+    budget: str | None,
+    quiet: bool,
+    form: str,
 ) -> None:
     """Go on with study NAME where it stopped, or extend it."""
     from ltat_tune.study.study import Study
 
-    _run(ctx, Study.open(out / name, trials=trials), quiet, form)
+    study = Study.open(out / name, trials=trials, budget=budget, cluster=address is not None)
+    _run(ctx, study, quiet, form, address)
 
 
-def _run(ctx: click.Context, study: Study, quiet: bool, form: str) -> None:
+def _run(ctx: click.Context, study: Study, quiet: bool, form: str, address: str | None) -> None:
     from rich.console import Console
 
+    again = study.folder.resume_command + (f" --address {address}" if address else "")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        end = study.run(Console(stderr=True, highlight=False), quiet=quiet)
+        end = study.run(Console(stderr=True, highlight=False), quiet=quiet, address=address)
     except (KeyboardInterrupt, SystemExit):  # too early, or twice; on SIGTERM Ray exits
-        click.echo(f"\ninterrupted\nresume with: {study.folder.resume_command}", err=True)
+        click.echo(f"\ninterrupted\nresume with: {again}", err=True)
         ctx.exit(130)
-    _show_end(study, end, form)
+    _show_end(study, end, form, again)
     if end.interrupted:
         ctx.exit(130)
     if end.reason is not None:
         ctx.exit(1)
 
 
-def _show_end(study: Study, end: StudyEnd, form: str) -> None:
+def _show_end(study: Study, end: StudyEnd, form: str, again: str) -> None:
     name, root = study.folder.root.name, study.folder.root
     out = study.folder.out_option
     if end.reason is not None:
-        click.echo(f"{end.reason}\nresume with: {study.folder.resume_command}", err=True)
+        click.echo(f"{end.reason}\nresume with: {again}", err=True)
         return
     options.print_results([end.results], form)
     if form == "json":
@@ -164,10 +198,10 @@ def _show_end(study: Study, end: StudyEnd, form: str) -> None:
         (study.open_mlflow(), "every trial in the browser"),
         (f"ltat-tune compare {name}{out}", "these tables, and the best trials"),
         (f"ltat-tune export {name}{out}", "the best configurations as files"),
-        *[(f"ltat-tune train {best[0]}", "train one again, to the same digits")][: len(best)],
+        *[(f"ltat-tune train {file}", "train one again, to the same digits") for file in best[:1]],
     ]
     if not study.space.searcher.enumerates and not study.space.smoke:
-        more = f"{study.folder.resume_command} --trials {2 * study.space.searcher.trials}"
+        more = f"{again} --trials {2 * study.space.searcher.trials}"
         commands.append((more, "search on"))
     for command, why in commands:
         click.echo(f"  {command}   # {why}")

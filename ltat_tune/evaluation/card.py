@@ -22,7 +22,6 @@ from ltat_tune.evaluation.runner import Outcome, worst_case
 from ltat_tune.mlflow_store import attach
 from ltat_tune.study.folder import StudyFolder, write_json
 from ltat_tune.tracking import tracking_uri
-from ltat_tune.training.checkpoint import weights_hash
 
 FORMAT = 1
 
@@ -319,7 +318,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
 
 def source_hash(loaded: Loaded) -> str:
     """Of a transfer's source as it is measured."""
-    return weights_hash(loaded.model.state_dict())
+    return loaded.fingerprint(loaded.config.model.inference_scale)
 
 
 def write(card: Mapping[str, Any], folder: Path) -> Path:
@@ -338,11 +337,13 @@ def log(card: Mapping[str, Any], target: Target) -> bool:
     if target.study is None:
         return False
     folder = StudyFolder(target.study)
-    kind, *rest = target.checkpoint.resolve().parent.relative_to(target.study.resolve()).parts
+    place = target.checkpoint.resolve().parent.relative_to(target.study.resolve())
+    kind, *rest = place.parts or ("",)
     facts = folder.read_facts()
-    local = facts["tracking_uri"] is None and not (folder.root / "mlflow.db").exists()
+    given = facts.get("tracking_uri")
+    local = given is None and not (folder.root / "mlflow.db").exists()
     if kind not in ("trials", "confirmations") or local:
         return False
-    uri = tracking_uri(facts["tracking_uri"], folder.root)
+    uri = tracking_uri(given, folder.root)
     files = {f"cards/{file_name(card)}": json.dumps(card, indent=2)}
     return attach(uri, folder.root.name, facts["uid"], "/".join(rest), metrics(card), files)

@@ -20,7 +20,7 @@ from ltat_tune.errors import CheckpointError, ConfigError, StudyError
 from ltat_tune.methods import needs_projection
 from ltat_tune.models import Classifier, build_model, measured
 from ltat_tune.study.folder import StudyFolder, list_studies
-from ltat_tune.training.checkpoint import load_checkpoint
+from ltat_tune.training.checkpoint import load_checkpoint, weights_hash
 from ltat_tune.training.metrics import ClassGroups
 from ltat_tune.training.trainer import Trainer
 
@@ -59,6 +59,13 @@ class Loaded:
             return measured(self.model, scale=scale)
         inner, shift = cast(nn.Module, self.model.model), cast(Tensor, self.model.shift)
         return measured(inner, scale=scale, shift=shift)
+
+    def fingerprint(self, scale: float) -> str:
+        """What tells the model at this scale from all others: `<16 hex digits> at scale 1`.
+
+        The digits are of the weights and of the log-prior that is taken away, the scale's are all.
+        """
+        return f"{weights_hash(self.at_scale(scale).state_dict())} at scale {scale!r}"
 
 
 def find_targets(text: str, studies: Path, *, config: Path | None = None) -> list[Target]:
@@ -115,9 +122,12 @@ def _beside(config: Path, checkpoint: Path) -> Target:
         place = checkpoint.resolve().parent.name
         name = place if checkpoint.name == "checkpoint.pt" else f"{place}-{checkpoint.stem}"
         return Target(name, config, checkpoint)
-    kind, *rest = checkpoint.resolve().parent.relative_to(study).parts or ("",)
-    name = "-".join([study.name, *rest] if kind else [study.name, checkpoint.stem])
-    return Target(name, config, checkpoint, StudyFolder(study).cache, study)
+    rest = checkpoint.resolve().parent.relative_to(study).parts[1:]
+    # files beside others, such as those of best/, are told apart by their own names
+    own = () if rest and checkpoint.name == "checkpoint.pt" else (checkpoint.stem,)
+    return Target(
+        "-".join((study.name, *rest, *own)), config, checkpoint, StudyFolder(study).cache, study
+    )
 
 
 def _winners(root: Path) -> list[Target]:

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from ltat_tune.config import TrialConfig
-from ltat_tune.data.batches import to_unit
 from ltat_tune.errors import ConfigError, LtatError
 from ltat_tune.evaluation import card
 from ltat_tune.evaluation.attacks import STEPS_IN_EPS, parse_attack
@@ -25,15 +24,12 @@ from ltat_tune.evaluation.runner import (
     evaluate_attack,
     evaluate_clean,
 )
-from ltat_tune.training.checkpoint import weights_hash
 from ltat_tune.training.seeding import prepare_process
 
 # At scale 1 a cosine head's logits lie within +-1, and PGD finds less than there is (FACTS section
 # 2: RoBal's own README says so).
 _COSINE_SCALES = (1.0, 10.0)
 _ADAPTIVE = "adaptive20"
-# The windows of the sentinel's Square are of the batch; so it is the same for every size above.
-_SENTINEL_BATCH = 100
 _LONGEST = 100  # as attack.eps: beyond the diagonal of CIFAR's images, 55, in l2
 
 # what is measured now, images done, images in all, right answers so far
@@ -47,14 +43,13 @@ def resolve(request: Request, config: TrialConfig) -> Request:
         ConfigError: another norm than the configured one without a radius in it.
     """
     measured = config.evaluation
-    configured = measured.norm or config.attack.norm
+    configured = config.measured_norm
     norm = request.norm or configured
     if norm != configured and request.eps is None:
         raise ConfigError(
             f"--norm is {norm} and the model is configured for {configured}, so --eps must be "
             "given: a radius of the one means nothing in the other"
         )
-    eps = config.attack.eps if measured.eps is None else measured.eps
     step_size = request.step_size
     if step_size is None and request.eps is None and request.norm is None:
         step_size = measured.step_size
@@ -76,7 +71,7 @@ def resolve(request: Request, config: TrialConfig) -> Request:
         images = measured.aa_images  # all attacks on the same images, or none would be the last
     return replace(
         request, attacks=attacks, norm=norm, scales=scales, step_size=step_size, images=images,
-        eps=(eps,) if request.eps is None else request.eps,
+        eps=(config.measured_eps,) if request.eps is None else request.eps,
         batch_size=request.batch_size or measured.batch_size,
     )  # fmt: skip
 
@@ -175,7 +170,7 @@ def _at_scale(
     on_progress: OnProgress | None,
 ) -> list[Outcome]:
     assert request.eps is not None and request.norm is not None and request.batch_size is not None
-    model, weights = loaded.at_scale(scale), loaded.weights
+    model, weights = loaded.at_scale(scale), loaded.fingerprint(scale)
     setting = Setting(
         attack="clean", scale=scale, eps=0.0, norm=request.norm, step_size=None,
         seed=request.seed, batch_size=request.batch_size,
@@ -237,21 +232,20 @@ def _watch(
     on_progress: OnProgress | None,
 ) -> dict[str, Any]:
     """The sentinel's report on the model at one scale, at the first radius."""
-    from ltat_tune.evaluation.sentinel import watch
+    from ltat_tune.evaluation.sentinel import BATCH_SIZE, watch
 
     assert request.eps is not None and request.norm is not None and request.batch_size is not None
     title = f"{loaded.target.name} sentinel"
-    model = loaded.at_scale(scale)
     report = watch(
-        model,
-        to_unit(part.data.images.to(request.device)),
+        loaded.at_scale(scale),
+        part.data.images.to(request.device),
         part.data.targets.to(request.device),
         eps=request.eps[0],
         norm=request.norm,
         seed=request.seed,
-        batch_size=min(request.batch_size, _SENTINEL_BATCH),
+        batch_size=min(request.batch_size, BATCH_SIZE),
         state=state / "sentinel",
-        weights=f"{weights_hash(model.state_dict())} at scale {scale:g}",
+        weights=loaded.fingerprint(scale),
         progress=None
         if on_progress is None
         else lambda name, done, total: on_progress(f"{title} {name}".strip(), done, total, -1),

@@ -80,7 +80,7 @@ class Setting:
         batch_size: images of the split that are gone through together; those of them that stand
             are attacked together. The noise of aa and square depends on it, other numbers only by
             the rounding of sums.
-        source: hash of the weights that a transfer attack is made on.
+        source: the fingerprint of the model that a transfer attack is made on.
         after: attacks that left the images which this one sees; None where it sees all that are
             right without attack.
     """
@@ -144,7 +144,8 @@ def evaluate_attack(
         part: the images.
         setting: the attack.
         before: answers to the same images without an attack, or after those of `setting.after`.
-        weights: hash of the model's weights, part of the key under which batches are kept.
+        weights: what tells the model from all others, part of the key under which batches are
+            kept: see `Loaded.fingerprint`.
         state: folder of the batches.
         source: model that transfer attacks are made on.
         on_batch: told of every batch.

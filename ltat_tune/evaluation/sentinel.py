@@ -15,6 +15,7 @@ from rich.text import Text
 from torch import Tensor, nn
 
 from ltat_tune.attacks.autoattack import L2_SQUARE_SIDE
+from ltat_tune.data.batches import to_unit
 from ltat_tune.errors import ConfigError
 from ltat_tune.evaluation.attacks import STEPS_IN_EPS
 from ltat_tune.evaluation.sentinel_attacks import (
@@ -37,6 +38,9 @@ Progress = Callable[[str, int, int], None]
 # RoBal at scale 1 with a robust accuracy of 40 % then loses about 16 of them to the right attack,
 # where the test asks for 7; with half as many images it would often be overlooked.
 MAX_IMAGES = 400
+# The windows of Square are of the batch: one size for `ltat-tune evaluate` and for a study, so
+# that both say the same of one model.
+BATCH_SIZE = 100
 
 _MEANING: dict[Verdict, str] = {
     "clear": "nothing speaks against the robust accuracy that PGD finds",
@@ -99,7 +103,7 @@ def watch(
     eps: float,
     norm: str = "linf",
     seed: int = 0,
-    batch_size: int = 500,
+    batch_size: int = BATCH_SIZE,
     square_queries: int = 1000,
     max_images: int = MAX_IMAGES,
     state: Path | None = None,
@@ -117,7 +121,7 @@ def watch(
 
     Args:
         model: images in [0, 1] to logits (N, K), deterministic in eval mode.
-        images: shape (N, C, H, W), float, in [0, 1].
+        images: shape (N, C, H, W), float, in [0, 1], or uint8, in 0..255.
         targets: classes, shape (N,).
         eps: radius of the ball, pixel units in [0, 1], > 0.
         norm: `linf` or `l2`.
@@ -145,7 +149,7 @@ def watch(
     if state is not None and not weights:
         raise ConfigError("`state` needs `weights`: the name of the model whose attacks it keeps")
     part = _class_balanced(targets, max_images, seed)
-    images, targets = images[part].detach().float(), targets[part]
+    images, targets = to_unit(images[part].detach()), targets[part]
     batches = _right(model, images, targets, batch_size)
     attacks = build_attacks(model, eps=eps, norm=norm, seed=seed, queries=square_queries)
     left_out: tuple[str, ...] = ()

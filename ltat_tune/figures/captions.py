@@ -91,19 +91,14 @@ def robust_run(recipes: Sequence[Recipe]) -> Run:
     return next((r for r in recipes if r.config.method.name != "natural"), recipes[0]).first
 
 
-def eps_of(config: TrialConfig) -> float:
-    """Radius of the evaluation, pixel units."""
-    return config.attack.eps if config.evaluation.eps is None else config.evaluation.eps
-
-
 def norm_text(config: TrialConfig) -> str:
     """`L∞` or `L2`: of the evaluation."""
-    return _NORMS[config.evaluation.norm or config.attack.norm]
+    return _NORMS[config.measured_norm]
 
 
 def ball_text(config: TrialConfig) -> str:
     """`L∞, ε = 8/255`: of the evaluation."""
-    return f"{norm_text(config)}, ε = {pixels(eps_of(config))}"
+    return f"{norm_text(config)}, ε = {pixels(config.measured_eps)}"
 
 
 def attack_text(run: Run) -> str:

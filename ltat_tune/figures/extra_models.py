@@ -17,8 +17,8 @@ from ltat_tune.attacks.frozen import frozen
 from ltat_tune.data.batches import evaluation_batches
 from ltat_tune.evaluation.measures import Answers, calibration_error, reliability, wilson
 from ltat_tune.figures import panels, style
-from ltat_tune.figures.captions import ball_text, eps_of, norm_text, small_print
-from ltat_tune.figures.extras import contestants
+from ltat_tune.figures.captions import ball_text, norm_text, small_print
+from ltat_tune.figures.extras import contestants, one_scenario
 from ltat_tune.figures.features import Trained, evaluation_ball, trained
 from ltat_tune.figures.settings import pixels
 from ltat_tune.figures.sources import Recipe, Run, Sources
@@ -91,7 +91,7 @@ def accuracy_over_eps(sources: Sources) -> Drawing:
     """Accuracy over the radius of the attack, all classes and the tail."""
     chosen = contestants(sources, 3)
     run = chosen[0][1].first
-    eps = eps_of(run.config)
+    eps = run.config.measured_eps
     scale, unit = (255, "/255") if pixels(eps).endswith("/255") else (1, "[0, 1] pixels")
     x = [scale * eps * times for times in TIMES_EPS]
     fig, axes = style.figure(2, cols=2, height_in=2.8)
@@ -120,7 +120,7 @@ def accuracy_over_eps(sources: Sources) -> Drawing:
         fig, recipes, attack=f"PGD-{steps_of(run)}, {norm_text(run.config)}",
         images=f"{images} test images", more=["dotted: the ε of the evaluation"],
     )  # fmt: skip
-    return Drawing(fig)
+    return Drawing(fig, one_scenario(sources, run))
 
 
 def _recalls(run: Run, sources: Sources) -> list[list[float]]:
@@ -162,7 +162,7 @@ def calibration(sources: Sources) -> Drawing:
         images=f"{images} test images in 15 bins of equal width, drawn with {FEWEST} or more",
         more=["errors in the order of the legend", "dotted: confidence equals accuracy"],
     )  # fmt: skip
-    return Drawing(fig)
+    return Drawing(fig, one_scenario(sources, run))
 
 
 @dataclass(frozen=True)
@@ -268,4 +268,4 @@ def difference_by_class(sources: Sources) -> Drawing:
         more=["bars: paired 95 % interval over images (Newcombe 1998, method 10)",
               "triangles: under-represented classes"],
     )  # fmt: skip
-    return Drawing(fig)
+    return Drawing(fig, one_scenario(sources, run))

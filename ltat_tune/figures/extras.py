@@ -88,7 +88,7 @@ def learning_curves(sources: Sources) -> Drawing:
         seeds=f"mean of {seeds} seeds, band from lowest to highest" if seeds > 1 else "one seed",
         more=["dotted: the learning rate drops"] if rate_drops(run) else [],
     )  # fmt: skip
-    return Drawing(fig, _one_scenario(sources, run))
+    return Drawing(fig, one_scenario(sources, run))
 
 
 def _validated(run: Run) -> str:
@@ -96,9 +96,12 @@ def _validated(run: Run) -> str:
     return f"{attack_name(run.config.evaluation.val_attack)}, {ball_text(run.config)}"
 
 
-def _one_scenario(sources: Sources, run: Run) -> tuple[str, ...]:
+def one_scenario(sources: Sources, run: Run) -> tuple[str, ...]:
+    """Which of several scenarios a figure of `contestants` is about; nothing for one alone."""
     others = len(panels.groups(sources)) - 1
-    return (f"drawn for {run.study}/{run.scenario}; {others} more",) if others else ()
+    if not others:
+        return ()
+    return (f"of {others + 1} scenarios, drawn for {run.study}/{run.scenario} alone",)
 
 
 def over_epochs(recipe: Recipe, metric: str) -> tuple[list[int], NDArray[np.float64]]:

@@ -18,6 +18,7 @@ from ltat_tune.attacks.frozen import frozen
 from ltat_tune.attacks.objectives import OBJECTIVES
 from ltat_tune.data.batches import evaluation_batches
 from ltat_tune.data.datasets import LabelledImages
+from ltat_tune.evaluation.attacks import STEPS_IN_EPS
 from ltat_tune.figures.spec import MissingData
 from ltat_tune.training.seeding import new_generator
 from ltat_tune.training.trainer import Trainer
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from ltat_tune.models.classifier import Classifier
 
 _SEED = 0  # the same images and the same noise for every model of a figure
-_STEPS_IN_EPS = {"linf": 4, "l2": 5}  # as `training.evaluation`
 
 
 @dataclass(frozen=True)
@@ -115,9 +115,8 @@ def features_under_attack(
 
 def evaluation_ball(config: TrialConfig) -> tuple[float, str, float]:
     """Radius, norm and step size of `evaluation`, else of the training attack."""
-    eps = config.attack.eps if config.evaluation.eps is None else config.evaluation.eps
-    norm = config.evaluation.norm or config.attack.norm
-    return eps, norm, config.evaluation.step_size or eps / _STEPS_IN_EPS[norm]
+    eps, norm = config.measured_eps, config.measured_norm
+    return eps, norm, config.evaluation.step_size or eps / STEPS_IN_EPS[norm]
 
 
 def accuracy_over_steps(run: Run, sources: Sources, *, steps: int) -> Curve:

@@ -156,6 +156,7 @@ class Sources:
     runs: tuple[Run, ...]
     device: str = "cpu"
     images: int = 1000  # test images, class by class alike, of figures that run models
+    root: str | None = None  # folder of official files, where figures count these without a run
     _known: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def once(self, key: tuple[object, ...], compute: Callable[[], T]) -> T:
@@ -187,7 +188,9 @@ class Sources:
         ]
 
 
-def read_sources(targets: Iterable[Path], *, device: str = "cpu", images: int = 1000) -> Sources:
+def read_sources(
+    targets: Iterable[Path], *, device: str = "cpu", images: int = 1000, root: str | None = None
+) -> Sources:
     """All finished trainings in study folders, and in folders of single trainings.
 
     Raises:
@@ -197,7 +200,8 @@ def read_sources(targets: Iterable[Path], *, device: str = "cpu", images: int = 
     for target in targets:
         found = _of_study(target) if (target / "study.json").exists() else _of_run(target)
         runs += found
-    return Sources(tuple({run.path.resolve(): run for run in runs}.values()), device, images)
+    once = {run.path.resolve(): run for run in runs}
+    return Sources(tuple(once.values()), device, images, root)
 
 
 def _of_study(root: Path) -> list[Run]:

@@ -48,6 +48,7 @@ def training_counts(data_set: str) -> Callable[[Sources], Drawing]:
             config = TrialConfig.from_flat({
                 "data.name": data_set, "data.profile": profile, "data.imbalance_ratio": ratio,
                 "data.val_source": "test", "data.base": _BASES[data_set],
+                "data.root": sources.root,
             })  # fmt: skip
             try:
                 counts = class_counts(config)

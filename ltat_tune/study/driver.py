@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from typing import Any
+import threading
+from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
@@ -18,22 +20,38 @@ from ltat_tune.study.rungs import place_rungs
 from ltat_tune.study.scheduler import Asha
 from ltat_tune.study.space import Space
 from ltat_tune.study.tasks import Outcome, Task
+from ltat_tune.study.watchdog import Watchdog
 from ltat_tune.study.worker import run_task
 from ltat_tune.tracking import Tracker
 
+if TYPE_CHECKING:
+    from ltat_tune.study.cluster import Cluster
+
 _WORKER_RETRIES = 3
+_LEAVE_S = 20.0  # Tune takes up to 15 s to end workers; Slurm and Kubernetes kill after 30
 
 
-class _StopWhenAsked(tune.Stopper):
-    """Ends Tune's loop once the queue has a reason to stop."""
+class _EachTurn(tune.Stopper):
+    """What Tune's loop asks at each turn: to end it, once the queue has a reason to stop.
 
-    def __init__(self, queue: WorkQueue) -> None:
-        self._queue = queue
+    On a cluster it also keeps the queue's slots in step with the nodes.
+    """
+
+    def __init__(self, queue: WorkQueue, cluster: Cluster | None, view: LiveView) -> None:
+        self._queue, self._cluster, self._view = queue, cluster, view
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
     def stop_all(self) -> bool:
+        if self._cluster is not None:
+            slots = self._cluster.slots()
+            self._queue.resize(slots, self._cluster.largest())
+            while self._cluster.news:
+                self._view.resize(slots)
+                self._view.on_note(self._cluster.news.pop(0))
+            if self._cluster.problem:
+                self._queue.stop(self._cluster.problem)
         return self._queue.stop_reason is not None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -41,7 +59,13 @@ class _StopWhenAsked(tune.Stopper):
 
 
 def drive(
-    space: Space, folder: StudyFolder, tracker: Tracker, view: LiveView, *, slots: int
+    space: Space,
+    folder: StudyFolder,
+    tracker: Tracker,
+    view: LiveView,
+    *,
+    slots: int,
+    cluster: Cluster | None = None,
 ) -> tuple[WorkQueue, bool]:
     """Runs every task that is left. Returns the queue, and whether a signal ended it early."""
     rungs = place_rungs(space)
@@ -52,16 +76,35 @@ def drive(
     observer = MlflowObserver(tracker, space)
     queue = WorkQueue(
         space, folder, ledger, asha,
-        slots=slots, device=device, rungs=rungs, observers=(view, observer),
+        slots=slots, device=device, rungs=rungs, observers=(view, observer), cluster=cluster,
     )  # fmt: skip
+    if cluster is not None:
+        queue.resize(slots, cluster.largest())
     _catch_up(space, folder, ledger, observer, view)
     signals: list[str] = []
+
+    def leave() -> None:
+        """Whoever stops a whole job signals Ray's processes too, and Tune waits for dead ones."""
+        view.say(f"stopped by {signals[0]}; Ray does not answer any more")
+        tracker.finish("interrupted")
+        view.say(f"resume with: {folder.resume_command}")
+        os._exit(130)
+
+    late = threading.Timer(_LEAVE_S, leave)
+    late.daemon = True
 
     def on_stop(name: str) -> None:
         signals.append(name)
         queue.stop(f"stopped by {name}")
+        late.start()
 
-    resources = {"cpu": space.resources.cpus_per_trial, "gpu": space.resources.gpus_per_trial}
+    def resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        spec, task = space.resources, Task.from_json(config["task"])
+        share = queue.room(task)
+        # a training uses one GPU, so more than a whole one is room for nothing
+        gpus = max(spec.gpus_per_trial, min(1.0, share * spec.gpus_per_trial))
+        return tune.PlacementGroupFactory([{"CPU": share * spec.cpus_per_trial, "GPU": gpus}])
+
     shutil.rmtree(folder.ray, ignore_errors=True)
     tuner = tune.Tuner(
         tune.with_resources(run_task, resources),
@@ -76,7 +119,8 @@ def drive(
             name="tune",
             storage_path=str(folder.ray.resolve()),
             verbose=0,
-            stop=_StopWhenAsked(queue),
+            callbacks=[Watchdog(space.resources, queue.on_hang)],
+            stop=_EachTurn(queue, cluster, view),
             failure_config=tune.FailureConfig(max_failures=_WORKER_RETRIES),
             checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
         ),
@@ -85,6 +129,7 @@ def drive(
         with stop_signals(on_stop):
             tuner.fit()
     finally:
+        late.cancel()
         shutil.rmtree(folder.ray, ignore_errors=True)
     return queue, bool(signals)
 

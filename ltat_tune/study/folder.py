@@ -68,6 +68,11 @@ class StudyFolder:
         return self.root / "stems"
 
     @property
+    def spent(self) -> Path:
+        """Hours of all starts; only of a study whose budget is in hours."""
+        return self.root / "spent.json"
+
+    @property
     def ray(self) -> Path:
         """Ray's own bookkeeping; needed only while the study runs."""
         return self.root / ".ray"
@@ -102,8 +107,7 @@ class StudyFolder:
             self.root.mkdir(parents=True, exist_ok=True)
             check_space_left(self.root)
             self.write_space(document)
-            write_json(self.facts, {"format": FORMAT, **facts})
-            self.facts.chmod(0o600)  # a tracking URI may hold a password
+            self.write_facts({"format": FORMAT, **facts})
         except OSError as error:
             raise StudyError(
                 f"cannot write the study into {self.root}: {error.strerror}; "
@@ -138,6 +142,10 @@ class StudyFolder:
         """What `create` recorded."""
         facts: dict[str, Any] = json.loads(self.facts.read_text())
         return facts
+
+    def write_facts(self, facts: dict[str, Any]) -> None:
+        """Replaces what `create` recorded; only its owner reads it, a URI may hold a password."""
+        write_json(self.facts, facts, mode=0o600)
 
     def read_results(self) -> dict[str, Any] | None:
         """The results, or None before the study's end."""
@@ -200,12 +208,19 @@ def check_space_left(folder: Path) -> None:
         raise StudyError(f"{folder} has {free} MiB free, a study needs at least {_LEAST_FREE_MIB}")
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes beside `path`, syncs and renames, so a reader finds all of it or none of it."""
+def write_text(path: Path, text: str, *, mode: int = 0o666) -> None:
+    """Writes beside `path`, syncs and renames, so a reader finds all of it or none of it.
+
+    Args:
+        path: the file.
+        text: all of its content.
+        mode: of the file from its first moment; the umask is taken off.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with open(temporary, "w", encoding="utf-8") as file:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        with open(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -214,9 +229,10 @@ def write_text(path: Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, *, mode: int = 0o666) -> None:
     """As `write_text`, sorted and indented; NaN is refused."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+    text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    write_text(path, text, mode=mode)
 
 
 def read_json(path: Path) -> Any:

@@ -90,6 +90,10 @@ class LiveView:
         if state == "complete":
             self._see(progress, score, name)
 
+    def resize(self, slots: int) -> None:
+        """Tasks that run at once from now on, for the time left."""
+        self._slots = max(1, slots)
+
     # -- Observer -------------------------------------------------------------------------------
 
     def on_start(self, task: Task) -> None:
@@ -111,6 +115,10 @@ class LiveView:
         self._live_epoch[task.key] = epoch
         if task.kind in SEARCH:
             self._progress[task.scenario].epochs += 1
+
+    def on_retry(self, task: Task, why: str) -> None:
+        """A task's worker gave up, or is made to."""
+        self._event(f"{task.title}: {why}")
 
     def on_stage_end(self, task: Task, outcome: Outcome) -> None:
         """A stage of a trial ended."""

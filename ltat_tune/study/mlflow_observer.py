@@ -52,6 +52,9 @@ class MlflowObserver:
         speed = {"time/epoch_seconds": seconds, "time/epochs_per_second": 1 / seconds}
         self._tracker.log(task.run_key, epoch, {**metrics, **speed})
 
+    def on_retry(self, task: Task, why: str) -> None:
+        """Nothing: the run goes on."""
+
     def on_stage_end(self, task: Task, outcome: Outcome) -> None:
         """Nothing: `close` reads what the stage left on disk."""
 

@@ -11,6 +11,8 @@ from ltat_tune.errors import SpaceError
 from ltat_tune.parameters import PARAMETERS
 from ltat_tune.study.spec import PARTS, unknown_key
 
+_WHOLE = ("name", "budget")  # keys of the file without a dot
+
 
 def apply_overrides(document: dict[str, Any], overrides: Sequence[str]) -> set[str]:
     """Puts every `path=value` in place and returns the paths that were replaced.
@@ -32,14 +34,14 @@ def apply_overrides(document: dict[str, Any], overrides: Sequence[str]) -> set[s
         elif path in PARAMETERS:
             paths.add(path)
             pin(document, path, value)
-        elif path == "name" or (section in PARTS and key in PARTS[section].model_fields):
+        elif path in _WHOLE or (section in PARTS and key in PARTS[section].model_fields):
             paths.add(path)
             if key:
                 document.setdefault(section, {})
                 if isinstance(document[section], dict):
                     document[section][key] = value
             else:
-                document["name"] = value
+                document[path] = value
         else:
             problems.append(f"--set {path}: {unknown_key(path)}")
     if problems:

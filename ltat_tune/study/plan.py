@@ -163,7 +163,7 @@ def sentinels(
     first = winner(space, folder, ledger, scenario, device=device)
     if not space.confirm.sentinel or first is None or not is_tested(space, first):
         return []
-    if first.eps == 0 or (first.path / "sentinel.json").exists():
+    if first.training_config().measured_eps == 0 or (first.path / "sentinel.json").exists():
         return []
     return [Task(**{**vars(first), "key": f"{first.key}/sentinel", "kind": "sentinel"})]
 

@@ -7,13 +7,16 @@ fills the slots.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import traceback
 from collections.abc import Sequence
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ray.tune.search import Searcher
 
+from ltat_tune.study.budget import BudgetKeeper
 from ltat_tune.study.folder import StudyFolder
 from ltat_tune.study.ledger import Ledger
 from ltat_tune.study.plan import confirmations, sentinels, tests
@@ -22,6 +25,9 @@ from ltat_tune.study.scheduler import Asha
 from ltat_tune.study.search import Search
 from ltat_tune.study.space import Space
 from ltat_tune.study.tasks import SEARCH, Outcome, Task
+
+if TYPE_CHECKING:
+    from ltat_tune.study.cluster import Cluster
 
 
 class Observer(Protocol):
@@ -32,6 +38,9 @@ class Observer(Protocol):
 
     def on_epoch(self, task: Task, epoch: int, metrics: dict[str, float], seconds: float) -> None:
         """A task finished an epoch; each epoch is told once."""
+
+    def on_retry(self, task: Task, why: str) -> None:
+        """A task goes on from its checkpoint elsewhere, unless that was tried too often."""
 
     def on_stage_end(self, task: Task, outcome: Outcome) -> None:
         """A copy, or one of several seeds, of a trial ended; `on_end` tells of the trial."""
@@ -55,6 +64,7 @@ class WorkQueue(Searcher):
         device: where tasks train.
         rungs: where trials are judged.
         observers: told of every event.
+        cluster: where the tasks run, if it is not this machine.
     """
 
     def __init__(
@@ -68,22 +78,31 @@ class WorkQueue(Searcher):
         device: str,
         rungs: Rungs,
         observers: Sequence[Observer],
+        cluster: Cluster | None = None,
     ) -> None:
         super().__init__(metric=space.objective.metric, mode="max")
         self.space, self.folder, self.ledger, self.asha = space, folder, ledger, asha
         self._slots, self._device = slots, device
+        self._largest, self._cluster = slots, cluster
         self._observers = observers
         self._live: dict[str, Task] = {}  # by Ray's trial id
         self._told: dict[str, int] = {}  # last epoch that was told, by task key
+        self._budget = BudgetKeeper(space, folder, rungs, slots=slots) if space.budget else None
         self._searches = {
-            s.name: Search(space, folder, ledger, s.name, rungs, device=device)
+            s.name: Search(
+                space, folder, ledger, s.name, rungs, device=device, budget=self._budget
+            )
             for s in space.scenarios
         }
+        if self._budget is not None:
+            self._budget.watch({name: s.claims for name, s in self._searches.items()})
         self._handed = {s.name: 0 for s in space.scenarios}
         self._confirming: dict[str, list[Task]] = {}
         self._testing: dict[str, list[Task]] = {}
         self._watching: dict[str, list[Task]] = {}
         self._failures: list[Outcome] = []
+        self._again: list[Task] = []  # ran out of memory: next, with more room
+        self._hangs: dict[str, str] = {}  # what was seen last, by task key
         self.stop_reason: str | None = None
         self.unconfirmed: list[str] = []  # confirmations, tests and sentinels that failed
         for scenario in space.scenarios:
@@ -98,10 +117,11 @@ class WorkQueue(Searcher):
         """The next task, None while there is none, or Searcher.FINISHED."""
         if self.stop_reason is not None:
             return Searcher.FINISHED
-        if len(self._live) >= self._slots:
+        # nothing small slips in before a task that waits for more room
+        if self._taken() + (self.room(self._again[0]) if self._again else 1) > self._slots:
             return None
         try:
-            task = self._next()
+            task = self._again.pop(0) if self._again else self._next()
         except OSError as error:
             self.stop(f"cannot write into {self.folder.root}: {error}")
             return Searcher.FINISHED
@@ -130,6 +150,9 @@ class WorkQueue(Searcher):
         if event is not None and event["state"] == "blocked":
             cause = Outcome("failed", 0, event["reason"]).cause
             self.stop(f"{cause}: make {self.folder.root} writable or free its disk, then resume")
+        elif event is not None and event["state"] == "out_of_memory":
+            self._again.append(replace(task, spacious=True))
+            self._tell("on_retry", task, "out of GPU memory, tried again with a larger share")
         elif event is not None:
             trained = self._told.get(task.key, 0)
             epoch = trained if task.kind in SEARCH else int(event.get("epoch", trained))
@@ -142,10 +165,23 @@ class WorkQueue(Searcher):
             )  # fmt: skip
         elif task.key in self.asha.stopped:
             self._finish(task, Outcome("pruned", self._told.get(task.key, 0)))
-        elif error:
+        elif error and self._cluster is not None and (problem := self._cluster.settle()):
+            self.stop(problem)  # the node's fault: the row stays RUNNING
+        elif error and self.stop_reason is None:
             reason = "its worker process died again and again (out of memory, or killed)"
+            if task.key in self._hangs:
+                reason = (
+                    f"hangs: {self._hangs[task.key]}, and so each time it was tried again; if its "
+                    "epochs may take as long, raise resources.hang_floor_s or hang_factor"
+                )
             self._finish(task, Outcome("failed", self._told.get(task.key, 0), reason))
         # else the study is being stopped: the row stays RUNNING and is taken over on resume
+
+    def on_hang(self, trial_id: str, seen: str) -> None:
+        """A task is about to be ended because it hangs; Ray tries it again, or gives it up."""
+        if (task := self._live.get(trial_id)) is not None:
+            self._hangs[task.key] = seen
+            self._tell("on_retry", task, f"{seen}; its worker is killed")
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the ledger is the state."""
@@ -162,6 +198,21 @@ class WorkQueue(Searcher):
         """Hands nothing more out; the first reason is kept."""
         if self.stop_reason is None:
             self.stop_reason = reason
+
+    def resize(self, slots: int, largest: int) -> None:
+        """Nodes joined or left.
+
+        Args:
+            slots: tasks that fit at once now; what runs in excess goes on, or waits for a node.
+            largest: tasks that fit on the node that holds most.
+        """
+        self._slots, self._largest = slots, largest
+        if self._budget is not None:
+            self._budget.slots = max(1, slots)
+
+    def room(self, task: Task) -> int:
+        """Slots that a task takes, all on one node."""
+        return max(1, min(2, self._largest)) if task.spacious else 1
 
     # -- inside ---------------------------------------------------------------------------------
 
@@ -203,6 +254,9 @@ class WorkQueue(Searcher):
             )
         return self._watching[scenario].pop(0) if self._watching[scenario] else None
 
+    def _taken(self) -> int:
+        return sum(self.room(task) for task in self._live.values())
+
     def _busy(self, scenario: str, kind: str) -> bool:
         return any(t.scenario == scenario and t.kind == kind for t in self._live.values())
 
@@ -213,12 +267,20 @@ class WorkQueue(Searcher):
         if epoch <= self._told.get(task.key, 0):
             return  # read back from a checkpoint after the worker died: told before
         self._told[task.key] = epoch
+        if self._budget is not None:
+            seconds, replayed = json.loads(result["epoch_seconds"]), json.loads(result["replayed"])
+            self._budget.on_epoch(task, seconds, replayed=replayed)
         if task.kind in SEARCH:
             search = self._searches[task.scenario]
             self._guard(lambda: search.absorb(task, epoch, metrics))
         self._tell("on_epoch", task, epoch, metrics, json.loads(result["epoch_seconds"]))
 
     def _finish(self, task: Task, outcome: Outcome) -> None:
+        if outcome.state != "complete":  # a training that comes to its end does so itself
+            with contextlib.suppress(OSError):
+                (task.path / "checkpoint-earlier.pt").unlink(missing_ok=True)
+        if self._budget is not None:
+            self._budget.on_end(task, outcome)
         if task.kind in SEARCH:
             self._finish_stage(task, outcome)
         else:

@@ -7,12 +7,16 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ltat_tune.errors import StudyError
+
 _SCRATCH = "ltat-ray-"
+_CONNECT_S = 10.0
 
 # PLATFORM section 7: nothing but our own lines on the terminal, token authentication on, and time
 # enough for a worker to leave its epoch. Read by Ray when it is imported or starts a process.
@@ -56,14 +60,77 @@ def ray_session(cpus: int) -> Iterator[dict[str, float]]:
             logging_level=logging.ERROR,
             _temp_dir=scratch,
         )
-        for name in ("ray.tune", "ray.train", "ray.air"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
+        _quieten()
         resources: dict[str, float] = ray.cluster_resources()
         yield resources
     finally:
         with contextlib.suppress(Exception):
             ray.shutdown()
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+# What a worker reads; those of a cluster have the environment of its `ray start`.
+_OF_WORKERS = ("RAY_CHDIR_TO_TRIAL_DIR", "TUNE_FUNCTION_THREAD_TIMEOUT_S")
+
+
+@contextlib.contextmanager
+def cluster_session(address: str) -> Iterator[None]:
+    """A connection to a Ray cluster that somebody else started and that stays.
+
+    Raises:
+        StudyError: there is none at the address, or it does not let us in.
+    """
+    _check_address(address)
+    prepare_environment()
+    import ray
+    from ray.exceptions import RayError
+
+    told = {name: os.environ[name] for name in _OF_WORKERS}
+    try:
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env={"env_vars": told},
+        )
+    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+        reason = " ".join(str(error).split())
+        raise StudyError(
+            f"cannot join the Ray cluster at {address}: {reason}; one of its nodes must be this "
+            "machine, and the token here the one it was started with (RAY_AUTH_TOKEN_PATH, or "
+            "~/.ray/auth_token); see scripts/cluster/README.md"
+        ) from error
+    try:
+        _quieten()
+        yield
+    finally:
+        with contextlib.suppress(Exception):
+            ray.shutdown()
+
+
+def _check_address(address: str) -> None:
+    """Raises: StudyError for what is no cluster's address, or one where nothing listens."""
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    if "://" in address or not host or not port.isdigit():
+        raise StudyError(
+            f"--address must be auto or HOST:PORT, got {address}; leave it away for a Ray of the "
+            "study's own, and where only a ray:// address is open, start ltat-tune on a node of "
+            "the cluster (scripts/cluster/README.md)"
+        )
+    try:  # Ray itself would try for minutes
+        socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
+    except OSError as error:
+        raise StudyError(
+            f"no Ray cluster listens at {address}: {error.strerror or error}; start one with "
+            "`ray start --head`, or see scripts/cluster/README.md"
+        ) from error
+
+
+def _quieten() -> None:
+    for name in ("ray.tune", "ray.train", "ray.air"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _remove_abandoned() -> None:

@@ -64,8 +64,8 @@ def _scenario(space: Space, folder: StudyFolder, ledger: Ledger, name: str) -> d
             # what failed or diverged saved nothing; copies and probes cost, stems give
             "saved": sum(full - int(row.user_attrs.get("epochs", 0)) for row in judged),
         },
-        "norm": config.evaluation.norm or config.attack.norm,
-        "eps": config.attack.eps if config.evaluation.eps is None else config.evaluation.eps,
+        "norm": config.measured_norm,
+        "eps": config.measured_eps,
         "exhausted": ledger.exhausted(name),
         "infeasible": infeasible(space, ledger, name),
         "front": [row.number for row in front(ledger, name)] if space.objective.also else [],

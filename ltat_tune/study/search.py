@@ -15,7 +15,7 @@ from typing import Any
 from optuna.trial import FrozenTrial
 from scipy.stats import spearmanr
 
-from ltat_tune.config import TrialConfig
+from ltat_tune.study.budget import BudgetKeeper, Claims, end_search, reopen
 from ltat_tune.study.folder import StudyFolder, read_json
 from ltat_tune.study.ledger import Ledger, score_of
 from ltat_tune.study.plan import trial_task
@@ -23,7 +23,7 @@ from ltat_tune.study.promotion import Promotions
 from ltat_tune.study.repeats import SearchExhausted
 from ltat_tune.study.rungs import Rungs
 from ltat_tune.study.space import Space
-from ltat_tune.study.stems import late_paths, stem_of
+from ltat_tune.study.stems import late_paths, may_share, stem_of
 from ltat_tune.study.tasks import Outcome, Task
 
 _TRUSTED_TRIALS = 8  # with fewer, a rank correlation says little
@@ -39,6 +39,7 @@ class Search:
         scenario: its name.
         rungs: where trials are judged.
         device: where they train.
+        budget: says which stages may begin; None lets all of them.
     """
 
     def __init__(
@@ -50,10 +51,11 @@ class Search:
         rungs: Rungs,
         *,
         device: str,
+        budget: BudgetKeeper | None = None,
     ) -> None:
         self._space, self._folder, self._ledger = space, folder, ledger
         self._scenario, self._rungs, self._device = scenario, rungs, device
-        self._metric = space.objective.metric
+        self._metric, self._budget = space.objective.metric, budget
         self._promotions = Promotions(len(rungs.copies), space.scheduler.reduction_factor)
         self._params: dict[int, dict[str, Any]] = {}
         self._spent: dict[int, int] = {}  # epochs of stages that ended
@@ -63,35 +65,51 @@ class Search:
         # level -> trials begun when its cheap attack was given up
         self._misled: dict[int, int] = dict(ledger.recall(scenario, "misled") or [])
         self.notes: list[str] = []  # what the user should hear of, until it is read
+        self.claims = Claims(self._live, self._ready, self._spent, whole=len(rungs.copies))
+        self._held: tuple[int, int] | None = None  # a stage that waits for some of the budget
+        self._waits = False
+        self._given_up: list[int] = []  # trials that nothing is left of the budget for
+        reopen(space, ledger, scenario)
         self._put_back()
 
     # -- what comes next ------------------------------------------------------------------------
 
     def next_task(self) -> Task | None:
         """What a free slot trains; None while the running trials must decide, or none is left."""
-        if self._ready:
-            return self._begin(*self._ready.pop(0))
-        promoted = self._promotions.next(self._settled())
-        if promoted is not None:
-            return self._promote(*promoted)
-        if self._ledger.is_searched(self._scenario):
-            return None
-        try:
-            number, params = self._ledger.propose(self._scenario)
-        except SearchExhausted:  # what trains already may still be promoted, now or later
-            promoted = self._promotions.next(self._settled())
-            return None if promoted is None else self._promote(*promoted)
-        self._params[number] = params
-        return self._begin(number, 0)
+        self._waits = False
+        while (wanted := self._wanted()) is not None:
+            number, stage = wanted
+            if self._allowed(number, stage):
+                if number is not None:
+                    return self._start(number, stage)
+                try:
+                    number, params = self._ledger.propose(self._scenario)
+                except SearchExhausted:  # what trains already may still be promoted, now or later
+                    continue
+                self._params[number] = params
+                return self._begin(number, 0)
+            assert self._budget is not None
+            self._held = None if number is None else (number, stage)
+            if self._budget.busy():  # what ends early leaves some over
+                self._waits = True
+                return None
+            self._held = None
+            self._give_up(number)
+        return None
 
     @property
     def trains(self) -> bool:
-        """Whether a trial of this scenario is in a slot."""
-        return bool(self._live)
+        """Whether a trial of this scenario is in a slot, or waits for what others leave over."""
+        return bool(self._live) or self._waits
 
     def losers(self) -> list[tuple[Task, Outcome]]:
         """Trials that wait and will not be promoted any more; `finish` them."""
         found = []
+        for number in self._given_up:
+            reason = f"the budget of {self._space.budget} is spent"
+            begun = self._begun(number)
+            found.append((self._task(number, self._whole), Outcome("pruned", begun, reason)))
+        self._given_up.clear()
         for number in self._promotions.losers(self._settled()):
             done = self._rungs.copies[self._level(number)]
             reason = f"its copy of {done} epochs was not among the best"
@@ -102,6 +120,7 @@ class Search:
 
     def absorb(self, task: Task, epoch: int, metrics: Mapping[str, float]) -> None:
         """Notes an epoch of a stage."""
+        self.claims.heard[task.number] = epoch
         if task.kind == "trial":
             score = self._rungs.score(epoch, metrics, self._metric)
             if score is not None:
@@ -120,6 +139,7 @@ class Search:
                 self._ledger.note(self._scenario, number, spent=self._spent[number])
                 self._ledger.record(self._scenario, number, task.epochs, score)
                 self._promotions.add(stage, number, score)
+                self.claims.reach(stage)
                 self._distrust(stage - 1)
                 return None
             seeds = self._seeds.setdefault(number, [])
@@ -135,6 +155,7 @@ class Search:
             outcome = replace(outcome, metrics={**measured, **mean})
             score = mean[self._metric]
             self._promotions.end(number, score)
+            self.claims.reach(self._whole)
             self._distrust(self._whole - 1)
         self._promotions.leave(number)
         spent = replace(outcome, epoch=self._spent[number])
@@ -142,6 +163,45 @@ class Search:
         return self._task(number, self._whole), outcome
 
     # -- inside ---------------------------------------------------------------------------------
+
+    def _wanted(self) -> tuple[int | None, int] | None:
+        """The trial and stage that would train next; no trial where one is to be proposed."""
+        if self._held is not None:
+            return self._held
+        if self._ready:
+            return self._ready.pop(0)
+        promoted = self._promotions.next(self._settled())
+        if promoted is not None:
+            number, level = promoted
+            return number, level + 1
+        return None if self._ledger.is_searched(self._scenario) else (None, 0)
+
+    def _allowed(self, number: int | None, stage: int) -> bool:
+        if self._budget is None or stage > self._whole:  # its trial began with all its seeds
+            return True
+        begun = 0 if number is None else self._begun(number)
+        return self._budget.allows(self._scenario, stage, begun)
+
+    def _start(self, number: int, stage: int) -> Task:
+        """Begins a stage of a trial that is known."""
+        self._held = None
+        row = self._ledger.row(self._scenario, number)
+        passed = sum(length in row.intermediate_values for length in self._rungs.copies)
+        if 0 < stage == passed and int(row.user_attrs.get("promoted", 0)) < stage:
+            self._ledger.note(self._scenario, number, promoted=stage)
+        return self._begin(number, stage)
+
+    def _give_up(self, number: int | None) -> None:
+        """Ends the search, or a trial, that nothing is left for."""
+        if number is not None:
+            self._given_up.append(number)
+        else:
+            end_search(self._space, self._ledger, self._scenario)
+
+    def _begun(self, number: int) -> int:
+        """Epochs of its whole training that an earlier start is known to have trained."""
+        row = self._ledger.row(self._scenario, number)
+        return 0 if self._rungs.copies else max(row.intermediate_values, default=0)
 
     @property
     def _whole(self) -> int:
@@ -152,8 +212,10 @@ class Search:
         """What earlier drivers knew."""
         for row in self._ledger.finished(self._scenario):
             self._put_back_scores(row)
+            self._spent[row.number] = int(row.user_attrs.get("epochs", 0))
             if (score := score_of(row)) is not None:
                 self._promotions.end(row.number, score)
+                self.claims.reach(self._whole)
             self._promotions.leave(row.number)
         for row in self._ledger.unfinished(self._scenario):
             number, self._params[row.number] = self._ledger.take_over(self._scenario, row)
@@ -171,10 +233,7 @@ class Search:
             if length in row.intermediate_values and not by_cheap_attack:
                 score = row.intermediate_values[length]
                 self._promotions.add(level, row.number, score, gone_on=promoted > level)
-
-    def _promote(self, number: int, level: int) -> Task:
-        self._ledger.note(self._scenario, number, promoted=level + 1)
-        return self._begin(number, level + 1)
+                self.claims.reach(level)
 
     def _settled(self) -> int:
         """Levels of copies, from the lowest, at which no further one will end."""
@@ -190,6 +249,7 @@ class Search:
 
     def _begin(self, number: int, stage: int) -> Task:
         self._live[number] = stage
+        self.claims.heard.pop(number, None)
         return self._task(number, stage)
 
     def _task(self, number: int, stage: int) -> Task:
@@ -251,7 +311,7 @@ class Search:
     def _from_stem(self, task: Task) -> Task:
         """The task with its shared beginning, where another trial may have the same."""
         config = task.training_config()
-        if not self._shares(config):
+        if not may_share(self._space, config):
             return task
         stem = stem_of(config, device=task.device, threads=task.threads)
         # a probe inside the stem would see the late parameters of the branch that made it
@@ -259,16 +319,6 @@ class Search:
             return task
         path = self._folder.stems.resolve() / f"{stem.key}.pt"
         return replace(task, stem=str(path), stem_epochs=stem.epochs)
-
-    def _shares(self, config: TrialConfig) -> bool:
-        """Whether other trials may differ from this one in nothing but late parameters."""
-        tuned = self._space.tuned
-        late = late_paths(config)
-        early = [domain for path, domain in tuned.items() if path not in late]
-        if not late & tuned.keys():
-            return False
-        countable = all(d.kind == "categorical" or d.step is not None for d in early)
-        return countable or self._space.searcher.branches > 1
 
     def _branch(self, task: Task) -> None:
         """Queues the siblings of a trial whose stem is there: the same early parameters."""

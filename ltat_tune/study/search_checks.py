@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ltat_tune.study.budget import check_budget
 from ltat_tune.study.rungs import place_rungs
 from ltat_tune.study.space import Space
 from ltat_tune.study.spec import attack_of
@@ -33,14 +34,23 @@ def check_search(space: Space, report: Report) -> list[str]:
         )
     if name == "cmaes":
         _check_cmaes(space, report)
-    _check_fidelity(space, report)
+    _check_copies(space, report)
+    if space.budget is not None and (problem := check_budget(space, place_rungs(space))):
+        report.add(("budget",), problem)
     return _notes(space)
 
 
-def _check_fidelity(space: Space, report: Report) -> None:
-    """Cheaper attacks are for copies: what trains on must have trained with its own attack."""
+def _check_copies(space: Space, report: Report) -> None:
+    """Copies go by ASHA's rule, and cheaper attacks are for copies: what trains on must have
+    trained with its own attack."""
     place, fidelity = ("scheduler", "fidelity"), space.scheduler.fidelity
     lengths = place_rungs(space).copies
+    if lengths and space.scheduler.name != "asha":
+        report.add(
+            ("scheduler", "rungs"),
+            f"scheduler.rungs copy promotes by ASHA's rule, got scheduler.name "
+            f"{space.scheduler.name}; write name: asha, or rungs: prefix",
+        )
     if fidelity and not lengths:
         report.add(
             place,

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from ltat_tune.config import TrialConfig
 from ltat_tune.study.domains import Domain, sampling_order
-from ltat_tune.study.spec import ConfirmSpec, Objective, ResourcesSpec, SchedulerSpec, SearcherSpec
+from ltat_tune.study.spec import (
+    Budget,
+    ConfirmSpec,
+    Objective,
+    ResourcesSpec,
+    SchedulerSpec,
+    SearcherSpec,
+)
 
 if TYPE_CHECKING:
     import optuna
@@ -50,6 +57,7 @@ class Space:
     # by scenario, the points that an earlier study lends; tried after start_from
     warm_starts: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = field(default=())
+    budget: Budget | None = None  # after which the search ends
     smoke: str = ""  # what a smoke run changed: its numbers mean nothing
 
     @property

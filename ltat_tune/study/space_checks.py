@@ -26,7 +26,7 @@ _Contexts = list[tuple[Scenario, list[tuple[dict[str, Any], TrialConfig]]]]
 
 
 def check_space(
-    space: Space, report: Report, *, check_machine: bool, allow_inert: bool
+    space: Space, report: Report, *, check_machine: bool, allow_inert: bool, cluster: bool = False
 ) -> list[str]:
     """Adds every problem to `report`; returns notes: true, worth knowing, no reason to refuse."""
     notes = _check_effects(space, report, allow_inert)
@@ -44,7 +44,7 @@ def check_space(
         )
     if check_machine:
         notes += _check_data(space, report)
-        _check_resources(space, report)
+        _check_resources(space, report, cluster)
     return notes
 
 
@@ -179,9 +179,8 @@ def _check_attacks(space: Space, report: Report) -> list[str]:
     for scenario in space.scenarios:
         for params in space.contexts():
             config = space.config(scenario, params)
-            measured, trained = config.evaluation.norm, config.attack.norm
-            if (measured or trained) == "linf":
-                told = "linf" if measured else "null and attack.norm linf"
+            if config.measured_norm == "linf":
+                told = "linf" if config.evaluation.norm else "null and attack.norm linf"
                 for attack in (a for a in asked if a.startswith("cwl2")):
                     report.add(
                         place,
@@ -242,9 +241,10 @@ def _check_data(space: Space, report: Report) -> list[str]:
     return list(absent)
 
 
-def _check_resources(space: Space, report: Report) -> None:
+def _check_resources(space: Space, report: Report, cluster: bool) -> None:
+    """What trials take must be there; a cluster is asked once the study has joined it."""
     cpus = len(os.sched_getaffinity(0))
-    if space.resources.cpus_per_trial > cpus:
+    if not cluster and space.resources.cpus_per_trial > cpus:
         report.add(
             ("resources", "cpus_per_trial"),
             f"resources.cpus_per_trial must be at most the machine's {cpus}, got "
@@ -254,7 +254,7 @@ def _check_resources(space: Space, report: Report) -> None:
         import torch
 
         gpus = torch.cuda.device_count()
-        if space.resources.gpus_per_trial > gpus:
+        if not cluster and space.resources.gpus_per_trial > gpus:
             report.add(
                 ("resources", "gpus_per_trial"),
                 f"resources.gpus_per_trial must be at most the machine's {gpus}, got "

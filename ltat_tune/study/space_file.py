@@ -20,13 +20,13 @@ from ltat_tune.study.overrides import apply_overrides
 from ltat_tune.study.search_checks import check_search
 from ltat_tune.study.space import Space, name_scenarios
 from ltat_tune.study.space_checks import check_space
-from ltat_tune.study.spec import PARTS, unknown_key
+from ltat_tune.study.spec import PARTS, Budget, parse_budget, unknown_key
 from ltat_tune.study.starts import enumerate_all, read_start_from
 from ltat_tune.study.warm_start import lend, read_warm_start, write_taken
 from ltat_tune.yaml_lines import Key, YamlProblem, read_yaml
 
 _KEYS = ("name", "objective", "fixed", "scenarios", "tuned", "start_from", "warm_start",
-         "searcher", "scheduler", "confirm", "resources")  # fmt: skip
+         "searcher", "scheduler", "confirm", "resources", "budget")  # fmt: skip
 
 
 class Report:
@@ -69,6 +69,7 @@ def load_space(
     check_machine: bool = True,
     allow_inert: bool = False,
     smoke: bool = False,
+    cluster: bool = False,
 ) -> Space:
     """Reads and checks a space file before anything is started.
 
@@ -78,6 +79,7 @@ def load_space(
         check_machine: also check data and resources, which depend on this machine.
         allow_inert: note tuned parameters without effect instead of refusing them.
         smoke: check the file as it is, then make it so small that it runs at once.
+        cluster: trials run on a cluster's nodes, so this machine's resources are no limit.
 
     Raises:
         SpaceError: with every problem at once.
@@ -90,7 +92,9 @@ def load_space(
         report = Report(str(path), lines, overridden)
         space = _build(document, path.stem, report)
         notes = [*space.notes, *check_search(space, report)]
-        notes += check_space(space, report, check_machine=machine, allow_inert=inert)
+        notes += check_space(
+            space, report, check_machine=machine, allow_inert=inert, cluster=cluster
+        )
         report.raise_if_any()
         return replace(space, notes=tuple(notes))
 
@@ -100,6 +104,7 @@ def load_space(
 
     whole = checked(document, False, allow_inert)
     document, what = make_smoke(document, whole, overridden)
+    document.pop("budget", None)
     document.pop("warm_start", None)  # its two trials show the file, not an earlier study
     small = checked(document, check_machine, True)  # two epochs may leave a parameter nothing
     return replace(small, smoke=what, notes=(what, *small.notes))
@@ -170,6 +175,7 @@ def _build(document: dict[str, Any], stem: str, report: Report) -> Space:
     space = Space(
         name=name, fixed=fixed, scenarios=name_scenarios(axes), tuned=tuned,
         start_from=tuple(start_from), enumerated=tuple(enumerated),
+        budget=_read_budget(document.get("budget"), report),
         document=copy.deepcopy({"name": name, **document}), **parts,
     )  # fmt: skip
     space = _with_warm_start(space, report)
@@ -183,6 +189,16 @@ def _build(document: dict[str, Any], stem: str, report: Report) -> Space:
                     report.add_about(problem)
     report.raise_if_any()
     return space
+
+
+def _read_budget(raw: Any, report: Report) -> Budget | None:
+    if raw is None:
+        return None
+    try:
+        return parse_budget(raw)
+    except ValueError as error:
+        report.add(("budget",), str(error))
+        return None
 
 
 def _with_warm_start(space: Space, report: Report) -> Space:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationInfo, field_validator
 
 from ltat_tune.attack_names import VALIDATION_PATTERN, WRITTEN, is_attack
-from ltat_tune.numbers import Integer, Number
+from ltat_tune.numbers import Integer, Number, shown
 from ltat_tune.parameters import unknown
 
 GROUPS = ("balanced", "head", "body", "tail", "under", "well", "worst")
 _METRIC = re.compile(rf"val/({VALIDATION_PATTERN})(?:_({'|'.join(GROUPS)}))?_acc")
+
+_BUDGET = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*(gpuh|h|min|epochs)\s*")
 
 
 class _Part(BaseModel):
@@ -194,11 +197,46 @@ class ConfirmSpec(_Part):
 
 
 class ResourcesSpec(_Part):
-    """What one trial takes of the machine."""
+    """What one trial takes of the machine, and how long it may be silent.
+
+    A training that reports no epoch for `hang_factor` times the usual seconds of one, and for
+    `hang_floor_s` at least, is taken to hang: its worker is killed, and it is tried again.
+    """
 
     cpus_per_trial: Integer = Field(1, ge=1)
     gpus_per_trial: Number = Field(0.0, ge=0)
     concurrency: Integer | None = Field(None, ge=1)  # null: as many trials at once as fit
+    hang_factor: Number = Field(20.0, ge=2)
+    hang_floor_s: Number = Field(600.0, ge=1)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a study may take: hours on the clock, hours of whole GPUs, or epochs."""
+
+    amount: float
+    unit: Literal["gpuh", "h", "epochs"]
+
+    def __str__(self) -> str:
+        return f"{self.amount:g}{self.unit}"
+
+
+def parse_budget(written: Any) -> Budget:
+    """Reads `6h`, `90min`, `40gpuh` or `500epochs`.
+
+    Raises:
+        ValueError: anything else, with what to write.
+    """
+    match = _BUDGET.fullmatch(written) if isinstance(written, str) else None
+    if match is None or float(match.group(1)) <= 0:
+        raise ValueError(
+            "budget must be an amount above 0 and its unit, such as 6h, 90min, 40gpuh or "
+            f"500epochs, got {shown(written)}"
+        )
+    amount, unit = float(match.group(1)), match.group(2)
+    if unit == "min":
+        return Budget(amount / 60, "h")
+    return Budget(amount, unit)  # type: ignore[arg-type]
 
 
 PARTS: dict[str, type[_Part]] = {

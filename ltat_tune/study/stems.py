@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ltat_tune.config import TrialConfig
 from ltat_tune.parameters import PARAMETERS
 from ltat_tune.relevance import acts_from_epoch, why_inert
+from ltat_tune.study.space import Space
 from ltat_tune.versions import versions
 
 
@@ -39,6 +40,16 @@ def stem_of(config: TrialConfig, *, device: str, threads: int) -> Stem | None:
 def acting(config: TrialConfig) -> list[str]:
     """Paths of the parameters that can change this configuration's result."""
     return [path for path in PARAMETERS if why_inert(config, path) is None]
+
+
+def may_share(space: Space, config: TrialConfig) -> bool:
+    """Whether other trials may differ from this one in nothing but late parameters."""
+    late = late_paths(config)
+    early = [domain for path, domain in space.tuned.items() if path not in late]
+    if not late & space.tuned.keys():
+        return False
+    countable = all(d.kind == "categorical" or d.step is not None for d in early)
+    return countable or space.searcher.branches > 1
 
 
 def late_paths(config: TrialConfig) -> set[str]:

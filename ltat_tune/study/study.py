@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import uuid
@@ -16,12 +17,25 @@ from ltat_tune import versions
 from ltat_tune.config import DataConfig
 from ltat_tune.data.cache import prepare
 from ltat_tune.data.sources import class_counts, ensure_available
-from ltat_tune.errors import DataError, StudyError
+from ltat_tune.errors import DataError, LtatError, StudyError
 from ltat_tune.parameters import defaults
 from ltat_tune.study import ray_session
+from ltat_tune.study.changes import (
+    check_changes,
+    check_extension,
+    code_history,
+    differences,
+    lines,
+    needs_work,
+    record,
+    refuse_other_defaults,
+)
+from ltat_tune.study.cluster import Cluster, joined
+from ltat_tune.study.estimate import too_long
 from ltat_tune.study.export import export
 from ltat_tune.study.folder import StudyFolder, check_space_left, write_json, write_text
 from ltat_tune.study.live import LiveView
+from ltat_tune.study.nodes import fitting
 from ltat_tune.study.results import collect
 from ltat_tune.study.space import Space
 from ltat_tune.study.space_file import load_space
@@ -30,6 +44,9 @@ from ltat_tune.tracking import Tracker, public_uri, tracking_uri
 
 if TYPE_CHECKING:
     from ltat_tune.study.queue import WorkQueue
+
+
+_RESTART_WAIT_S = 60.0  # a resume waits so long for an MLflow server that restarts
 
 
 @dataclass(frozen=True)
@@ -46,7 +63,7 @@ class Study:
 
     def __init__(self, space: Space, folder: StudyFolder) -> None:
         self.space, self.folder = space, folder
-        self._extended = False  # by `open`; written down once the study is locked
+        self._changes: list[str] = []  # seen by `open`; written down once the study is locked
         self._new = False  # made by `create`, and nothing has been trained
 
     @classmethod
@@ -76,10 +93,12 @@ class Study:
         if folder.facts.exists():
             if not overwrite and not (space.smoke and folder.read_facts().get("smoke")):
                 done = "it is finished" if folder.results.exists() else "it is not finished"
+                other = lines(differences(folder.read_facts(), space.document))
                 raise StudyError(
                     f"study {space.name} exists already in {out}, {done}; resume it with "
                     f"`{folder.resume_command}`, start another with `--set name=...`, or "
                     "delete it and start anew with `--overwrite`"
+                    + "".join(f"\n  {line}" for line in other)
                 )
             with folder.locked():
                 shutil.rmtree(folder.root)
@@ -93,6 +112,7 @@ class Study:
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "tracking_uri": tracking_uri,
             "smoke": space.smoke,
+            "space": dict(space.document),
             "defaults": defaults(),
             "versions": versions.versions(),
             "commit": versions.commit(),
@@ -104,31 +124,44 @@ class Study:
         return study
 
     @classmethod
-    def open(cls, root: Path, *, trials: int | None = None, check_machine: bool = True) -> Study:
+    def open(
+        cls,
+        root: Path,
+        *,
+        trials: int | None = None,
+        budget: str | None = None,
+        check_machine: bool = True,
+        cluster: bool = False,
+    ) -> Study:
         """A study that exists.
 
         Args:
             root: its folder.
             trials: extend the search to so many trials per scenario.
+            budget: what it may take from its first start on, in place of what it had.
             check_machine: check data and resources, as for a new study.
+            cluster: trials run on a cluster's nodes, so this machine's resources are no limit.
 
         Raises:
             StudyError: no study there, fewer trials than it has, or more of a grid or list.
             SpaceError: its space file no longer holds on this machine.
         """
         folder = StudyFolder.open(root)
-        extended = trials is not None and _extends(folder, trials)
+        if trials is not None:
+            check_extension(folder, trials)
         more = [] if trials is None else [f"searcher.trials={trials}"]
+        more += [] if budget is None else [f"budget={budget}"]
         # what runs may have a parameter without effect only if that was allowed at the start
         space = load_space(
-            folder.space, overrides=more, check_machine=check_machine, allow_inert=True
-        )
+            folder.space, overrides=more, check_machine=check_machine, allow_inert=True,
+            cluster=cluster,
+        )  # fmt: skip
         facts = folder.read_facts()
-        _refuse_other_defaults(folder, facts, space)
+        refuse_other_defaults(folder, facts, space)
         if smoke := str(facts.get("smoke", "")):
             space = replace(space, smoke=smoke, notes=(smoke, *space.notes))
         study = cls(space, folder)
-        study._extended = extended
+        study._changes = check_changes(folder, facts, space.document)
         return study
 
     def open_mlflow(self) -> str:
@@ -137,57 +170,106 @@ class Study:
         shown = public_uri(uri)
         return shown if shown.startswith("http") else f"mlflow ui --backend-store-uri {shown}"
 
-    def run(self, console: Console, *, quiet: bool = False) -> StudyEnd:
+    def run(
+        self, console: Console, *, quiet: bool = False, address: str | None = None
+    ) -> StudyEnd:
         """Runs what is left of the study, to its end or to an interruption.
 
+        Args:
+            console: where progress is shown.
+            quiet: show none.
+            address: a Ray cluster's, whose nodes train; None is a Ray of its own on this machine.
+
         Raises:
-            StudyError: another driver has it, or MLflow, Ray or the disk cannot be used.
+            StudyError: another driver has it, or MLflow, Ray, the disk or a node cannot be used.
             DataError: images are missing or cannot be read; of a new study nothing is left then.
         """
-        with self.folder.locked():
+        with self.folder.locked(), contextlib.ExitStack() as stack:
             check_space_left(self.folder.root)
-            if self._extended:
-                self.folder.write_space(dict(self.space.document))
-                self.folder.results.unlink(missing_ok=True)  # until there are new ones
-            slots = self._slots()
-            with LiveView(self.space, console, quiet=quiet, slots=slots) as view:
-                for note in self.space.notes:
+            cluster, notes = self._join(address, stack) if address else (None, [])
+            warning = self._write_changes()
+            slots = self._slots() if cluster is None else cluster.slots()
+            with LiveView(self.space, console, quiet=quiet, slots=max(1, slots)) as view:
+                for note in (*self.space.notes, *notes):
                     view.say(f"note: {note}")
-                self._prepare_images(view)
-                return self._run(view, slots)
+                for line in self._changes:
+                    view.say(f"note: changed since the last start: {line}")
+                if warning:
+                    view.say(f"warning: {warning}")
+                self._prepare_images(view, cluster)
+                if self._new and self.space.budget is None:
+                    for note in too_long(self.space, slots=max(1, slots)):
+                        view.say(f"note: {note}")
+                return self._run(view, slots, cluster)
+
+    def _join(self, address: str, stack: contextlib.ExitStack) -> tuple[Cluster, list[str]]:
+        """The cluster, every node of it looked at; of a new study it refuses, nothing is left."""
+        try:
+            cluster = stack.enter_context(joined(address, self.space.resources, self.folder))
+            return cluster, cluster.check()
+        except LtatError:
+            self._forget()
+            raise
+
+    def _forget(self) -> None:
+        """Removes a new study that was refused, so that the same command may be typed again."""
+        if self._new:
+            shutil.rmtree(self.folder.root)
+
+    def _write_changes(self) -> str:
+        """Brings the study's files up to date. Returns a warning if the code is another."""
+        facts = self.folder.read_facts()
+        warning = record(
+            facts, versions=versions.versions(), commit=versions.commit(), changes=self._changes
+        )
+        if warning or self._changes or "space" not in facts:
+            self.folder.write_facts({**facts, "space": dict(self.space.document)})
+        if self._changes:
+            self.folder.write_space(dict(self.space.document))
+        if needs_work(self._changes):
+            self.folder.results.unlink(missing_ok=True)  # until there are new ones
+        return warning
 
     def _slots(self) -> int:
         resources = self.space.resources
-        slots = len(os.sched_getaffinity(0)) // resources.cpus_per_trial
+        gpus = 0
         if resources.gpus_per_trial > 0:
             import torch
 
-            slots = min(slots, int(torch.cuda.device_count() / resources.gpus_per_trial))
+            gpus = torch.cuda.device_count()
+        slots = fitting(len(os.sched_getaffinity(0)), gpus, resources)
         return max(1, min(slots, resources.concurrency or slots))
 
-    def _run(self, view: LiveView, slots: int) -> StudyEnd:
+    def _run(self, view: LiveView, slots: int, cluster: Cluster | None) -> StudyEnd:
         facts = self.folder.read_facts()
-        tracker = Tracker(facts["tracking_uri"], self.space.name, self.folder.root, facts["uid"])
+        tracker = Tracker(
+            facts["tracking_uri"], self.space.name, self.folder.root, facts["uid"],
+            start_wait_s=0 if self._new else _RESTART_WAIT_S,
+        )  # fmt: skip
         view.phase("preparing MLflow and Ray")
         tracker.start()
         try:
-            with ray_session.ray_session(slots * self.space.resources.cpus_per_trial):
+            own = ray_session.ray_session(slots * self.space.resources.cpus_per_trial)
+            with own if cluster is None else contextlib.nullcontext():
                 tracker.wait_until_ready()
                 tracker.describe(self._tags(facts), (self.folder.space,))
                 from ltat_tune.study.driver import drive  # imports Ray's classes, so not before
 
-                queue, interrupted = drive(self.space, self.folder, tracker, view, slots=slots)
+                queue, interrupted = drive(
+                    self.space, self.folder, tracker, view, slots=slots, cluster=cluster
+                )
             return self._end(queue, interrupted, tracker, view)
         except BaseException:
             # nothing stays RUNNING, and a store that is being made is not left half made
             tracker.finish("interrupted")
             raise
 
-    def _prepare_images(self, view: LiveView) -> None:
+    def _prepare_images(self, view: LiveView, cluster: Cluster | None) -> None:
         """Downloads, checks and decodes what any scenario needs, before a process is taken.
 
         Raises:
             DataError: with what is missing or unreadable, of every split and every scenario.
+            StudyError: a node of the cluster cannot open it.
         """
         view.phase("preparing the images")
         configs = [self.space.config(scenario, {}) for scenario in self.space.scenarios]
@@ -203,16 +285,21 @@ class Study:
                 class_counts(config)  # of what was downloaded only now it could not be told before
             except DataError as error:
                 problems[str(error)] = None
-        if problems and self._new:  # so that the same command may be typed again
-            shutil.rmtree(self.folder.root)
-        if problems:
-            raise DataError("\n".join(problems))
+        try:
+            if problems:
+                raise DataError("\n".join(problems))
+            if cluster is not None:
+                cluster.check_images(done)
+        except LtatError:
+            self._forget()
+            raise
 
     def _tags(self, facts: dict[str, Any]) -> dict[str, str]:
         tags = {f"version.{name}": version for name, version in versions.versions().items()}
         return {
             **tags,
             "commit": versions.commit(),
+            "code": code_history(facts),
             "machine": versions.machine(),
             "objective": self.space.objective.metric,
             "space_file": facts["space_file"],
@@ -241,44 +328,3 @@ class Study:
         if finished and queue.unconfirmed:
             reason = "not confirmed or tested:\n  " + "\n  ".join(queue.unconfirmed)
         return StudyEnd(results, reason, interrupted)
-
-
-def _refuse_other_defaults(folder: StudyFolder, facts: dict[str, Any], space: Space) -> None:
-    """A value that the space file leaves out must mean what it meant when the study began.
-
-    Raises:
-        StudyError: with every default that another version of this package had.
-    """
-    now = defaults()
-    said = {*space.fixed, *space.tuned, *space.scenarios[0].values}
-    changed = [
-        f"{path}: {then} then, {now[path]} now"
-        for path, then in facts.get("defaults", {}).items()
-        if path in now and now[path] != then and path not in said
-    ]
-    if changed:
-        made = facts["versions"].get("ltat-tune", "another version")
-        raise StudyError(
-            f"{folder.root.name} was made with ltat-tune {made}, whose defaults were others; "
-            f"finish it with that version, or write the old values under fixed in {folder.space}:"
-            + "".join(f"\n  {line}" for line in changed)
-        )
-
-
-def _extends(folder: StudyFolder, trials: int) -> bool:
-    """Whether so many trials are more than the study has.
-
-    Raises:
-        StudyError: they are fewer, or of a grid or list.
-    """
-    space = load_space(folder.space, check_machine=False, allow_inert=True)
-    searcher = space.searcher
-    if searcher.enumerates:
-        raise StudyError(
-            f"--trials cannot extend {folder.root.name}: its searcher {searcher.name} runs "
-            f"exactly {searcher.trials} configurations, which its space file decides; for more, "
-            "change the file and start a study of another name"
-        )
-    if trials < searcher.trials:
-        raise StudyError(f"--trials must be at least the study's {searcher.trials}, got {trials}")
-    return trials > searcher.trials

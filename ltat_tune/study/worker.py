@@ -20,28 +20,40 @@ from ltat_tune.errors import CheckpointError, TrainingDiverged
 from ltat_tune.study.folder import read_json, write_json
 from ltat_tune.study.tasks import Task
 
-# Those of `ltat-tune evaluate`, unless it is told others: both give the same verdict.
-_SENTINEL_SEED, _SENTINEL_BATCH = 0, 100
+_SENTINEL_SEED = 0  # that of `ltat-tune evaluate`, unless it is told another
+_NO_ROOM = (
+    "out of GPU memory twice, the second time with up to twice the share of the GPU: lower "
+    "optim.batch_size or evaluation.batch_size, or raise resources.gpus_per_trial"
+)
 # Not the task's fault: the study stops, and the task runs again on resume.
 _OUTER = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 def run_task(config: dict[str, Any]) -> None:
     """Ray's trainable: does the task, reports each epoch, and always one last event."""
+    import torch
+
     from ltat_tune.training.seeding import prepare_process
 
     task = Task.from_json(config["task"])
+    _remove_left_over(task.path)
     prepare_process(task.threads)
     began = time.perf_counter()
     try:
         last = _WORK.get(task.kind, _train)(task)
     except TrainingDiverged as error:
         last = {"state": "diverged", "reason": str(error)}
+    except torch.OutOfMemoryError:
+        last = {"state": "out_of_memory"}
+        if task.spacious:
+            last = {"state": "failed", "reason": f"{traceback.format_exc()}{_NO_ROOM}"}
     except OSError as error:
         state = "blocked" if error.errno in _OUTER or error.errno is None else "failed"
         last = {"state": state, "reason": traceback.format_exc()}
     except Exception:  # a trial's fault must not end the study; the traceback goes to MLflow
         last = {"state": "failed", "reason": traceback.format_exc()}
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()  # this process waits for its next task, others need the room
     last["seconds"] = time.perf_counter() - began
     if last["state"] in ("diverged", "failed") and task.kind not in _WORK:
         # a failed look leaves its training's result alone: a resume looks again
@@ -58,22 +70,19 @@ def _report(**values: Any) -> None:
 
 
 def _train(task: Task) -> dict[str, Any]:
-    from ltat_tune.training.checkpoint import load_checkpoint
+    from ltat_tune.training.checkpoint import mend_checkpoint
     from ltat_tune.training.fit_result import EpochMetrics
     from ltat_tune.training.trainer import Trainer
 
     config = task.training_config()
     checkpoint = task.path / "checkpoint.pt"
     _write_config(task, config)
+    mend_checkpoint(checkpoint, identity=config.identity)
     if not checkpoint.exists() and task.start_from:
-        earlier = Path(task.start_from) / "checkpoint.pt"
-        if earlier.exists():
-            _copy(earlier, checkpoint)
-    if checkpoint.exists():
-        try:
-            load_checkpoint(checkpoint, identity=config.identity)
-        except CheckpointError:  # torn: training again costs time, a wrong start costs the result
-            checkpoint.unlink()
+        trained = Path(task.start_from) / "checkpoint.pt"
+        if trained.exists():
+            _copy(trained, checkpoint)
+            mend_checkpoint(checkpoint, identity=config.identity)
     stem = Path(task.stem) if task.stem else None
     if stem is not None and not checkpoint.exists():
         _begin_from_stem(task, stem, checkpoint, config.identity)
@@ -160,24 +169,27 @@ def _watch(task: Task) -> dict[str, Any]:
     It reads the test split after everything is decided, and nothing is decided by it.
     """
     from ltat_tune.config import TrialConfig
-    from ltat_tune.data.batches import to_unit
-    from ltat_tune.evaluation.sentinel import watch
+    from ltat_tune.evaluation.sentinel import BATCH_SIZE, watch
     from ltat_tune.training.trainer import Trainer
 
     config = TrialConfig.from_flat(task.config)
     trainer = Trainer(config, device=task.device, cache_dir=Path(task.cache))
     result = trainer.fit(checkpoint=task.path / "checkpoint.pt")
     test = trainer.splits.test().to(trainer.device)
+    kept = task.path / ".sentinel"  # attacks that are done: a killed look goes on
     report = watch(
         result.model,
-        to_unit(test.images),
+        test.images,
         test.targets,
-        eps=task.eps,
-        norm=task.norm,
+        eps=config.measured_eps,
+        norm=config.measured_norm,
         seed=_SENTINEL_SEED,
-        batch_size=min(config.evaluation.batch_size, _SENTINEL_BATCH),
+        batch_size=min(config.evaluation.batch_size, BATCH_SIZE),
+        state=kept,
+        weights=result.weights,  # scale and log-prior are the configuration's, as the folder is
     )
     write_json(task.path / "sentinel.json", report.to_json())
+    shutil.rmtree(kept, ignore_errors=True)
     return {"state": "complete", "epoch": result.epoch}
 
 
@@ -193,6 +205,14 @@ def _write_config(task: Task, config: Any) -> None:
         dump_config(
             path, config, comment=f"{task.key}: train it alone with `ltat-tune train {path.name}`"
         )
+
+
+def _remove_left_over(folder: Path) -> None:
+    """Deletes what a killed process had half written beside its file: `.name.PROCESS`."""
+    for path in folder.glob(".*.*"):
+        owner = path.suffix.removeprefix(".")
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+            path.unlink(missing_ok=True)
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -19,6 +19,9 @@ FORMAT = 1
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Writes beside `path` and renames, so a reader finds the old state or the new one.
 
+    The state before stays as `earlier(path)`: a power cut may tear what was renamed but is not
+    on the disk yet. `mend_checkpoint` goes back to it.
+
     Raises:
         OSError: the disk is full or the folder not writable; the old checkpoint stays.
     """
@@ -27,6 +30,8 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     try:
         with open(temporary, "wb") as file:
             torch.save({"format": FORMAT, **state}, file)
+        if path.exists():
+            _keep(path)
         os.replace(temporary, path)
     except RuntimeError as error:  # torch reports a full disk so
         raise OSError(f"cannot write {path}: {error}") from error
@@ -48,6 +53,40 @@ def load_checkpoint(path: Path, *, identity: str) -> dict[str, Any]:
             "use another folder"
         )
     return state
+
+
+def earlier(path: Path) -> Path:
+    """Where the state before a checkpoint's newest lies while it trains."""
+    return path.with_name(f"{path.stem}-earlier{path.suffix}")
+
+
+def _keep(path: Path) -> None:
+    earlier(path).unlink(missing_ok=True)
+    try:
+        os.link(path, earlier(path))  # so `path` is there at every moment
+    except OSError:  # a file system without hard links: for a moment only the earlier one is
+        os.replace(path, earlier(path))
+
+
+def mend_checkpoint(path: Path, *, identity: str) -> None:
+    """Leaves the newest whole state at `path`, or nothing if there is none.
+
+    Of another configuration counts as torn: training again costs time, a wrong start the result.
+
+    Raises:
+        OSError: a file cannot be read or moved.
+    """
+    for place in (path, earlier(path)):
+        try:
+            load_checkpoint(place, identity=identity)
+        except FileNotFoundError:
+            continue
+        except CheckpointError:
+            place.unlink()
+            continue
+        if place != path:
+            os.replace(place, path)
+        return
 
 
 def adopt_checkpoint(source: Path, target: Path, *, identity: str) -> None:

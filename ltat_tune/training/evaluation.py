@@ -76,8 +76,7 @@ def _attacked(
     number: int,
 ) -> Tensor:
     """Adversarial images of those that stand, (sum of standing, C, H, W)."""
-    eps = config.attack.eps if config.evaluation.eps is None else config.evaluation.eps
-    norm = config.evaluation.norm or config.attack.norm
+    eps, norm = config.measured_eps, config.measured_norm
     family, restarts = attack.parts.family, attack.parts.restarts
     if family not in _OBJECTIVES or restarts > 1:
         return attack.run(

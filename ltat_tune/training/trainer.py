@@ -22,7 +22,12 @@ from ltat_tune.methods import build_method, needs_projection
 from ltat_tune.models import build_model, measured
 from ltat_tune.relevance import deferral_epoch
 from ltat_tune.training.ae_distances import AEDistances
-from ltat_tune.training.checkpoint import load_checkpoint, save_checkpoint, weights_hash
+from ltat_tune.training.checkpoint import (
+    earlier,
+    load_checkpoint,
+    save_checkpoint,
+    weights_hash,
+)
 from ltat_tune.training.evaluation import evaluate
 from ltat_tune.training.fit_result import EpochMetrics, FitResult, Kept
 from ltat_tune.training.metrics import ClassGroups
@@ -116,6 +121,8 @@ class Trainer:
             if checkpoint is not None:
                 save_checkpoint(checkpoint, self.state_dict())
             _tell(on_epoch, self.history[-1])
+        if checkpoint is not None:
+            earlier(checkpoint).unlink(missing_ok=True)
         return self._result()
 
     def probe(self, epochs: int) -> dict[str, float]:

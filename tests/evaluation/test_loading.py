@@ -13,8 +13,10 @@ import torch
 
 from ltat_tune.config_file import dump_config
 from ltat_tune.errors import CheckpointError, ConfigError, LtatError, StudyError
+from ltat_tune.evaluation import card
 from ltat_tune.evaluation.loading import Target, find_targets, load
 from ltat_tune.models import Classifier
+from ltat_tune.study.folder import write_json
 from ltat_tune.training.trainer import Trainer
 from tests.evaluation.trainings import train_into
 
@@ -65,6 +67,22 @@ def test_a_configuration_and_a_checkpoint_mean_the_same_model(
         find_targets(str(alone), tmp_path)
     (named,) = find_targets(str(alone), tmp_path, config=folder / "config.yaml")
     assert load(named).weights == load(_target(folder)).weights
+
+
+def test_models_of_a_study_have_names_that_tell_them_apart(folder: Path, tmp_path: Path) -> None:
+    study = tmp_path / "mine"
+    places = ("confirmations/one/a-seed0/checkpoint.pt", "best/best-one.pt", "best/best-two.pt",
+              "checkpoint.pt")  # fmt: skip
+    for place in places:
+        (study / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / "checkpoint.pt", study / place)
+        shutil.copy(folder / "config.yaml", (study / place).with_suffix(".yaml"))
+    write_json(study / "study.json", {"format": 1})
+    targets = [_target(study / place) for place in places]
+    assert [target.name for target in targets] == [
+        "mine-one-a-seed0", "mine-best-one", "mine-best-two", "mine-checkpoint",
+    ]  # fmt: skip
+    assert not any(card.log({}, target) for target in targets)  # there is no store
 
 
 def test_a_configuration_without_a_model_names_the_command_that_trains_it(

@@ -58,6 +58,17 @@ def test_images_lost_on_the_other_side_count_against_it() -> None:
     assert (found.figures["square"], found.figures["pgd20"]) == (88.0, 97.0)
 
 
+def test_square_speaks_against_the_gradient_only_where_cw_does_not_find_as_much() -> None:
+    """PGD-AT with balanced softmax, digits: 40.8 % under PGD-20, 36.3 Square, 33.0 CW-20."""
+    explained = checks.black_box(_evidence(right=163, square=18, cw20=31))
+    assert (explained.triggered, explained.severity) == (True, "warning")
+    assert "so the loss misleads, not the gradient" in explained.sentence
+    assert checks.black_box(_evidence(square=20, cw20=20)).severity == "warning"
+    misled = checks.black_box(_evidence(square=20, cw20=19))
+    assert (misled.triggered, misled.severity) == (True, "serious")
+    assert "the loss" not in misled.sentence
+
+
 def test_a_gap_below_one_in_twenty_of_what_stands_is_let_pass() -> None:
     assert checks.black_box(_evidence(square=9)).triggered  # of 100 that withstand PGD
     assert not checks.black_box(_evidence(right=400, square=9)).triggered  # 2.2 %

@@ -66,7 +66,7 @@ def test_pictures_of_a_study_and_the_command_for_those_that_lack(
     assert done.exit_code == 0, done.output
     assert {path.name for path in (tmp_path / "to").iterdir()} == {"reat_05.pdf", "reat_05.png"}
     assert f"{tmp_path / 'to' / 'reat_05.png'}" in done.stdout
-    assert "srat_05        missing: " in done.stdout
+    assert "srat_05           missing: " in done.stdout
     assert "make it with: ltat-tune --space search_spaces/papers/srat_figure_05" in done.stdout
 
 

@@ -14,7 +14,14 @@ from matplotlib.figure import Figure
 from ltat_tune.config import TrialConfig
 from ltat_tune.figures.extra_models import answers, class_differences, paired_difference
 from ltat_tune.figures.extra_specs import EXTRAS
-from ltat_tune.figures.extras import contestants, front, over_epochs, rate_drops, rbl_numbers
+from ltat_tune.figures.extras import (
+    contestants,
+    front,
+    one_scenario,
+    over_epochs,
+    rate_drops,
+    rbl_numbers,
+)
 from ltat_tune.figures.save import save
 from ltat_tune.figures.sources import Run, Sources, read_sources
 from ltat_tune.figures.spec import MissingData
@@ -47,6 +54,15 @@ def test_the_best_and_the_first_configuration_are_compared(methods: Sources) -> 
     assert best.score == max(scores)
     assert first.config.method.name == "pgd_at" and first.config.loss.name == "cross_entropy"
     assert name != first_name
+
+
+def test_of_several_scenarios_it_is_said_which_one_is_drawn(studies: Path) -> None:
+    both = read_sources([studies / "methods", studies / "weights"])
+    (_, best), *_ = contestants(both, 2)
+    (note,) = one_scenario(both, best.first)
+    assert note.startswith("of ") and f"drawn for {best.first.study}/" in note
+    (_, alone), *_ = contestants(read_sources([studies / "methods"]), 2)
+    assert one_scenario(read_sources([studies / "methods"]), alone.first) == ()
 
 
 def test_learning_curves_are_the_mean_and_range_of_the_histories(methods: Sources) -> None:

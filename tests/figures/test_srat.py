@@ -206,10 +206,13 @@ def test_figure_14_counts_the_labels_of_the_official_file(
     for split in ("train", "test"):
         path = tmp_path / "ltat-tune" / f"{split}_32x32.mat"
         scipy.io.savemat(path, {"X": pixels, "y": labels[:, None]}, do_compression=True)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "empty"))
     arguments = ["figures", "--only", "srat_14", "--to", str(tmp_path / "to")]
-    assert CliRunner().invoke(main, arguments).exit_code == 0
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 1 and "ltat-tune prepare svhn" in done.output
+    assert CliRunner().invoke(main, [*arguments, "--root", str(path.parent)]).exit_code == 0
     assert (tmp_path / "to" / "srat_14.png").exists()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with look():
         fig = srat_counts.training_counts("svhn")(Sources(())).figure
     assert overlaps(fig) == []

@@ -123,6 +123,7 @@ def test_every_winner_is_looked_at_for_gradient_masking_and_nobody_else(finished
     places = [_looked_at(finished, scenario) for scenario in results["scenarios"]]
     reports = sorted(finished.glob("confirmations/*/*/sentinel.json"))
     assert reports == sorted(place / "sentinel.json" for place in places)
+    assert not list(finished.glob("confirmations/*/*/.sentinel"))  # for a kill alone
     runs = {r.data.tags["ltat.key"]: r for r in mlflow_runs(finished)}
     shown = (finished.parent.parent / "stdout.txt").read_text()
     for scenario, place in zip(results["scenarios"], places, strict=True):

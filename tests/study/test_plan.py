@@ -121,13 +121,3 @@ def test_nobody_looks_unasked_nor_inside_a_radius_of_nothing(
         study.train(place, {0: 0.5, 1: 0.5})
         write_json(study.task(place, 0).path / "test.json", TESTED)
     assert study.sentinels() == []
-
-
-def test_radius_and_norm_of_the_evaluation_come_before_those_of_the_training(
-    tmp_path: Path,
-) -> None:
-    study = Searched(tmp_path)
-    assert (study.task(0, 0).eps, study.task(0, 0).norm) == (0.1, "linf")
-    task = study.task(0, 0)
-    task.config.update({"evaluation.eps": 0.5, "evaluation.norm": "l2"})
-    assert (task.eps, task.norm) == (0.5, "l2")

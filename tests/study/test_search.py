@@ -230,7 +230,7 @@ def _cheap(folder: Path) -> _Driver:
         folder,
         Rungs((), (), copies=(2,)),
         searcher={"trials": 60},
-        scheduler={"reduction_factor": 2, "fidelity": {"attack.steps": [1]}},
+        scheduler={"rungs": "copy", "reduction_factor": 2, "fidelity": {"attack.steps": [1]}},
     )
 
 

@@ -13,7 +13,13 @@ import torch
 
 from ltat_tune.errors import CheckpointError
 from ltat_tune.training import checkpoint as module
-from ltat_tune.training.checkpoint import load_checkpoint, save_checkpoint, weights_hash
+from ltat_tune.training.checkpoint import (
+    earlier,
+    load_checkpoint,
+    mend_checkpoint,
+    save_checkpoint,
+    weights_hash,
+)
 
 
 def _state(identity: str = "aaaa", value: float = 1.0) -> dict[str, Any]:
@@ -44,12 +50,50 @@ def test_what_is_read_is_what_was_written_to_the_last_bit(tmp_path: Path) -> Non
     assert found["history"] == [[1, {"train/loss": 0.30000000000000004}, 0.5]]
 
 
-def test_only_the_checkpoint_is_left_in_its_folder(tmp_path: Path) -> None:
+def _value(path: Path) -> float:
+    return float(load_checkpoint(path, identity="aaaa")["model"]["weight"][0, 0])
+
+
+def test_only_the_checkpoint_and_the_one_before_are_left_in_the_folder(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    for value in (1.0, 2.0, 3.0):
+        save_checkpoint(path, _state(value=value))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint-earlier.pt", "checkpoint.pt"]
+    assert (_value(path), _value(earlier(path))) == (3.0, 2.0)
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_torn_checkpoint_gives_way_to_the_one_before(
+    links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not links:  # as exFAT or an object store's file system
+
+        def refuse(*paths: Path) -> None:
+            raise PermissionError
+
+        monkeypatch.setattr("os.link", refuse)
     path = tmp_path / "checkpoint.pt"
     for value in (1.0, 2.0):
         save_checkpoint(path, _state(value=value))
-    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
-    assert load_checkpoint(path, identity="aaaa")["model"]["weight"][0, 0].item() == 2.0
+    mend_checkpoint(path, identity="aaaa")
+    assert _value(path) == 2.0  # whole, so left alone
+    path.write_bytes(path.read_bytes()[:-100])
+    mend_checkpoint(path, identity="aaaa")
+    assert _value(path) == 1.0
+    assert not earlier(path).exists()
+
+
+def test_between_the_renames_the_one_before_is_found_and_without_any_nothing(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(earlier(path), _state(value=1.0))
+    mend_checkpoint(path, identity="aaaa")
+    assert _value(path) == 1.0
+    mend_checkpoint(path, identity="bbbb")  # of another configuration: never a beginning
+    assert list(tmp_path.iterdir()) == []
+    mend_checkpoint(path, identity="aaaa")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_reader_of_the_old_checkpoint_reads_it_to_its_end(tmp_path: Path) -> None:

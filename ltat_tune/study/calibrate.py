@@ -1,0 +1,159 @@
+"""How fast this machine trains, and in how much memory: a short real training, apart.
+
+It runs in a process of its own, so that nothing of it stays: `python -m ltat_tune.study.calibrate`
+reads what to train as JSON from stdin and writes what it found to stdout.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import resource
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ltat_tune.config import TrialConfig
+from ltat_tune.errors import StudyError
+from ltat_tune.study.estimate import Measured
+
+if TYPE_CHECKING:
+    from ltat_tune.data.datasets import LabelledImages
+
+_SECONDS = 30.0  # that the measured training should take
+_LIMIT_S = 240.0  # after which nothing is measured
+_EPOCHS = 3  # the first warms up, the last is validated
+_FIRST_IMAGES = {"cpu": 16, "cuda": 256}  # of a try that shows how many there is time for
+
+
+def calibrate(
+    config: TrialConfig, *, device: str, threads: int, cache_dir: Path | None = None
+) -> Measured:
+    """Trains a configuration for about half a minute and says what it takes.
+
+    Three epochs on as many images as there is time for, every class among them; the last is
+    validated. An image that is answered wrong is not attacked, so a young model is validated
+    faster than a good one: the time is scaled as if all were right.
+
+    Args:
+        config: what to train.
+        device: cpu or cuda.
+        threads: CPU threads.
+        cache_dir: decoded images, if there are any.
+
+    Raises:
+        StudyError: the training failed, or not even a few images are done in time.
+    """
+    job = {"config": config.flat(), "device": device, "threads": threads, "seconds": _SECONDS,
+           "cache_dir": None if cache_dir is None else str(cache_dir)}  # fmt: skip
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "ltat_tune.study.calibrate"], input=json.dumps(job),
+            capture_output=True, text=True, timeout=_LIMIT_S, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise StudyError(
+            f"nothing was measured: {_FIRST_IMAGES[device]} images are not trained {_EPOCHS} "
+            f"times in {_LIMIT_S:.0f} s on this machine; leave --measure out for a rule of thumb"
+        ) from None
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["it was killed"])[-1]
+        raise StudyError(f"nothing was measured, the training failed: {last}")
+    return Measured(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def measure(
+    config: TrialConfig, *, device: str, threads: int, cache_dir: Path | None, seconds: float
+) -> Measured:
+    """The same in this process; see `calibrate`."""
+    from ltat_tune.data.datasets import load_splits
+    from ltat_tune.training.seeding import prepare_process
+
+    prepare_process(threads)
+    splits = load_splits(config, cache_dir=cache_dir)
+    whole, least = len(splits.train), max(len(splits.classes), _FIRST_IMAGES[device])
+    images = min(whole, least)
+    train_s, val_s = _try(config, splits, images, device)
+    affordable = int(images * seconds / max(train_s * _EPOCHS + val_s, 1e-9))
+    if affordable > images and images < whole:
+        images = min(whole, affordable)
+        train_s, val_s = _try(config, splits, images, device)
+    from ltat_tune.study.cost import attack_steps
+
+    short = _short(config)
+    passes = images * (attack_steps(short) + 1.5)
+    return Measured(
+        pass_s=train_s / passes,
+        memory_mib=_peak_mib(device),
+        epoch_s=train_s * whole / images,
+        validation_s=val_s * len(splits.val) / _part_of(images, whole, len(splits.val)),
+        gpu=device != "cpu",
+    )
+
+
+def _try(config: TrialConfig, splits: Any, images: int, device: str) -> tuple[float, float]:
+    """Seconds of an epoch over so many images, and of validating the same share of theirs."""
+    from ltat_tune.attack_names import read_name
+    from ltat_tune.training.trainer import Trainer
+
+    val = _part_of(images, len(splits.train), len(splits.val))
+    part = replace(splits, train=_part(splits.train, images), val=_part(splits.val, val))
+    seconds: list[float] = []
+    result = Trainer(_short(config), splits=part, device=device).fit(
+        lambda done: seconds.append(done.seconds)
+    )
+    train_s = min(seconds[:-1])
+    right = result.metrics["val/clean_acc"]
+    name = read_name(config.evaluation.val_attack)
+    steps = 2.0 * max(1, name.steps if name else 1)  # in forwards
+    scale = (2 + steps) / (2 + right * steps)
+    return train_s, max(0.0, seconds[-1] - train_s) * scale
+
+
+def _short(config: TrialConfig) -> TrialConfig:
+    """A few epochs of it, validated once; what acts late acts in its share of them."""
+    return config.shortened(_EPOCHS).replace(
+        {"evaluation.every_epochs": _EPOCHS, "evaluation.select_epoch": "last"}
+    )
+
+
+def _part_of(images: int, whole: int, val: int) -> int:
+    return max(1, math.ceil(val * images / whole))
+
+
+def _part(data: LabelledImages, images: int) -> LabelledImages:
+    """So many images, the classes in turn as long as they have any."""
+    import torch
+
+    places: Sequence[Any] = [torch.nonzero(data.targets == k).flatten()
+                             for k in data.targets.unique()]  # fmt: skip
+    turn = torch.cat([torch.arange(len(p)) for p in places])
+    chosen = torch.cat(list(places))[torch.argsort(turn, stable=True)][:images]
+    return replace(data, images=data.images[chosen], targets=data.targets[chosen])
+
+
+def _peak_mib(device: str) -> float:
+    if device == "cpu":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    import torch
+
+    context = 500 * 2**20  # of CUDA itself, which torch does not count
+    return (torch.cuda.max_memory_reserved() + context) / 2**20
+
+
+def main() -> None:
+    """Measures what stdin asks for."""
+    job = json.loads(sys.stdin.read())
+    cache = job["cache_dir"]
+    found = measure(
+        TrialConfig.from_flat(job["config"]), device=job["device"], threads=job["threads"],
+        cache_dir=None if cache is None else Path(cache), seconds=job["seconds"],
+    )  # fmt: skip
+    print(json.dumps(asdict(found)))
+
+
+if __name__ == "__main__":
+    main()
