@@ -85,12 +85,16 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
         )
 
 
-def until_it_trains(driver: subprocess.Popen[bytes], folder: Path) -> None:
-    """Waits until this driver has a trial in a slot, or ends."""
-    log = folder / "log.txt"
-    seen = log.read_bytes().count(b" started:")
-    while driver.poll() is None and log.read_bytes().count(b" started:") == seen:
-        time.sleep(0.02)
+def until_it_trains(driver: subprocess.Popen[bytes], study: Path) -> None:
+    """Waits until this driver's workers have finished an epoch, or until it ends."""
+    before = newest(study)
+    while driver.poll() is None and newest(study) == before:
+        time.sleep(0.05)
+
+
+def newest(study: Path) -> int:
+    """When a checkpoint was last written, in nanoseconds; 0 before any."""
+    return max((path.stat().st_mtime_ns for path in study.rglob("checkpoint.pt")), default=0)
 
 
 def processes(of: int) -> Iterator[tuple[int, str]]:
@@ -195,7 +199,7 @@ def disturbed(folder: Path, searcher: str, trials: int, kills: int, seed: int) -
         wait_s = draw.uniform(0, STARTING_S if starting else TRAINING_S)
         try:
             if not starting:
-                until_it_trains(driver, folder)
+                until_it_trains(driver, study)
             driver.wait(wait_s)
             print(f"ended after {turn} kills, before the next", flush=True)
             break
@@ -205,7 +209,7 @@ def disturbed(folder: Path, searcher: str, trials: int, kills: int, seed: int) -
             driver.wait()
         held.append(histories(study))
         epochs = sum(map(len, held[-1].values()))
-        when = "its start" if starting else "its first trial's"
+        when = "its start" if starting else "its first epoch"
         print(
             f"kill {turn + 1}, {wait_s:.2f} s after {when}: checkpoints hold {epochs} epochs",
             flush=True,

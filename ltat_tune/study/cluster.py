@@ -67,8 +67,8 @@ class Cluster:
         fit = fitting_on(found.values(), self._resources)
         cpus, gpus = (sum(getattr(n, what) for n in found.values()) for what in ("cpus", "gpus"))
         return [
-            f"Ray cluster of {len(found)} nodes with {cpus:g} CPUs and {gpus:g} GPUs: "
-            f"{fit} tasks at once",
+            f"Ray cluster of {_count(len(found), 'node')} with {_count(cpus, 'CPU')} and "
+            f"{_count(gpus, 'GPU')}: {_count(fit, 'task')} at once",
             *notes,
         ]
 
@@ -138,7 +138,7 @@ class Cluster:
 
     def _tell(self, event: str) -> None:
         fit = fitting_on(self._nodes.values(), self._resources)
-        self.news.append(f"{event}: {fit or 'no'} task{'s' * (fit != 1)} at once")
+        self.news.append(f"{event}: {_count(fit, 'task')} at once")
 
     def _look_at(self, nodes: Iterable[Node]) -> tuple[list[str], list[str]]:
         """Problems and notes of all nodes, which answer side by side."""
@@ -222,6 +222,10 @@ class Cluster:
             f"one node must have the {wanted} that resources asks for each trial, got {there}; "
             "lower resources.cpus_per_trial or gpus_per_trial, or add such a node"
         )
+
+
+def _count(number: float, what: str) -> str:
+    return f"{number:g} {what}{'s' * (number != 1)}"
 
 
 @contextmanager

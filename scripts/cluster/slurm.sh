@@ -40,7 +40,7 @@ export LTAT_PORT=$((20000 + SLURM_JOB_ID % 10000))    # two jobs may share a nod
 # One Ray node: the first task is the head, the others join it. Ends with its Ray, or by SIGTERM.
 # shellcheck disable=SC2329    # srun's bash calls it
 ray_node() {
-    local scratch=/tmp/ltat-ray-$SLURM_JOB_ID where
+    local scratch=/tmp/ltat-slurm-$SLURM_JOB_ID where
     local -a options=(
         --block --disable-usage-stats
         --num-cpus "${SLURM_CPUS_PER_TASK:-1}" --num-gpus "${SLURM_GPUS_ON_NODE:-0}"
@@ -54,7 +54,10 @@ ray_node() {
         echo "$where:$LTAT_PORT" > "$LTAT_WORK/address.new"
         mv "$LTAT_WORK/address.new" "$LTAT_WORK/address"
     else
-        until grep -qs "Ray runtime started" "$LTAT_WORK/node-0.log"; do sleep 1; done
+        until grep -qs "Ray runtime started" "$LTAT_WORK/node-0.log"; do
+            if [ -e "$LTAT_WORK/head-ended" ]; then return 1; fi
+            sleep 1
+        done
         options+=(--address "$(cat "$LTAT_WORK/address")")
     fi
     ray start "${options[@]}" &
@@ -62,6 +65,7 @@ ray_node() {
     trap "kill -TERM $! 2>/dev/null" TERM INT
     wait $! || true
     wait $! 2>/dev/null || true    # the first wait ends when the signal comes
+    if [ "$SLURM_PROCID" = 0 ]; then touch "$LTAT_WORK/head-ended"; fi
     rm -rf "$scratch"
 }
 export -f ray_node
@@ -91,9 +95,14 @@ trap stop TERM INT
 
 up() { grep -ls "Ray runtime started" "$work"/node-*.log 2>/dev/null | wc -l; }
 for ((waited = 0; waited < wait_s && $(up) < SLURM_JOB_NUM_NODES; waited++)); do
-    if [ -n "$stopped" ] || ! kill -0 "$nodes" 2>/dev/null; then break; fi
+    if [ -n "$stopped" ] || [ -e "$work/head-ended" ]; then break; fi
     sleep 1
 done
+again() { scontrol requeue "$SLURM_JOB_ID" 2>/dev/null || true; }    # when there is room
+if [ -n "$stopped" ]; then
+    again
+    exit 130
+fi
 if ! grep -qs "Ray runtime started" "$work/node-0.log"; then
     echo "error: Ray's head did not start; its log:" >&2
     cat "$work"/node-0.log >&2 || true
@@ -120,6 +129,6 @@ if [ -n "$stopped" ]; then    # the first status was the signal's
     wait "$study" || status=$?
 fi
 if [ "$status" = 130 ] && [ -n "$stopped" ]; then
-    scontrol requeue "$SLURM_JOB_ID" 2>/dev/null || true    # goes on when there is room again
+    again
 fi
 exit "$status"
