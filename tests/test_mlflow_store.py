@@ -18,8 +18,17 @@ import os, sys, threading, time
 from pathlib import Path
 from ltat_tune.mlflow_store import connect
 
+def size():
+    found = 0
+    for path in Path(sys.argv[1]).glob("*mlflow.db*"):
+        try:
+            found += path.stat().st_size
+        except FileNotFoundError:  # SQLite's journal comes and goes
+            pass
+    return found
+
 def kill():
-    while sum(p.stat().st_size for p in Path(sys.argv[1]).glob("*mlflow.db*")) < 200_000:
+    while size() < 200_000:
         time.sleep(0.002)
     os.kill(os.getpid(), 9)
 
