@@ -11,7 +11,13 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
+
+SLOW = pytest.mark.skipif(
+    "LTAT_TEST_SLOW" not in os.environ,
+    reason="takes minutes; run it with LTAT_TEST_SLOW=1",
+)
 
 MINI: dict[str, Any] = {
     "name": "mini",

@@ -29,7 +29,16 @@ from ltat_tune.study.nodes import Node, differences, fitting, fitting_on, inspec
 from ltat_tune.study.ray_session import cluster_session
 from ltat_tune.study.space_file import load_space
 from ltat_tune.study.spec import ResourcesSpec
-from tests.study.drive import MINI, Running, descendants, mlflow_runs, run, steps, write_space
+from tests.study.drive import (
+    MINI,
+    SLOW,
+    Running,
+    descendants,
+    mlflow_runs,
+    run,
+    steps,
+    write_space,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -262,6 +271,7 @@ def test_a_node_that_does_not_see_the_folder_is_named_before_the_start(
     assert not (tmp_path / "studies" / "mini").exists()
 
 
+@SLOW
 def test_a_node_joins_and_another_is_lost_in_the_middle_of_a_study(
     nodes: _Nodes, tmp_path: Path
 ) -> None:
@@ -347,6 +357,7 @@ def test_the_slurm_script_is_clean() -> None:
     assert done.returncode == 0, done.stdout
 
 
+@SLOW
 def test_the_slurm_script_ends_in_time_and_goes_on_when_requeued(tmp_path: Path) -> None:
     tools = tmp_path / "bin"
     tools.mkdir()

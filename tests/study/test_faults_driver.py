@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from scripts import fault_loop
+from tests.study.drive import SLOW
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
 
+@SLOW
 def test_a_driver_killed_twice_loses_doubles_and_leaves_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
