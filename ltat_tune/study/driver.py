@@ -99,8 +99,8 @@ def drive(
         late.start()
 
     def resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        spec, task = space.resources, Task.from_json(config["task"])
-        share = queue.room(task)
+        # Ray calls a pickled copy of this, which knows the queue as it was at the start only
+        spec, share = space.resources, config["slots"]
         # a training uses one GPU, so more than a whole one is room for nothing
         gpus = max(spec.gpus_per_trial, min(1.0, share * spec.gpus_per_trial))
         return tune.PlacementGroupFactory([{"CPU": share * spec.cpus_per_trial, "GPU": gpus}])

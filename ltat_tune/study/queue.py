@@ -130,7 +130,7 @@ class WorkQueue(Searcher):
         self._live[trial_id] = task
         self._handed[task.scenario] += 1
         self._tell("on_start", task)
-        return {"task": task.to_json()}
+        return {"task": task.to_json(), "slots": self.room(task)}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """A report of a task that goes on."""
