@@ -1,4 +1,4 @@
-"""Real images for the tests that need some."""
+"""Real images for the tests that need some, and a real browser (tests/browser.py)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
+from tests.browser import browser, chromium
+
+__all__ = ["browser", "chromium", "cifar_folder"]
 
 
 @pytest.fixture(scope="session")
