@@ -9,16 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial
 
 from ltat_tune.config import TrialConfig
 from ltat_tune.errors import SpaceError, StudyError
 from ltat_tune.study.folder import StudyFolder
-from ltat_tune.study.ledger import is_feasible, score_of, state_of
+from ltat_tune.study.ledger import is_feasible, score_of
 from ltat_tune.study.plan import standing
 from ltat_tune.study.space import Scenario, Space
+from ltat_tune.study.trials import read_rows
 
 if TYPE_CHECKING:
     from ltat_tune.study.space_file import Report
@@ -114,7 +113,7 @@ def read_earlier(study: str, report: Report) -> Earlier | None:
                 place, f"warm_start.study {study} was a smoke run, and its numbers mean nothing"
             )
             return None
-        rows = _read_rows(folder.ledger)
+        rows = read_rows(folder.ledger)
         found = {s.name: _found(space, s, rows.get(s.name, []), results) for s in space.scenarios}
     except StudyError as error:
         report.add(place, f"warm_start.study must be the folder of a study: {error}")
@@ -133,31 +132,17 @@ def read_earlier(study: str, report: Report) -> Earlier | None:
     return None
 
 
-def _read_rows(path: Path) -> dict[str, list[FrozenTrial]]:
-    """By scenario, the rows of a journal; a last line that is torn is passed over."""
-    if not path.exists():  # Optuna would make an empty one
-        return {}
-    storage = JournalStorage(JournalFileBackend(str(path)))
-    return {
-        study.study_name: storage.get_all_trials(study._study_id, deepcopy=False)
-        for study in storage.get_all_studies()
-    }
-
-
 def _found(
     space: Space, scenario: Scenario, rows: list[FrozenTrial], results: Mapping[str, Any]
 ) -> list[Found]:
-    trials = [row for row in rows if state_of(row) != "repeated"]  # as they are numbered
-    numbers = {row._trial_id: number for number, row in enumerate(trials)}
-    complete = [row for row in trials if score_of(row) is not None and is_feasible(row)]
+    complete = [row for row in rows if score_of(row) is not None and is_feasible(row)]
     complete.sort(key=lambda row: (-(score_of(row) or 0.0), row.number))
     places = _confirmed(results, scenario.name)
     found = []
     for rank, row in enumerate(complete):
-        number = numbers[row._trial_id]
         config = space.config(scenario, row.params)
         share = rank / max(1, len(complete) - 1)
-        found.append(Found(number, dict(row.params), config, number in places, share))
+        found.append(Found(row.number, dict(row.params), config, row.number in places, share))
     last = len(places)
     return sorted(found, key=lambda f: (places.get(f.number, last), f.share))
 
