@@ -133,9 +133,8 @@ def _print_list(rows: list[dict[str, str]]) -> None:
 def _attach(paths: list[Path], files: list[Path]) -> None:
     """Into the MLflow run of every study that was named, where its store is at hand."""
     from ltat_tune.errors import StudyError
-    from ltat_tune.mlflow_store import attach_files
     from ltat_tune.study.folder import StudyFolder
-    from ltat_tune.tracking import tracking_uri
+    from ltat_tune.tracking import attach_files, tracking_uri
 
     for path in paths:
         if not files or not (path / "study.json").exists():

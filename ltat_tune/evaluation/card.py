@@ -19,9 +19,8 @@ from ltat_tune.evaluation.attacks import parse_attack
 from ltat_tune.evaluation.loading import Loaded, Target
 from ltat_tune.evaluation.measures import INTERVALS, accuracies, summarise
 from ltat_tune.evaluation.runner import Outcome, worst_case
-from ltat_tune.mlflow_store import attach
 from ltat_tune.study.folder import StudyFolder, write_json
-from ltat_tune.tracking import tracking_uri
+from ltat_tune.tracking import attach, tracking_uri
 
 FORMAT = 1
 

@@ -14,12 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from ltat_tune import tracking
 from ltat_tune.errors import StudyError
-from ltat_tune.mlflow_spool import SPOOL
-from ltat_tune.mlflow_store import connect
 from ltat_tune.tracking import Tracker
-from tests.test_mlflow_store import FROM_MLFLOW, assert_all_is_there_once, touch_at_once
+from ltat_tune.tracking.spool import SPOOL
+from ltat_tune.tracking.store import connect
+from tests.tracking.test_store import FROM_MLFLOW, assert_all_is_there_once, touch_at_once
 
 pytestmark = FROM_MLFLOW
 PASSWORD = "s3cr3t-word"
@@ -98,7 +97,7 @@ def test_a_postgres_that_crashes_and_returns_has_everything_once(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(tracking, "_FLUSH_S", 0.05)
+    monkeypatch.setattr("ltat_tune.tracking.tracker._FLUSH_S", 0.05)
     uri = cluster.uri("shared")
     tracker = Tracker(uri, "crash", tmp_path, "u9")
     tracker.start()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ltat_tune.mlflow_runs import PARENT, Found
-from ltat_tune.mlflow_spool import Write
-from ltat_tune.mlflow_writes import Writes
+from ltat_tune.tracking.runs import PARENT, Found
+from ltat_tune.tracking.spool import Write
+from ltat_tune.tracking.writes import Writes
 
 
 def rows(writes: list[Write]) -> list[tuple[str, float, int, int]]:

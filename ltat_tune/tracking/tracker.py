@@ -17,21 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from ltat_tune.errors import StudyError
-from ltat_tune.mlflow_runs import Runs, fate
-from ltat_tune.mlflow_spool import Spool, Write
-from ltat_tune.mlflow_store import public_uri as public_uri
-from ltat_tune.mlflow_store import reason
-from ltat_tune.mlflow_writes import Writes
+from ltat_tune.tracking.runs import Runs, fate
+from ltat_tune.tracking.spool import Spool, Write
+from ltat_tune.tracking.store import public_uri, reason, tracking_uri
+from ltat_tune.tracking.writes import Writes
 
 _FLUSH_S = 2.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _PAUSE_AT_THE_END_S = 1.0, 30.0, 2.0
 _SERVER_WAIT_S, _FILE_WAIT_S = 60.0, 5.0
 _STUCK_S = 600.0  # for one write to a store that answers; a large file takes its time
-
-
-def tracking_uri(uri: str | None, folder: Path) -> str:
-    """Where a study in `folder` is tracked: as asked, else in a SQLite file beside it."""
-    return uri or f"sqlite:///{(folder / 'mlflow.db').resolve()}"
 
 
 class Tracker:

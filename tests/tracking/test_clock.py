@@ -17,7 +17,7 @@ def test_no_run_ends_before_it_began(tmp_path: Path, monkeypatch: pytest.MonkeyP
     from mlflow import MlflowClient
 
     now = [1_800_000_000_000]
-    monkeypatch.setattr("ltat_tune.tracking._now", lambda: now[0])
+    monkeypatch.setattr("ltat_tune.tracking.tracker._now", lambda: now[0])
     first = Tracker(None, "clock", tmp_path, "u")
     first.start()
     first.wait_until_ready()

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from ltat_tune.errors import StudyError
-from ltat_tune.mlflow_store import attach, connect, hidden, public_uri, reason
+from ltat_tune.tracking.store import attach, connect, hidden, public_uri, reason
 
 KILLED_WHILE_MAKING = """
 import os, sys, threading, time
 from pathlib import Path
-from ltat_tune.mlflow_store import connect
+from ltat_tune.tracking.store import connect
 
 def size():
     found = 0

@@ -25,6 +25,11 @@ _SECRET_OPTION = re.compile(
 )
 
 
+def tracking_uri(uri: str | None, folder: Path) -> str:
+    """Where a study in `folder` is tracked: as asked, else in a SQLite file beside it."""
+    return uri or f"sqlite:///{(folder / 'mlflow.db').resolve()}"
+
+
 def attach(
     uri: str, name: str, uid: str, key: str, metrics: Mapping[str, float], files: Mapping[str, str]
 ) -> bool:

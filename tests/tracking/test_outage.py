@@ -18,11 +18,10 @@ from typing import Any
 
 import pytest
 
-from ltat_tune import tracking
 from ltat_tune.errors import StudyError
-from ltat_tune.mlflow_spool import SPOOL
-from ltat_tune.mlflow_store import connect
 from ltat_tune.tracking import Tracker
+from ltat_tune.tracking.spool import SPOOL
+from ltat_tune.tracking.store import connect
 
 SECRET = "s3cr%40t-w0rd"  # as it stands in a URI; s3cr@t-w0rd when read
 
@@ -130,8 +129,8 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def server(started: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
-    monkeypatch.setattr(tracking, "_FLUSH_S", 0.05)
-    monkeypatch.setattr(tracking, "_LONGEST_PAUSE_S", 1.0)
+    monkeypatch.setattr("ltat_tune.tracking.tracker._FLUSH_S", 0.05)
+    monkeypatch.setattr("ltat_tune.tracking.tracker._LONGEST_PAUSE_S", 1.0)
     started.start()
     return started
 

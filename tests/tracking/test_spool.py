@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ltat_tune.mlflow_spool import Spool, Write
+from ltat_tune.tracking.spool import Spool, Write
 
 
 def written(*keys: str) -> list[Write]:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ltat_tune.mlflow_spool import Write
-from ltat_tune.mlflow_store import connect
+from ltat_tune.tracking.spool import Write
+from ltat_tune.tracking.store import connect
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ltat_tune.mlflow_runs import PARENT, Found
-from ltat_tune.mlflow_spool import Write
+from ltat_tune.tracking.runs import PARENT, Found
+from ltat_tune.tracking.spool import Write
 
 _STATUS = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED", "diverged": "FAILED"}
 _OPEN_STATES = ("running", "interrupted")
