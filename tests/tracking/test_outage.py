@@ -214,6 +214,7 @@ def test_what_a_server_never_took_is_kept_and_delivered_by_the_resume(
     for tracker in (one, two):
         tracker.wait_until_ready()
         trial(tracker, "before", range(1, 3))
+    wait_until(lambda: "before" in runs_of(server, "one"), 20)
     wait_until(lambda: points(server, runs_of(server, "one")["before"], "acc") == FIVE[:2], 20)
     server.kill()
     for tracker in (one, two):
