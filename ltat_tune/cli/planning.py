@@ -109,6 +109,11 @@ def _lines(space: Space, found: Estimate) -> list[str]:
         lines.append(
             f"too many trials at once for that: --set resources.concurrency={max(1, found.fit)}"
         )
+    if space.resources.measures_share:
+        lines.append(
+            "resources.gpus_per_trial: auto is measured before the first trial, and counts as a "
+            "whole GPU here; trials that share one are slower each and faster together"
+        )
     lines.append(f"disk: about {found.disk_mib:.0f} MiB")
     if space.budget is not None:
         lines.append(f"budget: {space.budget} ends the search so that all of it is confirmed")

@@ -35,8 +35,7 @@ def calibrate(
     """Trains a configuration for about half a minute and says what it takes.
 
     Three epochs on as many images as there is time for, every class among them; the last is
-    validated. An image that is answered wrong is not attacked, so a young model is validated
-    faster than a good one: the time is scaled as if all were right.
+    validated.
 
     Args:
         config: what to train.
@@ -83,37 +82,31 @@ def measure(
         train_s, val_s = _try(config, splits, images, device)
     from ltat_tune.study.cost import attack_steps
 
-    short = _short(config)
+    short = short_run(config)
     passes = images * (attack_steps(short) + 1.5)
     return Measured(
         pass_s=train_s / passes,
-        memory_mib=_peak_mib(device),
+        memory_mib=peak_mib(device),
         epoch_s=train_s * whole / images,
-        validation_s=val_s * len(splits.val) / _part_of(images, whole, len(splits.val)),
         gpu=device != "cpu",
     )
 
 
 def _try(config: TrialConfig, splits: Any, images: int, device: str) -> tuple[float, float]:
     """Seconds of an epoch over so many images, and of validating the same share of theirs."""
-    from ltat_tune.attack_names import read_name
     from ltat_tune.training.trainer import Trainer
 
     val = _part_of(images, len(splits.train), len(splits.val))
-    part = replace(splits, train=_part(splits.train, images), val=_part(splits.val, val))
+    part = replace(splits, train=some_of(splits.train, images), val=some_of(splits.val, val))
     seconds: list[float] = []
-    result = Trainer(_short(config), splits=part, device=device).fit(
+    Trainer(short_run(config), splits=part, device=device).fit(
         lambda done: seconds.append(done.seconds)
     )
     train_s = min(seconds[:-1])
-    right = result.metrics["val/clean_acc"]
-    name = read_name(config.evaluation.val_attack)
-    steps = 2.0 * max(1, name.steps if name else 1)  # in forwards
-    scale = (2 + steps) / (2 + right * steps)
-    return train_s, max(0.0, seconds[-1] - train_s) * scale
+    return train_s, max(0.0, seconds[-1] - train_s)
 
 
-def _short(config: TrialConfig) -> TrialConfig:
+def short_run(config: TrialConfig) -> TrialConfig:
     """A few epochs of it, validated once; what acts late acts in its share of them."""
     return config.shortened(_EPOCHS).replace(
         {"evaluation.every_epochs": _EPOCHS, "evaluation.select_epoch": "last"}
@@ -124,7 +117,7 @@ def _part_of(images: int, whole: int, val: int) -> int:
     return max(1, math.ceil(val * images / whole))
 
 
-def _part(data: LabelledImages, images: int) -> LabelledImages:
+def some_of(data: LabelledImages, images: int) -> LabelledImages:
     """So many images, the classes in turn as long as they have any."""
     import torch
 
@@ -135,7 +128,8 @@ def _part(data: LabelledImages, images: int) -> LabelledImages:
     return replace(data, images=data.images[chosen], targets=data.targets[chosen])
 
 
-def _peak_mib(device: str) -> float:
+def peak_mib(device: str) -> float:
+    """The most memory that this process took so far, GPU memory where it trains on one."""
     if device == "cpu":
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     import torch

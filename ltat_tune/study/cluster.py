@@ -40,7 +40,7 @@ class Cluster:
     def __init__(self, resources: ResourcesSpec, folder: StudyFolder) -> None:
         self.news: list[str] = []  # nodes that joined or left, for people; the reader empties it
         self.problem = ""  # of a node that joined and cannot be used
-        self._resources, self._folder = resources, folder
+        self.resources, self._folder = resources, folder
         self._data: tuple[DataConfig, ...] = ()
         self._nodes: dict[str, Node] = {}  # checked and alive
         self._asked: dict[str, tuple[Node, Any]] = {}
@@ -55,7 +55,7 @@ class Cluster:
             StudyError: no node has what a task takes, or nodes cannot be used; all at once.
         """
         found = alive_nodes()
-        if fitting_on(found.values(), self._resources) == 0:
+        if fitting_on(found.values(), self.resources) == 0:
             raise StudyError(self._too_small(found.values()))
         shutil.rmtree(self._desk, ignore_errors=True)
         self._desk.mkdir()
@@ -64,7 +64,7 @@ class Cluster:
         if problems:
             raise StudyError("\n".join(problems))
         self._nodes, self._polled = found, time.monotonic()
-        fit = fitting_on(found.values(), self._resources)
+        fit = fitting_on(found.values(), self.resources)
         cpus, gpus = (sum(getattr(n, what) for n in found.values()) for what in ("cpus", "gpus"))
         return [
             f"Ray cluster of {_count(len(found), 'node')} with {_count(cpus, 'CPU')} and "
@@ -93,11 +93,11 @@ class Cluster:
         """Tasks that fit on the nodes of this moment, looked up every two seconds at most."""
         if time.monotonic() - self._polled >= _POLL_S:
             self._poll()
-        return fitting_on(self._nodes.values(), self._resources)
+        return fitting_on(self._nodes.values(), self.resources)
 
     def largest(self) -> int:
         """Tasks that fit on the node that holds most."""
-        fits = [fitting(node.cpus, node.gpus, self._resources) for node in self._nodes.values()]
+        fits = [fitting(node.cpus, node.gpus, self.resources) for node in self._nodes.values()]
         return max(fits, default=0)
 
     def settle(self) -> str:
@@ -137,7 +137,7 @@ class Cluster:
                 self.news += notes
 
     def _tell(self, event: str) -> None:
-        fit = fitting_on(self._nodes.values(), self._resources)
+        fit = fitting_on(self._nodes.values(), self.resources)
         self.news.append(f"{event}: {_count(fit, 'task')} at once")
 
     def _look_at(self, nodes: Iterable[Node]) -> tuple[list[str], list[str]]:
@@ -214,9 +214,9 @@ class Cluster:
             time.sleep(0.1)
 
     def _too_small(self, nodes: Iterable[Node]) -> str:
-        wanted = f"{self._resources.cpus_per_trial} CPUs"
-        if self._resources.gpus_per_trial:
-            wanted += f" and {self._resources.gpus_per_trial:g} GPUs"
+        wanted = f"{self.resources.cpus_per_trial} CPUs"
+        if self.resources.gpus_per_trial:
+            wanted += f" and {self.resources.gpus_per_trial:g} GPUs"
         there = "; ".join(f"{n.title}: {n.cpus:g} CPUs, {n.gpus:g} GPUs" for n in nodes)
         return (
             f"one node must have the {wanted} that resources asks for each trial, got {there}; "

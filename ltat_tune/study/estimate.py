@@ -26,7 +26,6 @@ class Measured:
     pass_s: float  # of one attack step on one image
     memory_mib: float  # peak of the training process, GPU memory where it trains on one
     epoch_s: float  # of the configuration that was measured, without validation
-    validation_s: float
     gpu: bool
 
 

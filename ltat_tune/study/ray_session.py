@@ -36,16 +36,33 @@ _ENVIRONMENT = {
 }
 
 
+# Ray's switch of macOS and Windows: its servers listen on 127.0.0.1 alone. Without it they listen
+# on every interface of the machine, whatever address ray.init is given (Ray 2.60).
+_REACHABLE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+
+
 def prepare_environment() -> None:
     """Sets what Ray reads from the environment; what the user has set stays."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
 
 
+def _make_reachable(reachable: bool) -> None:
+    """Whether Ray's servers, of this process and of those it starts, listen beyond loopback."""
+    os.environ[_REACHABLE] = str(int(reachable))
+    from ray._private import ray_constants
+
+    ray_constants.ENABLE_RAY_CLUSTER = reachable  # read when Ray was imported, perhaps before
+
+
 @contextlib.contextmanager
 def ray_session(cpus: int) -> Iterator[dict[str, float]]:
-    """A local Ray for the length of a study; yields its resources, such as {"CPU": 2.0}."""
+    """A local Ray for the length of a study; yields its resources, such as {"CPU": 2.0}.
+
+    It listens on loopback alone, and to none but who has its token.
+    """
     prepare_environment()
+    _make_reachable(False)
     import ray
 
     # Ray's sockets need a short path, and nobody else cleans its session folders.
@@ -82,6 +99,7 @@ def cluster_session(address: str) -> Iterator[None]:
     """
     _check_address(address)
     prepare_environment()
+    _make_reachable(True)
     import ray
     from ray.exceptions import RayError
 

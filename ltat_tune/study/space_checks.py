@@ -258,7 +258,7 @@ def _check_resources(space: Space, report: Report, cluster: bool) -> None:
             report.add(
                 ("resources", "gpus_per_trial"),
                 f"resources.gpus_per_trial must be at most the machine's {gpus}, got "
-                f"{space.resources.gpus_per_trial:g}; --set resources.gpus_per_trial=0 trains on "
+                f"{_written_share(space)}; --set resources.gpus_per_trial=0 trains on "
                 "the CPU, --smoke only tries the file out",
             )
         elif space.resources.gpus_per_trial > 1 and space.resources.gpus_per_trial % 1:
@@ -267,3 +267,8 @@ def _check_resources(space: Space, report: Report, cluster: bool) -> None:
                 "resources.gpus_per_trial must be a share of one GPU or a whole number, got "
                 f"{space.resources.gpus_per_trial:g}",
             )
+
+
+def _written_share(space: Space) -> str:
+    resources = space.resources
+    return "auto" if resources.measures_share else f"{resources.gpus_per_trial:g}"

@@ -7,7 +7,17 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    StrictBool,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from ltat_tune.attack_names import VALIDATION_PATTERN, WRITTEN, is_attack
 from ltat_tune.numbers import Integer, Number, shown
@@ -199,6 +209,9 @@ class ConfirmSpec(_Part):
 class ResourcesSpec(_Part):
     """What one trial takes of the machine, and how long it may be silent.
 
+    `gpus_per_trial: auto` is measured before the first trial (study/sharing.py); until then it
+    counts as a whole GPU.
+
     A training that reports no epoch for `hang_factor` times the usual seconds of one, and for
     `hang_floor_s` at least, is taken to hang: its worker is killed, and it is tried again.
     """
@@ -208,6 +221,28 @@ class ResourcesSpec(_Part):
     concurrency: Integer | None = Field(None, ge=1)  # null: as many trials at once as fit
     hang_factor: Number = Field(20.0, ge=2)
     hang_floor_s: Number = Field(600.0, ge=1)
+    _measures_share: bool = PrivateAttr(False)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _auto_is_a_whole_gpu(
+        cls, written: Any, handler: ModelWrapValidatorHandler[ResourcesSpec]
+    ) -> ResourcesSpec:
+        auto = isinstance(written, dict) and written.get("gpus_per_trial") == "auto"
+        made = handler({**written, "gpus_per_trial": 1} if auto else written)
+        made._measures_share = auto
+        return made
+
+    @property
+    def measures_share(self) -> bool:
+        """Whether `gpus_per_trial` is still to be measured."""
+        return self._measures_share
+
+    def with_share(self, gpus_per_trial: float) -> ResourcesSpec:
+        """The same, once that is measured."""
+        found = self.model_copy(update={"gpus_per_trial": gpus_per_trial})
+        found._measures_share = False
+        return found
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ from ltat_tune.study.folder import StudyFolder, check_space_left, write_json, wr
 from ltat_tune.study.live import LiveView
 from ltat_tune.study.nodes import fitting
 from ltat_tune.study.results import collect
+from ltat_tune.study.sharing import measured_resources
 from ltat_tune.study.space import Space
 from ltat_tune.study.space_file import load_space
 from ltat_tune.study.summary import as_text, verdict
@@ -197,6 +198,8 @@ class Study:
                 if warning:
                     view.say(f"warning: {warning}")
                 self._prepare_images(view, cluster)
+                if self.space.resources.measures_share:
+                    slots = self._measure_share(view, cluster)
                 if self._new and self.space.budget is None:
                     for note in too_long(self.space, slots=max(1, slots)):
                         view.say(f"note: {note}")
@@ -239,6 +242,21 @@ class Study:
             gpus = torch.cuda.device_count()
         slots = fitting(len(os.sched_getaffinity(0)), gpus, resources)
         return max(1, min(slots, resources.concurrency or slots))
+
+    def _measure_share(self, view: LiveView, cluster: Cluster | None) -> int:
+        """Measures `resources.gpus_per_trial: auto`; returns how many trials run at once now."""
+        try:
+            resources, note = measured_resources(self.space, self.folder)
+        except LtatError:
+            self._forget()
+            raise
+        view.say(f"note: {note}")
+        self.space = replace(self.space, resources=resources)
+        if cluster is not None:
+            cluster.resources = resources
+        slots = self._slots() if cluster is None else cluster.slots()
+        view.resize(slots)
+        return slots
 
     def _run(self, view: LiveView, slots: int, cluster: Cluster | None) -> StudyEnd:
         facts = self.folder.read_facts()

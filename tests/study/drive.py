@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -137,6 +138,23 @@ def descendants(process: int) -> list[tuple[int, str]]:
             found.append((int(entry.name), line))
             found += descendants(int(entry.name))
     return found
+
+
+def listening(process: int) -> set[str]:
+    """The addresses on which a process and all that it started listen for TCP, in hexadecimal."""
+    sockets = {}
+    for table in ("tcp", "tcp6"):
+        for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A":
+                sockets[f"socket:[{fields[9]}]"] = fields[1].partition(":")[0]
+    found = set()
+    for owner in (process, *(pid for pid, _ in descendants(process))):
+        with contextlib.suppress(OSError):  # it ended
+            for entry in Path(f"/proc/{owner}/fd").iterdir():
+                with contextlib.suppress(OSError):
+                    found.add(sockets.get(os.readlink(entry), ""))
+    return found - {""}
 
 
 def mlflow_runs(study: Path) -> list[Any]:

@@ -25,7 +25,6 @@ def test_an_epoch_is_its_images_times_a_pass() -> None:
     images = sum(round(20 * 2 ** (-k / 9)) for k in range(10))
     assert found.epoch_s == pytest.approx(found.pass_s * images * 4.5, rel=0.05)
     assert 0 < found.epoch_s < 10
-    assert 0 < found.validation_s < 30
     assert 50 < found.memory_mib < 20_000
     assert not found.gpu
 

@@ -17,7 +17,15 @@ from PIL import Image
 
 from ltat_tune.study.folder import StudyFolder
 from ltat_tune.study.results import masking
-from tests.study.drive import MINI, Running, mlflow_runs, run, steps, write_space
+from tests.study.drive import (
+    MINI,
+    Running,
+    descendants,
+    mlflow_runs,
+    run,
+    steps,
+    write_space,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -228,6 +236,22 @@ def test_interrupted_and_killed_studies_end_like_an_undisturbed_one(
         assert first.end(signal.SIGINT) == 130
     assert "resume with: ltat-tune resume mini" in first.log.read_text()
     assert all(r.info.status != "RUNNING" for r in mlflow_runs(study))
+
+    # Ctrl-C twice: at once, and as clean
+    with Running("resume", "mini", cwd=tmp_path) as hasty:
+        hasty.wait_for("started:")
+        hasty.wait_for_workers(1)
+        tree = descendants(hasty.process.pid)
+        hasty.process.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+        began = time.monotonic()
+        assert hasty.end(signal.SIGINT) == 130
+        assert time.monotonic() - began < 15
+    assert all(r.info.status != "RUNNING" for r in mlflow_runs(study))
+    deadline = time.monotonic() + 30
+    while any(Path(f"/proc/{process}").exists() for process, _ in tree):
+        assert time.monotonic() < deadline, tree
+        time.sleep(0.1)
 
     # kill -9 of the driver, as soon as it has work under way
     with Running("resume", "mini", cwd=tmp_path) as second:

@@ -25,7 +25,7 @@ from tests.study.drive import MINI, write_space
 
 ROOT = Path(__file__).parent.parent.parent
 NO_RUNGS = Rungs((), ())
-MEASURED = Measured(pass_s=0.001, memory_mib=100, epoch_s=1, validation_s=1, gpu=False)
+MEASURED = Measured(pass_s=0.001, memory_mib=100, epoch_s=1, gpu=False)
 
 
 def _space(folder: Path, **changes: Any) -> Space:
