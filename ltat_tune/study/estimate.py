@@ -288,7 +288,7 @@ def _scenario(
 
 def _copy_price(space: Space, rungs: Rungs, by_length: Mapping[int, float]) -> float:
     """What an epoch of the search costs, in whole epochs: cheaper attacks make cheaper copies."""
-    cheap = space.scheduler.fidelity.get("attack.steps", ())
+    cheap = space.scheduler.cheaper.get("attack.steps", ())
     whole = attack_steps(space.config(space.scenarios[0], {})) + 1.5
     total = search_length(space, rungs).expected
     saved = sum(

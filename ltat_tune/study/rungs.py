@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ltat_tune.relevance import acts_from_epoch, clean_epochs, drop_epochs
+from ltat_tune.relevance import acts_from_epoch, clean_epochs, drop_epochs, why_inert
 from ltat_tune.study.space import Space
 
+# of the attack's steps in the shortest copies; a single step would be another attack (FGSM, which
+# overfits catastrophically), and below four steps there is nothing to save
+_CHEAP_SHARE, _CHEAP_LEAST, _LEAST_TO_CHEAPEN = 5, 2, 4
 _LEAST_TO_COPY = 8  # epochs below which a quarter of a run is no run
 
 
@@ -46,6 +49,26 @@ class Rungs:
         if self.copies or (self.probes and epoch not in self.epochs):
             return None
         return metrics.get(metric)
+
+
+def with_cheap_copies(space: Space) -> Space:
+    """The space with `scheduler.fidelity` filled in where it is left open.
+
+    The shortest copies train with a fifth of the attack's steps, two at least: by
+    scripts/bench_search.py that reaches the same value for a quarter fewer epochs. Nothing is
+    cheapened where attacks have fewer than four steps already, or none.
+    """
+    if space.scheduler.fidelity is not None:
+        return space
+    fidelity: dict[str, tuple[int, ...]] = {}
+    if place_rungs(space).copies:
+        configs = [space.config(s, p) for s in space.scenarios for p in space.contexts()]
+        steps = min(c.attack.steps for c in configs)
+        inert = any(why_inert(c, "attack.steps") is not None for c in configs)
+        if steps >= _LEAST_TO_CHEAPEN and not inert:
+            fidelity = {"attack.steps": (max(_CHEAP_LEAST, steps // _CHEAP_SHARE),)}
+    scheduler = space.scheduler.model_copy(update={"fidelity": fidelity})
+    return replace(space, scheduler=scheduler)
 
 
 def place_rungs(space: Space) -> Rungs:
@@ -88,9 +111,15 @@ def _copies(space: Space) -> Rungs:
     if first >= total or total < 4:
         return Rungs((), (_none_fits(total),))
     shown = " and ".join(map(str, lengths))
+    cheap = space.scheduler.cheaper.get("attack.steps", ())
+    cheapened = "".join(
+        f", those of {length} with {steps} attack steps"
+        for length, steps in zip(lengths, cheap, strict=False)
+    )
     note = (
         f"every configuration is first trained completely in {lengths[0]} epochs, learning-rate "
-        f"drops and deferral in proportion, and the best go on (rungs: copies of {shown} epochs)"
+        f"drops and deferral in proportion, and the best go on (rungs: copies of {shown} epochs"
+        f"{cheapened})"
     )
     return Rungs((), (note,), copies=tuple(lengths))
 

@@ -281,7 +281,7 @@ class Search:
         """What the copies of a level train with instead of the configuration's own values."""
         if level in self._misled:
             return {}
-        wanted = self._space.scheduler.fidelity.items()
+        wanted = self._space.scheduler.cheaper.items()
         return {path: values[level] for path, values in wanted if level < len(values)}
 
     def _distrust(self, level: int) -> None:

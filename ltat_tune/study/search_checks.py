@@ -43,7 +43,7 @@ def check_search(space: Space, report: Report) -> list[str]:
 def _check_copies(space: Space, report: Report) -> None:
     """Copies go by ASHA's rule, and cheaper attacks are for copies: what trains on must have
     trained with its own attack."""
-    place, fidelity = ("scheduler", "fidelity"), space.scheduler.fidelity
+    place, fidelity = ("scheduler", "fidelity"), space.scheduler.cheaper
     lengths = place_rungs(space).copies
     if lengths and space.scheduler.name != "asha":
         report.add(

@@ -17,6 +17,7 @@ from ltat_tune.numbers import shown
 from ltat_tune.parameters import PARAMETERS, sentence, unknown
 from ltat_tune.study.domains import Domain, check_conditions, read_domain
 from ltat_tune.study.overrides import apply_overrides
+from ltat_tune.study.rungs import with_cheap_copies
 from ltat_tune.study.search_checks import check_search
 from ltat_tune.study.space import Space, name_scenarios
 from ltat_tune.study.space_checks import check_space
@@ -90,7 +91,7 @@ def load_space(
 
     def checked(document: dict[str, Any], machine: bool, inert: bool) -> Space:
         report = Report(str(path), lines, overridden)
-        space = _build(document, path.stem, report)
+        space = with_cheap_copies(_build(document, path.stem, report))
         notes = [*space.notes, *check_search(space, report)]
         notes += check_space(
             space, report, check_machine=machine, allow_inert=inert, cluster=cluster

@@ -161,19 +161,25 @@ class SchedulerSpec(_Part):
     grace_epochs: Integer | None = Field(None, ge=1)  # null: where the first rung judges no noise
     reduction_factor: Number = Field(3.0, gt=1, le=100)
     probe_epochs: Integer = Field(3, ge=1, le=1000)
-    # parameter -> its values in the copies, from the shortest; `attack.steps` alone so far
-    fidelity: dict[Literal["attack.steps"], tuple[Integer, ...]] = Field(default_factory=dict)
+    # parameter -> its values in the copies, from the shortest; `attack.steps` alone so far.
+    # null: the shortest copies train with a fifth of the steps (study/rungs.py), {}: none do
+    fidelity: dict[Literal["attack.steps"], tuple[Integer, ...]] | None = None
 
     @field_validator("fidelity")
     @classmethod
     def _steps_rise(
-        cls, fidelity: dict[Literal["attack.steps"], tuple[int, ...]]
-    ) -> dict[Literal["attack.steps"], tuple[int, ...]]:
-        for path, values in fidelity.items():
+        cls, fidelity: dict[Literal["attack.steps"], tuple[int, ...]] | None
+    ) -> dict[Literal["attack.steps"], tuple[int, ...]] | None:
+        for path, values in (fidelity or {}).items():
             if not values or min(values) < 1 or list(values) != sorted(values):
                 raise ValueError(f"must give {path} whole numbers from 1 on that do not fall, "
                                  f"got {list(values)}")  # fmt: skip
         return fidelity
+
+    @property
+    def cheaper(self) -> dict[Literal["attack.steps"], tuple[int, ...]]:
+        """`fidelity`, none where it is left open and not filled in yet."""
+        return self.fidelity or {}
 
 
 class ConfirmSpec(_Part):

@@ -20,6 +20,8 @@ SLOW = pytest.mark.skipif(
     reason="takes minutes; run it with LTAT_TEST_SLOW=1",
 )
 
+LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F"}  # 127.0.0.1, and it as IPv6
+
 MINI: dict[str, Any] = {
     "name": "mini",
     "objective": {"metric": "val/pgd3_balanced_acc"},

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.study.drive import MINI, Running, listening, mlflow_runs, run, steps, write_space
+from tests.study.drive import MINI, Running, mlflow_runs, run, steps, write_space
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -22,7 +22,6 @@ SMALL: dict[str, Any] = {
     "scheduler": {"name": "none"},
     "confirm": {"top": 0},
 }
-LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F"}  # 127.0.0.1, as IPv6 too
 FOLDER = Path("studies", "mini", "trials", "imbalance_ratio_2")
 
 
@@ -44,7 +43,6 @@ def test_a_worker_that_hangs_is_killed_and_its_trial_goes_on(tmp_path: Path) -> 
             assert study.process.poll() is None, study.log.read_text()
             time.sleep(0.02)
         os.kill(worker, signal.SIGSTOP)  # alive, and silent for ever
-        assert set() < listening(study.process.pid) <= LOOPBACK  # nobody elsewhere reaches Ray
         assert study.end() == 0, study.log.read_text()
     said = study.log.read_text()
     assert said.count("t0000: it reported nothing for") == 1

@@ -142,3 +142,33 @@ def test_auto_copies_where_a_prefix_would_be_judged_late(
     fixed: str, scheduler: str, copies: bool, tmp_path: Path
 ) -> None:
     assert bool(_rungs(tmp_path, fixed, scheduler).copies) == copies
+
+
+@pytest.mark.parametrize(
+    ("fixed", "scheduler", "steps"),
+    [
+        ("attack.steps: 10", "rungs: copy", (2,)),  # a fifth
+        ("attack.steps: 20", "rungs: auto", (4,)),
+        ("attack.steps: 7", "rungs: copy", (2,)),  # one step would be another attack
+        ("attack.steps: 3", "rungs: copy", ()),  # nothing to save
+        ("attack.steps: 10", "rungs: copy, fidelity: {}", ()),
+        ("attack.steps: 10", "rungs: copy, fidelity: {attack.steps: [3, 5]}", (3, 5)),
+        ("attack.steps: 10", "rungs: prefix", ()),  # what trains on keeps its own attack
+        ("method.name: natural", "rungs: copy", ()),
+    ],
+)
+def test_the_shortest_copies_are_cheap_unless_it_is_said_otherwise(
+    fixed: str, scheduler: str, steps: tuple[int, ...], tmp_path: Path
+) -> None:
+    text = f"fixed: {{optim.epochs: 80, {fixed}}}\ntuned:\n  {LR}\nscheduler: {{{scheduler}}}\n"
+    space = space_of(tmp_path, text)
+    assert space.scheduler.fidelity == ({"attack.steps": steps} if steps else {})
+    for length, number in zip((20, 40), steps, strict=False):
+        (note,) = place_rungs(space).notes
+        assert f"those of {length} with {number} attack steps" in note
+
+
+def test_the_cheapest_attack_that_may_be_proposed_decides(tmp_path: Path) -> None:
+    tuned = f"{LR}\n  attack.steps: {{type: categorical, choices: [5, 10, 40]}}"
+    text = f"tuned:\n  {tuned}\nscheduler: {{rungs: copy}}\n"
+    assert space_of(tmp_path, text).scheduler.fidelity == {"attack.steps": (2,)}
