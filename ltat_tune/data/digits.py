@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
+from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ltat_tune.config import DataConfig
 from ltat_tune.data.images import Images, Source
+from ltat_tune.errors import DataError
 
 TEST_PER_CLASS = 40
 
@@ -18,27 +22,40 @@ def digits(config: DataConfig) -> Source:
     40 images of every class are the test split, by RandomState(0), whatever the seeds are.
     """
 
-    @functools.cache
-    def load() -> tuple[Images, Images]:
-        from sklearn.datasets import load_digits
-
-        raw = load_digits()
-        images = (raw.images[:, None] / 16.0).astype(np.float32)
-        generator = np.random.RandomState(0)
-        train, test = [], []
-        for digit in range(10):
-            members = generator.permutation(np.flatnonzero(raw.target == digit))
-            test.append(np.sort(members[:TEST_PER_CLASS]))
-            train.append(np.sort(members[TEST_PER_CLASS:]))
-        chosen_train, chosen_test = np.concatenate(train), np.concatenate(test)
-        return (
-            Images(images[chosen_train], raw.target[chosen_train].astype(np.int64)),
-            Images(images[chosen_test], raw.target[chosen_test].astype(np.int64)),
-        )
-
     return Source(
         classes=tuple(str(digit) for digit in range(10)),
-        train=lambda: load()[0],
-        test=lambda: load()[1],
-        train_counts=lambda: np.bincount(load()[0].targets).tolist(),
+        train=lambda: _splits()[0],
+        test=lambda: _splits()[1],
+        train_counts=lambda: np.bincount(_splits()[0].targets).tolist(),
     )
+
+
+@functools.cache
+def _splits() -> tuple[Images, Images]:
+    """Train and test."""
+    pixels, targets = _scans()
+    images = (pixels.reshape(-1, 1, 8, 8) / 16.0).astype(np.float32)
+    generator = np.random.RandomState(0)
+    train, test = [], []
+    for digit in range(10):
+        members = generator.permutation(np.flatnonzero(targets == digit))
+        test.append(np.sort(members[:TEST_PER_CLASS]))
+        train.append(np.sort(members[TEST_PER_CLASS:]))
+    chosen_train, chosen_test = np.concatenate(train), np.concatenate(test)
+    return (
+        Images(images[chosen_train], targets[chosen_train]),
+        Images(images[chosen_test], targets[chosen_test]),
+    )
+
+
+def _scans() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Pixels (1797, 64) in 0..16 and classes, as `sklearn.datasets.load_digits` reads them.
+
+    From its file: importing scikit-learn takes seconds, which every command on digits would pay.
+    """
+    package = importlib.util.find_spec("sklearn")
+    if package is None or not package.submodule_search_locations:
+        raise DataError("the digits lie inside scikit-learn; install it: pip install scikit-learn")
+    folder = Path(package.submodule_search_locations[0])
+    table = np.loadtxt(folder / "datasets" / "data" / "digits.csv.gz", delimiter=",")
+    return table[:, :64], table[:, 64].astype(np.int64)

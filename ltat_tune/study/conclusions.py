@@ -6,8 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from scipy.stats import ttest_ind
-
 from ltat_tune.parameters import PARAMETERS
 from ltat_tune.study.domains import Domain
 
@@ -93,6 +91,8 @@ def lead(scores: Sequence[float], others: Sequence[float]) -> dict[str, Any]:
     gain = sum(scores) / len(scores) - sum(others) / len(others)
     p = None
     if min(len(scores), len(others)) > 1 and (len({*scores}) > 1 or len({*others}) > 1):
+        from scipy.stats import ttest_ind  # here: it takes a second, and most commands need none
+
         p = float(ttest_ind(scores, others, equal_var=False).pvalue)
     return {"gain": gain, "p": p, "seeds": [len(scores), len(others)], "test": "Welch's t"}
 

@@ -24,6 +24,8 @@ _ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_AUTH_MODE": "token",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    # imported as soon as Ray is up, while the driver still prepares the first trials
+    "RAY_preload_python_modules": "ltat_tune.study.worker,ltat_tune.training.trainer",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -69,14 +71,15 @@ def ray_session(cpus: int) -> Iterator[dict[str, float]]:
     _remove_abandoned()
     scratch = tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-")
     try:
-        ray.init(
-            address="local",  # whatever RAY_ADDRESS says: this study owns its Ray
-            num_cpus=cpus,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            _temp_dir=scratch,
-        )
+        with _what_is_needed():
+            ray.init(
+                address="local",  # whatever RAY_ADDRESS says: this study owns its Ray
+                num_cpus=cpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                _temp_dir=scratch,
+            )
         _quieten()
         resources: dict[str, float] = ray.cluster_resources()
         yield resources
@@ -84,6 +87,31 @@ def ray_session(cpus: int) -> Iterator[dict[str, float]]:
         with contextlib.suppress(Exception):
             ray.shutdown()
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _what_is_needed() -> Iterator[None]:
+    """Leaves out three processes that Ray starts and waits for, and that serve nobody here.
+
+    A web server without pages, the autoscaler of one machine, and a reader of logs that are not
+    shown: a third of what starting Ray costs. Ray has no option for it; a Ray whose methods are
+    called otherwise starts them.
+    """
+    from ray._private.node import Node
+
+    names = ("start_api_server", "start_monitor", "start_log_monitor")
+    kept = {name: getattr(Node, name) for name in names if hasattr(Node, name)}
+    try:
+        for name in kept:
+            setattr(Node, name, _nothing)
+        yield
+    finally:
+        for name, method in kept.items():
+            setattr(Node, name, method)
+
+
+def _nothing(*arguments: Any, **options: Any) -> None:
+    pass
 
 
 # What a worker reads; those of a cluster have the environment of its `ray start`.

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from optuna.trial import FrozenTrial
-from scipy.stats import spearmanr
 
 from ltat_tune.study.rungs import Rungs
 
@@ -32,6 +31,8 @@ def rung_quality(rungs: Rungs, rows: Sequence[FrozenTrial]) -> list[dict[str, An
         correlation = None
         scores, ends = [a for a, _ in pairs], [b for _, b in pairs]
         if len(pairs) >= LEAST and len(set(scores)) > 1 and len(set(ends)) > 1:
+            from scipy.stats import spearmanr  # takes a second, and most commands need none
+
             correlation = float(spearmanr(scores, ends).statistic)
         found.append(
             {"kind": kind, "epochs": epoch, "trials": len(pairs), "correlation": correlation}

@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import Any
 
 from optuna.trial import FrozenTrial
-from scipy.stats import spearmanr
 
 from ltat_tune.study.budget import BudgetKeeper, Claims, end_search, reopen
 from ltat_tune.study.folder import StudyFolder, read_json
@@ -295,6 +294,8 @@ class Search:
         pairs = self._promotions.pairs(level)
         if len(pairs) < _TRUSTED_TRIALS:
             return
+        from scipy.stats import spearmanr  # takes a second, and most searches need none
+
         scores, later = zip(*pairs, strict=True)
         if len({*scores}) == 1 or len({*later}) == 1 or spearmanr(scores, later).statistic > 0:
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import threading
 import uuid
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from ltat_tune.study.queue import WorkQueue
 
 
+_ESTIMATE_AFTER_S = 20.0  # what ends before takes no day
 _RESTART_WAIT_S = 60.0  # a resume waits so long for an MLflow server that restarts
 
 
@@ -200,10 +202,19 @@ class Study:
                 self._prepare_images(view, cluster)
                 if self.space.resources.measures_share:
                     slots = self._measure_share(view, cluster)
+                late = threading.Timer(_ESTIMATE_AFTER_S, self._say_if_too_long, (view, slots))
+                late.daemon = True
                 if self._new and self.space.budget is None:
-                    for note in too_long(self.space, slots=max(1, slots)):
-                        view.say(f"note: {note}")
-                return self._run(view, slots, cluster)
+                    late.start()
+                try:
+                    return self._run(view, slots, cluster)
+                finally:
+                    late.cancel()
+
+    def _say_if_too_long(self, view: LiveView, slots: int) -> None:
+        """In a thread, beside the first trials: it imports torch, which no trial waits for."""
+        for note in too_long(self.space, slots=max(1, slots)):
+            view.say(f"note: {note}")
 
     def _join(self, address: str, stack: contextlib.ExitStack) -> tuple[Cluster, list[str]]:
         """The cluster, every node of it looked at; of a new study it refuses, nothing is left."""

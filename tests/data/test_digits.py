@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 from sklearn.datasets import load_digits
 
@@ -28,6 +31,16 @@ def test_digits_are_the_scans_in_0_to_1_each_once() -> None:
     assert (images.min(), images.max()) == (0, 1)
     published = (load_digits().images / 16).astype(np.float32)
     assert sorted(i.tobytes() for i in images) == sorted(i.tobytes() for i in published)
+
+
+def test_reading_them_does_not_import_scikit_learn_which_takes_seconds() -> None:
+    code = (
+        "import sys; from ltat_tune.config import DataConfig; "
+        "from ltat_tune.data.sources import open_source; "
+        "open_source(DataConfig()).test(); print('sklearn' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_the_test_digits_are_always_the_same() -> None:
