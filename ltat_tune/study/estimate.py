@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from ltat_tune.errors import DataError
 from ltat_tune.study.cost import Cost, attack_steps, cost_of
 from ltat_tune.study.lengths import search_length, stage_epochs
 from ltat_tune.study.nodes import fitting
@@ -16,7 +15,6 @@ from ltat_tune.study.rungs import Rungs, place_rungs
 from ltat_tune.study.space import Scenario, Space
 
 _CONTEXTS = 8  # proposals whose costs are averaged
-LONG_HOURS = 24.0  # what takes longer says so before it starts
 
 
 @dataclass(frozen=True)
@@ -196,53 +194,6 @@ def trials_at_once(space: Space, gpus: int) -> int:
     resources = space.resources
     slots = fitting(len(os.sched_getaffinity(0)), gpus, resources)
     return max(1, min(slots, resources.concurrency or slots))
-
-
-def too_long(space: Space, *, slots: int | None = None) -> list[str]:
-    """Notes on a study that will take longer than a day here, with what would make it shorter.
-
-    Nothing where it takes less, or where that cannot be told before its images are here.
-    """
-    try:
-        found = estimate(space, slots=slots)
-    except DataError:
-        return []
-    if found.hours <= LONG_HOURS:
-        return []
-    where = f"{found.gpus} GPU(s)" if found.gpu else f"{found.slots} trials at once on CPUs"
-    return [
-        f"this study is expected to take about {duration(found.hours)} on {where} (at most "
-        f"{duration(found.hours_at_most)}; a rule of thumb: `ltat-tune plan FILE --measure` "
-        "measures)",
-        "shorter: " + "; ".join(f"{how} about {duration(h)}" for how, h in _shorter(space))
-        + "; a smaller model.name or model.width, more GPUs, or an end that you choose: "
-        "--budget 24h",
-    ]  # fmt: skip
-
-
-def _shorter(space: Space) -> list[tuple[str, float]]:
-    """Changes that the command line makes, and the hours with each."""
-    searcher, epochs = space.searcher, space.max_epochs
-    changes: dict[str, Space] = {}
-    if not space.searcher.enumerates and searcher.trials > 1:
-        half = searcher.model_copy(update={"trials": searcher.trials // 2})
-        changes[f"--trials {half.trials}"] = replace(space, searcher=half)
-    if epochs > 1:
-        fewer = epochs // 2
-        fixed = {**space.fixed, "optim.epochs": fewer}
-        changes[f"--set optim.epochs={fewer}"] = replace(space, fixed=fixed)
-    if space.scheduler.rungs != "copy" and not searcher.enumerates:
-        copies = space.scheduler.model_copy(update={"name": "asha", "rungs": "copy"})
-        changes["--set scheduler.rungs=copy"] = replace(space, scheduler=copies)
-    if searcher.branches == 1 and not searcher.enumerates:
-        branches = searcher.model_copy(update={"branches": 4})
-        changes["--set searcher.branches=4"] = replace(space, searcher=branches)
-    now, found = estimate(space).hours, []
-    for how, changed in changes.items():
-        hours = estimate(changed).hours
-        if hours < 0.95 * now:
-            found.append((how, hours))
-    return found
 
 
 def duration(hours: float) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import threading
 import uuid
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -32,10 +31,10 @@ from ltat_tune.study.changes import (
     refuse_other_defaults,
 )
 from ltat_tune.study.cluster import Cluster, joined
-from ltat_tune.study.estimate import too_long
 from ltat_tune.study.export import export
 from ltat_tune.study.folder import StudyFolder, check_space_left, write_json, write_text
 from ltat_tune.study.live import LiveView
+from ltat_tune.study.long_studies import said_if_too_long
 from ltat_tune.study.nodes import fitting
 from ltat_tune.study.results import collect
 from ltat_tune.study.sharing import measured_resources
@@ -48,7 +47,6 @@ if TYPE_CHECKING:
     from ltat_tune.study.queue import WorkQueue
 
 
-_ESTIMATE_AFTER_S = 20.0  # what ends before takes no day
 _RESTART_WAIT_S = 60.0  # a resume waits so long for an MLflow server that restarts
 
 
@@ -202,19 +200,10 @@ class Study:
                 self._prepare_images(view, cluster)
                 if self.space.resources.measures_share:
                     slots = self._measure_share(view, cluster)
-                late = threading.Timer(_ESTIMATE_AFTER_S, self._say_if_too_long, (view, slots))
-                late.daemon = True
-                if self._new and self.space.budget is None:
-                    late.start()
-                try:
-                    return self._run(view, slots, cluster)
-                finally:
-                    late.cancel()
-
-    def _say_if_too_long(self, view: LiveView, slots: int) -> None:
-        """In a thread, beside the first trials: it imports torch, which no trial waits for."""
-        for note in too_long(self.space, slots=max(1, slots)):
-            view.say(f"note: {note}")
+                untold = self._new and self.space.budget is None
+                if untold:
+                    stack.enter_context(said_if_too_long(self.space, slots, view.say))
+                return self._run(view, slots, cluster)
 
     def _join(self, address: str, stack: contextlib.ExitStack) -> tuple[Cluster, list[str]]:
         """The cluster, every node of it looked at; of a new study it refuses, nothing is left."""
@@ -280,10 +269,10 @@ class Study:
         try:
             own = ray_session.ray_session(slots * self.space.resources.cpus_per_trial)
             with own if cluster is None else contextlib.nullcontext():
-                tracker.wait_until_ready()
-                tracker.describe(self._tags(facts), (self.folder.space,))
                 from ltat_tune.study.driver import drive  # imports Ray's classes, so not before
 
+                tracker.wait_until_ready()
+                tracker.describe(self._tags(facts), (self.folder.space,))
                 queue, interrupted = drive(
                     self.space, self.folder, tracker, view, slots=slots, cluster=cluster
                 )

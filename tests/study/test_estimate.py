@@ -16,12 +16,11 @@ from ltat_tune.study.estimate import (
     duration,
     estimate,
     least_epochs,
-    too_long,
 )
 from ltat_tune.study.rungs import Rungs
 from ltat_tune.study.space import Space
 from ltat_tune.study.space_file import load_space
-from tests.study.drive import MINI, write_space
+from tests.study.drive import write_space
 
 ROOT = Path(__file__).parent.parent.parent
 NO_RUNGS = Rungs((), ())
@@ -88,18 +87,6 @@ def test_disk_holds_a_checkpoint_of_every_stage(tmp_path: Path) -> None:
     cost = cost_of(space.config(space.scenarios[0], {}), space.confirm.attacks)
     found = estimate(space, NO_RUNGS, slots=1)
     assert found.disk_mib == pytest.approx(2 * (4 + 4) * cost.checkpoint_mib + cost.data_mib)
-
-
-def test_a_short_study_needs_no_warning_and_a_long_one_says_what_shortens_it(
-    tmp_path: Path,
-) -> None:
-    assert too_long(_space(tmp_path)) == []
-    fixed = {**MINI["fixed"], "model.name": "resnet18", "model.width": 64,
-             "model.stem": "conv", "optim.epochs": 300}  # fmt: skip
-    first, second = too_long(_space(tmp_path, fixed=fixed, searcher={"trials": 1000}), slots=1)
-    assert first.startswith("this study is expected to take about")
-    for way in ("--trials 500", "--set optim.epochs=150", "smaller model", "--budget 24h"):
-        assert way in second
 
 
 COST = re.compile(r"Cost: (?:about|up to) (\d+) GPU hours")
