@@ -17,6 +17,7 @@ from ltat_tune.errors import StudyError
 
 _SCRATCH = "ltat-ray-"
 _CONNECT_S = 10.0
+_PRELOAD = "RAY_preload_python_modules"
 
 # PLATFORM section 7: nothing but our own lines on the terminal, token authentication on, and time
 # enough for a worker to leave its epoch. Read by Ray when it is imported or starts a process.
@@ -24,8 +25,6 @@ _ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_AUTH_MODE": "token",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    # imported as soon as Ray is up, while the driver still prepares the first trials
-    "RAY_preload_python_modules": "ltat_tune.study.worker,ltat_tune.training.trainer",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -58,10 +57,14 @@ def _make_reachable(reachable: bool) -> None:
 
 
 @contextlib.contextmanager
-def ray_session(cpus: int) -> Iterator[dict[str, float]]:
+def ray_session(slots: int, *, cpus: int = 1) -> Iterator[dict[str, float]]:
     """A local Ray for the length of a study; yields its resources, such as {"CPU": 2.0}.
 
     It listens on loopback alone, and to none but who has its token.
+
+    Args:
+        slots: tasks at once.
+        cpus: of each.
     """
     prepare_environment()
     _make_reachable(False)
@@ -71,10 +74,10 @@ def ray_session(cpus: int) -> Iterator[dict[str, float]]:
     _remove_abandoned()
     scratch = tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-")
     try:
-        with _what_is_needed():
+        with _what_is_needed(), _workers_ready(cpus):
             ray.init(
                 address="local",  # whatever RAY_ADDRESS says: this study owns its Ray
-                num_cpus=cpus,
+                num_cpus=slots * cpus,
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
@@ -112,6 +115,22 @@ def _what_is_needed() -> Iterator[None]:
 
 def _nothing(*arguments: Any, **options: Any) -> None:
     pass
+
+
+@contextlib.contextmanager
+def _workers_ready(cpus: int) -> Iterator[None]:
+    """Workers import what trains as soon as Ray is up, while the driver prepares the first tasks.
+
+    Ray starts a worker for every CPU, so only where each has a task of its own.
+    """
+    if cpus > 1 or _PRELOAD in os.environ:
+        yield
+        return
+    os.environ[_PRELOAD] = "ltat_tune.study.worker,ltat_tune.training.trainer"
+    try:
+        yield
+    finally:
+        del os.environ[_PRELOAD]
 
 
 # What a worker reads; those of a cluster have the environment of its `ray start`.

@@ -267,7 +267,7 @@ class Study:
         view.phase("preparing MLflow and Ray")
         tracker.start()
         try:
-            own = ray_session.ray_session(slots * self.space.resources.cpus_per_trial)
+            own = ray_session.ray_session(slots, cpus=self.space.resources.cpus_per_trial)
             with own if cluster is None else contextlib.nullcontext():
                 from ltat_tune.study.driver import drive  # imports Ray's classes, so not before
 

@@ -28,7 +28,7 @@ def in_workers(
         gpu: whether the calls share the machine's GPUs.
         on_done: told how many calls are done, whenever one is.
     """
-    with ray_session(cpus=slots * cpus) as resources:
+    with ray_session(slots, cpus=cpus) as resources:
         import ray
         from ray.exceptions import RayError
 
