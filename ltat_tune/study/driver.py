@@ -128,6 +128,11 @@ def drive(
     try:
         with stop_signals(on_stop):
             tuner.fit()
+    except Exception as error:
+        # whoever stops a whole job signals Ray's processes too, and Tune misses them
+        if not signals:
+            raise
+        view.say(f"stopped by {signals[0]}; Ray was stopped too ({type(error).__name__})")
     finally:
         late.cancel()
         shutil.rmtree(folder.ray, ignore_errors=True)
