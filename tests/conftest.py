@@ -20,23 +20,10 @@ if _SHARED:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-@pytest.hookimpl(tryfirst=True)  # before the group goes into an item's name
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A process runs whole files, so that what one sets up is set up once, and the long first.
-
-    Files that start studies take longest by far.
-    """
+    """The files that take longest come first: those that start studies."""
     if _SHARED:
-        for item in items:
-            item.add_marker(pytest.mark.xdist_group(_group(item)))
         items.sort(key=lambda item: not _starts_studies(item))  # stable
-
-
-def _group(item: pytest.Item) -> str:
-    """The file; or what takes long to make, and is made once in a process for several files."""
-    if "cifar_folder" in getattr(item, "fixturenames", ()):
-        return "cifar"
-    return "figures" if "figures" in item.path.parts else str(item.path)
 
 
 def _starts_studies(item: pytest.Item) -> bool:
