@@ -2,7 +2,6 @@
 
     python scripts/bench_study.py                   # about six minutes on 2 cores
     python scripts/bench_study.py --rounds 1 --trials 8
-    python scripts/bench_study.py --grow 1000       # one study of ours, as it grows
 
 The same trials everywhere: each imports torch and reports an accuracy so many times, and trains
 nothing. Two run at once. In turns, each in a process of its own:
@@ -14,10 +13,6 @@ nothing. Two run at once. In turns, each in a process of its own:
 
 Printed: the seconds from the start of the search to its end, without starting and stopping Ray,
 which is on a line of its own; medians over the rounds and ratios to ours of the same round.
-
-`--grow` shows instead what a trial costs as a study gets longer: seconds, the driver's memory and
-the journal at every eighth of the trials, then what opening the finished study again takes.
-Proposals are random, because TPE's own cost grows with the trials; `--searcher tpe` includes it.
 """
 
 from __future__ import annotations
@@ -30,7 +25,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -64,42 +58,9 @@ def _report_only(config: dict[str, Any]) -> None:
     )
 
 
-def _space(folder: Path, trials: int, reports: int, searcher: str) -> Any:
+def run_ours(trials: int, reports: int, folder: Path) -> dict[str, float]:
+    """A study of ours whose worker reports only."""
     import yaml
-
-    from ltat_tune.study.space_file import load_space
-
-    path = folder / "bench.yaml"
-    path.write_text(
-        yaml.safe_dump({
-            "fixed": {"data.name": "digits", "data.val_per_class": 30, "optim.epochs": reports,
-                      "optim.lr_schedule": "cosine"},
-            "tuned": {"optim.lr": {"type": "float", "low": 0.01, "high": 0.3, "log": True}},
-            "searcher": {"trials": trials, "name": searcher},
-            "scheduler": {"grace_epochs": 1},
-            "confirm": {"top": 0},
-        })
-    )  # fmt: skip
-    return load_space(path, check_machine=False)
-
-
-def run_ours(
-    trials: int,
-    reports: int,
-    folder: Path,
-    *,
-    searcher: str = "tpe",
-    on_trial: Callable[[Path], None] | None = None,
-) -> dict[str, float]:
-    """A study of ours whose worker reports only.
-
-    Args:
-        trials: of its one scenario.
-        reports: of a trial at most.
-        folder: where it lies.
-        searcher: who proposes.
-        on_trial: told of the journal whenever a trial ended.
-    """
     from rich.console import Console
 
     from ltat_tune.study import ray_session
@@ -108,64 +69,36 @@ def run_ours(
     from ltat_tune.study import driver
     from ltat_tune.study.folder import StudyFolder
     from ltat_tune.study.live import LiveView
-    from ltat_tune.study.tasks import Outcome, Task
+    from ltat_tune.study.space_file import load_space
     from ltat_tune.tracking import Tracker
 
-    class View(LiveView):
-        def on_end(self, task: Task, outcome: Outcome) -> None:
-            super().on_end(task, outcome)
-            if on_trial is not None:
-                on_trial(study.ledger)
-
     began = time.perf_counter()
-    space = _space(folder, trials, reports, searcher)
+    path = folder / "bench.yaml"
+    path.write_text(
+        yaml.safe_dump({
+            "fixed": {"data.name": "digits", "data.val_per_class": 30, "optim.epochs": reports,
+                      "optim.lr_schedule": "cosine"},
+            "tuned": {"optim.lr": {"type": "float", "low": 0.01, "high": 0.3, "log": True}},
+            "searcher": {"trials": trials},
+            "scheduler": {"grace_epochs": 1},
+            "confirm": {"top": 0},
+        })
+    )  # fmt: skip
+    space = load_space(path, check_machine=False)
     study = StudyFolder(folder / "study")
     study.root.mkdir()
     driver.run_task = _report_only  # type: ignore[assignment]
     console = Console(file=open(os.devnull, "w"), quiet=True)
-
-    def start() -> float:
-        tracker = Tracker(None, "bench", study.root, "bench")
-        tracker.start()
+    tracker = Tracker(None, "bench", study.root, "bench")
+    tracker.start()
+    with ray_session.ray_session(SLOTS), LiveView(space, console, quiet=True, slots=SLOTS) as view:
         tracker.wait_until_ready()
         ready = time.perf_counter()
-        with View(space, console, quiet=True, slots=SLOTS) as view:
-            queue, _ = driver.drive(space, study, tracker, view, slots=SLOTS)
+        queue, _ = driver.drive(space, study, tracker, view, slots=SLOTS)
         tracker.finish("complete", note="", files={})
-        assert queue.ledger.begun(space.scenarios[0].name) == trials
-        return time.perf_counter() - ready
-
-    with ray_session.ray_session(SLOTS):
-        search = start()
-        resumed = time.perf_counter()
-        if on_trial is not None:
-            start()
-        resumed = time.perf_counter() - resumed
-    return {"search": search, "all": time.perf_counter() - began, "again": resumed}
-
-
-def grow(trials: int, reports: int, searcher: str) -> None:
-    """Prints a row for every eighth of the trials."""
-    every, ended = max(1, trials // 8), 0
-    last = time.perf_counter()
-    print(f"{trials} trials of at most {reports} reports, {SLOTS} at once, proposed by "
-          f"{searcher}; {machine()}; commit {commit()}")  # fmt: skip
-    print("| trials | a trial, s | driver, MiB | journal, KiB |\n|---|---|---|---|")
-
-    def on_trial(journal: Path) -> None:
-        nonlocal ended, last
-        ended += 1
-        if ended % every == 0:
-            now = time.perf_counter()
-            pages = int(Path("/proc/self/statm").read_text().split()[1])
-            mib = pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-            print(f"| {ended} | {(now - last) / every:.3f} | {mib:.0f} "
-                  f"| {journal.stat().st_size / 1024:.0f} |", flush=True)  # fmt: skip
-            last = now
-
-    with tempfile.TemporaryDirectory() as folder:
-        found = run_ours(trials, reports, Path(folder), searcher=searcher, on_trial=on_trial)
-    print(f"all {found['search']:.1f} s; opened again, and nothing to do: {found['again']:.1f} s")
+        done = time.perf_counter()
+    assert queue.ledger.begun(space.scenarios[0].name) == trials
+    return {"search": done - ready, "all": time.perf_counter() - began}
 
 
 # -- Ray Tune ---------------------------------------------------------------------
@@ -278,7 +211,7 @@ def _in_a_process(name: str, trials: int, reports: int) -> dict[str, float]:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{name} failed:\n{done.stderr[-3000:]}")
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    found: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
     return found
 
 
@@ -290,12 +223,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=list(RUNS), choices=list(RUNS))
     parser.add_argument("--one", choices=list(RUNS), help=argparse.SUPPRESS)
     parser.add_argument("--json", type=Path, default=None)
-    parser.add_argument("--grow", type=int, metavar="TRIALS", help="one study of ours, alone")
-    parser.add_argument("--searcher", default="random", help="of --grow")
     arguments = parser.parse_args()
-    if arguments.grow:
-        grow(arguments.grow, arguments.reports, arguments.searcher)
-        return
     if arguments.one:
         with tempfile.TemporaryDirectory() as folder:
             found = RUNS[arguments.one](arguments.trials, arguments.reports, Path(folder))
