@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from ltat_tune.cli.data import prepare
 from ltat_tune.cli.evaluate import evaluate
+from ltat_tune.cli.export import export
 from ltat_tune.cli.figures import figures
 from ltat_tune.cli.listings import ls, params, version
 from ltat_tune.cli.planning import plan
-from ltat_tune.cli.results import compare, export
+from ltat_tune.cli.results import compare
 from ltat_tune.cli.studies import main, resume
 from ltat_tune.cli.training import train
 

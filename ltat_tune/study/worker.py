@@ -116,6 +116,8 @@ def _train(task: Task) -> dict[str, Any]:
         "ae_distances": result.ae_distances,
         "subset_hash": trainer.splits.subset_hash,
         "samples_per_class": trainer.counts.tolist(),
+        "classes": list(trainer.splits.classes),
+        "image_shape": list(trainer.splits.train.images.shape[1:]),
     }
     write_json(task.path / "result.json", last)
     return last
