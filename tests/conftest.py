@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.browser import browser, chromium
+from tests.small_study import small_study
 
-__all__ = ["browser", "chromium", "cifar_folder"]
+__all__ = ["browser", "chromium", "cifar_folder", "small_study"]
 
 
 @pytest.fixture(scope="session")

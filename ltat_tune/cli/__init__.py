@@ -15,10 +15,11 @@ from ltat_tune.cli.planning import plan
 from ltat_tune.cli.results import compare
 from ltat_tune.cli.studies import main, resume
 from ltat_tune.cli.training import train
+from ltat_tune.cli.ui import ui
 
 __all__ = ["main"]
 
 for _command in (
-    resume, plan, compare, export, figures, train, evaluate, prepare, params, ls, version,
+    resume, plan, compare, export, figures, ui, train, evaluate, prepare, params, ls, version,
 ):  # fmt: skip
     main.add_command(_command)
