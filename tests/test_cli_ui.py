@@ -119,6 +119,7 @@ def test_optunas_dashboard_shows_the_trials_and_changes_nothing(
         page = browser.open(address)
         page.get_by_text("imbalance_ratio_4").first.click()
         page.get_by_text("Hyperparameter Importance").first.wait_for()
+        page.get_by_text("val/pgd3_balanced_acc").first.wait_for()
         server = address.removesuffix("/dashboard")
         request = urllib.request.Request(
             f"{server}/api/studies/0/note", b'{"body": "x", "version": 1}',
@@ -158,6 +159,6 @@ def test_without_the_extra_the_dashboard_says_how_to_install_it(
     monkeypatch.setitem(sys.modules, "optuna_dashboard", None)
     with (
         pytest.raises(StudyError, match=r"pip install 'ltat-tune\[dashboard\]'"),
-        dashboard(StudyFolder(small_study), 0),
+        dashboard(StudyFolder(small_study), ("val/pgd3_balanced_acc",), 0),
     ):
         pass

@@ -85,11 +85,13 @@ def _show_mlflow(folder: StudyFolder, port: int | None, browser: bool) -> None:
 
 def _show_dashboard(folder: StudyFolder, port: int | None, browser: bool) -> None:
     from ltat_tune.study.dashboard import dashboard
-    from ltat_tune.tracking.server import check_port, free_port
+    from ltat_tune.study.study import Study
+    from ltat_tune.tracking.server import check_port
 
     if port is not None:
         check_port(port)
-    with dashboard(folder, port or free_port()) as address:
+    metrics = Study.open(folder.root, check_machine=False).space.objective.values
+    with dashboard(folder, metrics, port or 0) as address:
         _show(f"{address}/dashboard", browser)
         _wait()
 

@@ -70,7 +70,7 @@ def save_weights(
         image_shape: C, H, W.
         about: for people who open the file elsewhere: study, scenario, seed.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     shift: Tensor | None = None
     if not isinstance(model, Classifier):
@@ -86,7 +86,7 @@ def save_weights(
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        save_file(tensors, temporary, metadata)
+        temporary.write_bytes(save(tensors, metadata))  # its own writer lets only the owner read
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import Any
@@ -17,6 +17,7 @@ from ltat_tune.errors import StudyError
 from ltat_tune.study.folder import StudyFolder
 
 _HOST = "127.0.0.1"
+_METRIC_NAMES = "study:metric_names"  # Optuna's own attribute
 
 
 class _ReadOnly(JournalFileBackend):
@@ -26,6 +27,17 @@ class _ReadOnly(JournalFileBackend):
         raise optuna.exceptions.StorageInternalError(
             "this page only looks at the study; nothing is changed"
         )
+
+
+class _Named(optuna.storages.JournalStorage):
+    """With the objectives' names, which the ledger itself has not."""
+
+    def __init__(self, backend: JournalFileBackend, metrics: Sequence[str]) -> None:
+        super().__init__(backend)
+        self._metrics = list(metrics)
+
+    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
+        return {**super().get_study_system_attrs(study_id), _METRIC_NAMES: self._metrics}
 
 
 class _Threaded(ThreadingMixIn, WSGIServer):
@@ -38,8 +50,13 @@ class _Quiet(WSGIRequestHandler):
 
 
 @contextlib.contextmanager
-def dashboard(folder: StudyFolder, port: int) -> Iterator[str]:
+def dashboard(folder: StudyFolder, metrics: Sequence[str], port: int) -> Iterator[str]:
     """Serves the dashboard on loopback; yields its address.
+
+    Args:
+        folder: the study.
+        metrics: names of its objectives, the first one's first.
+        port: to listen on; 0 is any free one.
 
     Raises:
         StudyError: the extra dashboard is not installed, or there is no ledger yet.
@@ -53,7 +70,7 @@ def dashboard(folder: StudyFolder, port: int) -> Iterator[str]:
     if not folder.ledger.exists():
         raise StudyError(f"no trials in {folder.root.name} yet; {folder.resume_command} starts it")
     server = make_server(
-        _HOST, port, wsgi(open_read_only(folder.ledger)), handler_class=_Quiet,
+        _HOST, port, wsgi(open_read_only(folder.ledger, metrics)), handler_class=_Quiet,
         server_class=_Threaded,
     )  # fmt: skip
     thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -66,6 +83,6 @@ def dashboard(folder: StudyFolder, port: int) -> Iterator[str]:
         thread.join()
 
 
-def open_read_only(ledger: Path) -> optuna.storages.JournalStorage:
+def open_read_only(ledger: Path, metrics: Sequence[str]) -> optuna.storages.JournalStorage:
     """Optuna's view of a journal, up to date whenever it is asked; writing raises."""
-    return optuna.storages.JournalStorage(_ReadOnly(str(ledger)))
+    return _Named(_ReadOnly(str(ledger)), metrics)

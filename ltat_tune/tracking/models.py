@@ -95,11 +95,13 @@ def save_model(folder: Path, files: ModelFiles, *, run_id: str, model_id: str) -
         ParamSchema([ParamSpec("output", DataType.string, OUTPUTS[0])]),
     )
     example = np.full((2, *read.image_shape), 0.5, dtype=np.float32)
-    with tempfile.TemporaryDirectory() as data, _quiet():
-        shutil.copyfile(files.weights, Path(data) / WEIGHTS)
-        shutil.copyfile(files.config, Path(data) / CONFIG)
+    with tempfile.TemporaryDirectory() as temporary, _quiet():
+        data = Path(temporary) / "model"
+        data.mkdir()
+        shutil.copyfile(files.weights, data / WEIGHTS)
+        shutil.copyfile(files.config, data / CONFIG)
         mlflow.pyfunc.save_model(
-            str(folder), loader_module=_LOADER, data_path=data,
+            str(folder), loader_module=_LOADER, data_path=str(data),
             code_paths=[str(Path(ltat_tune.__file__).parent)],
             mlflow_model=Model(run_id=run_id, model_id=model_id), signature=signature,
             input_example=(example, {}),
