@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import shutil
 import signal
 import subprocess
 import time
@@ -162,3 +164,27 @@ def test_without_the_extra_the_dashboard_says_how_to_install_it(
         dashboard(StudyFolder(small_study), ("val/pgd3_balanced_acc",), 0),
     ):
         pass
+
+
+def test_a_study_on_a_tracking_server_is_looked_at_there(
+    small_study: Path, tmp_path: Path
+) -> None:
+    from ltat_tune.study.folder import StudyFolder
+    from ltat_tune.tracking.server import serving
+
+    with serving(f"sqlite:///{small_study / 'mlflow.db'}") as server:
+        for name in ("mini", "other"):
+            copied = StudyFolder(tmp_path / "studies" / name)
+            shutil.copytree(small_study, copied.root)
+            copied.write_facts({**copied.read_facts(), "tracking_uri": server})
+        done = run("ui", "mini", "--no-browser", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert re.fullmatch(
+            rf"{server}/#/experiments/\d+/runs\?workflowType=machine_learning"
+            r"&viewStateShareKey=ltat-tune\n",
+            done.stdout,
+        )
+        assert run("ui", cwd=tmp_path).stdout == f"{server}/#/experiments\n"
+        done = run("ui", "other", cwd=tmp_path)
+        assert done.returncode == 2
+        assert f"{server} has no experiment other; has the study started?" in done.stderr

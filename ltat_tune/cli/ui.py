@@ -12,6 +12,8 @@ from ltat_tune.cli import options
 if TYPE_CHECKING:
     from ltat_tune.study.folder import StudyFolder
 
+_SERVERS = ("http://", "https://")
+
 
 @click.command(
     epilog="\b\nExamples:\n  ltat-tune ui\n  ltat-tune ui quickstart --port 5000\n"
@@ -31,9 +33,14 @@ def ui(
     """Look at study NAME in the browser; without NAME at the newest one.
 
     The pages are served to this machine alone, while the study runs too, until Ctrl-C. A study on
-    a tracking server is looked at there.
+    a tracking server is looked at there; without NAME all of them, where they share one.
     """
-    folder = _newest(out) if name is None else _named(out, name)
+    folders = _all(out) if name is None else [_named(out, name)]
+    shared = _shared_server(folders) if len(folders) > 1 and not optuna else None
+    if shared is not None:
+        _show(f"{shared}/#/experiments", browser)
+        return
+    folder = max(folders, key=lambda found: str(found.read_facts()["created"]))
     _end_by_signals()
     try:
         if optuna:
@@ -51,15 +58,24 @@ def _named(out: Path, name: str) -> StudyFolder:
     return StudyFolder.open(out / name)
 
 
-def _newest(out: Path) -> StudyFolder:
+def _all(out: Path) -> list[StudyFolder]:
     from ltat_tune.errors import StudyError
     from ltat_tune.study.folder import StudyFolder, list_studies
 
     names = list_studies(out)
     if not names:
         raise StudyError(f"no studies in {out}; start one, or name their folder with --out")
-    folders = [StudyFolder.open(out / name) for name in names]
-    return max(folders, key=lambda found: str(found.read_facts()["created"]))
+    return [StudyFolder.open(out / name) for name in names]
+
+
+def _shared_server(folders: list[StudyFolder]) -> str | None:
+    """The address of the tracking server that all of them have, if they do."""
+    from ltat_tune.tracking.store import public_uri
+
+    uris = {str(folder.read_facts().get("tracking_uri")) for folder in folders}
+    if len(uris) > 1 or not next(iter(uris)).startswith(_SERVERS):
+        return None
+    return public_uri(uris.pop()).rstrip("/")
 
 
 def _show_mlflow(folder: StudyFolder, port: int | None, browser: bool) -> None:
@@ -72,7 +88,7 @@ def _show_mlflow(folder: StudyFolder, port: int | None, browser: bool) -> None:
         tracking_uri(folder.read_facts().get("tracking_uri"), folder.root),
         folder.root.name,
     )
-    if uri.startswith(("http://", "https://")):
+    if uri.startswith(_SERVERS):
         _show(view_address(public_uri(uri).rstrip("/"), experiment_id(uri, name)), browser)
         return
     file = sqlite_file(uri)

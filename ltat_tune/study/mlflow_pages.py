@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ltat_tune.config import TrialConfig
-from ltat_tune.errors import LtatError
 from ltat_tune.evaluation.loading import Target, load
 from ltat_tune.export.card import model_card
 from ltat_tune.export.weights import SUFFIX
@@ -139,8 +138,8 @@ def log_winners(tracker: Tracker, folder: StudyFolder, winners: Sequence[Winner]
             loaded = load(Target(path.stem, place / "config.yaml", place / "checkpoint.pt",
                                  folder.cache, folder.root))  # fmt: skip
             weights_file(path, winner, loaded)
-        except (LtatError, OSError) as error:
-            problems.append(f"{path.name} was not written: {error}")
+        except Exception as error:  # images gone, a full disk, too little memory: all is tested
+            problems.append(f"{path.name} was not written: {type(error).__name__}: {error}")
             continue
         files = ModelFiles(path, winner.path, loaded.weights, about(winner), model_card(winner))
         tracker.model(winner.task.run_key, winner.scenario["name"], files)

@@ -176,7 +176,7 @@ def test_exporting_again_adds_no_version_and_the_alias_stays(
     found = client.get_model_version_by_alias(f"digits-{NAMES[1]}", "champion")
     assert str(found.version) == "1"
     assert found.tags["scenario"] == NAMES[1]
-    assert found.description.startswith("# pgd_at with")
+    assert str(found.description).startswith("# pgd_at with")
 
 
 @pytest.fixture(scope="module")

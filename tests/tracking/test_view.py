@@ -80,6 +80,10 @@ def test_said_twice_there_is_one_dataset_and_the_view_of_the_last_start(tmp_path
     assert experiment is not None
     assert experiment.tags["mlflow.note.content"] == "second"
     (run,) = client.search_runs([experiment.experiment_id], "tags.kind = 'trial'")
+    assert run.inputs is not None
     (logged,) = run.inputs.dataset_inputs
     assert (logged.dataset.name, logged.dataset.digest) == ("digits exp 10", "0123456789abcdef")
-    assert json.loads(logged.dataset.profile) == {"samples_per_class": [10, 1], "num_rows": 11}
+    assert json.loads(str(logged.dataset.profile)) == {
+        "samples_per_class": [10, 1],
+        "num_rows": 11,
+    }
