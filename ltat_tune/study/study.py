@@ -340,8 +340,9 @@ class Study:
             write_text(self.folder.summary, as_text(results))
             if any(scenario["winner"] for scenario in results["scenarios"]):
                 winners = export(self.folder, self.space, self.folder.best)
-                for problem in log_winners(tracker, self.folder, winners):
-                    view.say(f"warning: {problem}")
+                if not self.space.smoke:
+                    for problem in log_winners(tracker, self.folder, winners):
+                        view.say(f"warning: {problem}")
         tracker.finish(
             "complete" if finished else "interrupted",
             note=note(results),
