@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ltat_tune.config import TrialConfig
@@ -125,22 +125,27 @@ def images_of(config: TrialConfig, trained: Mapping[str, Any]) -> Images | None:
     )  # fmt: skip
 
 
-def log_winners(tracker: Tracker, folder: StudyFolder, winners: Sequence[Winner]) -> list[str]:
-    """Logs each scenario's winner as a model on the run that trained it.
+def log_winners(
+    tracker: Tracker, folder: StudyFolder, winners: Sequence[Winner], say: Callable[[str], None]
+) -> None:
+    """Logs each scenario's winner as a model on the run that trained it; none of a smoke run.
 
-    Returns:
-        What could not be: a study does not end for it.
+    Args:
+        tracker: the study's.
+        folder: the study's.
+        winners: as exported.
+        say: told what could not be logged; a study does not end for it.
     """
-    problems = []
     for winner in winners:
+        if winner.results.get("smoke"):
+            continue
         place, path = winner.task.path, winner.path.with_suffix(SUFFIX)
         try:
             loaded = load(Target(path.stem, place / "config.yaml", place / "checkpoint.pt",
                                  folder.cache, folder.root))  # fmt: skip
             weights_file(path, winner, loaded)
         except Exception as error:  # images gone, a full disk, too little memory: all is tested
-            problems.append(f"{path.name} was not written: {type(error).__name__}: {error}")
+            say(f"warning: {path.name} was not written: {type(error).__name__}: {error}")
             continue
         files = ModelFiles(path, winner.path, loaded.weights, about(winner), model_card(winner))
         tracker.model(winner.task.run_key, winner.scenario["name"], files)
-    return problems

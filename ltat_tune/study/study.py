@@ -340,9 +340,7 @@ class Study:
             write_text(self.folder.summary, as_text(results))
             if any(scenario["winner"] for scenario in results["scenarios"]):
                 winners = export(self.folder, self.space, self.folder.best)
-                if not self.space.smoke:
-                    for problem in log_winners(tracker, self.folder, winners):
-                        view.say(f"warning: {problem}")
+                log_winners(tracker, self.folder, winners, view.say)
         tracker.finish(
             "complete" if finished else "interrupted",
             note=note(results),
