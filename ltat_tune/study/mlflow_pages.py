@@ -10,7 +10,7 @@ from ltat_tune.evaluation.loading import Target, load
 from ltat_tune.export.card import model_card
 from ltat_tune.export.weights import SUFFIX
 from ltat_tune.export.write import about, weights_file
-from ltat_tune.study.export import Winner
+from ltat_tune.study.export import export
 from ltat_tune.study.folder import StudyFolder
 from ltat_tune.study.results import find, masking, mean_std
 from ltat_tune.study.space import Space, show
@@ -125,19 +125,21 @@ def images_of(config: TrialConfig, trained: Mapping[str, Any]) -> Images | None:
     )  # fmt: skip
 
 
-def log_winners(
-    tracker: Tracker, folder: StudyFolder, winners: Sequence[Winner], say: Callable[[str], None]
+def export_winners(
+    space: Space, folder: StudyFolder, tracker: Tracker, say: Callable[[str], None]
 ) -> None:
-    """Logs each scenario's winner as a model on the run that trained it; none of a smoke run.
+    """Exports each scenario's winner into `best/`, its weights too, and logs it as a model.
+
+    It is logged on the run that trained it. Of a smoke run there are no weights and no model.
 
     Args:
-        tracker: the study's.
+        space: the study's.
         folder: the study's.
-        winners: as exported.
-        say: told what could not be logged; a study does not end for it.
+        tracker: the study's.
+        say: told of weights that could not be written; a study does not end for it.
     """
-    for winner in winners:
-        if winner.results.get("smoke"):
+    for winner in export(folder, space, folder.best):
+        if space.smoke:
             continue
         place, path = winner.task.path, winner.path.with_suffix(SUFFIX)
         try:

@@ -32,10 +32,9 @@ from ltat_tune.study.changes import (
 )
 from ltat_tune.study.cluster import Cluster, joined
 from ltat_tune.study.estimate import too_long
-from ltat_tune.study.export import export
 from ltat_tune.study.folder import StudyFolder, check_space_left, write_json, write_text
 from ltat_tune.study.live import LiveView
-from ltat_tune.study.mlflow_pages import log_winners, note, view_of
+from ltat_tune.study.mlflow_pages import export_winners, note, view_of
 from ltat_tune.study.nodes import fitting
 from ltat_tune.study.results import collect
 from ltat_tune.study.sharing import measured_resources
@@ -339,8 +338,7 @@ class Study:
             write_json(self.folder.results, results)
             write_text(self.folder.summary, as_text(results))
             if any(scenario["winner"] for scenario in results["scenarios"]):
-                winners = export(self.folder, self.space, self.folder.best)
-                log_winners(tracker, self.folder, winners, view.say)
+                export_winners(self.space, self.folder, tracker, view.say)
         tracker.finish(
             "complete" if finished else "interrupted",
             note=note(results),
