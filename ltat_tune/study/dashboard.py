@@ -36,8 +36,11 @@ class _Named(optuna.storages.JournalStorage):
         super().__init__(backend)
         self._metrics = list(metrics)
 
-    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
-        return {**super().get_study_system_attrs(study_id), _METRIC_NAMES: self._metrics}
+    def get_all_studies(self) -> list[Any]:
+        found = super().get_all_studies()
+        for study in found:
+            study.system_attrs[_METRIC_NAMES] = self._metrics
+        return found
 
 
 class _Threaded(ThreadingMixIn, WSGIServer):

@@ -24,6 +24,8 @@ from ltat_tune.export.weights import read_weights
 from ltat_tune.training.checkpoint import weights_hash
 from tests.study.drive import run
 
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
 NAMES = ("imbalance_ratio_2", "imbalance_ratio_4")
 BEST = "best-imbalance_ratio_4"
 
@@ -97,7 +99,7 @@ def test_evaluate_takes_exported_weights_for_the_model_they_are(
     assert recorded is not None
     assert card["model"]["weights"] == recorded["weights"]
     (clean,) = (row for row in card["rows"] if row["attack"] == "clean")
-    assert clean["right"] / clean["images"] == recorded["test"]["test/clean_acc"]
+    assert clean["numbers"]["acc"] == recorded["test"]["test/clean_acc"]
 
 
 def test_weights_of_another_configuration_are_refused(exported: Path, tmp_path: Path) -> None:
