@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from ltat_tune.tracking.models import Registered
 
 
-def weights_help(winner: Winner, path: Path) -> str:
-    """By this package in two lines, and by torch and safetensors in five."""
+def weights_help(winner: Winner, path: Path, channels: int) -> str:
+    """By this package in two lines; and from the tensors, which go into the network's class."""
     config = TrialConfig.from_flat(winner.task.config)
     model = config.model
     settings = [f'name="{model.name}"']
@@ -24,7 +24,6 @@ def weights_help(winner: Winner, path: Path) -> str:
         [f'head="cosine", head_scale={model.head_scale!r}, head_gamma={model.head_gamma!r}']
         if model.head == "cosine" else []
     )  # fmt: skip
-    channels = winner.recorded["image_shape"][0] if "image_shape" in winner.recorded else 3
     shape = f"in_channels={channels}, num_classes={len(winner.confirmed['samples_per_class'])}"
     projection = ", projection=True" if needs_projection(config) else ""
     shift = ", shift=shift" if model.posthoc_tau > 0 else ""

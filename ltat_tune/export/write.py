@@ -102,7 +102,7 @@ def _weights(path: Path, winner: Winner, loaded: Loaded, sample: Sample, written
     weights_file(path, winner, loaded)
     model = load_model(path)
     _check(path, lambda: compare(sample, model, what=path.name, tolerance=0), written)
-    written.loading.append(weights_help(winner, path))
+    written.loading.append(weights_help(winner, path, sample.clean.shape[1]))
 
 
 def _onnx(path: Path, winner: Winner, loaded: Loaded, sample: Sample, written: Written) -> None:

@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -236,3 +237,24 @@ def test_the_registered_model_is_served(small_study: Path, exported: Path, servi
     assert np.allclose(ask(service, body), logits.softmax(dim=1).numpy(), atol=1e-5)
     asked = ask(service, {**body, "params": {"output": "logits"}})
     assert np.allclose(asked, logits.numpy(), atol=1e-4)
+
+
+def test_the_card_marks_smoke_runs_and_what_was_selected_on_test(
+    small_study: Path, tmp_path: Path
+) -> None:
+    from ltat_tune.export.card import model_card
+    from ltat_tune.study.export import export
+    from ltat_tune.study.study import Study
+
+    study = Study.open(small_study, check_machine=False)
+    winner = export(study.folder, study.space, tmp_path)[0]
+    assert "> **" not in model_card(winner)
+    marked = replace(
+        winner,
+        results={**winner.results, "smoke": True},
+        recorded={**winner.recorded, "selected_on_test": True},
+    )
+    card = model_card(marked)
+    assert "> **Smoke run.** The study only showed that its file runs" in card
+    assert "> **selected_on_test.** Epochs and configurations were chosen by the test" in card
+    assert "must not be ranked beside honest ones" in card
