@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.browser import browser, chromium
+from tests.small_study import small_study
 
-__all__ = ["browser", "chromium", "cifar_folder"]
+__all__ = ["browser", "chromium", "cifar_folder", "small_study"]
 
 _SHARED = "PYTEST_XDIST_WORKER" in os.environ  # this is one of several processes
 if _SHARED:

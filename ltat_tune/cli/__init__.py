@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from ltat_tune.cli.data import prepare
 from ltat_tune.cli.evaluate import evaluate
+from ltat_tune.cli.export import export
 from ltat_tune.cli.figures import figures
 from ltat_tune.cli.listings import ls, params, version
 from ltat_tune.cli.planning import plan
-from ltat_tune.cli.results import compare, export
+from ltat_tune.cli.results import compare
 from ltat_tune.cli.studies import main, resume
 from ltat_tune.cli.training import train
+from ltat_tune.cli.ui import ui
 
 __all__ = ["main"]
 
 for _command in (
-    resume, plan, compare, export, figures, train, evaluate, prepare, params, ls, version,
+    resume, plan, compare, export, figures, ui, train, evaluate, prepare, params, ls, version,
 ):  # fmt: skip
     main.add_command(_command)

@@ -1,4 +1,4 @@
-"""`compare` and `export`: what reads a finished study."""
+"""`compare`: what reads a finished study."""
 
 from __future__ import annotations
 
@@ -35,23 +35,3 @@ def compare(names: tuple[str, ...], out: Path, form: str) -> None:
             if len(names) > 1:
                 Console().rule(found["study"], align="left")
             Console(highlight=False).print(best_trials(found))
-
-
-@click.command(
-    epilog="\b\nExample:\n  ltat-tune export quickstart --scenario imbalance_ratio_50 --top 2"
-)
-@click.argument("name")
-@options.out
-@click.option("--scenario", help="Only this scenario  [default: all].")
-@click.option("--top", type=click.IntRange(min=1), default=1, show_default=True,
-              help="How many of the confirmed configurations.")  # fmt: skip
-@click.option("--to", "target", type=options.FOLDER, default=Path("exports"), show_default=True,
-              help="Folder to write into.")  # fmt: skip
-def export(name: str, out: Path, scenario: str | None, top: int, target: Path) -> None:
-    """Write the best configurations of study NAME as files for `ltat-tune train`."""
-    from ltat_tune.study.export import export as write
-    from ltat_tune.study.study import Study
-
-    study = Study.open(out / name, check_machine=False)
-    for path in write(study.folder, study.space, target, scenario=scenario, top=top):
-        click.echo(path)

@@ -17,6 +17,7 @@ from ltat_tune.config_file import load_config
 from ltat_tune.data.batches import to_unit
 from ltat_tune.data.datasets import Splits, load_splits
 from ltat_tune.errors import CheckpointError, ConfigError, StudyError
+from ltat_tune.export.weights import SUFFIX, check_identity, read_weights
 from ltat_tune.methods import needs_projection
 from ltat_tune.models import Classifier, build_model, measured
 from ltat_tune.study.folder import StudyFolder, list_studies
@@ -99,6 +100,8 @@ def find_targets(text: str, studies: Path, *, config: Path | None = None) -> lis
         )
     if path.suffix in (".yaml", ".yml"):
         own, shared = path.with_suffix(".pt"), path.with_name("checkpoint.pt")
+        if not own.exists() and path.with_suffix(SUFFIX).exists():
+            own = path.with_suffix(SUFFIX)
         use_shared = shared.exists() and path.name == "config.yaml" and not own.exists()
         return [_beside(path, shared if use_shared else own)]
     beside = [path.with_suffix(".yaml"), path.with_name("config.yaml")]
@@ -161,6 +164,8 @@ def load(target: Target, *, device: str = "cpu") -> Loaded:
         ConfigError, DataError: as for a training.
     """
     config, recorded = load_config(target.config)
+    if target.checkpoint.suffix == SUFFIX:
+        return _load_exported(target, config, recorded or {}, device)
     state = _read(target.checkpoint)
     splits = load_splits(config, cache_dir=target.cache)
     _check_network(target, config, state, splits)
@@ -176,10 +181,7 @@ def load(target: Target, *, device: str = "cpu") -> Loaded:
             "data, the attack): name its own file with --config"
         ) from None
     if not same_images:
-        raise CheckpointError(
-            f"{target.checkpoint} must be of the images {splits.subset_hash}, got "
-            f"{state['subset_hash']}: the data set has changed since the training"
-        )
+        raise _other_images(target, state["subset_hash"], splits)
     done, planned = len(state["history"]), config.optim.epochs
     if done < planned:
         raise CheckpointError(
@@ -194,6 +196,31 @@ def load(target: Target, *, device: str = "cpu") -> Loaded:
         target, config, result.model, splits, trainer.groups,
         result.weights, result.epoch, on_test,
     )  # fmt: skip
+
+
+def _load_exported(
+    target: Target, config: TrialConfig, recorded: dict[str, Any], device: str
+) -> Loaded:
+    """The model of a safetensors file, which is complete: nothing is trained or continued."""
+    read = read_weights(target.checkpoint)
+    splits = load_splits(config, cache_dir=target.cache)
+    _check_network(target, config, {"model": read.tensors}, splits)
+    check_identity(target.checkpoint, read, config, target.config)
+    if read.subset_hash != splits.subset_hash:
+        raise _other_images(target, read.subset_hash, splits)
+    on_test = config.data.val_source == "test" or bool(recorded.get("selected_on_test"))
+    return Loaded(
+        target, config, read.build(config).to(device), splits,
+        ClassGroups.from_counts(splits.samples_per_class.tolist()),
+        read.weights, read.epoch, on_test,
+    )  # fmt: skip
+
+
+def _other_images(target: Target, found: str, splits: Splits) -> CheckpointError:
+    return CheckpointError(
+        f"{target.checkpoint} must be of the images {splits.subset_hash}, got "
+        f"{found}: the data set has changed since the training"
+    )
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,41 @@ from ltat_tune import versions
 from ltat_tune.config import TrialConfig
 from ltat_tune.config_file import dump_config
 from ltat_tune.errors import StudyError
-from ltat_tune.study.folder import StudyFolder, read_json
+from ltat_tune.export.card import model_card
+from ltat_tune.study.folder import StudyFolder, read_json, write_text
 from ltat_tune.study.plan import Candidate, confirmation, standing
 from ltat_tune.study.results import masking, mean_std
 from ltat_tune.study.space import Space
+from ltat_tune.study.tasks import Task
+
+
+@dataclass(frozen=True)
+class Winner:
+    """A confirmed configuration as it was exported.
+
+    Attributes:
+        path: its configuration file.
+        place: 1 for the winner of its scenario, 2 for the next.
+        results: of the whole study.
+        scenario: its scenario's part of them.
+        confirmed: its own part of those.
+        task: its training with the first seed, whose weights and digits the file has.
+        recorded: those digits, as in the file.
+    """
+
+    path: Path
+    place: int
+    results: Mapping[str, Any]
+    scenario: Mapping[str, Any]
+    confirmed: Mapping[str, Any]
+    task: Task
+    recorded: Mapping[str, Any]
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """What was searched, by dotted path."""
+        params: Mapping[str, Any] = self.confirmed["params"]
+        return params
 
 
 def export(
@@ -24,8 +56,10 @@ def export(
     *,
     scenario: str | None = None,
     top: int = 1,
-) -> list[Path]:
+) -> list[Winner]:
     """Writes `best-<scenario>.yaml` for every winner, `best-<scenario>-2.yaml` for the next, ...
+
+    Beside each goes its model card, `best-<scenario>.md`.
 
     Args:
         folder: the study.
@@ -53,8 +87,7 @@ def export(
             for place, confirmed in enumerate(_best(results, found)[:top], start=1):
                 suffix = "" if place == 1 else f"-{place}"
                 path = target / f"best-{found['name']}{suffix}.yaml"
-                _write(path, folder, space, results, found, confirmed)
-                written.append(path)
+                written.append(_write(path, place, folder, space, results, found, confirmed))
     if not written:
         raise StudyError(
             f"{folder.root.name} has confirmed nothing, so there is nothing to export"
@@ -70,12 +103,13 @@ def _best(results: Mapping[str, Any], scenario: Mapping[str, Any]) -> list[dict[
 
 def _write(
     path: Path,
+    place: int,
     folder: StudyFolder,
     space: Space,
     results: Mapping[str, Any],
     scenario: Mapping[str, Any],
     confirmed: Mapping[str, Any],
-) -> None:
+) -> Winner:
     seed = confirmed["seeds"][0]
     candidate = Candidate(confirmed["number"], confirmed["params"], False, True)
     task = confirmation(space, folder, scenario["name"], candidate, seed, device="cpu")
@@ -95,6 +129,7 @@ def _write(
         "test": dict(sorted(measured["metrics"].items())),
         "test_images": measured["images"],
         "attacks": results["confirm"]["attacks"],
+        **{name: trained[name] for name in ("classes", "image_shape") if name in trained},
         "threads": task.threads,
         "versions": versions.versions(),
     }
@@ -109,3 +144,6 @@ def _write(
         f"  ltat-tune train {os.path.relpath(path)}"
     )
     dump_config(path, TrialConfig.from_flat(task.config), comment=comment, recorded=recorded)
+    written = Winner(path, place, results, scenario, confirmed, task, recorded)
+    write_text(path.with_suffix(".md"), model_card(written))
+    return written

@@ -9,6 +9,7 @@ from typing import Any
 from ltat_tune.config import TrialConfig
 from ltat_tune.errors import CheckpointError
 from ltat_tune.study.folder import read_json
+from ltat_tune.study.mlflow_pages import images_of
 from ltat_tune.study.results import masking
 from ltat_tune.study.space import Space
 from ltat_tune.study.tasks import SEARCH, Outcome, Task
@@ -39,7 +40,8 @@ class MlflowObserver:
             "selected_on_test": str(self._space.selected_on_test).lower(),
             "state": "running",
         }
-        self._tracker.begin(task.run_key, task.title.replace("/", " "), task.config, tags)
+        scenario, _, name = task.title.partition("/")  # columns are narrow: the number first
+        self._tracker.begin(task.run_key, f"{name} {scenario}", task.config, tags)
 
     def on_epoch(self, task: Task, epoch: int, metrics: dict[str, float], seconds: float) -> None:
         """Logs an epoch; the rate is how fast this task trained, whatever else ran.
@@ -106,6 +108,7 @@ class MlflowObserver:
             tags={**tags, **says},
             files=files,
             artifacts=artifacts,
+            images=images_of(TrialConfig.from_flat(task.config), trained),
         )
 
     def _close_again(self, task: Task, outcome: Outcome) -> None:

@@ -273,7 +273,8 @@ class WorkQueue(Searcher):
         if task.kind in SEARCH:
             search = self._searches[task.scenario]
             self._guard(lambda: search.absorb(task, epoch, metrics))
-        self._tell("on_epoch", task, epoch, metrics, json.loads(result["epoch_seconds"]))
+        seen = {**metrics, **json.loads(result.get("memory", "{}"))}
+        self._tell("on_epoch", task, epoch, seen, json.loads(result["epoch_seconds"]))
 
     def _finish(self, task: Task, outcome: Outcome) -> None:
         if outcome.state != "complete":  # a training that comes to its end does so itself

@@ -31,16 +31,16 @@ from ltat_tune.study.changes import (
     refuse_other_defaults,
 )
 from ltat_tune.study.cluster import Cluster, joined
-from ltat_tune.study.export import export
 from ltat_tune.study.folder import StudyFolder, check_space_left, write_json, write_text
 from ltat_tune.study.live import LiveView
 from ltat_tune.study.long_studies import said_if_too_long
+from ltat_tune.study.mlflow_pages import export_winners, note, view_of
 from ltat_tune.study.nodes import fitting
 from ltat_tune.study.results import collect
 from ltat_tune.study.sharing import measured_resources
 from ltat_tune.study.space import Space
 from ltat_tune.study.space_file import load_space
-from ltat_tune.study.summary import as_text, verdict
+from ltat_tune.study.summary import as_text
 from ltat_tune.tracking import Tracker, public_uri, tracking_uri
 
 if TYPE_CHECKING:
@@ -273,6 +273,7 @@ class Study:
 
                 tracker.wait_until_ready()
                 tracker.describe(self._tags(facts), (self.folder.space,))
+                tracker.show(view_of(self.space))
                 queue, interrupted = drive(
                     self.space, self.folder, tracker, view, slots=slots, cluster=cluster
                 )
@@ -337,10 +338,10 @@ class Study:
             write_json(self.folder.results, results)
             write_text(self.folder.summary, as_text(results))
             if any(scenario["winner"] for scenario in results["scenarios"]):
-                export(self.folder, self.space, self.folder.best)
+                export_winners(self.space, self.folder, tracker, view.say)
         tracker.finish(
             "complete" if finished else "interrupted",
-            note="\n\n".join(verdict(results)),
+            note=note(results),
             files={"summary.txt": as_text(results)} if finished else {},
         )
         if finished and queue.unconfirmed:

@@ -5,6 +5,7 @@ The worker owns the task's folder and tells Ray only numbers; Optuna and MLflow 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -39,6 +40,8 @@ def run_task(config: dict[str, Any]) -> None:
     task = Task.from_json(config["task"])
     _remove_left_over(task.path)
     prepare_process(task.threads)
+    if torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()  # of the task before
     began = time.perf_counter()
     try:
         last = _WORK.get(task.kind, _train)(task)
@@ -94,6 +97,7 @@ def _train(task: Task) -> dict[str, Any]:
         _report(
             epoch=done.epoch,
             metrics=done.metrics,
+            memory=_memory(),
             epoch_seconds=done.seconds,
             replayed=done.replayed,
         )
@@ -116,9 +120,24 @@ def _train(task: Task) -> dict[str, Any]:
         "ae_distances": result.ae_distances,
         "subset_hash": trainer.splits.subset_hash,
         "samples_per_class": trainer.counts.tolist(),
+        "classes": list(trainer.splits.classes),
+        "image_shape": list(trainer.splits.train.images.shape[1:]),
     }
     write_json(task.path / "result.json", last)
     return last
+
+
+def _memory() -> dict[str, float]:
+    """What this process takes now, and the most that it took of the GPU, in MiB."""
+    import torch
+
+    found: dict[str, float] = {}
+    with contextlib.suppress(OSError):  # a system without /proc
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        found["system/cpu_memory_mib"] = pages * os.sysconf("SC_PAGESIZE") / 2**20
+    if torch.cuda.is_initialized():
+        found["system/gpu_memory_mib"] = torch.cuda.max_memory_allocated() / 2**20
+    return found
 
 
 def _begin_from_stem(task: Task, stem: Path, checkpoint: Path, identity: str) -> None:

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+from ltat_tune.tracking.models import ModelFiles
 from ltat_tune.tracking.store import attach, attach_files, public_uri, tracking_uri
 from ltat_tune.tracking.tracker import Tracker
+from ltat_tune.tracking.view import View
+from ltat_tune.tracking.writes import Images
 
-__all__ = ["Tracker", "attach", "attach_files", "public_uri", "tracking_uri"]
+__all__ = [
+    "Images",
+    "ModelFiles",
+    "Tracker",
+    "View",
+    "attach",
+    "attach_files",
+    "public_uri",
+    "tracking_uri",
+]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ltat_tune.tracking.models import ModelFiles, log_model
 from ltat_tune.tracking.spool import Write
 from ltat_tune.tracking.store import connect
 
@@ -51,7 +53,7 @@ class Runs:
     def __init__(self, uri: str, name: str, folder: Path, uid: str) -> None:
         self._folder, self._uid = folder, uid
         self._client: MlflowClient = connect(uri)
-        self._experiment = self._find_experiment(name, local=not uri.startswith(_SERVERS))
+        self._experiment_id = self._find_experiment(name, local=not uri.startswith(_SERVERS))
         self.found: dict[str, Found] = {}
         self._ids: dict[str, str] = {}
         self._began: dict[str, int] = {}  # run id -> milliseconds of its start
@@ -60,7 +62,7 @@ class Runs:
             self._know(run)
         if PARENT not in self._ids:
             tags = {"ltat.key": PARENT, "ltat.study": uid, "kind": "study"}
-            made = self._client.create_run(self._experiment, tags=tags, run_name=name)
+            made = self._client.create_run(self._experiment_id, tags=tags, run_name=name)
             self._ids[PARENT] = made.info.run_id
             self._began[made.info.run_id] = made.info.start_time
         self._client.update_run(self._ids[PARENT], status="RUNNING")
@@ -95,7 +97,7 @@ class Runs:
         token = None
         while True:
             page = self._client.search_runs(
-                [self._experiment], text, max_results=1000, page_token=token
+                [self._experiment_id], text, max_results=1000, page_token=token
             )
             found += page
             token = page.token
@@ -130,7 +132,7 @@ class Runs:
             own = {"ltat.key": key, "ltat.study": self._uid}
             parent = {"mlflow.parentRunId": self._ids[PARENT]}
             made = self._client.create_run(
-                self._experiment, start_time=at, tags={**tags, **own, **parent}, run_name=name
+                self._experiment_id, start_time=at, tags={**tags, **own, **parent}, run_name=name
             )
             self._ids[key] = made.info.run_id
             self._began[made.info.run_id] = at
@@ -163,6 +165,29 @@ class Runs:
         place = self._folder / path  # an absolute path stays as it is
         if place.exists():
             self._client.log_artifact(run_id, str(place))
+
+    def _experiment(self, run_id: str, key: str, *, tags: dict[str, str]) -> None:
+        known = self._client.get_experiment(self._experiment_id).tags
+        for name, text in tags.items():
+            if known.get(name) != text:
+                self._client.set_experiment_tag(self._experiment_id, name, text)
+
+    def _images(
+        self, run_id: str, key: str, *,
+        name: str, digest: str, source: dict[str, Any], profile: dict[str, Any],
+    ) -> None:  # fmt: skip
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        dataset = Dataset(name, digest, "ltat-tune", json.dumps(source), None, json.dumps(profile))
+        tags = [InputTag("mlflow.data.context", "training and validation")]
+        self._client.log_inputs(run_id, [DatasetInput(dataset, tags)])
+
+    def _model(
+        self, run_id: str, key: str, *,
+        name: str, weights: str, config: str, hash: str, about: dict[str, str], card: str,
+    ) -> None:  # fmt: skip
+        files = ModelFiles(Path(weights), Path(config), hash, about, card)
+        log_model(self._client, run_id, name, files)
 
     def _tags(self, run_id: str, key: str, *, tags: dict[str, str]) -> None:
         from mlflow.entities import RunTag

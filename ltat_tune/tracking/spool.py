@@ -17,7 +17,8 @@ class Write:
     """One thing to say to a store; saying it twice is as saying it once.
 
     Args:
-        what: begin, params, metrics, text, file, tags or end: a method of `runs.Runs`.
+        what: begin, params, metrics, text, file, tags, images, model, experiment or end: a
+            method of `runs.Runs`.
         key: whose run.
         data: the method's further arguments, as JSON holds them.
         tries: how often it was said in vain.

@@ -66,6 +66,21 @@ def attach_files(uri: str, name: str, uid: str, files: Iterable[Path], place: st
     return _to_runs(uri, name, uid, "study", add)
 
 
+def experiment_id(uri: str, name: str) -> str:
+    """MLflow's number of a study.
+
+    Raises:
+        StudyError: the store does not answer, or does not have it yet.
+    """
+    try:
+        found = connect(uri).get_experiment_by_name(name)
+    except Exception as error:  # any store, any driver; the cause may name the password
+        raise StudyError(f"{public_uri(uri)}: {reason(error, uri)}") from None
+    if found is None:
+        raise StudyError(f"{public_uri(uri)} has no experiment {name}; has the study started?")
+    return str(found.experiment_id)
+
+
 def _to_runs(
     uri: str, name: str, uid: str, key: str, add: Callable[[MlflowClient, str], None]
 ) -> bool:
@@ -109,6 +124,13 @@ def connect(uri: str) -> MlflowClient:
     return client
 
 
+def sqlite_file(uri: str) -> Path | None:
+    """The file of a SQLite store."""
+    if not uri.startswith("sqlite:///"):
+        return None
+    return Path(uri.removeprefix("sqlite:///").partition("?")[0])
+
+
 @contextlib.contextmanager
 def _first(uri: str) -> Iterator[None]:
     """One process at a time makes the tables of a database; two at once would break each other.
@@ -116,8 +138,8 @@ def _first(uri: str) -> Iterator[None]:
     A SQLite file is locked by its folder, PostgreSQL by an advisory lock, other databases not at
     all. A database that cannot be reached is told from one connection, not after MLflow's ten.
     """
-    if uri.startswith("sqlite:///"):
-        path = Path(uri.removeprefix("sqlite:///").partition("?")[0])
+    path = sqlite_file(uri)
+    if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path.parent, os.O_RDONLY)
         try:

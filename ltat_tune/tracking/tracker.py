@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from ltat_tune.errors import StudyError
+from ltat_tune.tracking.models import ModelFiles
 from ltat_tune.tracking.runs import Runs, fate
 from ltat_tune.tracking.spool import Spool, Write
 from ltat_tune.tracking.store import public_uri, reason, tracking_uri
-from ltat_tune.tracking.writes import Writes
+from ltat_tune.tracking.view import View
+from ltat_tune.tracking.writes import Images, Writes
 
 _FLUSH_S = 2.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _PAUSE_AT_THE_END_S = 1.0, 30.0, 2.0
@@ -101,6 +103,14 @@ class Tracker:
         """Tags and files of the study itself."""
         self._say("describe", dict(tags), files)
 
+    def show(self, view: View) -> None:
+        """How MLflow's pages open on the study."""
+        self._say("show", view)
+
+    def model(self, key: str, name: str, files: ModelFiles) -> None:
+        """Logs a trained model on its run; a run that has it is left alone."""
+        self._say("model", key, name, files)
+
     def begin(
         self, key: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
     ) -> None:
@@ -120,13 +130,15 @@ class Tracker:
         tags: Mapping[str, str] | None = None,
         files: Mapping[str, str] | None = None,
         artifacts: tuple[Path, ...] = (),
+        images: Images | None = None,
     ) -> None:
         """Closes a run as complete, pruned, failed or diverged.
 
-        `metrics` are of the whole run, logged once at its last step; `files` are name -> text.
+        `metrics` are of the whole run, logged once at its last step; `files` are name -> text;
+        `images` are what it was trained on.
         """
         last = dict(metrics or {}), dict(tags or {}), dict(files or {}), artifacts
-        self._say("end", key, state, *last, _now())
+        self._say("end", key, state, *last, _now(), images)
 
     def finish(
         self, state: str, *, note: str = "", files: Mapping[str, str] | None = None

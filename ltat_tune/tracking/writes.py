@@ -4,16 +4,35 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ltat_tune.tracking.models import ModelFiles
 from ltat_tune.tracking.runs import PARENT, Found
 from ltat_tune.tracking.spool import Write
+from ltat_tune.tracking.view import View
 
 _STATUS = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED", "diverged": "FAILED"}
 _OPEN_STATES = ("running", "interrupted")
 _PARAMS, _METRICS = 100, 1000  # as many as MLflow takes at once
+
+
+@dataclass(frozen=True)
+class Images:
+    """What a run was trained on, as MLflow's pages show a dataset.
+
+    Attributes:
+        name: of the data set and its cut.
+        digest: hash of all training and validation images and labels.
+        source: where the images come from.
+        profile: counts by class and how they came about; plain values.
+    """
+
+    name: str
+    digest: str
+    source: dict[str, Any]
+    profile: dict[str, Any]
 
 
 @dataclass
@@ -75,6 +94,16 @@ class Writes:
         """Tags and files of the study itself."""
         return [Write("tags", PARENT, {"tags": _texts(tags)}), *self._files(PARENT, files)]
 
+    def show(self, view: View) -> list[Write]:
+        """Tags of the experiment, which say how its pages open."""
+        return [Write("experiment", PARENT, {"tags": view.tags()})]
+
+    def model(self, key: str, name: str, files: ModelFiles) -> list[Write]:
+        """A model's files, by their places."""
+        places = {"weights": str(files.weights.resolve()), "config": str(files.config.resolve())}
+        about = {"hash": files.hash, "about": dict(files.about), "card": files.card}
+        return [Write("model", key, {"name": name, **places, **about})]
+
     def begin(
         self, key: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str], at: int
     ) -> list[Write]:
@@ -124,6 +153,7 @@ class Writes:
         texts: Mapping[str, str],
         files: tuple[Path, ...],
         at: int,
+        images: Images | None = None,
     ) -> list[Write]:
         """A run that ends, for now or for good; its metrics are written unless it has them."""
         run = self._runs.setdefault(key, _Run())
@@ -137,6 +167,7 @@ class Writes:
             *self._flush(key),
             *[Write("text", key, {"name": n, "text": text}) for n, text in texts.items()],
             *self._files(key, files),
+            *([Write("images", key, asdict(images))] if images else []),
             Write("end", key, {**last, "status": _STATUS.get(state, "KILLED")}),
         ]
 

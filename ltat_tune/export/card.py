@@ -1,0 +1,216 @@
+"""The model card: what a winner is, how it was chosen and measured, and what it is not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from ltat_tune.config import TrialConfig
+from ltat_tune.numbers import pixels
+from ltat_tune.parameters import PARAMETERS
+from ltat_tune.study.conclusions import in_words
+from ltat_tune.study.results import find, masking, mean_std
+
+if TYPE_CHECKING:
+    from ltat_tune.study.export import Winner
+
+_LEFT_OUT = re.compile(r"_(under|well|class_\d+)_acc$")
+_NORMS = {"linf": "L-inf", "l2": "L2"}
+_SOURCES = {
+    "train": "set aside from the official training images before the tail was cut, class-balanced",
+    "folder": "the data set's own validation folder",
+    "test": "**the test images** (the papers' protocol)",
+}
+
+
+def model_card(
+    winner: Winner, *, loading: Sequence[str] = (), checks: Mapping[str, str] | None = None
+) -> str:
+    """The card as Markdown.
+
+    Args:
+        winner: what was exported.
+        loading: sections on how the files beside it are loaded.
+        checks: file name -> how it was found to agree with the checkpoint.
+    """
+    config = TrialConfig.from_flat(winner.task.config)
+    sections = [
+        _title(winner, config), _warnings(winner), _model(winner, config), _data(winner, config),
+        _protocol(winner, config), _numbers(winner), _limits(winner, config),
+        _checks(checks or {}), _load(winner, loading),
+    ]  # fmt: skip
+    return "\n\n".join(part for part in sections if part) + "\n"
+
+
+def _title(winner: Winner, config: TrialConfig) -> str:
+    rank = "winner" if winner.place == 1 else f"place {winner.place}"
+    name = f"{config.method.name} with {config.loss.name} on {config.data.name}"
+    return (
+        f"# {name}: {winner.scenario['title']}\n\n"
+        f"The {rank} of study `{winner.results['study']}` in scenario "
+        f"`{winner.scenario['name']}`, trial `{winner.recorded['trial']}`, seed "
+        f"{config.seeds.seed}; made by ltat-tune {winner.recorded['versions']['ltat-tune']}."
+    )
+
+
+def _warnings(winner: Winner) -> str:
+    lines = []
+    if winner.results.get("smoke"):
+        lines.append("> **Smoke run.** The study only showed that its file runs; no number here "
+                     "means anything.")  # fmt: skip
+    if winner.recorded["selected_on_test"]:
+        lines.append("> **selected_on_test.** Epochs and configurations were chosen by the test "
+                     "images, as in the papers: test numbers are optimistic, and must not be "
+                     "ranked beside honest ones.")  # fmt: skip
+    return "\n>\n".join(lines)
+
+
+def _model(winner: Winner, config: TrialConfig) -> str:
+    model, recorded = config.model, winner.recorded
+    width = "" if model.width is None else f", width {model.width}"
+    classes, shape = recorded.get("classes"), recorded.get("image_shape")
+    count = len(winner.confirmed["samples_per_class"])
+    logits = f"logits x {model.inference_scale:g}" if model.inference_scale != 1 else "logits"
+    adjusted = f", less {model.posthoc_tau:g} times the log-prior" if model.posthoc_tau else ""
+    rows = {
+        "network": f"{model.name}{width}, {model.head} head",
+        "input": f"images in [0, 1], float32, N x {' x '.join(map(str, shape or 'CHW'))}; "
+        "normalisation is inside",
+        "output": f"{logits}{adjusted}, N x {count}",
+        "classes": ", ".join(classes) if classes else str(count),
+        "weights": f"`{recorded['weights']}`, of epoch {recorded['epoch']} of "
+        f"{config.optim.epochs} (`evaluation.select_epoch: {config.evaluation.select_epoch}`)",
+        "configuration": f"`{winner.path.name}` (identity `{config.identity}`)",
+    }
+    tuned = "\n".join(
+        f"| {PARAMETERS[path].label} | {value} |" for path, value in winner.params.items()
+    )
+    searched = f"\n\n| searched parameter | value |\n|---|---|\n{tuned}" if tuned else ""
+    return "## Model\n\n" + _table(rows) + searched
+
+
+def _table(rows: Mapping[str, str]) -> str:
+    return "| | |\n|---|---|\n" + "\n".join(f"| {name} | {text} |" for name, text in rows.items())
+
+
+def _data(winner: Winner, config: TrialConfig) -> str:
+    data, counts = config.data, winner.confirmed["samples_per_class"]
+    images = ", ".join(f"{attack} {n}" for attack, n in winner.recorded["test_images"].items())
+    where = f" in `{data.root}`" if data.root else ""
+    rows = {
+        "data set": f"{data.name}{where}",
+        "profile": f"{data.profile}, imbalance ratio {max(counts) / max(1, min(counts)):.4g} "
+        f"(asked for {data.imbalance_ratio:g})",
+        "training images": f"{sum(counts)}; by class: {', '.join(map(str, counts))}",
+        "validation images": _SOURCES[data.val_source],
+        "test images": f"the official test split, class-balanced or as published; {images}"
+        if images else "not measured",
+        "subset": f"hash `{winner.recorded['subset_hash']}` of all training and validation "
+        "images and labels",
+    }  # fmt: skip
+    return (
+        "## Data\n\n" + _table(rows) + "\n\nThe licence of the images is not known to this "
+        "program: whoever passes the model on checks that the data set allows it."
+    )
+
+
+def _protocol(winner: Winner, config: TrialConfig) -> str:
+    results, scenario = winner.results, winner.scenario
+    trials = scenario["trials"]
+    attack = config.attack
+    trained = (
+        f"{attack.steps} steps of {_pixels(attack.step_size)}, {_NORMS[attack.norm]}, eps "
+        f"{_pixels(attack.eps)}" if attack.eps > 0 else "none"
+    )  # fmt: skip
+    rows = {
+        "chosen by": f"`{results['objective']}`, mean over the confirmation seeds",
+        "search": f"{sum(trials.values())} trials: {trials['complete']} complete, "
+        f"{trials['pruned']} stopped early, {trials['failed']} failed, "
+        f"{trials['diverged']} diverged",
+        "confirmation": f"retrained with seeds {', '.join(map(str, winner.confirmed['seeds']))} "
+        f"for {config.optim.epochs} epochs; this file is seed {config.seeds.seed}, the first, "
+        "not the best",
+        "attack in training": trained,
+        "attacks measured": f"{', '.join(results['confirm']['attacks'])}; "
+        f"{_NORMS[scenario['norm']]}, eps {pixels(scenario['eps'])}",
+        "gradient masking": _masking(winner),
+    }
+    return "## Protocol\n\n" + _table(rows)
+
+
+def _pixels(value: float | None) -> str:
+    return "default length" if value is None else pixels(value)
+
+
+def _masking(winner: Winner) -> str:
+    report = winner.scenario.get("sentinel") if winner.place == 1 else None
+    if report is None:
+        return "not looked for: robust numbers may be too high"
+    return masking(report)
+
+
+def _numbers(winner: Winner) -> str:
+    """Mean and spread over the seeds, this file's own, and the baseline's."""
+    confirmed, recorded = winner.confirmed, winner.recorded
+    baseline = find(winner.scenario, winner.scenario["baseline"])
+    beside = baseline is not None and baseline["recipe"] != confirmed["recipe"]
+    seeds = len(confirmed["seeds"])
+    head = f"| accuracy, % | mean ± std, n = {seeds} | this file |"
+    lines = [head + (" baseline |" if beside else ""), "|---|---:|---:|" + "---:|" * beside]
+    for split in ("val", "test"):
+        for metric, values in sorted(confirmed[split].items()):
+            if not metric.startswith(split) or _LEFT_OUT.search(metric):
+                continue
+            own = recorded[split].get(metric)
+            cells = [metric, mean_std(values), "" if own is None else f"{100 * own:.1f}"]
+            if beside and baseline is not None:
+                cells.append(mean_std(baseline[split].get(metric, [])))
+            lines.append("| " + " | ".join(cells) + " |")
+    said = []
+    lead = winner.scenario.get("leads", {}).get("baseline")
+    if lead is not None and winner.place == 1 and beside:
+        said.append(f"{100 * lead['gain']:+.1f} points of `{winner.results['objective']}` against "
+                    f"the baseline ({in_words(lead)}).")  # fmt: skip
+    said.append("balanced: mean recall over the classes; worst: the smallest recall; head, body, "
+                "tail: thirds of the classes by training count.")  # fmt: skip
+    return "## Numbers\n\n" + "\n".join(lines) + "\n\n" + " ".join(said)
+
+
+def _limits(winner: Winner, config: TrialConfig) -> str:
+    seeds = len(winner.confirmed["seeds"])
+    measured = winner.results["confirm"]["attacks"]
+    lines = [
+        f"Robust only as measured: {_NORMS[winner.scenario['norm']]} within eps "
+        f"{pixels(winner.scenario['eps'])}. Other norms, larger radii, patches, corruptions and "
+        "images from elsewhere were not tried.",
+    ]
+    if not any(attack == "aa" for attack in measured):
+        lines.append("AutoAttack was not run: stronger attacks may find more. "
+                     "`ltat-tune evaluate` runs it.")  # fmt: skip
+    if seeds < 3:
+        lines.append(f"{seeds} seed{'s' * (seeds != 1)}: the spread is hardly known.")
+    partly = [a for a, n in winner.recorded["test_images"].items()
+              if n < max(winner.recorded["test_images"].values())]  # fmt: skip
+    if partly:
+        lines.append(f"Measured on a part of the test images only: {', '.join(partly)}.")
+    lines.append("Rare classes were learned from few images; their recall is far from the mean "
+                 "(worst class above).")  # fmt: skip
+    lines.append("Softmax outputs of adversarially trained networks are no calibrated "
+                 "probabilities.")  # fmt: skip
+    return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines)
+
+
+def _checks(checks: Mapping[str, str]) -> str:
+    if not checks:
+        return ""
+    lines = [f"- `{name}`: {found}" for name, found in checks.items()]
+    return "## Checked against the checkpoint\n\n" + "\n".join(lines)
+
+
+def _load(winner: Winner, loading: Sequence[str]) -> str:
+    again = (
+        f"Train it again, to the same digits:\n\n```sh\nltat-tune train {winner.path.name} --test"
+        "\n```"
+    )
+    return "\n\n".join(["## How to use it", *loading, again])

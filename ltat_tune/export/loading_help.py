@@ -1,0 +1,73 @@
+"""The lines of a card that show how each exported form is loaded; tests run them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ltat_tune.config import TrialConfig
+from ltat_tune.methods import needs_projection
+
+if TYPE_CHECKING:
+    from ltat_tune.study.export import Winner
+    from ltat_tune.tracking.models import Registered
+
+
+def weights_help(winner: Winner, path: Path, channels: int) -> str:
+    """By this package in two lines; and from the tensors, which go into the network's class."""
+    config = TrialConfig.from_flat(winner.task.config)
+    model = config.model
+    settings = [f'name="{model.name}"']
+    settings += [] if model.width is None else [f"width={model.width}"]
+    settings += [f'stem="{model.stem}"'] if model.stem != "conv" else []
+    settings += (
+        [f'head="cosine", head_scale={model.head_scale!r}, head_gamma={model.head_gamma!r}']
+        if model.head == "cosine" else []
+    )  # fmt: skip
+    shape = f"in_channels={channels}, num_classes={len(winner.confirmed['samples_per_class'])}"
+    projection = ", projection=True" if needs_projection(config) else ""
+    shift = ", shift=shift" if model.posthoc_tau > 0 else ""
+    adjusted = model.inference_scale != 1 or shift
+    last = (
+        f"model = measured(network.eval(), scale={model.inference_scale!r}{shift})"
+        if adjusted else "model = network.eval()"
+    )  # fmt: skip
+    names = "build_model, measured" if adjusted else "build_model"
+    pop = 'shift = state.pop("shift")  # the log-prior\n' if shift else ""
+    return (
+        "The weights, checked against the configuration beside them:\n\n```python\n"
+        "from ltat_tune.export import load_model\n"
+        f'model = load_model("{path.name}")  # eval mode; images in [0, 1] -> logits\n```\n\n'
+        "The same from the tensors alone:\n\n```python\n"
+        "from safetensors.torch import load_file\n"
+        f"from ltat_tune.config import ModelConfig\nfrom ltat_tune.models import {names}\n"
+        f'state = load_file("{path.name}")\n{pop}'
+        f"network = build_model(ModelConfig({', '.join(settings)}), {shape}{projection})\n"
+        f"network.load_state_dict(state)\n{last}\n```\n\n"
+        f"Attack it again:\n\n```sh\nltat-tune evaluate {path.name}\n```"
+    )
+
+
+def onnx_help(path: Path) -> str:
+    """In onnxruntime."""
+    return (
+        "ONNX, without torch:\n\n```python\nimport onnxruntime\n"
+        f'session = onnxruntime.InferenceSession("{path.name}")\n'
+        '(logits,) = session.run(["logits"], {"images": images})  '
+        "# float32 in [0, 1], N x C x H x W\n```"
+    )
+
+
+def registry_help(made: Registered, shape: tuple[int, ...]) -> str:
+    """From the registry, in Python and as a service."""
+    size = " x ".join(map(str, shape))
+    return (
+        "The registered model:\n\n```sh\n"
+        f"export MLFLOW_TRACKING_URI={made.uri}\n"
+        f'mlflow models serve -m "{made.address}" --env-manager local --port 5001\n'
+        f'# then POST {{"instances": [image, ...]}}, each {size} in [0, 1], to /invocations\n'
+        "```\n\n```python\nimport mlflow\n"
+        f'model = mlflow.pyfunc.load_model("{made.address}")\n'
+        "model.predict(images)                        # class probabilities\n"
+        'model.predict(images, {"output": "logits"})\n```'
+    )

@@ -1,0 +1,114 @@
+"""ONNX: the model as it is measured, for runtimes that know no torch."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ltat_tune.errors import StudyError
+
+OPSET = 18
+_MISSING = "ONNX files need the extra onnx: pip install 'ltat-tune[onnx]'"
+
+
+def check_installed() -> None:
+    """Raises: StudyError that says how to install what is missing."""
+    from importlib.util import find_spec
+
+    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
+    if missing:
+        raise StudyError(f"{_MISSING} (missing: {', '.join(missing)})")
+
+
+def save_onnx(path: Path, model: nn.Module, image_shape: tuple[int, int, int]) -> None:
+    """Writes `images` (N, C, H, W) float32 in [0, 1] -> `logits` (N, K), for any N >= 1.
+
+    Args:
+        path: the file, one with weights and all.
+        model: in eval mode, on the CPU.
+        image_shape: C, H, W.
+
+    Raises:
+        StudyError: the extra onnx is not installed.
+    """
+    check_installed()
+    import onnx
+
+    example = torch.rand(2, *image_shape, generator=torch.Generator().manual_seed(0))
+    with _quiet():
+        program = torch.onnx.export(
+            model, (example,), input_names=["images"], output_names=["logits"],
+            dynamic_shapes={"images": {0: torch.export.Dim("N")}},
+            opset_version=OPSET, dynamo=True, verbose=False,
+        )  # fmt: skip
+    assert program is not None
+    onnx.checker.check_model(program.model_proto)
+    _write(path, program.model_proto)
+
+
+def _write(path: Path, proto: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(proto.SerializeToString())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def onnx_runner(path: Path) -> Callable[[Tensor], Tensor]:
+    """The file in onnxruntime: images (N, C, H, W) -> logits (N, K)."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+    def run(images: Tensor) -> Tensor:
+        (logits,) = session.run(["logits"], {"images": images.numpy()})
+        return torch.from_numpy(logits)
+
+    return run
+
+
+def write_about(path: Path, about: Mapping[str, str]) -> None:
+    """Keeps facts about the model in the file's `metadata_props`."""
+    import onnx
+
+    proto = onnx.load_model(str(path), load_external_data=False)
+    for name, text in about.items():
+        proto.metadata_props.add(key=name, value=text)
+    _write(path, proto)
+
+
+def read_about(path: Path) -> dict[str, str]:
+    """What `write_about` kept."""
+    import onnx
+
+    model = onnx.load_model(str(path), load_external_data=False)
+    return {found.key: found.value for found in model.metadata_props}
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter prints its progress and warns about itself."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

@@ -1,0 +1,55 @@
+"""How MLflow loads an exported model: `mlflow.pyfunc` calls `_load_pyfunc` of this module.
+
+Imports neither MLflow nor anything of a study, so that a server needs only what a model needs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from ltat_tune.errors import DataError
+from ltat_tune.export.weights import SUFFIX, load_model
+
+WEIGHTS, CONFIG = f"model{SUFFIX}", "model.yaml"  # names inside an MLflow model
+OUTPUTS = ("probabilities", "logits")
+_BATCH = 256
+
+
+class Predictor:
+    """Images (N, C, H, W) in [0, 1] to class probabilities, or to logits, (N, K) float32."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+
+    def predict(
+        self, images: Any, params: dict[str, Any] | None = None
+    ) -> npt.NDArray[np.float32]:
+        """As MLflow calls it; `params["output"]` is probabilities (the default) or logits.
+
+        Raises:
+            DataError: values outside [0, 1], or another output.
+        """
+        output = (params or {}).get("output", OUTPUTS[0])
+        if output not in OUTPUTS:
+            raise DataError(f"output must be one of {', '.join(OUTPUTS)}, got {output!r}")
+        batch = torch.from_numpy(np.ascontiguousarray(np.asarray(images, dtype=np.float32)))
+        if len(batch) and not bool(((batch >= 0) & (batch <= 1)).all()):
+            low, high = float(batch.min()), float(batch.max())
+            raise DataError(
+                f"pixels must lie in [0, 1], got {low:g} to {high:g}; divide bytes by 255 and do "
+                "not normalise: the model does"
+            )
+        with torch.inference_mode():
+            logits = torch.cat([self._model(part) for part in batch.split(_BATCH)])
+            found = logits if output == "logits" else logits.softmax(dim=1)
+        return found.numpy()
+
+
+def _load_pyfunc(path: str) -> Predictor:
+    return Predictor(load_model(Path(path) / WEIGHTS, config=Path(path) / CONFIG))

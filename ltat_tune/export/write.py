@@ -1,0 +1,151 @@
+"""What `ltat-tune export` writes beside a configuration, each checked against the checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from ltat_tune.evaluation.loading import Loaded, Target, load
+from ltat_tune.export.card import model_card
+from ltat_tune.export.loading_help import onnx_help, registry_help, weights_help
+from ltat_tune.export.onnx_file import OPSET, check_installed, onnx_runner, save_onnx, write_about
+from ltat_tune.export.verify import Sample, compare, take_sample
+from ltat_tune.export.weights import SUFFIX, load_model, save_weights
+from ltat_tune.study.folder import StudyFolder, write_text
+from ltat_tune.tracking.models import ModelFiles, predict_with, register
+from ltat_tune.tracking.store import tracking_uri
+
+if TYPE_CHECKING:
+    from ltat_tune.study.export import Winner
+
+# Of the largest logit: other kernels, and perhaps other processes, add up in another order.
+_ONNX_TOLERANCE, _PROCESS_TOLERANCE = 1e-4, 1e-5
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be written besides configuration and card."""
+
+    checkpoint: bool = False
+    onnx: bool = False
+    register: str | None = None  # name of the registered model
+
+    def check(self) -> None:
+        """Raises: StudyError where an extra is missing, before anything is written."""
+        if self.onnx:
+            check_installed()
+
+
+@dataclass
+class Written:
+    """What was written for one winner."""
+
+    paths: list[Path]
+    checks: dict[str, str] = field(default_factory=dict)  # file or address -> how it agrees
+    loading: list[str] = field(default_factory=list)
+
+
+def write_more(folder: StudyFolder, winner: Winner, wanted: Wanted) -> Written:
+    """Writes weights, ONNX and a registered model as wanted, and the card that tells of them.
+
+    Raises:
+        StudyError: a file does not answer as the checkpoint; MLflow does not take the model.
+        CheckpointError, DataError: the checkpoint or its images are gone or have changed.
+    """
+    card = winner.path.with_suffix(".md")
+    written = Written([winner.path, card])
+    if not (wanted.checkpoint or wanted.onnx or wanted.register):
+        return written
+    place = winner.task.path
+    loaded = load(Target(winner.path.stem, place / "config.yaml", place / "checkpoint.pt",
+                         folder.cache, folder.root))  # fmt: skip
+    sample = take_sample(loaded)
+    weights = winner.path.with_suffix(SUFFIX)
+    if wanted.checkpoint or wanted.register:
+        _weights(weights, winner, loaded, sample, written)
+    if wanted.onnx:
+        _onnx(winner.path.with_suffix(".onnx"), winner, loaded, sample, written)
+    if wanted.register:
+        _register(folder, winner, wanted.register, weights, sample, written)
+    write_text(card, model_card(winner, loading=written.loading, checks=written.checks))
+    return written
+
+
+def weights_file(path: Path, winner: Winner, loaded: Loaded) -> None:
+    """The safetensors file of a winner, with who it is."""
+    _, height, width = loaded.splits.train.images.shape[1:]
+    save_weights(
+        path, loaded.model, identity=loaded.config.identity,
+        subset_hash=loaded.splits.subset_hash, weights=loaded.weights, epoch=loaded.epoch,
+        classes=loaded.splits.classes,
+        image_shape=(loaded.splits.train.images.shape[1], height, width), about=about(winner),
+    )  # fmt: skip
+
+
+def about(winner: Winner) -> dict[str, str]:
+    """Facts for those who find a model without its study."""
+    return {
+        "study": str(winner.results["study"]),
+        "scenario": str(winner.scenario["name"]),
+        "trial": str(winner.recorded["trial"]),
+        "seed": str(winner.recorded["seeds"][0]),
+        "selected_on_test": str(bool(winner.recorded["selected_on_test"])).lower(),
+        "smoke": str(bool(winner.results.get("smoke"))).lower(),
+    }
+
+
+def _weights(path: Path, winner: Winner, loaded: Loaded, sample: Sample, written: Written) -> None:
+    weights_file(path, winner, loaded)
+    model = load_model(path)
+    _check(path, lambda: compare(sample, model, what=path.name, tolerance=0), written)
+    written.loading.append(weights_help(winner, path, sample.clean.shape[1]))
+
+
+def _onnx(path: Path, winner: Winner, loaded: Loaded, sample: Sample, written: Written) -> None:
+    channels, height, width = sample.clean.shape[1:]
+    save_onnx(path, loaded.model, (channels, height, width))
+
+    def agrees() -> str:
+        found = compare(sample, onnx_runner(path), what=path.name, tolerance=_ONNX_TOLERANCE)
+        facts = {
+            **about(winner), "identity": loaded.config.identity, "opset": str(OPSET),
+            "max_difference_clean": f"{found.clean:.3e}",
+            "max_difference_attacked": f"{found.attacked:.3e}", "attack": found.attack,
+        }  # fmt: skip
+        write_about(path, facts)
+        return f"opset {OPSET}, onnxruntime: {found}"
+
+    _check(path, agrees, written)
+    written.loading.append(onnx_help(path))
+
+
+def _check(path: Path, agrees: Callable[[], object], written: Written) -> None:
+    """A file that does not answer as its checkpoint is not left behind."""
+    try:
+        written.checks[path.name] = str(agrees())
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    written.paths.append(path)
+
+
+def _register(
+    folder: StudyFolder, winner: Winner, name: str, weights: Path, sample: Sample, written: Written
+) -> None:
+    facts = folder.read_facts()
+    uri = tracking_uri(facts.get("tracking_uri"), folder.root)
+    files = ModelFiles(
+        weights, winner.path, winner.recorded["weights"], about(winner), model_card(winner)
+    )
+    made = register(uri, folder.root.name, facts["uid"], winner.task.run_key, name, files)
+
+    batches = [part.numpy() for part in sample.batches()]
+    answers = map(torch.from_numpy, predict_with(uri, made, batches, torch.get_num_threads()))
+    what = f"{made.address} (version {made.version})"
+    found = compare(sample, lambda _: next(answers), what=what, tolerance=_PROCESS_TOLERANCE)
+    written.checks[what] = str(found)
+    written.loading.append(registry_help(made, tuple(sample.clean.shape[1:])))

@@ -1,0 +1,135 @@
+"""An MLflow server over a study's store, on this machine alone, for as long as it is looked at."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from typing import IO
+
+from ltat_tune.errors import StudyError
+from ltat_tune.tracking.store import hidden, public_uri
+
+HOST = "127.0.0.1"
+_START_S, _END_S = 120.0, 10.0
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as found:
+        found.bind((HOST, 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+def check_port(port: int) -> None:
+    """Raises: StudyError where somebody listens on it."""
+    with socket.socket() as wanted:
+        wanted.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            wanted.bind((HOST, port))
+        except OSError as error:
+            raise StudyError(
+                f"cannot listen on port {port}: {error.strerror}; leave --port out for a free one"
+            ) from None
+
+
+@contextlib.contextmanager
+def serving(uri: str, port: int | None = None) -> Iterator[str]:
+    """Runs `mlflow server` over a store; yields its address, and leaves no process behind.
+
+    Raises:
+        StudyError: the port is taken, or the server ends before it answers.
+    """
+    if port is None:
+        port = free_port()
+    else:
+        check_port(port)
+    address = f"http://{HOST}:{port}"
+    environment = {
+        **os.environ,
+        "MLFLOW_BACKEND_STORE_URI": uri,  # not an argument: it may hold a password
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # its workers would be for other things
+    }
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    with tempfile.TemporaryFile("w+") as log, tempfile.TemporaryDirectory() as folder:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port),
+             "--workers", "1"],
+            stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment, cwd=folder,
+            start_new_session=True,  # Ctrl-C reaches this process alone, which then ends them all
+        )  # fmt: skip
+        try:
+            _wait(process, address, log, uri)
+            yield address
+        finally:
+            _end(process)
+
+
+def _wait(process: subprocess.Popen[bytes], address: str, log: IO[str], uri: str) -> None:
+    until = time.monotonic() + _START_S
+    while not _answers(f"{address}/health"):
+        if process.poll() is not None or time.monotonic() > until:
+            log.seek(0)
+            said = (log.read().strip() or "it said nothing").splitlines()[-1]
+            raise StudyError(
+                f"MLflow's server over {public_uri(uri)} does not start: {hidden(said, uri)}"
+            )
+        time.sleep(0.1)
+
+
+def experiment_of(address: str, name: str) -> str:
+    """MLflow's number of a study, by a server of `serving`.
+
+    Raises:
+        StudyError: the store does not have it.
+    """
+    query = urllib.parse.urlencode({"experiment_name": name})
+    try:
+        with urllib.request.urlopen(
+            f"{address}/api/2.0/mlflow/experiments/get-by-name?{query}", timeout=60
+        ) as answer:
+            return str(json.load(answer)["experiment"]["experiment_id"])
+    except urllib.error.HTTPError:
+        raise StudyError(f"MLflow has no experiment {name} yet; has the study started?") from None
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Asks the server and its workers to end, and makes them."""
+    for number, wait_s in ((signal.SIGTERM, _END_S), (signal.SIGKILL, _END_S)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(wait_s)
+        if process.poll() is not None and not _group_lives(process.pid):
+            return
+
+
+def _group_lives(group: int) -> bool:
+    until = time.monotonic() + 2.0
+    while time.monotonic() < until:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return False
+        time.sleep(0.05)
+    return True

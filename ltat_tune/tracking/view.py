@@ -1,0 +1,128 @@
+"""How MLflow's pages open on a study: its columns and charts, as a view that a link names.
+
+MLflow keeps shared views in tags of the experiment; this one holds what was searched, what it was
+judged by, and the curves. Whoever changes the page afterwards changes only their own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+_KEY = "ltat-tune"
+_MOST = 20_000  # characters that an experiment's tag holds
+_SECTION = "the-search"
+_SECTIONS = {
+    _SECTION: ("The search", True),
+    "val": ("val", True),
+    "train": ("train", False),
+    "test": ("test", False),
+    "time": ("time", False),
+}
+_FIRST = {"0": 60, "attributes.`Run Name`": 260, "runDateAndNestInfo": 150}  # MLflow's own names
+_TAGS = {"kind": 110, "scenario": 170, "state": 100}
+
+
+@dataclass(frozen=True)
+class View:
+    """What a study's pages show.
+
+    Attributes:
+        objective: metric that trials are judged by.
+        tuned: what is searched, by dotted path.
+        scenarios: what the scenarios differ in, by dotted path.
+        robust: further metrics worth a column, such as those of the test images.
+        about: Markdown, the experiment's description.
+    """
+
+    objective: str
+    tuned: Sequence[str]
+    scenarios: Sequence[str]
+    robust: Sequence[str]
+    about: str
+
+    def tags(self) -> dict[str, str]:
+        """Tags of the experiment."""
+        charts = json.dumps(self._state(charts=True))
+        plain = json.dumps(self._state(charts=False))
+        return {
+            "mlflow.note.content": self.about[:_MOST],
+            "mlflow.experiment.primaryMetric.name": self.objective,
+            "mlflow.experiment.primaryMetric.greaterIsBetter": "true",
+            f"mlflow.sharedViewState.{_KEY}": charts if len(charts) <= _MOST else plain,
+        }
+
+    def _state(self, *, charts: bool) -> dict[str, Any]:
+        found: dict[str, Any] = {
+            "orderByKey": f"metrics.`{self.objective}`",
+            "orderByAsc": False,
+            "startTime": "ALL",
+            "lifecycleFilter": "Active",
+            "selectedColumns": list(self._columns()),
+            "columnOrder": [*_FIRST, *self._columns()],
+            "columnWidths": {**_FIRST, **self._columns()},
+            "runsHiddenMode": "SHOW_ALL",
+            "isAccordionReordered": True,  # else sections are sorted by name
+            "useGroupedValuesInCharts": True,
+            "hideEmptyCharts": True,
+            "groupBy": None,
+        }
+        if charts:
+            found["compareRunCharts"] = self._charts()
+            found["compareRunSections"] = [
+                {"uuid": uuid, "name": name, "display": is_open, "isReordered": False,
+                 "deleted": False, "isGenerated": False}
+                for uuid, (name, is_open) in _SECTIONS.items()
+            ]  # fmt: skip
+        return found
+
+    def _columns(self) -> dict[str, int]:
+        """Column -> width in pixels, from the left."""
+        return {
+            **{f"tags.`{name}`": width for name, width in _TAGS.items()},
+            f"metrics.`{self.objective}`": _width(self.objective),
+            **{f"params.`{path}`": _width(path) for path in self.tuned},
+            **{f"metrics.`{name}`": _width(name) for name in self.robust},
+            "tags.`sentinel`": 100,
+            "attributes.`Models`": 160,
+            "attributes.`Dataset`": 260,
+        }
+
+    def _charts(self) -> list[dict[str, Any]]:
+        common = {"metricSectionId": _SECTION, "deleted": False, "isGenerated": False}
+        parallel = {
+            **common, "type": "PARALLEL", "uuid": "parallel", "runsCountToCompare": 100,
+            "displayName": "What was searched, and what came of it",
+            "selectedParams": [*self.scenarios, *self.tuned],
+            "selectedMetrics": [self.objective], "showAllRuns": True,
+        }  # fmt: skip
+        curves = [
+            {**common, "type": "LINE", "uuid": f"curve-{name}", "runsCountToCompare": 100,
+             "metricKey": name, "selectedMetricKeys": [name], "displayName": name,
+             "lineSmoothness": 0, "xAxisScaleType": "linear", "scaleType": "linear", "range": {},
+             "xAxisKey": "step", "selectedXAxisMetricKey": "", "yAxisKey": "metric",
+             "yAxisExpressions": [], "ignoreOutliers": False, "useGlobalXaxisKey": True,
+             "useGlobalLineSmoothing": True}
+            for name in dict.fromkeys([self.objective, "val/clean_balanced_acc", "train/loss"])
+        ]  # fmt: skip
+        slices = [
+            {**common, "type": "SCATTER", "uuid": f"slice-{path}", "runsCountToCompare": 100,
+             "displayName": f"{path} and {self.objective}",
+             "xaxis": {"key": path, "type": "PARAM"},
+             "yaxis": {"key": self.objective, "type": "METRIC"}}
+            for path in self.tuned
+        ]  # fmt: skip
+        return [parallel, *curves, *slices]
+
+
+def _width(name: str) -> int:
+    return 50 + 7 * len(name)
+
+
+def view_address(server: str, experiment_id: str, *, charts: bool = False) -> str:
+    """The page of a study's runs, with its view."""
+    mode = "&compareRunsMode=CHART" if charts else ""
+    page = f"{server}/#/experiments/{experiment_id}/runs"
+    return f"{page}?workflowType=machine_learning&viewStateShareKey={_KEY}{mode}"
