@@ -237,3 +237,22 @@ def test_a_misspelt_study_is_answered_with_the_nearest(tmp_path: Path) -> None:
     done = _compare(tmp_path, "mede")
     assert done.exit_code == 2
     assert "did you mean made?" in done.stderr
+
+
+def test_the_best_of_a_value_is_chosen_by_validation_whatever_is_shown(tmp_path: Path) -> None:
+    """Study two is worse by validation and better on the test images; that chooses nothing."""
+    made_study(tmp_path, "one")
+    worse = made_study(tmp_path, "two", confirmed=lambda number, seed: 0.3 + 0.01 * seed)
+    for path in worse.root.glob("confirmations/*/*/test.json"):
+        tested = json.loads(path.read_text())
+        tested["metrics"]["test/clean_acc"] = 0.99
+        path.write_text(json.dumps(tested))
+    found = _json(tmp_path, "one", "two", "--by", "loss", "--metric", "test/clean_acc")
+    assert {e["study"] for block in found["blocks"] for e in block["entries"]} == {"one"}
+
+
+def test_a_trial_that_was_never_tested_has_a_gap_and_no_p(tmp_path: Path) -> None:
+    made_study(tmp_path, start_from=[])  # no baseline: of what did not win nothing is confirmed
+    done = _compare(tmp_path, "made", "--by", "optim.lr", "--metric", "test/clean_acc")
+    assert done.exit_code == 0, done.output
+    assert "none: not measured" in done.stdout

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 import warnings
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -93,3 +95,28 @@ def test_the_file_system_is_that_of_the_nearest_mount(
         "/dev/sda / ext4 rw 0 0\nserver:/x /home nfs4 rw 0 0\n//s/y /a\\040b cifs rw 0 0\n"
     )
     assert file_system(Path(place), mounts) == kind
+
+
+@pytest.mark.parametrize(
+    ("status", "level"), [(200, "ok"), (401, "ok"), (404, "fail"), (503, "fail")]
+)
+def test_a_server_is_asked_without_its_login(tmp_path: Path, status: int, level: str) -> None:
+    asked: list[str] = []
+
+    class Server(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Server) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        found = _only(tmp_path, f"http://me:secret@127.0.0.1:{server.server_port}")
+        thread.join()
+    assert asked == ["/health"]
+    assert found.level == level
+    assert "secret" not in f"{found.text} {found.remedy}"

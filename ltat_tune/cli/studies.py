@@ -24,6 +24,10 @@ Examples:
   ltat-tune --space search_spaces/image_folder.yaml --set data.root=~/images
   ltat-tune --space search_spaces/quickstart.yaml --smoke
   ltat-tune resume quickstart
+
+\b
+Shell completion, a line of ~/.bashrc (or zsh_source in ~/.zshrc):
+  eval "$(_LTAT_TUNE_COMPLETE=bash_source ltat-tune)"
 """
 
 

@@ -207,11 +207,11 @@ def _block(group: Sequence[Entry], metric: str, keys: Sequence[str], across: boo
         return len(scores) > 1, mean_error(list(scores.values()))[0] or 0.0
 
     entries = sorted(group, key=place, reverse=True)
-    if keys:  # of several studies the best of each value
+    if keys:  # of several studies the best of each value; by validation, whatever is shown
         best: dict[str, Entry] = {}
-        for entry in entries:
+        for entry in sorted(group, key=_standing, reverse=True):
             best.setdefault(entry.label, entry)
-        entries = list(best.values())
+        entries = [entry for entry in entries if best[entry.label] is entry]
     tested: list[Significance] = []
     if not across:
         first = entries[0].scores(metric)
@@ -225,6 +225,12 @@ def _block(group: Sequence[Entry], metric: str, keys: Sequence[str], across: boo
             f"one seed, and picked by it: {', '.join(alone)}; optimistic beside confirmed rows"
         )
     return Block(_title(entries, across), entries, tested, honest, notes)
+
+
+def _standing(entry: Entry) -> tuple[bool, float]:
+    """Confirmed before not, then by the objective of its study."""
+    scores = list(entry.scores(entry.objective).values())
+    return len(scores) > 1, mean_error(scores)[0] or 0.0
 
 
 def _title(entries: Sequence[Entry], across: bool) -> str:

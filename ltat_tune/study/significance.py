@@ -18,14 +18,14 @@ class Significance:
     """One comparison.
 
     Attributes:
-        gain: mean of the other minus mean of the first, a fraction.
+        gain: mean of the other minus mean of the first, a fraction; None if one was not measured.
         p: two-sided; None where no test applies.
         test: its name, or why there is none.
         n: pairs of a paired test; of Welch's the fewer seeds.
         adjusted: p after Holm's correction for all comparisons of a table.
     """
 
-    gain: float
+    gain: float | None
     p: float | None
     test: str
     n: int
@@ -39,6 +39,8 @@ def compare(first: Mapping[Pair, float], other: Mapping[Pair, float]) -> Signifi
     taken off. Pairs that share nothing cost power, not validity. Differences without any spread
     have no t, and are counted by their sign. Otherwise Welch's t-test.
     """
+    if not first or not other:
+        return Significance(None, None, "none: not measured", 0)
     gain = _mean(list(other.values())) - _mean(list(first.values()))
     pairs = sorted(first.keys() & other.keys())
     if len(pairs) >= 2 and len(pairs) == min(len(first), len(other)):

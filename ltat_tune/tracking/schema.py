@@ -68,8 +68,15 @@ def _of_file(path: Path) -> str:
 
 
 def _ask_server(uri: str) -> None:
-    with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=_WAIT_S) as answer:
-        answer.read(100)
+    """A server that wants a login answers too; the login itself is not tried."""
+    scheme, _, rest = uri.partition("://")
+    address = f"{scheme}://{rest.rpartition('@')[2].rstrip('/')}/health"
+    try:
+        with urllib.request.urlopen(address, timeout=_WAIT_S) as answer:
+            answer.read(100)
+    except urllib.error.HTTPError as error:
+        if error.code not in (401, 403):
+            raise
 
 
 def _of_database(uri: str) -> str:

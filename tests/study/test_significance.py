@@ -39,6 +39,8 @@ def test_one_seed_on_a_side_has_no_test() -> None:
     found = compare(_seeds(0.5, 0.6), _seeds(0.4))
     assert found.p is None
     assert found.test == "none: fewer than 2 seeds on a side"
+    nothing = compare(_seeds(0.5, 0.6), {})
+    assert (nothing.gain, nothing.p, nothing.test) == (None, None, "none: not measured")
 
 
 @pytest.mark.parametrize(("up", "down"), [(5, 1), (3, 3), (0, 4), (9, 2)])
