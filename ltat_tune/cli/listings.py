@@ -51,7 +51,7 @@ _KINDS = ("studies", "methods", "losses", "datasets", "models", "attacks", "spac
 
 
 @click.command(
-    short_help="List studies, methods, losses, spaces, ...",
+    short_help="List studies, methods, losses, data sets or space files.",
     epilog="\b\nExamples:\n  ltat-tune ls\n  ltat-tune ls methods\n  ltat-tune ls spaces",
 )
 @click.argument("kind", type=click.Choice(_KINDS), default="studies")

@@ -167,7 +167,7 @@ def resume(
     quiet: bool,
     form: str,
 ) -> None:
-    """Go on with study NAME where it stopped, or extend it."""
+    """Go on with STUDY where it stopped, or extend it."""
     from ltat_tune.study.study import Study
 
     study = Study.open(out / name, trials=trials, budget=budget, cluster=address is not None)

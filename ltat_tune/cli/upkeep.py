@@ -100,8 +100,9 @@ def gc(names: tuple[str, ...], out: Path, dry_run: bool, yes: bool) -> None:
 
 
 def _refuse_running(folder: StudyFolder) -> None:
-    with folder.locked():
-        pass
+    if folder.is_running():
+        with folder.locked():  # raises, and says by whom
+            pass
 
 
 def _ask(question: str, yes: bool) -> None:

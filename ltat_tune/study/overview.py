@@ -21,8 +21,8 @@ def overview(out: Path) -> list[dict[str, Any]]:
 
 
 def for_people(row: dict[str, Any]) -> dict[str, str]:
-    """The row as a table shows it; a score in percent with its trial."""
-    best = "-" if row["best"] is None else f"{100 * row['best']:.1f} {row['best_trial']}"
+    """The row as a table shows it; the best score in percent."""
+    best = "-" if row["best"] is None else f"{100 * row['best']:.1f}"
     total = "?" if row["trials_planned"] is None else row["trials_planned"]
     failed = f", {row['failed']} failed" if row["failed"] else ""
     return {
