@@ -199,6 +199,8 @@ def test_published_rows_of_the_same_problem_stand_beside_ours(tmp_path: Path) ->
         line for line in text.splitlines() if "REAT Table 1 " in line and "PGD-AT, focal" in line
     ]
     assert row.split()[-6:] == ["53.58", "±", "0.81", "30.88", "±", "0.24"]  # the paper's Table 1
+    (once,) = [line for line in text.splitlines() if "REAT, balanced-softmax" in line]
+    assert once.split()[-6:] == ["67.33", "±", "0.45", "36.20", "±", "0.06"]  # of seven tables
     assert "SRAT Table" not in text  # exp 50 is REAT's alone
     words = " ".join(text.split())
     assert "linf with eps 0.1, there linf with 8/255" in words

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -125,8 +125,26 @@ def _beside(block: Block) -> Beside:
     differences = _differences(block.entries, {row.paper for row in rows})
     if not columns:
         differences.append("none of its attacks is measured here; name them in confirm.attacks")
-    rows = [row for row in rows if any(column in row.scores for column in columns)]
-    return Beside(block, columns, rows, differences)
+    return Beside(block, columns, _merged(rows, columns), differences)
+
+
+def _merged(rows: Sequence[Published], columns: Sequence[tuple[str, str]]) -> list[Published]:
+    """A method that several tables print with the same numbers once, with all their names."""
+    found: list[Published] = []
+    for row in rows:
+        shown = {column: row.scores[column] for column in columns if column in row.scores}
+        if not shown:
+            continue
+        what = (row.paper, row.method, row.loss)
+        for place, other in enumerate(found):
+            same = (other.paper, other.method, other.loss) == what
+            if same and shown.items() <= other.scores.items():
+                table = row.source.rpartition(" ")[2]
+                found[place] = replace(other, source=f"{other.source}, {table}")
+                break
+        else:
+            found.append(replace(row, scores=shown))
+    return found
 
 
 def _differences(entries: Sequence[Entry], papers: set[str]) -> list[str]:
