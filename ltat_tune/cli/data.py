@@ -11,8 +11,9 @@ from ltat_tune.cli import options
 
 
 @click.command(
+    short_help="Download a data set, or read every image of a folder.",
     epilog="\b\nExamples:\n  ltat-tune prepare cifar10\n"
-    "  ltat-tune prepare image_folder --root ~/images --set data.image_size=32"
+    "  ltat-tune prepare image_folder --root ~/images --set data.image_size=32",
 )
 @click.argument("dataset")
 @click.option("--root", help="Folder of the data set (sets data.root).")

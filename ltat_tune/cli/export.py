@@ -7,14 +7,16 @@ from pathlib import Path
 import click
 
 from ltat_tune.cli import options
+from ltat_tune.cli.complete import STUDY
 
 
 @click.command(
+    short_help="Write the best configurations, models and cards.",
     epilog="\b\nExamples:\n  ltat-tune export quickstart\n"
     "  ltat-tune export quickstart --scenario imbalance_ratio_50 --checkpoint --onnx\n"
     "  ltat-tune export quickstart --register digits"
 )
-@click.argument("name")
+@click.argument("name", metavar="STUDY", shell_complete=STUDY)
 @options.out
 @click.option("--scenario", help="Only this scenario  [default: all].")
 @click.option("--top", type=click.IntRange(min=1), default=1, show_default=True,
@@ -38,7 +40,7 @@ def export(
     register: str | None,
     quiet: bool,
 ) -> None:
-    """Write the best configurations of study NAME, each with a model card.
+    """Write the best configurations of STUDY, each with a model card.
 
     A configuration trains again to the recorded digits (`ltat-tune train`). Whatever holds
     weights is loaded again and must answer as the study's checkpoint does, on clean and on

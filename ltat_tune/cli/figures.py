@@ -18,8 +18,9 @@ _KEY_WIDTH = len("accuracy_over_eps")  # the longest
 
 
 @click.command(
+    short_help="Draw the papers' figures from what was trained.",
     epilog="\b\nExamples:\n  ltat-tune figures --list\n  ltat-tune figures quickstart\n"
-    "  ltat-tune figures reat_figure_01 reat_table_07 --only reat_01,reat_02"
+    "  ltat-tune figures reat_figure_01 reat_table_07 --only reat_01,reat_02",
 )
 @click.argument("targets", nargs=-1, metavar="[STUDY|RUN]...")
 @click.option("--only", metavar="KEY,...", help="Only these figures; may be repeated.",

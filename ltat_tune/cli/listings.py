@@ -11,10 +11,14 @@ from typing import Any
 import click
 
 from ltat_tune.cli import options
+from ltat_tune.cli.complete import PATH
 
 
-@click.command(epilog="\b\nExamples:\n  ltat-tune params\n  ltat-tune params reweight")
-@click.argument("pattern", default="")
+@click.command(
+    short_help="List every parameter.",
+    epilog="\b\nExamples:\n  ltat-tune params\n  ltat-tune params reweight",
+)
+@click.argument("pattern", default="", metavar="[WORD]", shell_complete=PATH)
 @options.format_
 def params(pattern: str, form: str) -> None:
     """List every parameter: path, symbol, range, default, meaning, source."""
@@ -47,7 +51,8 @@ _KINDS = ("studies", "methods", "losses", "datasets", "models", "attacks", "spac
 
 
 @click.command(
-    epilog="\b\nExamples:\n  ltat-tune ls\n  ltat-tune ls methods\n  ltat-tune ls spaces"
+    short_help="List studies, methods, losses, data sets or space files.",
+    epilog="\b\nExamples:\n  ltat-tune ls\n  ltat-tune ls methods\n  ltat-tune ls spaces",
 )
 @click.argument("kind", type=click.Choice(_KINDS), default="studies")
 @options.out
@@ -60,8 +65,10 @@ def ls(kind: str, out: Path, form: str) -> None:
     rows: list[dict[str, Any]]
     show: Callable[[], None]
     if kind == "studies":
-        rows, none = _studies(out), f"no studies in {out}; start one: ltat-tune --space {_FIRST}"
-        show = partial(options.print_table, rows)
+        from ltat_tune.study.overview import for_people, overview
+
+        rows, none = overview(out), f"no studies in {out}; start one: ltat-tune --space {_FIRST}"
+        show = partial(options.print_table, [for_people(row) for row in rows])
     elif kind == "spaces":
         from ltat_tune.catalogue import find_spaces
         from ltat_tune.parameter_table import print_spaces
@@ -88,13 +95,10 @@ def ls(kind: str, out: Path, form: str) -> None:
 _FIRST = "search_spaces/quickstart.yaml"
 
 
-def _studies(out: Path) -> list[dict[str, str]]:
-    from ltat_tune.study.folder import StudyFolder, list_studies
-
-    return [StudyFolder(out / name).overview() for name in list_studies(out)]
-
-
-@click.command()
+@click.command(
+    short_help="Show the versions that make a number.",
+    epilog="\b\nExample:\n  ltat-tune version --format json",
+)
 @options.format_
 def version(form: str) -> None:
     """Show the versions of this package and of what it computes with."""

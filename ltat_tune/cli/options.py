@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from ltat_tune.study.entries import Reviewed
+    from ltat_tune.study.folder import StudyFolder
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 out = click.option(
@@ -22,6 +26,26 @@ format_ = click.option(
     "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True,
     help="How results are printed.",
 )  # fmt: skip
+
+
+def find_study(out: Path, name: str) -> StudyFolder:
+    """The study of this name in `out`, or in the folder that the name is the path of.
+
+    Raises:
+        StudyError: there is none.
+    """
+    from ltat_tune.study.folder import StudyFolder
+
+    path = Path(name).expanduser()
+    return StudyFolder.open(path if (path / "study.json").exists() else out / name)
+
+
+def unfinished(study: Reviewed) -> str:
+    """That the results of a study are not its last, and how to get them; or nothing."""
+    if study.finished:
+        return ""
+    folder = study.folder
+    return f"{folder.root.name} is not finished, this is so far; {folder.resume_command}"
 
 
 def print_results(results: list[dict[str, Any]], form: str, *, named: bool = False) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ltat_tune.cli import options
+from ltat_tune.cli.complete import SETTING, SPACE
 
 if TYPE_CHECKING:
     from ltat_tune.study.estimate import Estimate
@@ -18,14 +19,15 @@ _SHOWN = 5  # trials of a scenario that --dry-run prints
 
 
 @click.command(
+    short_help="Say what a study will take: epochs, hours, disk.",
     epilog="\b\nExamples:\n  ltat-tune plan search_spaces/quickstart.yaml --measure\n"
-    "  ltat-tune plan search_spaces/srat.yaml --set searcher.branches=4"
+    "  ltat-tune plan search_spaces/srat.yaml --set searcher.branches=4",
 )
-@click.argument("space", type=click.Path(path_type=Path))
+@click.argument("space", type=click.Path(path_type=Path), shell_complete=SPACE)
 @click.option("--measure", is_flag=True, help="Train for about half a minute to measure.")
 @click.option("--trials", type=int, help="Trials per scenario (sets searcher.trials).")
 @click.option(
-    "--set", "overrides", multiple=True, metavar="PATH=VALUE",
+    "--set", "overrides", multiple=True, metavar="PATH=VALUE", shell_complete=SETTING,
     help="Replace a value of the space file; may be repeated.",
 )  # fmt: skip
 @options.format_

@@ -10,6 +10,7 @@ import click
 
 from ltat_tune import __version__
 from ltat_tune.cli import options
+from ltat_tune.cli.complete import SETTING, SPACE, STUDY
 from ltat_tune.cli.planning import show_first_trials
 from ltat_tune.errors import LtatError
 
@@ -23,6 +24,10 @@ Examples:
   ltat-tune --space search_spaces/image_folder.yaml --set data.root=~/images
   ltat-tune --space search_spaces/quickstart.yaml --smoke
   ltat-tune resume quickstart
+
+\b
+Shell completion, a line of ~/.bashrc (or zsh_source in ~/.zshrc):
+  eval "$(_LTAT_TUNE_COMPLETE=bash_source ltat-tune)"
 """
 
 
@@ -64,12 +69,15 @@ class _Group(click.Group):
     epilog=_EXAMPLES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.option("--space", type=click.Path(path_type=Path), help="Space file of the study to run.")
+@click.option(
+    "--space", type=click.Path(path_type=Path), help="Space file of the study to run.",
+    shell_complete=SPACE,
+)  # fmt: skip
 @options.out
 @click.option("--trials", type=int, help="Trials per scenario (sets searcher.trials).")
 @click.option("--seed", type=int, help="Seed of the proposals (sets searcher.seed).")
 @click.option(
-    "--set", "overrides", multiple=True, metavar="PATH=VALUE",
+    "--set", "overrides", multiple=True, metavar="PATH=VALUE", shell_complete=SETTING,
     help="Replace a value of the space file; may be repeated.",
 )  # fmt: skip
 @click.option(
@@ -141,7 +149,7 @@ def main(
 
 
 @click.command(epilog="\b\nExample:\n  ltat-tune resume quickstart --trials 24")
-@click.argument("name")
+@click.argument("name", metavar="STUDY", shell_complete=STUDY)
 @options.out
 @click.option("--trials", type=int, help="Extend the search to this many trials per scenario.")
 @_address
@@ -159,7 +167,7 @@ def resume(
     quiet: bool,
     form: str,
 ) -> None:
-    """Go on with study NAME where it stopped, or extend it."""
+    """Go on with STUDY where it stopped, or extend it."""
     from ltat_tune.study.study import Study
 
     study = Study.open(out / name, trials=trials, budget=budget, cluster=address is not None)

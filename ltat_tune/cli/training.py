@@ -10,8 +10,9 @@ from ltat_tune.cli import options
 
 
 @click.command(
+    short_help="Train one configuration file again, without Ray.",
     epilog="\b\nExample:\n"
-    "  ltat-tune train studies/quickstart/best/best-imbalance_ratio_50.yaml --test"
+    "  ltat-tune train studies/quickstart/best/best-imbalance_ratio_50.yaml --test",
 )
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option("--test", is_flag=True, help="Also attack the test images, as recorded in the file.")

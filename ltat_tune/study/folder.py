@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -129,8 +130,11 @@ class StudyFolder:
         """
         folder = cls(root)
         if not folder.facts.exists() or not folder.space.exists():
-            names = ", ".join(list_studies(root.parent)) or "none"
-            raise StudyError(f"no study in {root}; studies in {root.parent}: {names}")
+            names = list_studies(root.parent)
+            close = get_close_matches(root.name, names, n=1)
+            meant = f"did you mean {close[0]}? " if close else ""
+            there = ", ".join(names) or "none"
+            raise StudyError(f"no study in {root}; {meant}studies in {root.parent}: {there}")
         facts = folder.read_facts()
         if facts.get("format") != FORMAT:
             raise StudyError(
@@ -154,23 +158,22 @@ class StudyFolder:
         results: dict[str, Any] = json.loads(self.results.read_text())
         return results
 
-    def overview(self) -> dict[str, str]:
-        """One line for `ltat-tune ls`."""
-        facts, results = self.read_facts(), self.read_results()
-        return {
-            "study": self.root.name,
-            "state": "running" if self._is_locked() else "finished" if results else "unfinished",
-            "trials": str(len(list((self.root / "trials").glob("*/t*")))),
-            "created": str(facts["created"])[:16].replace("T", " "),
-            "space file": str(facts["space_file"]),
-        }
+    def state(self) -> str:
+        """running, finished or unfinished."""
+        if self.is_running():
+            return "running"
+        return "finished" if self.results.exists() else "unfinished"
 
-    def _is_locked(self) -> bool:
+    def is_running(self) -> bool:
+        """Whether a driver holds the study's lock; nothing is written."""
         try:
-            with self.locked():
-                return False
-        except StudyError:
+            with open(self.root / "study.lock") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
             return True
+        return False
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -198,7 +201,9 @@ def list_studies(out: Path) -> list[str]:
     """Names of the studies in a folder, sorted."""
     if not out.is_dir():
         return []
-    return sorted(p.name for p in out.iterdir() if (p / "study.json").exists())
+    return sorted(
+        p.name for p in out.iterdir() if p.name[0] != "." and (p / "study.json").exists()
+    )
 
 
 def check_space_left(folder: Path) -> None:

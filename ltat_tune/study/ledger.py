@@ -12,7 +12,7 @@ import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import optuna
 from optuna.storages.journal import JournalFileBackend
@@ -32,6 +32,18 @@ _STATES = {
     "failed": TrialState.FAIL,
 }
 _REPEATS = 10  # that a sampler may propose in a row before a configuration is drawn for it
+
+
+class Rows(Protocol):
+    """What is asked of a ledger to say what was found; `trials.LedgerView` has it too."""
+
+    def finished(self, scenario: str) -> list[FrozenTrial]:
+        """Rows that ended, whatever their state."""
+        ...
+
+    def exhausted(self, scenario: str) -> str:
+        """Why a search ended before its trials: a sentence, or nothing."""
+        ...
 
 
 class Ledger:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ltat_tune.study.conclusions import edges, lead
 from ltat_tune.study.folder import StudyFolder, read_json
-from ltat_tune.study.ledger import Ledger, score_of, state_of
+from ltat_tune.study.ledger import Rows, score_of, state_of
 from ltat_tune.study.plan import (
     Candidate,
     candidates,
@@ -23,9 +23,10 @@ from ltat_tune.study.plan import (
 from ltat_tune.study.rung_quality import rung_quality
 from ltat_tune.study.rungs import place_rungs
 from ltat_tune.study.space import Space
+from ltat_tune.study.trials import LedgerView
 
 
-def collect(space: Space, folder: StudyFolder, ledger: Ledger) -> dict[str, Any]:
+def collect(space: Space, folder: StudyFolder, ledger: Rows) -> dict[str, Any]:
     """Everything that was found so far, scenario by scenario."""
     return {
         "study": space.name,
@@ -37,7 +38,21 @@ def collect(space: Space, folder: StudyFolder, ledger: Ledger) -> dict[str, Any]
     }
 
 
-def _scenario(space: Space, folder: StudyFolder, ledger: Ledger, name: str) -> dict[str, Any]:
+def results_so_far(space: Space, folder: StudyFolder) -> tuple[dict[str, Any], bool]:
+    """The results of a study, and whether they are its last; nothing is written.
+
+    Of one that runs, or was left, what its ledger and its files say now.
+
+    Raises:
+        StudyError: the ledger cannot be read.
+    """
+    written = folder.read_results()
+    if written is not None:
+        return written, True
+    return collect(space, folder, LedgerView(folder)), False
+
+
+def _scenario(space: Space, folder: StudyFolder, ledger: Rows, name: str) -> dict[str, Any]:
     where = space.scenario(name)
     rows = ledger.finished(name)
     states = Counter(state_of(row) for row in rows)
@@ -106,7 +121,7 @@ def _leads(
 
 
 def _confirmed(
-    space: Space, folder: StudyFolder, ledger: Ledger, scenario: str, candidate: Candidate
+    space: Space, folder: StudyFolder, ledger: Rows, scenario: str, candidate: Candidate
 ) -> dict[str, Any]:
     """One confirmed configuration: validation and test metrics as lists over its seeds."""
     seeds, val, test = [], [], []

@@ -100,6 +100,31 @@ def read_trials(folder: StudyFolder) -> list[TrialRow]:
     return [_row(folder, scenario, row) for scenario in rows for row in rows[scenario]]
 
 
+class LedgerView:
+    """The rows of a study for whoever only looks, as `Ledger` gives them.
+
+    Args:
+        folder: the study.
+
+    Raises:
+        StudyError: the ledger cannot be read.
+    """
+
+    def __init__(self, folder: StudyFolder) -> None:
+        with _readable(folder.ledger):
+            self._read = _read(folder.ledger)
+
+    def finished(self, scenario: str) -> list[FrozenTrial]:
+        """Rows that ended, whatever their state."""
+        _, rows = self._read.get(scenario, (None, []))
+        return [row for row in rows if row.state.is_finished()]
+
+    def exhausted(self, scenario: str) -> str:
+        """Why the search ended before its trials: a sentence, or nothing."""
+        known, _ = self._read.get(scenario, (None, []))
+        return str(known.user_attrs.get("exhausted", "")) if known else ""
+
+
 def open_studies(folder: StudyFolder) -> dict[str, optuna.Study]:
     """An Optuna study for every scenario, by its name: a copy in memory of what the ledger holds.
 

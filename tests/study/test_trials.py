@@ -16,6 +16,7 @@ from ltat_tune.study.ledger import Ledger
 from ltat_tune.study.space import Space
 from ltat_tune.study.tasks import Outcome
 from ltat_tune.study.trials import open_studies, read_trials
+from tests.study.made_studies import repeat_first_row
 from tests.study.spaces import space_of
 
 TWO = """\
@@ -139,19 +140,10 @@ def test_a_ledger_that_was_written_over_is_named(ledger: Ledger, folder: StudyFo
 
 
 def test_a_thousand_trials_are_read_at_once(folder: StudyFolder, tmp_path: Path) -> None:
-    """A journal as the driver writes one, its lines repeated for other trials."""
     folder.root.mkdir()
     space: Space = space_of(tmp_path, TWO)
     _end(Ledger(folder.ledger, space), "complete", 0.5)
-    lines = folder.ledger.read_text().splitlines()
-    first = next(i for i, line in enumerate(lines) if '"trial_id":0' in line)
-    written = [line for line in lines[first:] if '"trial_id":0' in line]
-    created = next(line for line in lines if '"op_code":4' in line)
-    with open(folder.ledger, "a") as file:
-        for number in range(4, 1004):  # four rows are queued
-            file.write(created + "\n")
-            for line in written:
-                file.write(line.replace('"trial_id":0', f'"trial_id":{number}') + "\n")
+    repeat_first_row(folder.ledger, 1000)
     began = time.process_time()
     rows = read_trials(folder)
     assert time.process_time() - began < 2.0  # 0.3 s alone

@@ -1,0 +1,98 @@
+"""Shell completion: names of studies and trials, parameter paths, space files. Never an error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+
+
+def _quietly(
+    find: Callable[[Path, str], Iterable[CompletionItem]],
+) -> Completer:
+    """A completer that has nothing to say where the folder or a file cannot be read."""
+
+    def complete(
+        ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        out: Any = ctx.params.get("out") or Path("studies")
+        try:
+            return list(find(Path(out), incomplete))
+        except Exception:  # a traceback in the middle of a command line helps nobody
+            return []
+
+    return complete
+
+
+def _studies(out: Path, begun: str) -> Iterable[CompletionItem]:
+    from ltat_tune.study.folder import list_studies
+
+    return [CompletionItem(name) for name in list_studies(out) if name.startswith(begun)]
+
+
+def _trials(out: Path, begun: str) -> Iterable[CompletionItem]:
+    """`study/`, then `study/scenario/`, then `study/scenario/t0003`."""
+    parts = begun.split("/")
+    if len(parts) == 1:
+        return [CompletionItem(f"{item.value}/") for item in _studies(out, begun)]
+    place = out / parts[0] / "trials"
+    if len(parts) == 2:
+        names = [f"{parts[0]}/{path.name}/" for path in sorted(place.iterdir())]
+    else:
+        folders = sorted((place / parts[1]).iterdir())
+        names = [f"{parts[0]}/{parts[1]}/{path.name}" for path in folders]
+    return [CompletionItem(name) for name in names if name.startswith(begun)]
+
+
+def _paths(out: Path, begun: str) -> Iterable[CompletionItem]:
+    from ltat_tune.parameters import PARAMETERS
+
+    return [
+        CompletionItem(path, help=parameter.meaning[:60])
+        for path, parameter in PARAMETERS.items()
+        if path.startswith(begun)
+    ]
+
+
+def _by(out: Path, begun: str) -> Iterable[CompletionItem]:
+    words = ("method", "loss", "model", "reweight", "data", "scenario", "study")
+    found = [CompletionItem(word) for word in words if word.startswith(begun)]
+    return [*found, *_paths(out, begun)]
+
+
+def _settings(out: Path, begun: str) -> Iterable[CompletionItem]:
+    """`path=`, for --set."""
+    from ltat_tune.parameters import PARAMETERS
+
+    paths = [*PARAMETERS, "name", "searcher.trials", "searcher.seed", "confirm.top"]
+    return [CompletionItem(f"{path}=") for path in paths if path.startswith(begun)]
+
+
+def _spaces(out: Path, begun: str) -> Iterable[CompletionItem]:
+    """Space files and folders on the way to them."""
+    typed = Path(begun)
+    place = typed if begun.endswith("/") else typed.parent
+    rest = "" if begun.endswith("/") else typed.name
+    found = [
+        CompletionItem(f"{path}/" if path.is_dir() else str(path))
+        for path in sorted(place.iterdir())
+        if path.name.startswith(rest) and (rest or not path.name.startswith("."))
+        and (path.is_dir() or path.suffix in (".yaml", ".yml"))
+    ]  # fmt: skip
+    if begun:
+        return found
+    here = sorted(Path("search_spaces").glob("*.yaml"))
+    return [*[CompletionItem(str(path)) for path in here], *found]
+
+
+STUDY = _quietly(_studies)
+TRIAL = _quietly(_trials)
+PATH = _quietly(_paths)
+BY = _quietly(_by)
+SETTING = _quietly(_settings)
+SPACE = _quietly(_spaces)
