@@ -11,6 +11,7 @@ from ltat_tune.cli.evaluate import evaluate
 from ltat_tune.cli.figures import figures
 from ltat_tune.cli.listings import ls, params, version
 from ltat_tune.cli.planning import plan
+from ltat_tune.cli.report import report
 from ltat_tune.cli.results import compare, export
 from ltat_tune.cli.studies import main, resume
 from ltat_tune.cli.training import train
@@ -18,6 +19,6 @@ from ltat_tune.cli.training import train
 __all__ = ["main"]
 
 for _command in (
-    resume, plan, compare, export, figures, train, evaluate, prepare, params, ls, version,
+    resume, plan, compare, report, export, figures, train, evaluate, prepare, params, ls, version,
 ):  # fmt: skip
     main.add_command(_command)

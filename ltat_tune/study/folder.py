@@ -159,18 +159,22 @@ class StudyFolder:
         facts, results = self.read_facts(), self.read_results()
         return {
             "study": self.root.name,
-            "state": "running" if self._is_locked() else "finished" if results else "unfinished",
+            "state": "running" if self.is_locked() else "finished" if results else "unfinished",
             "trials": str(len(list((self.root / "trials").glob("*/t*")))),
             "created": str(facts["created"])[:16].replace("T", " "),
             "space file": str(facts["space_file"]),
         }
 
-    def _is_locked(self) -> bool:
+    def is_locked(self) -> bool:
+        """Whether a driver is at work on it; leaves no trace."""
         try:
-            with self.locked():
-                return False
-        except StudyError:
+            with open(self.root / "study.lock", "rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except OSError:
             return True
+        return False
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -6,15 +6,27 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from optuna.trial import FrozenTrial
 
 from ltat_tune.config import TrialConfig
 from ltat_tune.study.folder import StudyFolder, read_json
-from ltat_tune.study.ledger import Ledger, is_feasible, score_of, state_of
+from ltat_tune.study.ledger import is_feasible, score_of, state_of
 from ltat_tune.study.space import Space
 from ltat_tune.study.tasks import Task
+
+
+class Rows(Protocol):
+    """What is asked of a ledger: the driver's own, or `EndedRows` of one that is only read."""
+
+    def finished(self, scenario: str) -> list[FrozenTrial]:
+        """Rows that ended, whatever their state."""
+        ...
+
+    def exhausted(self, scenario: str) -> str:
+        """Why a search ends before its trials: a sentence, or nothing."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -54,7 +66,7 @@ def trial_task(
     )
 
 
-def ranking(ledger: Ledger, scenario: str) -> list[FrozenTrial]:
+def ranking(ledger: Rows, scenario: str) -> list[FrozenTrial]:
     """Complete trials of a scenario that keep every bound of `objective.at_least`, best first.
 
     By the objective's own metric alone; equal scores in the order of their numbers.
@@ -64,7 +76,7 @@ def ranking(ledger: Ledger, scenario: str) -> list[FrozenTrial]:
     return sorted(feasible, key=lambda row: (-(score_of(row) or 0.0), row.number))
 
 
-def front(ledger: Ledger, scenario: str) -> list[FrozenTrial]:
+def front(ledger: Rows, scenario: str) -> list[FrozenTrial]:
     """Trials of `ranking` that no other beats in every objective; with one, the best alone."""
     ranked = ranking(ledger, scenario)
     return [row for row in ranked if not any(_beats(other, row) for other in ranked)]
@@ -77,7 +89,7 @@ def _beats(one: FrozenTrial, other: FrozenTrial) -> bool:
     return bool(one.values != other.values or one.number < other.number)
 
 
-def infeasible(space: Space, ledger: Ledger, scenario: str) -> str:
+def infeasible(space: Space, ledger: Rows, scenario: str) -> str:
     """Why nothing can win although trials were completed: a sentence, or nothing."""
     complete = [row for row in ledger.finished(scenario) if score_of(row) is not None]
     if not complete or any(is_feasible(row) for row in complete):
@@ -93,7 +105,7 @@ def infeasible(space: Space, ledger: Ledger, scenario: str) -> str:
     )
 
 
-def candidates(space: Space, ledger: Ledger, scenario: str) -> list[Candidate]:
+def candidates(space: Space, ledger: Rows, scenario: str) -> list[Candidate]:
     """The `confirm.top` best different configurations, then the baseline.
 
     The baseline is the first entry of `start_from`; its trial may have been stopped early, and is
@@ -120,7 +132,7 @@ def candidates(space: Space, ledger: Ledger, scenario: str) -> list[Candidate]:
 
 
 def confirmations(
-    space: Space, folder: StudyFolder, ledger: Ledger, scenario: str, *, device: str
+    space: Space, folder: StudyFolder, ledger: Rows, scenario: str, *, device: str
 ) -> list[Task]:
     """Trainings that are still to be done: every candidate with every seed."""
     tasks = []
@@ -133,7 +145,7 @@ def confirmations(
 
 
 def tests(
-    space: Space, folder: StudyFolder, ledger: Ledger, scenario: str, *, device: str
+    space: Space, folder: StudyFolder, ledger: Rows, scenario: str, *, device: str
 ) -> list[Task]:
     """Test measurements that are still to be done, of confirmations that trained to their end."""
     tasks = []
@@ -153,7 +165,7 @@ def tests(
 
 
 def sentinels(
-    space: Space, folder: StudyFolder, ledger: Ledger, scenario: str, *, device: str
+    space: Space, folder: StudyFolder, ledger: Rows, scenario: str, *, device: str
 ) -> list[Task]:
     """The winner's look for gradient masking, if it is still to be done: one task or none.
 
@@ -175,7 +187,7 @@ def is_tested(space: Space, training: Task) -> bool:
 
 
 def winner(
-    space: Space, folder: StudyFolder, ledger: Ledger, scenario: str, *, device: str
+    space: Space, folder: StudyFolder, ledger: Rows, scenario: str, *, device: str
 ) -> Task | None:
     """The best confirmed candidate, as its training with the first seed that came to its end.
 

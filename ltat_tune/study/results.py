@@ -9,9 +9,10 @@ from typing import Any
 
 from ltat_tune.study.conclusions import edges, lead
 from ltat_tune.study.folder import StudyFolder, read_json
-from ltat_tune.study.ledger import Ledger, score_of, state_of
+from ltat_tune.study.ledger import score_of, state_of
 from ltat_tune.study.plan import (
     Candidate,
+    Rows,
     candidates,
     confirmation,
     front,
@@ -25,7 +26,7 @@ from ltat_tune.study.rungs import place_rungs
 from ltat_tune.study.space import Space
 
 
-def collect(space: Space, folder: StudyFolder, ledger: Ledger) -> dict[str, Any]:
+def collect(space: Space, folder: StudyFolder, ledger: Rows) -> dict[str, Any]:
     """Everything that was found so far, scenario by scenario."""
     return {
         "study": space.name,
@@ -37,7 +38,7 @@ def collect(space: Space, folder: StudyFolder, ledger: Ledger) -> dict[str, Any]
     }
 
 
-def _scenario(space: Space, folder: StudyFolder, ledger: Ledger, name: str) -> dict[str, Any]:
+def _scenario(space: Space, folder: StudyFolder, ledger: Rows, name: str) -> dict[str, Any]:
     where = space.scenario(name)
     rows = ledger.finished(name)
     states = Counter(state_of(row) for row in rows)
@@ -106,7 +107,7 @@ def _leads(
 
 
 def _confirmed(
-    space: Space, folder: StudyFolder, ledger: Ledger, scenario: str, candidate: Candidate
+    space: Space, folder: StudyFolder, ledger: Rows, scenario: str, candidate: Candidate
 ) -> dict[str, Any]:
     """One confirmed configuration: validation and test metrics as lists over its seeds."""
     seeds, val, test = [], [], []

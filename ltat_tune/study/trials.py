@@ -123,6 +123,30 @@ def open_studies(folder: StudyFolder) -> dict[str, optuna.Study]:
         return found
 
 
+class EndedRows:
+    """`results.collect` of a study that may be running asks this in place of its ledger.
+
+    Args:
+        studies: what `open_studies` found; a scenario that has not begun is not among them.
+    """
+
+    def __init__(self, studies: Mapping[str, optuna.Study]) -> None:
+        self._studies = studies
+
+    def finished(self, scenario: str) -> list[FrozenTrial]:
+        """Rows that ended, whatever their state."""
+        if scenario not in self._studies:
+            return []
+        rows = self._studies[scenario].get_trials(deepcopy=False)
+        return [row for row in rows if row.state.is_finished()]
+
+    def exhausted(self, scenario: str) -> str:
+        """Why the search ended before its trials: a sentence, or nothing."""
+        if scenario not in self._studies:
+            return ""
+        return str(self._studies[scenario].user_attrs.get("exhausted", ""))
+
+
 def read_rows(path: Path) -> dict[str, list[FrozenTrial]]:
     """By scenario, the rows of a journal as `Ledger` numbers them: no repeats, nothing queued.
 
