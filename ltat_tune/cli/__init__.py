@@ -14,6 +14,7 @@ from ltat_tune.cli.export import export
 from ltat_tune.cli.figures import figures
 from ltat_tune.cli.listings import ls, params, version
 from ltat_tune.cli.planning import plan
+from ltat_tune.cli.report import report
 from ltat_tune.cli.studies import main, resume
 from ltat_tune.cli.training import train
 from ltat_tune.cli.trials import logs, show
@@ -23,7 +24,7 @@ from ltat_tune.cli.upkeep import gc, rm
 __all__ = ["main"]
 
 for _command in (
-    resume, plan, ui, compare, show, logs, export, figures, train, evaluate, prepare, params, ls,
-    rm, gc, doctor, version,
+    resume, plan, ui, report, compare, show, logs, export, figures, train, evaluate, prepare, params,
+    ls, rm, gc, doctor, version,
 ):  # fmt: skip
     main.add_command(_command)

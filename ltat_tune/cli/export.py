@@ -14,7 +14,7 @@ from ltat_tune.cli.complete import STUDY
     short_help="Write the best configurations, models and cards.",
     epilog="\b\nExamples:\n  ltat-tune export quickstart\n"
     "  ltat-tune export quickstart --scenario imbalance_ratio_50 --checkpoint --onnx\n"
-    "  ltat-tune export quickstart --register digits"
+    "  ltat-tune export quickstart --register digits",
 )
 @click.argument("name", metavar="STUDY", shell_complete=STUDY)
 @options.out

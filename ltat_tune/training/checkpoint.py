@@ -102,20 +102,26 @@ def adopt_checkpoint(source: Path, target: Path, *, identity: str) -> None:
 
 
 def read_history(path: Path) -> list[Any]:
-    """[epoch, metrics, seconds] of every epoch that a checkpoint knows.
+    """[epoch, metrics, seconds] of every epoch that a checkpoint knows; weights are not read.
 
     Raises:
         CheckpointError: torn, or of another format.
+        OSError: the file cannot be read.
     """
-    history: list[Any] = _read(path)["history"]
+    with open(path, "rb"):  # what torch makes of a missing file is told from a torn one
+        pass
+    history: list[Any] = _load(path, path, mmap=True)["history"]
     return history
 
 
 def _read(path: Path) -> dict[str, Any]:
-    content = path.read_bytes()
+    return _load(path, io.BytesIO(path.read_bytes()))
+
+
+def _load(path: Path, content: Path | io.BytesIO, *, mmap: bool = False) -> dict[str, Any]:
     try:
         state: dict[str, Any] = torch.load(
-            io.BytesIO(content), map_location="cpu", weights_only=True
+            content, map_location="cpu", weights_only=True, mmap=mmap
         )
     except Exception as error:  # torn bytes raise anything, OSError, KeyError, IndexError included
         raise CheckpointError(f"{path} is not a whole checkpoint: {error}") from error

@@ -1,0 +1,240 @@
+"""Everything that a report tells, read from a study's folder; nothing in it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from ltat_tune.config import TrialConfig
+from ltat_tune.errors import CheckpointError
+from ltat_tune.figures.labels import labels
+from ltat_tune.figures.sources import Run, read_run
+from ltat_tune.study.averages import Average, on_average
+from ltat_tune.study.folder import StudyFolder, read_json
+from ltat_tune.study.importance import Importances, importances
+from ltat_tune.study.results import collect, find
+from ltat_tune.study.rungs import Rungs, place_rungs
+from ltat_tune.study.space import Scenario, Space
+from ltat_tune.study.space_file import load_space
+from ltat_tune.study.trials import LedgerView, TrialRow, open_studies, read_trials
+
+State = Literal["finished", "running", "unfinished"]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One training over its epochs, as its checkpoint remembers it.
+
+    Attributes:
+        name: `copy-6`, `seed-1`, or empty for the trial's own.
+        epochs: completed, from 1, where the objective was measured.
+        scores: the objective there, fractions.
+        seconds: of all its epochs.
+        trained: epochs.
+    """
+
+    name: str
+    epochs: tuple[int, ...]
+    scores: tuple[float, ...]
+    seconds: float
+    trained: int
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """One confirmed configuration: what `results.json` says of it, and its runs by seed."""
+
+    found: Mapping[str, Any]
+    config: TrialConfig
+    runs: tuple[Run, ...]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One scenario of the study."""
+
+    scenario: Scenario
+    found: Mapping[str, Any]  # its part of the results
+    rows: Sequence[TrialRow]
+    study: Any  # optuna's, in memory; None where nothing has begun
+    curves: Mapping[int, Sequence[Curve]]  # by trial
+    confirmed: Sequence[Confirmed]
+    confirmation_curves: Sequence[Curve]
+    importances: Importances
+
+    @property
+    def winner(self) -> Confirmed | None:
+        """The confirmed winner."""
+        return self._confirmed(self.found["winner"])
+
+    @property
+    def baseline(self) -> Confirmed | None:
+        """The first entry of `start_from`, confirmed."""
+        return self._confirmed(self.found["baseline"])
+
+    def _confirmed(self, recipe: str | None) -> Confirmed | None:
+        return next((c for c in self.confirmed if c.found["recipe"] == recipe), None)
+
+    def with_state(self, *states: str) -> list[TrialRow]:
+        """Trials that ended so, or run."""
+        return [row for row in self.rows if row.state in states]
+
+    @property
+    def best(self) -> TrialRow | None:
+        """The best complete trial that keeps every bound."""
+        found = [row for row in self.rows if row.score is not None and row.feasible]
+        return max(found, key=lambda row: (row.score or 0.0, -row.number), default=None)
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """A study as it is now."""
+
+    folder: StudyFolder
+    space: Space
+    facts: Mapping[str, Any]
+    results: Mapping[str, Any]
+    state: State
+    at: datetime
+    rungs: Rungs
+    scenes: Sequence[Scene]
+
+    @property
+    def metric(self) -> str:
+        """The objective."""
+        return self.space.objective.metric
+
+    @property
+    def is_smoke(self) -> bool:
+        """Whether its numbers mean nothing."""
+        return bool(self.results.get("smoke"))
+
+    @cached_property
+    def average(self) -> list[Average]:
+        """Configurations that every scenario tried, best first."""
+        return on_average({scene.scenario.name: scene.rows for scene in self.scenes})
+
+    def config(self, scene: Scene, params: Mapping[str, Any]) -> TrialConfig:
+        """The configuration of a trial."""
+        return self.space.config(scene.scenario, params)
+
+
+@dataclass
+class Reader:
+    """Reads a study again and again; what has not changed is not computed again.
+
+    Args:
+        folder: the study.
+    """
+
+    folder: StudyFolder
+    _curves: dict[Path, tuple[int, Curve]] = field(default_factory=dict)
+    _importances: dict[str, tuple[Any, Importances]] = field(default_factory=dict)
+
+    def read(self) -> ReportData:
+        """The study as it is now.
+
+        Raises:
+            StudyError: its ledger cannot be read.
+            SpaceError: its space file does not hold in this version.
+        """
+        facts = self.folder.read_facts()
+        space = load_space(self.folder.space, check_machine=False, allow_inert=True)
+        space = replace(space, smoke=str(facts.get("smoke", "")))
+        studies, rows = open_studies(self.folder), read_trials(self.folder)
+        results = self.folder.read_results()
+        state: State = "running" if self.folder.is_running() else "unfinished"
+        if results is None or state == "running":
+            results = collect(space, self.folder, LedgerView(self.folder))
+        else:
+            state = "finished"
+        scenes = []
+        for scenario in space.scenarios:
+            own = [row for row in rows if row.scenario == scenario.name]
+            found = next(s for s in results["scenarios"] if s["name"] == scenario.name)
+            scenes.append(self._scene(space, scenario, found, own, studies.get(scenario.name)))
+        return ReportData(
+            folder=self.folder, space=space, facts=facts, results=results, state=state,
+            at=datetime.now().astimezone(), rungs=place_rungs(space), scenes=scenes,
+        )  # fmt: skip
+
+    def _scene(
+        self,
+        space: Space,
+        scenario: Scenario,
+        found: Mapping[str, Any],
+        rows: Sequence[TrialRow],
+        study: Any,
+    ) -> Scene:
+        metric = space.objective.metric
+        confirmed, curves = [], []
+        for one in found["confirmed"]:
+            config = space.config(scenario, one["params"])
+            runs = []
+            for seed in one["seeds"]:
+                place = self.folder.confirmation(scenario.name, one["recipe"], seed)
+                run = read_run(place)
+                runs += [run] if run is not None else []
+                curves += self._curves_in(place, metric)
+            confirmed.append(Confirmed(one, config, tuple(runs)))
+        return Scene(
+            scenario=scenario, found=found, rows=rows, study=study,
+            curves={row.number: self._curves_in(row.folder, metric) for row in rows},
+            confirmed=confirmed, confirmation_curves=curves,
+            importances=self._importances_of(scenario.name, study),
+        )  # fmt: skip
+
+    def _importances_of(self, name: str, study: Any) -> Importances:
+        if study is None:
+            return Importances((), 0, None, "no trial has begun")
+        rows = study.get_trials(deepcopy=False)
+        state = tuple((row.number, row.state, len(row.intermediate_values)) for row in rows)
+        if self._importances.get(name, (None,))[0] != state:
+            self._importances[name] = state, importances(rows)
+        return self._importances[name][1]
+
+    def _curves_in(self, folder: Path, metric: str) -> list[Curve]:
+        """Of a training, its short copies and its further seeds."""
+        places = [folder, *sorted(folder.glob("copy-*")), *sorted(folder.glob("seed-*"))]
+        found = []
+        for place in places:
+            name = "" if place == folder else place.name
+            curve = self._curve(place / "checkpoint.pt", name, metric)
+            found += [curve] if curve is not None else []
+        return found
+
+    def _curve(self, checkpoint: Path, name: str, metric: str) -> Curve | None:
+        from ltat_tune.training.checkpoint import read_history
+
+        try:
+            written = checkpoint.stat().st_mtime_ns
+            if checkpoint not in self._curves or self._curves[checkpoint][0] != written:
+                history = read_history(checkpoint)
+                there = [(e, values[metric]) for e, values, _ in history if metric in values]
+                self._curves[checkpoint] = written, Curve(
+                    name, tuple(e for e, _ in there), tuple(s for _, s in there),
+                    sum(seconds for _, _, seconds in history), len(history),
+                )  # fmt: skip
+            return self._curves[checkpoint][1]
+        except (OSError, CheckpointError):  # not written yet, not kept, or torn
+            return None
+
+
+def names(configs: Sequence[TrialConfig]) -> list[str]:
+    """A name for each configuration, such as `SRAT-LDAM, λ = 2`, in plain text."""
+    return [name.replace("$_{\\mathrm{", "_").replace("}}$", "") for name in labels(configs)]
+
+
+def sentinel(scene: Scene) -> Mapping[str, Any] | None:
+    """The winner's sentinel report, also one that came after the results."""
+    found: Mapping[str, Any] | None = scene.found.get("sentinel")
+    if found is None and scene.winner is not None and scene.winner.runs:
+        found = read_json(scene.winner.runs[0].path / "sentinel.json")
+    return found
+
+
+__all__ = ["Confirmed", "Curve", "Reader", "ReportData", "Scene", "find", "names", "sentinel"]

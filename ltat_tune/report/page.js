@@ -1,0 +1,83 @@
+// Unpacks plotly.js, draws each plot when it comes near, and again when the paper changes colour.
+"use strict";
+(() => {
+  const LIGHT = { "#1b1d21": "#1b1d21", "#5c636d": "#5c636d", "#e2e5e9": "#e2e5e9" };
+  const DARK = { "#1b1d21": "#e7e9ec", "#5c636d": "#a4abb5", "#e2e5e9": "#343941" };
+  const PRINTED_PX = 670; // A4 and Letter without their margins
+  const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  const plots = [...document.querySelectorAll("script[data-plot]")].map((script) => ({
+    place: document.getElementById(script.dataset.plot), text: script.textContent, drawn: "",
+  }));
+  document.documentElement.dataset.plots = "waiting";
+
+  function fail(why) {
+    for (const { place } of plots) {
+      place.classList.add("failed");
+      place.textContent = `This plot cannot be drawn here (${why}). Its numbers are in the tables.`;
+    }
+    document.documentElement.dataset.plots = "failed";
+  }
+
+  async function unpack() {
+    const packed = atob(document.getElementById("plotly").textContent);
+    const bytes = Uint8Array.from(packed, (letter) => letter.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    const script = document.createElement("script");
+    script.textContent = await new Response(stream).text();
+    document.head.append(script);
+  }
+
+  function hasWebGl() {
+    const canvas = document.createElement("canvas");
+    return Boolean(canvas.getContext("webgl2") || canvas.getContext("webgl"));
+  }
+
+  function draw(plot, paper) {
+    if (plot.drawn === paper) return;
+    const colours = paper === "dark" ? DARK : LIGHT;
+    const figure = JSON.parse(plot.text.replace(/#1b1d21|#5c636d|#e2e5e9/g, (c) => colours[c]));
+    if (figure.data.some((trace) => trace.type === "parcoords") && !hasWebGl()) {
+      plot.place.classList.add("failed");
+      plot.place.textContent = "This plot needs WebGL, which this browser does not offer. "
+        + "Its numbers are in the table below.";
+    } else {
+      if (paper === "print") figure.layout.width = PRINTED_PX;
+      Plotly.react(plot.place, figure.data, figure.layout, {
+        displaylogo: false, responsive: true,
+        modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+        toImageButtonOptions: { format: "svg", filename: plot.place.id },
+      });
+    }
+    plot.drawn = paper;
+  }
+
+  const paper = () => (dark.matches && !window.matchMedia("print").matches ? "dark" : "light");
+
+  function rest() {
+    const next = plots.find((plot) => !plot.drawn);
+    if (!next) {
+      document.documentElement.dataset.plots = "drawn";
+      return;
+    }
+    draw(next, paper());
+    setTimeout(rest, 0);
+  }
+
+  function start() {
+    const seen = new IntersectionObserver((entries) => {
+      for (const entry of entries) {
+        if (!entry.isIntersecting) continue;
+        draw(plots.find((plot) => plot.place === entry.target), paper());
+        seen.unobserve(entry.target);
+      }
+    }, { rootMargin: "400px" });
+    for (const plot of plots) seen.observe(plot.place);
+    setTimeout(rest, 300);
+    dark.addEventListener("change", () => plots.forEach((plot) => draw(plot, paper())));
+    window.addEventListener("beforeprint", () => plots.forEach((plot) => draw(plot, "print")));
+    window.addEventListener("afterprint", () => plots.forEach((plot) => draw(plot, paper())));
+  }
+
+  if (typeof DecompressionStream === "undefined") fail("the browser is too old");
+  else unpack().then(start, (error) => fail(String(error)));
+})();

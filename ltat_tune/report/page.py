@@ -1,0 +1,97 @@
+"""The report as one HTML file: everything inside, and nothing of it asks the network."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import itertools
+from collections.abc import Sequence
+from functools import cache
+from importlib import resources
+
+import jinja2
+from markupsafe import Markup, escape
+from plotly.graph_objects import Figure
+from plotly.offline import get_plotlyjs
+
+from ltat_tune import __version__
+from ltat_tune.report.blocks import Section, Text
+from ltat_tune.report.data import ReportData
+from ltat_tune.report.words import count, metric_name
+
+_STATES = {"finished": "finished", "running": "running", "unfinished": "not finished"}
+
+
+def page(
+    data: ReportData,
+    sections: Sequence[Section],
+    warnings: Sequence[Text],
+    *,
+    refresh_s: int | None = None,
+) -> str:
+    """The whole file.
+
+    Args:
+        data: the study.
+        sections: in their order.
+        warnings: shown before everything else.
+        refresh_s: the browser loads the file again after so many seconds.
+    """
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    ids = (f"plot-{number}" for number in itertools.count(1))
+    template = environment.from_string(_read("template.html"))
+    return template.render(
+        title=data.space.name,
+        facts=_facts(data),
+        sections=sections,
+        warnings=warnings,
+        refresh_s=refresh_s,
+        version=__version__,
+        written=data.at.strftime("%Y-%m-%d %H:%M:%S %Z"),
+        style=Markup(_read("style.css")),
+        script=Markup(_read("page.js")),
+        bundle=Markup(_bundle()),
+        next_id=lambda: next(ids),
+        figure_json=_json,
+        breakable=_breakable,
+    )
+
+
+def _facts(data: ReportData) -> list[str]:
+    trials = sum(len(scene.rows) for scene in data.scenes)
+    confirmed = sum(bool(one.found["seeds"]) for s in data.scenes for one in s.confirmed)
+    return [
+        _STATES[data.state],
+        count(len(data.scenes), "scenario"),
+        count(trials, "trial"),
+        count(confirmed, "confirmed configuration"),
+        f"maximises {metric_name(data.metric)} ({data.metric})",
+        f"as of {data.at:%Y-%m-%d %H:%M}",
+    ]
+
+
+def _breakable(text: str) -> Markup:
+    """A dotted path may be broken at its dots and underscores."""
+    safe = str(escape(text))
+    return Markup(safe.replace(".", ".<wbr>").replace("_", "_<wbr>"))
+
+
+def _json(figure: Figure) -> Markup:
+    """A figure's JSON, which cannot end the script element that it lies in."""
+    text: str = figure.to_json()
+    for letter in "<>&":
+        text = text.replace(letter, f"\\u{ord(letter):04x}")
+    return Markup(text)
+
+
+def _read(name: str) -> str:
+    return (resources.files("ltat_tune.report") / name).read_text(encoding="utf-8")
+
+
+@cache
+def _bundle() -> str:
+    """plotly.js as the package ships it, packed: 4.8 MB would be over the report's limit."""
+    packed = gzip.compress(get_plotlyjs().encode(), compresslevel=9, mtime=0)
+    return base64.b64encode(packed).decode()

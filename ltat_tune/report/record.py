@@ -1,0 +1,208 @@
+"""What it cost, what failed, on which data, and how to get the same again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from ltat_tune.config import TrialConfig
+from ltat_tune.figures.labels import problem_name
+from ltat_tune.numbers import pixels
+from ltat_tune.report import pictures
+from ltat_tune.report.blocks import Block, Heading, Plot, Section, Table, Text, table
+from ltat_tune.report.data import Curve, ReportData, Scene
+from ltat_tune.report.search import trials_table
+from ltat_tune.report.words import NONE, attack_name, duration, trial
+from ltat_tune.study.changes import code_history
+from ltat_tune.study.folder import read_json
+from ltat_tune.study.summary import NORMS
+
+_VALIDATION = {
+    "train": "held out of the training images before the subset is cut, the same number of "
+    "every class",
+    "folder": "the data set's own validation folder",
+    "test": "the test images: selected_on_test",
+}
+
+
+def failures(data: ReportData) -> Section:
+    """Failed and diverged trials, grouped by cause."""
+    rows: list[list[str]] = []
+    for scene in data.scenes:
+        groups: dict[tuple[str, str], list[str]] = {}
+        for row in scene.with_state("failed", "diverged"):
+            groups.setdefault((row.state, row.cause or "no reason given"), []).append(
+                trial(row.number)
+            )
+        for (state, cause), trials in sorted(groups.items(), key=lambda g: -len(g[1])):
+            shown = ", ".join(trials[:12]) + (f" and {len(trials) - 12} more" if len(trials) > 12
+                                              else "")  # fmt: skip
+            rows.append([scene.scenario.title, state, str(len(trials)), cause, shown])
+    if not rows:
+        return Section("failures", "Failures", (Text("No trial failed or diverged."),))
+    found = Table(
+        "Trials that did not train to a result, by cause. `ltat-tune logs` shows a traceback.",
+        ("scenario", "state", "trials", "cause", "which"), tuple(map(tuple, rows)),
+        numeric=frozenset({2}),
+    )  # fmt: skip
+    return Section("failures", "Failures", (found,))
+
+
+def costs(data: ReportData) -> Section:
+    """Epochs and hours, and what early stopping saved."""
+    columns = [_cost(scene) for scene in data.scenes]
+    head = ["", *(scene.scenario.title for scene in data.scenes)]
+    blocks: list[Block] = [table(
+        "What was trained. Times are the sum of the epochs' own seconds, validation included, as "
+        "the checkpoints that are still there remember them; trials that ran side by side both "
+        "count, tests and attacks do not. A confirmation that went on from a trial's checkpoint "
+        "counts its epochs again.",
+        head, [[key, *(column[key] for column in columns)] for key in columns[0]],
+    )]  # fmt: skip
+    started = [row.started for scene in data.scenes for row in scene.rows if row.started]
+    ended = [row.ended for scene in data.scenes for row in scene.rows if row.ended]
+    if started and ended:
+        clock = (max(ended) - min(started)).total_seconds()
+        blocks.append(Text(
+            f"The search took {duration(clock)} on the clock, from its first trial to its last, "
+            "interruptions included."
+        ))  # fmt: skip
+    if data.space.budget is not None:
+        blocks.append(Text(f"Budget: {data.space.budget}."))
+    blocks += [Text(str(scene.found["exhausted"]), "quiet") for scene in data.scenes
+               if scene.found.get("exhausted")]  # fmt: skip
+    return Section("costs", "Costs", tuple(blocks))
+
+
+def _cost(scene: Scene) -> dict[str, str]:
+    epochs, trials = scene.found["epochs"], scene.found["trials"]
+    searched = [curve for found in scene.curves.values() for curve in found]
+    confirmed = scene.confirmation_curves
+    share = 100 * epochs["saved"] / epochs["planned"] if epochs["planned"] else 0.0
+    return {
+        "trials trained to the end": str(trials["complete"]),
+        "trials stopped early": str(trials["pruned"]),
+        "trials failed": str(trials["failed"]),
+        "trials diverged": str(trials["diverged"]),
+        "epochs, had all been trained whole": str(epochs["planned"]),
+        "epochs trained in the search": str(epochs["trained"]),
+        "epochs saved": f"{epochs['saved']} ({share:.0f} %)",
+        "training time of the search": duration(sum(c.seconds for c in searched))
+        if searched else NONE,
+        "training time saved, at as many seconds an epoch": _saved_time(scene, searched),
+        "training time of confirmations": duration(sum(c.seconds for c in confirmed))
+        if confirmed else NONE,
+    }  # fmt: skip
+
+
+def _saved_time(scene: Scene, searched: Sequence[Curve]) -> str:
+    trained = sum(curve.trained for curve in searched)
+    saved = scene.found["epochs"]["saved"]
+    if not trained or saved <= 0:
+        return NONE
+    return duration(saved * sum(curve.seconds for curve in searched) / trained)
+
+
+def protocol(data: ReportData) -> Section:
+    """Images, attack and measurement of each scenario."""
+    blocks: list[Block] = []
+    columns = [_protocol(data, scene) for scene in data.scenes]
+    if columns:
+        head = ["", *(scene.scenario.title for scene in data.scenes)]
+        rows = [[key, *(column[key] for column in columns)] for key in columns[0]]
+        blocks.append(table("Data and protocol.", head, rows, text=len(head)))
+    for scene in data.scenes:
+        run = next((run for one in scene.confirmed for run in one.runs), None)
+        if run is None:
+            continue
+        if len(data.scenes) > 1:
+            blocks.append(Heading(scene.scenario.title))
+        order = sorted(range(len(run.samples_per_class)), key=lambda c: -run.samples_per_class[c])
+        blocks.append(Plot(
+            pictures.training_counts(run),
+            f"Training images by class, {sum(run.samples_per_class)} in all; head, body and tail "
+            "are thirds of the classes by count.",
+            numbers=table("Training images by class.", ["class", "images"],
+                          [[run.class_names[c], str(run.samples_per_class[c])] for c in order],
+                          folded=True),
+        ))  # fmt: skip
+    return Section("protocol", "Data and protocol", tuple(blocks))
+
+
+def _protocol(data: ReportData, scene: Scene) -> dict[str, str]:
+    config = data.config(scene, {})
+    facts = _measured(scene)
+    counts = facts.get("samples_per_class")
+    tuned = {path.partition(".")[0] for path in data.space.tuned}
+    images = ", ".join(f"{attack_name(a)} on {n}" for a, n in facts.get("test_images", {}).items())
+    return {
+        "data": problem_name(config.data),
+        "training images": str(sum(counts)) if counts else NONE,
+        "most and fewest of a class": f"{max(counts)} and {min(counts)}" if counts else NONE,
+        "subset hash": str(facts.get("subset_hash", NONE)),
+        "subset seed": str(config.seeds.subset_seed),
+        "validation images": f"{config.data.val_per_class} of each class, "
+        + _VALIDATION[config.data.val_source],
+        "chosen by": data.metric,
+        "training attack": _attack(config) + (" (partly tuned)" if "attack" in tuned else ""),
+        "measured within": f"{NORMS[config.measured_norm]}, eps {pixels(config.measured_eps)}",
+        "test images": images or NONE,
+        "model": config.model.name,
+        "epochs": str(config.optim.epochs),
+        "weights of": f"{config.evaluation.select_epoch} epoch",
+        "seeds of confirmations": ", ".join(map(str, data.space.confirm.seeds)),
+    }
+
+
+def _attack(config: TrialConfig) -> str:
+    attack = config.attack
+    return (
+        f"PGD-{attack.steps}, {NORMS[attack.norm]}, eps {pixels(attack.eps)}, step "
+        f"{pixels(attack.step_size)}, BatchNorm in {attack.bn_mode} mode"
+    )
+
+
+def _measured(scene: Scene) -> dict[str, Any]:
+    """Counts and hash, from a confirmation or else from any trial that was trained."""
+    for one in scene.confirmed:
+        if one.found.get("subset_hash"):
+            return dict(one.found)
+    for row in scene.rows:
+        found = read_json(row.folder / "result.json") or {}
+        if "subset_hash" in found:
+            return {key: found[key] for key in ("subset_hash", "samples_per_class")}
+    return {}
+
+
+def reproduce(data: ReportData) -> Section:
+    """Commands, versions, commit and machine."""
+    facts, folder = data.facts, data.folder
+    out = folder.out_option
+    best = sorted(folder.best.glob("*.yaml"))
+    file = shlex.quote(str(facts["space_file"]))
+    lines = [
+        f"ltat-tune --space {file}   # the whole study",
+        f"ltat-tune --space {folder.space}   # the same, with every --set in place",
+    ]
+    lines += [f"ltat-tune train {path}   # one winner, to the same digits" for path in best]
+    lines.append(f"ltat-tune compare {folder.root.name}{out}   # the results on the terminal")
+    versions = facts.get("versions", {})
+    rows = [[name, str(version)] for name, version in versions.items()]
+    rows += [["commit", str(facts.get("commit") or "not from a checkout")],
+             ["code of all starts", code_history(facts) if "versions" in facts else NONE],
+             ["machine", str(facts.get("machine", NONE))],
+             ["first start", str(facts.get("created", NONE))],
+             ["study", f"{folder.root.name} ({facts.get('uid', NONE)})"]]  # fmt: skip
+    blocks: list[Block] = [
+        Text("\n".join(lines), "code"),
+        table("Made with.", ["what", "version"], rows, text=2),
+    ]
+    if data.folder.space.exists():
+        blocks += [Heading("The space file as it was run"), Text(folder.space.read_text(), "code")]
+    return Section("reproduce", "How to reproduce", tuple(blocks))
+
+
+def all_trials(data: ReportData) -> Section:
+    """Every trial of every scenario."""
+    return Section("trials", "All trials", tuple(trials_table(data, s) for s in data.scenes))

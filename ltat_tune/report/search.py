@@ -1,0 +1,165 @@
+"""What the search saw: which parameters matter, and where good values lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ltat_tune.report.blocks import Block, Heading, Plot, Section, Table, Text, table
+from ltat_tune.report.data import ReportData, Scene
+from ltat_tune.report.words import NONE, count, label, percent, short, trial, value
+from ltat_tune.study import plots
+from ltat_tune.study.importance import Estimate, Importance
+from ltat_tune.study.trials import TrialRow
+
+_STATES = {
+    "complete": "trained to the end", "pruned": "stopped early", "failed": "failed",
+    "diverged": "diverged", "running": "running",
+}  # fmt: skip
+
+
+def importance(data: ReportData) -> Section:
+    """Shares of importance in each scenario, with their uncertainty."""
+    blocks: list[Block] = [Text(
+        "How much of the differences between trials comes from each parameter. fANOVA asks it of "
+        "the parameters that all trials have; PED-ANOVA asks which parameters decide whether a "
+        "trial is among the best, conditional ones included. Whiskers: 5th to 95th percentile "
+        "over resampled trials. The upright tick is what shuffled scores reach in 5 % of cases: a "
+        "bar that ends before its tick may be chance.", "quiet",
+    )]  # fmt: skip
+    for scene in data.scenes:
+        blocks += _titled(data, scene)
+        found = scene.importances
+        if not found.values:
+            blocks.append(Text(f"Nothing can be said yet: {found.why_not}."))
+            continue
+        basis = (
+            f"the end of {found.trials} complete trials" if found.epochs is None
+            else f"the score of {found.trials} trials at {_rung(data, found.epochs)}, which more "
+            "trials reached than the end"
+        )  # fmt: skip
+        clear = [label(one.path) for one in found.values if one.is_clear]
+        told = (
+            f"More than chance: {', '.join(clear)}." if clear
+            else "No parameter stands out from chance with so few trials."
+        )  # fmt: skip
+        blocks.append(Text(f"{told} Computed from {basis}."))
+        blocks.append(Plot(
+            plots.importance_plot(found),
+            f"Importance of each tuned parameter, {scene.scenario.title}; the table below has "
+            "the same numbers.",
+        ))  # fmt: skip
+        edges = {e["path"]: f"{e['side']} edge of its range" for e in scene.found.get("edges", [])}
+        blocks.append(table(
+            "Shares in %, in brackets the 90 % interval over resampled trials.",
+            ["parameter", "fANOVA", "PED-ANOVA", "by chance up to", "trials with it",
+             "more than chance", "winner lies on"],
+            [[label(one.path), _estimate(one.fanova), _estimate(one.ped_anova), _chance(one),
+              str(one.active), "yes" if one.is_clear else "no", edges.get(one.path, "")]
+             for one in found.values],
+        ))  # fmt: skip
+    return Section("importance", "Which parameters matter", tuple(blocks))
+
+
+def _titled(data: ReportData, scene: Scene) -> list[Block]:
+    return [Heading(scene.scenario.title)] if len(data.scenes) > 1 else []
+
+
+def _rung(data: ReportData, epochs: int) -> str:
+    return f"copies of {epochs} epochs" if epochs in data.rungs.copies else f"epoch {epochs}"
+
+
+def _estimate(found: Estimate | None) -> str:
+    if found is None:
+        return NONE
+    return f"{100 * found.share:.0f} ({100 * found.low:.0f}–{100 * found.high:.0f})"
+
+
+def _chance(one: Importance) -> str:
+    own = [] if one.fanova is None else [f"{100 * one.fanova.chance:.0f}"]
+    return " / ".join([*own, f"{100 * one.ped_anova.chance:.0f}"])
+
+
+def where_good_values_lie(data: ReportData) -> Section:
+    """Parallel coordinates, slices and a contour for each scenario."""
+    blocks: list[Block] = []
+    for scene in data.scenes:
+        ended = [row for row in scene.rows if row.state != "running"]
+        judged = [row for row in ended if row.score is not None or row.scores]
+        blocks += _titled(data, scene)
+        if not judged:
+            blocks.append(Text("No trial has been judged yet."))
+            continue
+        winner = scene.winner.found["number"] if scene.winner else None
+        tuned = data.space.tuned
+        names = ", ".join(f"{short(path)} is {path}" for path in tuned if short(path) != path)
+        blocks.append(Plot(
+            plots.parallel_coordinates(ended, tuned),
+            f"Each line is a trial, from its parameters to its score ({data.metric}). Drag along "
+            "an axis to keep only lines that pass there; drag a title to move its axis. Grey "
+            "lines were stopped early; – means that the trial has no such parameter. "
+            f"Here {names}. The same trials are a table under All trials.",
+            least_width_px=110 * (len(tuned) + 1),
+        ))  # fmt: skip
+        blocks.append(Plot(
+            plots.slices(ended, tuned, winner=winner),
+            "Score over each parameter alone, ranges as they were searched (logarithmic where "
+            "the search was). What was stopped early stands at the score of its last rung, which "
+            "is not comparable with an end.",
+            least_width_px=min(3, len(tuned)) * 230,
+        ))  # fmt: skip
+        blocks.append(_contour(data, scene))
+    return Section("search", "Where good values lie", tuple(blocks))
+
+
+def _contour(data: ReportData, scene: Scene) -> Block:
+    rows = scene.study.get_trials(deepcopy=False) if scene.study is not None else []
+    found = plots.contour(rows, scene.importances)
+    if found is None:
+        return Text(
+            "No contour: it takes two parameters that are ranges, and five trials with both.",
+            "quiet",
+        )
+    fig, (one, other) = found
+    epochs = scene.importances.epochs
+    at = "at their ends" if epochs is None else f"at {_rung(data, epochs)}"
+    return Plot(
+        fig,
+        f"Score over {label(one)} and {label(other)}, the two ranges that matter most: between "
+        f"the trials, the dots, it is interpolated. Trials are scored {at}.",
+        numbers=_pair_table(scene.rows, one, other),
+    )
+
+
+def _pair_table(rows: Sequence[TrialRow], one: str, other: str) -> Table:
+    shown = [row for row in rows if one in row.params and other in row.params and row.scores]
+    return table(
+        "Trials of the contour.", ["trial", label(one), label(other), "last score, %"],
+        [[trial(row.number), value(one, row.params[one]), value(other, row.params[other]),
+          percent(row.score if row.score is not None else row.scores[max(row.scores)])]
+         for row in shown], folded=True,
+    )  # fmt: skip
+
+
+def trials_table(data: ReportData, scene: Scene, *, most: int = 500) -> Table:
+    """Every trial with its parameters, best first."""
+    order = sorted(scene.rows, key=lambda r: (r.score is None, -(r.score or 0.0), r.number))
+    paths = list(data.space.tuned)
+    rows = [
+        [trial(row.number), _STATES[row.state], percent(row.score), _last_rung(row),
+         str(row.epochs), *(value(p, row.params[p]) if p in row.params else NONE for p in paths)]
+        for row in order[:most]
+    ]  # fmt: skip
+    left = f" The best {most} of them." if len(order) > most else ""
+    return table(
+        f"{count(len(order), 'trial')} of {scene.scenario.title}; scores in %.{left}",
+        ["trial", "how it ended", "score", "at its last rung", "epochs",
+         *(label(path) for path in paths)],
+        rows, text=2,
+    )  # fmt: skip
+
+
+def _last_rung(row: TrialRow) -> str:
+    if not row.scores:
+        return NONE
+    epoch = max(row.scores)
+    return f"{percent(row.scores[epoch])} (epoch {epoch})"

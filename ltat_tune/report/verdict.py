@@ -1,0 +1,302 @@
+"""The first page: what won, by how much, how sure that is, and what it cost, in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ltat_tune.report.blocks import Block, Heading, Listing, Section, Table, Text, table
+from ltat_tune.report.data import Confirmed, ReportData, Scene, names, sentinel
+from ltat_tune.report.words import (
+    NONE,
+    attack_name,
+    configuration,
+    count,
+    gain,
+    label,
+    method_name,
+    metric_name,
+    percent,
+    place,
+    settings,
+    trial,
+    value,
+)
+from ltat_tune.study.conclusions import in_words
+from ltat_tune.study.results import masking, mean, mean_std
+
+_NOT_YET = {"running": "So far", "unfinished": "When it was stopped"}
+
+
+def warnings(data: ReportData) -> list[Text]:
+    """What makes numbers of this study less than they look, loudly."""
+    found = []
+    if data.is_smoke:
+        found.append(Text("Smoke run: it shows that the file runs. Its numbers mean nothing.",
+                          "loud"))  # fmt: skip
+    if data.results["selected_on_test"]:
+        found.append(Text(
+            "selected_on_test: the validation images are the test images, as in the papers' own "
+            "protocol. Configurations and epochs were chosen on the images that they are measured "
+            "on, so these numbers are too good and must not stand beside honest ones.", "loud",
+        ))  # fmt: skip
+    if data.state == "running":
+        found.append(Text("The study is running; this is how it stands now.", "loud"))
+    if data.state == "unfinished":
+        found.append(Text(
+            f"The study is not finished. Go on with: {data.folder.resume_command}", "loud"
+        ))  # fmt: skip
+    return found
+
+
+def verdict(data: ReportData) -> Section:
+    """One sentence for each scenario, and one for the configuration best on average."""
+    if data.is_smoke:
+        none = "None: a smoke run shows that the file runs, and its numbers mean nothing."
+        return Section("verdict", "Verdict", (Listing((none,), True),))
+    sentences = [_sentence(data, scene) for scene in data.scenes]
+    average = _average_sentence(data)
+    blocks: list[Block] = [Listing(tuple(sentences + ([average] if average else [])), True)]
+    return Section("verdict", "Verdict", tuple(blocks))
+
+
+def _sentence(data: ReportData, scene: Scene) -> str:
+    where = f"On {place(scene.scenario)}, " if scene.scenario.values else ""
+    winner = scene.winner
+    if winner is None:
+        return where + _unconfirmed(data, scene)
+    score = winner.found["val"][data.metric]
+    text = f"{where}{configuration(winner.config, winner.found['params'])} is best: "
+    text += f"{mean_std(score)} % {metric_name(data.metric)}"
+    baseline = scene.baseline
+    if baseline is winner:
+        text += ", and it is the baseline itself, which nothing beat"
+    elif baseline is not None and baseline.found["val"].get(data.metric):
+        base = baseline.found["val"][data.metric]
+        text += f" against {mean_std(base)} % for the baseline, {method_name(baseline.config)}"
+        lead = scene.found.get("leads", {}).get("baseline")
+        text += f" ({in_words(lead)})" if lead else ""
+    parts = [text, _masked(data, scene), _saved(scene)]
+    if data.results["selected_on_test"]:
+        parts.insert(0, "Chosen on the test images (selected_on_test)")
+    classes = len(winner.found["samples_per_class"])
+    if data.metric.endswith("_balanced_acc") and mean(score) < 1.1 / classes:
+        parts.append(f"but it is no better than guessing one of {classes} classes: train longer")
+    sentence = "; ".join(part for part in parts if part)
+    return sentence[0].upper() + sentence[1:] + "."
+
+
+def _unconfirmed(data: ReportData, scene: Scene) -> str:
+    best = scene.best
+    if best is not None:
+        told = configuration(data.config(scene, best.params), best.params)
+        what = f"{percent(best.score)} % {metric_name(data.metric)} with one seed"
+        why = "not confirmed" if data.state == "finished" else "not confirmed yet"
+        return f"the best trial is {trial(best.number)}, {told}: {what}, {why}."
+    if scene.found.get("infeasible"):
+        return f"{scene.found['infeasible']}."
+    if not scene.rows:
+        return "nothing has been trained yet."
+    states = ", ".join(f"{n} {s}" for s, n in scene.found["trials"].items() if n)
+    return f"no trial was trained to its end{f' ({states})' if states else ''}."
+
+
+def _masked(data: ReportData, scene: Scene) -> str:
+    report = sentinel(scene)
+    if report is None:
+        asked = data.results["confirm"].get("sentinel") and scene.found["eps"] > 0
+        return "gradient masking was not looked for yet" if asked else ""
+    if report["verdict"] == "clear" and report["right"]:
+        return "no sign of gradient masking"
+    return f"gradient masking: {masking(report)}".rstrip(".")
+
+
+def _saved(scene: Scene) -> str:
+    epochs = scene.found["epochs"]
+    if not epochs["planned"] or not epochs["saved"]:
+        return ""
+    share = 100 * abs(epochs["saved"]) / epochs["planned"]
+    return f"{share:.0f} % of epochs {'saved' if epochs['saved'] > 0 else 'more than planned'}"
+
+
+def _average_sentence(data: ReportData) -> str:
+    if len(data.average) < 2:
+        return ""
+    best, second = data.average[:2]
+    told = configuration(data.config(data.scenes[0], best.params), best.params)
+    tie = "" if second.mean_rank > best.mean_rank else ", which others share"
+    return (
+        f"Best on average over the {len(data.scenes)} scenarios: {told}, mean rank "
+        f"{best.mean_rank:.3g}{tie}, of the {len(data.average)} configurations that all of them "
+        "tried."
+    )
+
+
+def winners(data: ReportData) -> Section:
+    """Each scenario's winner beside the baseline: scores, then parameters."""
+    blocks: list[Block] = []
+    attacks = data.results["confirm"]["attacks"]
+    rows: list[list[str]] = []
+    strong = []
+    for scene in data.scenes:
+        for role, one in (("winner", scene.winner), ("baseline", scene.baseline)):
+            if one is None or (role == "baseline" and one is scene.winner):
+                continue
+            if role == "winner":
+                strong.append(len(rows))
+            rows.append([
+                place(scene.scenario), f"{role} {trial(one.found['number'])}",
+                method_name(one.config), *_scores(data, one.found, attacks),
+                str(len(one.found["seeds"])),
+            ])  # fmt: skip
+    if not rows:
+        blocks.append(Text("Nothing was confirmed, so there are no winners to show; the best "
+                           "trials are among all trials, below."))  # fmt: skip
+    else:
+        head = ["scenario", "", "method", f"val {_short(data.metric)}",
+                *(f"test {attack_name(a)}" for a in attacks), "seeds"]  # fmt: skip
+        caption = (
+            "Accuracy in %, mean ± standard deviation over the seeds. Chosen by the validation "
+            "column alone; the test images were looked at once, at the end."
+        )
+        blocks.append(table(caption, head, rows, text=3, strong=strong))
+    for scene in data.scenes:
+        blocks += _parameters(data, scene)
+    return Section("winners", "Winners", (*blocks, *_on_average(data)))
+
+
+def _short(metric: str) -> str:
+    name = metric.partition("/")[2].removesuffix("_acc")
+    attack, _, group = name.partition("_")
+    return f"{attack_name(attack)} {group}".strip()
+
+
+def _scores(data: ReportData, found: Mapping[str, Any], attacks: Sequence[str]) -> list[str]:
+    cells = [mean_std(found["val"].get(data.metric, []))]
+    return cells + [mean_std(found["test"].get(f"test/{a}_acc", [])) for a in attacks]
+
+
+def _parameters(data: ReportData, scene: Scene) -> list[Block]:
+    winner, baseline = scene.winner, scene.baseline
+    if winner is None:
+        return []
+    other: Mapping[str, Any] = {}
+    if baseline is not None and baseline is not winner:
+        other = baseline.found["params"]
+    paths = list(dict.fromkeys([*winner.found["params"], *other]))
+    edges = {edge["path"]: edge for edge in scene.found.get("edges", [])}
+    rows = []
+    for path in paths:
+        won = winner.found["params"]
+        mark = f"on the {edges[path]['side']} edge" if path in edges else ""
+        cells = [value(path, p[path]) if path in p else NONE for p in (won, other)]
+        rows.append([label(path), *cells, str(data.space.tuned.get(path, "")), mark])
+    blocks: list[Block] = [Heading(scene.scenario.title)]
+    blocks.append(Table(
+        "What the winner and the baseline set, and what was searched.",
+        ("parameter", "winner", "baseline", "searched", "note"),
+        tuple(map(tuple, rows)), numeric=frozenset({1, 2}),
+    ))  # fmt: skip
+    second = scene.found.get("leads", {}).get("runner_up")
+    if second is not None:
+        blocks.append(Text(
+            f"{100 * second['gain']:+.1f} points against the runner-up "
+            f"{trial(second['number'])} ({in_words(second)})."
+        ))  # fmt: skip
+    for edge in edges.values():
+        blocks.append(Text(
+            f"{label(edge['path'])} = {value(edge['path'], edge['value'])} lies on the "
+            f"{edge['side']} edge of its range, so the best may lie outside. Search wider: "
+            f"{edge['yaml']}"
+        ))  # fmt: skip
+    return blocks
+
+
+def _on_average(data: ReportData) -> list[Block]:
+    if len(data.scenes) < 2:
+        return []
+    blocks: list[Block] = [Heading("Best on average over the scenarios")]
+    if len(data.average) < 2:
+        blocks.append(Text(
+            f"{count(len(data.average), 'configuration was', 'configurations were')} tried in "
+            "every scenario, so there is nothing to rank. Each scenario searched for itself; to "
+            "compare over all of them, list the candidates under start_from or use the searcher "
+            "grid."
+        ))  # fmt: skip
+        return blocks
+    shown = data.average[:10]
+    called = names([data.config(data.scenes[0], one.params) for one in shown])
+    rows = []
+    for name, one in zip(called, shown, strict=True):
+        cells = []
+        for scene in data.scenes:
+            row = one.trials[scene.scenario.name]
+            score = f"{100 * row.score:.1f}" if row.score is not None else row.state
+            cells.append(f"{one.ranks[scene.scenario.name]:g}  ({score})")
+        rows.append([name, settings(one.params) or NONE, f"{one.mean_rank:.3g}", *cells])
+    head = ["method", "settings", "mean rank", *(place(scene.scenario) for scene in data.scenes)]
+    caption = (
+        f"Mean of the ranks over the scenarios, of the {len(data.average)} configurations that "
+        "all of them tried (best ten); in brackets the search's score in %, one training."
+    )
+    blocks.append(table(caption, head, rows, text=2, strong=[0]))
+    return blocks
+
+
+def confirmations(data: ReportData) -> Section:
+    """Every confirmed configuration under every attack."""
+    attacks = data.results["confirm"]["attacks"]
+    blocks: list[Block] = []
+    for scene in data.scenes:
+        done = [one for one in scene.confirmed if one.found["seeds"]]
+        if not done:
+            continue
+        if len(data.scenes) > 1:
+            blocks.append(Heading(scene.scenario.title))
+        called = names([one.config for one in done])
+        metrics = {f"val {_short(data.metric)}": ("val", data.metric)}
+        for attack in attacks:
+            for group in ("", "balanced", "tail", "worst"):
+                title = f"test {attack_name(attack)} {group}".strip()
+                part = f"test/{attack}_{group}_acc" if group else f"test/{attack}_acc"
+                metrics[title] = ("test", part)
+        rows = [
+            [title, *(mean_std(one.found[split].get(metric, [])) or NONE for one in done)]
+            for title, (split, metric) in metrics.items()
+        ]
+        head = ["accuracy, %"]
+        head += [_title(one, name) for one, name in zip(done, called, strict=True)]
+        caption = _test_images(done) + "Mean ± standard deviation over the seeds."
+        blocks.append(table(caption, head, rows))
+        blocks += _against_baseline(data, scene)
+    if not blocks:
+        wanted = data.space.confirm.top
+        why = "confirm.top is 0" if wanted == 0 else "none was trained to its end yet"
+        blocks.append(Text(f"No configuration is confirmed: {why}."))
+    return Section("confirmations", "Confirmations", tuple(blocks))
+
+
+def _title(one: Confirmed, name: str) -> str:
+    told = [trial(one.found["number"]), *(["baseline"] if one.found["is_baseline"] else [])]
+    return f"{name} ({', '.join(told)}, seeds {_list(one.found['seeds'])})"
+
+
+def _list(values: Sequence[Any]) -> str:
+    return ", ".join(map(str, values))
+
+
+def _test_images(done: Sequence[Confirmed]) -> str:
+    images: Mapping[str, int] = done[0].found.get("test_images", {})
+    told = ", ".join(f"{attack_name(a)} on {n}" for a, n in images.items())
+    return f"Test images: {told}. " if told else ""
+
+
+def _against_baseline(data: ReportData, scene: Scene) -> list[Block]:
+    baseline, winner = scene.baseline, scene.winner
+    if winner is None or baseline is None or winner is baseline:
+        return []
+    score, base = (one.found["val"].get(data.metric) for one in (winner, baseline))
+    lead = scene.found.get("leads", {}).get("baseline")
+    if not score or not base or lead is None:
+        return []
+    return [Text(f"Winner against baseline: {gain(score, base)} points ({in_words(lead)}).")]

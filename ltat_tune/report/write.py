@@ -1,0 +1,55 @@
+"""Builds the report's sections and writes the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ltat_tune.errors import StudyError
+from ltat_tune.report import models, record, search, trainings, verdict
+from ltat_tune.report.blocks import Section
+from ltat_tune.report.data import Reader, ReportData
+from ltat_tune.report.page import page
+from ltat_tune.study.folder import write_text
+
+
+def sections(data: ReportData) -> list[Section]:
+    """The report's chapters in their order."""
+    return [
+        verdict.verdict(data),
+        verdict.winners(data),
+        search.importance(data),
+        search.where_good_values_lie(data),
+        trainings.curves(data),
+        models.trade_off(data),
+        models.classes(data),
+        models.masking(data),
+        verdict.confirmations(data),
+        record.failures(data),
+        record.costs(data),
+        record.protocol(data),
+        record.reproduce(data),
+        record.all_trials(data),
+    ]
+
+
+def write_report(reader: Reader, target: Path, *, refresh_s: int | None = None) -> ReportData:
+    """Reads the study and writes its report; a reader of the file finds the old or the new one.
+
+    Args:
+        reader: of the study.
+        target: the HTML file.
+        refresh_s: a browser that shows it loads it again after so many seconds.
+
+    Raises:
+        StudyError: the ledger cannot be read, or the file cannot be written.
+        SpaceError: the study's space file does not hold in this version.
+    """
+    data = reader.read()
+    text = page(data, sections(data), verdict.warnings(data), refresh_s=refresh_s)
+    try:
+        write_text(target, text)
+    except OSError as error:
+        raise StudyError(
+            f"cannot write the report to {target}: {error.strerror}; choose another file with --to"
+        ) from error
+    return data

@@ -1,0 +1,123 @@
+"""The report in a real browser: from disk, with keys, in the dark, on paper, for everybody."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.browser import Visit, accessibility_problems
+from tests.report.looks import written
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+_DRAWN = "html[data-plots=drawn]"
+
+
+@pytest.fixture(scope="module")
+def file(reported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    written(reported, path)
+    return path
+
+
+def _open(browser: Visit, file: Path) -> Page:
+    page = browser.open(file)
+    page.wait_for_selector(_DRAWN, state="attached")
+    return page
+
+
+def test_it_opens_from_disk_draws_every_plot_and_asks_nothing_of_the_network(
+    browser: Visit, file: Path
+) -> None:
+    page = _open(browser, file)
+    assert browser.requests == [file.as_uri()]
+    assert browser.errors == []
+    count = page.locator(".plot").count()
+    assert count >= 14
+    assert page.locator(".plot .main-svg").count() >= count
+    assert page.locator(".plot.failed").count() == 0
+    assert page.locator("h2").first.inner_text() == "Verdict"
+    assert not page.locator("#no-scripts").is_visible()
+
+
+def test_plots_answer_to_the_mouse(browser: Visit, file: Path) -> None:
+    page = _open(browser, file)
+    plot = page.locator(".plot").first
+    plot.scroll_into_view_if_needed()
+    plot.locator(".bars .point").first.hover(force=True)
+    page.wait_for_selector(".hoverlayer .hovertext", state="attached")
+
+
+def test_axe_finds_no_serious_barrier_in_the_light_or_in_the_dark(
+    browser: Visit, file: Path
+) -> None:
+    page = _open(browser, file)
+    assert accessibility_problems(page) == []
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_timeout(500)
+    assert accessibility_problems(page) == []
+
+
+def test_the_keyboard_reaches_the_contents_the_tables_and_what_is_folded(
+    browser: Visit, file: Path
+) -> None:
+    page = _open(browser, file)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the verdict"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+    page.locator("nav a", has_text="Costs").focus()
+    page.keyboard.press("Enter")
+    assert page.evaluate("location.hash") == "#costs"
+    folded = page.locator("details").first
+    folded.locator("summary").focus()
+    page.keyboard.press("Enter")
+    assert folded.locator("table").is_visible()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.getAttribute('role')") == "region"
+
+
+def test_plots_are_legible_on_dark_paper_and_change_with_it(browser: Visit, file: Path) -> None:
+    page = _open(browser, file)
+    colour = "getComputedStyle(document.querySelector('.plot .xtick text')).fill"
+    assert page.evaluate(colour) == "rgb(27, 29, 33)"
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_function(f"{colour} === 'rgb(231, 233, 236)'")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(22, 24, 28)"
+
+
+def test_it_prints_on_light_paper_with_plots_as_wide_as_the_page(
+    browser: Visit, file: Path, tmp_path: Path
+) -> None:
+    page = _open(browser, file)
+    page.emulate_media(color_scheme="dark")
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    widths = page.evaluate(
+        "[...document.querySelectorAll('.plot .main-svg')].map((s) => s.clientWidth)"
+    )
+    assert max(widths) <= 670
+    page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    printed = page.pdf(format="A4")
+    assert printed.startswith(b"%PDF")
+    assert printed.count(b"/Type /Page\n") + printed.count(b"/Type /Page ") >= 8
+
+
+def test_a_phone_scrolls_tables_and_plots_but_not_the_page(chromium: Browser, file: Path) -> None:
+    context = chromium.new_context(viewport={"width": 375, "height": 700})
+    page = context.new_page()
+    page.goto(file.as_uri())
+    page.wait_for_selector(_DRAWN, state="attached", timeout=60_000)
+    assert page.evaluate("document.documentElement.scrollWidth") == 375
+    context.close()
+
+
+def test_without_scripts_every_number_is_still_there(chromium: Browser, file: Path) -> None:
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(file.as_uri())
+    assert page.get_by_text("Plots need JavaScript; every number").is_visible()
+    assert page.locator("table").count() > 20
+    context.close()
