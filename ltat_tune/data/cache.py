@@ -83,6 +83,7 @@ def _key(config: DataConfig, source: Source, split: str) -> str:
         except OSError:  # reading it will say what is wrong
             files.append([os.path.abspath(path)])
     facts = [config.name, source.classes, config.image_size, files]
+    facts += [config.model_extra] if config.model_extra else []  # of a plugin's data set
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
 
 

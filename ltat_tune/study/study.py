@@ -62,6 +62,8 @@ class StudyEnd:
 class Study:
     """One study on disk. Make it with `create` or `open`, then `run`."""
 
+    owns_process = True  # a signal that Ray does not answer in time may end the process
+
     def __init__(self, space: Space, folder: StudyFolder) -> None:
         self.space, self.folder = space, folder
         self._changes: list[str] = []  # seen by `open`; written down once the study is locked
@@ -274,8 +276,9 @@ class Study:
                 from ltat_tune.study.driver import drive  # imports Ray's classes, so not before
 
                 queue, interrupted = drive(
-                    self.space, self.folder, tracker, view, slots=slots, cluster=cluster
-                )
+                    self.space, self.folder, tracker, view, slots=slots, cluster=cluster,
+                    owns_process=self.owns_process,
+                )  # fmt: skip
             return self._end(queue, interrupted, tracker, view)
         except BaseException:
             # nothing stays RUNNING, and a store that is being made is not left half made

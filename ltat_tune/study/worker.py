@@ -17,7 +17,8 @@ from typing import Any
 
 from ray import tune
 
-from ltat_tune.errors import CheckpointError, TrainingDiverged
+from ltat_tune.errors import CheckpointError, ConfigError, TrainingDiverged
+from ltat_tune.plugin_files import load_plugins
 from ltat_tune.study.folder import read_json, write_json
 from ltat_tune.study.tasks import Task
 
@@ -40,6 +41,11 @@ def run_task(config: dict[str, Any]) -> None:
     _remove_left_over(task.path)
     prepare_process(task.threads)
     began = time.perf_counter()
+    try:
+        load_plugins(task.plugins)
+    except ConfigError as error:  # gone or changed since the study began
+        _report(event={"state": "blocked", "reason": str(error), "seconds": 0.0})
+        return
     try:
         last = _WORK.get(task.kind, _train)(task)
     except TrainingDiverged as error:
