@@ -81,7 +81,7 @@ def register_method(
     """
     from ltat_tune.methods import METHODS
 
-    fields = _fields("method", parameters)
+    fields = _fields("method.name", name, parameters)
     _takes("method", name, method, ("loss", "attack"), fields)
     step = getattr(method, "training_step", None)
     _takes_call(
@@ -115,7 +115,7 @@ def register_loss(
     """
     from ltat_tune.losses import LOSSES
 
-    fields = _fields("loss", parameters)
+    fields = _fields("loss.name", name, parameters)
     _takes("loss", name, loss, ("samples_per_class",), fields)
     _takes_call(
         f"{loss.__name__}.forward", getattr(loss, "forward", None),
@@ -147,7 +147,7 @@ def register_model(
     """
     from ltat_tune.models import MODELS
 
-    fields = _fields("model", parameters)
+    fields = _fields("model.name", name, parameters)
     _takes("model", name, model, ("in_channels",), fields)
     wants_width = "width" in inspect.signature(model).parameters
 
@@ -185,7 +185,7 @@ def register_dataset(
     """
     from ltat_tune.data.sources import SOURCES
 
-    fields = _fields("data", parameters)
+    fields = _fields("data.name", name, parameters)
     _takes("dataset", name, dataset, ("root",), fields)
 
     def build(config: Any) -> Any:
@@ -243,23 +243,25 @@ def take_out(part: Part, table: dict[str, Any]) -> None:
     del table[part.name]
 
 
-def _fields(section: str, parameters: Mapping[str, Any] | None) -> dict[str, FieldInfo]:
+def _fields(
+    chosen_by: str, part: str, parameters: Mapping[str, Any] | None
+) -> dict[str, FieldInfo]:
     """Parameters as pydantic has them, each with the type of its default.
 
     Raises:
         ConfigError: what is not made by `param`, a name that is taken, a default out of range.
     """
     fields, problems = {}, []
+    before = PARTS.get((chosen_by, part))
     for name, given in (parameters or {}).items():
-        path = f"{section}.{name}"
-        known = path in PARAMETERS and not any(path in part.defaults for part in PARTS.values())
+        path = f"{chosen_by.partition('.')[0]}.{name}"
+        own = before is not None and path in before.defaults
         if not isinstance(given, FieldInfo):
             problems.append(f"{path} must be param(default, meaning, ...), got {given!r}")
-        elif known:
+        elif path in PARAMETERS and not own:
             problems.append(f"{path} exists already and means something else; rename yours")
         else:
-            kind = _kind(given)
-            made = create_model("Own", __base__=Section, **{name: (kind, given)})  # type: ignore[call-overload]
+            made = create_model("Own", __base__=Section, **{name: (_kind(given), given)})  # type: ignore[call-overload]
             fields[name] = made.model_fields[name]
             problems += _check_default(path, fields[name])
     if problems:

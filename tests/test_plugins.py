@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from ltat_tune import plugin_files
+from ltat_tune import evaluate, plugin_files
 from ltat_tune.catalogue import CATALOGUE
 from ltat_tune.config import TrialConfig
 from ltat_tune.config_file import dump_config, load_config
@@ -252,6 +252,7 @@ def test_the_method_that_is_shown_runs_through_a_study(tmp_path: Path) -> None:
     assert (trial.parent / "result.json").exists()
     best = "studies/tilted/best/best-default.yaml"
     assert run("train", best, "--quiet", cwd=tmp_path).returncode == 0  # the recorded digits
+    assert evaluate("tilted", out=tmp_path / "studies", attacks=["pgd3"])[1].images == 400
     (tmp_path / "tilted.py").write_text(METHOD + "# edited\n")
     refused = run("resume", "tilted", "--trials", "4", cwd=tmp_path)
     assert refused.returncode == 2

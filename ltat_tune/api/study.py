@@ -29,6 +29,7 @@ from ltat_tune.study.folder import StudyFolder
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ltat_tune.api.plots import Plots
     from ltat_tune.study.space import Space
     from ltat_tune.study.study import Study as Engine
     from ltat_tune.study.trials import TrialRow
@@ -266,6 +267,13 @@ class Study:
 
         with kept():
             return read_trials(self._folder)
+
+    @property
+    def plot(self) -> Plots:
+        """Figures of the trials, such as `study.plot.slice()`."""
+        from ltat_tune.api.plots import Plots
+
+        return Plots(self._space, self._folder)
 
     def trials_dataframe(self) -> pd.DataFrame:
         """A row for every trial; what was proposed stands in columns of its dotted paths.

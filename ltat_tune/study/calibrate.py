@@ -48,7 +48,8 @@ def calibrate(
     Raises:
         StudyError: the training failed, or not even a few images are done in time.
     """
-    job = {"config": config.flat(), "plugins": plugins_of(config), "device": device, "threads": threads, "seconds": _SECONDS,
+    job = {"config": config.flat(), "device": device, "threads": threads, "seconds": _SECONDS,
+           "plugins": plugins_of(config),
            "cache_dir": None if cache_dir is None else str(cache_dir)}  # fmt: skip
     try:
         done = subprocess.run(

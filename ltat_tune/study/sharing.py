@@ -184,8 +184,9 @@ def train_at_once(
     Raises:
         StudyError: one of them failed, or took too long to begin.
     """
-    job = {"config": config.flat(), "plugins": plugins_of(config), "device": device, "threads": threads, "images": images,
-           "cache": None if cache is None else str(cache), "seconds": seconds}  # fmt: skip
+    job = {"config": config.flat(), "device": device, "threads": threads, "images": images,
+           "plugins": plugins_of(config), "seconds": seconds,
+           "cache": None if cache is None else str(cache)}  # fmt: skip
     command = [sys.executable, "-m", "ltat_tune.study.sharing"]
     processes = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,

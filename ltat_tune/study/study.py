@@ -46,7 +46,6 @@ from ltat_tune.tracking import Tracker, public_uri, tracking_uri
 if TYPE_CHECKING:
     from ltat_tune.study.queue import WorkQueue
 
-
 _RESTART_WAIT_S = 60.0  # a resume waits so long for an MLflow server that restarts
 
 
@@ -62,10 +61,9 @@ class StudyEnd:
 class Study:
     """One study on disk. Make it with `create` or `open`, then `run`."""
 
-    owns_process = True  # a signal that Ray does not answer in time may end the process
-
     def __init__(self, space: Space, folder: StudyFolder) -> None:
         self.space, self.folder = space, folder
+        self.owns_process = True  # a signal that Ray does not answer in time may end it
         self._changes: list[str] = []  # seen by `open`; written down once the study is locked
         self._new = False  # made by `create`, and nothing has been trained
 

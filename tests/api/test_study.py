@@ -95,6 +95,24 @@ def test_trials_are_a_table_with_what_was_proposed(study: Study) -> None:
     assert complete["score"].between(0, 1).all() and len(complete) >= 1
 
 
+def test_figures_are_plotly_s_of_the_study_s_trials(study: Study) -> None:
+    complete = [trial for trial in study.trials if trial.score is not None]
+    lines = study.plot.parallel_coordinate().data[0]
+    assert [axis["label"] for axis in lines["dimensions"]][0] == METRIC
+    assert sorted(lines["dimensions"][0]["values"]) == sorted(t.score for t in complete)
+    points = study.plot.slice(params=["optim.lr"]).data[0]
+    assert sorted(points["x"]) == sorted(t.params["optim.lr"] for t in complete)
+    curves = study.plot.learning_curves().data
+    assert len(curves) == len([trial for trial in study.trials if trial.scores])
+    assert study.plot.contour().layout.title.text
+    with pytest.raises(StudyError, match="one objective, so there is no front"):
+        study.plot.pareto_front()
+    with pytest.raises(ConfigError, match="scenario must be one of imbalance_ratio_2, got x"):
+        study.plot.slice("x")
+    with pytest.raises(ConfigError, match="params must be tuned ones, optim.epochs is not"):
+        study.plot.slice(params=["optim.epochs"])
+
+
 def test_evaluate_gives_the_numbers_of_the_command(notebook: Notebook, study: Study) -> None:
     (best,) = study.best()
     shown = run(
