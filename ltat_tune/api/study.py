@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from ltat_tune.config import TrialConfig
-from ltat_tune.errors import StudyError
+from ltat_tune.errors import SpaceError, StudyError
 from ltat_tune.process_state import kept
 from ltat_tune.study.folder import StudyFolder
 
@@ -116,7 +116,13 @@ class Study:
 
         more = _assignments(overrides or {})
         with kept():
-            self._space = load_space(space, overrides=more, allow_inert=allow_inert, smoke=smoke)
+            try:
+                self._space = load_space(
+                    space, overrides=more, allow_inert=allow_inert, smoke=smoke
+                )
+            except SpaceError as error:  # in the words of this door
+                told = [text.replace("--set ", "overrides ") for text in error.problems]
+                raise SpaceError(told) from error
         self._folder = StudyFolder(Path(out) / self._space.name)
         self._source, self._tracking_uri = str(space), tracking_uri
         self._overwrite, self._is_new = overwrite, True
