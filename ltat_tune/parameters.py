@@ -68,7 +68,7 @@ class Parameter:
 
     def _adapter(self) -> TypeAdapter[Any]:
         if self.path not in _ADAPTERS:
-            _ADAPTERS[self.path] = TypeAdapter(_annotated(self.field))
+            _ADAPTERS[self.path] = TypeAdapter(annotated(self.field))
         return _ADAPTERS[self.path]
 
 
@@ -92,7 +92,8 @@ def forget_parameter(path: str) -> None:
     _ADAPTERS.pop(path, None)
 
 
-def _annotated(field: FieldInfo) -> Any:
+def annotated(field: FieldInfo) -> Any:
+    """The type with its bounds, as a TypeAdapter takes it."""
     if not field.metadata:
         return field.annotation
     return Annotated[field.annotation, *field.metadata]

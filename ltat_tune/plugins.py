@@ -12,7 +12,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError, create_model
 from pydantic.fields import FieldInfo
@@ -25,6 +25,7 @@ from ltat_tune.numbers import Integer, Number
 from ltat_tune.parameters import (
     PARAMETERS,
     add_parameter,
+    annotated,
     forget_parameter,
     sentence,
     widen,
@@ -282,7 +283,7 @@ def _kind(field: FieldInfo) -> Any:
 
 def _check_default(path: str, field: FieldInfo) -> list[str]:
     try:
-        TypeAdapter(Annotated[field.annotation, *field.metadata]).validate_python(field.default)
+        TypeAdapter(annotated(field)).validate_python(field.default)
     except ValidationError as error:
         return [f"the default of {path} {sentence(error.errors()[0])}"]
     return []

@@ -122,4 +122,5 @@ class Plots:
 
 def _first(trial: optuna.trial.FrozenTrial) -> float:
     """The objective's own metric."""
-    return trial.values[0]
+    own: float = trial.values[0]
+    return own

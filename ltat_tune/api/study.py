@@ -229,7 +229,7 @@ class Study:
             engine = made()
             self._space, self._is_new = engine.space, False
             warnings.simplefilter("ignore")  # MLflow's and Ray's, about what they are built on
-            console = Console(stderr=True, highlight=False)
+            console = Console(stderr=True, highlight=False, force_jupyter=False)
             engine.owns_process = False
             end = engine.run(console, quiet=quiet, address=address)
         if end.interrupted:

@@ -101,7 +101,7 @@ def test_figures_are_plotly_s_of_the_study_s_trials(study: Study) -> None:
     assert all(f"'{name}'" in str(lines) for name in (METRIC, "optim.lr", "loss.name"))
     points = study.plot.slice(params=["optim.lr"]).data[0]
     assert sorted(points["x"]) == sorted(t.params["optim.lr"] for t in complete)
-    assert sorted(points["y"]) == sorted(t.score for t in complete)
+    assert sorted(points["y"]) == sorted(t.score or 0 for t in complete)
     curves = study.plot.learning_curves().data
     assert len(curves) == len([trial for trial in study.trials if trial.scores])
     assert study.plot.contour().layout.title.text
