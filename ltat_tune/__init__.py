@@ -1,3 +1,38 @@
-"""Hyperparameter studies of adversarial training on long-tailed data."""
+"""Hyperparameter studies of adversarial training on long-tailed data.
+
+For notebooks and scripts: `from ltat_tune import Study, TrialConfig, Trainer, evaluate`. Each is
+imported when it is first asked for, so that `import ltat_tune` takes no time.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ltat_tune.api.evaluation import evaluate
+    from ltat_tune.api.study import Study
+    from ltat_tune.config import TrialConfig
+    from ltat_tune.training.trainer import Trainer
 
 __version__ = "0.3.0"
+
+__all__ = ["Study", "Trainer", "TrialConfig", "__version__", "evaluate"]
+
+_WHERE = {
+    "Study": "ltat_tune.api.study",
+    "evaluate": "ltat_tune.api.evaluation",
+    "TrialConfig": "ltat_tune.config",
+    "Trainer": "ltat_tune.training.trainer",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_WHERE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -98,7 +98,10 @@ class TrialConfig(Section):
     def get(self, path: str) -> Any:
         """The value at a dotted path."""
         section, _, name = path.partition(".")
-        return getattr(getattr(self, section), name)
+        values = getattr(self, section)
+        if name not in type(values).model_fields and name not in (values.model_extra or {}):
+            return None  # of a plugin's part that is not chosen
+        return getattr(values, name)
 
     def replace(self, values: dict[str, Any]) -> TrialConfig:
         """A copy with the values at these dotted paths. Raises: ConfigError."""

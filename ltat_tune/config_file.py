@@ -12,15 +12,21 @@ import yaml
 from ltat_tune.config import TrialConfig
 from ltat_tune.errors import ConfigError
 from ltat_tune.numbers import shown
+from ltat_tune.plugin_files import load_plugins
+from ltat_tune.registered import plugins_of
 from ltat_tune.study.folder import write_text
 from ltat_tune.yaml_lines import YamlProblem, read_yaml
+
+_KEYS = ("config", "plugins", "recorded")
 
 
 def dump_config(
     path: Path, config: TrialConfig, *, comment: str, recorded: dict[str, Any] | None = None
 ) -> None:
     """Writes every value of a configuration, defaults included, and the digits it once gave."""
-    document: dict[str, Any] = {"config": config.model_dump(mode="json")}
+    plugins = plugins_of(config)
+    document: dict[str, Any] = {"plugins": plugins} if plugins else {}
+    document["config"] = config.model_dump(mode="json")
     if recorded is not None:
         document["recorded"] = recorded
     lines = "".join(f"# {line}\n" for line in comment.splitlines())
@@ -49,9 +55,9 @@ def load_config(path: Path) -> tuple[TrialConfig, dict[str, Any] | None]:
         ) else "export one with `ltat-tune export`"  # fmt: skip
         raise ConfigError(f"{path}:1: a configuration file has the key config; {remedy}")
     problems = [
-        f"{path}:{lines[key,]}: unknown key {key}; a configuration file has config, recorded"
+        f"{path}:{lines[key,]}: unknown key {key}; a configuration file has {', '.join(_KEYS)}"
         for key in document
-        if key not in ("config", "recorded")
+        if key not in _KEYS
     ]
     recorded = document.get("recorded")
     if not isinstance(recorded, dict | None):
@@ -61,6 +67,12 @@ def load_config(path: Path) -> tuple[TrialConfig, dict[str, Any] | None]:
         )
     if problems:
         raise ConfigError(problems)
+    if "plugins" in document:
+        try:
+            load_plugins(document["plugins"], beside=path.parent)
+        except ConfigError as error:
+            at = lines["plugins",]
+            raise ConfigError([f"{path}:{at}: {text}" for text in error.problems]) from error
     try:
         config = TrialConfig.from_nested(document["config"])
     except ConfigError as error:

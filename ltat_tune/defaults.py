@@ -1,5 +1,7 @@
 """Defaults that depend on the method, the loss, the norm or the data set.
 
+Those of a plugin's own parameters exist only where the plugin's part is chosen.
+
 They are what makes a method that method: loss, head, class weights, what its attack raises and
 where it starts. The protocol (radius, steps, BatchNorm mode, schedule) is the same for all
 methods, so that they can be compared; the space files set the releases' own. Of the data set only
@@ -14,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from ltat_tune.documented import Instead
+from ltat_tune.registered import PARTS
 
 # Method before loss before the rest, because each may follow from the one before it.
 _ORDER = ("method", "loss")
@@ -38,6 +41,12 @@ def fill_in(values: Any, config: type[BaseModel]) -> Any:
                 if _value(filled, path, config) in wanted:
                     _put(filled, section, name, default)
                     break
+    for part in PARTS.values():
+        if _value(filled, part.chosen_by, config) == part.name:
+            for path, default in part.defaults.items():
+                section, _, name = path.partition(".")
+                if not _given(filled.get(section, {}), name):
+                    _put(filled, section, name, default)
     return filled
 
 

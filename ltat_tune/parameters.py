@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 from ltat_tune.config import TrialConfig
 from ltat_tune.documented import ActsFrom, Instead
 from ltat_tune.numbers import shown
+from ltat_tune.registered import names
 
 
 @dataclass(frozen=True)
@@ -67,20 +68,39 @@ class Parameter:
 
     def _adapter(self) -> TypeAdapter[Any]:
         if self.path not in _ADAPTERS:
-            _ADAPTERS[self.path] = TypeAdapter(_annotated(self.field))
+            _ADAPTERS[self.path] = TypeAdapter(annotated(self.field))
         return _ADAPTERS[self.path]
 
 
 _ADAPTERS: dict[str, TypeAdapter[Any]] = {}
 
 
-def _annotated(field: FieldInfo) -> Any:
+def add_parameter(path: str, field: FieldInfo) -> None:
+    """Puts a plugin's parameter among the others."""
+    PARAMETERS[path] = read_parameter(path, field)
+
+
+def widen(path: str) -> None:
+    """Tells the parameter at `path` which values plugins have added or taken back."""
+    own = get_args(PARAMETERS[path].field.annotation)
+    PARAMETERS[path] = replace(PARAMETERS[path], choices=(*own, *names(path)))
+
+
+def forget_parameter(path: str) -> None:
+    """Takes a plugin's parameter out again."""
+    del PARAMETERS[path]
+    _ADAPTERS.pop(path, None)
+
+
+def annotated(field: FieldInfo) -> Any:
+    """The type with its bounds, as a TypeAdapter takes it."""
     if not field.metadata:
         return field.annotation
     return Annotated[field.annotation, *field.metadata]
 
 
-def _read(path: str, field: FieldInfo) -> Parameter:
+def read_parameter(path: str, field: FieldInfo) -> Parameter:
+    """A documented field as a parameter."""
     annotation: Any = field.annotation
     members = [a for a in get_args(annotation) if a is not type(None)]
     optional = type(None) in get_args(annotation)
@@ -115,7 +135,7 @@ def _collect() -> dict[str, Parameter]:
         model = section_field.annotation
         assert isinstance(model, type) and issubclass(model, BaseModel)
         for name, field in model.model_fields.items():
-            found[f"{section}.{name}"] = _read(f"{section}.{name}", field)
+            found[f"{section}.{name}"] = read_parameter(f"{section}.{name}", field)
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ltat_tune.config import OptimConfig, TrialConfig
+from ltat_tune.registered import parts_of
 
 _Rule = Callable[[TrialConfig], str | None]
 
@@ -222,8 +223,21 @@ _RULES: dict[str, _Rule] = {
 }
 
 
+def add_rule(path: str, chosen_by: str, name: str) -> None:
+    """A plugin's parameter acts only while its part is chosen."""
+    _RULES[path] = _needs(chosen_by, name)
+
+
+def forget_rule(path: str) -> None:
+    """Takes the rule of a plugin's parameter out again."""
+    del _RULES[path]
+
+
 def why_inert(config: TrialConfig, path: str) -> str | None:
     """The reason why `path` cannot change this configuration's result, or None if it can."""
+    for part in parts_of(config):
+        if path in part.ignores:
+            return f"{part.chosen_by} is {part.name}, which does not read it"
     rule = _RULES.get(path)
     return rule(config) if rule is not None else None
 

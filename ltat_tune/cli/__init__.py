@@ -24,7 +24,7 @@ from ltat_tune.cli.upkeep import gc, rm
 __all__ = ["main"]
 
 for _command in (
-    resume, plan, ui, report, compare, show, logs, export, figures, train, evaluate, prepare, params,
-    ls, rm, gc, doctor, version,
+    resume, plan, ui, report, compare, show, logs, export, figures, train, evaluate, prepare,
+    params, ls, rm, gc, doctor, version,
 ):  # fmt: skip
     main.add_command(_command)

@@ -19,9 +19,11 @@ from ltat_tune.cli.complete import PATH
     epilog="\b\nExamples:\n  ltat-tune params\n  ltat-tune params reweight",
 )
 @click.argument("pattern", default="", metavar="[WORD]", shell_complete=PATH)
+@options.plugins
 @options.format_
-def params(pattern: str, form: str) -> None:
+def params(pattern: str, plugins: tuple[str, ...], form: str) -> None:
     """List every parameter: path, symbol, range, default, meaning, source."""
+    options.load(plugins)
     from ltat_tune.parameters import PARAMETERS
 
     part, every = pattern.lower(), PARAMETERS.values()
@@ -56,12 +58,14 @@ _KINDS = ("studies", "methods", "losses", "datasets", "models", "attacks", "spac
 )
 @click.argument("kind", type=click.Choice(_KINDS), default="studies")
 @options.out
+@options.plugins
 @options.format_
-def ls(kind: str, out: Path, form: str) -> None:
+def ls(kind: str, out: Path, plugins: tuple[str, ...], form: str) -> None:
     """List the studies in a folder, or what there is to put into a space file.
 
     KIND is one of studies (the default), methods, losses, datasets, models, attacks, spaces.
     """
+    options.load(plugins)
     rows: list[dict[str, Any]]
     show: Callable[[], None]
     if kind == "studies":

@@ -26,6 +26,18 @@ format_ = click.option(
     "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True,
     help="How results are printed.",
 )  # fmt: skip
+plugins = click.option(
+    "--plugins", multiple=True, metavar="MODULE",
+    help="With what this module of yours adds, whose code runs; may be repeated.",
+)  # fmt: skip
+
+
+def load(names: Sequence[str]) -> None:
+    """Runs the plugins that were named, looked for in the folder of the command."""
+    if names:
+        from ltat_tune.plugin_files import load_plugins
+
+        load_plugins(list(names), beside=Path())
 
 
 def find_study(out: Path, name: str) -> StudyFolder:

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -82,7 +83,8 @@ def _key(config: DataConfig, source: Source, split: str) -> str:
             files.append([os.path.abspath(path), stat.st_size, stat.st_mtime_ns])
         except OSError:  # reading it will say what is wrong
             files.append([os.path.abspath(path)])
-    facts = [config.name, source.classes, config.image_size, files]
+    facts: list[Any] = [config.name, source.classes, config.image_size, files]
+    facts += [config.model_extra] if config.model_extra else []  # of a plugin's data set
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
 
 

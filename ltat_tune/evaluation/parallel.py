@@ -138,6 +138,22 @@ def evaluate_model(
     if request.source is not None:
         checkpoint, config_file = request.source
         source = load(Target("source", Path(config_file), Path(checkpoint)), device=request.device)
+    return measure(loaded, request, source=source, state=state, on_progress=on_progress)
+
+
+def measure(
+    loaded: Loaded,
+    request: Request,
+    *,
+    state: Path,
+    source: Loaded | None = None,
+    on_progress: OnProgress | None = None,
+) -> dict[str, Any]:
+    """As `evaluate_model`, of a model in memory.
+
+    Raises:
+        LtatError: as `Part.of` and `evaluate_attack`.
+    """
     request = resolve(request, loaded.config)
     check(request)
     data = loaded.splits.test() if request.split == "test" else loaded.splits.val

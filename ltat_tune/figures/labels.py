@@ -27,17 +27,18 @@ _FAMILIES = {
 def method_name(config: TrialConfig) -> str:
     """`REAT`, `PGD-AT (BSL)`, `SRAT-LDAM`."""
     method, loss = config.method.name, config.loss.name
-    name = "natural" if method == "natural" else _METHODS[method]
+    name = "natural" if method == "natural" else _METHODS.get(method, method)
     if _OWN_LOSS.get(method) == loss:
         return name
-    return f"{name}-{LOSS_NAMES[loss]}" if method == "srat" else f"{name} ({LOSS_NAMES[loss]})"
+    written = LOSS_NAMES.get(loss, loss)
+    return f"{name}-{written}" if method == "srat" else f"{name} ({written})"
 
 
 def set_name(data: DataConfig) -> str:
     """`CIFAR-10`, `SVHN`, or the name of the folder where the images are the user's own."""
     if data.name == "image_folder" and data.root is not None:
         return Path(data.root).name
-    return _DATA[data.name]
+    return _DATA.get(data.name, data.name)
 
 
 def data_name(data: DataConfig) -> str:
@@ -76,7 +77,7 @@ def row_name(config: TrialConfig) -> str:
 
     Source: SRAT 5.1. CB weighs from the first epoch on, DRCB later.
     """
-    loss = LOSS_NAMES[config.loss.name]
+    loss = LOSS_NAMES.get(config.loss.name, config.loss.name)
     if config.method.name != "pgd_at":
         return method_name(config)
     if config.reweight.name == "none":

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
-from ltat_tune.documented import Section, param
+from ltat_tune.documented import param
 from ltat_tune.numbers import Integer, Number, Ratio
+from ltat_tune.registered import Extensible, OpenSection
 
 
-class DataConfig(Section):
+class DataConfig(OpenSection):
     """Which images: the data set, the long-tailed cut of it, and the validation hold-out."""
 
-    name: Literal["digits", "cifar10", "cifar100", "svhn", "tiny_imagenet", "image_folder"] = (
-        param("digits", "data set", source="REAT 5; SRAT 5.1")
-    )
+    section: ClassVar[str] = "data"
+
+    name: Annotated[
+        Literal["digits", "cifar10", "cifar100", "svhn", "tiny_imagenet", "image_folder"],
+        Extensible("data.name"),
+    ] = param("digits", "data set", source="REAT 5; SRAT 5.1")
     root: str | None = param(
         None,
         "folder of an image_folder: train/ and test/ (and val/), each with one folder a class; of "

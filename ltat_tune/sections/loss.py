@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
 from ltat_tune.documented import Section, param
 from ltat_tune.numbers import Number
+from ltat_tune.registered import Extensible, OpenSection
 
 
-class LossConfig(Section):
+class LossConfig(OpenSection):
     """The prediction loss on logits."""
 
-    name: Literal[
-        "cross_entropy", "focal", "effective_number", "ldam", "balanced_softmax", "robal"
+    section: ClassVar[str] = "loss"
+
+    name: Annotated[
+        Literal["cross_entropy", "focal", "effective_number", "ldam", "balanced_softmax", "robal"],
+        Extensible("loss.name"),
     ] = param(
         "cross_entropy",
         "prediction loss; effective_number is cross-entropy with class-balanced weights from the "

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
-from ltat_tune.documented import Section, param
+from ltat_tune.documented import param
 from ltat_tune.numbers import Number
+from ltat_tune.registered import Extensible, OpenSection
 
 
-class MethodConfig(Section):
+class MethodConfig(OpenSection):
     """What happens in one training step, and what is wrapped around it."""
 
-    name: Literal["natural", "pgd_at", "srat", "reat", "robal", "trades", "mart", "taet"] = param(
+    section: ClassVar[str] = "method"
+
+    name: Annotated[
+        Literal["natural", "pgd_at", "srat", "reat", "robal", "trades", "mart", "taet"],
+        Extensible("method.name"),
+    ] = param(
         "pgd_at",
         "training method; adversarial weight perturbation (awp_gamma), class budgets "
         "(attack.class_budget) and the ETF penalty (loss.etf_weight) go around any of them",

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
-from ltat_tune.documented import Section, param
+from ltat_tune.documented import param
 from ltat_tune.numbers import Integer, Number
+from ltat_tune.registered import Extensible, OpenSection
 
 
-class ModelConfig(Section):
+class ModelConfig(OpenSection):
     """The network. Its input is an image in [0, 1]; normalisation is its own first layer."""
 
-    name: Literal["small_cnn", "resnet18", "preact_resnet18", "wrn28_10", "wrn34_10"] = param(
+    section: ClassVar[str] = "model"
+
+    name: Annotated[
+        Literal["small_cnn", "resnet18", "preact_resnet18", "wrn28_10", "wrn34_10"],
+        Extensible("model.name"),
+    ] = param(
         "small_cnn",
         "architecture; the residual ones with the 3x3 stem of CIFAR-sized images",
         also=("arch", "net"),

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from ltat_tune.config import TrialConfig
 from ltat_tune.errors import StudyError
+from ltat_tune.plugin_files import load_plugins
+from ltat_tune.registered import plugins_of
 from ltat_tune.study.estimate import Measured
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ def calibrate(
         StudyError: the training failed, or not even a few images are done in time.
     """
     job = {"config": config.flat(), "device": device, "threads": threads, "seconds": _SECONDS,
+           "plugins": plugins_of(config),
            "cache_dir": None if cache_dir is None else str(cache_dir)}  # fmt: skip
     try:
         done = subprocess.run(
@@ -142,6 +145,7 @@ def main() -> None:
     """Measures what stdin asks for."""
     job = json.loads(sys.stdin.read())
     cache = job["cache_dir"]
+    load_plugins(job["plugins"])
     found = measure(
         TrialConfig.from_flat(job["config"]), device=job["device"], threads=job["threads"],
         cache_dir=None if cache is None else Path(cache), seconds=job["seconds"],

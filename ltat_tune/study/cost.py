@@ -95,7 +95,10 @@ def cost_of(config: TrialConfig, attacks: tuple[str, ...]) -> Cost:
     counts = class_counts(config)
     channels, side, test_images, official = _images(config)
     train, classes = sum(counts), len(counts)
-    model = ModelConfig(name=config.model.name, width=config.model.width, stem=config.model.stem)
+    model = ModelConfig(
+        name=config.model.name, width=config.model.width, stem=config.model.stem,
+        **(config.model.model_extra or {}),
+    )  # fmt: skip
     macs, activations, parameters = _network(model, channels, side, classes)
     held_out = config.data.val_per_class * classes
     val = held_out if config.data.val_source == "train" else test_images
@@ -143,6 +146,9 @@ def _images(config: TrialConfig) -> tuple[int, int, int, int]:
     source = open_source(config.data)
     official = sum(source.train_counts())
     known = _IMAGES.get(config.data.name)
+    if known is None and config.data.name != "image_folder":  # a plugin's
+        shape = source.test().images.shape
+        return shape[1], shape[2], shape[0], official
     if known is None:
         return 3, config.data.image_size or _FOLDER_SIDE, len(source.files("test")), official
     channels, side, per_class = known

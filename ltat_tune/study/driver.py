@@ -66,8 +66,12 @@ def drive(
     *,
     slots: int,
     cluster: Cluster | None = None,
+    owns_process: bool = True,
 ) -> tuple[WorkQueue, bool]:
-    """Runs every task that is left. Returns the queue, and whether a signal ended it early."""
+    """Runs every task that is left. Returns the queue, and whether a signal ended it early.
+
+    Where it does not own its process, a Ray that never answers a signal does not end that.
+    """
     rungs = place_rungs(space)
     device = "cuda" if space.resources.gpus_per_trial > 0 else "cpu"
     ledger = Ledger(folder.ledger, space)
@@ -96,7 +100,8 @@ def drive(
     def on_stop(name: str) -> None:
         signals.append(name)
         queue.stop(f"stopped by {name}")
-        late.start()
+        if owns_process:
+            late.start()
 
     def resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
         # Ray calls a pickled copy of this, which knows the queue as it was at the start only

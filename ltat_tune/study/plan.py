@@ -49,6 +49,7 @@ def trial_task(
         threads=space.resources.cpus_per_trial,
         device=device,
         epochs=config.optim.epochs,
+        plugins=tuple(plugin.as_data() for plugin in space.plugins),
         validate_at=validate_at,
         number=number,
     )
@@ -244,6 +245,7 @@ def confirmation(
         threads=space.resources.cpus_per_trial,
         device=device,
         epochs=config.optim.epochs,
+        plugins=tuple(plugin.as_data() for plugin in space.plugins),
         start_from=earlier,
         number=candidate.number,
     )

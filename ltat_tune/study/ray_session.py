@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -65,11 +66,19 @@ def ray_session(slots: int, *, cpus: int = 1) -> Iterator[dict[str, float]]:
     Args:
         slots: tasks at once.
         cpus: of each.
+
+    Raises:
+        StudyError: this process has a Ray already, which ours would take away from its owner.
     """
     prepare_environment()
     _make_reachable(False)
     import ray
 
+    if ray.is_initialized():
+        raise StudyError(
+            "this process is connected to a Ray already, and a study starts its own; call "
+            "ray.shutdown() first"
+        )
     # Ray's sockets need a short path, and nobody else cleans its session folders.
     _remove_abandoned()
     scratch = tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-")
@@ -210,8 +219,12 @@ def _remove_abandoned() -> None:
 def stop_signals(on_stop: Any) -> Iterator[None]:
     """Ctrl-C or SIGTERM once: `on_stop(name)`, then Tune leaves its loop; twice: at once.
 
-    Tune listens to SIGUSR1 as to Ctrl-C, which is how the first signal reaches its loop.
+    Tune listens to SIGUSR1 as to Ctrl-C, which is how the first signal reaches its loop. Only the
+    main thread may listen to signals; in another, nothing happens here.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     seen: list[int] = []
 
     def handler(number: int, frame: Any) -> None:

@@ -21,6 +21,8 @@ from typing import IO, Any, cast
 
 from ltat_tune.config import TrialConfig
 from ltat_tune.errors import StudyError
+from ltat_tune.plugin_files import load_plugins
+from ltat_tune.registered import plugins_of
 from ltat_tune.study.calibrate import peak_mib, short_run, some_of
 from ltat_tune.study.cost import cost_of
 from ltat_tune.study.folder import StudyFolder
@@ -183,7 +185,8 @@ def train_at_once(
         StudyError: one of them failed, or took too long to begin.
     """
     job = {"config": config.flat(), "device": device, "threads": threads, "images": images,
-           "cache": None if cache is None else str(cache), "seconds": seconds}  # fmt: skip
+           "plugins": plugins_of(config), "seconds": seconds,
+           "cache": None if cache is None else str(cache)}  # fmt: skip
     command = [sys.executable, "-m", "ltat_tune.study.sharing"]
     processes = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -241,6 +244,7 @@ def main() -> None:
 
     job: dict[str, Any] = json.loads(sys.stdin.readline())
     prepare_process(job["threads"])
+    load_plugins(job["plugins"])
     config = short_run(TrialConfig.from_flat(job["config"]))
     splits = load_splits(config, cache_dir=Path(job["cache"]) if job["cache"] else None)
     train = some_of(splits.train, job["images"])

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ltat_tune.config import TrialConfig
+from ltat_tune.registered import Plugin
 from ltat_tune.study.domains import Domain, sampling_order
 from ltat_tune.study.spec import (
     Budget,
@@ -58,6 +59,7 @@ class Space:
     warm_starts: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = field(default=())
     budget: Budget | None = None  # after which the search ends
+    plugins: tuple[Plugin, ...] = ()  # whose code is in the tables, here and in every worker
     smoke: str = ""  # what a smoke run changed: its numbers mean nothing
 
     @property

@@ -21,12 +21,13 @@ from ltat_tune.study.rungs import with_cheap_copies
 from ltat_tune.study.search_checks import check_search
 from ltat_tune.study.space import Space, name_scenarios
 from ltat_tune.study.space_checks import check_space
+from ltat_tune.study.space_plugins import check_listed, plugin_notes, read_plugins
 from ltat_tune.study.spec import PARTS, Budget, parse_budget, unknown_key
 from ltat_tune.study.starts import enumerate_all, read_start_from
 from ltat_tune.study.warm_start import lend, read_warm_start, write_taken
 from ltat_tune.yaml_lines import Key, YamlProblem, read_yaml
 
-_KEYS = ("name", "objective", "fixed", "scenarios", "tuned", "start_from", "warm_start",
+_KEYS = ("name", "plugins", "objective", "fixed", "scenarios", "tuned", "start_from", "warm_start",
          "searcher", "scheduler", "confirm", "resources", "budget")  # fmt: skip
 
 
@@ -87,12 +88,16 @@ def load_space(
     """
     path = Path(path)
     document, lines = _read(path)
+    plugins = read_plugins(path, document, lines)
     overridden = apply_overrides(document, overrides)
 
     def checked(document: dict[str, Any], machine: bool, inert: bool) -> Space:
         report = Report(str(path), lines, overridden)
         space = with_cheap_copies(_build(document, path.stem, report))
-        notes = [*space.notes, *check_search(space, report)]
+        space = replace(space, plugins=plugins)
+        check_listed(space, report)
+        report.raise_if_any()
+        notes = [*plugin_notes(plugins), *space.notes, *check_search(space, report)]
         notes += check_space(
             space, report, check_machine=machine, allow_inert=inert, cluster=cluster
         )

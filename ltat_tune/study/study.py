@@ -46,7 +46,6 @@ from ltat_tune.tracking import Tracker, public_uri, tracking_uri
 if TYPE_CHECKING:
     from ltat_tune.study.queue import WorkQueue
 
-
 _RESTART_WAIT_S = 60.0  # a resume waits so long for an MLflow server that restarts
 
 
@@ -64,6 +63,7 @@ class Study:
 
     def __init__(self, space: Space, folder: StudyFolder) -> None:
         self.space, self.folder = space, folder
+        self.owns_process = True  # a signal that Ray does not answer in time may end it
         self._changes: list[str] = []  # seen by `open`; written down once the study is locked
         self._new = False  # made by `create`, and nothing has been trained
 
@@ -275,8 +275,9 @@ class Study:
                 tracker.describe(self._tags(facts), (self.folder.space,))
                 tracker.show(view_of(self.space))
                 queue, interrupted = drive(
-                    self.space, self.folder, tracker, view, slots=slots, cluster=cluster
-                )
+                    self.space, self.folder, tracker, view, slots=slots, cluster=cluster,
+                    owns_process=self.owns_process,
+                )  # fmt: skip
             return self._end(queue, interrupted, tracker, view)
         except BaseException:
             # nothing stays RUNNING, and a store that is being made is not left half made

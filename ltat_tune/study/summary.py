@@ -30,7 +30,9 @@ def render(results: Mapping[str, Any]) -> RenderableType:
 
 def as_text(results: Mapping[str, Any], width: int = 100) -> str:
     """The same as plain text, for files."""
-    console = Console(file=io.StringIO(), width=width, no_color=True, highlight=False)
+    console = Console(
+        file=io.StringIO(), width=width, no_color=True, highlight=False, force_jupyter=False
+    )  # which would show it below the cell instead
     console.print(render(results))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()

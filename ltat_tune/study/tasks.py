@@ -42,6 +42,7 @@ class Task:
     attacks: tuple[str, ...] = ()
     number: int = 0  # of the trial in its scenario
     seed: int | None = None  # of a repeat; None is the configuration's own
+    plugins: tuple[dict[str, str], ...] = ()  # whose code the worker runs first
     spacious: bool = False  # ran out of GPU memory once: up to twice the share now
 
     def to_json(self) -> str:

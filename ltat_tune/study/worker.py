@@ -18,7 +18,8 @@ from typing import Any
 
 from ray import tune
 
-from ltat_tune.errors import CheckpointError, TrainingDiverged
+from ltat_tune.errors import CheckpointError, ConfigError, TrainingDiverged
+from ltat_tune.plugin_files import load_plugins
 from ltat_tune.study.folder import read_json, write_json
 from ltat_tune.study.tasks import Task
 
@@ -43,6 +44,11 @@ def run_task(config: dict[str, Any]) -> None:
     if torch.cuda.is_initialized():
         torch.cuda.reset_peak_memory_stats()  # of the task before
     began = time.perf_counter()
+    try:
+        load_plugins(task.plugins)
+    except ConfigError as error:  # gone or changed since the study began
+        _report(event={"state": "blocked", "reason": str(error), "seconds": 0.0})
+        return
     try:
         last = _WORK.get(task.kind, _train)(task)
     except TrainingDiverged as error:

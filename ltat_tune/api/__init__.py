@@ -1,0 +1,1 @@
+"""What `ltat_tune` offers to notebooks and scripts."""

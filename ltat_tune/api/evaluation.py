@@ -1,0 +1,160 @@
+"""Trained models under attack, from notebooks and scripts: as `ltat-tune evaluate` has them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ltat_tune.config import TrialConfig
+from ltat_tune.errors import ConfigError
+from ltat_tune.process_state import kept
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ltat_tune.evaluation.loading import Loaded, Target
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A model under one attack.
+
+    Attributes:
+        attack: `clean`, `pgd20`, ...
+        eps: radius, pixel units; 0 for clean.
+        norm: `linf` or `l2`.
+        scale: factor on the logits, `model.inference_scale`.
+        images: how many were measured.
+        numbers: fractions: `acc`, `balanced_acc`, `tail_acc`, `class_3_acc`, ...
+        intervals: of some of them, the ends of the 95 % interval.
+    """
+
+    attack: str
+    eps: float
+    norm: str
+    scale: float
+    images: int
+    numbers: Mapping[str, float]
+    intervals: Mapping[str, tuple[float, float]]
+
+
+def evaluate(
+    model: nn.Module | str | Path,
+    config: TrialConfig | str | Path | None = None,
+    *,
+    attacks: Sequence[str] = ("clean", "pgd20"),
+    split: str = "test",
+    images: int | None = None,
+    eps: Sequence[float] | None = None,
+    norm: str | None = None,
+    step_size: float | None = None,
+    worst_case: bool = False,
+    seed: int = 0,
+    batch_size: int | None = None,
+    device: str = "cpu",
+    threads: int = 1,
+    out: str | Path = "studies",
+) -> list[Measured]:
+    """A trained model under attacks: the numbers of `ltat-tune evaluate`, clean ones first.
+
+    Args:
+        model: a checkpoint, or whatever the command takes that is one model; or a model in memory,
+            such as `Trainer(config).fit().model`.
+        config: what it was trained with; a file beside a checkpoint is found without.
+        attacks: names; see `ltat-tune ls attacks`.
+        split: `test` or `val`.
+        images: a class-balanced, seeded part of so many.
+        eps: radii, pixel units; None is the configured one.
+        norm: `linf` or `l2`; None is the configured one.
+        step_size: pixel units; None is the configured one, or a share of eps.
+        worst_case: each attack sees only images that withstood those before it.
+        seed: of the attacks' random starts.
+        batch_size: images gone through together; None is the configured count.
+        device: where.
+        threads: CPU threads; part of what fixes the last digits.
+        out: folder of all studies, where `model` is the name of one.
+
+    Raises:
+        ConfigError: no such attack, a model in memory without its configuration, or `model` is
+            several models.
+        CheckpointError, DataError, StudyError: as the command.
+    """
+    from ltat_tune.evaluation.card import Request
+    from ltat_tune.evaluation.loading import load
+    from ltat_tune.evaluation.parallel import check, measure
+    from ltat_tune.training.seeding import prepare_process
+
+    request = Request(
+        attacks=tuple(attacks), split=split, images=images,
+        eps=None if eps is None else tuple(eps), norm=norm, step_size=step_size, seed=seed,
+        batch_size=batch_size, device=device, threads=threads, sentinel=False,
+        worst_case=worst_case,
+    )  # fmt: skip
+    check(request)
+    if split not in ("test", "val"):
+        raise ConfigError(f"split must be one of test, val, got {split}")
+    with tempfile.TemporaryDirectory(prefix="ltat-tune-") as scratch, kept():
+        prepare_process(threads)
+        if isinstance(model, str | Path):
+            loaded = load(_target(model, config, Path(out), Path(scratch)), device=device)
+        else:
+            loaded = _in_memory(model, config, device)
+        card = measure(loaded, request, state=Path(scratch))
+    return [_measured(row) for row in card["rows"]]
+
+
+def _target(
+    model: str | Path, config: TrialConfig | str | Path | None, out: Path, scratch: Path
+) -> Target:
+    from ltat_tune.config_file import dump_config
+    from ltat_tune.evaluation.loading import find_targets
+
+    if isinstance(config, TrialConfig):
+        dump_config(scratch / "config.yaml", config, comment="")
+        config = scratch / "config.yaml"
+    targets = find_targets(str(model), out, config=None if config is None else Path(config))
+    if len(targets) != 1:
+        names = ", ".join(str(target.checkpoint) for target in targets)
+        raise ConfigError(f"model must be one model, {model} is {len(targets)}: {names}")
+    return targets[0]
+
+
+def _in_memory(model: nn.Module, config: TrialConfig | str | Path | None, device: str) -> Loaded:
+    from ltat_tune.config_file import load_config
+    from ltat_tune.data.datasets import load_splits
+    from ltat_tune.evaluation.loading import Loaded, Target
+    from ltat_tune.training.checkpoint import weights_hash
+    from ltat_tune.training.metrics import ClassGroups
+
+    if config is None:
+        raise ConfigError(
+            "config must say what a model in memory was trained with: which images, which radius"
+        )
+    if not isinstance(config, TrialConfig):
+        config, _ = load_config(Path(config))
+    splits = load_splits(config)
+    return Loaded(
+        target=Target("model", Path("config.yaml"), Path("checkpoint.pt")),
+        config=config,
+        model=model.to(device).eval(),
+        splits=splits,
+        groups=ClassGroups.from_counts(splits.samples_per_class.tolist()),
+        weights=weights_hash(model.state_dict()),
+        epoch=0,
+        selected_on_test=config.data.val_source == "test",
+    )
+
+
+def _measured(row: Mapping[str, Any]) -> Measured:
+    return Measured(
+        attack=row["attack"],
+        eps=row["eps"],
+        norm=row["norm"],
+        scale=row["scale"],
+        images=row["images"],
+        numbers=row["numbers"],
+        intervals={n: (ends["low"], ends["high"]) for n, ends in row["intervals"].items()},
+    )

@@ -1,0 +1,325 @@
+"""Studies from notebooks and scripts: the same engine as the command line.
+
+    from ltat_tune import Study
+
+    study = Study("search_spaces/quickstart.yaml", overrides={"searcher.trials": 6})
+    study.run()
+    study.best()[0].config
+
+Nothing here prints unless it is asked to, and everything that a study changes in its process is
+put back (`process_state`). Errors are those of `ltat_tune.errors`.
+"""
+
+from __future__ import annotations
+
+import statistics
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from ltat_tune.config import TrialConfig
+from ltat_tune.errors import SpaceError, StudyError
+from ltat_tune.process_state import kept
+from ltat_tune.study.folder import StudyFolder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ltat_tune.api.plots import Plots
+    from ltat_tune.study.space import Space
+    from ltat_tune.study.study import Study as Engine
+    from ltat_tune.study.trials import TrialRow
+
+
+@dataclass(frozen=True)
+class Score:
+    """One metric of one configuration over its seeds, as fractions."""
+
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Arithmetic mean."""
+        return statistics.fmean(self.values)
+
+    @property
+    def std(self) -> float:
+        """Sample standard deviation; 0 with one seed."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else 0.0
+
+    def __str__(self) -> str:
+        """`41.2 ± 0.4`, in percent."""
+        from ltat_tune.study.results import mean_std
+
+        return mean_std(self.values)
+
+
+@dataclass(frozen=True)
+class Best:
+    """The winner of one scenario, as it was confirmed.
+
+    Attributes:
+        scenario: its name; `default` in a study without scenarios.
+        values: what the scenario fixes, by dotted path.
+        trial: the number of the trial that found it.
+        params: what was proposed, by dotted path.
+        config: all of it, with the first of its seeds: `Trainer(best.config).fit()`.
+        seeds: that it was trained with.
+        val: validation metrics, from which it was chosen.
+        test: test metrics, which decided nothing.
+        checkpoint: the first seed's.
+    """
+
+    scenario: str
+    values: Mapping[str, Any]
+    trial: int
+    params: Mapping[str, Any]
+    config: TrialConfig
+    seeds: tuple[int, ...]
+    val: Mapping[str, Score]
+    test: Mapping[str, Score]
+    checkpoint: Path
+
+
+class Study:
+    """A study on disk: `Study("search_spaces/srat.yaml").run()`.
+
+    Args:
+        space: the space file. It is checked now; nothing is written before `run`.
+        out: folder of all studies.
+        overrides: values by dotted path in place of the file's, as `--set` has them.
+        tracking_uri: MLflow's; None is a SQLite file beside the study.
+        overwrite: delete a study of this name first.
+        allow_inert: run although a tuned parameter has no effect.
+        smoke: only try out that the file runs.
+
+    Raises:
+        SpaceError: with every problem of the file and the overrides.
+    """
+
+    def __init__(
+        self,
+        space: str | Path,
+        *,
+        out: str | Path = "studies",
+        overrides: Mapping[str, Any] | None = None,
+        tracking_uri: str | None = None,
+        overwrite: bool = False,
+        allow_inert: bool = False,
+        smoke: bool = False,
+    ) -> None:
+        from ltat_tune.study.space_file import load_space
+
+        more = _assignments(overrides or {})
+        with kept():
+            try:
+                self._space = load_space(
+                    space, overrides=more, allow_inert=allow_inert, smoke=smoke
+                )
+            except SpaceError as error:  # in the words of this door
+                told = [text.replace("--set ", "overrides ") for text in error.problems]
+                raise SpaceError(told) from error
+        self._folder = StudyFolder(Path(out) / self._space.name)
+        self._source, self._tracking_uri = str(space), tracking_uri
+        self._overwrite, self._is_new = overwrite, True
+
+    @classmethod
+    def open(cls, name: str, *, out: str | Path = "studies") -> Study:
+        """A study that was started before, finished or not.
+
+        Raises:
+            StudyError: no such study, or one that this version cannot go on with.
+            SpaceError: its space file no longer holds.
+        """
+        from ltat_tune.study.study import Study as Engine
+
+        with kept():
+            engine = Engine.open(Path(out) / name, check_machine=False)
+        study = cls.__new__(cls)
+        study._space, study._folder, study._is_new = engine.space, engine.folder, False
+        return study
+
+    def __repr__(self) -> str:
+        return f"Study({str(self.folder)!r})"
+
+    @property
+    def name(self) -> str:
+        """As under `name:` in the space file."""
+        return self._space.name
+
+    @property
+    def folder(self) -> Path:
+        """Where everything of it lies."""
+        return self._folder.root
+
+    def run(self, *, quiet: bool = True, address: str | None = None) -> Study:
+        """Runs the study to its end; one that was opened or stopped goes on where it was.
+
+        Ctrl-C, or a notebook's interrupt, ends it cleanly and then raises KeyboardInterrupt;
+        `run` again goes on. The process is left as it was found.
+
+        Args:
+            quiet: show nothing; False shows the progress on stderr as the command does.
+            address: a Ray cluster's, whose nodes train; None is a Ray of its own on this machine.
+
+        Raises:
+            StudyError: the study exists already and was not opened, is being run, or stopped
+                before its end, with the reason.
+            DataError: images are missing or cannot be read.
+        """
+        from ltat_tune.study.study import Study as Engine
+
+        def engine() -> Engine:
+            if self._is_new:
+                return self._create()
+            return Engine.open(self.folder, cluster=address is not None)
+
+        return self._run(engine, quiet, address)
+
+    def resume(
+        self,
+        *,
+        trials: int | None = None,
+        budget: str | None = None,
+        quiet: bool = True,
+        address: str | None = None,
+    ) -> Study:
+        """Goes on with a study that exists, longer if asked.
+
+        Args:
+            trials: extend the search to so many per scenario.
+            budget: what it may take from its first start on, such as `6h`.
+            quiet: as for `run`.
+            address: as for `run`.
+
+        Raises:
+            StudyError: as `run`; no such study, or fewer trials than it has.
+        """
+        from ltat_tune.study.study import Study as Engine
+
+        def engine() -> Engine:
+            return Engine.open(
+                self.folder, trials=trials, budget=budget, cluster=address is not None
+            )
+
+        return self._run(engine, quiet, address)
+
+    def _create(self) -> Engine:
+        from ltat_tune.study.study import Study as Engine
+
+        if self._folder.facts.exists() and not (self._overwrite or self._space.smoke):
+            raise StudyError(
+                f"study {self.name} exists already in {self.folder.parent}; go on with it by "
+                f'Study.open("{self.name}", out="{self.folder.parent}").run(), start another with '
+                'overrides={"name": ...}, or delete it with overwrite=True'
+            )
+        return Engine.create(
+            self._space, self.folder.parent, source=self._source,
+            tracking_uri=self._tracking_uri, overwrite=self._overwrite,
+        )  # fmt: skip
+
+    def _run(self, made: Callable[[], Engine], quiet: bool, address: str | None) -> Study:
+        from rich.console import Console
+
+        with kept():
+            engine = made()
+            self._space, self._is_new = engine.space, False
+            warnings.simplefilter("ignore")  # MLflow's and Ray's, about what they are built on
+            console = Console(stderr=True, highlight=False, force_jupyter=False)
+            engine.owns_process = False
+            end = engine.run(console, quiet=quiet, address=address)
+        if end.interrupted:
+            raise KeyboardInterrupt
+        if end.reason is not None:
+            raise StudyError(f"{end.reason}\ngo on with: study.resume()")
+        return self
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """What `ltat-tune compare --format json` prints.
+
+        Raises:
+            StudyError: the study has not been seen to its end.
+        """
+        found = self._folder.read_results() if self._folder.facts.exists() else None
+        if found is None:
+            raise StudyError(f"{self.name} has no results yet; finish it with run() or resume()")
+        return found
+
+    def best(self) -> list[Best]:
+        """The winner of every scenario that has one, in the order of the space file.
+
+        Raises:
+            StudyError: as `results`.
+        """
+        found = []
+        for scenario in self.results["scenarios"]:
+            confirmed = [c for c in scenario["confirmed"] if c["recipe"] == scenario["winner"]]
+            found += [_best(self._space, self._folder, scenario, c) for c in confirmed]
+        return found
+
+    @property
+    def trials(self) -> list[TrialRow]:
+        """Every trial, as far as it got; a study under way may be looked at.
+
+        Raises:
+            StudyError: the ledger cannot be read.
+        """
+        from ltat_tune.study.trials import read_trials
+
+        with kept():
+            return read_trials(self._folder)
+
+    @property
+    def plot(self) -> Plots:
+        """Figures of the trials, such as `study.plot.slice()`."""
+        from ltat_tune.api.plots import Plots
+
+        return Plots(self._space, self._folder)
+
+    def trials_dataframe(self) -> pd.DataFrame:
+        """A row for every trial; what was proposed stands in columns of its dotted paths.
+
+        Raises:
+            StudyError: as `trials`.
+        """
+        import pandas as pd
+
+        fixed = ("scenario", "number", "state", "score", "epochs", "seconds", "cause")
+        rows = [{**{name: getattr(t, name) for name in fixed}, **t.params} for t in self.trials]
+        paths = [path for path in self._space.tuned if any(path in row for row in rows)]
+        return pd.DataFrame(rows, columns=[*fixed, *paths])
+
+
+def _assignments(overrides: Mapping[str, Any]) -> list[str]:
+    """As `--set` has them; YAML's own writing, so that each value is read as what it is."""
+    return [
+        f"{path}={yaml.safe_dump(_plain(value), default_flow_style=True, width=10**6)}"
+        for path, value in overrides.items()
+    ]
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _best(
+    space: Space, folder: StudyFolder, scenario: Mapping[str, Any], confirmed: Mapping[str, Any]
+) -> Best:
+    where, seed = space.scenario(scenario["name"]), confirmed["seeds"][0]
+    place = folder.confirmation(where.name, confirmed["recipe"], seed)
+    return Best(
+        scenario=where.name,
+        values=dict(where.values),
+        trial=confirmed["number"],
+        params=confirmed["params"],
+        config=space.config(where, confirmed["params"], **{"seeds.seed": seed}),
+        seeds=tuple(confirmed["seeds"]),
+        val={name: Score(tuple(values)) for name, values in confirmed["val"].items()},
+        test={name: Score(tuple(values)) for name, values in confirmed["test"].items()},
+        checkpoint=place / "checkpoint.pt",
+    )

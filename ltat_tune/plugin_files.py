@@ -1,0 +1,143 @@
+"""The files of plugins: found, compared with what was recorded, run once in a process."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import re
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from ltat_tune.errors import ConfigError
+from ltat_tune.registered import LOADING, PARTS, Plugin
+
+_loaded: dict[str, Plugin] = {}  # by name
+
+
+def forget(plugin: Plugin) -> None:
+    """Takes everything of a plugin out of the tables again."""
+    from ltat_tune.data.sources import SOURCES
+    from ltat_tune.losses import LOSSES
+    from ltat_tune.methods import METHODS
+    from ltat_tune.models import MODELS
+    from ltat_tune.plugins import take_out
+
+    tables: dict[str, Any] = {
+        "method.name": METHODS, "loss.name": LOSSES, "model.name": MODELS, "data.name": SOURCES,
+    }  # fmt: skip
+    for part in [part for part in PARTS.values() if part.plugin == plugin]:
+        take_out(part, tables[part.chosen_by])
+    _loaded.pop(plugin.name, None)
+
+
+def load_plugins(entries: Any, *, beside: Path | None = None) -> tuple[Plugin, ...]:
+    """Runs the plugins that a file names, unless this process has them already.
+
+    Args:
+        entries: a list of module names, or of mappings with name, file and sha256.
+        beside: folder of the file that names them, where they are looked for first.
+
+    Raises:
+        ConfigError: with every plugin that is missing, changed, or fails, and why.
+    """
+    if entries is None:
+        return ()
+    if not isinstance(entries, list | tuple):
+        raise ConfigError(f"plugins must be a list of module names, got {entries!r}")
+    found, problems = [], []
+    for entry in entries:
+        try:
+            found.append(_load(*_read(entry), beside))
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    return tuple(dict.fromkeys(found))
+
+
+def _read(entry: Any) -> tuple[str, str, str]:
+    """Name, file and hash; the last two may be empty."""
+    given = {"name": entry} if isinstance(entry, str) else entry
+    known = isinstance(given, dict) and set(given) <= {"name", "file", "sha256"}
+    if not known or not all(isinstance(value, str) for value in given.values()):
+        raise ConfigError(f"a plugin must be a module's name such as my_method, got {entry!r}")
+    name = given.get("name", "")
+    if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", name) or name.endswith(".py"):
+        meant = Path(name).stem
+        raise ConfigError(
+            f"a plugin must be a module's name without path and .py, got {name!r}"
+            + (f"; did you mean {meant}?" if meant.isidentifier() else "")
+        )
+    return name, given.get("file", ""), given.get("sha256", "")
+
+
+def _load(name: str, file: str, sha256: str, beside: Path | None) -> Plugin:
+    places = [beside / f"{name.replace('.', '/')}.py"] if beside else []
+    places += [Path(file)] if file else []
+    there = [place for place in places if place.is_file()]
+    if not there and (installed := _installed(name)):
+        there = [installed]
+    if not there:
+        looked = ", ".join(str(place) for place in places)
+        raise ConfigError(
+            f"plugin {name} is missing: no {looked}, and no installed module of that name; put "
+            f"{name.rpartition('.')[2]}.py beside the file that names it"
+        )
+    hashes = {place: _hash(place) for place in there}
+    place = next((p for p in there if hashes[p] == sha256), there[0])
+    if sha256 and hashes[place] != sha256:
+        raise ConfigError(
+            f"plugin {name} is not what it was: {place} has sha256 {hashes[place]}, {sha256} was "
+            "recorded; put the file back, or begin anew with the changed one"
+        )
+    plugin = Plugin(name, str(place.resolve()), hashes[place])
+    if _loaded.get(name) != plugin:
+        if name in _loaded:  # edited, or another study's
+            forget(_loaded[name])
+        _run(plugin)
+        _loaded[name] = plugin
+    return plugin
+
+
+def _installed(name: str) -> Path | None:
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return None
+    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
+
+
+def _hash(place: Path) -> str:
+    return hashlib.sha256(place.read_bytes()).hexdigest()[:16]
+
+
+def _run(plugin: Plugin) -> None:
+    """Raises: ConfigError for whatever the plugin's code raises; nothing of it stays then."""
+    own = f"_ltat_tune_plugin_{plugin.name.replace('.', '_')}"
+    spec = importlib.util.spec_from_file_location(own, plugin.file)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[own] = module  # where inspect and dataclasses look for it
+    LOADING.append(plugin)
+    try:
+        # not the loader's cache: a file that was edited within its second would stay as it was
+        exec(compile(Path(plugin.file).read_bytes(), plugin.file, "exec"), vars(module))
+        if not any(part.plugin == plugin for part in PARTS.values()):
+            raise ConfigError("it registers nothing; call register_method or one of its kind")
+    except (Exception, SystemExit) as error:
+        forget(plugin)
+        del sys.modules[own]
+        found = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in found if frame.filename == plugin.file]
+        lines += [error.lineno] if isinstance(error, SyntaxError) else []
+        at = f"{plugin.file}:{lines[-1]}" if lines else plugin.file
+        if isinstance(error, ConfigError):
+            raise ConfigError([f"plugin {at}: {text}" for text in error.problems]) from error
+        said = error.msg if isinstance(error, SyntaxError) else error
+        raise ConfigError(
+            f"plugin {plugin.name} cannot run: {at}: {type(error).__name__}: {said}"
+        ) from error
+    finally:
+        LOADING.pop()

@@ -1,0 +1,322 @@
+"""Methods, losses, models and data sets of your own, from a module that a space file names.
+
+    # my_method.py                                  # my_study.yaml, beside it
+    register_method("mine", Mine, parameters=...)   plugins: [my_method]
+
+Naming a plugin runs its code: that is why it must be named. It is recorded with the hash of its
+file, in the study and in every configuration that uses it, and refused once the file differs.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError, create_model
+from pydantic.fields import FieldInfo
+
+from ltat_tune import documented
+from ltat_tune.catalogue import CATALOGUE, Entry
+from ltat_tune.documented import Section
+from ltat_tune.errors import ConfigError
+from ltat_tune.numbers import Integer, Number
+from ltat_tune.parameters import (
+    PARAMETERS,
+    add_parameter,
+    annotated,
+    forget_parameter,
+    sentence,
+    widen,
+)
+from ltat_tune.registered import LOADING, PARTS, Part
+from ltat_tune.relevance import add_rule, forget_rule
+
+__all__ = [
+    "param",
+    "register_dataset",
+    "register_loss",
+    "register_method",
+    "register_model",
+]
+
+_KINDS = {
+    "method.name": "methods",
+    "loss.name": "losses",
+    "model.name": "models",
+    "data.name": "datasets",
+}
+
+
+def param(default: Any, meaning: str, *, choices: Sequence[str] = (), **more: Any) -> Any:
+    """A parameter of a part of yours; its type is that of its default.
+
+    Args:
+        default: a number, a whole number, true or false, or text.
+        meaning: for `ltat-tune params`.
+        choices: the texts that are allowed; none are all.
+        more: `ge`, `gt`, `le`, `lt`, and `symbol`, `unit`, `source` for people.
+    """
+    field = documented.param(default, meaning, **more)
+    field.json_schema_extra["choices"] = tuple(choices)
+    return field
+
+
+def register_method(
+    name: str, method: type, *, parameters: Mapping[str, Any] | None = None, what: str = ""
+) -> None:
+    """Adds a training method: `method.name: NAME` in a space file.
+
+    Args:
+        name: letters, digits and underscores.
+        method: a class made by `method(loss, attack, *, <parameters>)` in every epoch, with the
+            `training_step` of `ltat_tune.methods.Method`. One that takes `samples_per_class`, too,
+            gets it: training images of every class, shape (K,).
+        parameters: its own, by name: `param(default, meaning, ge=..., le=...)`, or with
+            `choices=(...)`. They are `method.<name>` in space files.
+        what: it does, in a line, for `ltat-tune ls methods`; else the class's docstring says it.
+
+    Raises:
+        ConfigError: the name or a parameter is taken, or the class does not take these arguments.
+    """
+    from ltat_tune.methods import METHODS
+
+    fields = _fields("method.name", name, parameters)
+    _takes("method", name, method, ("loss", "attack"), fields)
+    step = getattr(method, "training_step", None)
+    _takes_call(
+        f"{method.__name__}.training_step", step, "(self, model, images, targets, *, "
+        "class_weights, generator)", (None,) * 4, ("class_weights", "generator"),
+    )  # fmt: skip
+    wants_counts = "samples_per_class" in inspect.signature(method).parameters
+
+    def build(config: Any, counts: Any, loss: Any) -> Callable[[Any], Any]:
+        own = {field: getattr(config.method, field) for field in fields}
+        own |= {"samples_per_class": counts} if wants_counts else {}
+        return lambda attack: method(loss, attack, **own)
+
+    _register("method.name", name, method, METHODS, build, fields, what)
+
+
+def register_loss(
+    name: str, loss: type, *, parameters: Mapping[str, Any] | None = None, what: str = ""
+) -> None:
+    """Adds a prediction loss: `loss.name: NAME` in a space file.
+
+    Args:
+        name: letters, digits and underscores.
+        loss: an `nn.Module` made by `loss(samples_per_class, *, <parameters>)` with
+            `forward(logits, targets, class_weights=None)`: (N, K), (N,), (K,) or None -> ().
+        parameters: its own, by name, as for a method; `loss.<name>` in space files.
+        what: it is, in a line, for `ltat-tune ls losses`; else the class's docstring says it.
+
+    Raises:
+        ConfigError: as `register_method`.
+    """
+    from ltat_tune.losses import LOSSES
+
+    fields = _fields("loss.name", name, parameters)
+    _takes("loss", name, loss, ("samples_per_class",), fields)
+    _takes_call(
+        f"{loss.__name__}.forward", getattr(loss, "forward", None),
+        "(self, logits, targets, class_weights=None)", (None,) * 4, (),
+    )  # fmt: skip
+
+    def build(config: Any, counts: Any, beta: Any) -> Any:
+        return loss(counts, **{field: getattr(config, field) for field in fields})
+
+    ignores = ("loss.label_smoothing",)
+    _register("loss.name", name, loss, LOSSES, build, fields, what, ignores)
+
+
+def register_model(
+    name: str, model: type, *, parameters: Mapping[str, Any] | None = None, what: str = ""
+) -> None:
+    """Adds a network: `model.name: NAME` in a space file.
+
+    Args:
+        name: letters, digits and underscores.
+        model: an `nn.Module` made by `model(in_channels, *, <parameters>)`, from images
+            (N, C, H, W) to features (N, D), with D as its attribute `out_features`. Head and
+            normalisation are the package's. One that takes `width`, too, gets `model.width`.
+        parameters: its own, by name, as for a method; `model.<name>` in space files.
+        what: it is, in a line, for `ltat-tune ls models`; else the class's docstring says it.
+
+    Raises:
+        ConfigError: as `register_method`.
+    """
+    from ltat_tune.models import MODELS
+
+    fields = _fields("model.name", name, parameters)
+    _takes("model", name, model, ("in_channels",), fields)
+    wants_width = "width" in inspect.signature(model).parameters
+
+    def build(config: Any, channels: int) -> Any:
+        own = {field: getattr(config, field) for field in fields}
+        network = model(channels, **own, **({"width": config.width} if wants_width else {}))
+        if not isinstance(getattr(network, "out_features", None), int):
+            raise ConfigError(
+                f"model {name} must have the attribute out_features, the D of its features (N, D)"
+            )
+        return network
+
+    ignores = () if wants_width else ("model.width",)
+    _register("model.name", name, model, MODELS, build, fields, what, ignores)
+
+
+def register_dataset(
+    name: str,
+    dataset: Callable[..., Any],
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    what: str = "",
+) -> None:
+    """Adds a data set: `data.name: NAME` in a space file.
+
+    Args:
+        name: letters, digits and underscores.
+        dataset: a function `dataset(root, *, <parameters>)` that returns a
+            `ltat_tune.data.sources.Source`; `root` is `data.root`, or None.
+        parameters: its own, by name, as for a method; `data.<name>` in space files.
+        what: it is, in a line, for `ltat-tune ls datasets`; else the function's docstring says it.
+
+    Raises:
+        ConfigError: as `register_method`.
+    """
+    from ltat_tune.data.sources import SOURCES
+
+    fields = _fields("data.name", name, parameters)
+    _takes("dataset", name, dataset, ("root",), fields)
+
+    def build(config: Any) -> Any:
+        return dataset(config.root, **{field: getattr(config, field) for field in fields})
+
+    _register("data.name", name, dataset, SOURCES, build, fields, what)
+
+
+def _register(
+    chosen_by: str,
+    name: str,
+    made_by: Any,
+    table: dict[str, Any],
+    build: Any,
+    fields: Mapping[str, FieldInfo],
+    what: str,
+    ignores: tuple[str, ...] = (),
+) -> None:
+    """A line in each table: what is built, what it is, its parameters, and when they act."""
+    file = LOADING[-1].file if LOADING else "this process"
+    section, kind = chosen_by.partition(".")[0], _KINDS[chosen_by]
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise ConfigError(
+            f"the name of a part must be lower-case letters, digits and _, got {name!r}"
+        )
+    before = PARTS.get((chosen_by, name))
+    if before is not None and before.file == file:
+        take_out(before, table)  # the same file, read again
+    elif name in table:
+        whose = f"{before.file}" if before else "ltat-tune itself"
+        raise ConfigError(f"{chosen_by} {name} is taken, by {whose}; choose another name")
+    for field, info in fields.items():
+        add_parameter(f"{section}.{field}", info)
+        add_rule(f"{section}.{field}", chosen_by, name)
+    defaults = {f"{section}.{field}": info.default for field, info in fields.items()}
+    plugin = LOADING[-1] if LOADING else None
+    PARTS[chosen_by, name] = Part(chosen_by, name, file, plugin, defaults, ignores)
+    widen(chosen_by)
+    described = what or (inspect.getdoc(made_by) or "").partition("\n")[0]
+    source = f"plugin {plugin.name} ({plugin.file})" if plugin else file
+    entry = Entry(name, described, source, chosen_by, tuple(defaults))
+    CATALOGUE[kind] = (*CATALOGUE[kind], entry)
+    table[name] = build
+
+
+def take_out(part: Part, table: dict[str, Any]) -> None:
+    """Undoes the registration of a part."""
+    del PARTS[part.chosen_by, part.name]
+    for path in part.defaults:
+        forget_parameter(path)
+        forget_rule(path)
+    widen(part.chosen_by)
+    kind = _KINDS[part.chosen_by]
+    CATALOGUE[kind] = tuple(e for e in CATALOGUE[kind] if e.name != part.name)
+    del table[part.name]
+
+
+def _fields(
+    chosen_by: str, part: str, parameters: Mapping[str, Any] | None
+) -> dict[str, FieldInfo]:
+    """Parameters as pydantic has them, each with the type of its default.
+
+    Raises:
+        ConfigError: what is not made by `param`, a name that is taken, a default out of range.
+    """
+    fields, problems = {}, []
+    before = PARTS.get((chosen_by, part))
+    for name, given in (parameters or {}).items():
+        path = f"{chosen_by.partition('.')[0]}.{name}"
+        own = before is not None and path in before.defaults
+        if not isinstance(given, FieldInfo):
+            problems.append(f"{path} must be param(default, meaning, ...), got {given!r}")
+        elif path in PARAMETERS and not own:
+            problems.append(f"{path} exists already and means something else; rename yours")
+        else:
+            made = create_model("Own", __base__=Section, **{name: (_kind(given), given)})  # type: ignore[call-overload]
+            fields[name] = made.model_fields[name]
+            problems += _check_default(path, fields[name])
+    if problems:
+        raise ConfigError(problems)
+    return fields
+
+
+def _kind(field: FieldInfo) -> Any:
+    choices = (field.json_schema_extra or {}).get("choices")  # type: ignore[union-attr]
+    if choices:
+        return Literal[tuple(choices)]  # type: ignore[arg-type]
+    # bool before int, which it is too
+    for kind, annotation in ((bool, bool), (int, Integer), (float, Number)):
+        if isinstance(field.default, kind):
+            return annotation
+    return str
+
+
+def _check_default(path: str, field: FieldInfo) -> list[str]:
+    try:
+        TypeAdapter(annotated(field)).validate_python(field.default)
+    except ValidationError as error:
+        return [f"the default of {path} {sentence(error.errors()[0])}"]
+    return []
+
+
+def _takes(
+    kind: str, name: str, made_by: Any, first: Sequence[str], fields: Mapping[str, FieldInfo]
+) -> None:
+    """Raises: ConfigError where a part cannot be made of its arguments and parameters."""
+    takes = ", ".join([*first, *(["*", *fields] if fields else [])])
+    if kind != "dataset" and not inspect.isclass(made_by):
+        raise ConfigError(f"{kind} {name} must be a class, got {made_by!r}")
+    try:
+        inspect.signature(made_by).bind(*first, **dict.fromkeys(fields))
+    except TypeError as error:
+        # what the package offers and a part may take without naming it in `parameters`
+        offered = {"method": {"samples_per_class": 0}, "model": {"width": 0}}.get(kind, {})
+        try:
+            inspect.signature(made_by).bind(*first, **dict.fromkeys(fields), **offered)
+        except TypeError:
+            raise ConfigError(
+                f"{kind} {name} is made by {made_by.__name__}({takes}), but that has the "
+                f"arguments {inspect.signature(made_by)}: {error}"
+            ) from None
+
+
+def _takes_call(
+    what: str, function: Any, takes: str, places: Sequence[None], keywords: Sequence[str]
+) -> None:
+    try:
+        if function is None:
+            raise TypeError("it is missing")
+        inspect.signature(function).bind(*places, **dict.fromkeys(keywords))
+    except TypeError as error:
+        got = "" if function is None else f", got {inspect.signature(function)}"
+        raise ConfigError(f"{what} must take {takes}{got}: {error}") from None

@@ -1,0 +1,190 @@
+"""`from ltat_tune import Study, evaluate`, as a notebook uses them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from torch import nn
+
+from ltat_tune import Study, Trainer, evaluate
+from ltat_tune.errors import ConfigError, SpaceError, StudyError
+from tests.study.drive import MINI, run, write_space
+
+ROOT = Path(__file__).parents[2]
+METRIC = "val/pgd3_balanced_acc"
+
+
+class Notebook(NamedTuple):
+    """What the script saw, what it printed besides, and where its study lies."""
+
+    saw: dict[str, Any]
+    stderr: str
+    out: Path
+    space: Path
+
+
+@pytest.fixture(scope="module")
+def notebook(tmp_path_factory: pytest.TempPathFactory) -> Notebook:
+    folder = tmp_path_factory.mktemp("notebook")
+    fixed = {**MINI["fixed"], "evaluation.every_epochs": 3}
+    space = write_space(folder, fixed=fixed, scenarios={"data.imbalance_ratio": [2]})
+    script = Path(__file__).parent / "as_a_notebook.py"
+    done = subprocess.run(
+        [sys.executable, script, space, folder / "studies"],
+        capture_output=True, text=True, timeout=300, cwd=folder,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return Notebook(json.loads(done.stdout), done.stderr, folder / "studies", space)
+
+
+@pytest.fixture(scope="module")
+def study(notebook: Notebook) -> Study:
+    return Study.open("mini", out=notebook.out)
+
+
+def test_an_interrupt_stops_a_study_that_then_goes_on(notebook: Notebook, study: Study) -> None:
+    assert notebook.saw["interrupted"]
+    assert 1 <= notebook.saw["stopped_at"] < 3
+    assert [trial.number for trial in study.trials] == [0, 1, 2]
+
+
+def test_the_process_is_left_as_it_was_found_and_nothing_is_printed(notebook: Notebook) -> None:
+    assert notebook.saw["moved"] == []
+    assert notebook.stderr == ""
+
+
+def test_a_study_that_exists_or_has_no_results_says_what_to_do(notebook: Notebook) -> None:
+    assert "study mini exists already in" in notebook.saw["again"]
+    assert "overwrite=True" in notebook.saw["again"]
+    assert notebook.saw["unfinished"] == (
+        "mini has no results yet; finish it with run() or resume()"
+    )
+    with pytest.raises(StudyError, match="no study in .*nowhere; studies in .*: mini"):
+        Study.open("nowhere", out=notebook.out)
+
+
+def test_the_winner_is_what_the_command_reports(notebook: Notebook, study: Study) -> None:
+    shown = run("compare", "mini", "--out", notebook.out, "--format", "json", cwd=notebook.out)
+    results = json.loads(shown.stdout)
+    assert study.results == results
+    scenario = results["scenarios"][0]
+    winner = next(c for c in scenario["confirmed"] if c["recipe"] == scenario["winner"])
+    (best,) = study.best()
+    assert best.scenario == scenario["name"]
+    assert best.values == {"data.imbalance_ratio": 2}
+    assert best.seeds == (0, 1)
+    first, second = winner["val"][METRIC]
+    assert best.val[METRIC].values == (first, second)
+    assert best.val[METRIC].mean == pytest.approx((first + second) / 2)
+    assert best.val[METRIC].std == pytest.approx(abs(first - second) / 2**0.5)
+    assert best.config.recipe == winner["recipe"]
+    assert best.config.attack.steps == 2  # the override
+
+
+def test_trials_are_a_table_with_what_was_proposed(study: Study) -> None:
+    table = study.trials_dataframe()
+    assert list(table["number"]) == [0, 1, 2]
+    assert list(table["optim.lr"])[:2] == [0.1, 0.2]
+    assert list(table["loss.name"])[:2] == ["cross_entropy", "balanced_softmax"]
+    complete = table[table["state"] == "complete"]
+    assert complete["score"].between(0, 1).all() and len(complete) >= 1
+
+
+def test_figures_are_plotly_s_of_the_study_s_trials(study: Study) -> None:
+    complete = [trial for trial in study.trials if trial.score is not None]
+    lines = study.plot.parallel_coordinate().to_plotly_json()
+    assert all(f"'{name}'" in str(lines) for name in (METRIC, "optim.lr", "loss.name"))
+    points = study.plot.slice(params=["optim.lr"]).data[0]
+    assert sorted(points["x"]) == sorted(t.params["optim.lr"] for t in complete)
+    assert sorted(points["y"]) == sorted(t.score or 0 for t in complete)
+    curves = study.plot.learning_curves().data
+    assert len(curves) == len([trial for trial in study.trials if trial.scores])
+    assert study.plot.contour().layout.title.text
+    with pytest.raises(StudyError, match="one objective, so there is no front"):
+        study.plot.pareto_front()
+    with pytest.raises(ConfigError, match="scenario must be one of imbalance_ratio_2, got x"):
+        study.plot.slice("x")
+    with pytest.raises(ConfigError, match="params must be tuned ones, optim.epochs is not"):
+        study.plot.slice(params=["optim.epochs"])
+
+
+def test_evaluate_gives_the_numbers_of_the_command(notebook: Notebook, study: Study) -> None:
+    (best,) = study.best()
+    shown = run(
+        "evaluate", best.checkpoint, "--attacks", "pgd3,cw2", "--images", "100", "--no-sentinel",
+        "--format", "json", cwd=notebook.out,
+    )  # fmt: skip
+    rows = json.loads(shown.stdout)["rows"]
+    found = evaluate(best.checkpoint, attacks=["pgd3", "cw2"], images=100)
+    assert [m.attack for m in found] == [row["attack"] for row in rows] == ["clean", "pgd3", "cw2"]
+    assert [m.numbers for m in found] == [row["numbers"] for row in rows]
+    assert all(m.intervals["acc"][0] < m.numbers["acc"] < m.intervals["acc"][1] for m in found)
+    model = Trainer(best.config).fit(checkpoint=best.checkpoint).model
+    assert evaluate(model, best.config, attacks=["pgd3", "cw2"], images=100) == found
+
+
+def test_what_cannot_be_evaluated_is_said_in_the_words_of_the_package(study: Study) -> None:
+    with pytest.raises(ConfigError, match="config must say what a model in memory was trained"):
+        evaluate(nn.Identity())
+    with pytest.raises(ConfigError, match="model must be one model, mini is 2"):
+        evaluate("mini", out=study.folder.parent)
+    with pytest.raises(ConfigError, match="pgdx"):
+        evaluate(study.best()[0].checkpoint, attacks=["pgdx"])
+
+
+def test_a_wrong_override_is_told_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(SpaceError, match=r"^overrides optim.lr: must be > 0, got -1$"):
+        Study(write_space(tmp_path), out=tmp_path / "studies", overrides={"optim.lr": -1.0})
+    assert not (tmp_path / "studies").exists()
+
+
+def test_importing_the_package_takes_no_time_and_no_library() -> None:
+    code = (
+        "import sys, time; began = time.perf_counter(); import ltat_tune; "
+        "took = time.perf_counter() - began; "
+        "heavy = {'torch', 'ray', 'mlflow', 'optuna', 'numpy', 'pydantic'} & set(sys.modules); "
+        "assert not heavy, heavy; assert took < 0.05, took; print(sorted(dir(ltat_tune)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "'Study', 'Trainer', 'TrialConfig', '__version__', 'evaluate'" in done.stdout
+
+
+SCRIPT = """
+from ltat_tune import Study, Trainer, TrialConfig, evaluate
+from ltat_tune.training.fit_result import EpochMetrics
+
+
+def show(done: EpochMetrics) -> None:
+    print(done.epoch, done.metrics)
+
+
+study = Study("search_spaces/srat.yaml", out="studies", overrides={"searcher.trials": 3}).run()
+for best in study.best():
+    score: float = best.test["test/pgd20_acc"].mean
+    accuracy: float = evaluate(best.checkpoint, attacks=["pgd20"])[1].numbers["acc"]
+model = Trainer(TrialConfig.from_flat({"optim.epochs": 3})).fit(on_epoch=show).model
+reveal_type(evaluate(model, TrialConfig()))
+study.bset()
+"""
+
+
+def test_a_users_script_is_checked_by_mypy(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--config-file", ROOT / "pyproject.toml",
+         "--cache-dir", ROOT / ".mypy_cache", script],
+        capture_output=True, text=True, timeout=400, cwd=ROOT,
+    )  # fmt: skip
+    lines = [line.partition("script.py:")[2] for line in done.stdout.splitlines()]
+    wrong = [line for line in lines if "error:" in line]
+    assert any("list[ltat_tune.api.evaluation.Measured]" in line for line in lines), done.stdout
+    assert wrong == ['16: error: "Study" has no attribute "bset"  [attr-defined]'] or (
+        len(wrong) == 1 and '"Study" has no attribute "bset"; maybe "best"?' in wrong[0]
+    ), done.stdout
