@@ -96,6 +96,7 @@ def _write(
         "test_images": measured["images"],
         "attacks": results["confirm"]["attacks"],
         "threads": task.threads,
+        "precision": trained.get("precision", "fp32"),
         "versions": versions.versions(),
     }
     report = read_json(task.path / "sentinel.json")

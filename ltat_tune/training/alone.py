@@ -44,7 +44,7 @@ def train_file(
     prepare_process(threads or int(recorded.get("threads", 1)))
     check_device(device)
     notes = Console(stderr=True, highlight=False, quiet=quiet)
-    trainer = Trainer(config, device=device)
+    trainer = Trainer(config, device=device, precision=recorded.get("precision"))
     notes.print(f"{path}: {config.method.name}, {config.optim.epochs} epochs, "
                 f"{len(trainer.splits.train)} images {trainer.counts.tolist()}")  # fmt: skip
     try:
