@@ -48,7 +48,7 @@ class PlainStep:
     def __call__(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> None:
         """(N, C, H, W) and (N,): one step."""
         with torch.no_grad():
-            self.model.train()
+            self.model.eval()  # so that both attack the same statistics
             self.model(images)  # the release's forward that nothing reads
         adv_images = self.attacked(images, targets, generator)
         self.model.train()

@@ -33,6 +33,7 @@ from typing import Any
 import torch
 from rich.console import Console
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
 
 from ltat_tune.attacks import pgd
 from ltat_tune.attacks.frozen import frozen
@@ -41,7 +42,7 @@ from ltat_tune.data.batches import evaluation_batches, to_unit, training_batches
 from ltat_tune.data.datasets import LabelledImages, load_splits
 from ltat_tune.data.long_tail import profile_counts
 from ltat_tune.methods import METHODS, build_method, needs_projection
-from ltat_tune.models import Classifier, build_model
+from ltat_tune.models import Classifier, ResNet18, SmallCNN, build_model
 from ltat_tune.models.conv_bn import ConvBN
 from ltat_tune.relevance import awp_epoch, clean_epochs
 from ltat_tune.training.evaluation import evaluate
@@ -281,7 +282,31 @@ def method_rows(setting: Setting, rounds: int) -> list[dict[str, Any]]:
     one = Setting(**{**vars(setting), "train": first})
     tasks = {name: one.training(values) for name, values in STEPS.items()}
     what = {"setting": setting.name, "batch_size": len(first)}
-    return [{**what, **row} for row in in_turns(tasks, rounds, first.targets.device)]
+    pairs = {name: _pairs(task) for name, task in tasks.items()}
+    return [
+        {
+            **what, **row, "pairs": pairs[row["name"]],
+            "ratio_per_pair": row["ratio"] * pairs["pgd_at"] / pairs[row["name"]],
+        }
+        for row in in_turns(tasks, rounds, first.targets.device)
+    ]  # fmt: skip
+
+
+def _pairs(task: Callable[[], None]) -> float:
+    """Forward-backward pairs of one step; a forward without gradient is half of one."""
+    found = 0.0
+
+    def count(module: nn.Module, given: Any, output: Any) -> None:
+        nonlocal found
+        if isinstance(module, SmallCNN | ResNet18):
+            found += 1.0 if output.requires_grad else 0.5
+
+    hook = register_module_forward_hook(count)
+    try:
+        task()
+    finally:
+        hook.remove()
+    return found
 
 
 def reference_rows(
