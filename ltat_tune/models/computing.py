@@ -11,10 +11,13 @@ from torch import nn
 from ltat_tune.models.classifier import Classifier
 
 
-def chosen_precision(wanted: str, device: torch.device) -> str:
-    """`fp32` or `bf16` as wanted; `auto` is bf16 on a GPU whose hardware has it, else fp32."""
+def chosen_precision(wanted: str, device: torch.device, *, auto: str | None = None) -> str:
+    """`fp32` or `bf16` as wanted. `auto` is what it is said to be, else bf16 on a GPU whose
+    hardware has it, else fp32."""
     if wanted != "auto":
         return wanted
+    if auto is not None:
+        return auto
     has_it = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return "bf16" if has_it else "fp32"
 

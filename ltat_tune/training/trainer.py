@@ -35,6 +35,7 @@ from ltat_tune.training.optim import (
     build_optimizer,
     clip_gradients,
     learning_rate,
+    load_optimizer,
     new_average,
 )
 from ltat_tune.training.seeding import new_generator, stream_seed
@@ -66,9 +67,7 @@ class Trainer:
         self.config = config
         self.splits = load_splits(config, cache_dir=cache_dir) if splits is None else splits
         self.device = torch.device(device)
-        wanted = config.compute.precision
-        usual = (wanted == "auto" and precision) or wanted
-        self.precision = chosen_precision(usual, self.device)
+        self.precision = chosen_precision(config.compute.precision, self.device, auto=precision)
         self.counts = self.splits.samples_per_class
         self.groups = ClassGroups.from_counts(self.counts.tolist())
         self._train = self.splits.train.to(self.device)
@@ -201,9 +200,10 @@ class Trainer:
     def _load(self, state: dict[str, Any]) -> None:
         # What began in one precision goes on in it, on another device too.
         self.precision = state.get("precision", "fp32")
-        prepare_model(self.model, self.precision, self.device)
+        for model in filter(None, (self.model, self.average)):
+            prepare_model(model, self.precision, self.device)
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self.optimizer, state["optimizer"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         for name, generator in self.generators.items():

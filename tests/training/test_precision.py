@@ -10,6 +10,7 @@ import torch
 from ltat_tune.models import Classifier
 from ltat_tune.training.checkpoint import load_checkpoint, save_checkpoint
 from ltat_tune.training.fit_result import FitResult
+from ltat_tune.training.optim import build_optimizer, load_optimizer
 from ltat_tune.training.trainer import Trainer
 from tests.training.toys import tiny
 
@@ -78,3 +79,41 @@ def test_the_precision_is_part_of_an_identity_only_where_it_is_chosen() -> None:
     chosen = {p: CONFIG.replace({"compute.precision": p}).identity for p in ("fp32", "bf16")}
     assert len({CONFIG.identity, *chosen.values()}) == 3
     assert CONFIG.replace({"compute.graphs": "off"}).identity == CONFIG.identity
+
+
+def test_a_training_goes_on_where_its_weights_lie_otherwise_in_memory() -> None:
+    """Momentum and weights of a 3x3 convolution, saved in one layout and loaded into the other."""
+    config = CONFIG.optim
+    layouts = (torch.contiguous_format, torch.channels_last)
+    steps = {}
+    for saved in layouts:
+        for loaded in layouts:
+            torch.manual_seed(0)
+            nets = [torch.nn.Conv2d(3, 4, 3).to(memory_format=form) for form in (saved, loaded)]
+            nets[1].load_state_dict(nets[0].state_dict())
+            gradients = [torch.randn(4, 3, 3, 3), torch.randn(4, 3, 3, 3)]
+            optimizers = [build_optimizer(config, net) for net in nets]
+            nets[0].weight.grad = torch.empty_like(nets[0].weight).copy_(gradients[0])
+            optimizers[0].step()
+            nets[1].load_state_dict(nets[0].state_dict())
+            load_optimizer(optimizers[1], optimizers[0].state_dict())
+            nets[1].weight.grad = torch.empty_like(nets[1].weight).copy_(gradients[1])
+            optimizers[1].step()
+            steps[saved, loaded] = nets[1].weight.detach().contiguous()
+    expected = steps[layouts[0], layouts[0]]
+    for found in steps.values():
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7)
+
+
+def test_an_average_is_measured_in_the_precision_that_it_was_trained_in(tmp_path: Path) -> None:
+    config = CONFIG.replace({"optim.ema_decay": 0.5})
+    path = tmp_path / "checkpoint.pt"
+    whole = Trainer(config, precision="bf16").fit()
+
+    def stop(done: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(config, precision="bf16").fit(stop, checkpoint=path)
+    resumed = Trainer(config).fit(checkpoint=path)
+    assert (resumed.weights, resumed.metrics) == (whole.weights, whole.metrics)
