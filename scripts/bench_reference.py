@@ -42,8 +42,7 @@ class PlainStep:
             self.model.parameters(), lr=self.config.optim.lr,
             momentum=self.config.optim.momentum, weight_decay=self.config.optim.weight_decay,
         )  # fmt: skip
-        self.loss = math.nan
-        self.gradient = torch.empty(0)
+        self.loss = torch.tensor(math.nan)
 
     def __call__(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> None:
         """(N, C, H, W) and (N,): one step."""
@@ -58,9 +57,8 @@ class PlainStep:
         loss = loss + self.config.method.tail_weight * self.tail(features, targets)
         self.optimizer.zero_grad()
         loss.backward()
-        self.gradient = gradient_of(self.model)
         self.optimizer.step()
-        self.loss = loss.item()
+        self.loss = loss.detach()
 
     def attacked(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
         """PGD in eval mode; `backward` computes the parameters' gradients as well."""
@@ -110,8 +108,7 @@ class OurStep:
         prepare_model(self.model, self.precision, self.counts.device)
         self.optimizer = build_optimizer(self.config.optim, self.model)
         self.method = build_method(self.config, self.counts, predicted=self.counts)
-        self.loss = math.nan
-        self.gradient = torch.empty(0)
+        self.loss = torch.tensor(math.nan)
 
     def __call__(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> None:
         """(N, C, H, W) and (N,): one step."""
@@ -120,11 +117,10 @@ class OurStep:
         )
         self.optimizer.zero_grad(set_to_none=True)
         step.loss.backward()
-        self.gradient = gradient_of(self.model)
         self.optimizer.step()
         if step.after_update is not None:
             step.after_update()
-        self.loss = step.loss.item()
+        self.loss = step.loss.detach()
 
 
 def gradient_of(model: nn.Module) -> Tensor:
@@ -135,11 +131,12 @@ def gradient_of(model: nn.Module) -> Tensor:
 
 
 def agreement(step: OurStep | PlainStep, reference: OurStep | PlainStep) -> dict[str, Any]:
-    """How far the last losses and gradients of two steps agree."""
-    cosine = F.cosine_similarity(step.gradient.double(), reference.gradient.double(), dim=0)
+    """How far the last losses and gradients of two steps agree; no step is between."""
+    gradients = [gradient_of(one.model).double() for one in (step, reference)]
+    loss, expected = step.loss.item(), reference.loss.item()
     return {
-        "loss": step.loss, "reference_loss": reference.loss,
-        "loss_difference": abs(step.loss - reference.loss), "gradient_cosine": cosine.item(),
+        "loss": loss, "reference_loss": expected, "loss_difference": abs(loss - expected),
+        "gradient_cosine": F.cosine_similarity(gradients[0], gradients[1], dim=0).item(),
     }  # fmt: skip
 
 
