@@ -19,6 +19,7 @@ from ltat_tune.documented import Section
 from ltat_tune.errors import ConfigError
 from ltat_tune.sections import (
     AttackConfig,
+    ComputeConfig,
     DataConfig,
     EvaluationConfig,
     LossConfig,
@@ -31,6 +32,7 @@ from ltat_tune.sections import (
 
 __all__ = [
     "AttackConfig",
+    "ComputeConfig",
     "DataConfig",
     "EvaluationConfig",
     "LossConfig",
@@ -53,6 +55,7 @@ class TrialConfig(Section):
     reweight: ReweightConfig = ReweightConfig()
     attack: AttackConfig = AttackConfig()
     optim: OptimConfig = OptimConfig()
+    compute: ComputeConfig = ComputeConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     seeds: SeedsConfig = SeedsConfig()
 

@@ -213,6 +213,8 @@ _RULES: dict[str, _Rule] = {
     "attack.bn_mode": _attacks,
     "attack.class_budget": _all(_attacks, _imbalanced),
     "attack.class_budget_warmup": _attacks,
+    "compute.precision": _not("compute.precision", "auto"),  # then the device decides
+    "compute.graphs": lambda c: "a replayed attack runs the same kernels",
     "optim.nesterov": lambda c: "optim.momentum is 0" if c.optim.momentum == 0 else None,
     "optim.milestones": _milestones,
     "optim.lr_decay": _all(

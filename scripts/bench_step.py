@@ -1,11 +1,13 @@
 #!/usr/bin/env python
 """What a training step, an epoch and its validation cost, against each other, on this machine.
 
-    python scripts/bench_step.py [--quick] [--format json] [--rounds 5] [--width 16] [--threads 1]
+    python scripts/bench_step.py [--smoke] [--json FILE] [--rounds 5] [--width 16] [--threads 1]
 
 validation: the hold-out under PGD-20 against an epoch of PGD-10 training: as `Trainer` does it,
 with every image attacked, and with the right ones alone. evaluation: batch sizes, BatchNorm folded
-or not, early exit. methods: one training step of each against PGD-AT.
+or not, early exit. methods: one training step of each against PGD-AT. reference: REAT's step
+against `bench_reference.PlainStep`, losses and gradients compared first. together: two trainings
+at once.
 
 What is compared runs in turns, and a ratio is the median over the turns, with the lowest and the
 highest: trust ratios, not seconds. On one CPU thread the seconds are the process's own. Digits are
@@ -24,21 +26,23 @@ import sys
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
 
 from ltat_tune.attacks import pgd
 from ltat_tune.attacks.frozen import frozen
 from ltat_tune.config import TrialConfig
-from ltat_tune.data.batches import evaluation_batches, training_batches
+from ltat_tune.data.batches import evaluation_batches, to_unit, training_batches
 from ltat_tune.data.datasets import LabelledImages, load_splits
 from ltat_tune.data.long_tail import profile_counts
 from ltat_tune.methods import METHODS, build_method, needs_projection
-from ltat_tune.models import Classifier, build_model
+from ltat_tune.models import Classifier, ResNet18, SmallCNN, build_model
 from ltat_tune.models.conv_bn import ConvBN
 from ltat_tune.relevance import awp_epoch, clean_epochs
 from ltat_tune.training.evaluation import evaluate
@@ -47,7 +51,9 @@ from ltat_tune.training.seeding import new_generator, prepare_process
 from ltat_tune.training.trainer import Trainer
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a script finds `scripts`
+from scripts.bench_reference import OurStep, PlainStep, agreement, stepping
 from scripts.bench_timing import circumstances, in_turns, line_of, table_of
+from scripts.bench_together import throughputs
 
 DIGITS = {
     "data.name": "digits", "data.val_per_class": 30, "model.width": 8,
@@ -61,7 +67,7 @@ STEPS: dict[str, dict[str, object]] = {
     **{name: {"method.name": name} for name in METHODS if name != "pgd_at"},
     "pgd_at, awp": {"method.awp_gamma": 0.01},
 }
-PARTS = ("validation", "evaluation", "methods")
+PARTS = ("validation", "evaluation", "methods", "reference", "together")
 RIGHT_SHARE = 0.6  # of the noise images; PGD-AT's clean accuracy on CIFAR-10-LT is of this order
 ENOUGH = 0.25  # validation must cost less of an epoch
 
@@ -276,7 +282,69 @@ def method_rows(setting: Setting, rounds: int) -> list[dict[str, Any]]:
     one = Setting(**{**vars(setting), "train": first})
     tasks = {name: one.training(values) for name, values in STEPS.items()}
     what = {"setting": setting.name, "batch_size": len(first)}
-    return [{**what, **row} for row in in_turns(tasks, rounds, first.targets.device)]
+    pairs = {name: _pairs(task) for name, task in tasks.items()}
+    return [
+        {
+            **what, **row, "pairs": pairs[row["name"]],
+            "ratio_per_pair": row["ratio"] * pairs["pgd_at"] / pairs[row["name"]],
+        }
+        for row in in_turns(tasks, rounds, first.targets.device)
+    ]  # fmt: skip
+
+
+def _pairs(task: Callable[[], None]) -> float:
+    """Forward-backward pairs of one step; a forward without gradient is half of one."""
+    found = 0.0
+
+    def count(module: nn.Module, given: Any, output: Any) -> None:
+        nonlocal found
+        if isinstance(module, SmallCNN | ResNet18):
+            found += 1.0 if output.requires_grad else 0.5
+
+    hook = register_module_forward_hook(count)
+    try:
+        task()
+    finally:
+        hook.remove()
+    return found
+
+
+def reference_rows(
+    rounds: int, *, width: int, batch_size: int, device: torch.device, changes: dict[str, object]
+) -> list[dict[str, Any]]:
+    """REAT's step, ours in both precisions, against the plain one; numbers compared first."""
+    setting = noise_images(
+        width=width, images=batch_size, batch_size=batch_size, device=device,
+        changes={**changes, "method.name": "reat"},
+    )  # fmt: skip
+    images, targets = to_unit(setting.train.images), setting.train.targets
+    config, counts = setting.config, setting.counts.to(device)
+    reference = PlainStep(unfolded(setting.model), config, counts)
+    steps: dict[str, OurStep | PlainStep] = {"plain reference": reference}
+    for precision in ("fp32", "bf16"):
+        steps[precision] = OurStep(deepcopy(setting.model), config, counts, precision)
+    tasks = {name: stepping(step, images, targets) for name, step in steps.items()}
+    # The first step of each, from the same weights, images and noise. It warms up as well.
+    for task in tasks.values():
+        task()
+    agreed = {name: agreement(step, reference) for name, step in steps.items()}
+    timed = in_turns(tasks, rounds, device, warm=True)
+    what = {"setting": setting.name, "batch_size": batch_size, "steps": config.attack.steps}
+    return [
+        {**what, **row, "times_faster": 1 / row["ratio"], **agreed[row["name"]]} for row in timed
+    ]
+
+
+def together_rows(
+    rounds: int, *, width: int, batch_size: int, device: torch.device, changes: dict[str, object]
+) -> list[dict[str, Any]]:
+    """REAT alone and twice at once, on one CPU thread each."""
+    job = {
+        "config": {**CIFAR, "model.width": width, **changes, "method.name": "reat"},
+        "batch_size": batch_size, "steps": 1 if rounds == 0 else 3, "threads": 1,
+        "device": str(device), "precision": "fp32", "counts": _counts(10, 5000, 50, 100),
+    }  # fmt: skip
+    return throughputs(job, (1, 2), rounds)
 
 
 def measure(given: argparse.Namespace) -> dict[str, Any]:
@@ -290,26 +358,40 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         images, batch, steps = 8, 4, 1
         rounds, sizes = 0, (4, 6, 8)
         changes = {"attack.steps": 1, "evaluation.val_attack": "pgd2"}
-    real = [
-        digits(ratio, {**changes, "optim.epochs": 1 if given.quick else 16}, device=device)
-        for ratio in (10, 50)
-    ]
-    few, many = (
-        noise_images(
+
+    @cache
+    def real(ratio: float) -> Setting:
+        epochs = 1 if given.quick else 16
+        return digits(ratio, {**changes, "optim.epochs": epochs}, device=device)
+
+    @cache
+    def noise(number: int) -> Setting:
+        return noise_images(
             width=given.width, images=number, batch_size=batch, device=device, changes=changes
         )
-        for number in (images, sizes[-1])
-    )
+
     parts: dict[str, Callable[[], list[dict[str, Any]]]] = {
-        "validation": lambda: [r for s in (*real, few) for r in validation_rows(s, rounds)],
+        "validation": lambda: [
+            row
+            for setting in (real(10), real(50), noise(images))
+            for row in validation_rows(setting, rounds)
+        ],
         "evaluation": lambda: [
             *evaluation_rows(
-                real[1], rounds, steps=2 if given.quick else 20, sizes=(32, 128, 500)
+                real(50), rounds, steps=2 if given.quick else 20, sizes=(32, 128, 500)
             ),
-            *evaluation_rows(many, rounds, steps=steps, sizes=sizes),
+            *evaluation_rows(noise(sizes[-1]), rounds, steps=steps, sizes=sizes),
         ],
-        "methods": lambda: [r for s in (real[1], few) for r in method_rows(s, rounds)],
-    }
+        "methods": lambda: [r for s in (real(50), noise(images)) for r in method_rows(s, rounds)],
+        "reference": lambda: reference_rows(
+            rounds, width=given.width, batch_size=given.batch or batch, device=device,
+            changes=changes,
+        ),
+        "together": lambda: together_rows(
+            rounds, width=given.width, batch_size=given.batch or batch, device=device,
+            changes=changes,
+        ),
+    }  # fmt: skip
     return {
         **circumstances(device),
         "quick": given.quick,
@@ -320,7 +402,9 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: does it run?")
+    parser.add_argument("--quick", "--smoke", action="store_true", help="tiny sizes: does it run?")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was measured here")
+    parser.add_argument("--batch", type=int, help="of the parts reference and together")
     parser.add_argument("--only", choices=PARTS, help="one part")
     parser.add_argument("--format", choices=("table", "json"), default="table")
     parser.add_argument("--rounds", type=int, default=5, help="turns after the warm-up")
@@ -332,6 +416,8 @@ def main(arguments: list[str] | None = None) -> int:
         given.width = 4 if given.quick else 64 if given.device.startswith("cuda") else 16
     prepare_process(given.threads)
     found = measure(given)
+    if given.json is not None:
+        given.json.write_text(json.dumps(found, indent=1) + "\n")
     if given.format == "json":
         print(json.dumps(found, indent=1))
         return 0

@@ -14,9 +14,13 @@ from ltat_tune.versions import commit, machine, versions
 
 
 def in_turns(
-    tasks: dict[str, Callable[[], None]], rounds: int, device: torch.device
+    tasks: dict[str, Callable[[], None]],
+    rounds: int,
+    device: torch.device,
+    *,
+    warm: bool = False,
 ) -> list[dict[str, Any]]:
-    """Runs all once to warm up, then `rounds` times one after the other.
+    """Runs all once to warm up, unless they are warm, then `rounds` times one after the other.
 
     Returns name, median seconds, and the ratio to the first task of the same turn: median, lowest,
     highest.
@@ -30,7 +34,7 @@ def in_turns(
         torch.cuda.synchronize if device.type == "cuda" else lambda: None
     )
     seconds: dict[str, list[float]] = {name: [] for name in tasks}
-    for turn in range(rounds + 1):
+    for turn in range(1 if warm and rounds > 0 else 0, rounds + 1):
         for name, task in tasks.items():
             finished()
             began = clock()

@@ -19,6 +19,7 @@ from ltat_tune.sections import OptimConfig
 ROOT = {"data.root": "images"}
 CONTEXTS: list[dict[str, Any]] = [
     ROOT,
+    {**ROOT, "compute.precision": "bf16"},
     {**ROOT, "data.name": "image_folder", "data.augmentation": "crop"},
     {**ROOT, "method.name": "natural", "model.name": "resnet18"},
     {**ROOT, "method.name": "srat", "reweight.name": "class_balanced", "evaluation.eps": 0.1},
@@ -307,7 +308,7 @@ def test_the_identity_changes_with_all_that_acts_and_with_nothing_else(
 def test_every_parameter_acts_in_some_context() -> None:
     configs = [TrialConfig.from_flat(context) for context in CONTEXTS]
     idle = [p for p in PARAMETERS if all(why_inert(c, p) is not None for c in configs)]
-    assert not idle
+    assert idle == ["compute.graphs"]  # the same kernels, launched otherwise
 
 
 def test_the_recipe_ignores_the_seed_but_not_the_subset() -> None:

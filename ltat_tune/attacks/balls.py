@@ -91,7 +91,9 @@ def first_images(
     if start == "none":
         return images.clone()
     device = images.device if generator is None else generator.device
-    noise = torch.empty(images.shape, dtype=images.dtype, device=device)
+    # A copy from pageable memory would make the CPU wait for the GPU in every step.
+    pinned = images.is_cuda and device.type == "cpu"
+    noise = torch.empty(images.shape, dtype=images.dtype, device=device, pin_memory=pinned)
     if start == "gaussian":
         noise.normal_(std=GAUSSIAN_STD, generator=generator)
     elif norm == "linf":
@@ -102,5 +104,5 @@ def first_images(
         noise.mul_(radius.uniform_(0, eps, generator=generator) / _norms(noise))
         if start == "one_sided":
             noise.abs_()
-    first = images + noise.to(images.device)
+    first = images + noise.to(images.device, non_blocking=pinned)
     return first.clamp_(0, 1) if start == "uniform_clipped" else first

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from ltat_tune.attacks.balls import first_images
 from ltat_tune.attacks.objectives import OBJECTIVES
 from ltat_tune.attacks.pgd import BatchObjective, pgd
+from ltat_tune.attacks.replays import CUDAGraphs, Recorder, Replays
 from ltat_tune.config import AttackConfig, TrialConfig
 from ltat_tune.losses.counts import log_prior
 from ltat_tune.losses.rbl import rbl_weights
@@ -40,16 +42,37 @@ class PGDAttack:
         budgets: radius and step of each class as a factor on `eps` and `step_size`, (K,), or None
             for the same radius everywhere.
         knobs: the other arguments of `pgd`.
+        recorder: replays the attack instead of running it anew for each batch; None does not.
     """
 
     eps: float
     step_size: float
     budgets: Tensor | None
     knobs: dict[str, Any]
+    recorder: Recorder | None = None
+    _replays: list[Replays] = field(default_factory=list, repr=False)
 
     def __call__(
         self, model: nn.Module, images: Tensor, targets: Tensor, *, generator: torch.Generator
     ) -> Tensor:
+        if self.recorder is None or self.knobs["steps"] == 0:
+            return self._run(model, images, targets, generator=generator)
+        if not self._replays:
+            # without the other images of its batch an image's step is another one
+            alone = self.knobs["bn_mode"] == "eval" and isinstance(self.knobs["objective"], str)
+            # another object: one that held itself would keep the recording's memory for long
+            bare = PGDAttack(self.eps, self.step_size, self.budgets, self.knobs)
+            self._replays.append(Replays(bare._from, pads=alone, recorder=self.recorder))
+        first = first_images(
+            images, self.eps, start=self.knobs["start"], norm=self.knobs["norm"],
+            generator=generator,
+        )  # fmt: skip
+        return self._replays[0](model, images, targets, first)
+
+    def _from(self, model: nn.Module, images: Tensor, targets: Tensor, first: Tensor) -> Tensor:
+        return self._run(model, images, targets, start=first)
+
+    def _run(self, model: nn.Module, images: Tensor, targets: Tensor, **more: Any) -> Tensor:
         eps: float | Tensor = self.eps
         step_size: float | Tensor = self.step_size
         if self.budgets is not None:
@@ -57,7 +80,7 @@ class PGDAttack:
             eps, step_size = eps * factors, step_size * factors
         return pgd(
             model, images, targets, eps=eps, step_size=step_size, start_eps=self.eps,
-            generator=generator, **self.knobs,
+            **{**self.knobs, **more},
         )  # fmt: skip
 
 
@@ -73,7 +96,7 @@ def build_attack(
 
     Args:
         config: the trial.
-        samples_per_class: training images per class, shape (K,).
+        samples_per_class: training images per class, shape (K,), on the device that trains.
         epoch: counted from 0; RobustLT's radius grows with it.
         predicted: last epoch's adversarial images by predicted class, shape (K,), for RBL; None,
             before the first epoch, is `samples_per_class` (REAT 4.1).
@@ -93,6 +116,7 @@ def build_attack(
             "objective": _objective(attack, samples_per_class, weights, loss),
             "class_weights": None if attack.objective == "loss" else weights,
         },
+        CUDAGraphs() if samples_per_class.is_cuda and config.compute.graphs == "auto" else None,
     )
 
 

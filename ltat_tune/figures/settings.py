@@ -95,6 +95,9 @@ _CHOICES: dict[str, Mapping[Any, str]] = {
         "uniform_clipped": "clipped uniform start", "one_sided": "one-sided start",
         "gaussian": "Gaussian start",
     },
+    "compute.graphs": {"auto": "CUDA graphs", "off": "no CUDA graphs"},
+    "compute.precision": {"auto": "the device's precision", "fp32": "float32",
+                          "bf16": "bfloat16"},
     "evaluation.norm": {"linf": "measured in L∞", "l2": "measured in L2"},
     "model.name": {
         "small_cnn": "small CNN", "resnet18": "ResNet-18", "preact_resnet18": "PreAct-18",

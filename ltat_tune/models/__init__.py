@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ltat_tune.config import ModelConfig
 from ltat_tune.models.classifier import Classifier
+from ltat_tune.models.computing import chosen_precision, exactly, prepare_model
 from ltat_tune.models.heads import CosineHead
 from ltat_tune.models.inference import measured
 from ltat_tune.models.preact_resnet import PreActResNet18
@@ -25,7 +26,10 @@ __all__ = [
     "SmallCNN",
     "WideResNet",
     "build_model",
+    "chosen_precision",
+    "exactly",
     "measured",
+    "prepare_model",
 ]
 
 Backbone = SmallCNN | ResNet18 | PreActResNet18 | WideResNet

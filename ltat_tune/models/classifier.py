@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ltat_tune.errors import ConfigError
+from ltat_tune.losses.precision import full_precision
 from ltat_tune.models.heads import CosineHead
 
 Head = Literal["linear", "cosine"]
@@ -78,6 +79,8 @@ class Classifier(nn.Module):
                 f"`std > 0` must hold for every channel, got {std.flatten().tolist()}"
             )
         self.feature_dim = feature_dim
+        # of the backbone's operations; None leaves them in the images' own, see `computing`
+        self.compute_dtype: torch.dtype | None = None
         self.num_classes = num_classes
         self.register_buffer("mean", _channel_buffer(mean, in_channels, 0.0))
         self.register_buffer("std", _channel_buffer(std, in_channels, 1.0))
@@ -108,9 +111,19 @@ class Classifier(nn.Module):
         """Logits (N, K) and penultimate features (N, D) of images (N, C, H, W)."""
         if self._normalises:
             images = (images - self.mean) / self.std
-        features: Tensor = self.backbone(images)
+        features = self._features(images)
         logits: Tensor = self.head(features)
         return logits, features
+
+    def _features(self, images: Tensor) -> Tensor:
+        features: Tensor
+        if self.compute_dtype is None:
+            features = self.backbone(images)
+            return features
+        # Each weight is used once in a forward, so a cache of its casts would only cost memory.
+        with torch.autocast(images.device.type, self.compute_dtype, cache_enabled=False):
+            features = self.backbone(images)
+        return full_precision(features)
 
     def project(self, features: Tensor) -> Tensor:
         """L2-normalised features: (N, D) -> (N, 128) with the projection head, else (N, D)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -33,14 +34,25 @@ class ConvBN(nn.Module):
             bias=False,
         )  # fmt: skip
         self.bn = nn.BatchNorm2d(out_channels)
-        self._kept: tuple[Tensor, Tensor] | None = None
+        # by the type that autocast asks for, None without it
+        self._kept: dict[torch.dtype | None, tuple[Tensor, Tensor]] | None = None
 
     def forward(self, images: Tensor) -> Tensor:
         if self.bn.training:
             normalised: Tensor = self.bn(self.conv(images))
             return normalised
-        weight, bias = self._folded() if self._kept is None else self._kept
+        weight, bias = self._folded() if self._kept is None else self._kept_for(images)
         return F.conv2d(images, weight, bias, self.conv.stride, self.conv.padding)
+
+    def _kept_for(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The kept weights, cast once for all forwards under autocast."""
+        assert self._kept is not None
+        kind = images.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+        if dtype not in self._kept:
+            weight, bias = self._kept[None]
+            self._kept[dtype] = (weight.to(dtype), bias.to(dtype))
+        return self._kept[dtype]
 
     def _folded(self) -> tuple[Tensor, Tensor]:
         bn = self.bn
@@ -63,7 +75,7 @@ def folded_once(model: nn.Module) -> Iterator[None]:
     ]
     try:
         for module in modules:
-            module._kept = module._folded()
+            module._kept = {None: module._folded()}
         yield
     finally:
         for module in modules:

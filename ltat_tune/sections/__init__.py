@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ltat_tune.sections.attack import AttackConfig
+from ltat_tune.sections.compute import ComputeConfig
 from ltat_tune.sections.data import DataConfig
 from ltat_tune.sections.loss import LossConfig, ReweightConfig
 from ltat_tune.sections.measurement import EvaluationConfig, SeedsConfig
@@ -12,6 +13,7 @@ from ltat_tune.sections.optim import OptimConfig
 
 __all__ = [
     "AttackConfig",
+    "ComputeConfig",
     "DataConfig",
     "EvaluationConfig",
     "LossConfig",

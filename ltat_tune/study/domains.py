@@ -20,6 +20,7 @@ _KEYS = {
 
 # What changes the problem, the measurement or the budget is not the searcher's to choose.
 _NOT_TUNABLE = {
+    "compute": "it decides how exactly and how fast the same method is computed",
     "evaluation": "it changes how a model is measured, so the easiest measurement would win",
     "seeds": "a lucky seed is not a better configuration; confirm.seeds repeats the winners",
 }

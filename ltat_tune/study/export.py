@@ -131,6 +131,7 @@ def _write(
         "attacks": results["confirm"]["attacks"],
         **{name: trained[name] for name in ("classes", "image_shape") if name in trained},
         "threads": task.threads,
+        "precision": trained.get("precision", "fp32"),
         "versions": versions.versions(),
     }
     report = read_json(task.path / "sentinel.json")

@@ -121,6 +121,7 @@ def _train(task: Task) -> dict[str, Any]:
         "epoch": result.epoch,
         "metrics": result.metrics,
         "weights": result.weights,
+        "precision": result.precision,
         "per_class": result.per_class,
         "predicted": result.predicted,
         "ae_distances": result.ae_distances,

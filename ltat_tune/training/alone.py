@@ -47,7 +47,7 @@ def train_file(
     notes = Console(stderr=True, highlight=False, quiet=quiet)
     for plugin in plugins_of(config):
         notes.print(f"note: plugin {plugin['name']} runs code of {plugin['file']}", soft_wrap=True)
-    trainer = Trainer(config, device=device)
+    trainer = Trainer(config, device=device, precision=recorded.get("precision"))
     notes.print(f"{path}: {config.method.name}, {config.optim.epochs} epochs, "
                 f"{len(trainer.splits.train)} images {trainer.counts.tolist()}")  # fmt: skip
     try:

@@ -14,6 +14,7 @@ from ltat_tune.data.batches import evaluation_batches
 from ltat_tune.data.datasets import LabelledImages
 from ltat_tune.errors import ConfigError
 from ltat_tune.evaluation.attacks import STEPS_IN_EPS, EvaluationAttack, parse_attack
+from ltat_tune.models.computing import exactly
 from ltat_tune.training.metrics import Accuracy
 from ltat_tune.training.seeding import new_generator, stream_seed
 
@@ -36,7 +37,8 @@ def evaluate(
     """Right answers by class under one attack, in eval mode; the model is left as found.
 
     Only images that are right as they are get attacked: one that is wrong already counts as wrong,
-    as in RobustBench, and costs nothing. Norm, radius and step are those of `evaluation`, else of
+    as in RobustBench, and costs nothing. Answers are computed in float32, whatever the model
+    trains and is attacked in. Norm, radius and step are those of `evaluation`, else of
     the training attack; the step is a quarter of the radius in L-inf and a fifth in L2.
     `EvaluationAttack` says what each attack is; the noise of an image is the same for all models.
 
@@ -52,13 +54,13 @@ def evaluate(
     with frozen(model, training=False):
         batches = evaluation_batches(part, config.evaluation.batch_size)
         for number, (images, targets) in enumerate(batches):
-            with torch.no_grad():
+            with torch.no_grad(), exactly(model):
                 standing = model(images).argmax(dim=1) == targets
             if attack != "clean" and bool(standing.any()):
                 adv_images = _attacked(
                     made, model, images, targets, standing, config, generator, number
                 )
-                with torch.no_grad():
+                with torch.no_grad(), exactly(model):
                     still = model(adv_images).argmax(dim=1) == targets[standing]
                 standing = standing.masked_scatter(standing, still)
             right.append(standing)

@@ -26,6 +26,7 @@ class FitResult:
     epoch: int
     metrics: dict[str, float]
     weights: str  # hash of the kept weights
+    precision: str  # fp32 or bf16: what they were trained in
     per_class: dict[str, list[float | None]]  # `val/<attack>` -> recall of every class, (K,)
     predicted: list[list[int]]  # training images by predicted class, (epochs, K); REAT 4.1's n_i
     ae_distances: list[list[float | None]]  # see `AEDistances`, (epochs, K); empty: not recorded

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,19 @@ def build_optimizer(config: OptimConfig, model: nn.Module) -> torch.optim.SGD:
         weight_decay=config.weight_decay,
         fused=True,
     )
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Takes over a saved state, with each momentum in the memory layout of its parameter.
+
+    A state from another device or precision may have another layout, and the fused update reads
+    both in the order in which they lie in memory.
+    """
+    optimizer.load_state_dict(state)
+    for parameter, kept in optimizer.state.items():
+        for name, value in kept.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                kept[name] = torch.empty_like(parameter).copy_(value)
 
 
 def clip_gradients(model: nn.Module, max_norm: float | None) -> None:

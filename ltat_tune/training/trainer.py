@@ -19,7 +19,7 @@ from ltat_tune.errors import CheckpointError, TrainingDiverged
 from ltat_tune.losses import class_weights
 from ltat_tune.losses.counts import log_prior
 from ltat_tune.methods import build_method, needs_projection
-from ltat_tune.models import build_model, measured
+from ltat_tune.models import build_model, chosen_precision, measured, prepare_model
 from ltat_tune.relevance import deferral_epoch
 from ltat_tune.training.ae_distances import AEDistances
 from ltat_tune.training.checkpoint import (
@@ -35,6 +35,7 @@ from ltat_tune.training.optim import (
     build_optimizer,
     clip_gradients,
     learning_rate,
+    load_optimizer,
     new_average,
 )
 from ltat_tune.training.seeding import new_generator, stream_seed
@@ -48,6 +49,7 @@ class Trainer:
         splits: images, if they are loaded already.
         device: where to train.
         cache_dir: where decoded data sets are kept; None decodes again.
+        precision: what `compute.precision: auto` is; None goes by the device.
 
     Raises:
         DataError: as `load_splits`.
@@ -60,10 +62,12 @@ class Trainer:
         splits: Splits | None = None,
         device: torch.device | str = "cpu",
         cache_dir: Path | None = None,
+        precision: str | None = None,
     ) -> None:
         self.config = config
         self.splits = load_splits(config, cache_dir=cache_dir) if splits is None else splits
         self.device = torch.device(device)
+        self.precision = chosen_precision(config.compute.precision, self.device, auto=precision)
         self.counts = self.splits.samples_per_class
         self.groups = ClassGroups.from_counts(self.counts.tolist())
         self._train = self.splits.train.to(self.device)
@@ -133,7 +137,7 @@ class Trainer:
         validated and thrown away (DESIGN section 9). Of a copy that diverges there is nothing.
         """
         config = self.config.shortened(4 * epochs).replace({"evaluation.ae_distance_images": 0})
-        fork = Trainer(config, splits=self.splits, device=self.device)
+        fork = Trainer(config, splits=self.splits, device=self.device, precision=self.precision)
         fork._start(None)
         fork._load(copy.deepcopy(self.state_dict()))
         try:
@@ -149,6 +153,7 @@ class Trainer:
         return {
             "identity": self.config.identity,
             "subset_hash": self.splits.subset_hash,
+            "precision": self.precision,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
@@ -171,6 +176,7 @@ class Trainer:
             std=std,
             seed=stream_seed(seed, "weights"),
         ).to(self.device)
+        prepare_model(self.model, self.precision, self.device)
         self.optimizer = build_optimizer(config.optim, self.model)
         self.average = new_average(self.model, config.optim.ema_decay)
         self.weights = class_weights(config.reweight, self.counts)
@@ -192,8 +198,12 @@ class Trainer:
             self._load(state)
 
     def _load(self, state: dict[str, Any]) -> None:
+        # What began in one precision goes on in it, on another device too.
+        self.precision = state.get("precision", "fp32")
+        for model in filter(None, (self.model, self.average)):
+            prepare_model(model, self.precision, self.device)
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self.optimizer, state["optimizer"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         for name, generator in self.generators.items():
@@ -320,11 +330,13 @@ class Trainer:
         if self.kept.weights:
             kept.load_state_dict(self.kept.weights)
         kept.eval()
+        prepare_model(kept, "fp32", self.device)  # for attacks on the test images
         return FitResult(
             model=self._measured(),
             epoch=self.kept.epoch,
             metrics=dict(self.history[self.kept.epoch - 1].metrics),
             weights=weights_hash(kept.state_dict()),
+            precision=self.precision,
             per_class=self.kept.per_class,
             predicted=self.predicted,
             ae_distances=[] if self.distances is None else self.distances.by_epoch,

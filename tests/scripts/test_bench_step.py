@@ -34,6 +34,17 @@ def test_quick_measures_every_part(capsys: pytest.CaptureFixture[str]) -> None:
             assert row["seconds"] > 0
             assert math.isfinite(row["ratio"])
     assert {row["name"] for row in found["methods"]} == {*METHODS, "pgd_at, awp"}
+    pairs = {row["name"]: row["pairs"] for row in found["methods"]}  # one attack step here
+    assert pairs["pgd_at"] == pairs["reat"] == pairs["srat"] == 2
+    assert pairs["natural"] == 1 and pairs["mart"] == pairs["pgd_at, awp"] == 3
+    assert pairs["trades"] == 3.5  # KL needs the clean prediction
+    rows = {row["name"]: row for row in found["reference"]}
+    assert list(rows) == ["plain reference", "fp32", "bf16"]
+    assert rows["fp32"]["loss_difference"] < 1e-5
+    assert rows["fp32"]["gradient_cosine"] > 0.99999
+    assert rows["bf16"]["loss_difference"] < 0.05
+    assert [row["at_once"] for row in found["together"]] == [1, 2]
+    assert all(row["images_per_s"] > 0 for row in found["together"])
 
 
 def test_counts_of_cifar10_at_its_defaults() -> None:

@@ -171,6 +171,18 @@ def test_json_says_what_differs(
     assert report["differences"] == [f"weights {recorded['weights']}, recorded {'0' * 16}"]
 
 
+def test_it_trains_in_the_precision_that_is_recorded(
+    recorded: dict[str, Any], write: Write
+) -> None:
+    """The digits of a GPU's bfloat16, say, on a machine that would take float32 by itself."""
+    coarse = Trainer(CONFIG, precision="bf16").fit()
+    val = {k: v for k, v in coarse.metrics.items() if k.startswith("val/")}
+    record = {**recorded, "weights": coarse.weights, "val": val}
+    assert coarse.weights != recorded["weights"]
+    assert _run(write({**record, "precision": "bf16"})) == 0
+    assert _run(write({**record, "precision": "fp32"})) == 1
+
+
 def test_a_file_without_digits_is_only_trained(
     write: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,153 @@
+"""REAT's training step written plainly from the paper and its release: what ours is timed against.
+
+A clean forward before the attack, PGD in eval mode whose backward passes fill the parameters'
+gradients too, BatchNorm as a layer of its own, and TAIL as a loop over pairs. The formulas are
+those of the package's defaults (balanced softmax, TAIL `bounded`), so that both losses can be
+compared first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ltat_tune.config import TrialConfig
+from ltat_tune.methods import build_method
+from ltat_tune.models import Classifier, prepare_model
+from ltat_tune.training.optim import build_optimizer
+
+
+@dataclass
+class PlainStep:
+    """One training step after the other on a batch; `loss` is the last one's.
+
+    Args:
+        model: a network without folded layers, changed by every step.
+        config: REAT's, in L-inf from a uniform start on cross-entropy.
+        counts: training images per class, shape (K,).
+    """
+
+    model: Classifier
+    config: TrialConfig
+    counts: Tensor
+
+    def __post_init__(self) -> None:
+        self.optimizer = torch.optim.SGD(
+            self.model.parameters(), lr=self.config.optim.lr,
+            momentum=self.config.optim.momentum, weight_decay=self.config.optim.weight_decay,
+        )  # fmt: skip
+        self.loss = torch.tensor(math.nan)
+
+    def __call__(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> None:
+        """(N, C, H, W) and (N,): one step."""
+        with torch.no_grad():
+            self.model.eval()  # so that both attack the same statistics
+            self.model(images)  # the release's forward that nothing reads
+        adv_images = self.attacked(images, targets, generator)
+        self.model.train()
+        logits, features = self.model.forward_with_features(adv_images)
+        prior = (self.counts / self.counts.sum()).log()
+        loss = F.cross_entropy(logits + prior, targets)
+        loss = loss + self.config.method.tail_weight * self.tail(features, targets)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.loss = loss.detach()
+
+    def attacked(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
+        """PGD in eval mode; `backward` computes the parameters' gradients as well."""
+        attack = self.config.attack
+        self.model.eval()
+        noise = torch.empty(images.shape).uniform_(-attack.eps, attack.eps, generator=generator)
+        adv_images = images + noise.to(images.device)
+        for _ in range(attack.steps):
+            adv_images = adv_images.detach().requires_grad_(True)
+            self.model.zero_grad()
+            F.cross_entropy(self.model(adv_images), targets).backward()
+            assert adv_images.grad is not None
+            adv_images = adv_images.detach() + attack.step_size * adv_images.grad.sign()
+            adv_images = torch.min(torch.max(adv_images, images - attack.eps), images + attack.eps)
+            adv_images = adv_images.clamp(0, 1)
+        return adv_images.detach()
+
+    def tail(self, features: Tensor, targets: Tensor) -> Tensor:
+        """Eq. 3 pair by pair, the divergence of different classes capped."""
+        order = torch.argsort(self.counts, descending=True, stable=True).tolist()
+        tail_set = set(order[math.ceil(2 * len(order) / 3) - 1 :])
+        weight = (self.counts.sum() / self.counts.float()).sqrt()
+        log_p = F.log_softmax(features, dim=1)
+        anchors = [i for i in range(len(targets)) if targets[i].item() in tail_set]
+        total = features.sum() * 0
+        for i in anchors:
+            for j in range(len(targets)):
+                kl = F.kl_div(log_p[i], log_p[j], reduction="sum", log_target=True)
+                pair = weight[targets[i]] + weight[targets[j]]
+                if targets[i].item() == targets[j].item():
+                    total = total + pair * kl
+                else:
+                    total = total - pair * kl.clamp(max=self.config.method.tail_kl_max)
+        return total / (len(targets) * max(1, len(anchors)))
+
+
+@dataclass
+class OurStep:
+    """The package's step on a batch, in one precision, on a model of its own."""
+
+    model: Classifier
+    config: TrialConfig
+    counts: Tensor
+    precision: str = "fp32"
+
+    def __post_init__(self) -> None:
+        prepare_model(self.model, self.precision, self.counts.device)
+        self.optimizer = build_optimizer(self.config.optim, self.model)
+        self.method = build_method(self.config, self.counts, predicted=self.counts)
+        self.loss = torch.tensor(math.nan)
+
+    def __call__(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> None:
+        """(N, C, H, W) and (N,): one step."""
+        step = self.method.training_step(
+            self.model, images, targets, class_weights=None, generator=generator
+        )
+        self.optimizer.zero_grad(set_to_none=True)
+        step.loss.backward()
+        self.optimizer.step()
+        if step.after_update is not None:
+            step.after_update()
+        self.loss = step.loss.detach()
+
+
+def gradient_of(model: nn.Module) -> Tensor:
+    """All parameters' gradients as one vector, by parameter name."""
+    found = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+    # an unfolded copy names its layers otherwise, but keeps their order
+    return torch.cat([gradient.flatten() for gradient in found.values()])
+
+
+def agreement(step: OurStep | PlainStep, reference: OurStep | PlainStep) -> dict[str, Any]:
+    """How far the last losses and gradients of two steps agree; no step is between."""
+    gradients = [gradient_of(one.model).double() for one in (step, reference)]
+    loss, expected = step.loss.item(), reference.loss.item()
+    return {
+        "loss": loss, "reference_loss": expected, "loss_difference": abs(loss - expected),
+        "gradient_cosine": F.cosine_similarity(gradients[0], gradients[1], dim=0).item(),
+    }  # fmt: skip
+
+
+def stepping(
+    step: OurStep | PlainStep, images: Tensor, targets: Tensor, *, times: int = 1
+) -> Callable[[], None]:
+    """A task for the clock: so many steps on one batch, with noise of its own."""
+    generator = torch.Generator().manual_seed(7)
+
+    def task() -> None:
+        for _ in range(times):
+            step(images, targets, generator)
+
+    return task
