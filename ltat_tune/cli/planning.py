@@ -71,14 +71,17 @@ def _show(space: Space, found: Estimate) -> None:
 
     table = Table(box=None, pad_edge=False, header_style="dim")
     for title in ("scenario", "trials", "to the end", "epochs", "at most",
-                  "confirmed (epochs)", "tests", "s/epoch"):  # fmt: skip
+                  "confirmed (epochs)", "s/epoch"):  # fmt: skip
         left = title == "scenario"
-        table.add_column(title, justify="left" if left else "right", no_wrap=left)
+        widest = max(map(len, title.split()))  # headings wrap between words, never inside one
+        table.add_column(
+            title, justify="left" if left else "right", no_wrap=left, min_width=widest
+        )
     for s in found.scenarios:
         table.add_row(
             s.title, str(s.trials), f"{s.complete:.1f}", f"{s.search_epochs:.0f}",
             str(s.search_epochs_at_most),
-            f"{s.confirmations} ({s.confirmation_epochs:.0f})", str(s.tests),
+            f"{s.confirmations} ({s.confirmation_epochs:.0f})",
             f"{s.epoch_s:.2g}",
         )  # fmt: skip
     console = Console(highlight=False)

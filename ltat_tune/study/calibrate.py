@@ -83,13 +83,16 @@ def measure(
     if affordable > images and images < whole:
         images = min(whole, affordable)
         train_s, val_s = _try(config, splits, images, device)
-    from ltat_tune.study.cost import attack_steps
+    from ltat_tune.study.cost import attack_steps, training_mib
 
     short = short_run(config)
+    # where there was no time for a whole batch, what it takes more is taken from the rule of thumb
+    part = config.replace({"optim.batch_size": min(images, config.optim.batch_size)})
+    missing_mib = training_mib(config) - training_mib(part)
     passes = images * (attack_steps(short) + 1.5)
     return Measured(
         pass_s=train_s / passes,
-        memory_mib=peak_mib(device),
+        memory_mib=peak_mib(device) + missing_mib,
         epoch_s=train_s * whole / images,
         gpu=device != "cpu",
     )

@@ -24,7 +24,7 @@ from ltat_tune.errors import StudyError
 from ltat_tune.plugin_files import load_plugins
 from ltat_tune.registered import plugins_of
 from ltat_tune.study.calibrate import peak_mib, short_run, some_of
-from ltat_tune.study.cost import cost_of
+from ltat_tune.study.cost import training_mib
 from ltat_tune.study.folder import StudyFolder
 from ltat_tune.study.space import Space
 from ltat_tune.study.spec import ResourcesSpec
@@ -157,7 +157,7 @@ def sentence(found: Sequence[Tried], why: str) -> str:
 def largest(space: Space) -> TrialConfig:
     """The configuration of a study that takes most memory, by the rule of thumb."""
     configs = [space.config(s, params) for s in space.scenarios for params in space.contexts(8)]
-    return max(configs, key=lambda config: cost_of(config, ("clean",)).training_mib)
+    return max(configs, key=training_mib)
 
 
 def train_at_once(

@@ -49,3 +49,24 @@ def test_a_training_that_fails_says_why() -> None:
     missing = CONFIG.replace({"data.name": "image_folder", "data.root": "/nowhere"})
     with pytest.raises(StudyError, match=r"nothing was measured, the training failed: .*nowhere"):
         calibrate(missing, device="cpu", threads=1)
+
+
+def test_the_rule_of_thumb_knows_the_memory_of_a_training() -> None:
+    """A training in a process of its own, as a trial is, within 15 % of what `plan` says."""
+    from ltat_tune.study.cost import cost_of
+
+    found = calibrate(CONFIG, device="cpu", threads=1)
+    ray_mib = 60  # in a worker, beside what trains
+    rule = cost_of(CONFIG, ("clean",)).memory_mib(gpu=False)
+    assert rule == pytest.approx(found.memory_mib + ray_mib, rel=0.15)
+
+
+def test_a_part_of_a_batch_stands_for_a_whole_one() -> None:
+    from ltat_tune.study.cost import training_mib
+
+    wide = CONFIG.replace({"model.width": 64, "optim.batch_size": 150})
+    part = measure(wide, device="cpu", threads=1, cache_dir=None, seconds=1e-6)  # 16 images
+    few = training_mib(wide.replace({"optim.batch_size": 16}))
+    whole = training_mib(wide)
+    assert whole > 1.5 * few
+    assert part.memory_mib > whole - few + 50
