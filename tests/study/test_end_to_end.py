@@ -205,7 +205,7 @@ def test_compare_ls_and_json_agree_with_the_results(finished: Path) -> None:
     table = run("compare", "mini", cwd=cwd).stdout
     assert "best complete trials" in table
     listed = json.loads(run("ls", "--format", "json", cwd=cwd).stdout)
-    assert [(s["study"], s["state"], s["trials"]) for s in listed] == [("mini", "finished", "8")]
+    assert [(s["study"], s["state"], s["trials"]) for s in listed] == [("mini", "finished", 8)]
 
 
 def test_a_name_that_exists_is_never_mixed(finished: Path) -> None:
