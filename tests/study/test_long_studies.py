@@ -52,3 +52,16 @@ def test_a_study_under_way_is_told_once_and_one_that_ends_at_once_is_not(
     assert said[0].startswith("note: this study is expected to take about")
     assert said[1].startswith("note: shorter: ")
     assert len(said) == 2
+
+
+def test_a_study_of_large_networks_says_so_before_it_begins(tmp_path: Path) -> None:
+    fixed = {**MINI["fixed"], "model.name": "resnet18", "optim.epochs": 2000}
+    fixed = {
+        name: value for name, value in fixed.items() if name not in ("model.width", "model.stem")
+    }
+    said: list[str] = []
+    with said_if_too_long(
+        _space(tmp_path, fixed=fixed, searcher={"trials": 1000}), 1, said.append
+    ):
+        assert len(said) == 2
+    assert "this study is expected to take about" in said[0]
