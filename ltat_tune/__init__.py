@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ltat_tune.config import TrialConfig
     from ltat_tune.training.trainer import Trainer
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 
 __all__ = ["Study", "Trainer", "TrialConfig", "__version__", "evaluate"]
 
