@@ -64,7 +64,7 @@ def test_a_step_in_bfloat16_is_the_float32_step(name: str) -> None:
         gradients.append(_gradient(model))
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)
     assert losses[1] != losses[0]  # it did compute in less
-    assert torch.cosine_similarity(*gradients, dim=0).item() > 0.999
+    assert torch.cosine_similarity(gradients[0], gradients[1], dim=0).item() > 0.999
 
 
 def test_a_deep_network_feels_bfloat16_as_it_feels_images_of_nine_bits() -> None:

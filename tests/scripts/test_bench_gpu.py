@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ltat_tune.config import TrialConfig
 from scripts import bench_gpu
 
 
@@ -62,7 +63,7 @@ def test_what_there_is_no_time_for_is_left_out(capsys: pytest.CaptureFixture[str
 
 
 def test_noise_has_the_counts_of_cifar10_at_ratio_50() -> None:
-    config = bench_gpu.TrialConfig.from_flat(bench_gpu.REAT)
+    config = TrialConfig.from_flat(bench_gpu.REAT)
     splits = bench_gpu.synthetic(config, smoke=False)
     counts = splits.samples_per_class.tolist()
     assert counts[0] == 4900 and counts[-1] == 98

@@ -89,7 +89,9 @@ def test_a_training_goes_on_where_its_weights_lie_otherwise_in_memory() -> None:
     for saved in layouts:
         for loaded in layouts:
             torch.manual_seed(0)
-            nets = [torch.nn.Conv2d(3, 4, 3).to(memory_format=form) for form in (saved, loaded)]
+            nets = [torch.nn.Conv2d(3, 4, 3) for _ in layouts]
+            for net, form in zip(nets, (saved, loaded), strict=True):
+                net.weight.data = net.weight.data.contiguous(memory_format=form)
             nets[1].load_state_dict(nets[0].state_dict())
             gradients = [torch.randn(4, 3, 3, 3), torch.randn(4, 3, 3, 3)]
             optimizers = [build_optimizer(config, net) for net in nets]
