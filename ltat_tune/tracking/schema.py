@@ -43,7 +43,8 @@ def revisions() -> tuple[frozenset[str], str]:
     if found is None or not found.submodule_search_locations:
         return frozenset(), ""
     place = Path(found.submodule_search_locations[0]) / "store" / "db_migrations" / "versions"
-    known, before = set(), set()
+    known: set[str] = set()
+    before: set[str] = set()
     for file in place.glob("*.py"):
         for down, revision in _REVISION.findall(file.read_text(encoding="utf-8")):
             (before if down else known).add(revision)
