@@ -224,7 +224,7 @@ def test_a_store_that_others_may_use_is_left_and_said_so(tmp_path: Path) -> None
     _used(made_study(tmp_path, facts={"tracking_uri": uri}))
     done = _run(tmp_path, "rm", "made", "--yes")
     assert done.exit_code == 0
-    assert "its runs stay in postgresql://me:***@db.example/mlflow, experiment made" in done.stderr
+    assert "its runs stay in postgresql://db.example/mlflow, experiment made" in done.stderr
     assert "secret" not in done.output
 
 

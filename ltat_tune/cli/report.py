@@ -13,8 +13,9 @@ _EVERY_S = 60
 
 
 @click.command(
+    short_help="Tell what a study found in one HTML file.",
     epilog="\b\nExamples:\n  ltat-tune report quickstart --open\n"
-    "  ltat-tune report quickstart --watch --to /tmp/quickstart.html"
+    "  ltat-tune report quickstart --watch --to /tmp/quickstart.html",
 )
 @click.argument("study", metavar="STUDY")
 @options.out

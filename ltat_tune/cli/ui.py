@@ -16,8 +16,9 @@ _SERVERS = ("http://", "https://")
 
 
 @click.command(
+    short_help="Look at a study in the browser.",
     epilog="\b\nExamples:\n  ltat-tune ui\n  ltat-tune ui quickstart --port 5000\n"
-    "  ltat-tune ui quickstart --optuna"
+    "  ltat-tune ui quickstart --optuna",
 )
 @click.argument("name", required=False)
 @options.out

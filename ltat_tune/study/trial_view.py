@@ -144,10 +144,10 @@ def events(folder: StudyFolder, row: TrialRow) -> list[str]:
         told = ", ".join(f"{name} {100 * value:.1f} %" for name, value in metrics.items())
         lines.append(f"{'':19}  training {seed + 1} ended: {told}")
     if row.ended is not None:
-        end = f", {100 * row.score:.1f} %" if row.score is not None else ""
+        reached = f", {100 * row.score:.1f} %" if row.score is not None else ""
         why = f": {row.cause}" if row.cause else ""
         lines.append(
-            f"{row.ended:%Y-%m-%d %H:%M:%S}  {row.state} after {row.epochs} epochs{end}{why}"
+            f"{row.ended:%Y-%m-%d %H:%M:%S}  {row.state} after {row.epochs} epochs{reached}{why}"
         )
     elif not folder.is_running():
         lines.append(f"{'':19}  left unfinished; go on: {folder.resume_command}")
