@@ -76,6 +76,7 @@ def learning_curves(sources: Sources) -> Drawing:
         for epoch in rate_drops(run):
             panel.axvline(epoch, color=style.GREY, linestyle=":", linewidth=0.8)
         panel.set_xlabel("epoch")
+        panel.locator_params(axis="x", integer=True)
         shown = attack_name(attack)
         panel.set_ylabel(f"balanced {'clean' if attack == 'clean' else shown} accuracy (%)")
         style.letter(panel, column, "clean" if attack == "clean" else "robust")
@@ -241,6 +242,7 @@ def rbl_over_epochs(sources: Sources) -> Drawing:
     axes[0, 1].set_ylabel(f"class weight (sum {classes})")
     for column, title in enumerate(("effective numbers", "weights")):
         axes[0, column].set_xlabel("epoch that used it")
+        axes[0, column].locator_params(axis="x", integer=True)
         style.letter(axes[0, column], column, title)
         style.horizontal_grid(axes[0, column])
     if classes <= 12:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -154,9 +155,13 @@ def _thinned(values: list[float], log: bool) -> list[float]:
     return [values[i] for i in sorted(kept)]
 
 
-def legend_above(fig: Figure, axes: Axes, *, most: int = 4) -> None:
-    """One legend for all panels, outside of them: it can cover nothing."""
-    handles, names = axes.get_legend_handles_labels()
-    widest = max(map(len, names)) * _LETTER_IN + _HANDLE_IN
+def legend_above(fig: Figure, *axes: Axes, most: int = 4) -> None:
+    """One legend of what `axes` show, outside of all panels: it can cover nothing."""
+    by_name: dict[str, Any] = {}
+    for panel in axes:
+        for handle, name in zip(*panel.get_legend_handles_labels(), strict=True):
+            by_name.setdefault(name, handle)
+    widest = max(map(len, by_name)) * _LETTER_IN + _HANDLE_IN
     fitting = max(1, int(fig.get_figwidth() / widest))
-    fig.legend(handles, names, loc="outside upper center", ncols=min(most, len(names), fitting))
+    fig.legend(by_name.values(), by_name.keys(), loc="outside upper center",
+               ncols=min(most, len(by_name), fitting))  # fmt: skip

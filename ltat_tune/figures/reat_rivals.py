@@ -204,7 +204,7 @@ def _by_class(ax: Axes, chosen: Chosen) -> None:
     ax.set_ylabel("accuracy, %")
     ax.set_ylim(0, 100)
     style.horizontal_grid(ax)
-    above = 1.08 if ax.get_title() else 1.0
+    above = 1.13 if ax.get_title() else 1.0  # the title stands between
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, above), ncols=len(chosen.models))
 
 

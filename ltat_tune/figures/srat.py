@@ -251,7 +251,7 @@ def over_lambda(sources: Sources) -> Drawing:
         _loss_lines(axes[row], group, "method.separation_weight", _LAMBDA, first=2 * row)
         for axis in axes[row]:
             axis.set_title(f"{axis.get_title()}, {problem_name(group[0].config.data)}")
-    panels.legend_above(fig, axes[0, 0])
+    panels.legend_above(fig, *axes[:, 0])  # a scenario for each loss has rows of one each
     shown = [recipe for group in found for recipe in group]
     papers = "CIFAR-10 Step-100 and CIFAR-10 Exp-100"
     return Drawing(fig, small_print(fig, shown, paper=papers))

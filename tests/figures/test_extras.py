@@ -77,6 +77,7 @@ def test_learning_curves_are_the_mean_and_range_of_the_histories(methods: Source
     heights = np.asarray(band.get_paths()[0].vertices)[:, 1]
     assert heights.min() == pytest.approx(np.min(expected))
     assert heights.max() == pytest.approx(np.max(expected))
+    assert all(tick == int(tick) for axes in fig.axes for tick in axes.get_xticks())
 
 
 def test_epochs_that_a_seed_lacks_are_left_out(methods: Sources) -> None:
@@ -136,6 +137,7 @@ def test_rbl_lines_are_those_numbers_of_the_reat_model(methods: Sources) -> None
     for c in range(10):
         assert np.asarray(fig.axes[0].lines[c].get_ydata()).tolist() == effective[:, c].tolist()
         assert np.asarray(fig.axes[1].lines[c].get_ydata()).tolist() == weights[:, c].tolist()
+    assert all(tick == int(tick) for axes in fig.axes for tick in axes.get_xticks())
 
 
 def test_class_counts_draw_each_data_set_once(studies: Path) -> None:

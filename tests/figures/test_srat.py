@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from ltat_tune.cli import main
 from ltat_tune.config import TrialConfig
-from ltat_tune.figures import panels, srat_counts
+from ltat_tune.figures import panels, srat_counts, style
 from ltat_tune.figures.labels import row_name
 from ltat_tune.figures.save import save
 from ltat_tune.figures.sources import Sources, read_sources
@@ -169,6 +169,18 @@ def test_lambda_has_a_row_for_step_and_one_for_exp(studies: Path) -> None:
             for value in (0.5, 2.0)
         ]  # fmt: skip
         assert y == pytest.approx(expected)
+
+
+def test_the_legend_names_the_lines_of_every_row() -> None:
+    """Once each, also where the first panel has not all of them."""
+    with look():
+        fig, axes = style.figure(2, rows=2, cols=1, height_in=4.0)
+        axes[0, 0].plot([0, 1], label="SRAT-CE")
+        for name in ("SRAT-CE", "SRAT-LDAM"):
+            axes[1, 0].plot([0, 1], label=name)
+        panels.legend_above(fig, *axes[:, 0])
+    (legend,) = fig.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["SRAT-CE", "SRAT-LDAM"]
 
 
 def test_figure_16_compares_drcb_and_srat_over_k(studies: Path) -> None:
