@@ -102,7 +102,9 @@ class Extensible:
                 "literal_error", "must be one of {expected}", {"expected": expected}
             )
 
-        return core_schema.no_info_plain_validator_function(check)
+        return core_schema.no_info_plain_validator_function(
+            check, json_schema_input_schema=core_schema.literal_schema(list(own))
+        )
 
 
 class OpenSection(Section):

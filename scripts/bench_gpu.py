@@ -53,9 +53,9 @@ from ltat_tune.training.seeding import new_generator, prepare_process
 from ltat_tune.training.trainer import Trainer
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a script finds `scripts`
-from scripts.bench_reference import OurStep, agreement, stepping
 from scripts.bench_timing import circumstances
-from scripts.bench_together import throughputs
+from scripts.step_reference import OurStep, agreement, stepping
+from scripts.step_together import throughputs
 
 REAT: dict[str, object] = {
     "data.name": "cifar10", "data.imbalance_ratio": 50, "model.name": "resnet18",

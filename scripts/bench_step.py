@@ -6,7 +6,7 @@
 validation: the hold-out under PGD-20 against an epoch of PGD-10 training: as `Trainer` does it,
 with every image attacked, and with the right ones alone. evaluation: batch sizes, BatchNorm folded
 or not, early exit. methods: one training step of each against PGD-AT. reference: REAT's step
-against `bench_reference.PlainStep`, losses and gradients compared first. together: two trainings
+against `step_reference.PlainStep`, losses and gradients compared first. together: two trainings
 at once.
 
 What is compared runs in turns, and a ratio is the median over the turns, with the lowest and the
@@ -51,9 +51,9 @@ from ltat_tune.training.seeding import new_generator, prepare_process
 from ltat_tune.training.trainer import Trainer
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a script finds `scripts`
-from scripts.bench_reference import OurStep, PlainStep, agreement, stepping
 from scripts.bench_timing import circumstances, in_turns, line_of, table_of
-from scripts.bench_together import throughputs
+from scripts.step_reference import OurStep, PlainStep, agreement, stepping
+from scripts.step_together import throughputs
 
 DIGITS = {
     "data.name": "digits", "data.val_per_class": 30, "model.width": 8,

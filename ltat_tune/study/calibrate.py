@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-import resource
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -137,7 +137,9 @@ def some_of(data: LabelledImages, images: int) -> LabelledImages:
 def peak_mib(device: str) -> float:
     """The most memory that this process took so far, GPU memory where it trains on one."""
     if device == "cpu":
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        # not ru_maxrss, which a process takes over from the one that started it
+        status = Path("/proc/self/status").read_text()
+        return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) / 1024
     import torch
 
     context = 500 * 2**20  # of CUDA itself, which torch does not count

@@ -1,6 +1,6 @@
 """Trainings at once, each a process of its own: how much more gets done than by one.
 
-    python scripts/bench_together.py '{"at_once": 2, ...}'      # bench_step and bench_gpu do
+    python scripts/step_together.py '{"at_once": 2, ...}'      # bench_step and bench_gpu do
 
 A process warms up, says so and waits for the word to begin; all begin together.
 """
@@ -87,7 +87,7 @@ def work(job: dict[str, Any]) -> None:
     from ltat_tune.config import TrialConfig
     from ltat_tune.models import build_model
     from ltat_tune.training.seeding import prepare_process
-    from scripts.bench_reference import OurStep, stepping
+    from scripts.step_reference import OurStep, stepping
 
     prepare_process(job["threads"])
     config = TrialConfig.from_flat(job["config"])
