@@ -148,6 +148,8 @@ def peak_mib(device: str) -> float:
 
 def main() -> None:
     """Measures what stdin asks for."""
+    import ray.tune  # noqa: F401  a worker has it, 130 MiB
+
     job = json.loads(sys.stdin.read())
     cache = job["cache_dir"]
     load_plugins(job["plugins"])
