@@ -27,8 +27,8 @@ def kept() -> Iterator[None]:
 
     Signal handlers, environment, log levels and handlers, warning filters, hooks for uncaught
     exceptions, `sys.path`, the working directory, torch's threads, and the states of the global
-    random generators. Other threads of the process see the changes while it lasts. Libraries stay
-    imported.
+    random generators. Warnings are not shown meanwhile. Other threads of the process see the
+    changes while it lasts. Libraries stay imported: import them inside, for they move things too.
     """
     import numpy as np
     import torch
@@ -36,11 +36,15 @@ def kept() -> Iterator[None]:
     hooks = sys.excepthook, threading.excepthook
     environment, path, here = dict(os.environ), list(sys.path), os.getcwd()
     handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+    widgets = logging.getLogger("ray.widgets")
     logs = {logger: _log_state(logger) for logger in _loggers()}
     threads, faults = torch.get_num_threads(), faulthandler.is_enabled()
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     try:
         with warnings.catch_warnings():
+            # what libraries say of themselves, and to a notebook of what it might display
+            warnings.simplefilter("ignore")
+            widgets.setLevel(logging.ERROR)
             yield
     finally:
         sys.excepthook, threading.excepthook = hooks

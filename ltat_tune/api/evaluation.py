@@ -82,21 +82,21 @@ def evaluate(
             several models.
         CheckpointError, DataError, StudyError: as the command.
     """
-    from ltat_tune.evaluation.card import Request
-    from ltat_tune.evaluation.loading import load
-    from ltat_tune.evaluation.parallel import check, measure
-    from ltat_tune.training.seeding import prepare_process
-
-    request = Request(
-        attacks=tuple(attacks), split=split, images=images,
-        eps=None if eps is None else tuple(eps), norm=norm, step_size=step_size, seed=seed,
-        batch_size=batch_size, device=device, threads=threads, sentinel=False,
-        worst_case=worst_case,
-    )  # fmt: skip
-    check(request)
     if split not in ("test", "val"):
         raise ConfigError(f"split must be one of test, val, got {split}")
     with tempfile.TemporaryDirectory(prefix="ltat-tune-") as scratch, kept():
+        from ltat_tune.evaluation.card import Request
+        from ltat_tune.evaluation.loading import load
+        from ltat_tune.evaluation.parallel import check, measure
+        from ltat_tune.training.seeding import prepare_process
+
+        request = Request(
+            attacks=tuple(attacks), split=split, images=images,
+            eps=None if eps is None else tuple(eps), norm=norm, step_size=step_size, seed=seed,
+            batch_size=batch_size, device=device, threads=threads, sentinel=False,
+            worst_case=worst_case,
+        )  # fmt: skip
+        check(request)
         prepare_process(threads)
         if isinstance(model, str | Path):
             loaded = load(_target(model, config, Path(out), Path(scratch)), device=device)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -84,8 +83,7 @@ class Plots:
             )
         if params is not None:
             more["params"] = list(params)
-        with kept(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Optuna's, about what is experimental
+        with kept():
             study = self._study(scenario)
             import optuna
 

@@ -13,7 +13,6 @@ put back (`process_state`). Errors are those of `ltat_tune.errors`.
 from __future__ import annotations
 
 import statistics
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,10 +111,10 @@ class Study:
         allow_inert: bool = False,
         smoke: bool = False,
     ) -> None:
-        from ltat_tune.study.space_file import load_space
-
         more = _assignments(overrides or {})
         with kept():
+            from ltat_tune.study.space_file import load_space
+
             try:
                 self._space = load_space(
                     space, overrides=more, allow_inert=allow_inert, smoke=smoke
@@ -135,9 +134,9 @@ class Study:
             StudyError: no such study, or one that this version cannot go on with.
             SpaceError: its space file no longer holds.
         """
-        from ltat_tune.study.study import Study as Engine
-
         with kept():
+            from ltat_tune.study.study import Study as Engine
+
             engine = Engine.open(Path(out) / name, check_machine=False)
         study = cls.__new__(cls)
         study._space, study._folder, study._is_new = engine.space, engine.folder, False
@@ -171,9 +170,10 @@ class Study:
                 before its end, with the reason.
             DataError: images are missing or cannot be read.
         """
-        from ltat_tune.study.study import Study as Engine
 
         def engine() -> Engine:
+            from ltat_tune.study.study import Study as Engine
+
             if self._is_new:
                 return self._create()
             return Engine.open(self.folder, cluster=address is not None)
@@ -199,9 +199,10 @@ class Study:
         Raises:
             StudyError: as `run`; no such study, or fewer trials than it has.
         """
-        from ltat_tune.study.study import Study as Engine
 
         def engine() -> Engine:
+            from ltat_tune.study.study import Study as Engine
+
             return Engine.open(
                 self.folder, trials=trials, budget=budget, cluster=address is not None
             )
@@ -223,12 +224,11 @@ class Study:
         )  # fmt: skip
 
     def _run(self, made: Callable[[], Engine], quiet: bool, address: str | None) -> Study:
-        from rich.console import Console
-
         with kept():
+            from rich.console import Console  # draws from `random`
+
             engine = made()
             self._space, self._is_new = engine.space, False
-            warnings.simplefilter("ignore")  # MLflow's and Ray's, about what they are built on
             console = Console(stderr=True, highlight=False, force_jupyter=False)
             engine.owns_process = False
             end = engine.run(console, quiet=quiet, address=address)
@@ -269,9 +269,9 @@ class Study:
         Raises:
             StudyError: the ledger cannot be read.
         """
-        from ltat_tune.study.trials import read_trials
-
         with kept():
+            from ltat_tune.study.trials import read_trials
+
             return read_trials(self._folder)
 
     @property

@@ -124,6 +124,7 @@ def drive(
             name="tune",
             storage_path=str(folder.ray.resolve()),
             verbose=0,
+            progress_reporter=tune.CLIReporter(),  # silent; a notebook's would clear the cell
             callbacks=[Watchdog(space.resources, queue.on_hang)],
             stop=_EachTurn(queue, cluster, view),
             failure_config=tune.FailureConfig(max_failures=_WORKER_RETRIES),
