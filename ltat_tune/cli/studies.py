@@ -203,7 +203,8 @@ def _show_end(study: Study, end: StudyEnd, form: str, again: str) -> None:
     click.echo("\nnext:")
     best = sorted(study.folder.best.glob("*.yaml"))
     commands = [
-        (study.open_mlflow(), "every trial in the browser"),
+        (f"ltat-tune report {name}{out}", "one page that tells all of it"),
+        (f"ltat-tune ui {name}{out}", "every trial in the browser, in MLflow"),
         (f"ltat-tune compare {name}{out}", "these tables, and the best trials"),
         (f"ltat-tune export {name}{out}", "the best configurations as files"),
         *[(f"ltat-tune train {file}", "train one again, to the same digits") for file in best[:1]],

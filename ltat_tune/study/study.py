@@ -41,7 +41,7 @@ from ltat_tune.study.sharing import measured_resources
 from ltat_tune.study.space import Space
 from ltat_tune.study.space_file import load_space
 from ltat_tune.study.summary import as_text
-from ltat_tune.tracking import Tracker, public_uri, tracking_uri
+from ltat_tune.tracking import Tracker
 
 if TYPE_CHECKING:
     from ltat_tune.study.queue import WorkQueue
@@ -164,12 +164,6 @@ class Study:
         study = cls(space, folder)
         study._changes = check_changes(folder, facts, space.document)
         return study
-
-    def open_mlflow(self) -> str:
-        """What to type, or to open, to see the study in MLflow; without a password."""
-        uri = tracking_uri(self.folder.read_facts()["tracking_uri"], self.folder.root)
-        shown = public_uri(uri)
-        return shown if shown.startswith("http") else f"mlflow ui --backend-store-uri {shown}"
 
     def run(
         self, console: Console, *, quiet: bool = False, address: str | None = None
