@@ -33,6 +33,8 @@ _ENVIRONMENT = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # Ray's own snapshots serve nobody here
+    # else a slot's first task waits until another slot's worker is up; the queue counts slots
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
