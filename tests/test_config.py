@@ -223,7 +223,7 @@ def test_true_is_no_number_and_no_name(path: str) -> None:
         ({"method.name": "pgd_at"}, {"loss.name": "cross_entropy", "attack.reweight": "none"}),
         ({"method.name": "reat", "loss.name": "focal"}, {"loss.name": "focal"}),
         ({"loss.name": "robal", "model.head": "cosine"}, {"loss.scale": 10.0}),
-        ({"data.name": "cifar100"}, {"data.val_per_class": 25}),
+        ({"data.name": "cifar100"}, {"data.val_per_class": 20}),
         ({"data.name": "tiny_imagenet"}, {"data.val_per_class": 10}),
         ({"data.name": "svhn"}, {"data.val_per_class": 100}),
         ({"data.name": "cifar100", "data.val_per_class": 100}, {"data.val_per_class": 100}),

@@ -92,7 +92,7 @@ class DataConfig(OpenSection):
         unit="images",
         ge=1,
         also=("num_val",),
-        instead=(("data.name", ("cifar100",), 25), ("data.name", ("tiny_imagenet",), 10)),
+        instead=(("data.name", ("cifar100",), 20), ("data.name", ("tiny_imagenet",), 10)),
     )
     policy: Literal["none", "randaugment", "autoaugment"] = param(
         "none",
