@@ -53,7 +53,7 @@ class Task:
     def from_json(cls, text: str) -> Task:
         """What `to_json` wrote."""
         raw = json.loads(text)
-        for name in ("validate_at", "probe_at", "attacks"):
+        for name in ("validate_at", "probe_at", "attacks", "plugins"):
             raw[name] = tuple(raw[name])
         return cls(**raw)
 
