@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from ray import tune
@@ -15,7 +16,7 @@ from ltat_tune.study.live import LiveView
 from ltat_tune.study.mlflow_observer import MlflowObserver
 from ltat_tune.study.plan import candidates, confirmation, is_tested, trial_task
 from ltat_tune.study.queue import WorkQueue
-from ltat_tune.study.ray_session import stop_signals
+from ltat_tune.study.ray_session import stop_signals, workers_as_they_are
 from ltat_tune.study.rungs import place_rungs
 from ltat_tune.study.scheduler import Asha
 from ltat_tune.study.space import Space
@@ -132,7 +133,7 @@ def drive(
         ),
     )
     try:
-        with stop_signals(on_stop):
+        with stop_signals(on_stop), nullcontext() if cluster else workers_as_they_are():
             tuner.fit()
     except Exception as error:
         # whoever stops a whole job signals Ray's processes too, and Tune misses them

@@ -144,6 +144,23 @@ def _workers_ready(cpus: int) -> Iterator[None]:
         del os.environ[_PRELOAD]
 
 
+@contextlib.contextmanager
+def workers_as_they_are() -> Iterator[None]:
+    """Inside, Tune takes the workers that are up, of a Ray of this process's own.
+
+    They have its environment. Tune asks for a part of it by name, for which Ray starts others anew
+    and leaves those that are up and have imported everything idle.
+    """
+    from ray.tune.execution import class_cache
+
+    kept = class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE
+    class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE = {}, set()
+    try:
+        yield
+    finally:
+        class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE = kept
+
+
 # What a worker reads; those of a cluster have the environment of its `ray start`.
 _OF_WORKERS = ("RAY_CHDIR_TO_TRIAL_DIR", "TUNE_FUNCTION_THREAD_TIMEOUT_S")
 

@@ -10,36 +10,52 @@ from pathlib import Path
 
 from tests.study.drive import descendants
 
-_WAIT_FOR_THE_END = """
-import sys
-from ltat_tune.study.ray_session import ray_session
+_SESSION = """
+import os, sys
+from ltat_tune.study.ray_session import ray_session, workers_as_they_are
 
-with ray_session(1):
+class Trainable:
+    def process(self):
+        return os.getpid()
+
+with ray_session(1), workers_as_they_are():
     print("up", flush=True)
-    sys.stdin.read()
+    sys.stdin.readline()
+    import ray
+    from ray.tune.execution.class_cache import _ActorClassCache  # what Tune makes its actors with
+    actor = _ActorClassCache().get(Trainable).remote()
+    print(ray.get(actor.process.remote()), flush=True)
 """
 
 
-def test_ray_starts_no_servers_that_nobody_asks_and_its_workers_are_ready_before_a_task() -> None:
+def test_ray_starts_no_servers_that_nobody_asks_and_tune_takes_a_worker_that_is_ready() -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", _WAIT_FOR_THE_END],
+        [sys.executable, "-c", _SESSION],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     ) as session:  # fmt: skip
         assert session.stdin is not None and session.stdout is not None
         try:
             assert session.stdout.readline() == "up\n"
             deadline = time.monotonic() + 60
-            while not any("libtorch" in _mapped(p) for p, line in descendants(session.pid)
-                          if line.startswith("ray::IDLE")):  # fmt: skip
+            while not (ready := _ready(session.pid)):
                 assert time.monotonic() < deadline, descendants(session.pid)
                 time.sleep(0.1)
             lines = [line for _, line in descendants(session.pid)]
+            session.stdin.write("\n")
+            session.stdin.flush()
+            assert int(session.stdout.readline()) in ready
         finally:
             session.stdin.close()
         assert session.wait(60) == 0
     for left_out in ("dashboard/dashboard.py", "_private/monitor.py", "log_monitor.py"):
         assert not any(left_out in line for line in lines), lines
     assert "RAY_preload_python_modules" not in os.environ
+
+
+def _ready(session: int) -> set[int]:
+    """Workers that wait for a task and have imported torch."""
+    idle = {process for process, line in descendants(session) if line.startswith("ray::IDLE")}
+    return {process for process in idle if "libtorch" in _mapped(process)}
 
 
 def _mapped(process: int) -> str:
