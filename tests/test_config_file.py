@@ -131,7 +131,7 @@ config:
         (
             "config: {}\nrecord: 3\nrecorded: 4\n",
             [
-                "2: unknown key record; a configuration file has config, recorded",
+                "2: unknown key record; a configuration file has config, plugins, recorded",
                 "3: recorded must be a mapping, got 4; leave it out to train without comparing",
             ],
         ),

@@ -52,6 +52,42 @@ def test_ray_starts_no_servers_that_nobody_asks_and_tune_takes_a_worker_that_is_
     assert "RAY_preload_python_modules" not in os.environ
 
 
+# As a notebook's own threads do it, made certain: references of Ray's wait in cycles, and another
+# thread allocates enough for a collection once Ray is shutting down.
+_ANOTHER_THREAD_COLLECTS = """
+import gc, threading, time
+from ltat_tune.study.ray_session import ray_session
+
+def allocate():
+    from ray._private.worker import global_worker
+    while global_worker.connected:
+        time.sleep(0)
+    [[] for _ in range(60_000)]
+
+with ray_session(1):
+    import ray
+    references = [ray.put(number) for number in range(5_000)]
+    thread = threading.Thread(target=allocate)
+    thread.start()
+    gc.collect()
+    gc.set_threshold(50_000)
+    for reference in references:
+        cycle = [reference]
+        cycle.append(cycle)
+    del references, reference, cycle
+thread.join()
+assert gc.isenabled()
+print("alive")
+"""
+
+
+def test_a_collection_in_another_thread_does_not_end_the_process_with_ray() -> None:
+    session = subprocess.run(
+        [sys.executable, "-c", _ANOTHER_THREAD_COLLECTS], capture_output=True, text=True
+    )
+    assert (session.returncode, session.stdout) == (0, "alive\n"), session.stderr
+
+
 def _ready(session: int) -> set[int]:
     """Workers that wait for a task and have imported torch."""
     idle = {process for process, line in descendants(session) if line.startswith("ray::IDLE")}
