@@ -1,7 +1,7 @@
-"""Overhead of a study: seconds per trial and per report, beside Ray Tune and Optuna as they come.
+"""Overhead of a study: its start, a trial and a report, beside Ray Tune and Optuna as they come.
 
-    python scripts/bench_study.py                   # about six minutes on 2 cores
-    python scripts/bench_study.py --rounds 1 --trials 8
+    python scripts/bench_study.py                   # about ten minutes on 2 cores
+    python scripts/bench_study.py --rounds 1
 
 The same trials everywhere: each imports torch and reports an accuracy so many times, and trains
 nothing. Two run at once. In turns, each in a process of its own:
@@ -9,17 +9,22 @@ nothing. Two run at once. In turns, each in a process of its own:
 - ours: queue, ledger, rungs and MLflow (a SQLite file), workers reused;
 - Ray Tune as its documentation shows it: OptunaSearch, ASHAScheduler, MLflowLoggerCallback on a
   SQLite file, with fresh and with reused workers;
-- Optuna with a journal file and two processes that each take the next trial, no MLflow.
+- Optuna with a journal file and two processes that each take the next trial, no MLflow;
+- the same, logging to MLflow as we do: a run for each trial, a metric for each report.
 
-Printed: the seconds from the start of the search to its end, without starting and stopping Ray,
-which is on a line of its own; medians over the rounds and ratios to ours of the same round.
+A round runs each three times: few trials, many trials, and few trials of many reports. What more
+trials take longer, shared among them, is a trial's time (with its few reports); what more reports
+take longer, a report's. Seconds are those of the search, without starting and stopping Ray, but
+with the imports of the first worker. Printed: medians over the rounds, and ratios to ours.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -36,6 +41,13 @@ METRIC = "val/pgd20_balanced_acc"
 
 def _score(rate: float, epoch: int) -> float:
     return 1 / (1 + rate) * epoch / (epoch + 2)
+
+
+def _points(store: Path, metric: str) -> int:
+    """Reports that reached MLflow."""
+    with contextlib.closing(sqlite3.connect(store)) as connection:
+        counted = connection.execute("SELECT count(*) FROM metrics WHERE key = ?", (metric,))
+        return int(counted.fetchone()[0])
 
 
 # -- ours ---------------------------------------------------------------------
@@ -98,7 +110,8 @@ def run_ours(trials: int, reports: int, folder: Path) -> dict[str, float]:
         tracker.finish("complete", note="", files={})
         done = time.perf_counter()
     assert queue.ledger.begun(space.scenarios[0].name) == trials
-    return {"search": done - ready, "all": time.perf_counter() - began}
+    took = {"search": done - ready, "all": time.perf_counter() - began}
+    return {**took, "reports": _points(study.root / "mlflow.db", METRIC)}
 
 
 # -- Ray Tune ---------------------------------------------------------------------
@@ -145,13 +158,14 @@ def run_ray(trials: int, reports: int, folder: Path, *, reuse: bool) -> dict[str
     done = time.perf_counter()
     assert len(results) == trials
     ray.shutdown()
-    return {"search": done - ready, "all": time.perf_counter() - began}
+    took = {"search": done - ready, "all": time.perf_counter() - began}
+    return {**took, "reports": _points(folder / "mlflow.db", "score")}
 
 
 # -- Optuna ---------------------------------------------------------------------
 
 
-def _optimize(journal: str, trials: int, reports: int) -> None:
+def _optimize(journal: str, trials: int, reports: int, uri: str | None) -> None:
     import optuna
     import torch  # noqa: F401
 
@@ -161,9 +175,23 @@ def _optimize(journal: str, trials: int, reports: int) -> None:
         rate = trial.suggest_float("lr", 0.01, 0.3, log=True)
         for epoch in range(1, reports + 1):
             trial.report(_score(rate, epoch), epoch)
+            if uri:
+                mlflow.log_metrics({"score": _score(rate, epoch), "loss": 1.0}, step=epoch)
             if trial.should_prune():
                 raise optuna.TrialPruned
         return _score(rate, reports)
+
+    def logged(trial: optuna.Trial) -> float:
+        with mlflow.start_run(run_name=str(trial.number)):
+            value = objective(trial)
+            mlflow.log_params(trial.params)
+            return value
+
+    if uri:
+        import mlflow
+
+        mlflow.set_tracking_uri(uri)
+        mlflow.set_experiment("bench")
 
     backend = optuna.storages.journal.JournalFileBackend(journal)
     study = optuna.create_study(
@@ -174,40 +202,54 @@ def _optimize(journal: str, trials: int, reports: int) -> None:
         pruner=optuna.pruners.SuccessiveHalvingPruner(),
     )
     study.optimize(
-        objective,
+        logged if uri else objective,
         callbacks=[optuna.study.MaxTrialsCallback(trials, states=None)],
     )
 
 
-def run_optuna(trials: int, reports: int, folder: Path) -> dict[str, float]:
+def run_optuna(trials: int, reports: int, folder: Path, *, uri: str | None) -> dict[str, float]:
     """Optuna with a journal file and as many processes as slots."""
     import multiprocessing
 
+    if uri:
+        import mlflow
+
+        mlflow.set_tracking_uri(uri)
+        mlflow.create_experiment("bench")  # two processes cannot make one store
     began = time.perf_counter()
     context = multiprocessing.get_context("spawn")
     journal = str(folder / "journal.log")
     workers = [
-        context.Process(target=_optimize, args=(journal, trials, reports)) for _ in range(SLOTS)
+        context.Process(target=_optimize, args=(journal, trials, reports, uri))
+        for _ in range(SLOTS)
     ]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
     took = time.perf_counter() - began
-    return {"search": took, "all": took}
+    import optuna
+
+    backend = optuna.storages.journal.JournalFileBackend(journal)
+    found = optuna.load_study(study_name="bench", storage=optuna.storages.JournalStorage(backend))
+    told = sum(len(trial.intermediate_values) for trial in found.trials)
+    return {"search": took, "all": took, "reports": told}
 
 
 RUNS = {
     "ours": run_ours,
     "Ray Tune": lambda *given: run_ray(*given, reuse=False),
     "Ray Tune, workers reused": lambda *given: run_ray(*given, reuse=True),
-    "Optuna, 2 processes": run_optuna,
+    "Optuna, 2 processes": lambda *given: run_optuna(*given, uri=None),
+    "Optuna, 2 processes, MLflow": lambda trials, reports, folder: run_optuna(
+        trials, reports, folder, uri=f"sqlite:///{folder / 'mlflow.db'}"
+    ),
 }
 
 
 def _in_a_process(name: str, trials: int, reports: int) -> dict[str, float]:
-    command = [sys.executable, __file__, "--one", name, "--trials", str(trials),
-               "--reports", str(reports)]  # fmt: skip
+    command = [sys.executable, __file__, "--one", name, "--few", str(trials),
+               "--reports", str(reports), str(reports)]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{name} failed:\n{done.stderr[-3000:]}")
@@ -215,44 +257,66 @@ def _in_a_process(name: str, trials: int, reports: int) -> dict[str, float]:
     return found
 
 
+def _parts(few: dict[str, float], many: dict[str, float], long: dict[str, float],
+           *, trials: int) -> dict[str, float]:  # fmt: skip
+    """Seconds of the shortest search, of each of so many trials more, and of each report more."""
+    return {
+        "few": few["search"],
+        "trial": (many["search"] - few["search"]) / trials,
+        "report": (long["search"] - few["search"]) / (long["reports"] - few["reports"]),
+        "whole": few["all"],
+    }
+
+
+def _shown(values: list[float], scale: float, digits: int) -> str:
+    low, middle, high = (scale * pick(values) for pick in (min, statistics.median, max))
+    return f"{middle:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--trials", type=int, default=16)
-    parser.add_argument("--reports", type=int, default=5)
+    parser.add_argument("--few", type=int, default=8, help="trials")
+    parser.add_argument("--many", type=int, default=100, help="trials; of Ray Tune's own, that "
+                        "starts a process for each, a quarter")  # fmt: skip
+    parser.add_argument("--reports", type=int, nargs=2, default=[5, 100], metavar="N",
+                        help="of a trial at most, few and many")  # fmt: skip
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="*", default=list(RUNS), choices=list(RUNS))
     parser.add_argument("--one", choices=list(RUNS), help=argparse.SUPPRESS)
     parser.add_argument("--json", type=Path, default=None)
     arguments = parser.parse_args()
+    short, long = arguments.reports
     if arguments.one:
         with tempfile.TemporaryDirectory() as folder:
-            found = RUNS[arguments.one](arguments.trials, arguments.reports, Path(folder))
+            found = RUNS[arguments.one](arguments.few, short, Path(folder))
         print(json.dumps(found))
         return
-    seconds: dict[str, list[dict[str, float]]] = {name: [] for name in arguments.only}
+    rounds: dict[str, list[dict[str, float]]] = {name: [] for name in arguments.only}
     for _ in range(arguments.rounds):
-        for name in seconds:
-            seconds[name].append(_in_a_process(name, arguments.trials, arguments.reports))
-    print(f"{arguments.trials} trials of at most {arguments.reports} reports, {SLOTS} at once, "
-          f"medians of {arguments.rounds} rounds; {machine()}; commit {commit()}")  # fmt: skip
-    print("| | search, s | a trial, s | of ours [lowest, highest] | with start and end, s |")
-    print("|---|---|---|---|---|")
-    ours = [run["search"] for run in seconds.get("ours", [])]
-    rows = []
-    for name, runs in seconds.items():
-        search = statistics.median(run["search"] for run in runs)
-        whole = statistics.median(run["all"] for run in runs)
-        ratios = sorted(run["search"] / own for run, own in zip(runs, ours, strict=False))
-        shown = "" if not ratios else (
-            f"{statistics.median(ratios):.2f} [{ratios[0]:.2f}, {ratios[-1]:.2f}]"
-        )  # fmt: skip
-        print(
-            f"| {name} | {search:.1f} | {search / arguments.trials:.2f} | {shown} | {whole:.1f} |"
-        )
-        rows.append({"name": name, "runs": runs, "ratios": ratios})
+        for name, parts in rounds.items():
+            many = max(arguments.few + 1, arguments.many // (4 if name == "Ray Tune" else 1))
+            shapes = [(arguments.few, short), (many, short), (arguments.few, long)]
+            runs = [_in_a_process(name, trials, reports) for trials, reports in shapes]
+            parts.append(_parts(*runs, trials=many - arguments.few))
+            print(name, shapes, runs, file=sys.stderr, flush=True)
+    print(f"trials of at most {short} reports, {SLOTS} at once; medians of {arguments.rounds} "
+          f"rounds [lowest, highest]; {machine()}; commit {commit()}")  # fmt: skip
+    print(f"| | {arguments.few} trials, s | the same with start and end, s | each more, ms "
+          "| of ours | each report more, ms | of ours |")  # fmt: skip
+    print("|---|---|---|---|---|---|---|")
+    for name, parts in rounds.items():
+        cells = [_shown([part[key] for part in parts], 1, 1) for key in ("few", "whole")]
+        for key in ("trial", "report"):
+            cells.append(_shown([part[key] for part in parts], 1000, 1))
+            mine = [part[key] for part in rounds.get("ours", [])]
+            cells.append(
+                f"{statistics.median(part[key] for part in parts) / statistics.median(mine):.2f}"
+                if mine else ""
+            )  # fmt: skip
+        print("|", " | ".join([name, *cells]), "|")
     if arguments.json:
         about = {"machine": machine(), "commit": commit(), "versions": versions()}
-        arguments.json.write_text(json.dumps({**about, "rows": rows}, indent=2) + "\n")
+        arguments.json.write_text(json.dumps({**about, "rounds": rounds}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ SMOKE = {
     "many_trials": ("--trials", "4"),
     "search": ("--seeds", "1", "--only", "ours/copy"),
     "step": ("--quick", "--width", "2"),
-    "study": ("--rounds", "1", "--trials", "2", "--reports", "2", "--only", "ours"),
+    "study": tuple("--rounds 1 --few 2 --many 3 --reports 2 8 --only ours".split()),
 }
 _NEED_A_GPU = ("gpu",)
 _NO_BENCHMARKS = ("timing",)  # what several of them import
