@@ -34,9 +34,10 @@ def prepare(dataset: str, root: str | None, overrides: tuple[str, ...], quiet: b
     from ltat_tune.study.overrides import apply_overrides
 
     document: dict[str, dict[str, object]] = {}
-    paths = apply_overrides(document, overrides)
-    if others := sorted(path for path in paths if not path.startswith("data.")):
-        raise SpaceError([f"--set {path}: prepare reads data.* only" for path in others])
+    paths, problems = apply_overrides(document, overrides)
+    others = sorted(path for path in paths if not path.startswith("data."))
+    if problems := [*problems, *(f"--set {path}: prepare reads data.* only" for path in others)]:
+        raise SpaceError(problems)
     values = {**document.get("fixed", {}), "data.name": dataset}
     if root is not None:
         values["data.root"] = root

@@ -7,20 +7,23 @@ from typing import Any
 
 import yaml
 
-from ltat_tune.errors import SpaceError
 from ltat_tune.parameters import PARAMETERS
 from ltat_tune.study.spec import PARTS, unknown_key
 
 _WHOLE = ("name", "budget")  # keys of the file without a dot
 
 
-def apply_overrides(document: dict[str, Any], overrides: Sequence[str]) -> set[str]:
-    """Puts every `path=value` in place and returns the paths that were replaced.
+def apply_overrides(
+    document: dict[str, Any], overrides: Sequence[str]
+) -> tuple[set[str], list[str]]:
+    """Puts every `path=value` in place.
 
-    Raises:
-        SpaceError: an assignment without `=`, or of something that does not exist.
+    Returns:
+        The paths that were replaced, and a problem for each assignment without `=` or of something
+        that does not exist.
     """
-    problems, paths = [], set()
+    problems: list[str] = []
+    paths: set[str] = set()
     for assignment in overrides:
         path, equals, text = assignment.partition("=")
         path = path.strip()
@@ -44,9 +47,7 @@ def apply_overrides(document: dict[str, Any], overrides: Sequence[str]) -> set[s
                 document[path] = value
         else:
             problems.append(f"--set {path}: {unknown_key(path)}")
-    if problems:
-        raise SpaceError(problems)
-    return paths
+    return paths, problems
 
 
 def pin(document: dict[str, Any], path: str, value: Any) -> None:

@@ -34,9 +34,11 @@ _KEYS = ("name", "plugins", "objective", "fixed", "scenarios", "tuned", "start_f
 class Report:
     """Collects problems of one file, placed by the path of the key they are about."""
 
-    def __init__(self, file: str, lines: Mapping[Key, int], overridden: set[str]) -> None:
+    def __init__(
+        self, file: str, lines: Mapping[Key, int], overridden: set[str], problems: Sequence[str]
+    ) -> None:
         self._file, self._lines, self._overridden = file, lines, overridden
-        self._problems: dict[tuple[int, str], None] = {}
+        self._problems: dict[tuple[int, str], None] = {(0, text): None for text in problems}
 
     def add(self, path: Key, problem: str) -> None:
         """Notes a problem at the nearest enclosing key that the file has."""
@@ -89,10 +91,10 @@ def load_space(
     path = Path(path)
     document, lines = _read(path)
     plugins = read_plugins(path, document, lines)
-    overridden = apply_overrides(document, overrides)
+    overridden, unheard = apply_overrides(document, overrides)
 
     def checked(document: dict[str, Any], machine: bool, inert: bool) -> Space:
-        report = Report(str(path), lines, overridden)
+        report = Report(str(path), lines, overridden, unheard)
         space = with_cheap_copies(_build(document, path.stem, report))
         space = replace(space, plugins=plugins)
         check_listed(space, report)

@@ -388,6 +388,15 @@ def test_a_bad_assignment_is_told_as_such(assignment: str, problem: str, tmp_pat
     assert _problems(_file(tmp_path), assignment) == [f"--set {problem}"]
 
 
+def test_bad_assignments_are_told_with_what_else_is_wrong(tmp_path: Path) -> None:
+    path = _file(tmp_path, SMALL.replace("optim.epochs: 12", "optim.epochs: 0"))
+    assert _problems(path, "optim.lrr=1", "optim.lr=fast") == [
+        "--set optim.lrr: unknown parameter optim.lrr; did you mean optim.lr (η)?",
+        "--set optim.lr: must be a number or a fraction such as 8/255, got 'fast'",
+        "4: optim.epochs must be >= 1, got 0",
+    ]
+
+
 @pytest.mark.parametrize("value", ["2026-13-45", "{", "!!python/name:os.system", "*x", "[[1]: 2]"])
 def test_a_value_that_is_no_yaml_is_text(value: str, tmp_path: Path) -> None:
     assert _load(tmp_path, SMALL, f"data.root={value}").fixed["data.root"] == value
