@@ -93,6 +93,19 @@ def test_show_marks_where_each_value_is_from_and_how_it_went(tmp_path: Path) -> 
     assert data["parameters"]["optim.momentum"]["from"] == "default"
 
 
+def test_show_names_classes_as_the_data_does(tmp_path: Path) -> None:
+    path = made_study(tmp_path).trial("imbalance_ratio_2", 1) / "result.json"
+    of_classes = {
+        "classes": ["cat", "automobile"], "samples_per_class": [500, 50],
+        "per_class": {"val/clean": [0.96, None]},
+    }  # fmt: skip
+    path.write_text(json.dumps({**json.loads(path.read_text()), **of_classes}))
+    text = _run(tmp_path, "show", "made/imbalance_ratio_2/t0001").stdout
+    lines = [line.split() for line in text.splitlines()]
+    assert ["cat", "500", "96.0"] in lines
+    assert ["automobile", "50", "-"] in lines
+
+
 def test_show_draws_the_curve_of_a_real_training(tmp_path: Path) -> None:
     folder = made_study(tmp_path)
     place = folder.trial("imbalance_ratio_2", 1)

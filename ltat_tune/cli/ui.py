@@ -133,7 +133,7 @@ def _end_by_signals() -> None:
 
 
 def _wait() -> None:
-    import threading
+    import signal
 
     click.echo("Ctrl-C ends it", err=True)
-    threading.Event().wait()
+    signal.pause()

@@ -100,15 +100,16 @@ def _curves(lines: Mapping[str, list[tuple[int, float]]]) -> Table:
 def _per_class(view: TrialView, per_class: Mapping[str, Any], every: bool) -> RenderableType:
     """Recalls by class; of many classes the groups alone."""
     counts = view.result["samples_per_class"]
+    classes = view.result.get("classes") or [str(place) for place in range(len(counts))]
     names = list(per_class)
     table = Table(box=None, pad_edge=False, header_style="dim")
     if len(counts) <= _MANY_CLASSES or every:
         for title in ("class", "trained on", *[f"{name}, %" for name in names]):
             table.add_column(title, justify="right")
-        for place, count in enumerate(counts):
-            recalls = [per_class[name][place] for name in names]
+        for place, (name, count) in enumerate(zip(classes, counts, strict=True)):
+            recalls = [per_class[metric][place] for metric in names]
             shown = ["-" if r is None else f"{100 * r:.1f}" for r in recalls]
-            table.add_row(str(place), str(count), *shown)
+            table.add_row(name, str(count), *shown)
         return table
     for title in ("classes", *[f"{name}, %" for name in names]):
         table.add_column(title, justify="right")
