@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -64,7 +64,12 @@ class Scene:
     curves: Mapping[int, Sequence[Curve]]  # by trial
     confirmed: Sequence[Confirmed]
     confirmation_curves: Sequence[Curve]
-    importances: Importances
+    ranked: Callable[[], Importances]
+
+    @property
+    def importances(self) -> Importances:
+        """Of its tuned parameters; computed when it is first asked for, which takes seconds."""
+        return self.ranked()
 
     @property
     def winner(self) -> Confirmed | None:
@@ -185,7 +190,7 @@ class Reader:
             scenario=scenario, found=found, rows=rows, study=study,
             curves={row.number: self._curves_in(row.folder, metric) for row in rows},
             confirmed=confirmed, confirmation_curves=curves,
-            importances=self._importances_of(scenario.name, study),
+            ranked=partial(self._importances_of, scenario.name, study),
         )  # fmt: skip
 
     def _importances_of(self, name: str, study: Any) -> Importances:
@@ -224,6 +229,18 @@ class Reader:
             return None
 
 
+def deleted(scene: Scene, rungs: Rungs) -> dict[int, int]:
+    """Trial -> how many of its trainings have no weights any more, and so no curve."""
+    found = {}
+    for row in scene.with_state("complete", "pruned"):
+        wanted = {f"copy-{epochs}" for epochs in rungs.copies if epochs in row.scores}
+        if row.state == "complete" or not wanted:
+            wanted.add("")
+        there = {curve.name for curve in scene.curves.get(row.number, ())}
+        found[row.number] = len(wanted - there)
+    return {number: count for number, count in found.items() if count}
+
+
 def names(configs: Sequence[TrialConfig]) -> list[str]:
     """A name for each configuration, such as `SRAT-LDAM, λ = 2`, in plain text."""
     return [name.replace("$_{\\mathrm{", "_").replace("}}$", "") for name in labels(configs)]
@@ -237,4 +254,6 @@ def sentinel(scene: Scene) -> Mapping[str, Any] | None:
     return found
 
 
-__all__ = ["Confirmed", "Curve", "Reader", "ReportData", "Scene", "find", "names", "sentinel"]
+__all__ = [
+    "Confirmed", "Curve", "Reader", "ReportData", "Scene", "deleted", "find", "names", "sentinel",
+]  # fmt: skip

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+import plotly.graph_objects as go
 
 from ltat_tune.figures.sources import Run
 from ltat_tune.report import pictures
@@ -17,37 +20,63 @@ from ltat_tune.study.spec import group_of
 _CHECKED = {True: "speaks for masking", False: "as it should be"}
 
 
+@dataclass(frozen=True)
+class TradeOff:
+    """Two measures of every complete trial of a scenario.
+
+    Attributes:
+        figure: with the front, and the confirmed configurations.
+        points: number, first and second measure in %.
+        front: numbers of those that no other beats in both.
+        measures: the two metrics.
+    """
+
+    figure: go.Figure
+    points: Sequence[tuple[int, float, float]]
+    front: Sequence[int]
+    measures: tuple[str, str]
+
+
+def trade_off_of(data: ReportData, scene: Scene) -> TradeOff | None:
+    """The other objective, else clean accuracy, against the objective; None of fewer than two."""
+    first, second = _measures(data)
+    points = _points(scene, first, second)
+    if len(points) < 2:
+        return None
+    front = _front(points)
+    confirmed = []
+    done = [one for one in scene.confirmed if {first, second} <= set(one.found["val"])]
+    for one, name in zip(done, names([one.config for one in done]), strict=True):
+        pair = [[100 * v for v in one.found["val"][metric]] for metric in (first, second)]
+        title = f"{name} ({trial(one.found['number'])}), confirmed"
+        confirmed.append((title, pair[0], pair[1], one is scene.winner))
+    titles = f"{metric_name(first)}, %", f"{metric_name(second)}, %"
+    figure = pictures.trade_off(points, front, confirmed, titles)
+    return TradeOff(figure, points, front, (first, second))
+
+
 def trade_off(data: ReportData) -> Section:
     """Clean against robust accuracy, or the first two objectives where there are several."""
     blocks: list[Block] = []
-    first, second = _measures(data)
     for scene in data.scenes:
         if len(data.scenes) > 1:
             blocks.append(Heading(scene.scenario.title))
-        points = _points(scene, first, second)
-        if len(points) < 2:
+        found = trade_off_of(data, scene)
+        if found is None:
             blocks.append(Text("Fewer than two trials were trained to their end, so there is "
                                "nothing to trade off."))  # fmt: skip
             continue
-        front = _front(points)
-        confirmed = []
-        done = [one for one in scene.confirmed if {first, second} <= set(one.found["val"])]
-        for one, name in zip(done, names([one.config for one in done]), strict=True):
-            pair = [[100 * v for v in one.found["val"][metric]] for metric in (first, second)]
-            title = f"{name} ({trial(one.found['number'])}), confirmed"
-            confirmed.append((title, pair[0], pair[1], one is scene.winner))
-        told = ", ".join(trial(number) for number in front)
-        titles = f"{metric_name(first)}, %", f"{metric_name(second)}, %"
-        fig = pictures.trade_off(points, front, confirmed, titles)
+        first, second = found.measures
+        told = ", ".join(trial(number) for number in found.front)
         blocks.append(Plot(
-            fig,
+            found.figure,
             "Validation images. A dot is a complete trial (one seed), the line the front of "
             f"those that no other beats in both: {told}. Larger marks are confirmed "
             "configurations, mean and standard deviation over their seeds.",
             numbers=table(
                 "Complete trials, %.", ["trial", metric_name(first), metric_name(second), "front"],
-                [[trial(n), f"{x:.1f}", f"{y:.1f}", "yes" if n in front else ""]
-                 for n, x, y in sorted(points, key=lambda p: -p[2])], folded=True,
+                [[trial(n), f"{x:.1f}", f"{y:.1f}", "yes" if n in found.front else ""]
+                 for n, x, y in sorted(found.points, key=lambda p: -p[2])], folded=True,
             ),
         ))  # fmt: skip
     return Section("trade-off", "Trade-off", tuple(blocks))

@@ -113,7 +113,7 @@ def where_good_values_lie(data: ReportData) -> Section:
 
 def _contour(data: ReportData, scene: Scene) -> Block:
     rows = scene.study.get_trials(deepcopy=False) if scene.study is not None else []
-    found = plots.contour(rows, scene.importances)
+    found = plots.contour(rows, [one.path for one in scene.importances.values])
     if found is None:
         return Text(
             "No contour: it takes two parameters that are ranges, and five trials with both.",

@@ -38,7 +38,7 @@ from ltat_tune.study.trials import TrialRow
 _MISSING = "–"
 _BELOW = 0.12  # of a range: how far under it stands what has no value
 _COLUMNS = 3  # slices in a row
-_LEAST_TO_CONTOUR = 5
+LEAST_TO_CONTOUR = 5  # trials that have both parameters
 
 
 def short(path: str) -> str:
@@ -241,27 +241,26 @@ def _last_score(row: TrialRow) -> float:
 
 
 def contour(
-    rows: Sequence[FrozenTrial], found: Importances
+    rows: Sequence[FrozenTrial], paths: Sequence[str]
 ) -> tuple[go.Figure, tuple[str, str]] | None:
-    """Score over the two ranges that matter most, by `optuna.visualization`, and their paths.
+    """Score over the first two of the paths that can be drawn, by `optuna.visualization`.
 
-    None where fewer than two parameters are ranges, or too few trials have both.
+    And those two. None where fewer than two are ranges, or too few trials have both.
 
     Args:
         rows: the scenario's trials, as Optuna holds them.
-        found: their importances.
+        paths: parameters, most important first.
     """
     _, scored = judged(rows)
     numeric = [
-        one.path for one in found.values
-        if one.active >= _LEAST_TO_CONTOUR
-        and len({row.params[one.path] for row, _ in scored if one.path in row.params}) > 2
-        and not any(isinstance(row.distributions.get(one.path),
+        path for path in paths
+        if len({row.params[path] for row, _ in scored if path in row.params}) > 2
+        and not any(isinstance(row.distributions.get(path),
                                optuna.distributions.CategoricalDistribution) for row, _ in scored)
     ]  # fmt: skip
     together = (
         pair for pair in combinations(numeric, 2)
-        if sum(set(pair) <= set(row.params) for row, _ in scored) >= _LEAST_TO_CONTOUR
+        if sum(set(pair) <= set(row.params) for row, _ in scored) >= LEAST_TO_CONTOUR
     )  # fmt: skip
     pair = next(together, None)
     if pair is None:

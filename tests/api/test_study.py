@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import nn
 from ltat_tune import Study, Trainer, evaluate
 from ltat_tune.errors import ConfigError, SpaceError, StudyError
 from tests.study.drive import MINI, run, write_space
+from tests.study.made_studies import made_study
 
 ROOT = Path(__file__).parents[2]
 METRIC = "val/pgd3_balanced_acc"
@@ -95,22 +97,57 @@ def test_trials_are_a_table_with_what_was_proposed(study: Study) -> None:
     assert complete["score"].between(0, 1).all() and len(complete) >= 1
 
 
-def test_figures_are_plotly_s_of_the_study_s_trials(study: Study) -> None:
+def test_figures_are_the_report_s_of_the_study_s_trials(study: Study) -> None:
     complete = [trial for trial in study.trials if trial.score is not None]
-    lines = study.plot.parallel_coordinate().to_plotly_json()
-    assert all(f"'{name}'" in str(lines) for name in (METRIC, "optim.lr", "loss.name"))
-    points = study.plot.slice(params=["optim.lr"]).data[0]
-    assert sorted(points["x"]) == sorted(t.params["optim.lr"] for t in complete)
-    assert sorted(points["y"]) == sorted(t.score or 0 for t in complete)
-    curves = study.plot.learning_curves().data
+    lines = study.plot.parallel_coordinate().data[0].dimensions
+    assert [axis.label for axis in lines] == ["loss", "η", "score, %"]
+    by_name = {trace.name: trace for trace in study.plot.slice(params=["optim.lr"]).data}
+    assert sorted(by_name["trained to the end"].y) == pytest.approx(
+        sorted(100 * (t.score or 0) for t in complete)
+    )
+    (best,) = study.best()
+    assert list(by_name["winner"].x) == [math.log10(best.params["optim.lr"])]
+    curves = [trace for trace in study.plot.learning_curves().data if "lines" in trace.mode]
     assert len(curves) == len([trial for trial in study.trials if trial.scores])
-    assert study.plot.contour().layout.title.text
-    with pytest.raises(StudyError, match="one objective, so there is no front"):
-        study.plot.pareto_front()
+    front = study.plot.pareto_front()
+    assert front.layout.xaxis.title.text == "clean balanced accuracy, %"
+    assert front.layout.paper_bgcolor == "white"  # legible in a dark notebook
+    with pytest.raises(StudyError, match="mini has too few trials .*: 3 trials have a score, and"):
+        study.plot.importance()
+    with pytest.raises(StudyError, match="too few trials .*: a contour takes two parameters that"):
+        study.plot.contour()
+    with pytest.raises(ConfigError, match="params must be two, got optim.lr"):
+        study.plot.contour(params=["optim.lr"])
     with pytest.raises(ConfigError, match="scenario must be one of imbalance_ratio_2, got x"):
         study.plot.slice("x")
     with pytest.raises(ConfigError, match="params must be tuned ones, optim.epochs is not"):
         study.plot.slice(params=["optim.epochs"])
+
+
+def test_importance_and_contour_are_drawn_of_enough_trials(tmp_path: Path) -> None:
+    ranges = {
+        "optim.lr": {"type": "float", "low": 0.02, "high": 0.4, "log": True},
+        "optim.weight_decay": {"type": "float", "low": 1e-5, "high": 1e-2, "log": True},
+    }
+    ends = [("complete", 0.3 + 0.02 * (7 * i % 12)) for i in range(12)]
+    made_study(
+        tmp_path, tuned=ranges, start_from=[], scenarios={"data.imbalance_ratio": [2]},
+        trials={"imbalance_ratio_2": ends}, confirmed=None, finished=False,
+    )  # fmt: skip
+    study = Study.open("made", out=tmp_path)
+    bars = [trace for trace in study.plot.importance().data if trace.type == "bar"]
+    assert [bar.name for bar in bars] == ["fANOVA", "PED-ANOVA"]
+    assert all(sum(bar.x) == pytest.approx(100) for bar in bars)
+    assert all(len(bar.error_x.array) == 2 for bar in bars)
+    drawn = study.plot.contour(params=["optim.weight_decay", "optim.lr"])
+    dots = [trace for trace in drawn.data if trace.type == "scatter"]
+    assert sum(len(trace.x) for trace in dots) == 12
+
+
+def test_a_study_that_was_not_run_has_no_figures(tmp_path: Path) -> None:
+    study = Study(write_space(tmp_path), out=tmp_path)
+    with pytest.raises(StudyError, match="too few trials for this figure: it has not been run"):
+        study.plot.slice("imbalance_ratio_2")
 
 
 def test_evaluate_gives_the_numbers_of_the_command(notebook: Notebook, study: Study) -> None:
