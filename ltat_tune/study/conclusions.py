@@ -1,9 +1,9 @@
-"""What a result allows one to say: winners on the edge of a range, and how sure a lead is."""
+"""What a result allows one to say: winners on the edge of a range, and leads in words."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from ltat_tune.parameters import PARAMETERS
@@ -77,31 +77,12 @@ def _yaml(domain: Domain, ends: Mapping[str, float]) -> str:
     return f"{domain.path}: {{{', '.join(parts)}}}"
 
 
-def lead(scores: Sequence[float], others: Sequence[float]) -> dict[str, Any]:
-    """How far, and how surely, one configuration is ahead of another over their seeds.
-
-    Welch's t-test, two-sided: variances may differ, and equal seeds of two configurations draw
-    different numbers, so they are not paired. `p` is None where it cannot be computed: fewer than
-    two seeds on a side, or no spread at all.
-
-    Args:
-        scores: of the one, a value per seed.
-        others: of the other.
-    """
-    gain = sum(scores) / len(scores) - sum(others) / len(others)
-    p = None
-    if min(len(scores), len(others)) > 1 and (len({*scores}) > 1 or len({*others}) > 1):
-        from scipy.stats import ttest_ind  # here: it takes a second, and most commands need none
-
-        p = float(ttest_ind(scores, others, equal_var=False).pvalue)
-    return {"gain": gain, "p": p, "seeds": [len(scores), len(others)], "test": "Welch's t"}
-
-
 def in_words(found: Mapping[str, Any]) -> str:
-    """`Welch's t: p = 0.03, 3 and 3 seeds`, or why there is none."""
+    """`paired t-test: p = 0.03, 3 seeds`, or why there is none; of a lead in `results.json`."""
     if found["p"] is None:
-        return "too few seeds to say more"
+        return "the same in every seed" if found["gain"] == 0 else "too few seeds to say more"
     one, other = found["seeds"]
     p = "p < 0.001" if found["p"] < 0.001 else f"p = {found['p']:.2g}"
     sure = "" if found["p"] < 0.05 else ", which chance may explain"
-    return f"{found['test']}: {p}{sure}, {one} and {other} seeds"
+    seeds = f"{one} and {other}" if found["test"].startswith("Welch") else found["n"]
+    return f"{found['test']}: {p}{sure}, {seeds} seeds"

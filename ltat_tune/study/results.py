@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ltat_tune.study.conclusions import edges, lead
+from ltat_tune.study.conclusions import edges
 from ltat_tune.study.folder import StudyFolder, read_json
 from ltat_tune.study.ledger import Rows, score_of, state_of
 from ltat_tune.study.plan import (
@@ -22,6 +22,7 @@ from ltat_tune.study.plan import (
 )
 from ltat_tune.study.rung_quality import rung_quality
 from ltat_tune.study.rungs import place_rungs
+from ltat_tune.study.significance import compare
 from ltat_tune.study.space import Space
 from ltat_tune.study.trials import LedgerView
 
@@ -113,11 +114,21 @@ def _leads(
     rivals = [c for c in others if c["is_winner"]]
     found = {"runner_up": max(rivals, key=lambda c: standing(c["val"][metric]), default=None),
              "baseline": next((c for c in others if c["is_baseline"]), None)}  # fmt: skip
+    return {who: _lead(won, other, metric) for who, other in found.items() if other is not None}
+
+
+def _lead(won: Mapping[str, Any], other: Mapping[str, Any], metric: str) -> dict[str, Any]:
+    """How far, and how surely, one configuration is ahead of another over their seeds."""
+    scores, others = (
+        {(c["subset_hash"], seed): value
+         for seed, value in zip(c["seeds"], c["val"][metric], strict=True)}
+        for c in (won, other)
+    )  # fmt: skip
+    found = compare(others, scores)
     return {
-        who: {"number": other["number"], **lead(won["val"][metric], other["val"][metric])}
-        for who, other in found.items()
-        if other is not None
-    }
+        "number": other["number"], "gain": found.gain, "p": found.p, "test": found.test,
+        "n": found.n, "seeds": [len(scores), len(others)],
+    }  # fmt: skip
 
 
 def _confirmed(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from scipy.stats import ttest_1samp
 
 from ltat_tune.cli import main
 from ltat_tune.evaluation.sentinel import SentinelReport
@@ -43,6 +44,10 @@ def _shown(values: list[float]) -> str:
     return f"{statistics.mean(percent):.1f} ± {statistics.stdev(percent):.1f}"
 
 
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"= {value:.2g}"
+
+
 def test_the_verdict_comes_first_and_names_winner_baseline_and_what_was_saved(
     told: Told, results: dict[str, Any]
 ) -> None:
@@ -57,7 +62,9 @@ def test_the_verdict_comes_first_and_names_winner_baseline_and_what_was_saved(
         assert f"η = {won['params']['optim.lr']:.3g}" in sentence
         assert f"is best: {_shown(won['val'][METRIC])} % balanced accuracy under PGD-3" in sentence
         assert f"against {_shown(base['val'][METRIC])} % for the baseline, PGD-AT (CE)" in sentence
-        assert "Welch's t" in sentence
+        pairs = zip(won["val"][METRIC], base["val"][METRIC], strict=True)
+        gains = [one - other for one, other in pairs]  # the same seeds of the same images
+        assert f"paired t-test: p {_p(ttest_1samp(gains, 0).pvalue)}" in sentence
         epochs = scenario["epochs"]
         assert f"{100 * epochs['saved'] / epochs['planned']:.0f} % of epochs saved" in sentence
 
@@ -261,10 +268,10 @@ def test_what_did_not_change_is_not_computed_again(
     reported: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reader = Reader(StudyFolder.open(reported))
-    first = reader.read()
+    first = [scene.importances for scene in reader.read().scenes]
     monkeypatch.setattr("ltat_tune.report.data.importances", None)  # to call it would fail
     monkeypatch.setattr("ltat_tune.training.checkpoint.read_history", None)
-    assert [s.importances for s in reader.read().scenes] == [s.importances for s in first.scenes]
+    assert [scene.importances for scene in reader.read().scenes] == first
 
 
 def test_the_command_writes_beside_the_study_or_where_it_is_told(

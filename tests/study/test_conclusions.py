@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from ltat_tune.study.conclusions import edges, in_words, lead
+from ltat_tune.study.conclusions import edges, in_words
 from ltat_tune.study.domains import Domain
 
 
@@ -43,19 +41,16 @@ def test_steps_and_whole_numbers_stay_what_they_are() -> None:
     assert edges({"loss.name": choice}, {"loss.name": "ldam"}) == []
 
 
-def test_a_lead_is_welchs_test() -> None:
-    # means 0.5 and 0.4, variances 0.01 each, n = 3: t = 0.1 / sqrt(0.02 / 3) = 1.2247, df = 4;
-    # for 4 degrees of freedom p = 1 - x * (3 - x**2) / 2 with x = t / sqrt(t**2 + 4) = 0.5222
-    found = lead([0.4, 0.5, 0.6], [0.3, 0.4, 0.5])
-    assert found["gain"] == pytest.approx(0.1)
-    x = 1.5**0.5 / (1.5 + 4) ** 0.5
-    assert found["p"] == pytest.approx(1 - x * (3 - x**2) / 2)
-    assert in_words(found) == "Welch's t: p = 0.29, which chance may explain, 3 and 3 seeds"
-    assert in_words(lead([0.5, 0.51, 0.52], [0.1, 0.11, 0.12])).startswith("Welch's t: p < 0.001,")
+def test_a_lead_names_its_test_how_sure_it_is_and_over_how_many_seeds() -> None:
+    found = {"gain": 0.1, "p": 0.29, "test": "Welch's t-test", "n": 2, "seeds": [3, 2]}
+    assert in_words(found) == "Welch's t-test: p = 0.29, which chance may explain, 3 and 2 seeds"
+    paired = {**found, "p": 0.034, "test": "paired t-test", "n": 2}
+    assert in_words(paired) == "paired t-test: p = 0.034, 2 seeds"
+    assert in_words({**paired, "p": 1e-5}) == "paired t-test: p < 0.001, 2 seeds"
+    assert in_words({**found, "p": None}) == "too few seeds to say more"
+    assert in_words({**found, "p": None, "gain": 0.0}) == "the same in every seed"
 
 
-def test_without_spread_or_seeds_nothing_is_claimed() -> None:
-    for one, other in (([0.5], [0.4, 0.3]), ([0.5, 0.5], [0.4, 0.4])):
-        found = lead(one, other)
-        assert found["p"] is None
-        assert in_words(found) == "too few seeds to say more"
+def test_a_lead_of_a_study_of_before_is_read_too() -> None:
+    found = {"gain": 0.1, "p": 0.034, "test": "Welch's t", "seeds": [3, 3], "number": 1}
+    assert in_words(found) == "Welch's t: p = 0.034, 3 and 3 seeds"

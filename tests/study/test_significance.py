@@ -29,6 +29,17 @@ def test_other_subsets_or_seeds_are_not_paired() -> None:
         assert found.p == pytest.approx(ttest_ind(one, other, equal_var=False).pvalue)
 
 
+def test_welchs_test_by_hand() -> None:
+    # means 0.5 and 0.4, variances 0.01 each, n = 3: t = 0.1 / sqrt(0.02 / 3) = 1.2247, df = 4;
+    # for 4 degrees of freedom p = 1 - x * (3 - x**2) / 2 with x = t / sqrt(t**2 + 4) = 0.5222
+    found = compare(_seeds(0.3, 0.4, 0.5), _seeds(0.4, 0.5, 0.6, first=5))
+    x = 1.5**0.5 / (1.5 + 4) ** 0.5
+    assert found.p == pytest.approx(1 - x * (3 - x**2) / 2)
+    assert (found.gain, found.n) == (pytest.approx(0.1), 3)
+    flat = compare(_seeds(0.5, 0.5), _seeds(0.4, 0.4, subset="b"))
+    assert (flat.p, flat.test) == (None, "none: no spread on either side")
+
+
 def test_differences_without_spread_are_counted_by_sign() -> None:
     found = compare(_seeds(0.5, 0.6, 0.7), _seeds(0.4, 0.5, 0.6))
     assert (found.test, found.p) == ("exact sign test", 0.25)  # 2 / 2^3
