@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import re
+import shutil
 import sys
 import traceback
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ltat_tune.errors import ConfigError
+from ltat_tune.errors import ConfigError, StudyError
 from ltat_tune.registered import LOADING, PARTS, Plugin
 
 _loaded: dict[str, Plugin] = {}  # by name
@@ -57,6 +60,47 @@ def load_plugins(entries: Any, *, beside: Path | None = None) -> tuple[Plugin, .
     return tuple(dict.fromkeys(found))
 
 
+def place_in(folder: Path, name: str) -> Path:
+    """Where a plugin lies beside the file in `folder` that names it."""
+    return folder / f"{name.replace('.', '/')}.py"
+
+
+def copy_plugins(plugins: Iterable[Mapping[str, str]], folder: Path) -> dict[str, Path]:
+    """Puts the files of plugins beside a configuration, where `load_plugins` looks first.
+
+    Args:
+        plugins: as `plugins_of` has them.
+        folder: of the configuration.
+
+    Returns:
+        The copies, by the plugin's name.
+
+    Raises:
+        ConfigError: a file is gone or not what it was.
+        StudyError: `folder` has another file of this name.
+    """
+    copies = {}
+    for plugin in plugins:
+        name, file, sha256 = plugin["name"], Path(plugin["file"]), plugin["sha256"]
+        if not file.is_file() or _hash(file) != sha256:
+            raise ConfigError(
+                f"plugin {name} must be what the study ran, {file} with sha256 {sha256}, but it "
+                f"{'has changed' if file.is_file() else 'is gone'}; put the file back"
+            )
+        copy = copies[name] = place_in(folder, name)
+        if copy.is_file() and _hash(copy) != sha256:
+            raise StudyError(
+                f"plugin {name} has no place: {copy} is another file (sha256 {_hash(copy)}, "
+                f"wanted {sha256}); export to another folder with --to, or delete it"
+            )
+        if not copy.is_file():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            temporary = copy.with_name(f".{copy.name}.{os.getpid()}")
+            shutil.copyfile(file, temporary)
+            os.replace(temporary, copy)
+    return copies
+
+
 def _read(entry: Any) -> tuple[str, str, str]:
     """Name, file and hash; the last two may be empty."""
     given = {"name": entry} if isinstance(entry, str) else entry
@@ -74,11 +118,13 @@ def _read(entry: Any) -> tuple[str, str, str]:
 
 
 def _load(name: str, file: str, sha256: str, beside: Path | None) -> Plugin:
-    places = [beside / f"{name.replace('.', '/')}.py"] if beside else []
+    places = [place_in(beside, name)] if beside else []
     places += [Path(file)] if file else []
     there = [place for place in places if place.is_file()]
-    if not there and (installed := _installed(name)):
-        there = [installed]
+    # also where an edited file lies in the old place: a served model has its own on the path
+    sought = not there or (sha256 and sha256 not in map(_hash, there))
+    if sought and (installed := _installed(name)):
+        there.append(installed)
     if not there:
         looked = ", ".join(str(place) for place in places)
         raise ConfigError(

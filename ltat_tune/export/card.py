@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 from ltat_tune.config import TrialConfig
 from ltat_tune.numbers import pixels
 from ltat_tune.parameters import PARAMETERS
+from ltat_tune.registered import parts_of, plugins_of
 from ltat_tune.study.conclusions import in_words
 from ltat_tune.study.results import find, masking, mean_std
 
@@ -82,12 +84,29 @@ def _model(winner: Winner, config: TrialConfig) -> str:
         "weights": f"`{recorded['weights']}`, of epoch {recorded['epoch']} of "
         f"{config.optim.epochs} (`evaluation.select_epoch: {config.evaluation.select_epoch}`)",
         "configuration": f"`{winner.path.name}` (identity `{config.identity}`)",
+        **_own_code(winner, config),
     }
     tuned = "\n".join(
         f"| {PARAMETERS[path].label} | {value} |" for path, value in winner.params.items()
     )
     searched = f"\n\n| searched parameter | value |\n|---|---|\n{tuned}" if tuned else ""
     return "## Model\n\n" + _table(rows) + searched
+
+
+def _own_code(winner: Winner, config: TrialConfig) -> dict[str, str]:
+    """A row of the table for each plugin: which file runs, and what it brings."""
+    found = {}
+    for plugin in plugins_of(config):
+        parts = [f"`{part.chosen_by}: {part.name}`" for part in parts_of(config)
+                 if part.plugin and part.plugin.name == plugin["name"]]  # fmt: skip
+        file = os.path.relpath(winner.plugins[plugin["name"]], winner.path.parent)
+        found[f"plugin `{plugin['name']}`"] = (
+            f"code of its own, not of ltat-tune: `{file}` beside this card (sha256 "
+            f"`{plugin['sha256']}`, another file is refused) brings {', '.join(parts)}. It runs "
+            "whenever the configuration is read or the model is loaded; what it imports must be "
+            "installed there. A registered model holds a copy"
+        )
+    return found
 
 
 def _table(rows: Mapping[str, str]) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ltat_tune.config import TrialConfig
 from ltat_tune.methods import needs_projection
+from ltat_tune.registered import Part, parts_of
 
 if TYPE_CHECKING:
     from ltat_tune.study.export import Winner
@@ -24,6 +25,8 @@ def weights_help(winner: Winner, path: Path, channels: int) -> str:
         [f'head="cosine", head_scale={model.head_scale!r}, head_gamma={model.head_gamma!r}']
         if model.head == "cosine" else []
     )  # fmt: skip
+    settings += [f"{path.partition('.')[2]}={config.get(path)!r}"
+                 for part in _own_network(config) for path in part.defaults]  # fmt: skip
     shape = f"in_channels={channels}, num_classes={len(winner.confirmed['samples_per_class'])}"
     projection = ", projection=True" if needs_projection(config) else ""
     shift = ", shift=shift" if model.posthoc_tau > 0 else ""
@@ -41,10 +44,28 @@ def weights_help(winner: Winner, path: Path, channels: int) -> str:
         "The same from the tensors alone:\n\n```python\n"
         "from safetensors.torch import load_file\n"
         f"from ltat_tune.config import ModelConfig\nfrom ltat_tune.models import {names}\n"
+        f"{_load_plugins(config)}"
         f'state = load_file("{path.name}")\n{pop}'
         f"network = build_model(ModelConfig({', '.join(settings)}), {shape}{projection})\n"
         f"network.load_state_dict(state)\n{last}\n```\n\n"
         f"Attack it again:\n\n```sh\nltat-tune evaluate {path.name}\n```"
+    )
+
+
+def _own_network(config: TrialConfig) -> list[Part]:
+    """The plugin's part that the network is, if it is one."""
+    return [part for part in parts_of(config) if part.chosen_by == "model.name"]
+
+
+def _load_plugins(config: TrialConfig) -> str:
+    """What must run before the network can be built."""
+    plugins = [part.plugin for part in _own_network(config) if part.plugin]
+    if not plugins:
+        return ""
+    named = [{"name": plugin.name, "sha256": plugin.sha256} for plugin in plugins]
+    return (
+        "from pathlib import Path\nfrom ltat_tune.plugin_files import load_plugins\n"
+        f"load_plugins({named!r}, beside=Path())  # runs {plugins[0].name}.py\n"
     )
 
 

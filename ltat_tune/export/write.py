@@ -57,7 +57,7 @@ def write_more(folder: StudyFolder, winner: Winner, wanted: Wanted) -> Written:
         CheckpointError, DataError: the checkpoint or its images are gone or have changed.
     """
     card = winner.path.with_suffix(".md")
-    written = Written([winner.path, card])
+    written = Written([winner.path, card, *winner.plugins.values()])
     if not (wanted.checkpoint or wanted.onnx or wanted.register):
         return written
     place = winner.task.path
@@ -139,9 +139,13 @@ def _register(
     facts = folder.read_facts()
     uri = tracking_uri(facts.get("tracking_uri"), folder.root)
     files = ModelFiles(
-        weights, winner.path, winner.recorded["weights"], about(winner), model_card(winner)
-    )
-    made = register(uri, folder.root.name, facts["uid"], winner.task.run_key, name, files)
+        weights, winner.path, winner.recorded["weights"], about(winner), model_card(winner),
+        winner.plugins,
+    )  # fmt: skip
+    made = register(
+        uri, folder.root.name, facts["uid"], winner.task.run_key, name, files,
+        remedy=f"write the study's runs anew: {folder.resume_command}",
+    )  # fmt: skip
 
     batches = [part.numpy() for part in sample.batches()]
     answers = map(torch.from_numpy, predict_with(uri, made, batches, torch.get_num_threads()))

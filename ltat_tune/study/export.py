@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from ltat_tune.config import TrialConfig
 from ltat_tune.config_file import dump_config
 from ltat_tune.errors import StudyError
 from ltat_tune.export.card import model_card
+from ltat_tune.plugin_files import copy_plugins
+from ltat_tune.registered import plugins_of
 from ltat_tune.study.folder import StudyFolder, read_json, write_text
 from ltat_tune.study.plan import Candidate, confirmation, standing
 from ltat_tune.study.results import masking, mean_std
@@ -32,6 +34,7 @@ class Winner:
         confirmed: its own part of those.
         task: its training with the first seed, whose weights and digits the file has.
         recorded: those digits, as in the file.
+        plugins: by name, the files of code that it needs, beside its own.
     """
 
     path: Path
@@ -41,6 +44,7 @@ class Winner:
     confirmed: Mapping[str, Any]
     task: Task
     recorded: Mapping[str, Any]
+    plugins: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def params(self) -> Mapping[str, Any]:
@@ -59,7 +63,7 @@ def export(
 ) -> list[Winner]:
     """Writes `best-<scenario>.yaml` for every winner, `best-<scenario>-2.yaml` for the next, ...
 
-    Beside each goes its model card, `best-<scenario>.md`.
+    Beside each goes its model card, `best-<scenario>.md`, and the files of its plugins.
 
     Args:
         folder: the study.
@@ -69,7 +73,8 @@ def export(
         top: how many of the confirmed configurations, best mean validation score first.
 
     Raises:
-        StudyError: no such scenario, or nothing was confirmed.
+        StudyError: no such scenario, or nothing was confirmed; `target` has another plugin.
+        ConfigError: a plugin is gone or not what it was.
     """
     results = folder.read_results()
     if results is None:
@@ -144,7 +149,9 @@ def _write(
         + f"Train it again to the digits under `recorded` (seed {seed}):\n"
         f"  ltat-tune train {os.path.relpath(path)}"
     )
-    dump_config(path, TrialConfig.from_flat(task.config), comment=comment, recorded=recorded)
-    written = Winner(path, place, results, scenario, confirmed, task, recorded)
+    config = TrialConfig.from_flat(task.config)
+    plugins = copy_plugins(plugins_of(config), path.parent)
+    dump_config(path, config, comment=comment, recorded=recorded)
+    written = Winner(path, place, results, scenario, confirmed, task, recorded, plugins)
     write_text(path.with_suffix(".md"), model_card(written))
     return written

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ltat_tune.config import TrialConfig
+from ltat_tune.errors import LtatError
 from ltat_tune.evaluation.loading import Target, load
 from ltat_tune.export.card import model_card
 from ltat_tune.export.weights import SUFFIX
@@ -136,9 +137,14 @@ def export_winners(
         space: the study's.
         folder: the study's.
         tracker: the study's.
-        say: told of weights that could not be written; a study does not end for it.
+        say: told of what could not be written; a study does not end for it.
     """
-    for winner in export(folder, space, folder.best):
+    try:
+        winners = export(folder, space, folder.best)
+    except LtatError as error:  # a plugin that was edited since the study began
+        say(f"warning: {folder.best} was not written: {error}")
+        return
+    for winner in winners:
         if space.smoke:
             continue
         place, path = winner.task.path, winner.path.with_suffix(SUFFIX)
@@ -149,5 +155,6 @@ def export_winners(
         except Exception as error:  # images gone, a full disk, too little memory: all is tested
             say(f"warning: {path.name} was not written: {type(error).__name__}: {error}")
             continue
-        files = ModelFiles(path, winner.path, loaded.weights, about(winner), model_card(winner))
+        files = ModelFiles(path, winner.path, loaded.weights, about(winner), model_card(winner),
+                           winner.plugins)  # fmt: skip
         tracker.model(winner.task.run_key, winner.scenario["name"], files)

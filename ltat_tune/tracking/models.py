@@ -14,7 +14,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 CHAMPION = "champion"
 _LOADER = "ltat_tune.export.pyfunc"
 _NEEDS = ("torch", "numpy", "pydantic", "pyyaml", "safetensors", "mlflow")  # what _LOADER imports
-_WEIGHTS_TAG = "ltat.weights"
+_WEIGHTS_TAG, _PLUGINS_TAG = "ltat.weights", "ltat.plugins"
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class ModelFiles:
         hash: of the weights; a run has each model once.
         about: tags for people: study, scenario, trial, selected_on_test, smoke.
         card: Markdown.
+        plugins: by name, the files of code of the user's own that the configuration names.
     """
 
     weights: Path
@@ -50,6 +51,12 @@ class ModelFiles:
     hash: str
     about: Mapping[str, str]
     card: str = ""
+    plugins: Mapping[str, Path] = field(default_factory=dict)
+
+    def tags(self) -> dict[str, str]:
+        """What tells the model from all others of its run."""
+        code = ", ".join(sorted(self.plugins))
+        return {_WEIGHTS_TAG: self.hash, **({_PLUGINS_TAG: code} if code else {})}
 
 
 def log_model(client: MlflowClient, run_id: str, name: str, files: ModelFiles) -> str:
@@ -60,11 +67,12 @@ def log_model(client: MlflowClient, run_id: str, name: str, files: ModelFiles) -
     for found in client.search_logged_models(
         [run.info.experiment_id], filter_string=f"source_run_id = '{run_id}'"
     ):
-        if found.tags.get(_WEIGHTS_TAG) == files.hash and found.status == "READY":
+        same = all(found.tags.get(tag) == text for tag, text in files.tags().items())
+        if same and found.status == "READY":
             return str(found.model_id)
     made = client.create_logged_model(
         run.info.experiment_id, name, run_id, model_type="classifier",
-        tags={**files.about, _WEIGHTS_TAG: files.hash},
+        tags={**files.about, **files.tags()},
         params={k: v for k, v in run.data.params.items() if v != "null"},
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
@@ -102,7 +110,7 @@ def save_model(folder: Path, files: ModelFiles, *, run_id: str, model_id: str) -
         shutil.copyfile(files.config, data / CONFIG)
         mlflow.pyfunc.save_model(
             str(folder), loader_module=_LOADER, data_path=str(data),
-            code_paths=[str(Path(ltat_tune.__file__).parent)],
+            code_paths=[str(Path(ltat_tune.__file__).parent), *_code(files.plugins, temporary)],
             mlflow_model=Model(run_id=run_id, model_id=model_id), signature=signature,
             input_example=(example, {}),
             pip_requirements=[f"{name}=={metadata.version(name)}" for name in _NEEDS],
@@ -110,6 +118,18 @@ def save_model(folder: Path, files: ModelFiles, *, run_id: str, model_id: str) -
         )  # fmt: skip
         if files.card:
             (folder / "README.md").write_text(files.card, encoding="utf-8")
+
+
+def _code(plugins: Mapping[str, Path], temporary: str) -> list[str]:
+    """Files and folders to put on the path of whoever loads the model: plugins by their names.
+
+    There `load_plugins` finds them, and compares them with the hash in the configuration.
+    """
+    for name, file in plugins.items():
+        place = Path(temporary, "code", *name.split(".")).with_suffix(".py")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, place)
+    return [str(path) for path in sorted(Path(temporary, "code").glob("*"))]
 
 
 @contextlib.contextmanager
@@ -141,7 +161,7 @@ class Registered:
 
 
 def register(
-    uri: str, experiment: str, uid: str, key: str, name: str, files: ModelFiles
+    uri: str, experiment: str, uid: str, key: str, name: str, files: ModelFiles, *, remedy: str
 ) -> Registered:
     """Logs a model on its run if need be, and makes it the champion of a registered model.
 
@@ -152,6 +172,7 @@ def register(
         key: of the run that trained the model.
         name: of the registered model; it is made if it does not exist.
         files: the model.
+        remedy: what to do where the store has no such run.
 
     Raises:
         StudyError: the store does not answer, or has no such run.
@@ -162,7 +183,10 @@ def register(
         text = f"tags.`ltat.study` = '{uid}' and tags.`ltat.key` = '{key}'"
         runs = client.search_runs([found.experiment_id], text) if found else []
         if not runs:
-            raise StudyError(f"{public_uri(uri)} has no run {key} of study {experiment}")
+            raise StudyError(
+                f"{public_uri(uri)} has no run {key} of study {experiment}, perhaps it was "
+                f"deleted; {remedy}"
+            )
         run_id = runs[0].info.run_id
         model_id = log_model(client, run_id, key.partition("/")[0], files)
         if not client.search_registered_models(f"name = '{name}'", max_results=1):

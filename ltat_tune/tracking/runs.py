@@ -185,8 +185,10 @@ class Runs:
     def _model(
         self, run_id: str, key: str, *,
         name: str, weights: str, config: str, hash: str, about: dict[str, str], card: str,
+        plugins: dict[str, str] | None = None,
     ) -> None:  # fmt: skip
-        files = ModelFiles(Path(weights), Path(config), hash, about, card)
+        code = {module: Path(file) for module, file in (plugins or {}).items()}
+        files = ModelFiles(Path(weights), Path(config), hash, about, card, code)
         log_model(self._client, run_id, name, files)
 
     def _tags(self, run_id: str, key: str, *, tags: dict[str, str]) -> None:

@@ -102,7 +102,8 @@ class Writes:
         """A model's files, by their places."""
         places = {"weights": str(files.weights.resolve()), "config": str(files.config.resolve())}
         about = {"hash": files.hash, "about": dict(files.about), "card": files.card}
-        return [Write("model", key, {"name": name, **places, **about})]
+        plugins = {module: str(file.resolve()) for module, file in files.plugins.items()}
+        return [Write("model", key, {"name": name, **places, **about, "plugins": plugins})]
 
     def begin(
         self, key: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str], at: int
