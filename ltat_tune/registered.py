@@ -36,6 +36,11 @@ class Plugin:
         """As it stands in a study's space file and in an exported configuration."""
         return dict(vars(self))
 
+    @property
+    def note(self) -> str:
+        """That its code runs, for whoever starts something."""
+        return f"plugin {self.name} runs code of {self.file} (sha256 {self.sha256})"
+
 
 @dataclass(frozen=True)
 class Part:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -145,6 +145,9 @@ def _measure(
     from ltat_tune.evaluation.parallel import evaluate_models
 
     notes = Console(stderr=True, highlight=False, quiet=quiet)
+    configs = [target.config for target in targets]
+    for note in _plugins([*configs, *([Path(request.source[1])] if request.source else [])]):
+        notes.print(f"note: {note}", soft_wrap=True)
     shown = Console(highlight=False)
     cards, failed = [], 0
     with _progress(notes) as on_progress:
@@ -168,6 +171,19 @@ def _measure(
                 shown.print(card.render(done), soft_wrap=True)
             notes.print(f"card: {path}", soft_wrap=True)
     return cards, failed
+
+
+def _plugins(configs: list[Path]) -> list[str]:
+    """Which code runs that is not the package's, each file once."""
+    from ltat_tune.config_file import load_config
+    from ltat_tune.errors import LtatError
+    from ltat_tune.registered import Plugin, plugins_of
+
+    found: dict[str, None] = {}
+    for path in configs:
+        with suppress(LtatError):  # its model will say what is wrong with it
+            found |= {Plugin(**p).note: None for p in plugins_of(load_config(path)[0])}
+    return list(found)
 
 
 @contextmanager

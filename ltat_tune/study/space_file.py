@@ -21,7 +21,7 @@ from ltat_tune.study.rungs import with_cheap_copies
 from ltat_tune.study.search_checks import check_search
 from ltat_tune.study.space import Space, name_scenarios
 from ltat_tune.study.space_checks import check_space
-from ltat_tune.study.space_plugins import check_listed, plugin_notes, read_plugins
+from ltat_tune.study.space_plugins import check_listed, read_plugins
 from ltat_tune.study.spec import PARTS, Budget, parse_budget, unknown_key
 from ltat_tune.study.starts import enumerate_all, read_start_from
 from ltat_tune.study.warm_start import lend, read_warm_start, write_taken
@@ -99,7 +99,7 @@ def load_space(
         space = replace(space, plugins=plugins)
         check_listed(space, report)
         report.raise_if_any()
-        notes = [*plugin_notes(plugins), *space.notes, *check_search(space, report)]
+        notes = [*(plugin.note for plugin in plugins), *space.notes, *check_search(space, report)]
         notes += check_space(
             space, report, check_machine=machine, allow_inert=inert, cluster=cluster
         )

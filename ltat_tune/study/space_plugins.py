@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,11 +34,6 @@ def read_plugins(
         raise SpaceError([f"{path}:{line}: {text}" for text in error.problems]) from error
     document["plugins"] = [plugin.as_data() for plugin in plugins]
     return plugins
-
-
-def plugin_notes(plugins: Sequence[Plugin]) -> list[str]:
-    """That code runs which is not the package's, for whoever starts the study."""
-    return [f"plugin {p.name} runs code of {p.file} (sha256 {p.sha256})" for p in plugins]
 
 
 def check_listed(space: Space, report: Report) -> None:

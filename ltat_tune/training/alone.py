@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ltat_tune.config_file import load_config
 from ltat_tune.errors import ConfigError, TrainingDiverged
-from ltat_tune.registered import plugins_of
+from ltat_tune.registered import Plugin, plugins_of
 from ltat_tune.training.evaluation import evaluate
 from ltat_tune.training.fit_result import EpochMetrics, FitResult
 from ltat_tune.training.seeding import prepare_process
@@ -46,7 +46,7 @@ def train_file(
     check_device(device)
     notes = Console(stderr=True, highlight=False, quiet=quiet)
     for plugin in plugins_of(config):
-        notes.print(f"note: plugin {plugin['name']} runs code of {plugin['file']}", soft_wrap=True)
+        notes.print(f"note: {Plugin(**plugin).note}", soft_wrap=True)
     trainer = Trainer(config, device=device, precision=recorded.get("precision"))
     notes.print(f"{path}: {config.method.name}, {config.optim.epochs} epochs, "
                 f"{len(trainer.splits.train)} images {trainer.counts.tolist()}")  # fmt: skip
