@@ -55,15 +55,17 @@ def logs(words: tuple[str, ...], out: Path, follow: bool) -> None:
     """Show what happened to one trial: its scores, its end, the traceback of a failure."""
     from ltat_tune.study.trial_view import events, find_trial
 
-    shown = 0
+    shown, alive = 0, follow
     while True:
         folder, row = find_trial(words, out)
         lines = events(folder, row)
         for line in lines[shown:]:
             click.echo(line)
         shown = max(shown, len(lines))
-        if not follow or row.state != "running" or not folder.is_running():
+        if row.state != "running" or not alive:
             break
-        time.sleep(_POLL_S)
+        alive = folder.is_running()  # if not, what it wrote at last is read once more
+        if alive:
+            time.sleep(_POLL_S)
     if "\n" in row.reason.strip():
         click.echo(f"\n{row.reason.strip()}")
