@@ -71,6 +71,7 @@ def test_ls_of_a_study_that_runs_disturbs_nothing(tmp_path: Path) -> None:
 
 def test_show_marks_where_each_value_is_from_and_how_it_went(tmp_path: Path) -> None:
     folder = made_study(tmp_path)
+    (folder.root / "mlflow.db").touch()
     done = _run(tmp_path, "show", "made/imbalance_ratio_2/t0001")
     assert done.exit_code == 0, done.output
     lines = {" ".join(line.split()) for line in done.stdout.splitlines()}

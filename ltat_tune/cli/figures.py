@@ -116,7 +116,7 @@ def _print(drawn: Drawn) -> None:
         click.echo(f"{key} not drawn: {drawn.missing}")
         return
     click.echo(f"{key} missing: {drawn.missing}")
-    click.echo(f"{'':{_KEY_WIDTH}} make it with: {drawn.spec.command}")
+    click.echo(f"{'':{_KEY_WIDTH}} make it with: {drawn.command}")
 
 
 def _print_list(rows: list[dict[str, str]]) -> None:

@@ -32,6 +32,7 @@ class Drawn:
     paths: tuple[Path, ...] = ()  # PDF and PNG; empty: not drawn
     notes: tuple[str, ...] = ()
     missing: str = ""
+    command: str = ""  # that makes what is missing
 
     def as_data(self) -> dict[str, Any]:
         """For `--format json`."""
@@ -43,7 +44,7 @@ class Drawn:
             "notes": list(self.notes),
         }
         return known if self.paths else {**known, "missing": self.missing,
-                                         "command": self.spec.command}  # fmt: skip
+                                         "command": self.command}  # fmt: skip
 
 
 def draw(keys: Iterable[str], sources: Sources, folder: Path) -> Iterator[Drawn]:
@@ -55,13 +56,14 @@ def draw(keys: Iterable[str], sources: Sources, folder: Path) -> Iterator[Drawn]
     for key in keys:
         spec = FIGURES[key]
         if spec.draw is None:
-            yield Drawn(spec, missing=spec.reason)
+            yield Drawn(spec, missing=spec.reason, command=spec.command)
             continue
         try:
             with look():
                 made = spec.draw(sources)
         except (MissingData, CheckpointError, DataError) as error:
-            yield Drawn(spec, missing=str(error))
+            own = error.command if isinstance(error, MissingData) else ""
+            yield Drawn(spec, missing=str(error), command=own or spec.command)
             continue
         yield Drawn(spec, tuple(save(made.figure, folder, key)), made.notes)
 

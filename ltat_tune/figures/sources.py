@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -68,7 +69,9 @@ class Run:
         from ltat_tune.training.checkpoint import read_history
 
         if not self.checkpoint.exists():
-            raise MissingData(f"{self.name} has no checkpoint.pt")
+            train = ["ltat-tune", "train", str(self.path / "config.yaml")]
+            command = shlex.join([*train, "--checkpoint", str(self.checkpoint)])
+            raise MissingData(f"{self.name} has no checkpoint.pt any more", command=command)
         return [PastEpoch(*past) for past in read_history(self.checkpoint)]
 
     @property

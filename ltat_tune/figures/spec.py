@@ -23,7 +23,16 @@ Need = Literal[
 
 
 class MissingData(LtatError):
-    """The targets lack what a figure shows; the message says what, not how to get it."""
+    """The targets lack what a figure shows; the message says what, not how to get it.
+
+    Args:
+        what: is missing.
+        command: that makes it; empty is that of the figure.
+    """
+
+    def __init__(self, what: str, *, command: str = "") -> None:
+        super().__init__(what)
+        self.command = command
 
 
 @dataclass(frozen=True)

@@ -11,18 +11,17 @@ from ltat_tune.figures.labels import problem_name
 from ltat_tune.numbers import pixels
 from ltat_tune.report import pictures
 from ltat_tune.report.blocks import Block, Heading, Plot, Section, Table, Text, table
-from ltat_tune.report.data import Curve, ReportData, Scene
+from ltat_tune.report.data import Curve, ReportData, Scene, deleted
 from ltat_tune.report.search import trials_table
-from ltat_tune.report.words import NONE, attack_name, duration, trial
+from ltat_tune.report.words import NONE, attack_name, count, duration, trial
 from ltat_tune.study.changes import code_history
 from ltat_tune.study.folder import read_json
 from ltat_tune.study.summary import NORMS
 
 _VALIDATION = {
-    "train": "held out of the training images before the subset is cut, the same number of "
-    "every class",
+    "train": "{} of each class, held out of the training images before the subset is cut",
     "folder": "the data set's own validation folder",
-    "test": "the test images: selected_on_test",
+    "test": "the test images themselves: selected_on_test",
 }
 
 
@@ -51,7 +50,7 @@ def failures(data: ReportData) -> Section:
 
 def costs(data: ReportData) -> Section:
     """Epochs and hours, and what early stopping saved."""
-    columns = [_cost(scene) for scene in data.scenes]
+    columns = [_cost(data, scene) for scene in data.scenes]
     head = ["", *(scene.scenario.title for scene in data.scenes)]
     blocks: list[Block] = [table(
         "What was trained. Times are the sum of the epochs' own seconds, validation included, as "
@@ -75,7 +74,7 @@ def costs(data: ReportData) -> Section:
     return Section("costs", "Costs", tuple(blocks))
 
 
-def _cost(scene: Scene) -> dict[str, str]:
+def _cost(data: ReportData, scene: Scene) -> dict[str, str]:
     epochs, trials = scene.found["epochs"], scene.found["trials"]
     searched = [curve for found in scene.curves.values() for curve in found]
     confirmed = scene.confirmation_curves
@@ -88,12 +87,20 @@ def _cost(scene: Scene) -> dict[str, str]:
         "epochs, had all been trained whole": str(epochs["planned"]),
         "epochs trained in the search": str(epochs["trained"]),
         "epochs saved": f"{epochs['saved']} ({share:.0f} %)",
-        "training time of the search": duration(sum(c.seconds for c in searched))
-        if searched else NONE,
+        "training time of the search": _time(searched, sum(deleted(scene, data.rungs).values())),
         "training time saved, at as many seconds an epoch": _saved_time(scene, searched),
-        "training time of confirmations": duration(sum(c.seconds for c in confirmed))
-        if confirmed else NONE,
+        "training time of confirmations": _time(
+            confirmed, sum(len(one.runs) for one in scene.confirmed) - len(confirmed)
+        ),
     }  # fmt: skip
+
+
+def _time(curves: Sequence[Curve], lost: int) -> str:
+    """Of all trainings; those whose weights were deleted took theirs with them."""
+    if not curves:
+        return NONE
+    told = duration(sum(curve.seconds for curve in curves))
+    return f"more than {told}: {count(lost, 'checkpoint')} deleted" if lost > 0 else told
 
 
 def _saved_time(scene: Scene, searched: Sequence[Curve]) -> str:
@@ -142,8 +149,7 @@ def _protocol(data: ReportData, scene: Scene) -> dict[str, str]:
         "most and fewest of a class": f"{max(counts)} and {min(counts)}" if counts else NONE,
         "subset hash": str(facts.get("subset_hash", NONE)),
         "subset seed": str(config.seeds.subset_seed),
-        "validation images": f"{config.data.val_per_class} of each class, "
-        + _VALIDATION[config.data.val_source],
+        "validation images": _VALIDATION[config.data.val_source].format(config.data.val_per_class),
         "chosen by": data.metric,
         "training attack": _attack(config) + (" (partly tuned)" if "attack" in tuned else ""),
         "measured within": f"{NORMS[config.measured_norm]}, eps {pixels(config.measured_eps)}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ltat_tune.report import pictures
 from ltat_tune.report.blocks import Block, Heading, Plot, Section, Table, Text
-from ltat_tune.report.data import ReportData, Scene
+from ltat_tune.report.data import ReportData, Scene, deleted
 from ltat_tune.report.words import NONE, count, trial
 
 _KINDS = {"copy": "copies of {} epochs", "probe": "probes at epoch {}", "prefix": "epoch {}"}
@@ -30,6 +30,12 @@ def curves(data: ReportData) -> Section:
             f"complete copies, a cross is where a trial ended before its last epoch.{more}",
             numbers=_stops(scene),
         ))  # fmt: skip
+        if lost := deleted(scene, data.rungs):
+            blocks.append(Text(
+                f"Weights of {count(len(lost), 'trial')} were deleted (ltat-tune gc or rm "
+                "--keep-best), and their curves with them; scores at rungs are drawn instead. "
+                "ltat-tune train with a trial's config.yaml trains it again.", "quiet",
+            ))  # fmt: skip
         blocks.append(_quality(data, scene))
     return Section("curves", "Learning curves and early stopping", tuple(blocks))
 

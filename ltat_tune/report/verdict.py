@@ -155,10 +155,13 @@ def winners(data: ReportData) -> Section:
     else:
         head = ["scenario", "", "method", f"val {_short(data.metric)}",
                 *(f"test {attack_name(a)}" for a in attacks), "seeds"]  # fmt: skip
-        caption = (
-            "Accuracy in %, mean ± standard deviation over the seeds. Chosen by the validation "
-            "column alone; the test images were looked at once, at the end."
-        )
+        chosen = (
+            "Chosen on the test images, which the val column is of as well: selected_on_test."
+            if data.results["selected_on_test"] else
+            "Chosen by the validation column alone; the test images were looked at once, at the "
+            "end."
+        )  # fmt: skip
+        caption = f"Accuracy in %, mean ± standard deviation over the seeds. {chosen}"
         blocks.append(table(caption, head, rows, text=3, strong=strong))
     for scene in data.scenes:
         blocks += _parameters(data, scene)

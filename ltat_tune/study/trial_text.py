@@ -145,10 +145,13 @@ def files_and_commands(view: TrialView) -> Text:
         text.append(f"files: {row.folder} ({human(size_of(row.folder))}: {names})\n")
     else:
         text.append(f"files: none in {row.folder}\n")
-    uri = public_uri(tracking_uri(folder.read_facts().get("tracking_uri"), folder.root))
-    text.append(
-        f"MLflow: experiment {view.space.name}, run {row.scenario} t{row.number:04d}, in {uri}\n"
-    )
+    given = folder.read_facts().get("tracking_uri")
+    if given is None and not (folder.root / "mlflow.db").exists():
+        text.append(f"MLflow: its runs were deleted; {folder.resume_command} writes them anew\n")
+    else:
+        uri = public_uri(tracking_uri(given, folder.root))
+        text.append(f"MLflow: experiment {view.space.name}, run {row.scenario} "
+                    f"t{row.number:04d}, in {uri}\n")  # fmt: skip
     config, checkpoint = row.folder / "config.yaml", row.folder / "checkpoint.pt"
     out = f" --out {shlex.quote(str(folder.root.parent))}" if folder.out_option else ""
     commands = []
