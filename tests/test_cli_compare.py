@@ -152,6 +152,9 @@ def test_selected_on_test_is_never_ranked_beside_honest_studies(tmp_path: Path) 
         assert _compare(tmp_path, "honest", "papers", "--format", form).stdout.count(
             "SELECTED ON TEST"
         ) == 2  # fmt: skip
+    latex = _compare(tmp_path, "honest", "papers", "--format", "latex").stdout
+    shown = r"\multicolumn{6}{l}{\textbf{Selected on the test images: optimistic}} \\"
+    assert latex.splitlines().count(shown) == 2  # in the paper, not only in its source
 
 
 def test_csv_has_a_row_an_entry_with_fractions(tmp_path: Path) -> None:

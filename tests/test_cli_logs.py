@@ -16,6 +16,7 @@ from ltat_tune.study.trials import TrialRow, read_trials
 from tests.study.drive import MINI, Running, command, write_space
 
 SCENARIO = "imbalance_ratio_2"
+EPOCHS = 200  # some seconds, on a quick machine too
 
 
 def _follow(out: Path, trial: str) -> subprocess.Popen[str]:
@@ -43,7 +44,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, S
     folder = tmp_path_factory.mktemp("followed")
     space = write_space(
         folder, scenarios={"data.imbalance_ratio": [2]}, searcher={"trials": 40},
-        fixed={**MINI["fixed"], "optim.epochs": 60, "evaluation.every_epochs": 10},
+        fixed={**MINI["fixed"], "optim.epochs": EPOCHS, "evaluation.every_epochs": 20},
         scheduler={"name": "none"}, resources={"concurrency": 1},
     )  # fmt: skip
     with Running("--space", space, cwd=folder) as running:
@@ -57,16 +58,16 @@ def test_it_tells_scores_as_they_come_and_ends_with_the_trial(
     _row(folder, 0, ("running",))
     with _follow(folder.root.parent, "t0000") as logs:
         assert logs.stdout is not None
-        lines = []
-        while (line := logs.stdout.readline()) and "epoch 10:" not in line:
-            lines.append(line)
-        assert "proposed: optim.lr" in lines[0]
-        assert _row(folder, 0, ("running", "complete")).state == "running"  # told while it trains
-        rest, said = logs.communicate(timeout=120)
-    assert logs.returncode == 0, said
-    found = re.findall(r"epoch (\d+): \d+\.\d %", rest)
-    assert found == ["20", "30", "40", "50", "60"]
-    assert re.search(r"complete after 60 epochs, \d+\.\d %\n$", rest)
+        lines = [logs.stdout.readline()]
+        first = _row(folder, 0, ("running", "complete"))  # read after the first line was told
+        lines += logs.stdout.readlines()
+        assert logs.wait(timeout=30) == 0
+    assert first.state == "running"
+    assert "proposed: loss.name cross_entropy, optim.lr 0.1\n" in lines[0]
+    scores = [re.fullmatch(r" +epoch (\d+): \d+\.\d %\n", line) for line in lines[1:-1]]
+    assert [int(found[1]) for found in scores if found] == list(range(20, EPOCHS + 1, 20))
+    assert max(first.scores, default=0) < EPOCHS  # the rest was told as it came
+    assert re.search(rf"complete after {EPOCHS} epochs, \d+\.\d %\n$", lines[-1])
     assert running.process.poll() is None  # the study goes on
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from html import escape
 
 import numpy as np
@@ -23,16 +24,19 @@ from ltat_tune.study.plot_style import (
     VERMILLION,
     figure,
 )
+from ltat_tune.study.trials import TrialRow
 
 MOST_CURVES = 80  # drawn in one picture
 _MOST_POINTS = 60  # of one curve
+_FEW_EPOCHS = 10  # up to which each has its tick
 _MANY_CLASSES = 24  # above which bars have no names
 
 
 def learning_curves(scene: Scene, rungs: Sequence[int]) -> tuple[go.Figure, int]:
-    """Every trial's score over its epochs, and how many trials are drawn.
+    """Trials' scores over their epochs, and how many trials are drawn.
 
-    Copies are short complete runs, drawn dotted; a cross is where a trial was stopped.
+    Copies are short complete runs, drawn dotted; a cross is where a trial was stopped, also one
+    that is not drawn.
 
     Args:
         scene: the scenario.
@@ -41,8 +45,7 @@ def learning_curves(scene: Scene, rungs: Sequence[int]) -> tuple[go.Figure, int]
     fig = figure(height=400)
     winner = scene.winner.found["number"] if scene.winner else None
     baseline = scene.baseline.found["number"] if scene.baseline else None
-    order = sorted(scene.rows, key=lambda r: (r.number in (winner, baseline), r.score or 0.0))
-    drawn = order[-MOST_CURVES:]
+    drawn = _most_telling(scene.rows, {winner, baseline})
     looks = {
         "stopped early": (GREY, 1.0), "trained to the end": (SKY, 1.4),
         "still running": (GREY, 1.4), "failed or diverged": (MUTED, 1.0),
@@ -67,7 +70,7 @@ def learning_curves(scene: Scene, rungs: Sequence[int]) -> tuple[go.Figure, int]
                 legendrank=1000 - list(looks).index(kind),
             )  # fmt: skip
             named.add(kind)
-    ends = [(row, end) for row in drawn if row.state in ("pruned", "failed", "diverged")
+    ends = [(row, end) for row in scene.rows if row.state in ("pruned", "failed", "diverged")
             and (end := _last_point(scene.curves.get(row.number, ()), row.scores))]  # fmt: skip
     if ends:
         fig.add_scatter(
@@ -82,9 +85,32 @@ def learning_curves(scene: Scene, rungs: Sequence[int]) -> tuple[go.Figure, int]
                       annotation_text=f"rung {epoch}", annotation_position="top",
                       annotation_font={"size": 11, "color": MUTED})  # fmt: skip
     fig.update_xaxes(title={"text": "epoch", "standoff": 6}, rangemode="tozero")
+    if max((max(trace.x, default=0) for trace in fig.data), default=0) <= _FEW_EPOCHS:
+        fig.update_xaxes(dtick=1)  # there are no half ones
     fig.update_yaxes(title="score, %")
     fig.update_layout(legend={"orientation": "h", "y": -0.19, "yanchor": "top", "x": 0})
     return fig, len(drawn)
+
+
+def _most_telling(rows: Sequence[TrialRow], marked: Set[int | None]) -> list[TrialRow]:
+    """At most MOST_CURVES, those to be marked last: of each end its share, the best of them."""
+    if len(rows) <= MOST_CURVES:
+        chosen = list(rows)
+    else:
+        chosen = [row for row in rows if row.number in marked]
+        room = (MOST_CURVES - len(chosen)) / len(rows)
+        for state in dict.fromkeys(row.state for row in rows):
+            others = [r for r in rows if r.state == state and r.number not in marked]
+            best_first = sorted(others, key=_reached, reverse=True)
+            chosen += best_first[: math.floor(room * len(others))]
+    return sorted(chosen, key=lambda row: (row.number in marked, _reached(row)))
+
+
+def _reached(row: TrialRow) -> float:
+    """Its score, or the last that it had."""
+    if row.score is not None:
+        return row.score
+    return row.scores[max(row.scores)] if row.scores else 0.0
 
 
 def _from_ledger(scores: Mapping[int, float]) -> list[Curve]:

@@ -12,7 +12,7 @@ from ltat_tune.numbers import pixels
 from ltat_tune.report import pictures
 from ltat_tune.report.blocks import Block, Heading, Plot, Section, Table, Text, table
 from ltat_tune.report.data import Curve, ReportData, Scene, deleted
-from ltat_tune.report.search import trials_table
+from ltat_tune.report.search import trials_tables
 from ltat_tune.report.words import NONE, attack_name, count, duration, trial
 from ltat_tune.study.changes import code_history
 from ltat_tune.study.folder import read_json
@@ -211,4 +211,5 @@ def reproduce(data: ReportData) -> Section:
 
 def all_trials(data: ReportData) -> Section:
     """Every trial of every scenario."""
-    return Section("trials", "All trials", tuple(trials_table(data, s) for s in data.scenes))
+    tables = [found for scene in data.scenes for found in trials_tables(data, scene)]
+    return Section("trials", "All trials", tuple(tables))

@@ -105,7 +105,7 @@ def where_good_values_lie(data: ReportData) -> Section:
             "Score over each parameter alone, ranges as they were searched (logarithmic where "
             "the search was). What was stopped early stands at the score of its last rung, which "
             "is not comparable with an end.",
-            least_width_px=min(3, len(tuned)) * 230,
+            least_width_px=min(3, len(tuned)) * 270,
         ))  # fmt: skip
         blocks.append(_contour(data, scene))
     return Section("search", "Where good values lie", tuple(blocks))
@@ -140,8 +140,17 @@ def _pair_table(rows: Sequence[TrialRow], one: str, other: str) -> Table:
     )  # fmt: skip
 
 
-def trials_table(data: ReportData, scene: Scene, *, most: int = 500) -> Table:
-    """Every trial with its parameters, best first."""
+def trials_tables(
+    data: ReportData, scene: Scene, *, most: int = 500, shown: int = 50
+) -> list[Table]:
+    """Every trial with its parameters, best first; of many all but the best are folded.
+
+    Args:
+        data: the study.
+        scene: the scenario.
+        most: rows in all.
+        shown: rows above which the rest is folded.
+    """
     order = sorted(scene.rows, key=lambda r: (r.score is None, -(r.score or 0.0), r.number))
     paths = list(data.space.tuned)
     rows = [
@@ -149,13 +158,16 @@ def trials_table(data: ReportData, scene: Scene, *, most: int = 500) -> Table:
          str(row.epochs), *(value(p, row.params[p]) if p in row.params else NONE for p in paths)]
         for row in order[:most]
     ]  # fmt: skip
-    left = f" The best {most} of them." if len(order) > most else ""
-    return table(
-        f"{count(len(order), 'trial')} of {scene.scenario.title}; scores in %.{left}",
-        ["trial", "how it ended", "score", "at its last rung", "epochs",
-         *(label(path) for path in paths)],
-        rows, text=2,
-    )  # fmt: skip
+    head = ["trial", "how it ended", "score", "at its last rung", "epochs",
+            *(label(path) for path in paths)]  # fmt: skip
+    told = f"{count(len(order), 'trial')} of {scene.scenario.title}"
+    if len(rows) <= shown:
+        return [table(f"{told}; scores in %.", head, rows, text=2)]
+    left = f", up to the best {most}" if len(order) > most else ""
+    return [
+        table(f"The best {shown} of {told}; scores in %.", head, rows[:shown], text=2),
+        table(f"The others{left}.", head, rows[shown:], text=2, folded=True),
+    ]
 
 
 def _last_rung(row: TrialRow) -> str:

@@ -23,7 +23,10 @@ def curves(data: ReportData) -> Section:
             continue
         fig, drawn = pictures.learning_curves(scene, rungs)
         left = len(scene.rows) - drawn
-        more = f" The best {drawn} trials; {left} more are not drawn." if left else ""
+        more = (
+            f" Lines of {drawn} trials, the best of each way to end; {left} more are not drawn, "
+            "their crosses are." if left else ""
+        )  # fmt: skip
         blocks.append(Plot(
             fig,
             f"Score ({data.metric}) over the epochs, a line a trial; dotted lines are short "

@@ -42,6 +42,11 @@ class Block:
     honest: bool
     notes: Sequence[str] = ()
 
+    @property
+    def marked_title(self) -> str:
+        """The title, with what must be known wherever its numbers go."""
+        return self.title if self.honest else f"{self.title}: SELECTED ON TEST"
+
 
 @dataclass(frozen=True)
 class Overall:

@@ -145,6 +145,7 @@ def _write(
         f"{scenario['title']}: {score} % {results['objective']} over seeds "
         f"{', '.join(map(str, confirmed['seeds']))} "
         f"(study {results['study']}, trial {recorded['trial']})\n"
+        + ("selected on the test images, so optimistic\n" if space.selected_on_test else "")
         + (f"gradient masking: {masking(report)}\n" if report is not None else "")
         + f"Train it again to the digits under `recorded` (seed {seed}):\n"
         f"  ltat-tune train {os.path.relpath(path)}"

@@ -25,9 +25,10 @@ def for_people(row: dict[str, Any]) -> dict[str, str]:
     best = "-" if row["best"] is None else f"{100 * row['best']:.1f}"
     total = "?" if row["trials_planned"] is None else row["trials_planned"]
     failed = f", {row['failed']} failed" if row["failed"] else ""
+    marks = (", on test" if row["selected_on_test"] else "") + (", smoke" if row["smoke"] else "")
     return {
         "study": row["study"],
-        "state": row["state"],
+        "state": f"{row['state']}{marks}",
         "trials": f"{row['trials']}/{total}{failed}",
         "best, %": best,
         "age": age(row["age_s"]),

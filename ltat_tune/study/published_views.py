@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ltat_tune.study.comparison_views import heading, latex, mean_text, rows_as_csv
+from ltat_tune.study.comparison_views import ON_TEST, heading, latex, mean_text, rows_as_csv
 from ltat_tune.study.published import Beside, metric
 
 
@@ -17,7 +17,7 @@ def render(found: Sequence[Beside]) -> RenderableType:
     """A table a block, ours first, and how the protocols differ."""
     parts: list[RenderableType] = []
     for beside in found:
-        parts += [Text(), Text(f"{beside.block.title}: published", style="bold")]
+        parts += [Text(), Text(f"{beside.block.marked_title}: published", style="bold")]
         if beside.columns:
             table = Table(box=None, pad_edge=False, header_style="dim")
             head, *rows = cells(beside)
@@ -74,7 +74,7 @@ def as_markdown(found: Sequence[Beside]) -> str:
     """A table a block."""
     lines: list[str] = []
     for beside in found:
-        lines += [f"### {beside.block.title}: published", ""]
+        lines += [f"### {beside.block.marked_title}: published", ""]
         if beside.columns:
             head, *rows = cells(beside)
             lines += [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
@@ -87,7 +87,8 @@ def as_latex(found: Sequence[Beside]) -> str:
     """A `tabular` a block."""
     lines: list[str] = []
     for beside in found:
-        lines += [f"% {beside.block.title}: published"]
-        lines += latex(cells(beside)) if beside.columns else []
+        lines += [f"% {beside.block.marked_title}: published"]
+        mark = "" if beside.block.honest else ON_TEST
+        lines += latex(cells(beside), mark=mark) if beside.columns else []
         lines += [f"% {line}" for line in beside.differences]
     return "\n".join(lines) + "\n"

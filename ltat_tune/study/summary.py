@@ -212,6 +212,8 @@ def verdict(results: Mapping[str, Any]) -> list[str]:
         classes = len(winner["samples_per_class"])
         if metric.endswith("_balanced_acc") and mean(score) < 1.1 / classes:
             text += f"; no better than guessing one of {classes} classes: train longer"
+        if results["selected_on_test"]:
+            text += "; selected on the test images, so optimistic"
         sentences.append(text)
     return sentences
 
