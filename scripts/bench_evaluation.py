@@ -29,6 +29,7 @@ from ltat_tune.attacks import pgd
 from ltat_tune.attacks.frozen import frozen
 from ltat_tune.data.batches import evaluation_batches
 from ltat_tune.data.datasets import LabelledImages, load_splits
+from ltat_tune.models import Classifier
 from ltat_tune.training.seeding import prepare_process
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a script finds `scripts`
@@ -117,7 +118,7 @@ def theirs(
 
 
 def rows(
-    setting: str, model: nn.Module, data: LabelledImages, *, eps: float, rounds: int,
+    setting: str, model: Classifier, data: LabelledImages, *, eps: float, rounds: int,
     batch_size: int, most_steps: int,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """One row for each attack: accuracies of both, seconds of both, how many times faster."""

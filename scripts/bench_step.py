@@ -150,7 +150,7 @@ class Setting:
             evaluate(self.model, self.val, attack, self.config, classes=len(self.counts))
 
 
-def unfolded(model: nn.Module) -> nn.Module:
+def unfolded(model: Classifier) -> Classifier:
     """A copy whose `ConvBN` are a convolution and a BatchNorm in eval mode too."""
 
     def replace(module: nn.Module) -> None:
