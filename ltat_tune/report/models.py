@@ -70,8 +70,8 @@ def trade_off(data: ReportData) -> Section:
         told = ", ".join(trial(number) for number in found.front)
         blocks.append(Plot(
             found.figure,
-            "Validation images. A dot is a complete trial (one seed), the line the front of "
-            f"those that no other beats in both: {told}. Larger marks are confirmed "
+            "Validation images. A dot is a complete trial (one seed), the ringed line the front "
+            f"of those that no other beats in both: {told}. Larger marks are confirmed "
             "configurations, mean and standard deviation over their seeds.",
             numbers=table(
                 "Complete trials, %.", ["trial", metric_name(first), metric_name(second), "front"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence, Set
@@ -164,15 +165,17 @@ def trade_off(
     )  # fmt: skip
     edge = sorted((x, y) for n, x, y in trials if n in front)
     fig.add_scatter(
-        x=[x for x, _ in edge], y=[y for _, y in edge], mode="lines", name="front",
+        x=[x for x, _ in edge], y=[y for _, y in edge], mode="lines+markers", name="front",
         line={"color": BLUE, "width": 1.6, "shape": "vh"}, hoverinfo="skip",
+        marker={"symbol": "circle-open", "size": 13, "line": {"width": 1.6}},
     )  # fmt: skip
+    others = itertools.cycle(("diamond", "square", "triangle-up", "cross", "hexagon"))
     for name, first, second, is_winner in confirmed:
         fig.add_scatter(
             x=[statistics.fmean(first)], y=[statistics.fmean(second)], mode="markers",
             name=escape(name), error_x=_spread(first), error_y=_spread(second),
-            marker={"symbol": "star" if is_winner else "diamond", "size": 14 if is_winner else 10,
-                    "color": VERMILLION if is_winner else INK},
+            marker={"symbol": "star" if is_winner else next(others),
+                    "size": 14 if is_winner else 10, "color": VERMILLION if is_winner else INK},
             hovertemplate=escape(name) + ": %{x:.1f} %, %{y:.1f} %<extra></extra>",
         )  # fmt: skip
     fig.update_xaxes(title={"text": titles[0], "standoff": 6})
@@ -265,6 +268,8 @@ def predictions(run: Run, measure: Callable[[Run], Sequence[Sequence[float]]]) -
                      ticktext=named[::every_class], showgrid=False,
                      title="class, frequent to rare")  # fmt: skip
     fig.update_xaxes(title="epoch", showgrid=False)
+    if len(values) <= _FEW_EPOCHS:
+        fig.update_xaxes(dtick=1)
     return fig
 
 

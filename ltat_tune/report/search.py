@@ -163,10 +163,12 @@ def trials_tables(
     told = f"{count(len(order), 'trial')} of {scene.scenario.title}"
     if len(rows) <= shown:
         return [table(f"{told}; scores in %.", head, rows, text=2)]
-    left = f", up to the best {most}" if len(order) > most else ""
+    left = f"; {len(order) - most} more are left out" if len(order) > most else ""
     return [
         table(f"The best {shown} of {told}; scores in %.", head, rows[:shown], text=2),
-        table(f"The others{left}.", head, rows[shown:], text=2, folded=True),
+        table(
+            f"The next {len(rows) - shown} of them{left}.", head, rows[shown:], text=2, folded=True
+        ),
     ]
 
 
