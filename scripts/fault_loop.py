@@ -143,11 +143,11 @@ def recomputed(before: list[Any], now: list[Any]) -> int:
     return sum(now[place] != epoch for place, epoch in enumerate(before[: len(now)]))
 
 
-def audit_runs(study: Path, count: dict[str, Any]) -> None:
-    """Counts what MLflow lacks, and what it has twice or RUNNING."""
+def audit_runs(study: Path, count: dict[str, Any], uri: str | None = None) -> None:
+    """Counts what MLflow, in the study's folder or on a server, lacks, has twice or RUNNING."""
     from mlflow import MlflowClient
 
-    client = MlflowClient(tracking_uri=f"sqlite:///{study / 'mlflow.db'}")
+    client = MlflowClient(tracking_uri=uri or f"sqlite:///{study / 'mlflow.db'}")
     experiment = client.get_experiment_by_name(study.name)
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id], max_results=10000)

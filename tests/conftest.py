@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser import browser, chromium
-from tests.small_study import small_study
+from tests.small_study import made_once, small_study
 
 __all__ = ["browser", "chromium", "cifar_folder", "small_study"]
 
@@ -40,6 +40,8 @@ def cifar_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     archive = os.environ.get("LTAT_TEST_IMAGES")
     if not archive:
         pytest.skip("LTAT_TEST_IMAGES does not name an archive of CIFAR-10 as an image folder")
-    folder = tmp_path_factory.mktemp("cifar")
-    subprocess.run(["tar", "xf", archive, "-C", folder], check=True)
-    return folder
+
+    def unpack(folder: Path) -> None:
+        subprocess.run(["tar", "xf", archive, "-C", folder], check=True)
+
+    return made_once(tmp_path_factory, "cifar", unpack)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.small_study import made_once
 from tests.study.drive import run, write_space
 
 _CHANGES: dict[str, Any] = {
@@ -45,10 +46,12 @@ def _few_draws() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished study: two scenarios, two objectives, a conditional parameter, early stopping."""
-    folder = tmp_path_factory.mktemp("reported")
-    done = run(
-        "--space", write_space(folder, **_CHANGES), "--out", folder / "studies", "--quiet",
-        cwd=folder,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return folder / "studies" / "reported"
+
+    def make(folder: Path) -> None:
+        done = run(
+            "--space", write_space(folder, **_CHANGES), "--out", folder / "studies", "--quiet",
+            cwd=folder,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+
+    return made_once(tmp_path_factory, "reported", make) / "studies" / "reported"

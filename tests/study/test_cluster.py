@@ -29,6 +29,7 @@ from ltat_tune.study.nodes import Node, differences, fitting, fitting_on, inspec
 from ltat_tune.study.ray_session import cluster_session
 from ltat_tune.study.space_file import load_space
 from ltat_tune.study.spec import ResourcesSpec
+from scripts import fault_loop
 from tests.study.drive import (
     MINI,
     SLOW,
@@ -310,6 +311,25 @@ def test_a_node_joins_and_another_is_lost_in_the_middle_of_a_study(
         assert trial.info.status == "FINISHED"
         assert steps(study, trial, "train/loss") == list(range(1, EPOCHS + 1))
     assert not (study / ".cluster").exists()
+
+
+@SLOW
+def test_trials_on_two_nodes_share_their_stems(nodes: _Nodes, tmp_path: Path) -> None:
+    two = nodes.join("sharing")
+    space = {**fault_loop.space_of("mini", "grid", 8), "scheduler": {"name": "none"}}
+    (tmp_path / "mini.yaml").write_text(yaml.safe_dump({**space, "resources": {}}))
+    study, seen = tmp_path / "studies" / "mini", set()
+    with Running("--space", "mini.yaml", "--address", nodes.address, cwd=tmp_path) as running:
+        _wait(two.trains, lambda: None, 240)
+        while running.process.poll() is None:
+            seen |= {path.name for path in study.glob("stems/*.pt")}
+            time.sleep(0.05)
+        assert running.end() == 0, running.log.read_text()
+    two.stop()
+    assert len(seen) == 4  # two rates, two losses; the third parameter acts in the second half
+    epochs = json.loads((study / "results.json").read_text())["scenarios"][0]["epochs"]
+    assert epochs == {"planned": 8 * 16, "saved": 4 * 8}
+    assert not (study / "stems").exists()
 
 
 def _amid(checkpoints: list[Path]) -> int:
