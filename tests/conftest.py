@@ -15,6 +15,11 @@ from tests.small_study import made_once, small_study
 __all__ = ["browser", "chromium", "cifar_folder", "small_study"]
 
 _SHARED = "PYTEST_XDIST_WORKER" in os.environ  # this is one of several processes
+_LONGEST = (  # about a minute each, or more
+    "test_end_to_end.py", "test_readme.py", "test_faults_around.py", "test_faults_folder.py",
+    "test_cli_evaluate.py", "test_faults_workers.py", "test_budget_end_to_end.py", "test_tour.py",
+    "test_disk_full.py", "test_page.py", "test_export.py", "test_study.py", "test_cli_ui.py",
+)  # fmt: skip
 if _SHARED:
     # They have the cores between them. torch reads it when it is imported; studies that the tests
     # start set their own threads.
@@ -22,9 +27,17 @@ if _SHARED:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The files that take longest come first: those that start studies."""
+    """The files that take longest come first: the longest by name, then those that start studies.
+
+    A long file that begins late keeps one process busy when the others have nothing left.
+    """
     if _SHARED:
-        items.sort(key=lambda item: not _starts_studies(item))  # stable
+        items.sort(key=lambda item: (_rank(item), not _starts_studies(item)))  # stable
+
+
+def _rank(item: pytest.Item) -> int:
+    name = item.path.name
+    return _LONGEST.index(name) if name in _LONGEST else len(_LONGEST)
 
 
 def _starts_studies(item: pytest.Item) -> bool:

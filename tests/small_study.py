@@ -31,8 +31,15 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
 
 @pytest.fixture(scope="session")
 def small_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of study `mini`, in a folder `studies`; two scenarios, each with a winner."""
-    folder = tmp_path_factory.mktemp("small-study")
-    done = run("--space", write_space(folder, searcher={"trials": 2}), "--quiet", cwd=folder)
-    assert done.returncode == 0, done.stderr
+    """The folder of study `mini`, in a folder `studies`; two scenarios, each with a winner.
+
+    A copy for each process, as exports register models in its store.
+    """
+
+    def make(folder: Path) -> None:
+        done = run("--space", write_space(folder, searcher={"trials": 2}), "--quiet", cwd=folder)
+        assert done.returncode == 0, done.stderr
+
+    folder = tmp_path_factory.mktemp("small-study") / "own"
+    shutil.copytree(made_once(tmp_path_factory, "small-study", make), folder)
     return folder / "studies" / "mini"

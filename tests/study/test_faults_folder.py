@@ -55,7 +55,7 @@ def test_a_preempted_study_leaves_in_time_and_goes_on_with_what_may_change(
 ) -> None:
     """SIGTERM to every process at once, as Slurm sends it; then a checkpoint is found torn, the
     space file edited, and the code another."""
-    epochs = 12
+    epochs = 8
     fixed = {**MINI["fixed"], "optim.epochs": epochs, "attack.steps": 60}
     space = write_space(tmp_path, **SMALL, fixed=fixed, resources={"concurrency": 1})
     study = tmp_path / "studies" / "mini"
@@ -85,7 +85,7 @@ def test_a_preempted_study_leaves_in_time_and_goes_on_with_what_may_change(
     folder.write_space(document)
     refused = run("resume", "mini", cwd=tmp_path)
     assert refused.returncode == 2
-    assert "\n  optim.epochs: 12 then, 13 now\n" in refused.stderr
+    assert f"\n  optim.epochs: {epochs} then, {epochs + 1} now\n" in refused.stderr
 
     document["fixed"]["optim.epochs"] = epochs
     document["confirm"]["top"] = 1
