@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -24,6 +25,10 @@ if _SHARED:
     # They have the cores between them. torch reads it when it is imported; studies that the tests
     # start set their own threads.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # `scripts/test &` in a script: the shell has it ignored, by all that is started from here,
+    # too, and the commands that the tests interrupt would never end.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
