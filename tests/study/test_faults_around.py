@@ -29,8 +29,9 @@ def _space(folder: Path) -> Path:
 def _audited(study: Path, uri: str | None = None) -> dict[str, Any]:
     """What `scripts/fault_loop.py` counts of a study that ended."""
     rows = fault_loop.rows_of(study)
-    count = {"trials": TRIALS, "rows": rows, "histories": fault_loop.histories(study),
-             "points": 0, "lost": 0, "doubled": 0, "left": 0}  # fmt: skip
+    histories = fault_loop.histories(study)
+    count: dict[str, Any] = {"trials": TRIALS, "rows": rows, "histories": histories,
+                             "points": 0, "lost": 0, "doubled": 0, "left": 0}  # fmt: skip
     assert sorted(rows) == list(range(TRIALS))
     assert all(len(found) == 1 and found[0][1] != "running" for found in rows.values())
     fault_loop.audit_runs(study, count, uri)
