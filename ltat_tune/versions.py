@@ -9,6 +9,8 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+from ltat_tune import __version__
+
 _PACKAGES = (
     "torch",
     "torchvision",
@@ -28,7 +30,8 @@ def versions() -> dict[str, str]:
 
 @cache
 def _versions() -> dict[str, str]:
-    found = {"ltat-tune": metadata.version("ltat-tune"), "python": platform.python_version()}
+    # ours as the code says: what pip installed in place remembers an older one
+    found = {"ltat-tune": __version__, "python": platform.python_version()}
     for name in _PACKAGES:
         try:
             found[name] = metadata.version(name)

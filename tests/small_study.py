@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.study.drive import run, write_space
+from tests.study.drive import ALONE, run, write_space
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
@@ -37,7 +37,8 @@ def small_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
 
     def make(folder: Path) -> None:
-        done = run("--space", write_space(folder, searcher={"trials": 2}), "--quiet", cwd=folder)
+        space = write_space(folder, searcher={"trials": 2}, resources=ALONE)
+        done = run("--space", space, "--quiet", cwd=folder)
         assert done.returncode == 0, done.stderr
 
     folder = tmp_path_factory.mktemp("small-study") / "own"

@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from ltat_tune.cli import main
 from ltat_tune.evaluation.card import metrics
 from tests.evaluation.trainings import train_into
-from tests.study.drive import MINI, Running, mlflow_runs, run, write_space
+from tests.study.drive import ALONE, MINI, Running, mlflow_runs, run, write_space
 
 # MLflow's own warnings, about what it is built on
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -33,6 +33,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         scenarios={"data.imbalance_ratio": [2]},
         searcher={"trials": 2},
         confirm={"top": 1, "seeds": [0, 1], "attacks": ["clean"]},
+        resources=ALONE,
     )
     done = run("--space", space, "--quiet", cwd=folder)
     assert done.returncode == 0, done.stderr

@@ -9,7 +9,7 @@ import yaml
 from click.testing import CliRunner
 
 from ltat_tune.cli import main
-from tests.study.drive import MINI, mlflow_runs, run, write_space
+from tests.study.drive import ALONE, MINI, mlflow_runs, run, write_space
 
 BEST = "best-imbalance_ratio_2"
 
@@ -20,7 +20,7 @@ def papers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("papers")
     space = write_space(
         folder, name="papers", scenarios={"data.imbalance_ratio": [2]}, searcher={"trials": 2},
-        fixed={**MINI["fixed"], "data.val_source": "test", "optim.epochs": 2},
+        fixed={**MINI["fixed"], "data.val_source": "test", "optim.epochs": 2}, resources=ALONE,
     )  # fmt: skip
     done = run("--space", space, cwd=folder)
     assert done.returncode == 0, done.stderr

@@ -14,7 +14,7 @@ from torch import nn
 
 from ltat_tune import Study, Trainer, evaluate
 from ltat_tune.errors import ConfigError, SpaceError, StudyError
-from tests.study.drive import MINI, run, write_space
+from tests.study.drive import ALONE, MINI, run, write_space
 from tests.study.made_studies import made_study
 
 ROOT = Path(__file__).parents[2]
@@ -34,7 +34,9 @@ class Notebook(NamedTuple):
 def notebook(tmp_path_factory: pytest.TempPathFactory) -> Notebook:
     folder = tmp_path_factory.mktemp("notebook")
     fixed = {**MINI["fixed"], "evaluation.every_epochs": 3}
-    space = write_space(folder, fixed=fixed, scenarios={"data.imbalance_ratio": [2]})
+    space = write_space(
+        folder, fixed=fixed, scenarios={"data.imbalance_ratio": [2]}, resources=ALONE
+    )
     script = Path(__file__).parent / "as_a_notebook.py"
     done = subprocess.run(
         [sys.executable, script, space, folder / "studies"],

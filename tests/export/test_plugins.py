@@ -16,7 +16,7 @@ import yaml
 
 from ltat_tune.errors import StudyError
 from ltat_tune.plugin_files import copy_plugins
-from tests.study.drive import MINI, mlflow_runs, run, write_space
+from tests.study.drive import ALONE, MINI, mlflow_runs, run, write_space
 
 MODEL = '''
 from torch import nn
@@ -56,7 +56,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     space = write_space(
         root, plugins=["shallow"], scenarios={"data.imbalance_ratio": [2]},
         fixed={**fixed, "model.name": "one_layer", "model.channels": 6, "optim.epochs": 2},
-        searcher={"trials": 2}, confirm={**MINI["confirm"], "seeds": [0]},
+        searcher={"trials": 2}, confirm={**MINI["confirm"], "seeds": [0]}, resources=ALONE,
     )  # fmt: skip
     done = run("--space", space, "--quiet", cwd=root)
     assert done.returncode == 0, done.stderr

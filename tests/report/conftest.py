@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.small_study import made_once
-from tests.study.drive import run, write_space
+from tests.study.drive import ALONE, run, write_space
 
 _CHANGES: dict[str, Any] = {
     "name": "reported",
@@ -31,6 +31,7 @@ _CHANGES: dict[str, Any] = {
     "searcher": {"trials": 8, "name": "random"},
     "scheduler": {"grace_epochs": 2},
     "confirm": {"top": 2, "seeds": [0, 1], "attacks": ["clean", "pgd3"], "sentinel": False},
+    "resources": ALONE,
 }  # fmt: skip
 
 

@@ -54,6 +54,8 @@ MINI: dict[str, Any] = {
     "confirm": {"top": 1, "seeds": [0, 1], "attacks": ["clean", "pgd3"], "sentinel": False},
 }
 
+ALONE = {"concurrency": 1}  # one worker to start; for studies of which nothing else is checked
+
 
 def write_space(folder: Path, **changes: Any) -> Path:
     """The mini study's space file with some of its keys replaced."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.study.drive import Running, mlflow_runs, run, write_space
+from tests.study.drive import ALONE, Running, mlflow_runs, run, write_space
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_ends_the_study_clearly_and_a_resume_lacks_nothing(small_disk: Path) -> None:
-    space = write_space(small_disk, scenarios={"data.imbalance_ratio": [2]})
+    space = write_space(small_disk, scenarios={"data.imbalance_ratio": [2]}, resources=ALONE)
     with Running("--space", space, cwd=small_disk.parent, out=small_disk / "studies") as study:
         study.wait_for("t0000 started")
         study.wait_for_workers(1)

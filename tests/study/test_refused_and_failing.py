@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.study.drive import mlflow_runs, run, write_space
+from tests.study.drive import ALONE, mlflow_runs, run, write_space
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -46,7 +46,7 @@ def test_a_diverging_trial_has_a_reason_and_no_score(tmp_path: Path) -> None:
     }  # fmt: skip
     space = write_space(
         tmp_path, tuned=tuned, start_from=starts, fixed=fixed, scenarios={},
-        searcher={"trials": 2}, scheduler={"name": "none"}, confirm={"top": 0},
+        searcher={"trials": 2}, scheduler={"name": "none"}, confirm={"top": 0}, resources=ALONE,
     )  # fmt: skip
     done = run("--space", space, "--format", "json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
