@@ -232,8 +232,8 @@ def validation_rows(setting: Setting, rounds: int) -> list[dict[str, Any]]:
              held * classes)
             for name, classes, official, ratio, held in (
                 ("CIFAR-10", 10, 5000, 10, 100), ("CIFAR-10", 10, 5000, 50, 100),
-                ("CIFAR-10", 10, 5000, 100, 100), ("CIFAR-100", 100, 500, 10, 25),
-                ("CIFAR-100", 100, 500, 50, 25), ("CIFAR-100", 100, 500, 100, 25),
+                ("CIFAR-10", 10, 5000, 100, 100), ("CIFAR-100", 100, 500, 10, 20),
+                ("CIFAR-100", 100, 500, 50, 20), ("CIFAR-100", 100, 500, 100, 20),
                 ("CIFAR-100, 100 held out", 100, 500, 10, 100),
                 ("Tiny-ImageNet", 200, 500, 100, 10),
             )
