@@ -133,7 +133,7 @@ def drive(
         ),
     )
     try:
-        with stop_signals(on_stop), nullcontext() if cluster else workers_as_they_are():
+        with stop_signals(on_stop), nullcontext() if cluster else workers_as_they_are(slots):
             tuner.fit()
     except Exception as error:
         # whoever stops a whole job signals Ray's processes too, and Tune misses them

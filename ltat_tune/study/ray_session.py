@@ -11,15 +11,18 @@ import signal
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ltat_tune.errors import StudyError
+from ltat_tune.study import ready
 
 _SCRATCH = "ltat-ray-"
 _CONNECT_S = 10.0
 _PRELOAD = "RAY_preload_python_modules"
+_IMPORT_S = 10.0  # that a study waits for its workers' imports at most
 
 # PLATFORM section 7: nothing but our own lines on the terminal, token authentication on, and time
 # enough for a worker to leave its epoch. Read by Ray when it is imported or starts a process.
@@ -86,7 +89,7 @@ def ray_session(slots: int, *, cpus: int = 1) -> Iterator[dict[str, float]]:
     _remove_abandoned()
     scratch = tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-")
     try:
-        with _what_is_needed(), _workers_ready(cpus):
+        with _what_is_needed(), _workers_ready(cpus, Path(scratch)):
             ray.init(
                 address="local",  # whatever RAY_ADDRESS says: this study owns its Ray
                 num_cpus=slots * cpus,
@@ -100,6 +103,7 @@ def ray_session(slots: int, *, cpus: int = 1) -> Iterator[dict[str, float]]:
         yield resources
     finally:
         _leave()
+        os.environ.pop(ready.FOLDER, None)
         shutil.rmtree(scratch, ignore_errors=True)
 
 
@@ -148,7 +152,7 @@ def _leave() -> None:
 
 
 @contextlib.contextmanager
-def _workers_ready(cpus: int) -> Iterator[None]:
+def _workers_ready(cpus: int, scratch: Path) -> Iterator[None]:
     """Workers import what trains as soon as Ray is up, while the driver prepares the first tasks.
 
     Ray starts a worker for every CPU, so only where each has a task of its own.
@@ -156,7 +160,8 @@ def _workers_ready(cpus: int) -> Iterator[None]:
     if cpus > 1 or _PRELOAD in os.environ:
         yield
         return
-    os.environ[_PRELOAD] = "ltat_tune.study.worker,ltat_tune.training.trainer"
+    os.environ[_PRELOAD] = f"ltat_tune.study.worker,ltat_tune.training.trainer,{ready.__name__}"
+    os.environ[ready.FOLDER] = str(scratch)
     try:
         yield
     finally:
@@ -164,14 +169,18 @@ def _workers_ready(cpus: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def workers_as_they_are() -> Iterator[None]:
+def workers_as_they_are(slots: int) -> Iterator[None]:
     """Inside, Tune takes the workers that are up, of a Ray of this process's own.
 
     They have its environment. Tune asks for a part of it by name, for which Ray starts others anew
-    and leaves those that are up and have imported everything idle.
+    and leaves those that are up and have imported everything idle. It does so, too, if they are
+    asked for while they import; so that is waited for first.
     """
     from ray.tune.execution import class_cache
 
+    deadline = time.monotonic() + _IMPORT_S
+    while ready.workers() < slots and time.monotonic() < deadline:
+        time.sleep(0.02)
     kept = class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE
     class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE = {}, set()
     try:

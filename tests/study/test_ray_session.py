@@ -18,7 +18,7 @@ class Trainable:
     def process(self):
         return os.getpid()
 
-with ray_session(1), workers_as_they_are():
+with ray_session(1), workers_as_they_are(1):
     print("up", flush=True)
     sys.stdin.readline()
     import ray
