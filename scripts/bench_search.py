@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+import unittest.mock
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ import numpy as np
 import optuna
 import yaml
 
+from ltat_tune.study import ledger
 from ltat_tune.study.folder import StudyFolder
 from ltat_tune.study.ledger import Ledger
 from ltat_tune.study.rungs import Rungs, place_rungs
@@ -226,6 +228,16 @@ def ours(**parts: dict[str, Any]) -> Callable[..., Trace]:
     return search
 
 
+def forgetting(search: Callable[..., Trace]) -> Callable[..., Trace]:
+    """The search whose sampler never sees a trial that was stopped: FAIL in place of PRUNED."""
+
+    def run(*given: Any) -> Trace:
+        with unittest.mock.patch.dict(ledger._STATES, {"pruned": optuna.trial.TrialState.FAIL}):
+            return search(*given)
+
+    return run
+
+
 class _Simulation:
     """A study with one slot whose trainings are read from the table."""
 
@@ -304,6 +316,7 @@ SEARCHES: dict[str, Callable[..., Trace]] = {
     "ours/no rungs": ours(scheduler={"name": "none"}),
     "ours/prefix": ours(scheduler={"rungs": "prefix"}),
     "ours/prefix, grace 1": ours(scheduler={"rungs": "prefix", "grace_epochs": 1}),
+    "ours/prefix, stopped forgotten": forgetting(ours(scheduler={"rungs": "prefix"})),
     "ours/probe": ours(scheduler={"rungs": "probe", "grace_epochs": 3}),
     "ours/copy": ours(scheduler={"rungs": "copy"}),
     "ours/copy, eta 4": ours(scheduler={"rungs": "copy", "reduction_factor": 4}),
