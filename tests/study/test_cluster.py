@@ -316,7 +316,9 @@ def test_a_node_joins_and_another_is_lost_in_the_middle_of_a_study(
 @SLOW
 def test_trials_on_two_nodes_share_their_stems(nodes: _Nodes, tmp_path: Path) -> None:
     two = nodes.join("sharing")
-    space = {**fault_loop.space_of("mini", "grid", 8), "scheduler": {"name": "none"}}
+    space = {**fault_loop.space_of("mini", "grid", 40), "scheduler": {"name": "none"}}
+    del space["tuned"]["optim.lr"]  # two losses and four late values are left: two stems
+    space["fixed"]["optim.lr"] = 0.1
     (tmp_path / "mini.yaml").write_text(yaml.safe_dump({**space, "resources": {}}))
     study, seen = tmp_path / "studies" / "mini", set()
     with Running("--space", "mini.yaml", "--address", nodes.address, cwd=tmp_path) as running:
@@ -326,9 +328,11 @@ def test_trials_on_two_nodes_share_their_stems(nodes: _Nodes, tmp_path: Path) ->
             time.sleep(0.05)
         assert running.end() == 0, running.log.read_text()
     two.stop()
-    assert len(seen) == 4  # two rates, two losses; the third parameter acts in the second half
+    assert len(seen) == 2
     epochs = json.loads((study / "results.json").read_text())["scenarios"][0]["epochs"]
-    assert epochs == {"planned": 8 * 16, "saved": 4 * 8}
+    # the two that start together, one on each node, both train it; the other two of each do not
+    assert epochs["planned"] == 8 * 16
+    assert 2 * 2 * 8 <= epochs["saved"] <= 2 * 3 * 8
     assert not (study / "stems").exists()
 
 
