@@ -8,20 +8,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ltat_tune._version import __version__
+
 if TYPE_CHECKING:
     from ltat_tune.api.evaluation import evaluate
     from ltat_tune.api.study import Study
-    from ltat_tune.config import TrialConfig
+    from ltat_tune.config.trial_config import TrialConfig
     from ltat_tune.training.trainer import Trainer
 
-__version__ = "0.4.0"
 
 __all__ = ["Study", "Trainer", "TrialConfig", "__version__", "evaluate"]
 
 _WHERE = {
     "Study": "ltat_tune.api.study",
     "evaluate": "ltat_tune.api.evaluation",
-    "TrialConfig": "ltat_tune.config",
+    "TrialConfig": "ltat_tune.config.trial_config",
     "Trainer": "ltat_tune.training.trainer",
 }
 

@@ -35,3 +35,16 @@ class StudyError(LtatError):
 
 class TrainingDiverged(LtatError):
     """The loss or a weight became non-finite; the trial ends as `diverged`, without a score."""
+
+
+class MissingData(LtatError):
+    """The targets lack what a figure shows; the message says what, not how to get it.
+
+    Args:
+        what: is missing.
+        command: that makes it; empty is that of the figure.
+    """
+
+    def __init__(self, what: str, *, command: str = "") -> None:
+        super().__init__(what)
+        self.command = command

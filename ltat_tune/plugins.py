@@ -17,21 +17,14 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
-from ltat_tune import documented
-from ltat_tune.catalogue import CATALOGUE, Entry
-from ltat_tune.documented import Section
+from ltat_tune.config import fields as documented
+from ltat_tune.config.catalogue import CATALOGUE, Entry
+from ltat_tune.config.effects import add_rule, forget_rule
+from ltat_tune.config.extensions import LOADING, PARTS, UNDO, Part
+from ltat_tune.config.fields import Section, annotated, sentence
+from ltat_tune.config.parameters import PARAMETERS, add_parameter, forget_parameter, widen
+from ltat_tune.config.scalars import Integer, Number
 from ltat_tune.errors import ConfigError
-from ltat_tune.numbers import Integer, Number
-from ltat_tune.parameters import (
-    PARAMETERS,
-    add_parameter,
-    annotated,
-    forget_parameter,
-    sentence,
-    widen,
-)
-from ltat_tune.registered import LOADING, PARTS, Part
-from ltat_tune.relevance import add_rule, forget_rule
 
 __all__ = [
     "param",
@@ -214,7 +207,7 @@ def _register(
         )
     before = PARTS.get((chosen_by, name))
     if before is not None and before.file == file:
-        take_out(before, table)  # the same file, read again
+        UNDO[chosen_by, name]()  # the same file, read again
     elif name in table:
         whose = f"{before.file}" if before else "ltat-tune itself"
         raise ConfigError(f"{chosen_by} {name} is taken, by {whose}; choose another name")
@@ -223,7 +216,9 @@ def _register(
         add_rule(f"{section}.{field}", chosen_by, name)
     defaults = {f"{section}.{field}": info.default for field, info in fields.items()}
     plugin = LOADING[-1] if LOADING else None
-    PARTS[chosen_by, name] = Part(chosen_by, name, file, plugin, defaults, ignores)
+    part = Part(chosen_by, name, file, plugin, defaults, ignores)
+    PARTS[chosen_by, name] = part
+    UNDO[chosen_by, name] = lambda: _take_out(part, table)
     widen(chosen_by)
     described = what or (inspect.getdoc(made_by) or "").partition("\n")[0]
     source = f"plugin {plugin.name} ({plugin.file})" if plugin else file
@@ -232,9 +227,9 @@ def _register(
     table[name] = build
 
 
-def take_out(part: Part, table: dict[str, Any]) -> None:
+def _take_out(part: Part, table: dict[str, Any]) -> None:
     """Undoes the registration of a part."""
-    del PARTS[part.chosen_by, part.name]
+    del PARTS[part.chosen_by, part.name], UNDO[part.chosen_by, part.name]
     for path in part.defaults:
         forget_parameter(path)
         forget_rule(path)

@@ -30,7 +30,7 @@ from ltat_tune.attacks.frozen import frozen
 from ltat_tune.data.batches import evaluation_batches
 from ltat_tune.data.datasets import LabelledImages, load_splits
 from ltat_tune.models import Classifier
-from ltat_tune.training.seeding import prepare_process
+from ltat_tune.seeding import prepare_process
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a script finds `scripts`
 from scripts.bench_step import digits, noise_images, unfolded

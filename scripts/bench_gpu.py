@@ -41,15 +41,15 @@ from torch import Tensor
 
 from ltat_tune.attacks.balls import first_images
 from ltat_tune.attacks.training import PGDAttack, build_attack
-from ltat_tune.config import TrialConfig
+from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.batches import evaluation_batches, to_unit, training_batches
 from ltat_tune.data.datasets import LabelledImages, Splits, load_splits
 from ltat_tune.data.long_tail import profile_counts
 from ltat_tune.losses import TailLoss
 from ltat_tune.models import Classifier, build_model, prepare_model
+from ltat_tune.seeding import new_generator, prepare_process
 from ltat_tune.training.evaluation import evaluate
 from ltat_tune.training.optim import build_optimizer
-from ltat_tune.training.seeding import new_generator, prepare_process
 from ltat_tune.training.trainer import Trainer
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a script finds `scripts`

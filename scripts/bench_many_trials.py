@@ -21,7 +21,7 @@ from typing import Any
 
 import yaml
 
-from ltat_tune.versions import machine
+from ltat_tune.provenance import machine
 
 
 def space_of(trials: int, searcher: str) -> dict[str, Any]:

@@ -30,16 +30,16 @@ import numpy as np
 import optuna
 import yaml
 
-from ltat_tune.study import ledger
-from ltat_tune.study.folder import StudyFolder
-from ltat_tune.study.ledger import Ledger
-from ltat_tune.study.rungs import Rungs, place_rungs
-from ltat_tune.study.scheduler import new_rule
-from ltat_tune.study.search import Search
-from ltat_tune.study.space import Space
-from ltat_tune.study.space_file import load_space
-from ltat_tune.study.tasks import Outcome, Task
-from ltat_tune.versions import machine, versions
+from ltat_tune.engine.scenario_search import Search
+from ltat_tune.preflight.load import load_space
+from ltat_tune.provenance import machine, versions
+from ltat_tune.search.rungs import Rungs, place_rungs
+from ltat_tune.search.stopping_rules import new_rule
+from ltat_tune.space.space import Space
+from ltat_tune.storage import ledger
+from ltat_tune.storage.folder import StudyFolder
+from ltat_tune.storage.ledger import Ledger
+from ltat_tune.storage.task import Outcome, Task
 
 CURVES = Path(__file__).parent.parent / "tests" / "data" / "digits_curves.json"
 TRIALS = 40

@@ -37,17 +37,17 @@ from torch.nn.modules.module import register_module_forward_hook
 
 from ltat_tune.attacks import pgd
 from ltat_tune.attacks.frozen import frozen
-from ltat_tune.config import TrialConfig
+from ltat_tune.config.timeline import awp_epoch, clean_epochs
+from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.batches import evaluation_batches, to_unit, training_batches
 from ltat_tune.data.datasets import LabelledImages, load_splits
 from ltat_tune.data.long_tail import profile_counts
 from ltat_tune.methods import METHODS, build_method, needs_projection
 from ltat_tune.models import Classifier, ResNet18, SmallCNN, build_model
 from ltat_tune.models.conv_bn import ConvBN
-from ltat_tune.relevance import awp_epoch, clean_epochs
+from ltat_tune.seeding import new_generator, prepare_process
 from ltat_tune.training.evaluation import evaluate
 from ltat_tune.training.optim import build_optimizer
-from ltat_tune.training.seeding import new_generator, prepare_process
 from ltat_tune.training.trainer import Trainer
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a script finds `scripts`

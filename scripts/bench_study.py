@@ -33,7 +33,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ltat_tune.versions import commit, machine, versions
+from ltat_tune.provenance import commit, machine, versions
 
 SLOTS = 2
 METRIC = "val/pgd20_balanced_acc"
@@ -57,8 +57,8 @@ def _report_only(config: dict[str, Any]) -> None:
     """In place of our worker's training: reports as it does, each epoch and the end."""
     import torch  # noqa: F401  # as every training does
 
-    from ltat_tune.study import worker
-    from ltat_tune.study.tasks import Task
+    from ltat_tune.engine import worker
+    from ltat_tune.storage.task import Task
 
     task = Task.from_json(config["task"])
     metrics: dict[str, float] = {}
@@ -75,13 +75,13 @@ def run_ours(trials: int, reports: int, folder: Path) -> dict[str, float]:
     import yaml
     from rich.console import Console
 
-    from ltat_tune.study import ray_session
+    from ltat_tune.backend import ray_session
 
     ray_session.prepare_environment()  # before anything imports Ray
-    from ltat_tune.study import driver
-    from ltat_tune.study.folder import StudyFolder
-    from ltat_tune.study.live import LiveView
-    from ltat_tune.study.space_file import load_space
+    from ltat_tune.engine import tuner
+    from ltat_tune.engine.live_view import LiveView
+    from ltat_tune.preflight.load import load_space
+    from ltat_tune.storage.folder import StudyFolder
     from ltat_tune.tracking import Tracker
 
     began = time.perf_counter()
@@ -99,14 +99,14 @@ def run_ours(trials: int, reports: int, folder: Path) -> dict[str, float]:
     space = load_space(path, check_machine=False)
     study = StudyFolder(folder / "study")
     study.root.mkdir()
-    driver.run_task = _report_only  # type: ignore[assignment]
+    tuner.run_task = _report_only  # type: ignore[assignment]
     console = Console(file=open(os.devnull, "w"), quiet=True)
     tracker = Tracker(None, "bench", study.root, "bench")
     tracker.start()
     with ray_session.ray_session(SLOTS), LiveView(space, console, quiet=True, slots=SLOTS) as view:
         tracker.wait_until_ready()
         ready = time.perf_counter()
-        queue, _ = driver.drive(space, study, tracker, view, slots=SLOTS)
+        queue, _ = tuner.drive(space, study, tracker, view, slots=SLOTS)
         tracker.finish("complete", note="", files={})
         done = time.perf_counter()
     assert queue.ledger.begun(space.scenarios[0].name) == trials

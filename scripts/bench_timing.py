@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from ltat_tune.versions import commit, machine, versions
+from ltat_tune.provenance import commit, machine, versions
 
 
 def in_turns(

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ltat_tune.versions import commit, machine, versions
+from ltat_tune.provenance import commit, machine, versions
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "bench_results.md"

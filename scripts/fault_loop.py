@@ -127,8 +127,9 @@ def histories(study: Path) -> dict[Path, list[Any]]:
 
 def rows_of(study: Path) -> dict[int, list[Any]]:
     """Trial number -> its rows in the ledger: configuration, state and score."""
-    from ltat_tune.study.ledger import Ledger, score_of, state_of
-    from ltat_tune.study.space_file import load_space
+    from ltat_tune.preflight.load import load_space
+    from ltat_tune.storage.ledger import Ledger
+    from ltat_tune.storage.trial_state import score_of, state_of
 
     ledger = Ledger(study / "ledger.journal", load_space(study / "space.yaml"))
     found: dict[int, list[Any]] = {}

@@ -19,16 +19,16 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from ltat_tune.config import TrialConfig
+from ltat_tune.config.timeline import deferral_epoch
+from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.batches import training_batches
 from ltat_tune.losses import class_weights
 from ltat_tune.methods import build_method, needs_projection
 from ltat_tune.models import build_model
-from ltat_tune.relevance import deferral_epoch
+from ltat_tune.provenance import machine
+from ltat_tune.seeding import new_generator, prepare_process, stream_seed
 from ltat_tune.training.optim import build_optimizer, learning_rate
-from ltat_tune.training.seeding import new_generator, prepare_process, stream_seed
 from ltat_tune.training.trainer import Trainer
-from ltat_tune.versions import machine
 
 RECIPE = {
     "data.name": "digits", "data.imbalance_ratio": 50, "data.val_per_class": 30,

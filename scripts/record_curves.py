@@ -22,14 +22,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ltat_tune.config import TrialConfig
+from ltat_tune.config.timeline import deferral_epoch
+from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.datasets import load_splits
 from ltat_tune.errors import TrainingDiverged
-from ltat_tune.relevance import deferral_epoch
+from ltat_tune.seeding import prepare_process
 from ltat_tune.training.checkpoint import adopt_checkpoint
 from ltat_tune.training.evaluation import evaluate
 from ltat_tune.training.fit_result import EpochMetrics
-from ltat_tune.training.seeding import prepare_process
 from ltat_tune.training.trainer import Trainer
 
 EPOCHS = 24

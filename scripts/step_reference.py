@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ltat_tune.config import TrialConfig
+from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.methods import build_method
 from ltat_tune.models import Classifier, prepare_model
 from ltat_tune.training.optim import build_optimizer

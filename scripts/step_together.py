@@ -84,9 +84,9 @@ def throughputs(job: dict[str, Any], counts: Sequence[int], rounds: int) -> list
 
 def work(job: dict[str, Any]) -> None:
     """One process: warms up, waits, steps."""
-    from ltat_tune.config import TrialConfig
+    from ltat_tune.config.trial_config import TrialConfig
     from ltat_tune.models import build_model
-    from ltat_tune.training.seeding import prepare_process
+    from ltat_tune.seeding import prepare_process
     from scripts.step_reference import OurStep, stepping
 
     prepare_process(job["threads"])

@@ -17,9 +17,10 @@ __all__ = ["browser", "chromium", "cifar_folder", "small_study"]
 
 _SHARED = "PYTEST_XDIST_WORKER" in os.environ  # this is one of several processes
 _LONGEST = (  # about a minute each, or more
-    "test_end_to_end.py", "test_readme.py", "test_faults_around.py", "test_faults_folder.py",
-    "test_cli_evaluate.py", "test_faults_workers.py", "test_budget_end_to_end.py", "test_tour.py",
-    "test_disk_full.py", "test_page.py", "test_export.py", "test_study.py", "test_cli_ui.py",
+    "engine/test_end_to_end.py", "test_readme.py", "faults/test_around.py",
+    "faults/test_folder.py", "cli/test_evaluate.py", "faults/test_workers.py",
+    "engine/test_budget_end_to_end.py", "scripts/test_tour.py", "faults/test_disk_full.py",
+    "report/test_page.py", "export/test_export.py", "api/test_study.py", "cli/test_ui.py",
 )  # fmt: skip
 if _SHARED:
     # They have the cores between them. torch reads it when it is imported; studies that the tests
@@ -41,14 +42,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _rank(item: pytest.Item) -> int:
-    name = item.path.name
+    name = item.path.relative_to(Path(__file__).parent).as_posix()
     return _LONGEST.index(name) if name in _LONGEST else len(_LONGEST)
 
 
 def _starts_studies(item: pytest.Item) -> bool:
     names = vars(getattr(item, "module", item))
     makers = [names.get("run"), names.get("Running")]
-    return any(getattr(maker, "__module__", "") == "tests.study.drive" for maker in makers)
+    return any(getattr(maker, "__module__", "") == "tests.drive" for maker in makers)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.study.drive import ALONE, run, write_space
+from tests.drive import ALONE, run, write_space
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:

@@ -8,7 +8,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from tests.study.drive import mlflow_runs, run
+from tests.drive import mlflow_runs, run
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -11,9 +11,10 @@ from typing import Any
 import optuna
 import pytest
 
-from ltat_tune.relevance import deferral_epoch, drop_epochs, why_inert
-from ltat_tune.study.space import Space
-from ltat_tune.study.space_file import load_space
+from ltat_tune.config.effects import why_inert
+from ltat_tune.config.timeline import deferral_epoch, drop_epochs
+from ltat_tune.preflight.load import load_space
+from ltat_tune.space.space import Space
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "search_spaces").rglob("*.yaml"))

@@ -1,1 +1,4 @@
-"""What `ltat_tune` offers to notebooks and scripts."""
+"""The Python interface: `Study`, `evaluate` and what they return, for notebooks and scripts.
+
+May import every package except `cli`. Only `ltat_tune` itself hands these names on.
+"""

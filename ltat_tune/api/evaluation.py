@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ltat_tune.config import TrialConfig
+from ltat_tune.api.isolation import kept
+from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.errors import ConfigError
-from ltat_tune.process_state import kept
 
 if TYPE_CHECKING:
     from torch import nn
@@ -88,7 +88,7 @@ def evaluate(
         from ltat_tune.evaluation.card import Request
         from ltat_tune.evaluation.loading import load
         from ltat_tune.evaluation.parallel import check, measure
-        from ltat_tune.training.seeding import prepare_process
+        from ltat_tune.seeding import prepare_process
 
         request = Request(
             attacks=tuple(attacks), split=split, images=images,
@@ -109,7 +109,7 @@ def evaluate(
 def _target(
     model: str | Path, config: TrialConfig | str | Path | None, out: Path, scratch: Path
 ) -> Target:
-    from ltat_tune.config_file import dump_config
+    from ltat_tune.config.config_file import dump_config
     from ltat_tune.evaluation.loading import find_targets
 
     if isinstance(config, TrialConfig):
@@ -123,7 +123,7 @@ def _target(
 
 
 def _in_memory(model: nn.Module, config: TrialConfig | str | Path | None, device: str) -> Loaded:
-    from ltat_tune.config_file import load_config
+    from ltat_tune.config.config_file import load_config
     from ltat_tune.data.datasets import load_splits
     from ltat_tune.evaluation.loading import Loaded, Target
     from ltat_tune.training.checkpoint import weights_hash

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ltat_tune.api.isolation import kept
 from ltat_tune.errors import ConfigError, StudyError
-from ltat_tune.process_state import kept
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from ltat_tune.report.data import ReportData, Scene
-    from ltat_tune.study.folder import StudyFolder
-    from ltat_tune.study.space import Space
-    from ltat_tune.study.trials import TrialRow
+    from ltat_tune.space.space import Space
+    from ltat_tune.storage.folder import StudyFolder
+    from ltat_tune.storage.trials import TrialRow
 
 
 class Plots:
@@ -38,7 +38,7 @@ class Plots:
         With the interval over resampled trials, and with what shuffled scores reach by chance.
         """
         with kept():
-            from ltat_tune.study.plots import importance_plot
+            from ltat_tune.report.search_plots import importance_plot
 
             _, scene = self._read(scenario)
             found = scene.importances
@@ -49,7 +49,7 @@ class Plots:
     def parallel_coordinate(self, scenario: str | None = None) -> go.Figure:
         """Every trial as a line over its parameters to its score; grey where it was stopped."""
         with kept():
-            from ltat_tune.study.plots import parallel_coordinates
+            from ltat_tune.report.search_plots import parallel_coordinates
 
             _, scene = self._read(scenario)
             return _on_paper(parallel_coordinates(self._judged(scene), self._space.tuned))
@@ -64,7 +64,7 @@ class Plots:
             params: dotted paths; None are all that are tuned.
         """
         with kept():
-            from ltat_tune.study.plots import slices
+            from ltat_tune.report.search_plots import slices
 
             paths = self._known(params)
             _, scene = self._read(scenario)
@@ -82,7 +82,7 @@ class Plots:
             params: their dotted paths; None are the two that matter most.
         """
         with kept():
-            from ltat_tune.study.plots import LEAST_TO_CONTOUR, contour
+            from ltat_tune.report.search_plots import LEAST_TO_CONTOUR, contour
 
             if len(paths := self._known(params)) != 2 and params is not None:
                 raise ConfigError(f"params must be two, got {', '.join(paths) or 'none'}")

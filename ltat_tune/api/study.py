@@ -20,18 +20,18 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from ltat_tune.config import TrialConfig
+from ltat_tune.api.isolation import kept
+from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.errors import SpaceError, StudyError
-from ltat_tune.process_state import kept
-from ltat_tune.study.folder import StudyFolder
+from ltat_tune.storage.folder import StudyFolder
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ltat_tune.api.plots import Plots
-    from ltat_tune.study.space import Space
-    from ltat_tune.study.study import Study as Engine
-    from ltat_tune.study.trials import TrialRow
+    from ltat_tune.engine.study import Study as Engine
+    from ltat_tune.space.space import Space
+    from ltat_tune.storage.trials import TrialRow
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Score:
 
     def __str__(self) -> str:
         """`41.2 ± 0.4`, in percent."""
-        from ltat_tune.study.results import mean_std
+        from ltat_tune.results.collect import mean_std
 
         return mean_std(self.values)
 
@@ -113,7 +113,7 @@ class Study:
     ) -> None:
         more = _assignments(overrides or {})
         with kept():
-            from ltat_tune.study.space_file import load_space
+            from ltat_tune.preflight.load import load_space
 
             try:
                 self._space = load_space(
@@ -135,7 +135,7 @@ class Study:
             SpaceError: its space file no longer holds.
         """
         with kept():
-            from ltat_tune.study.study import Study as Engine
+            from ltat_tune.engine.study import Study as Engine
 
             engine = Engine.open(Path(out) / name, check_machine=False)
         study = cls.__new__(cls)
@@ -172,7 +172,7 @@ class Study:
         """
 
         def engine() -> Engine:
-            from ltat_tune.study.study import Study as Engine
+            from ltat_tune.engine.study import Study as Engine
 
             if self._is_new:
                 return self._create()
@@ -201,7 +201,7 @@ class Study:
         """
 
         def engine() -> Engine:
-            from ltat_tune.study.study import Study as Engine
+            from ltat_tune.engine.study import Study as Engine
 
             return Engine.open(
                 self.folder, trials=trials, budget=budget, cluster=address is not None
@@ -210,7 +210,7 @@ class Study:
         return self._run(engine, quiet, address)
 
     def _create(self) -> Engine:
-        from ltat_tune.study.study import Study as Engine
+        from ltat_tune.engine.study import Study as Engine
 
         if self._folder.facts.exists() and not (self._overwrite or self._space.smoke):
             raise StudyError(
@@ -270,7 +270,7 @@ class Study:
             StudyError: the ledger cannot be read.
         """
         with kept():
-            from ltat_tune.study.trials import read_trials
+            from ltat_tune.storage.trials import read_trials
 
             return read_trials(self._folder)
 

@@ -1,4 +1,8 @@
-"""Attacks: (model, images, targets) to adversarial images of the same shape."""
+"""Attacks: (model, images, targets) to adversarial images of the same shape.
+
+Holds the attacks of the training and those of the evaluation with their names. May import
+`models`, `losses` and what stands below. Methods, training and evaluation import it.
+"""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from ltat_tune.errors import ConfigError
 _STANDARD = ("apgd-ce", "apgd-t", "fab-t", "square")
 _TARGETED_DLR_CLASSES = 4  # the targeted DLR loss reads the four largest logits
 _MAX_TARGET_CLASSES = 9
-L2_SQUARE_SIDE = 15  # FACTS section 7: fails below
+L2_SQUARE_SIDE = 15  # its Square fails below
 
 
 def standard_attacks(num_classes: int, *, norm: str = "Linf", side: int = 32) -> tuple[str, ...]:
@@ -117,3 +118,10 @@ def autoattack(
             images.clone(), targets.clone(), batch_size=batch_size
         )
         return adv_images.detach()
+
+
+def square_attack_class() -> Any:
+    """Return the class of AutoAttack's Square attack, to be made by `square`."""
+    from pyautoattack.square import SquareAttack
+
+    return SquareAttack

@@ -5,7 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ltat_tune.attacks.autoattack import L2_SQUARE_SIDE, process_state_restored
+from ltat_tune.attacks.autoattack import (
+    L2_SQUARE_SIDE,
+    process_state_restored,
+    square_attack_class,
+)
 from ltat_tune.attacks.frozen import frozen
 from ltat_tune.errors import ConfigError
 
@@ -64,16 +68,13 @@ def square(
     images, targets = images.detach().float(), targets.detach()
     if eps == 0 or len(images) == 0:
         return images.clone()
-    # Here, because only evaluation needs it: importing `ltat_tune.attacks` stays quick.
-    from pyautoattack.square import SquareAttack
-
     with (
         torch.inference_mode(False),
         torch.no_grad(),
         frozen(model, training=False),
         process_state_restored(),
     ):
-        attack = SquareAttack(
+        attack = square_attack_class()(
             model, norm=_NORMS[norm], n_queries=queries, eps=eps, p_init=_FIRST_WINDOW, seed=seed,
             resc_schedule=fit_schedule, device=images.device,
         )  # fmt: skip

@@ -13,7 +13,8 @@ from ltat_tune.attacks.balls import first_images
 from ltat_tune.attacks.objectives import OBJECTIVES
 from ltat_tune.attacks.pgd import BatchObjective, pgd
 from ltat_tune.attacks.replays import CUDAGraphs, Recorder, Replays
-from ltat_tune.config import AttackConfig, TrialConfig
+from ltat_tune.config.sections import AttackConfig
+from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.losses.counts import log_prior
 from ltat_tune.losses.rbl import rbl_weights
 from ltat_tune.losses.reweighting import class_balanced, inverse, inverse_sqrt

@@ -30,7 +30,7 @@ def _quietly(
 
 
 def _studies(out: Path, begun: str) -> Iterable[CompletionItem]:
-    from ltat_tune.study.folder import list_studies
+    from ltat_tune.storage.folder import list_studies
 
     return [CompletionItem(name) for name in list_studies(out) if name.startswith(begun)]
 
@@ -50,7 +50,7 @@ def _trials(out: Path, begun: str) -> Iterable[CompletionItem]:
 
 
 def _paths(out: Path, begun: str) -> Iterable[CompletionItem]:
-    from ltat_tune.parameters import PARAMETERS
+    from ltat_tune.config.parameters import PARAMETERS
 
     return [
         CompletionItem(path, help=parameter.meaning[:60])
@@ -67,7 +67,7 @@ def _by(out: Path, begun: str) -> Iterable[CompletionItem]:
 
 def _settings(out: Path, begun: str) -> Iterable[CompletionItem]:
     """`path=`, for --set."""
-    from ltat_tune.parameters import PARAMETERS
+    from ltat_tune.config.parameters import PARAMETERS
 
     paths = [*PARAMETERS, "name", "searcher.trials", "searcher.seed", "confirm.top"]
     return [CompletionItem(f"{path}=") for path in paths if path.startswith(begun)]

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from ltat_tune.study.entries import Reviewed
-    from ltat_tune.study.folder import StudyFolder
+    from ltat_tune.comparison.entries import Reviewed
+    from ltat_tune.storage.folder import StudyFolder
+
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 out = click.option(
@@ -35,7 +36,7 @@ plugins = click.option(
 def load(names: Sequence[str]) -> None:
     """Runs the plugins that were named, looked for in the folder of the command."""
     if names:
-        from ltat_tune.plugin_files import load_plugins
+        from ltat_tune.config.plugin_loader import load_plugins
 
         load_plugins(list(names), beside=Path())
 
@@ -46,7 +47,7 @@ def find_study(out: Path, name: str) -> StudyFolder:
     Raises:
         StudyError: there is none.
     """
-    from ltat_tune.study.folder import StudyFolder
+    from ltat_tune.storage.folder import StudyFolder
 
     path = Path(name).expanduser()
     return StudyFolder.open(path if (path / "study.json").exists() else out / name)
@@ -67,7 +68,7 @@ def print_results(results: list[dict[str, Any]], form: str, *, named: bool = Fal
         return
     from rich.console import Console
 
-    from ltat_tune.study.summary import render, verdict
+    from ltat_tune.results.summary import render, verdict
 
     console = Console(highlight=False)
     for found in results:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ltat_tune.config import DataConfig
+from ltat_tune.config.sections import DataConfig
 from ltat_tune.data import image_folder
 from ltat_tune.data.images import Images, Source
 from ltat_tune.data.sources import SOURCES, open_source, select_classes

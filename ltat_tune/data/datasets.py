@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ltat_tune.config import TrialConfig
+from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.cache import open_cached
 from ltat_tune.data.images import Images
 from ltat_tune.data.long_tail import cut

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ltat_tune.config import DataConfig
+from ltat_tune.config.sections import DataConfig
 from ltat_tune.data.images import Images, Source
 from ltat_tune.errors import DataError
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ltat_tune.config import DataConfig
+from ltat_tune.config.sections import DataConfig
 from ltat_tune.data.decoding import Decoded, decode, size_problems
 from ltat_tune.data.images import Images, Source, find_labels
 from ltat_tune.errors import DataError

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ltat_tune.config import DataConfig
+from ltat_tune.config.sections import DataConfig
 from ltat_tune.data.torchvision_door import import_torchvision
 
 Operation = tuple[str, float]  # name, and magnitude with its sign

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from ltat_tune.config import DataConfig, TrialConfig
+from ltat_tune.config.sections import DataConfig
+from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data import tiny_imagenet, torchvision_sets
 from ltat_tune.data.digits import digits
 from ltat_tune.data.image_folder import image_folder

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ltat_tune.config import DataConfig
+from ltat_tune.config.sections import DataConfig
 from ltat_tune.data.decoding import decode
 from ltat_tune.data.downloads import Download, fetch, how_to_get, official_root, require
 from ltat_tune.data.images import Images, Source

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ltat_tune.config import DataConfig
+from ltat_tune.config.sections import DataConfig
 from ltat_tune.data.downloads import Download, fetch, has_md5, how_to_get, official_root, require
 from ltat_tune.data.images import Images, Source
 from ltat_tune.data.torchvision_door import import_torchvision

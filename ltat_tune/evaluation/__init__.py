@@ -1,1 +1,5 @@
-"""Trained models under attack: what they hold, how sure that is, and when not to believe it."""
+"""Attacks on trained models: measured parts, result cards, and the sentinel for gradient masking.
+
+May import `results`, `storage`, `backend` and what stands below. Preflight, export, pages and the
+engine import it.
+"""

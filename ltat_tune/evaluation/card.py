@@ -14,12 +14,13 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from ltat_tune import versions
-from ltat_tune.evaluation.attacks import parse_attack
+from ltat_tune import provenance
+from ltat_tune.attacks.named import parse_attack
 from ltat_tune.evaluation.loading import Loaded, Target
 from ltat_tune.evaluation.measures import INTERVALS, accuracies, summarise
 from ltat_tune.evaluation.runner import Outcome, worst_case
-from ltat_tune.study.folder import StudyFolder, write_json
+from ltat_tune.files import write_json
+from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.tracking import attach, tracking_uri
 
 FORMAT = 1
@@ -179,9 +180,9 @@ def build(
         "intervals": INTERVALS,
         "notes": [_WORST_CASE if request.worst_case else _EACH_ALONE, *_NOTES],
         "command": command(loaded, request),
-        "versions": versions.versions(),
-        "commit": versions.commit(),
-        "machine": versions.machine(),
+        "versions": provenance.versions(),
+        "commit": provenance.commit(),
+        "machine": provenance.machine(),
     }
 
 

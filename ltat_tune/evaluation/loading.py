@@ -12,18 +12,18 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from ltat_tune.config import TrialConfig
-from ltat_tune.config_file import load_config
+from ltat_tune.config.config_file import load_config
+from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.batches import to_unit
 from ltat_tune.data.datasets import Splits, load_splits
 from ltat_tune.errors import CheckpointError, ConfigError, StudyError
-from ltat_tune.export.weights import SUFFIX, check_identity, read_weights
 from ltat_tune.methods import needs_projection
 from ltat_tune.models import Classifier, build_model, measured
-from ltat_tune.study.folder import StudyFolder, list_studies
+from ltat_tune.storage.folder import StudyFolder, list_studies
 from ltat_tune.training.checkpoint import load_checkpoint, weights_hash
 from ltat_tune.training.metrics import ClassGroups
 from ltat_tune.training.trainer import Trainer
+from ltat_tune.training.weights_file import SUFFIX, check_identity, read_weights
 
 _ZIP = b"PK"  # what torch.save writes begins so
 

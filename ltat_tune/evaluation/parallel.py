@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from ltat_tune.config import TrialConfig
+from ltat_tune.attacks.named import STEPS_IN_EPS, parse_attack
+from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.errors import ConfigError, LtatError
 from ltat_tune.evaluation import card
-from ltat_tune.evaluation.attacks import STEPS_IN_EPS, parse_attack
 from ltat_tune.evaluation.card import Request
 from ltat_tune.evaluation.loading import Loaded, Target, load
 from ltat_tune.evaluation.measures import Answers
@@ -24,7 +24,7 @@ from ltat_tune.evaluation.runner import (
     evaluate_attack,
     evaluate_clean,
 )
-from ltat_tune.training.seeding import prepare_process
+from ltat_tune.seeding import prepare_process
 
 # At scale 1 a cosine head's logits lie within +-1, and PGD finds less than there is (FACTS section
 # 2: RoBal's own README says so).
@@ -303,7 +303,7 @@ def _in_workers(
     parallel: int,
     on_progress: OnProgress | None,
 ) -> Iterator[dict[str, Any] | LtatError]:
-    from ltat_tune.study.workers import in_workers
+    from ltat_tune.backend.pool import in_workers
 
     def on_done(ready: int) -> None:
         if on_progress is not None:

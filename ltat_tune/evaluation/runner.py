@@ -21,14 +21,14 @@ import torch
 from torch import Tensor, nn
 
 from ltat_tune.attacks.frozen import frozen
+from ltat_tune.attacks.named import parse_attack
 from ltat_tune.data.batches import to_unit
 from ltat_tune.data.datasets import LabelledImages
 from ltat_tune.errors import CheckpointError
-from ltat_tune.evaluation.attacks import parse_attack
 from ltat_tune.evaluation.measures import Answers
-from ltat_tune.study.folder import read_json, write_json
-from ltat_tune.training.seeding import stream_seed
-from ltat_tune.versions import versions
+from ltat_tune.files import read_json, write_json
+from ltat_tune.provenance import versions
+from ltat_tune.seeding import stream_seed
 
 # Which images make a smaller part: those of `training.evaluation`, whatever the attack's seed is.
 _PART_SEED = 0

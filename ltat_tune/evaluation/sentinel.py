@@ -15,9 +15,9 @@ from rich.text import Text
 from torch import Tensor, nn
 
 from ltat_tune.attacks.autoattack import L2_SQUARE_SIDE
+from ltat_tune.attacks.named import STEPS_IN_EPS
 from ltat_tune.data.batches import to_unit
 from ltat_tune.errors import ConfigError
-from ltat_tune.evaluation.attacks import STEPS_IN_EPS
 from ltat_tune.evaluation.sentinel_attacks import (
     RANDOM_DIRECTIONS,
     Batch,
@@ -27,9 +27,9 @@ from ltat_tune.evaluation.sentinel_attacks import (
     slope_and_pull,
 )
 from ltat_tune.evaluation.sentinel_checks import CHECKS, FEWEST, Check, Evidence
-from ltat_tune.study.folder import read_json, write_json
-from ltat_tune.training.seeding import new_generator
-from ltat_tune.versions import versions
+from ltat_tune.files import read_json, write_json
+from ltat_tune.provenance import versions
+from ltat_tune.seeding import new_generator
 
 Verdict = Literal["clear", "suspicious", "masked"]
 # (attack that comes next, attacks done, attacks in all)

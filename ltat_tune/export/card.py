@@ -7,15 +7,15 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ltat_tune.config import TrialConfig
-from ltat_tune.numbers import pixels
-from ltat_tune.parameters import PARAMETERS
-from ltat_tune.registered import parts_of, plugins_of
-from ltat_tune.study.conclusions import in_words
-from ltat_tune.study.results import find, masking, mean_std
+from ltat_tune.config.parameters import PARAMETERS
+from ltat_tune.config.scalars import pixels
+from ltat_tune.config.trial_config import TrialConfig
+from ltat_tune.results.collect import find, masking, mean_std
+from ltat_tune.results.range_edges import in_words
 
 if TYPE_CHECKING:
-    from ltat_tune.study.export import Winner
+    from ltat_tune.export.winner import Winner
+
 
 _LEFT_OUT = re.compile(r"_(under|well|class_\d+)_acc$")
 _NORMS = {"linf": "L-inf", "l2": "L2"}
@@ -36,7 +36,7 @@ def model_card(
         loading: sections on how the files beside it are loaded.
         checks: file name -> how it was found to agree with the checkpoint.
     """
-    config = TrialConfig.from_flat(winner.task.config)
+    config = winner.training.config
     sections = [
         _title(winner, config), _warnings(winner), _model(winner, config), _data(winner, config),
         _protocol(winner, config), _numbers(winner), _limits(winner, config),
@@ -96,8 +96,8 @@ def _model(winner: Winner, config: TrialConfig) -> str:
 def _own_code(winner: Winner, config: TrialConfig) -> dict[str, str]:
     """A row of the table for each plugin: which file runs, and what it brings."""
     found = {}
-    for plugin in plugins_of(config):
-        parts = [f"`{part.chosen_by}: {part.name}`" for part in parts_of(config)
+    for plugin in config.plugins:
+        parts = [f"`{part.chosen_by}: {part.name}`" for part in config.parts
                  if part.plugin and part.plugin.name == plugin["name"]]  # fmt: skip
         file = os.path.relpath(winner.plugins[plugin["name"]], winner.path.parent)
         found[f"plugin `{plugin['name']}`"] = (

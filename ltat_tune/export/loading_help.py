@@ -5,18 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ltat_tune.config import TrialConfig
+from ltat_tune.config.extensions import Part
+from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.methods import needs_projection
-from ltat_tune.registered import Part, parts_of
 
 if TYPE_CHECKING:
-    from ltat_tune.study.export import Winner
-    from ltat_tune.tracking.models import Registered
+    from ltat_tune.export.winner import Winner
+    from ltat_tune.tracking.model_registry import Registered
 
 
 def weights_help(winner: Winner, path: Path, channels: int) -> str:
     """By this package in two lines; and from the tensors, which go into the network's class."""
-    config = TrialConfig.from_flat(winner.task.config)
+    config = winner.training.config
     model = config.model
     settings = [f'name="{model.name}"']
     settings += [] if model.width is None else [f"width={model.width}"]
@@ -43,7 +43,8 @@ def weights_help(winner: Winner, path: Path, channels: int) -> str:
         f'model = load_model("{path.name}")  # eval mode; images in [0, 1] -> logits\n```\n\n'
         "The same from the tensors alone:\n\n```python\n"
         "from safetensors.torch import load_file\n"
-        f"from ltat_tune.config import ModelConfig\nfrom ltat_tune.models import {names}\n"
+        "from ltat_tune.config.sections import ModelConfig\n"
+        f"from ltat_tune.models import {names}\n"
         f"{_load_plugins(config)}"
         f'state = load_file("{path.name}")\n{pop}'
         f"network = build_model(ModelConfig({', '.join(settings)}), {shape}{projection})\n"
@@ -54,7 +55,7 @@ def weights_help(winner: Winner, path: Path, channels: int) -> str:
 
 def _own_network(config: TrialConfig) -> list[Part]:
     """The plugin's part that the network is, if it is one."""
-    return [part for part in parts_of(config) if part.chosen_by == "model.name"]
+    return [part for part in config.parts if part.chosen_by == "model.name"]
 
 
 def _load_plugins(config: TrialConfig) -> str:
@@ -64,7 +65,7 @@ def _load_plugins(config: TrialConfig) -> str:
         return ""
     named = [{"name": plugin.name, "sha256": plugin.sha256} for plugin in plugins]
     return (
-        "from pathlib import Path\nfrom ltat_tune.plugin_files import load_plugins\n"
+        "from pathlib import Path\nfrom ltat_tune.config.plugin_loader import load_plugins\n"
         f"load_plugins({named!r}, beside=Path())  # runs {plugins[0].name}.py\n"
     )
 

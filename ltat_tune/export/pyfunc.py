@@ -14,10 +14,8 @@ import torch
 from torch import nn
 
 from ltat_tune.errors import DataError
-from ltat_tune.export.weights import SUFFIX, load_model
+from ltat_tune.training.weights_file import CONFIG, OUTPUTS, WEIGHTS, load_model
 
-WEIGHTS, CONFIG = f"model{SUFFIX}", "model.yaml"  # names inside an MLflow model
-OUTPUTS = ("probabilities", "logits")
 _BATCH = 256
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ltat_tune.attacks.named import parse_attack
 from ltat_tune.data.batches import to_unit
 from ltat_tune.errors import StudyError
-from ltat_tune.evaluation.attacks import parse_attack
 from ltat_tune.evaluation.loading import Loaded
 
 _IMAGES, _BATCH = 200, 50

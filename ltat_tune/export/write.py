@@ -14,13 +14,15 @@ from ltat_tune.export.card import model_card
 from ltat_tune.export.loading_help import onnx_help, registry_help, weights_help
 from ltat_tune.export.onnx_file import OPSET, check_installed, onnx_runner, save_onnx, write_about
 from ltat_tune.export.verify import Sample, compare, take_sample
-from ltat_tune.export.weights import SUFFIX, load_model, save_weights
-from ltat_tune.study.folder import StudyFolder, write_text
-from ltat_tune.tracking.models import ModelFiles, predict_with, register
+from ltat_tune.files import write_text
+from ltat_tune.storage.folder import StudyFolder
+from ltat_tune.tracking.model_registry import ModelFiles, predict_with, register
 from ltat_tune.tracking.store import tracking_uri
+from ltat_tune.training.weights_file import SUFFIX, load_model, save_weights
 
 if TYPE_CHECKING:
-    from ltat_tune.study.export import Winner
+    from ltat_tune.export.winner import Winner
+
 
 # Of the largest logit: other kernels, and perhaps other processes, add up in another order.
 _ONNX_TOLERANCE, _PROCESS_TOLERANCE = 1e-4, 1e-5
@@ -60,7 +62,7 @@ def write_more(folder: StudyFolder, winner: Winner, wanted: Wanted) -> Written:
     written = Written([winner.path, card, *winner.plugins.values()])
     if not (wanted.checkpoint or wanted.onnx or wanted.register):
         return written
-    place = winner.task.path
+    place = winner.training.path
     loaded = load(Target(winner.path.stem, place / "config.yaml", place / "checkpoint.pt",
                          folder.cache, folder.root))  # fmt: skip
     sample = take_sample(loaded)
@@ -143,7 +145,7 @@ def _register(
         winner.plugins,
     )  # fmt: skip
     made = register(
-        uri, folder.root.name, facts["uid"], winner.task.run_key, name, files,
+        uri, folder.root.name, facts["uid"], winner.training.key, name, files,
         remedy=f"write the study's runs anew: {folder.resume_command}",
     )  # fmt: skip
 

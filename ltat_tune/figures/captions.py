@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from ltat_tune.config import TrialConfig
-from ltat_tune.figures.labels import attack_name, problem_names
-from ltat_tune.figures.settings import pixels, setting
-from ltat_tune.figures.sources import Recipe, Run, common_split
+from ltat_tune.config.trial_config import TrialConfig
+from ltat_tune.figures.sources import Recipe, common_split
+from ltat_tune.presentation.names import attack_name, problem_names
+from ltat_tune.presentation.value_phrases import pixels, setting
+from ltat_tune.storage.trained_run import Run
 
 # Of all figures of both papers: REAT 5, SRAT 5.1.
 _PAPERS_MODEL = "ResNet-18"

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ltat_tune.config import TrialConfig
-from ltat_tune.figures.labels import data_name
-from ltat_tune.figures.sources import Recipe, Run, Sources
-from ltat_tune.figures.spec import MissingData
+from ltat_tune.config.trial_config import TrialConfig
+from ltat_tune.errors import MissingData
+from ltat_tune.figures.sources import Recipe, Sources
+from ltat_tune.presentation.names import data_name
+from ltat_tune.storage.trained_run import Run
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ltat_tune.errors import CheckpointError, DataError
+from ltat_tune.errors import CheckpointError, DataError, MissingData
 from ltat_tune.figures.registry import FIGURES
 from ltat_tune.figures.save import save
 from ltat_tune.figures.sources import Sources
-from ltat_tune.figures.spec import FigureSpec, MissingData, Need
+from ltat_tune.figures.spec import FigureSpec, Need
 from ltat_tune.figures.style import look
 
 _NEEDS: dict[Need, str] = {

@@ -11,10 +11,12 @@ from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 
 from ltat_tune.figures import style
+from ltat_tune.presentation import palette
 from ltat_tune.training.metrics import ClassGroups
 
 if TYPE_CHECKING:
     from ltat_tune.figures.features import Features
+
 
 Plane = NDArray[np.float64]  # (N, 2), in [0, 1]
 # From light to dark, so that classes of one group differ in grey too.
@@ -67,7 +69,7 @@ def scatter_classes(
         at = plane[found.targets == c]
         ax.scatter(
             at[:, 0], at[:, 1], s=_dot(plane), linewidths=0, label=names[c] if few else group[c],
-            color=[colours[c] if few else style.GROUP_COLOURS[group[c]]],
+            color=[colours[c] if few else palette.GROUP_COLOURS[group[c]]],
             marker=style.GROUP_MARKERS[group[c]],
         )  # fmt: skip
     bare(ax)
@@ -98,7 +100,7 @@ def scatter_areas(
     }
     picture = np.ones((len(grid), 3))
     for i, name in enumerate(names):
-        picture[inside & (owner == i)] = style.pale(style.GROUP_COLOURS[name])
+        picture[inside & (owner == i)] = style.pale(palette.GROUP_COLOURS[name])
     ax.imshow(
         picture.reshape(_GRID, _GRID, 3), origin="lower", extent=(-0.03, 1.03, -0.03, 1.03),
         aspect="auto", interpolation="bilinear", zorder=0,
@@ -107,7 +109,7 @@ def scatter_areas(
         at = plane[of_point == i]
         ax.scatter(
             at[:, 0], at[:, 1], s=0.7 * _dot(plane), linewidths=0, label=name,
-            color=style.GROUP_COLOURS[name],
+            color=palette.GROUP_COLOURS[name],
             marker=style.GROUP_MARKERS[name],
         )  # fmt: skip
     bare(ax)
@@ -127,4 +129,4 @@ def bare(ax: Axes) -> None:
     ax.set_ylim(-0.04, 1.04)
     for spine in ax.spines.values():
         spine.set_visible(True)
-        spine.set_color(style.LIGHT_GREY)
+        spine.set_color(palette.LIGHT_GREY)

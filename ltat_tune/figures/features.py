@@ -15,18 +15,20 @@ from torch import Tensor, nn
 
 from ltat_tune.attacks import pgd
 from ltat_tune.attacks.frozen import frozen
+from ltat_tune.attacks.named import STEPS_IN_EPS
 from ltat_tune.attacks.objectives import OBJECTIVES
 from ltat_tune.data.batches import evaluation_batches
 from ltat_tune.data.datasets import LabelledImages
-from ltat_tune.evaluation.attacks import STEPS_IN_EPS
-from ltat_tune.figures.spec import MissingData
-from ltat_tune.training.seeding import new_generator
+from ltat_tune.errors import MissingData
+from ltat_tune.seeding import new_generator
 from ltat_tune.training.trainer import Trainer
 
 if TYPE_CHECKING:
-    from ltat_tune.config import TrialConfig
-    from ltat_tune.figures.sources import Run, Sources
+    from ltat_tune.config.trial_config import TrialConfig
+    from ltat_tune.figures.sources import Sources
     from ltat_tune.models.classifier import Classifier
+    from ltat_tune.storage.trained_run import Run
+
 
 _SEED = 0  # the same images and the same noise for every model of a figure
 

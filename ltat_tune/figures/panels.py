@@ -13,10 +13,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
+from ltat_tune.errors import MissingData
 from ltat_tune.figures import style
-from ltat_tune.figures.labels import attack_name
-from ltat_tune.figures.sources import Recipe, Run, Sources
-from ltat_tune.figures.spec import MissingData
+from ltat_tune.figures.sources import Recipe, Sources
+from ltat_tune.presentation import palette
+from ltat_tune.presentation.names import attack_name
+from ltat_tune.storage.trained_run import Run
 
 Group = list[Recipe]
 _BESIDE_PT = (0.0, 2.4, -2.4, 4.8, -4.8)
@@ -110,7 +112,7 @@ def spread_line(
     bars = within(means, spreads)
     drawn = axes.errorbar(
         [x[i] for i in order], means, yerr=bars, label=label,
-        color=colour or style.PALETTE[index % len(style.PALETTE)],
+        color=colour or palette.PALETTE[index % len(palette.PALETTE)],
         marker=style.MARKERS[index % len(style.MARKERS)],
         linestyle=style.LINES[index % len(style.LINES)], elinewidth=0.8, clip_on=False,
     )  # fmt: skip

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ltat_tune.figures.extra_specs import EXTRAS
-from ltat_tune.figures.reat_specs import REAT
+from ltat_tune.figures.extra.specs import EXTRAS
+from ltat_tune.figures.reat.specs import REAT
 from ltat_tune.figures.spec import FigureSpec
-from ltat_tune.figures.srat_specs import SRAT
+from ltat_tune.figures.srat.specs import SRAT
 
 FIGURES: dict[str, FigureSpec] = {**REAT, **SRAT, **EXTRAS}

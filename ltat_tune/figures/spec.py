@@ -6,12 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from ltat_tune.errors import LtatError
-
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ltat_tune.figures.sources import Sources
+
 
 Paper = Literal["REAT", "SRAT", "neither"]
 # What must have been kept: counts of the training subset; result.json's metrics and recalls by
@@ -20,19 +19,6 @@ Paper = Literal["REAT", "SRAT", "neither"]
 Need = Literal[
     "counts", "results", "predicted", "ae_distances", "history", "checkpoint", "evaluation"
 ]
-
-
-class MissingData(LtatError):
-    """The targets lack what a figure shows; the message says what, not how to get it.
-
-    Args:
-        what: is missing.
-        command: that makes it; empty is that of the figure.
-    """
-
-    def __init__(self, what: str, *, command: str = "") -> None:
-        super().__init__(what)
-        self.command = command
 
 
 @dataclass(frozen=True)

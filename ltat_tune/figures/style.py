@@ -16,16 +16,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-# Okabe and Ito, Color Universal Design (2008); their yellow is left out, it is lost on white.
-BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
-BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
-PALETTE = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, BLACK)
-GREY, LIGHT_GREY = "#8C8C8C", "#D0D0D0"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # with the colours, for print without colours
 LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
-GROUP_COLOURS = {
-    "head": BLUE, "body": GREEN, "tail": VERMILLION, "well": BLUE, "under": VERMILLION,
-}  # fmt: skip
 GROUP_MARKERS = {"head": "o", "body": "s", "tail": "^", "well": "o", "under": "^"}
 SEQUENTIAL = "cividis"  # colour map that keeps its order in grey and for the colour-blind
 

@@ -1,4 +1,7 @@
-"""Losses on logits and features, and the class weights inside them."""
+"""Losses on logits and features, and the class weights inside them.
+
+May import `config` alone. Models, attacks, methods and training import it.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from ltat_tune.config import LossConfig
+from ltat_tune.config.sections import LossConfig
 from ltat_tune.losses.classification import (
     BalancedSoftmax,
     CrossEntropy,

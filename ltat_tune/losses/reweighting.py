@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ltat_tune.config import ReweightConfig
+from ltat_tune.config.sections import ReweightConfig
 from ltat_tune.losses.counts import checked_counts
 
 

@@ -1,4 +1,7 @@
-"""Methods: what happens in a training step, one paper each."""
+"""Methods: what happens in a training step, one paper each.
+
+May import `attacks`, `models`, `losses` and what stands below. Training imports it.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from functools import partial
 from torch import Tensor
 
 from ltat_tune.attacks import TrainingAttack, build_attack, no_attack
-from ltat_tune.config import TrialConfig
+from ltat_tune.config.timeline import awp_epoch, clean_epochs
+from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.losses import TailLoss, build_loss
 from ltat_tune.methods.awp import AWP
 from ltat_tune.methods.base import Method, PredictionLoss, StepOutput
@@ -22,7 +26,6 @@ from ltat_tune.methods.robal import RoBal
 from ltat_tune.methods.srat import SRAT
 from ltat_tune.methods.taet import TAET
 from ltat_tune.methods.trades import TRADES
-from ltat_tune.relevance import awp_epoch, clean_epochs
 
 __all__ = [
     "AWP",

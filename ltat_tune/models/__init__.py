@@ -1,4 +1,7 @@
-"""Networks: images in [0, 1] to logits, features on request, normalisation inside."""
+"""Networks: images in [0, 1] to logits, features on request, normalisation inside.
+
+May import `losses` for its precision, and `config`. Attacks, methods and training import it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ltat_tune.config import ModelConfig
+from ltat_tune.config.sections import ModelConfig
 from ltat_tune.models.classifier import Classifier
 from ltat_tune.models.computing import chosen_precision, exactly, prepare_model
 from ltat_tune.models.heads import CosineHead

@@ -9,18 +9,19 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
-from ltat_tune.config import TrialConfig
+from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.errors import CheckpointError
-from ltat_tune.figures.labels import labels
-from ltat_tune.figures.sources import Run, read_run
-from ltat_tune.study.averages import Average, on_average
-from ltat_tune.study.folder import StudyFolder, read_json
-from ltat_tune.study.importance import Importances, importances
-from ltat_tune.study.results import collect, find
-from ltat_tune.study.rungs import Rungs, place_rungs
-from ltat_tune.study.space import Scenario, Space
-from ltat_tune.study.space_file import load_space
-from ltat_tune.study.trials import LedgerView, TrialRow, open_studies, read_trials
+from ltat_tune.files import read_json
+from ltat_tune.presentation.names import labels
+from ltat_tune.results.collect import collect, find
+from ltat_tune.results.cross_scenario import Average, on_average
+from ltat_tune.results.importance import Importances, importances
+from ltat_tune.search.rungs import Rungs, place_rungs
+from ltat_tune.space.reader import read_space
+from ltat_tune.space.space import Scenario, Space
+from ltat_tune.storage.folder import StudyFolder
+from ltat_tune.storage.trained_run import Run, read_run
+from ltat_tune.storage.trials import LedgerView, TrialRow, open_studies, read_trials
 
 State = Literal["finished", "running", "unfinished"]
 
@@ -148,7 +149,7 @@ class Reader:
             SpaceError: its space file does not hold in this version.
         """
         facts = self.folder.read_facts()
-        space = load_space(self.folder.space, check_machine=False, allow_inert=True)
+        space = read_space(self.folder.space)
         space = replace(space, smoke=str(facts.get("smoke", "")))
         studies, rows = open_studies(self.folder), read_trials(self.folder)
         results = self.folder.read_results()

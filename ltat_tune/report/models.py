@@ -8,14 +8,14 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from ltat_tune.figures.sources import Run
+from ltat_tune.files import read_json
 from ltat_tune.report import pictures
 from ltat_tune.report.blocks import Block, Heading, Plot, Section, Text, table
 from ltat_tune.report.data import Confirmed, ReportData, Scene, names, sentinel
+from ltat_tune.report.plot_style import BLUE, VERMILLION
 from ltat_tune.report.words import attack_name, count, metric_name, trial
-from ltat_tune.study.folder import read_json
-from ltat_tune.study.plot_style import BLUE, VERMILLION
-from ltat_tune.study.spec import group_of
+from ltat_tune.space.objective import group_of
+from ltat_tune.storage.trained_run import Run
 
 _CHECKED = {True: "speaks for masking", False: "as it should be"}
 

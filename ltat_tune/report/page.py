@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 from plotly.graph_objects import Figure
 from plotly.offline import get_plotlyjs
 
-from ltat_tune import __version__
+from ltat_tune._version import __version__
 from ltat_tune.report.blocks import Section, Text
 from ltat_tune.report.data import ReportData
 from ltat_tune.report.words import count, metric_name

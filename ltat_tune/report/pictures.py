@@ -11,10 +11,8 @@ from html import escape
 import numpy as np
 import plotly.graph_objects as go
 
-from ltat_tune.figures.sources import Run
 from ltat_tune.report.data import Curve, Scene
-from ltat_tune.report.words import attack_name, percent, trial
-from ltat_tune.study.plot_style import (
+from ltat_tune.report.plot_style import (
     BLUE,
     COLOURSCALE,
     GREY,
@@ -25,7 +23,9 @@ from ltat_tune.study.plot_style import (
     VERMILLION,
     figure,
 )
-from ltat_tune.study.trials import TrialRow
+from ltat_tune.report.words import attack_name, percent, trial
+from ltat_tune.storage.trained_run import Run
+from ltat_tune.storage.trials import TrialRow
 
 MOST_CURVES = 80  # drawn in one picture
 _MOST_POINTS = 60  # of one curve

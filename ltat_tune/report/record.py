@@ -6,17 +6,17 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from ltat_tune.config import TrialConfig
-from ltat_tune.figures.labels import problem_name
-from ltat_tune.numbers import pixels
+from ltat_tune.config.scalars import pixels
+from ltat_tune.config.trial_config import TrialConfig
+from ltat_tune.files import read_json
+from ltat_tune.presentation.names import problem_name
 from ltat_tune.report import pictures
 from ltat_tune.report.blocks import Block, Heading, Plot, Section, Table, Text, table
 from ltat_tune.report.data import Curve, ReportData, Scene, deleted
 from ltat_tune.report.search import trials_tables
 from ltat_tune.report.words import NONE, attack_name, count, duration, trial
-from ltat_tune.study.changes import code_history
-from ltat_tune.study.folder import read_json
-from ltat_tune.study.summary import NORMS
+from ltat_tune.results.summary import NORMS
+from ltat_tune.storage.code_history import code_history
 
 _VALIDATION = {
     "train": "{} of each class, held out of the training images before the subset is cut",

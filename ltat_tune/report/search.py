@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ltat_tune.report import search_plots
 from ltat_tune.report.blocks import Block, Heading, Plot, Section, Table, Text, table
 from ltat_tune.report.data import ReportData, Scene
 from ltat_tune.report.words import NONE, count, label, percent, short, trial, value
-from ltat_tune.study import plots
-from ltat_tune.study.importance import Estimate, Importance
-from ltat_tune.study.trials import TrialRow
+from ltat_tune.results.importance import Estimate, Importance
+from ltat_tune.storage.trials import TrialRow
 
 _STATES = {
     "complete": "trained to the end", "pruned": "stopped early", "failed": "failed",
@@ -44,7 +44,7 @@ def importance(data: ReportData) -> Section:
         )  # fmt: skip
         blocks.append(Text(f"{told} Computed from {basis}."))
         blocks.append(Plot(
-            plots.importance_plot(found),
+            search_plots.importance_plot(found),
             f"Importance of each tuned parameter, {scene.scenario.title}; the table below has "
             "the same numbers.",
         ))  # fmt: skip
@@ -93,7 +93,7 @@ def where_good_values_lie(data: ReportData) -> Section:
         tuned = data.space.tuned
         names = ", ".join(f"{short(path)} is {path}" for path in tuned if short(path) != path)
         blocks.append(Plot(
-            plots.parallel_coordinates(ended, tuned),
+            search_plots.parallel_coordinates(ended, tuned),
             f"Each line is a trial, from its parameters to its score ({data.metric}). Drag along "
             "an axis to keep only lines that pass there; drag a title to move its axis. Grey "
             "lines were stopped early; – means that the trial has no such parameter. "
@@ -101,7 +101,7 @@ def where_good_values_lie(data: ReportData) -> Section:
             least_width_px=110 * (len(tuned) + 1),
         ))  # fmt: skip
         blocks.append(Plot(
-            plots.slices(ended, tuned, winner=winner),
+            search_plots.slices(ended, tuned, winner=winner),
             "Score over each parameter alone, ranges as they were searched (logarithmic where "
             "the search was). What was stopped early stands at the score of its last rung, which "
             "is not comparable with an end.",
@@ -113,7 +113,7 @@ def where_good_values_lie(data: ReportData) -> Section:
 
 def _contour(data: ReportData, scene: Scene) -> Block:
     rows = scene.study.get_trials(deepcopy=False) if scene.study is not None else []
-    found = plots.contour(rows, [one.path for one in scene.importances.values])
+    found = search_plots.contour(rows, [one.path for one in scene.importances.values])
     if found is None:
         return Text(
             "No contour: it takes two parameters that are ranges, and five trials with both.",

@@ -22,8 +22,8 @@ from ltat_tune.report.words import (
     trial,
     value,
 )
-from ltat_tune.study.conclusions import in_words
-from ltat_tune.study.results import masking, mean, mean_std
+from ltat_tune.results.collect import masking, mean, mean_std
+from ltat_tune.results.range_edges import in_words
 
 _NOT_YET = {"running": "So far", "unfinished": "When it was stopped"}
 

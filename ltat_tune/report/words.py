@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ltat_tune.config import TrialConfig
-from ltat_tune.figures.labels import attack_name, method_name
-from ltat_tune.parameters import PARAMETERS
-from ltat_tune.study.plots import short
-from ltat_tune.study.results import mean
-from ltat_tune.study.space import Scenario, show
-from ltat_tune.study.spec import attack_of, group_of
+from ltat_tune.config.parameters import PARAMETERS
+from ltat_tune.config.trial_config import TrialConfig
+from ltat_tune.presentation.names import attack_name, method_name
+from ltat_tune.report.search_plots import short
+from ltat_tune.results.collect import mean
+from ltat_tune.space.objective import attack_of, group_of
+from ltat_tune.space.space import Scenario, show
 
 NONE = "–"
 _GROUPS = {"": "accuracy", "balanced": "balanced accuracy", "worst": "accuracy of the worst class"}

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from ltat_tune.errors import StudyError
+from ltat_tune.files import write_text
 from ltat_tune.report import models, record, search, trainings, verdict
 from ltat_tune.report.blocks import Section
 from ltat_tune.report.data import Reader, ReportData
 from ltat_tune.report.page import page
-from ltat_tune.study.folder import write_text
 
 
 def sections(data: ReportData) -> list[Section]:

@@ -1,12 +1,16 @@
-"""The one door to MLflow; nothing here imports it before a store is opened."""
+"""The one door to MLflow; nothing here imports it before a store is opened.
+
+May import `training` and what stands below. Evaluation, export, the engine and the commands import
+it.
+"""
 
 from __future__ import annotations
 
-from ltat_tune.tracking.models import ModelFiles
+from ltat_tune.tracking.experiment_view import View
+from ltat_tune.tracking.model_registry import ModelFiles
+from ltat_tune.tracking.recorder import Images
 from ltat_tune.tracking.store import attach, attach_files, public_uri, tracking_uri
 from ltat_tune.tracking.tracker import Tracker
-from ltat_tune.tracking.view import View
-from ltat_tune.tracking.writes import Images
 
 __all__ = [
     "Images",

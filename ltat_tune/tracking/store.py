@@ -18,6 +18,7 @@ from ltat_tune.errors import StudyError
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+
 _DRIVERS = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary"}
 _LOCK = 7061746  # any number that no other program locks
 _SECRET_OPTION = re.compile(

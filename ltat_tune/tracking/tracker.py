@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from ltat_tune.errors import StudyError
-from ltat_tune.tracking.models import ModelFiles
-from ltat_tune.tracking.runs import Runs, fate
-from ltat_tune.tracking.spool import Spool, Write
+from ltat_tune.tracking.client import Runs, fate
+from ltat_tune.tracking.experiment_view import View
+from ltat_tune.tracking.model_registry import ModelFiles
+from ltat_tune.tracking.outbox import Spool, Write
+from ltat_tune.tracking.recorder import Images, Writes
 from ltat_tune.tracking.store import public_uri, reason, tracking_uri
-from ltat_tune.tracking.view import View
-from ltat_tune.tracking.writes import Images, Writes
 
 _FLUSH_S = 2.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _PAUSE_AT_THE_END_S = 1.0, 30.0, 2.0

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from ltat_tune.attacks import pgd
-from ltat_tune.config import AttackConfig
+from ltat_tune.config.sections import AttackConfig
 from ltat_tune.data.batches import to_unit
 from ltat_tune.data.datasets import LabelledImages
-from ltat_tune.training.seeding import new_generator
+from ltat_tune.seeding import new_generator
 
 _STREAM = "ae distances"
 

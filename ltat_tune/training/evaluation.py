@@ -5,18 +5,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ltat_tune.attack_names import WRITTEN, is_attack
 from ltat_tune.attacks import pgd
 from ltat_tune.attacks.balls import first_images
 from ltat_tune.attacks.frozen import frozen
-from ltat_tune.config import TrialConfig
+from ltat_tune.attacks.named import STEPS_IN_EPS, EvaluationAttack, parse_attack
+from ltat_tune.config.attack_names import WRITTEN, is_attack
+from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.batches import evaluation_batches
 from ltat_tune.data.datasets import LabelledImages
 from ltat_tune.errors import ConfigError
-from ltat_tune.evaluation.attacks import STEPS_IN_EPS, EvaluationAttack, parse_attack
 from ltat_tune.models.computing import exactly
+from ltat_tune.seeding import new_generator, stream_seed
 from ltat_tune.training.metrics import Accuracy
-from ltat_tune.training.seeding import new_generator, stream_seed
 
 # All models of a study meet the same attack noise, whatever their own seeds are.
 _EVALUATION_SEED = 0

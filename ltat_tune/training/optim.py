@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ltat_tune.config import OptimConfig
-from ltat_tune.relevance import drop_epochs
+from ltat_tune.config.sections import OptimConfig
+from ltat_tune.config.timeline import drop_epochs
 
 _Tensors = tuple[Tensor, ...] | list[Tensor]
 

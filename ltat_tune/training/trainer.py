@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ltat_tune.config import TrialConfig
+from ltat_tune.config.timeline import deferral_epoch
+from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.batches import to_unit, training_batches
 from ltat_tune.data.datasets import Splits, load_splits
 from ltat_tune.errors import CheckpointError, TrainingDiverged
@@ -20,7 +21,7 @@ from ltat_tune.losses import class_weights
 from ltat_tune.losses.counts import log_prior
 from ltat_tune.methods import build_method, needs_projection
 from ltat_tune.models import build_model, chosen_precision, measured, prepare_model
-from ltat_tune.relevance import deferral_epoch
+from ltat_tune.seeding import new_generator, stream_seed
 from ltat_tune.training.ae_distances import AEDistances
 from ltat_tune.training.checkpoint import (
     earlier,
@@ -38,7 +39,6 @@ from ltat_tune.training.optim import (
     load_optimizer,
     new_average,
 )
-from ltat_tune.training.seeding import new_generator, stream_seed
 
 
 class Trainer:

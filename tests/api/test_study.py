@@ -14,8 +14,8 @@ from torch import nn
 
 from ltat_tune import Study, Trainer, evaluate
 from ltat_tune.errors import ConfigError, SpaceError, StudyError
-from tests.study.drive import ALONE, MINI, run, write_space
-from tests.study.made_studies import made_study
+from tests.drive import ALONE, MINI, run, write_space
+from tests.made_studies import made_study
 
 ROOT = Path(__file__).parents[2]
 METRIC = "val/pgd3_balanced_acc"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ltat_tune.attacks import autoattack, pgd
-from ltat_tune.evaluation.attacks import parse_attack
+from ltat_tune.attacks.named import parse_attack
 from tests.attacks.toys import undecided
 
 torchattacks = pytest.importorskip("torchattacks")

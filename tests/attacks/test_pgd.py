@@ -14,7 +14,7 @@ from ltat_tune.attacks import pgd
 from ltat_tune.attacks.balls import BALLS, STARTS
 from ltat_tune.attacks.objectives import OBJECTIVES
 from ltat_tune.attacks.pgd import BN_MODES
-from ltat_tune.config import AttackConfig
+from ltat_tune.config.sections import AttackConfig
 from ltat_tune.errors import ConfigError
 from tests.attacks.toys import LinearModel, snapshot, tiny_cnn, unusual_state
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ltat_tune.attacks.replays import CUDAGraphs, Replays
 from ltat_tune.attacks.training import PGDAttack, build_attack
-from ltat_tune.config import TrialConfig
+from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.models import Classifier, build_model
 
 COUNTS = torch.tensor([90, 9, 1])

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ltat_tune.attacks import build_attack, pgd
 from ltat_tune.attacks.training import attack_weights, class_budgets
-from ltat_tune.config import TrialConfig
+from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.losses import BalancedSoftmax
 from tests.attacks.toys import tiny_cnn
 

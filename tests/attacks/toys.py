@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ltat_tune.config import ModelConfig
+from ltat_tune.config.sections import ModelConfig
 from ltat_tune.models import Classifier, build_model
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ltat_tune.config import DataConfig
+from ltat_tune.config.sections import DataConfig
 from ltat_tune.data.batches import (
     evaluation_batches,
     random_crop,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ltat_tune.config import DataConfig
+from ltat_tune.config.sections import DataConfig
 from ltat_tune.data import image_folder, torchvision_sets
 from ltat_tune.data.cache import open_cached, prepare
 from ltat_tune.data.decoding import decode
@@ -114,7 +114,7 @@ def test_two_processes_may_fill_the_cache_at_once(folder: DataConfig, tmp_path: 
     script = """
 import sys, time
 from pathlib import Path
-from ltat_tune.config import DataConfig
+from ltat_tune.config.sections import DataConfig
 from ltat_tune.data.cache import open_cached
 
 root, cache, go = sys.argv[1:]

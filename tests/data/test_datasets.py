@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from ltat_tune.config import TrialConfig
+from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data import image_folder, sources
 from ltat_tune.data.datasets import LabelledImages, Splits, load_splits
 from ltat_tune.data.sources import Images, Source, class_counts

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 from sklearn.datasets import load_digits
 
-from ltat_tune.config import DataConfig
+from ltat_tune.config.sections import DataConfig
 from ltat_tune.data.sources import open_source
 
 
@@ -35,7 +35,7 @@ def test_digits_are_the_scans_in_0_to_1_each_once() -> None:
 
 def test_reading_them_does_not_import_scikit_learn_which_takes_seconds() -> None:
     code = (
-        "import sys; from ltat_tune.config import DataConfig; "
+        "import sys; from ltat_tune.config.sections import DataConfig; "
         "from ltat_tune.data.sources import open_source; "
         "open_source(DataConfig()).test(); print('sklearn' in sys.modules)"
     )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ltat_tune.config import DataConfig
+from ltat_tune.config.sections import DataConfig
 from ltat_tune.data.image_folder import check
 from ltat_tune.data.sources import open_source
 from ltat_tune.errors import DataError

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ltat_tune.config.scalars import parse_ratio
 from ltat_tune.data.long_tail import Cut, after_hold_out, cut, hold_out, profile_counts
 from ltat_tune.errors import DataError
-from ltat_tune.numbers import parse_ratio
 
 CIFAR10 = [5000] * 10
 CIFAR100 = [500] * 100

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ltat_tune.config import DataConfig
+from ltat_tune.config.sections import DataConfig
 from ltat_tune.data.policies import (
     CIFAR10_POLICY,
     POLICIES,

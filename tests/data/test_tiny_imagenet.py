@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ltat_tune.config import DataConfig
+from ltat_tune.config.sections import DataConfig
 from ltat_tune.data.cache import prepare
 from ltat_tune.data.sources import ensure_available, is_available, open_source
 from ltat_tune.errors import DataError

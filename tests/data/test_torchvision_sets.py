@@ -10,7 +10,7 @@ from typing import IO
 import numpy as np
 import pytest
 
-from ltat_tune.config import DataConfig
+from ltat_tune.config.sections import DataConfig
 from ltat_tune.data.sources import ensure_available, is_available, open_source
 from ltat_tune.data.torchvision_door import import_torchvision
 from ltat_tune.errors import DataError

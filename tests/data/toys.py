@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ltat_tune.config import DataConfig
+from ltat_tune.config.sections import DataConfig
 
 
 def write_image(path: Path, seed: int, *, size: tuple[int, int] = (8, 8)) -> None:

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import torch
 
-from ltat_tune.config_file import dump_config
+from ltat_tune.config.config_file import dump_config
 from ltat_tune.errors import CheckpointError, ConfigError, LtatError, StudyError
 from ltat_tune.evaluation import card
 from ltat_tune.evaluation.loading import Target, find_targets, load
+from ltat_tune.files import write_json
 from ltat_tune.models import Classifier
-from ltat_tune.study.folder import write_json
 from ltat_tune.training.trainer import Trainer
 from tests.evaluation.trainings import train_into
 

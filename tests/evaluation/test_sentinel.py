@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from ltat_tune.config import TrialConfig
+from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.batches import to_unit
 from ltat_tune.errors import CheckpointError, ConfigError
 from ltat_tune.evaluation import sentinel_checks as checks

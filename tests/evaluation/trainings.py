@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ltat_tune.config import TrialConfig
-from ltat_tune.config_file import dump_config
+from ltat_tune.config.config_file import dump_config
+from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.training.trainer import Trainer
 
 SMALL: dict[str, Any] = {

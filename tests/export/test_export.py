@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 import torch
 
-from ltat_tune.config_file import load_config
+from ltat_tune.config.config_file import load_config
 from ltat_tune.errors import CheckpointError, ConfigError
 from ltat_tune.evaluation.loading import Target, load
 from ltat_tune.export import load_model
-from ltat_tune.export.weights import read_weights
 from ltat_tune.training.checkpoint import weights_hash
-from tests.study.drive import run
+from ltat_tune.training.weights_file import read_weights
+from tests.drive import run
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -188,7 +188,7 @@ def service(small_study: Path, exported: Path) -> Iterator[str]:
     import os
     import signal
 
-    from ltat_tune.tracking.server import free_port
+    from ltat_tune.tracking.ui_server import free_port
 
     port = free_port()
     environment = {
@@ -242,9 +242,9 @@ def test_the_registered_model_is_served(small_study: Path, exported: Path, servi
 def test_the_card_marks_smoke_runs_and_what_was_selected_on_test(
     small_study: Path, tmp_path: Path
 ) -> None:
+    from ltat_tune.engine.study import Study
     from ltat_tune.export.card import model_card
-    from ltat_tune.study.export import export
-    from ltat_tune.study.study import Study
+    from ltat_tune.export.winners import export
 
     study = Study.open(small_study, check_machine=False)
     winner = export(study.folder, study.space, tmp_path)[0]

@@ -9,14 +9,14 @@ from typing import cast
 import pytest
 import torch
 
-from ltat_tune.config import TrialConfig
-from ltat_tune.config_file import dump_config
+from ltat_tune.config.config_file import dump_config
+from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.errors import DataError, StudyError
-from ltat_tune.export.pyfunc import CONFIG, WEIGHTS, Predictor, _load_pyfunc
+from ltat_tune.export.pyfunc import Predictor, _load_pyfunc
 from ltat_tune.export.verify import Sample, compare
-from ltat_tune.export.weights import load_model, save_weights
 from ltat_tune.models import MODELS, build_model, measured
-from tests.study.drive import SLOW
+from ltat_tune.training.weights_file import CONFIG, WEIGHTS, load_model, save_weights
+from tests.drive import SLOW
 
 CLASSES = ("a", "b", "c")
 QUICK = ("small_cnn", "wrn28_10")  # the other residual ones take as long and differ little

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import yaml
 
+from ltat_tune.config.plugin_loader import copy_plugins
 from ltat_tune.errors import StudyError
-from ltat_tune.plugin_files import copy_plugins
-from tests.study.drive import ALONE, MINI, mlflow_runs, run, write_space
+from tests.drive import ALONE, MINI, mlflow_runs, run, write_space
 
 MODEL = '''
 from torch import nn

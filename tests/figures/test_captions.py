@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from ltat_tune.config import TrialConfig
+from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.figures.captions import below, images_text, small_print
-from ltat_tune.figures.sources import Recipe, Run, common_split
+from ltat_tune.figures.sources import Recipe, common_split
 from ltat_tune.figures.style import figure, look
+from ltat_tune.storage.trained_run import Run
 
 _PAPERS: dict[str, Any] = {
     "data.name": "cifar10", "data.profile": "step", "data.imbalance_ratio": 100,

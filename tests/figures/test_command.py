@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from ltat_tune.cli import main
 from ltat_tune.figures.registry import FIGURES
-from ltat_tune.study.folder import write_json
+from ltat_tune.files import write_json
 from ltat_tune.tracking import Tracker
 from tests.figures.reat_studies import trained_once
 

@@ -11,10 +11,11 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from ltat_tune.config import TrialConfig
-from ltat_tune.figures.extra_models import answers, class_differences, paired_difference
-from ltat_tune.figures.extra_specs import EXTRAS
-from ltat_tune.figures.extras import (
+from ltat_tune.config.trial_config import TrialConfig
+from ltat_tune.errors import MissingData
+from ltat_tune.figures.extra.models import answers, class_differences, paired_difference
+from ltat_tune.figures.extra.specs import EXTRAS
+from ltat_tune.figures.extra.studies import (
     contestants,
     front,
     one_scenario,
@@ -23,9 +24,9 @@ from ltat_tune.figures.extras import (
     rbl_numbers,
 )
 from ltat_tune.figures.save import save
-from ltat_tune.figures.sources import Run, Sources, read_sources
-from ltat_tune.figures.spec import MissingData
+from ltat_tune.figures.sources import Sources, read_sources
 from ltat_tune.figures.style import look
+from ltat_tune.storage.trained_run import Run
 from tests.figures.srat_studies import trained_once
 from tests.figures.tiny_studies import bar_heights, overlaps
 

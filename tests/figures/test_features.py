@@ -13,8 +13,8 @@ from ltat_tune.data.batches import to_unit
 from ltat_tune.figures.embedding import tsne
 from ltat_tune.figures.features import accuracy_over_steps, test_features, trained
 from ltat_tune.figures.sources import read_sources
+from ltat_tune.seeding import new_generator
 from ltat_tune.training.checkpoint import weights_hash
-from ltat_tune.training.seeding import new_generator
 from tests.figures.reat_studies import trained_once
 
 test_features.__test__ = False  # type: ignore[attr-defined]  # pytest takes it for a test

@@ -16,10 +16,11 @@ from matplotlib.axes import Axes
 from matplotlib.container import BarContainer
 from numpy.typing import NDArray
 
-from ltat_tune.figures.reat_specs import REAT
+from ltat_tune.errors import MissingData
+from ltat_tune.figures.reat.specs import REAT
 from ltat_tune.figures.save import save
 from ltat_tune.figures.sources import Sources, read_sources
-from ltat_tune.figures.spec import Drawing, MissingData
+from ltat_tune.figures.spec import Drawing
 from ltat_tune.figures.style import look
 from tests.figures.reat_studies import trained_once
 from tests.figures.tiny_studies import overlaps

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from ltat_tune.errors import StudyError
-from ltat_tune.figures.sources import Recipe, read_run, read_sources
-from ltat_tune.figures.spec import MissingData
+from ltat_tune.errors import MissingData, StudyError
+from ltat_tune.figures.sources import Recipe, read_sources
+from ltat_tune.storage.trained_run import read_run
 from tests.figures.reat_studies import trained_once
 
 

@@ -18,14 +18,15 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
 from ltat_tune.cli import main
-from ltat_tune.config import TrialConfig
-from ltat_tune.figures import panels, srat_counts, style
-from ltat_tune.figures.labels import row_name
+from ltat_tune.config.trial_config import TrialConfig
+from ltat_tune.errors import MissingData
+from ltat_tune.figures import panels, style
 from ltat_tune.figures.save import save
 from ltat_tune.figures.sources import Sources, read_sources
-from ltat_tune.figures.spec import MissingData
-from ltat_tune.figures.srat_specs import SRAT
+from ltat_tune.figures.srat import counts
+from ltat_tune.figures.srat.specs import SRAT
 from ltat_tune.figures.style import look
+from ltat_tune.presentation.names import row_name
 from tests.figures.srat_studies import trained_once
 from tests.figures.tiny_studies import bar_heights, overlaps
 
@@ -226,7 +227,7 @@ def test_figure_14_counts_the_labels_of_the_official_file(
     assert (tmp_path / "to" / "srat_14.png").exists()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with look():
-        fig = srat_counts.training_counts("svhn")(Sources(())).figure
+        fig = counts.training_counts("svhn")(Sources(())).figure
     assert overlaps(fig) == []
     first = [4948, 13861, 10585, 8497, 7458]  # each class starts from its own count
     heights = [bar_heights(axes) for axes in fig.axes]

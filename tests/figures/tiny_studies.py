@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.transforms import Bbox
 
-from ltat_tune.config import TrialConfig
-from ltat_tune.config_file import dump_config
-from ltat_tune.study.folder import StudyFolder, write_json
+from ltat_tune.config.config_file import dump_config
+from ltat_tune.config.trial_config import TrialConfig
+from ltat_tune.files import write_json
+from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.training.evaluation import evaluate, measured_part
 from ltat_tune.training.trainer import Trainer
 from tests.training.toys import TINY

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from ltat_tune.config import LossConfig
+from ltat_tune.config.sections import LossConfig
 from ltat_tune.losses import (
     LOSSES,
     BalancedSoftmax,

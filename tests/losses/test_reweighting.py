@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ltat_tune.config import ReweightConfig
+from ltat_tune.config.sections import ReweightConfig
 from ltat_tune.errors import ConfigError
 from ltat_tune.losses import class_weights
 from ltat_tune.losses.reweighting import REWEIGHTINGS

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ltat_tune.config import TrialConfig
+from ltat_tune.config.trial_config import TrialConfig
 from tests.losses.numeric import Array, central_differences, log_softmax
 from tests.methods.numpy_network import Network, project
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ltat_tune.config import TrialConfig
+from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.methods import AWP, PGDAT, Natural, StepOutput, build_method
 from ltat_tune.models import Classifier
 from tests.methods.toys import COUNTS, batch, config, model, seeded

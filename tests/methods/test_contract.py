@@ -12,14 +12,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from ltat_tune.config import (
+from ltat_tune.config.sections import (
     AttackConfig,
     LossConfig,
     MethodConfig,
     ModelConfig,
     ReweightConfig,
-    TrialConfig,
 )
+from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.errors import ConfigError
 from ltat_tune.losses import class_weights
 from ltat_tune.methods import Method, StepOutput, build_method, needs_projection

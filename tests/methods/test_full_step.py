@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ltat_tune.config import TrialConfig
+from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.losses import class_weights
 from ltat_tune.methods import build_method, needs_projection
 from ltat_tune.models import Classifier

@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 import torch
 
-from ltat_tune.config import MethodConfig
+from ltat_tune.config.sections import MethodConfig
 from ltat_tune.losses import LDAMLoss
 from ltat_tune.methods import METHODS, PGDAT, SRAT, build_method, needs_projection
 from ltat_tune.models import Classifier

@@ -7,7 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ltat_tune.config import ModelConfig, TrialConfig
+from ltat_tune.config.sections import ModelConfig
+from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.models import Classifier, build_model
 
 COUNTS = torch.tensor([40, 20, 5])

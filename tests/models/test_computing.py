@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from ltat_tune.attacks import pgd
 from ltat_tune.attacks.frozen import frozen
-from ltat_tune.config import ModelConfig, TrialConfig
+from ltat_tune.config.sections import ModelConfig
+from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.methods import METHODS, build_method, needs_projection
 from ltat_tune.models import Classifier, build_model, exactly, measured, prepare_model
 from ltat_tune.models.computing import chosen_precision

@@ -8,7 +8,7 @@ from torch import nn
 
 from ltat_tune.attacks import pgd
 from ltat_tune.attacks.frozen import frozen
-from ltat_tune.config import ModelConfig
+from ltat_tune.config.sections import ModelConfig
 from ltat_tune.models import Classifier, build_model, measured
 from ltat_tune.models.conv_bn import ConvBN
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from ltat_tune.config import ModelConfig
+from ltat_tune.config.sections import ModelConfig
 from ltat_tune.models import MODELS, CosineHead, build_model
 
 

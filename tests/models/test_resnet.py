@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ltat_tune.config import ModelConfig
+from ltat_tune.config.sections import ModelConfig
 from ltat_tune.models import ResNet18, build_model
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.drive import ALONE, run, write_space
 from tests.small_study import made_once
-from tests.study.drive import ALONE, run, write_space
 
 _CHANGES: dict[str, Any] = {
     "name": "reported",
@@ -39,8 +39,8 @@ _CHANGES: dict[str, Any] = {
 def _few_draws() -> Iterator[None]:
     """Importances by a few resamples: how many is their own tests' business, and takes seconds."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ltat_tune.study.importance._PED_DRAWS", 3)
-        patch.setattr("ltat_tune.study.importance._FANOVA_DRAWS", 2)
+        patch.setattr("ltat_tune.results.importance._PED_DRAWS", 3)
+        patch.setattr("ltat_tune.results.importance._FANOVA_DRAWS", 2)
         yield
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from ltat_tune.report.blocks import Listing, Plot, Section, Table, Text
 from ltat_tune.report.data import Reader
 from ltat_tune.report.write import sections, write_report
-from ltat_tune.study.folder import StudyFolder
+from ltat_tune.storage.folder import StudyFolder
 
 
 def copy_of(study: Path, folder: Path, name: str = "reported") -> Path:

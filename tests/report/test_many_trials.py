@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.made_studies import made_study
 from tests.report.looks import plots, read, tables, words
-from tests.study.made_studies import made_study
 
 
 def test_of_many_trials_some_of_every_end_are_drawn_and_the_best_stand_open(

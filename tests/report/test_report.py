@@ -14,13 +14,13 @@ from scipy.stats import ttest_1samp
 from ltat_tune.cli import main
 from ltat_tune.evaluation.sentinel import SentinelReport
 from ltat_tune.evaluation.sentinel_checks import Check
+from ltat_tune.preflight.load import load_space
 from ltat_tune.report.blocks import Section
 from ltat_tune.report.data import Reader
 from ltat_tune.report.write import sections, write_report
-from ltat_tune.study.folder import StudyFolder
-from ltat_tune.study.ledger import Ledger
-from ltat_tune.study.space_file import load_space
-from ltat_tune.study.tasks import Outcome
+from ltat_tune.storage.folder import StudyFolder
+from ltat_tune.storage.ledger import Ledger
+from ltat_tune.storage.task import Outcome
 from tests.report.looks import copy_of, edit, plots, read, tables, visible, words, written
 
 METRIC = "val/pgd3_balanced_acc"

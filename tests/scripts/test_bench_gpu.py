@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ltat_tune.config import TrialConfig
+from ltat_tune.config.trial_config import TrialConfig
 from scripts import bench_gpu
 
 

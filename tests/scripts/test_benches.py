@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from scripts import benches
-from tests.study.drive import SLOW
+from tests.drive import SLOW
 
 
 def test_a_smoke_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

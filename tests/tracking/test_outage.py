@@ -20,7 +20,7 @@ import pytest
 
 from ltat_tune.errors import StudyError
 from ltat_tune.tracking import Tracker
-from ltat_tune.tracking.spool import SPOOL
+from ltat_tune.tracking.outbox import SPOOL
 from ltat_tune.tracking.store import connect
 
 SECRET = "s3cr%40t-w0rd"  # as it stands in a URI; s3cr@t-w0rd when read

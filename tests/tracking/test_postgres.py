@@ -16,7 +16,7 @@ import pytest
 
 from ltat_tune.errors import StudyError
 from ltat_tune.tracking import Tracker
-from ltat_tune.tracking.spool import SPOOL
+from ltat_tune.tracking.outbox import SPOOL
 from ltat_tune.tracking.store import connect
 from tests.tracking.test_store import FROM_MLFLOW, assert_all_is_there_once, touch_at_once
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ltat_tune.attacks import pgd
-from ltat_tune.training.seeding import new_generator
+from ltat_tune.seeding import new_generator
 from ltat_tune.training.trainer import Trainer
 from tests.training.toys import tiny
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ltat_tune.attack_names import WRITTEN
+from ltat_tune.config.attack_names import WRITTEN
 from ltat_tune.data.datasets import LabelledImages
 from ltat_tune.errors import ConfigError
 from ltat_tune.models import Classifier, build_model

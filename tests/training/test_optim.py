@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from ltat_tune.config import OptimConfig, TrialConfig
-from ltat_tune.relevance import deferral_epoch
+from ltat_tune.config.sections import OptimConfig
+from ltat_tune.config.timeline import deferral_epoch
+from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.training.optim import (
     build_optimizer,
     clip_gradients,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ltat_tune.config import TrialConfig
+from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.training.checkpoint import weights_hash
 from ltat_tune.training.fit_result import EpochMetrics
 from ltat_tune.training.optim import learning_rate

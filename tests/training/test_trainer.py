@@ -14,7 +14,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from ltat_tune.config import TrialConfig
+from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.datasets import LabelledImages, Splits, load_splits
 from ltat_tune.errors import CheckpointError, TrainingDiverged
 from ltat_tune.methods import StepOutput, build_method

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ltat_tune.config import TrialConfig
+from ltat_tune.config.trial_config import TrialConfig
 
 TINY: dict[str, object] = {
     "data.max_per_class": 20,

@@ -1,0 +1,236 @@
+"""Evaluation attacks by name: what `pgd20x5` or `cwl2` do to a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ltat_tune.attacks.autoattack import autoattack
+from ltat_tune.attacks.cw_l2 import Nearest, cw_l2
+from ltat_tune.attacks.noise import start_noise
+from ltat_tune.attacks.objectives import (
+    ImageObjective,
+    cross_entropy,
+    margin,
+    scaled_cross_entropy,
+)
+from ltat_tune.attacks.pgd import pgd
+from ltat_tune.attacks.restarts import worst_of_restarts
+from ltat_tune.attacks.square import STANDARD_QUERIES, square
+from ltat_tune.config.attack_names import WRITTEN, AttackName, read_name
+from ltat_tune.errors import ConfigError
+
+# 2/255 at 8/255 and 0.2 at 1.0: REAT's evaluations
+STEPS_IN_EPS = {"linf": 4, "l2": 5}
+CW_ITERATIONS = 10000  # for each c, as the authors' implementation has it
+_AA_NORMS = {"linf": "Linf", "l2": "L2"}
+_MOMENTUM = 1.0  # Dong2018Boosting; RoBal's release
+_ITERATED: dict[str, ImageObjective] = {
+    "pgd": cross_entropy,
+    "mim": cross_entropy,
+    "cw": margin,
+    "adaptive": scaled_cross_entropy,
+    "transfer": cross_entropy,
+}
+
+# drawn by their authors' code, one sequence for a batch
+_NOISE_BY_BATCH = ("aa", "square")
+
+_CHOICE = WRITTEN.replace("adaptive<steps>", "adaptive<steps>, transfer<steps>")
+
+Noise = Literal["none", "place", "batch"]
+
+
+@dataclass(frozen=True)
+class EvaluationAttack:
+    """One attack of the grammar in `attack_names`, ready to run.
+
+    fgsm: one step of eps from the image. pgd, cw, adaptive: steps on cross-entropy, the margin of
+    Carlini and Wagner, or cross-entropy on ten times the logits, from a uniform start clipped to
+    [0, 1]. mim: with momentum 1, from the image itself, its later restarts from a uniform start.
+    transfer: pgd on another model. square, aa: `attacks.square`, `attacks.autoattack`. cwl2 and
+    cwl2_fixed: the two readings of `attacks.cw_l2`, in l2 only.
+
+    Attributes:
+        parts: family, steps and restarts of the name.
+        cw_iterations: Adam's iterations of cwl2 for each of its nine c.
+        queries: forwards of square.
+    """
+
+    parts: AttackName
+    cw_iterations: int = CW_ITERATIONS
+    queries: int = STANDARD_QUERIES
+
+    @property
+    def name(self) -> str:
+        """As the grammar writes it."""
+        return str(self.parts)
+
+    @property
+    def needs_source(self) -> bool:
+        """Whether `run` must be given the model that the images are made on."""
+        return self.parts.family == "transfer"
+
+    @property
+    def noise(self) -> Noise:
+        """What the random numbers of an image depend on, besides the seed.
+
+        place: its place alone, see `noise.start_noise`. batch: the images attacked together. none:
+        there are none.
+        """
+        family = self.parts.family
+        if family in _NOISE_BY_BATCH:
+            return "batch"
+        drawn = family in _ITERATED and (family != "mim" or self.parts.restarts > 1)
+        return "place" if drawn else "none"
+
+    def run(
+        self,
+        model: nn.Module,
+        images: Tensor,
+        targets: Tensor,
+        *,
+        eps: float,
+        norm: str,
+        step_size: float | None = None,
+        seed: int,
+        places: Tensor | None = None,
+        source: nn.Module | None = None,
+    ) -> Tensor:
+        """Adversarial images: (N, C, H, W), (N,) -> (N, C, H, W), inside the ball and [0, 1].
+
+        The models are attacked in eval mode and left as found, as is the global random state. Of
+        attacks with steps an image's start depends on the seed and its place alone, so that other
+        images change nothing but the last digits of a sum; the first of several restarts is the
+        attack without restarts. `noise` says what it is for the others.
+
+        Args:
+            model: images in [0, 1] to logits (N, K).
+            images: shape (N, C, H, W), float, in [0, 1].
+            targets: classes, shape (N,).
+            eps: radius of the ball, pixel units in [0, 1]; cwl2 and cwl2_fixed return the image
+                itself where the nearest adversarial one is farther away, infinity returns all.
+            norm: `linf` or `l2`.
+            step_size: length of a step, pixel units in [0, 1]; None is a quarter of eps in linf
+                and a fifth in l2. fgsm, square, aa and cwl2 do not read it.
+            seed: of starts and searches.
+            places: of the images among all that the seed is for, shape (N,), int64; None is 0 to
+                N - 1.
+            source: transfer only: the model whose gradient is followed, on the images' device.
+
+        Raises:
+            ConfigError: an unknown norm, transfer without a source, a source of another attack,
+                or cwl2 in linf.
+        """
+        if norm not in STEPS_IN_EPS:
+            raise ConfigError(f"unknown norm {norm!r}; choose from: {', '.join(STEPS_IN_EPS)}")
+        if self.needs_source != (source is not None):
+            verb = "needs" if self.needs_source else "has no"
+            raise ConfigError(f"{self.name} {verb} source model")
+        family = self.parts.family
+        if family == "clean" or len(images) == 0:
+            return images.detach().clone()
+        if family == "fgsm":
+            return pgd(
+                model, images, targets, eps=eps, step_size=eps, steps=1, norm=norm, start="none"
+            )
+        if family == "square":
+            return square(
+                model, images, targets, eps=eps, seed=seed, queries=self.queries, norm=norm
+            )
+        if family == "aa":
+            return autoattack(
+                model, images, targets, eps=eps, seed=seed, batch_size=len(images),
+                norm=_AA_NORMS[norm],
+            )  # fmt: skip
+        if family in _ITERATED:
+            return self._iterated(
+                model, images, targets, eps=eps, norm=norm,
+                step_size=step_size or eps / STEPS_IN_EPS[norm], seed=seed, source=source,
+                places=torch.arange(len(images)) if places is None else places,
+            )  # fmt: skip
+        if norm != "l2":
+            raise ConfigError(f"{self.name} is an attack in l2, got norm {norm}")
+        return self.nearest(model, images, targets).within(images.detach(), eps)
+
+    def nearest(self, model: nn.Module, images: Tensor, targets: Tensor) -> Nearest:
+        """cwl2 and cwl2_fixed: adversarial images and their L2 distances, without a radius.
+
+        Raises:
+            ConfigError: another attack.
+        """
+        if self.parts.family == "cwl2":
+            return cw_l2(model, images, targets, iterations=self.cw_iterations)
+        if self.parts.family == "cwl2_fixed":
+            return cw_l2(
+                model, images, targets, search_steps=1, first_c=1.0, iterations=50,
+                abort_early=False,
+            )  # fmt: skip
+        raise ConfigError(f"{self.name} looks for no nearest image; choose from: cwl2, cwl2_fixed")
+
+    def _iterated(
+        self,
+        model: nn.Module,
+        images: Tensor,
+        targets: Tensor,
+        *,
+        eps: float,
+        norm: str,
+        step_size: float,
+        seed: int,
+        places: Tensor,
+        source: nn.Module | None,
+    ) -> Tensor:
+        family = self.parts.family
+        objective = _ITERATED[family]
+        once = replace(self.parts, restarts=1)
+        places = places.to(images.device)
+
+        def attempt(chosen: Tensor, targets: Tensor, number: int) -> Tensor:
+            attacked = images[chosen]
+            start = attacked
+            if family != "mim" or number > 0:
+                noise = start_noise(
+                    attacked, places[chosen], eps, norm=norm, seed=seed, stream=f"{once}/{number}"
+                )
+                start = (attacked + noise).clamp_(0, 1)
+            return pgd(
+                model if source is None else source, attacked, targets, eps=eps,
+                step_size=step_size, steps=self.parts.steps, norm=norm, start=start,
+                objective=_summed(objective), momentum=_MOMENTUM if family == "mim" else None,
+            )  # fmt: skip
+
+        # Numbers in place of images: a later attempt must know whose noise it needs.
+        everything = torch.arange(len(images), device=images.device)
+        return worst_of_restarts(
+            model, everything, targets, attempt=attempt, restarts=self.parts.restarts,
+            objective=objective,
+        )  # fmt: skip
+
+
+def _summed(objective: ImageObjective) -> Callable[[Tensor, Tensor], Tensor]:
+    return lambda logits, targets: objective(logits, targets, None).sum()
+
+
+def parse_attack(
+    name: str, *, cw_iterations: int = CW_ITERATIONS, queries: int = STANDARD_QUERIES
+) -> EvaluationAttack:
+    """The attack of a name such as `pgd20x5`; `attack_names` has the grammar.
+
+    Args:
+        name: clean, fgsm, pgd<k>, mim<k>, cw<k>, adaptive<k>, transfer<k>, square, aa, cwl2 or
+            cwl2_fixed; x<r> after the steps are restarts.
+        cw_iterations: see `EvaluationAttack`.
+        queries: see `EvaluationAttack`.
+
+    Raises:
+        ConfigError: no attack of this name.
+    """
+    parts = read_name(name)
+    if parts is None:
+        raise ConfigError(f"unknown attack {name!r}; choose from: {_CHOICE}")
+    return EvaluationAttack(parts, cw_iterations, queries)

@@ -1,0 +1,242 @@
+"""An existing Ray cluster: what is checked before a study starts there, and how many tasks fit.
+
+Every node reads and writes the study's folder, so that a trial which loses its node goes on from
+its checkpoint on another. The driver decodes the images once, into the study's folder; a node maps
+that file into memory and so reads it once, for all its trials.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ltat_tune import provenance
+from ltat_tune.backend.nodes import Node, alive_nodes, differences, fitting_on, inspect
+from ltat_tune.backend.ray_session import cluster_session
+from ltat_tune.config.sections import DataConfig
+from ltat_tune.errors import StudyError
+from ltat_tune.space.resources import ResourcesSpec, fitting
+from ltat_tune.storage.folder import StudyFolder
+
+_POLL_S = 2.0  # a node that joins or leaves is noticed so late at most
+_ANSWER_S = 120.0  # a node's first answer takes a process and its imports
+_SETTLE_S = 2.0  # shared folders may show another machine's file a moment later
+_DESK = ".cluster"
+
+
+class Cluster:
+    """The nodes of a cluster that a study may use. Needs a connected Ray.
+
+    Args:
+        resources: what one task takes.
+        folder: the study's, which every node must see.
+    """
+
+    def __init__(self, resources: ResourcesSpec, folder: StudyFolder) -> None:
+        self.news: list[str] = []  # nodes that joined or left, for people; the reader empties it
+        self.problem = ""  # of a node that joined and cannot be used
+        self.resources, self._folder = resources, folder
+        self._data: tuple[DataConfig, ...] = ()
+        self._nodes: dict[str, Node] = {}  # checked and alive
+        self._asked: dict[str, tuple[Node, Any]] = {}
+        self._word = uuid.uuid4().hex
+        self._polled = 0.0
+        self._desk = folder.root.resolve() / _DESK
+
+    def check(self) -> list[str]:
+        """Looks at every node before anything is trained; returns notes.
+
+        Raises:
+            StudyError: no node has what a task takes, or nodes cannot be used; all at once.
+        """
+        found = alive_nodes()
+        if fitting_on(found.values(), self.resources) == 0:
+            raise StudyError(self._too_small(found.values()))
+        shutil.rmtree(self._desk, ignore_errors=True)
+        self._desk.mkdir()
+        (self._desk / "word").write_text(self._word)
+        problems, notes = self._look_at(found.values())
+        if problems:
+            raise StudyError("\n".join(problems))
+        self._nodes, self._polled = found, time.monotonic()
+        fit = fitting_on(found.values(), self.resources)
+        cpus, gpus = (sum(getattr(n, what) for n in found.values()) for what in ("cpus", "gpus"))
+        return [
+            f"Ray cluster of {_count(len(found), 'node')} with {_count(cpus, 'CPU')} and "
+            f"{_count(gpus, 'GPU')}: {_count(fit, 'task')} at once",
+            *notes,
+        ]
+
+    def check_images(self, data: Iterable[DataConfig]) -> None:
+        """Opens every data set on every node, once the driver has decoded them.
+
+        Raises:
+            StudyError: with every node that cannot.
+        """
+        self._data = tuple(dict.fromkeys(data))
+        for config in self._data:
+            if config.root is not None and not Path(config.root).expanduser().is_absolute():
+                raise StudyError(
+                    "data.root must be an absolute path, as every node has its own working "
+                    f"folder, got {config.root}; --set data.root={Path(config.root).resolve()}"
+                )
+        problems, _ = self._look_at(self._nodes.values())
+        if problems:
+            raise StudyError("\n".join(problems))
+
+    def slots(self) -> int:
+        """Tasks that fit on the nodes of this moment, looked up every two seconds at most."""
+        if time.monotonic() - self._polled >= _POLL_S:
+            self._poll()
+        return fitting_on(self._nodes.values(), self.resources)
+
+    def largest(self) -> int:
+        """Tasks that fit on the node that holds most."""
+        fits = [fitting(node.cpus, node.gpus, self.resources) for node in self._nodes.values()]
+        return max(fits, default=0)
+
+    def settle(self) -> str:
+        """`problem`, once every node that joined has answered: a task that failed is asking."""
+        deadline = time.monotonic() + _ANSWER_S
+        self._poll()
+        while self._asked and time.monotonic() < deadline:
+            time.sleep(0.1)
+            self._poll()
+        return self.problem
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    def _poll(self) -> None:
+        import ray
+
+        self._polled = time.monotonic()
+        alive = alive_nodes()
+        for node in [n for n in self._nodes.values() if n.id not in alive]:
+            del self._nodes[node.id]
+            self._tell(f"node {node.title} left")
+        for gone in self._asked.keys() - alive.keys():
+            del self._asked[gone]
+        for node in alive.values():
+            if node.id not in self._nodes and node.id not in self._asked and not self.problem:
+                self._asked[node.id] = (node, self._ask(node))
+        for node, answer in list(self._asked.values()):
+            if not ray.wait([answer], timeout=0)[0]:
+                continue
+            del self._asked[node.id]
+            problems, notes = self._judge(node, answer)
+            if problems and node.id in alive_nodes():
+                self.problem = "\n".join(problems)
+            elif not problems:
+                self._nodes[node.id] = node
+                self._tell(f"node {node.title} joined")
+                self.news += notes
+
+    def _tell(self, event: str) -> None:
+        fit = fitting_on(self._nodes.values(), self.resources)
+        self.news.append(f"{event}: {_count(fit, 'task')} at once")
+
+    def _look_at(self, nodes: Iterable[Node]) -> tuple[list[str], list[str]]:
+        """Problems and notes of all nodes, which answer side by side."""
+        answers = [(node, self._ask(node)) for node in nodes]
+        problems: dict[str, None] = {}
+        notes: dict[str, None] = {}
+        for node, answer in answers:
+            found = self._judge(node, answer)
+            problems |= dict.fromkeys(found[0])
+            notes |= dict.fromkeys(found[1])
+        return list(problems), list(notes)
+
+    def _ask(self, node: Node) -> Any:
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        there: Any = NodeAffinitySchedulingStrategy(node.id, soft=False)
+        remote: Any = ray.remote(num_cpus=0, max_retries=0)(inspect)
+        cache = str(self._folder.cache.resolve())
+        return remote.options(scheduling_strategy=there).remote(
+            str(self._desk), self._word, node.id, self._data, cache
+        )
+
+    def _judge(self, node: Node, answer: Any) -> tuple[list[str], list[str]]:
+        """What is wrong with a node, and what is worth knowing."""
+        import ray
+        from ray.exceptions import GetTimeoutError, RayError
+
+        try:
+            found = ray.get(answer, timeout=_ANSWER_S)
+        except GetTimeoutError:
+            return [
+                f"node {node.title} did not answer within {_ANSWER_S:.0f} s; perhaps "
+                f"{self._folder.root.resolve()} hangs there; take it out of the cluster"
+            ], []
+        except (RayError, ImportError) as error:
+            last = str(error).strip().splitlines()[-1]
+            return [
+                f"node {node.title} cannot run ltat-tune ({last}); install ltat-tune "
+                f"{provenance.versions()['ltat-tune']} there, in the environment that runs Ray"
+            ], []
+        seen = found["problem"] or self._unseen(node)
+        if seen:
+            return [
+                f"node {node.title} must see the study's folder {self._folder.root.resolve()}, "
+                f"but {seen}; choose a folder that all nodes mount, with --out, or take "
+                "the node out of the cluster"
+            ], []
+        problems, notes = differences(node, found["versions"], found["commit"])
+        if found["images"]:
+            problems.append(
+                f"node {node.title} cannot open the images: {found['images']}; put them where "
+                "all nodes mount them, and name that place as data.root"
+            )
+        if not found["token"]:
+            notes.append(
+                f"node {node.title} runs what anybody sends who reaches its ports: stop Ray there "
+                "and start it again with RAY_AUTH_MODE=token and the same token file on all nodes"
+            )
+        return problems, notes
+
+    def _unseen(self, node: Node) -> str:
+        """Why the driver does not see what the node wrote; empty if it does."""
+        deadline = time.monotonic() + _SETTLE_S
+        while True:
+            try:
+                if (self._desk / node.id).read_text() == self._word:
+                    return ""
+            except OSError:
+                pass
+            if time.monotonic() > deadline:
+                return "what it writes there is not seen here"
+            time.sleep(0.1)
+
+    def _too_small(self, nodes: Iterable[Node]) -> str:
+        wanted = f"{self.resources.cpus_per_trial} CPUs"
+        if self.resources.gpus_per_trial:
+            wanted += f" and {self.resources.gpus_per_trial:g} GPUs"
+        there = "; ".join(f"{n.title}: {n.cpus:g} CPUs, {n.gpus:g} GPUs" for n in nodes)
+        return (
+            f"one node must have the {wanted} that resources asks for each trial, got {there}; "
+            "lower resources.cpus_per_trial or gpus_per_trial, or add such a node"
+        )
+
+
+def _count(number: float, what: str) -> str:
+    return f"{number:g} {what}{'s' * (number != 1)}"
+
+
+@contextmanager
+def joined(address: str, resources: ResourcesSpec, folder: StudyFolder) -> Iterator[Cluster]:
+    """A connection to the cluster at an address, for the length of a study.
+
+    Raises:
+        StudyError: there is none, or it does not let us in.
+    """
+    with cluster_session(address):
+        try:
+            yield Cluster(resources, folder)
+        finally:
+            shutil.rmtree(folder.root / _DESK, ignore_errors=True)

@@ -1,0 +1,60 @@
+"""A study's tasks one after another in the driver's own process, without Ray.
+
+Breakpoints work, tracebacks are whole, and a plugin can be debugged. The worker function, the
+queue, the rungs, the ledger and MLflow are those of every study.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from ltat_tune.backend.work import NoTask, RunTask, Work, lets_go_on
+from ltat_tune.search.stopping_rules import EarlyStopping
+from ltat_tune.storage.task import Task
+
+
+class _TaskEnds(BaseException):
+    """Leaves a task at a report; no `except Exception` of the task's may hold it."""
+
+
+def run_in_process(work: Work, run_task: RunTask, stopping: EarlyStopping) -> None:
+    """Run all tasks here, until there are no more or the work is to stop.
+
+    A task is left at its next report once a rung stops it or the work is to stop. What stops the
+    work leaves the task to a resume.
+
+    Args:
+        work: hands tasks out and takes reports.
+        run_task: does one task.
+        stopping: ends search trials at rungs.
+    """
+    for number in itertools.count():
+        slot = f"task-{number}"
+        task = work.next_task(slot)
+        if isinstance(task, NoTask):  # with one slot, nothing runs that could bring more
+            return
+        last = _run(work, slot, task, run_task, stopping)
+        work.on_end(slot, last, error=False)
+
+
+def _run(
+    work: Work, slot: str, task: Task, run_task: RunTask, stopping: EarlyStopping
+) -> dict[str, Any]:
+    """Do one task. Returns its last report."""
+    last: dict[str, Any] = {}
+
+    def report(values: dict[str, Any]) -> None:
+        last.clear()
+        last.update(values)
+        if "event" in values:
+            return
+        work.on_report(slot, values)
+        if work.stop_reason is not None or not lets_go_on(stopping, task, values):
+            raise _TaskEnds
+
+    try:
+        run_task(task, report)
+    except _TaskEnds:
+        pass
+    return last

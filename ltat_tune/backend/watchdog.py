@@ -1,0 +1,103 @@
+"""Kills the worker of a training that hangs; Ray then starts it again from its checkpoint."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray import tune
+
+from ltat_tune.space.resources import ResourcesSpec
+from ltat_tune.storage.task import Task
+
+_REMEMBERED = 101  # epochs that the median is of
+
+
+@dataclass
+class _Watched:
+    """A training in a slot."""
+
+    heard: float  # time.monotonic() of its start or its last epoch
+    slowest_s: float = 0.0  # its own longest epoch so far
+
+
+class Watchdog(tune.Callback):
+    """Watches how long ago each training reported an epoch.
+
+    It may be silent for `hang_factor` times the median epoch of the study or its own longest
+    epoch, whichever is longer, and for `hang_floor_s` at least. Before the study's first epoch
+    nothing is known, so nothing is judged. Tests and looks report too seldom to be watched.
+
+    Args:
+        resources: the two numbers.
+        on_hang: told of Ray's trial id and of what was seen, before the worker is killed.
+    """
+
+    def __init__(self, resources: ResourcesSpec, on_hang: Callable[[str, str], None]) -> None:
+        self._factor, self._floor_s = resources.hang_factor, resources.hang_floor_s
+        self._on_hang = on_hang
+        self._watched: dict[str, _Watched] = {}
+        self._actors: dict[str, Any] = {}
+        self._epochs: deque[float] = deque(maxlen=_REMEMBERED)  # seconds
+        self._median_s = 0.0
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A worker has the training, perhaps again."""
+        if Task.from_json(trial.config["task"]).kind in ("test", "sentinel"):
+            return
+        self._watched[trial.trial_id] = _Watched(time.monotonic())
+        self._actors[trial.trial_id] = trial.temporary_state.ray_actor
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """An epoch, replayed or not: both say how long one takes."""
+        watched = self._watched.get(trial.trial_id)
+        if watched is None or "epoch_seconds" not in result:
+            return
+        seconds = float(json.loads(result["epoch_seconds"]))
+        watched.heard, watched.slowest_s = time.monotonic(), max(watched.slowest_s, seconds)
+        self._epochs.append(seconds)
+        self._median_s = statistics.median(self._epochs)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **i: Any) -> None:
+        """A training ended."""
+        self._forget(trial.trial_id)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **i: Any) -> None:
+        """A training's worker died too often."""
+        self._forget(trial.trial_id)
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **i: Any) -> None:
+        """A training waits for another worker."""
+        self._forget(trial.trial_id)
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Several times a second, whatever the workers do."""
+        if not self._epochs:
+            return
+        now = time.monotonic()
+        for trial_id, watched in list(self._watched.items()):
+            usual_s = max(self._median_s, watched.slowest_s)
+            if now - watched.heard > max(self._floor_s, self._factor * usual_s):
+                actor = self._actors[trial_id]
+                self._forget(trial_id)
+                self._on_hang(
+                    trial_id,
+                    f"it reported nothing for {now - watched.heard:.0f} s, where an epoch takes "
+                    f"{usual_s:.1f} s",
+                )
+                ray.kill(actor)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Ray pickles its callbacks for a restore that this study never makes
+
+    def _forget(self, trial_id: str) -> None:
+        self._watched.pop(trial_id, None)
+        self._actors.pop(trial_id, None)

@@ -1,0 +1,63 @@
+"""What a backend needs of a study: tasks to run, somebody to tell, and a function that does one.
+
+Both backends, Ray's and the in-process one, run the same worker function over the same queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Any, Protocol
+
+from ltat_tune.search.stopping_rules import EarlyStopping
+from ltat_tune.storage.task import Task
+
+Report = Mapping[str, Any]  # an epoch's numbers, or the one last `event` of a task
+ReportTo = Callable[[dict[str, Any]], None]
+RunTask = Callable[[Task, ReportTo], None]
+
+
+class NoTask(Enum):
+    """Why a slot gets no task."""
+
+    WAIT = "wait"  # there may be one later
+    FINISHED = "finished"  # there will be none
+
+
+class Work(Protocol):
+    """A study's tasks, as a backend sees them. A `slot` names one run of a task."""
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why the study stops before its end; None while it goes on."""
+        ...
+
+    def next_task(self, slot: str) -> Task | NoTask:
+        """Hand out the next task, for the slot of this name."""
+        ...
+
+    def room(self, task: Task) -> int:
+        """Return how many slots a task takes, all on one node."""
+        ...
+
+    def on_report(self, slot: str, report: Report) -> None:
+        """Take in what a task that goes on reported."""
+        ...
+
+    def on_end(self, slot: str, report: Report | None, *, error: bool) -> None:
+        """Take in the end of a task: its last report, and whether its worker died."""
+        ...
+
+    def on_hang(self, slot: str, seen: str) -> None:
+        """Note that a task is about to be ended because it hangs."""
+        ...
+
+
+def lets_go_on(stopping: EarlyStopping, task: Task, report: Report) -> bool:
+    """Whether early stopping lets a task go on after a report; it judges search trials alone."""
+    if "epoch" not in report or task.kind != "trial":
+        return True
+    return stopping.goes_on(
+        task.key, task.scenario, int(report["epoch"]), report["metrics"],
+        last_epoch=task.epochs, replayed=report["replayed"],
+    )  # fmt: skip

@@ -1,0 +1,246 @@
+"""`evaluate`: trained models under attacks, with intervals, calibration and a card."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ltat_tune.cli import options
+
+if TYPE_CHECKING:
+    from ltat_tune.evaluation.card import Request
+    from ltat_tune.evaluation.loading import Target
+
+
+_ATTACKS = "clean,pgd20,cw100,adaptive20,aa"
+_EXAMPLES = """\b
+Examples:
+  ltat-tune evaluate quickstart
+  ltat-tune evaluate quickstart --attacks pgd20 --eps 2/255,4/255,8/255,16/255 --parallel 2
+  ltat-tune evaluate best.pt --config best.yaml --images 1000 --attacks clean,pgd20x5,square
+  ltat-tune evaluate mine.pt --attacks transfer20 --source other.pt
+"""
+
+
+@click.command(epilog=_EXAMPLES)
+@click.argument("texts", nargs=-1, required=True, metavar="TARGET...")
+@click.option(
+    "--attacks", default=_ATTACKS, show_default=True,
+    help="clean, fgsm, pgd<steps>, mim<steps>, cw<steps>, adaptive<steps>, transfer<steps>, "
+    "square, aa, cwl2, cwl2_fixed; x<restarts> may follow the steps.",
+)  # fmt: skip
+@click.option("--split", type=click.Choice(["test", "val"]), default="test", show_default=True,
+              help="Images to attack.")  # fmt: skip
+@click.option("--worst-case", is_flag=True,
+              help="Quicker: each attack sees only images that withstood those before it. What is "
+              "left after each is told, not what each does alone.")  # fmt: skip
+@click.option("--images", type=click.IntRange(min=1),
+              help="A seeded part of so many, the same number of every class  [default: all, "
+              "evaluation.aa_images for aa].")  # fmt: skip
+@click.option("--eps", help="Radii, such as 4/255,8/255  [default: as configured].")
+@click.option("--norm", type=click.Choice(["linf", "l2"]), help="[default: as configured]")
+@click.option("--step-size", help="[default: a quarter of eps in linf, a fifth in l2]")
+@click.option("--scales", help="Values of model.inference_scale, such as 1,10  [default: its own; "
+              "1, 10 and adaptive20 for a cosine head measured at either].")  # fmt: skip
+@click.option("--source", metavar="TARGET", help="Model that transfer attacks are made on.")
+@click.option("--source-config", type=click.Path(path_type=Path),
+              help="Configuration of the source, if it is a checkpoint.")  # fmt: skip
+@click.option("--config", type=click.Path(path_type=Path),
+              help="Configuration of TARGET, if it is a checkpoint; else beside it.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(min=0, max=2**32 - 1), default=0, show_default=True,
+              help="Of the attacks' random starts.")  # fmt: skip
+@click.option("--batch-size", type=click.IntRange(min=1),
+              help="Images gone through together. Moves the numbers of aa and square, and others' "
+              "by rounding only  [default: evaluation.batch_size].")  # fmt: skip
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 ...")
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True,
+              help="CPU threads of one model; part of what fixes the last digits.")  # fmt: skip
+@click.option("--parallel", type=click.IntRange(min=1), default=1, show_default=True,
+              help="Models at once, in Ray workers.")  # fmt: skip
+@options.out
+@click.option("--to", "folder", type=options.FOLDER, default=Path("evaluations"),
+              show_default=True, help="Folder for the cards.")  # fmt: skip
+@click.option("--sentinel/--no-sentinel", default=True, show_default=True,
+              help="Look for gradient masking.")  # fmt: skip
+@options.quiet
+@options.format_
+@click.pass_context
+def evaluate(
+    ctx: click.Context,
+    texts: tuple[str, ...],
+    attacks: str,
+    split: str,
+    worst_case: bool,
+    images: int | None,
+    eps: str | None,
+    norm: str | None,
+    step_size: str | None,
+    scales: str | None,
+    source: str | None,
+    source_config: Path | None,
+    config: Path | None,
+    seed: int,
+    batch_size: int | None,
+    device: str,
+    threads: int,
+    parallel: int,
+    out: Path,
+    folder: Path,
+    sentinel: bool,
+    quiet: bool,
+    form: str,
+) -> None:
+    """Attack trained models and write a card of what they hold.
+
+    TARGET is a study (the winner of each scenario, every seed), the folder of a trial or
+    confirmation, a configuration with its checkpoint beside it, or a checkpoint. A model's card
+    names the command that measures each of its numbers again; a stopped evaluation goes on where
+    it was when the same command is run again.
+    """
+    from ltat_tune.errors import ConfigError
+    from ltat_tune.evaluation.card import Request
+    from ltat_tune.evaluation.loading import find_targets
+    from ltat_tune.evaluation.parallel import check
+
+    origin = None
+    if source is not None:
+        sources = find_targets(source, out, config=source_config)
+        if len(sources) != 1:
+            raise ConfigError(f"--source must be one model, {source} is {len(sources)}")
+        origin = (str(sources[0].checkpoint), str(sources[0].config))
+    request = Request(
+        attacks=_names(attacks), split=split, images=images, eps=_numbers("--eps", eps), norm=norm,
+        step_size=None if step_size is None else _numbers("--step-size", step_size, most=1)[0],
+        scales=_numbers("--scales", scales), source=origin, seed=seed, batch_size=batch_size,
+        device=device, threads=threads, sentinel=sentinel, worst_case=worst_case,
+    )  # fmt: skip
+    check(request)
+    found = [t for text in texts for t in find_targets(text, out, config=config)]
+    targets = list(dict.fromkeys(found))  # whoever names a model twice means it once
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        cards, failed = _measure(targets, request, folder, parallel, quiet, form)
+    except (KeyboardInterrupt, SystemExit):  # on SIGTERM Ray exits
+        click.echo("\ninterrupted; run the same command again to go on", err=True)
+        ctx.exit(130)
+    if form == "json" and cards:
+        click.echo(json.dumps(cards[0] if len(targets) == 1 else cards, indent=2))
+    if failed:
+        ctx.exit(1 if cards else 2)
+
+
+def _measure(
+    targets: list[Target], request: Request, folder: Path, parallel: int, quiet: bool, form: str
+) -> tuple[list[dict[str, Any]], int]:
+    """The cards, and how many models could not be measured."""
+    from rich.console import Console
+
+    from ltat_tune.errors import LtatError, StudyError
+    from ltat_tune.evaluation import card
+    from ltat_tune.evaluation.parallel import evaluate_models
+
+    notes = Console(stderr=True, highlight=False, quiet=quiet)
+    configs = [target.config for target in targets]
+    for note in _plugins([*configs, *([Path(request.source[1])] if request.source else [])]):
+        notes.print(f"note: {note}", soft_wrap=True)
+    shown = Console(highlight=False)
+    cards, failed = [], 0
+    with _progress(notes) as on_progress:
+        found = evaluate_models(
+            targets, request, state=folder / ".state", parallel=parallel, on_progress=on_progress
+        )
+        for target, done in zip(targets, found, strict=True):
+            if isinstance(done, LtatError):
+                failed += 1
+                click.echo(f"error: {target.name}: {done}", err=True)
+                continue
+            cards.append(done)
+            path = card.write(done, folder)
+            try:
+                card.log(done, target)
+            except StudyError as error:
+                notes.print(f"the card is not in MLflow: {error}", soft_wrap=True)
+            if form == "table":
+                if len(cards) > 1:
+                    shown.print()
+                shown.print(card.render(done), soft_wrap=True)
+            notes.print(f"card: {path}", soft_wrap=True)
+    return cards, failed
+
+
+def _plugins(configs: list[Path]) -> list[str]:
+    """Which code runs that is not the package's, each file once."""
+    from ltat_tune.config.config_file import load_config
+    from ltat_tune.config.extensions import Plugin
+    from ltat_tune.errors import LtatError
+
+    found: dict[str, None] = {}
+    for path in configs:
+        with suppress(LtatError):  # its model will say what is wrong with it
+            found |= {Plugin(**p).note: None for p in load_config(path)[0].plugins}
+    return list(found)
+
+
+@contextmanager
+def _progress(notes: Any) -> Iterator[Callable[[str, int, int, int], None]]:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
+        TextColumn("{task.fields[right]}"), TimeRemainingColumn(),
+    )  # fmt: skip
+    # where no terminal shows it, all that is left of a bar is an empty line
+    shown = notes.is_terminal and not notes.quiet
+    with Progress(*columns, console=notes, transient=True, disable=not shown) as progress:
+        bars: dict[str, Any] = {}
+
+        def on_progress(title: str, done: int, total: int, right: int) -> None:
+            if title not in bars:
+                for old in bars.values():
+                    progress.update(old, visible=False)
+                bars[title] = progress.add_task(title, total=total, right="")
+            text = "" if right < 0 else f"{100 * right / done:.1f} %"
+            progress.update(bars[title], completed=done, right=text)
+
+        yield on_progress
+
+
+def _names(text: str) -> tuple[str, ...]:
+    from ltat_tune.errors import ConfigError
+
+    found = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if not found:
+        raise ConfigError("--attacks must name one attack or more; clean alone attacks nothing")
+    return found
+
+
+def _numbers(option: str, text: str | None, most: int | None = None) -> Any:
+    """Numbers or fractions with commas between; None stays None."""
+    from ltat_tune.config.scalars import parse_number
+    from ltat_tune.errors import ConfigError
+
+    if text is None:
+        return None
+    try:
+        found = tuple(dict.fromkeys(parse_number(_typed(part)) for part in text.split(",")))
+    except ValueError as error:
+        raise ConfigError(f"{option} {error}") from None
+    if min(found) <= 0:
+        raise ConfigError(f"{option} must be above 0, got {text}")
+    if most is not None and len(found) > most:
+        raise ConfigError(f"{option} must be one number, got {text}")
+    return found
+
+
+def _typed(text: str) -> Any:
+    """A plain number as a number; a fraction, or anything else, as text for the parser."""
+    try:
+        return float(text)
+    except ValueError:
+        return text.strip()

@@ -1,0 +1,69 @@
+"""`export`: the winners of a study, to take away."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ltat_tune.cli import options
+from ltat_tune.cli.complete import STUDY
+
+
+@click.command(
+    short_help="Write the best configurations, models and cards.",
+    epilog="\b\nExamples:\n  ltat-tune export quickstart\n"
+    "  ltat-tune export quickstart --scenario imbalance_ratio_50 --checkpoint --onnx\n"
+    "  ltat-tune export quickstart --register digits",
+)
+@click.argument("name", metavar="STUDY", shell_complete=STUDY)
+@options.out
+@click.option("--scenario", help="Only this scenario  [default: all].")
+@click.option("--top", type=click.IntRange(min=1), default=1, show_default=True,
+              help="How many of the confirmed configurations.")  # fmt: skip
+@click.option("--to", "target", type=options.FOLDER, default=Path("exports"), show_default=True,
+              help="Folder to write into.")  # fmt: skip
+@click.option("--checkpoint", is_flag=True, help="Also the weights, as safetensors.")
+@click.option("--onnx", is_flag=True, help="Also an ONNX file, checked with onnxruntime.")
+@click.option("--register", metavar="MODEL",
+              help="Also a version of this registered MLflow model, with the alias champion; of "
+              "several scenarios each has its own, MODEL-<scenario>.")  # fmt: skip
+@options.quiet
+def export(
+    name: str,
+    out: Path,
+    scenario: str | None,
+    top: int,
+    target: Path,
+    checkpoint: bool,
+    onnx: bool,
+    register: str | None,
+    quiet: bool,
+) -> None:
+    """Write the best configurations of STUDY, each with a model card.
+
+    A configuration trains again to the recorded digits (`ltat-tune train`). Whatever holds
+    weights is loaded again and must answer as the study's checkpoint does, on clean and on
+    attacked images.
+    """
+    from dataclasses import replace
+
+    from ltat_tune.engine.study import Study
+    from ltat_tune.export.winners import export as write
+    from ltat_tune.export.write import Wanted, write_more
+
+    wanted = Wanted(checkpoint, onnx, register)
+    wanted.check()
+    study = Study.open(out / name, check_machine=False)
+    winners = write(study.folder, study.space, target, scenario=scenario, top=top)
+    several = len({winner.scenario["name"] for winner in winners}) > 1
+    for winner in winners:
+        of_this = register if winner.place == 1 else None
+        if of_this and several:
+            of_this = f"{register}-{winner.scenario['name']}"
+        written = write_more(study.folder, winner, replace(wanted, register=of_this))
+        for path in written.paths:
+            click.echo(path)
+        if not quiet:
+            for what, found in written.checks.items():
+                click.echo(f"{what}: {found}", err=True)

@@ -1,0 +1,152 @@
+"""`figures`: draws the papers' figures, and a few more, from what was trained."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ltat_tune.cli import options
+
+if TYPE_CHECKING:
+    from ltat_tune.figures.drawing import Drawn
+
+
+_KEY_WIDTH = len("accuracy_over_eps")  # the longest
+
+
+@click.command(
+    short_help="Draw the papers' figures from what was trained.",
+    epilog="\b\nExamples:\n  ltat-tune figures --list\n  ltat-tune figures quickstart\n"
+    "  ltat-tune figures reat_figure_01 reat_table_07 --only reat_01,reat_02",
+)
+@click.argument("targets", nargs=-1, metavar="[STUDY|RUN]...")
+@click.option("--only", metavar="KEY,...", help="Only these figures; may be repeated.",
+              multiple=True)  # fmt: skip
+@click.option("--list", "listed", is_flag=True, help="Show every figure and the command for it.")
+@click.option("--to", "target", type=options.FOLDER, default=Path("figures"), show_default=True,
+              help="Folder to write <key>.pdf and <key>.png into.")  # fmt: skip
+@options.out
+@click.option("--images", type=click.IntRange(min=1), default=1000, show_default=True,
+              help="Test images of figures that attack models again.")  # fmt: skip
+@click.option("--device", default="cpu", show_default=True,
+              help="Where those models run: cpu, cuda, cuda:1 ...")  # fmt: skip
+@click.option("--root", help="Folder of SVHN's official files, for srat_14, if not the one that "
+              "`ltat-tune prepare svhn` chooses.")  # fmt: skip
+@options.quiet
+@options.format_
+@click.pass_context
+def figures(
+    ctx: click.Context,
+    targets: tuple[str, ...],
+    only: tuple[str, ...],
+    listed: bool,
+    target: Path,
+    out: Path,
+    images: int,
+    device: str,
+    root: str | None,
+    quiet: bool,
+    form: str,
+) -> None:
+    """Draw every figure of both papers that the trainings in STUDY or RUN have the data for.
+
+    STUDY is the name of a study or its folder; RUN is the folder of one training (config.yaml,
+    result.json, checkpoint.pt). Give several to compare across them; some figures of --only need
+    none. Of every figure that lacks something, the missing piece is named and the command that
+    makes it. Exit status 1: none could be drawn.
+    """
+    from ltat_tune.figures.drawing import table
+
+    keys = _keys(only)
+    if listed:
+        rows = table(keys)
+        click.echo(json.dumps(rows, indent=2)) if form == "json" else _print_list(rows)
+        return
+    if not targets and not only:
+        raise click.UsageError("name a study or the folder of a training, or use --list")
+    paths = [Path(name) if Path(name).is_dir() else out / name for name in targets]
+    found = []
+    for drawn in _draw(keys, paths, target, images, device, root):
+        found.append(drawn)
+        if form == "table" and not (quiet and not drawn.paths):
+            _print(drawn)
+    _attach(paths, [path for drawn in found for path in drawn.paths])
+    if form == "json":
+        click.echo(json.dumps([drawn.as_data() for drawn in found], indent=2))
+    if not any(drawn.paths for drawn in found):
+        ctx.exit(1)
+
+
+def _keys(only: tuple[str, ...]) -> list[str]:
+    from ltat_tune.figures.registry import FIGURES
+
+    asked = [key.strip() for part in only for key in part.split(",") if key.strip()]
+    for key in asked:
+        if key not in FIGURES:
+            raise click.UsageError(f"unknown figure {key!r}; choose from: {', '.join(FIGURES)}")
+    return list(dict.fromkeys(asked)) or list(FIGURES)
+
+
+def _draw(
+    keys: list[str], paths: list[Path], target: Path, images: int, device: str, root: str | None
+) -> Iterator[Drawn]:
+    from ltat_tune.errors import StudyError
+    from ltat_tune.figures.drawing import draw
+    from ltat_tune.figures.sources import read_sources
+
+    sources = read_sources(paths, device=device, images=images, root=root)
+    try:
+        yield from draw(keys, sources, target)
+    except OSError as error:
+        raise StudyError(
+            f"cannot write figures into {target}: {error.strerror}; choose another with --to"
+        ) from error
+
+
+def _print(drawn: Drawn) -> None:
+    key = f"{drawn.spec.key:{_KEY_WIDTH}}"
+    if drawn.paths:
+        notes = f"   ({'; '.join(drawn.notes)})" if drawn.notes else ""
+        click.echo(f"{key} {' '.join(str(path) for path in drawn.paths)}{notes}")
+        return
+    if drawn.spec.draw is None:
+        click.echo(f"{key} not drawn: {drawn.missing}")
+        return
+    click.echo(f"{key} missing: {drawn.missing}")
+    click.echo(f"{'':{_KEY_WIDTH}} make it with: {drawn.command}")
+
+
+def _print_list(rows: list[dict[str, str]]) -> None:
+    """One block a figure: commands stay whole, to be copied."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    for row in rows:
+        paper = "no paper" if row["paper"] == "neither" else f"{row['paper']} {row['figure']}"
+        console.print(f"[bold]{row['key']}[/]  {paper}  {row['shows']}", soft_wrap=True)
+        console.print(f"    needs {row['needs']}", style="dim", soft_wrap=True)
+        console.print(f"    {row['command']}", markup=False, soft_wrap=True)
+
+
+def _attach(paths: list[Path], files: list[Path]) -> None:
+    """Into the MLflow run of every study that was named, where its store is at hand."""
+    from ltat_tune.errors import StudyError
+    from ltat_tune.storage.folder import StudyFolder
+    from ltat_tune.tracking import attach_files, tracking_uri
+
+    for path in paths:
+        if not files or not (path / "study.json").exists():
+            continue
+        folder = StudyFolder.open(path)
+        facts = folder.read_facts()
+        given, uid = facts.get("tracking_uri"), facts.get("uid", "")
+        if given is None and not (path / "mlflow.db").exists():
+            continue
+        try:
+            attach_files(tracking_uri(given, path), folder.root.name, uid, files, "figures")
+        except StudyError as error:  # the files are on disk all the same
+            click.echo(f"note: not in MLflow: {error}", err=True)

@@ -1,0 +1,116 @@
+"""`ls`, `params` and `version`: what there is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ltat_tune.cli import options
+from ltat_tune.cli.complete import PATH
+
+
+@click.command(
+    short_help="List every parameter.",
+    epilog="\b\nExamples:\n  ltat-tune params\n  ltat-tune params reweight",
+)
+@click.argument("pattern", default="", metavar="[WORD]", shell_complete=PATH)
+@options.plugins
+@options.format_
+def params(pattern: str, plugins: tuple[str, ...], form: str) -> None:
+    """List every parameter: path, symbol, range, default, meaning, source."""
+    options.load(plugins)
+    from ltat_tune.config.parameters import PARAMETERS
+
+    part, every = pattern.lower(), PARAMETERS.values()
+    chosen = [p for p in every if part in f"{p.path} {p.symbol} {p.meaning}".lower()]
+    if not chosen:
+        raise click.UsageError(f"no parameter matches {pattern!r}")
+    if form == "json":
+        fields = "path symbol kind default range unit meaning source acts_from".split()
+        rows = [
+            {
+                **{name: getattr(p, name) for name in fields},
+                "default_with": [
+                    {"path": path, "values": values, "default": default}
+                    for path, values, default in p.instead
+                ],
+            }
+            for p in chosen
+        ]
+        click.echo(json.dumps(rows, indent=2))
+        return
+    from ltat_tune.cli.parameter_table import print_parameters
+
+    print_parameters(chosen)
+
+
+_KINDS = ("studies", "methods", "losses", "datasets", "models", "attacks", "spaces")
+
+
+@click.command(
+    short_help="List studies, methods, losses, data sets or space files.",
+    epilog="\b\nExamples:\n  ltat-tune ls\n  ltat-tune ls methods\n  ltat-tune ls spaces",
+)
+@click.argument("kind", type=click.Choice(_KINDS), default="studies")
+@options.out
+@options.plugins
+@options.format_
+def ls(kind: str, out: Path, plugins: tuple[str, ...], form: str) -> None:
+    """List the studies in a folder, or what there is to put into a space file.
+
+    KIND is one of studies (the default), methods, losses, datasets, models, attacks, spaces.
+    """
+    options.load(plugins)
+    rows: list[dict[str, Any]]
+    show: Callable[[], None]
+    if kind == "studies":
+        from ltat_tune.results.study_list import for_people, overview
+
+        rows, none = overview(out), f"no studies in {out}; start one: ltat-tune --space {_FIRST}"
+        show = partial(options.print_table, [for_people(row) for row in rows])
+    elif kind == "spaces":
+        from ltat_tune.cli.parameter_table import print_spaces
+        from ltat_tune.space.listing import find_spaces
+
+        files = find_spaces(Path())
+        rows, show = [vars(found) for found in files], partial(print_spaces, files)
+        none = "no search_spaces/*.yaml here; README says what a space file holds"
+    else:
+        from ltat_tune.cli.parameter_table import print_catalogue
+        from ltat_tune.config.catalogue import CATALOGUE
+        from ltat_tune.config.parameters import PARAMETERS
+
+        entries, none = CATALOGUE[kind], ""
+        rows = [entry.as_data(PARAMETERS) for entry in entries]
+        show = partial(print_catalogue, entries)
+    if form == "json":
+        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+    elif rows:
+        show()
+    else:
+        click.echo(none)
+
+
+_FIRST = "search_spaces/quickstart.yaml"
+
+
+@click.command(
+    short_help="Show the versions that make a number.",
+    epilog="\b\nExample:\n  ltat-tune version --format json",
+)
+@options.format_
+def version(form: str) -> None:
+    """Show the versions of this package and of what it computes with."""
+    from ltat_tune.provenance import commit, machine, versions
+
+    found = {**versions(), "commit": commit() or "not a checkout", "machine": machine()}
+    if form == "json":
+        click.echo(json.dumps(found, indent=2))
+    else:
+        for name, value in found.items():
+            click.echo(f"{name:14} {value}")

@@ -1,0 +1,65 @@
+"""`report`: a study as one HTML file."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from ltat_tune.cli import options
+
+_EVERY_S = 60
+
+
+@click.command(
+    short_help="Tell what a study found in one HTML file.",
+    epilog="\b\nExamples:\n  ltat-tune report quickstart --open\n"
+    "  ltat-tune report quickstart --watch --to /tmp/quickstart.html",
+)
+@click.argument("study", metavar="STUDY")
+@options.out
+@click.option("--to", "target", type=click.Path(dir_okay=False, path_type=Path),
+              help="The file to write  [default: report.html in the study's folder].")  # fmt: skip
+@click.option("--open", "opened", is_flag=True, help="Show it in the browser.")
+@click.option("--watch", is_flag=True,
+              help="Write it again every minute, until the study is finished.")  # fmt: skip
+@click.option("--every", type=click.IntRange(min=1), metavar="SECONDS",
+              help="Write it again so often; implies --watch.")  # fmt: skip
+@options.quiet
+def report(
+    study: str,
+    out: Path,
+    target: Path | None,
+    opened: bool,
+    watch: bool,
+    every: int | None,
+    quiet: bool,
+) -> None:
+    """Write one HTML file that tells what STUDY found: verdict, winners, plots, costs, protocol.
+
+    STUDY is the name of a study or its folder. It may be running, be unfinished or have failed:
+    the report says so. The file needs no network and nothing beside it.
+    """
+    from ltat_tune.report.data import Reader
+    from ltat_tune.report.write import write_report
+    from ltat_tune.storage.folder import StudyFolder
+
+    root = Path(study) if (Path(study) / "study.json").exists() else out / study
+    folder = StudyFolder.open(root)
+    path = target or folder.root / "report.html"
+    reader = Reader(folder)
+    every_s = (every or _EVERY_S) if watch or every else None
+    while True:
+        data = write_report(reader, path, refresh_s=every_s)
+        if opened:
+            click.launch(path.resolve().as_uri())
+            opened = False
+        if every_s is None or data.state == "finished":
+            break
+        if not quiet:
+            click.echo(f"{data.at:%H:%M:%S} {path}: {data.state}; again in {every_s} s", err=True)
+        time.sleep(every_s)
+    if every_s is not None:
+        write_report(reader, path)  # that is the last: the browser need not load it again
+    click.echo(path)

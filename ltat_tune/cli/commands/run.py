@@ -1,0 +1,218 @@
+"""`ltat-tune --space FILE` and `resume`: what runs a study."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ltat_tune._version import __version__
+from ltat_tune.cli import options
+from ltat_tune.cli.commands.plan import show_first_trials
+from ltat_tune.cli.complete import SETTING, SPACE, STUDY
+from ltat_tune.errors import LtatError
+
+if TYPE_CHECKING:
+    from ltat_tune.engine.study import Study, StudyEnd
+
+
+_EXAMPLES = """\b
+Examples:
+  ltat-tune --space search_spaces/quickstart.yaml
+  ltat-tune --space search_spaces/quickstart.yaml --trials 24 --set name=longer
+  ltat-tune --space search_spaces/image_folder.yaml --set data.root=~/images
+  ltat-tune --space search_spaces/quickstart.yaml --smoke
+  ltat-tune resume quickstart
+
+\b
+Shell completion, a line of ~/.bashrc (or zsh_source in ~/.zshrc):
+  eval "$(_LTAT_TUNE_COMPLETE=bash_source ltat-tune)"
+"""
+
+
+_address = click.option(
+    "--address", metavar="auto|HOST:PORT",
+    help="Train on the nodes of this Ray cluster  [default: a Ray of the study's own, here].",
+)  # fmt: skip
+
+_budget = click.option(
+    "--budget", metavar="6h|40gpuh|500epochs",
+    help="End in time with the confirmations done (sets budget).",
+)  # fmt: skip
+
+
+class _Group(click.Group):
+    """Turns the package's errors into one message and a status; tracebacks only with --debug."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except LtatError as error:
+            if ctx.params.get("debug"):
+                raise
+            lines = str(error).splitlines()
+            count = sum(
+                not line.startswith(" ") for line in lines
+            )  # others belong to the one above
+            many = f"{count} problems, nothing was started:\n" if count > 1 else ""
+            click.echo(f"error: {many}" + "\n".join(lines), err=True)
+            ctx.exit(2)
+        except KeyboardInterrupt:
+            click.echo("\ninterrupted; run the same command again", err=True)
+            ctx.exit(130)
+
+
+@click.group(
+    cls=_Group,
+    invoke_without_command=True,
+    epilog=_EXAMPLES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option(
+    "--space", type=click.Path(path_type=Path), help="Space file of the study to run.",
+    shell_complete=SPACE,
+)  # fmt: skip
+@options.out
+@click.option("--trials", type=int, help="Trials per scenario (sets searcher.trials).")
+@click.option("--seed", type=int, help="Seed of the proposals (sets searcher.seed).")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="PATH=VALUE", shell_complete=SETTING,
+    help="Replace a value of the space file; may be repeated.",
+)  # fmt: skip
+@click.option(
+    "--tracking-uri", envvar="MLFLOW_TRACKING_URI", show_envvar=True,
+    help="MLflow server or store  [default: SQLite beside the study].",
+)  # fmt: skip
+@_address
+@_budget
+@click.option("--dry-run", is_flag=True, help="Check all, print the first trials, start nothing.")
+@click.option("--overwrite", is_flag=True, help="Delete a study of this name first.")
+@click.option("--allow-inert", is_flag=True, help="Run although a tuned parameter has no effect.")
+@click.option(
+    "--smoke", is_flag=True,
+    help="Only try out that the file runs: 2 trials, 2 epochs, few images, in seconds.",
+)  # fmt: skip
+@options.quiet
+@options.format_
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.version_option(__version__, prog_name="ltat-tune")
+@click.pass_context
+def main(
+    ctx: click.Context,
+    space: Path | None,
+    out: Path,
+    trials: int | None,
+    seed: int | None,
+    overrides: tuple[str, ...],
+    tracking_uri: str | None,
+    address: str | None,
+    budget: str | None,
+    dry_run: bool,
+    overwrite: bool,
+    allow_inert: bool,
+    smoke: bool,
+    quiet: bool,
+    form: str,
+    debug: bool,
+) -> None:
+    """Find the method and hyperparameters that are most robust on long-tailed images.
+
+    Runs the study of a space file: Ray Tune trains trials side by side, Optuna proposes
+    configurations, ASHA stops weak ones early on validation robust accuracy, MLflow keeps
+    everything, and the winners are confirmed over seeds before the test images are looked at.
+    """
+    if ctx.invoked_subcommand is not None:
+        if space is not None:
+            raise click.UsageError("--space runs a study by itself; leave the command away")
+        return
+    if space is None:
+        click.echo(ctx.get_help())
+        return
+    from ltat_tune.engine.study import Study
+    from ltat_tune.preflight.load import load_space
+
+    more = [f"searcher.trials={trials}"] if trials is not None else []
+    more += [f"searcher.seed={seed}"] if seed is not None else []
+    more += [f"budget={budget}"] if budget is not None else []
+    checked = load_space(
+        space, overrides=(*overrides, *more), allow_inert=allow_inert, smoke=smoke,
+        cluster=address is not None,
+    )  # fmt: skip
+    if dry_run:
+        show_first_trials(checked, form)
+        return
+    study = Study.create(
+        checked, out, source=str(space), tracking_uri=tracking_uri, overwrite=overwrite
+    )
+    _run(ctx, study, quiet, form, address)
+
+
+@click.command(epilog="\b\nExample:\n  ltat-tune resume quickstart --trials 24")
+@click.argument("name", metavar="STUDY", shell_complete=STUDY)
+@options.out
+@click.option("--trials", type=int, help="Extend the search to this many trials per scenario.")
+@_address
+@_budget
+@options.quiet
+@options.format_
+@click.pass_context
+def resume(
+    ctx: click.Context,
+    name: str,
+    out: Path,
+    trials: int | None,
+    address: str | None,
+    budget: str | None,
+    quiet: bool,
+    form: str,
+) -> None:
+    """Go on with STUDY where it stopped, or extend it."""
+    from ltat_tune.engine.study import Study
+
+    study = Study.open(out / name, trials=trials, budget=budget, cluster=address is not None)
+    _run(ctx, study, quiet, form, address)
+
+
+def _run(ctx: click.Context, study: Study, quiet: bool, form: str, address: str | None) -> None:
+    from rich.console import Console
+
+    again = study.folder.resume_command + (f" --address {address}" if address else "")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        end = study.run(Console(stderr=True, highlight=False), quiet=quiet, address=address)
+    except (KeyboardInterrupt, SystemExit):  # too early, or twice; on SIGTERM Ray exits
+        click.echo(f"\ninterrupted\nresume with: {again}", err=True)
+        ctx.exit(130)
+    _show_end(study, end, form, again)
+    if end.interrupted:
+        ctx.exit(130)
+    if end.reason is not None:
+        ctx.exit(1)
+
+
+def _show_end(study: Study, end: StudyEnd, form: str, again: str) -> None:
+    name, root = study.folder.root.name, study.folder.root
+    out = study.folder.out_option
+    if end.reason is not None:
+        click.echo(f"{end.reason}\nresume with: {again}", err=True)
+        return
+    options.print_results([end.results], form)
+    if form == "json":
+        return
+    click.echo("\nnext:")
+    best = sorted(study.folder.best.glob("*.yaml"))
+    commands = [
+        (f"ltat-tune report {name}{out}", "one page that tells all of it"),
+        (f"ltat-tune ui {name}{out}", "every trial in the browser, in MLflow"),
+        (f"ltat-tune compare {name}{out}", "these tables, and the best trials"),
+        (f"ltat-tune export {name}{out}", "the best configurations as files"),
+        *[(f"ltat-tune train {file}", "train one again, to the same digits") for file in best[:1]],
+    ]
+    if not study.space.searcher.enumerates and not study.space.smoke:
+        more = f"{again} --trials {2 * study.space.searcher.trials}"
+        commands.append((more, "search on"))
+    for command, why in commands:
+        click.echo(f"  {command}   # {why}")
+    click.echo(f"everything lies in {root}")

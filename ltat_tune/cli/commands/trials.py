@@ -1,0 +1,71 @@
+"""`show` and `logs`: one trial."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import click
+
+from ltat_tune.cli import options
+from ltat_tune.cli.complete import TRIAL
+
+_POLL_S = 1.0
+
+
+@click.command(
+    short_help="Show one trial: parameters, scores, curve, files.",
+    epilog="\b\nExamples:\n  ltat-tune show quickstart/imbalance_ratio_50/t0003\n"
+    "  ltat-tune show quickstart imbalance_ratio_50 3 --all",
+)
+@click.argument("words", nargs=-1, required=True, metavar="TRIAL", shell_complete=TRIAL)
+@options.out
+@click.option("--all", "every", is_flag=True, help="Defaults too, and every class.")
+@options.format_
+def show(words: tuple[str, ...], out: Path, every: bool, form: str) -> None:
+    """Show one trial: parameters, scores by rung, curve, classes, files, what to do with it.
+
+    TRIAL is STUDY/SCENARIO/tNNNN; where a study has one scenario STUDY tNNNN is enough.
+    """
+    from ltat_tune.results.trial_view import as_data, find_trial, view_trial
+
+    view = view_trial(*find_trial(words, out))
+    if form == "json":
+        click.echo(json.dumps(as_data(view), indent=2, ensure_ascii=False))
+        return
+    from rich.console import Console
+
+    from ltat_tune.results.trial_text import files_and_commands, render
+
+    console = Console(highlight=False)
+    console.print(render(view, every=every))
+    console.print(files_and_commands(view), soft_wrap=True)
+
+
+@click.command(
+    short_help="Show what happened to one trial.",
+    epilog="\b\nExamples:\n  ltat-tune logs quickstart/imbalance_ratio_50/t0003\n"
+    "  ltat-tune logs quickstart/imbalance_ratio_50/t0011 --follow",
+)
+@click.argument("words", nargs=-1, required=True, metavar="TRIAL", shell_complete=TRIAL)
+@options.out
+@click.option("--follow", "-f", is_flag=True, help="Wait for more until the trial ends.")
+def logs(words: tuple[str, ...], out: Path, follow: bool) -> None:
+    """Show what happened to one trial: its scores, its end, the traceback of a failure."""
+    from ltat_tune.results.trial_view import events, find_trial
+
+    shown, alive = 0, follow
+    while True:
+        folder, row = find_trial(words, out)
+        lines = events(folder, row)
+        for line in lines[shown:]:
+            click.echo(line)
+        shown = max(shown, len(lines))
+        if row.state != "running" or not alive:
+            break
+        alive = folder.is_running()  # if not, what it wrote at last is read once more
+        if alive:
+            time.sleep(_POLL_S)
+    if "\n" in row.reason.strip():
+        click.echo(f"\n{row.reason.strip()}")

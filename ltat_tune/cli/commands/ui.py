@@ -1,0 +1,140 @@
+"""`ui`: MLflow's pages, or Optuna's dashboard, over a study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ltat_tune.cli import options
+
+if TYPE_CHECKING:
+    from ltat_tune.storage.folder import StudyFolder
+
+
+_SERVERS = ("http://", "https://")
+
+
+@click.command(
+    short_help="Look at a study in the browser.",
+    epilog="\b\nExamples:\n  ltat-tune ui\n  ltat-tune ui quickstart --port 5000\n"
+    "  ltat-tune ui quickstart --optuna",
+)
+@click.argument("name", required=False)
+@options.out
+@click.option("--port", type=click.IntRange(1, 65535), help="[default: a free one]")
+@click.option("--browser/--no-browser", default=True, show_default=True,
+              help="Open the page where there is a desktop.")  # fmt: skip
+@click.option("--optuna", is_flag=True,
+              help="Optuna's dashboard instead of MLflow; it changes nothing.")  # fmt: skip
+@click.pass_context
+def ui(
+    ctx: click.Context, name: str | None, out: Path, port: int | None, browser: bool, optuna: bool
+) -> None:
+    """Look at study NAME in the browser; without NAME at the newest one.
+
+    The pages are served to this machine alone, while the study runs too, until Ctrl-C. A study on
+    a tracking server is looked at there; without NAME all of them, where they share one.
+    """
+    folders = _all(out) if name is None else [_named(out, name)]
+    shared = _shared_server(folders) if len(folders) > 1 and not optuna else None
+    if shared is not None:
+        _show(f"{shared}/#/experiments", browser)
+        return
+    folder = max(folders, key=lambda found: str(found.read_facts()["created"]))
+    _end_by_signals()
+    try:
+        if optuna:
+            _show_dashboard(folder, port, browser)
+        else:
+            _show_mlflow(folder, port, browser)
+    except KeyboardInterrupt:
+        click.echo("ended", err=True)
+        ctx.exit(0)
+
+
+def _named(out: Path, name: str) -> StudyFolder:
+    from ltat_tune.storage.folder import StudyFolder
+
+    return StudyFolder.open(out / name)
+
+
+def _all(out: Path) -> list[StudyFolder]:
+    from ltat_tune.errors import StudyError
+    from ltat_tune.storage.folder import StudyFolder, list_studies
+
+    names = list_studies(out)
+    if not names:
+        raise StudyError(f"no studies in {out}; start one, or name their folder with --out")
+    return [StudyFolder.open(out / name) for name in names]
+
+
+def _shared_server(folders: list[StudyFolder]) -> str | None:
+    """The address of the tracking server that all of them have, if they do."""
+    from ltat_tune.tracking.store import public_uri
+
+    uris = {str(folder.read_facts().get("tracking_uri")) for folder in folders}
+    if len(uris) > 1 or not next(iter(uris)).startswith(_SERVERS):
+        return None
+    return public_uri(uris.pop()).rstrip("/")
+
+
+def _show_mlflow(folder: StudyFolder, port: int | None, browser: bool) -> None:
+    from ltat_tune.errors import StudyError
+    from ltat_tune.tracking.experiment_view import view_address
+    from ltat_tune.tracking.store import experiment_id, public_uri, sqlite_file, tracking_uri
+    from ltat_tune.tracking.ui_server import experiment_of, serving
+
+    uri, name = (
+        tracking_uri(folder.read_facts().get("tracking_uri"), folder.root),
+        folder.root.name,
+    )
+    if uri.startswith(_SERVERS):
+        _show(view_address(public_uri(uri).rstrip("/"), experiment_id(uri, name)), browser)
+        return
+    file = sqlite_file(uri)
+    if file is not None and not file.exists():
+        raise StudyError(f"{name} has no MLflow store yet; start it: {folder.resume_command}")
+    with serving(uri, port) as server:
+        _show(view_address(server, experiment_of(server, name)), browser)
+        _wait()
+
+
+def _show_dashboard(folder: StudyFolder, port: int | None, browser: bool) -> None:
+    from ltat_tune.engine.study import Study
+    from ltat_tune.storage.dashboard import dashboard
+    from ltat_tune.tracking.ui_server import check_port
+
+    if port is not None:
+        check_port(port)
+    metrics = Study.open(folder.root, check_machine=False).space.objective.values
+    with dashboard(folder, metrics, port or 0) as address:
+        _show(f"{address}/dashboard", browser)
+        _wait()
+
+
+def _show(address: str, browser: bool) -> None:
+    import os
+    import sys
+    import webbrowser
+
+    click.echo(address)
+    desktop = sys.platform == "darwin" or os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}
+    if browser and desktop:  # else it might be one that takes this terminal
+        webbrowser.open(address)
+
+
+def _end_by_signals() -> None:
+    """Whatever ends the command ends what it started."""
+    import signal
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+
+
+def _wait() -> None:
+    import signal
+
+    click.echo("Ctrl-C ends it", err=True)
+    signal.pause()

@@ -1,0 +1,140 @@
+"""`rm` and `gc`: what deletes, and asks first."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ltat_tune.cli import options
+from ltat_tune.cli.complete import STUDY
+
+if TYPE_CHECKING:
+    from ltat_tune.storage.cleanup import Waste
+    from ltat_tune.storage.folder import StudyFolder
+
+
+_yes = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+
+
+@click.command(
+    short_help="Delete a study, or all but its best.",
+    epilog="\b\nExamples:\n  ltat-tune rm quickstart --keep-best\n  ltat-tune rm quickstart --yes",
+)
+@click.argument("name", metavar="STUDY", shell_complete=STUDY)
+@options.out
+@click.option(
+    "--keep-best", is_flag=True,
+    help="Leave best/, the winners' checkpoints, results, summary and the record of all trials.",
+)  # fmt: skip
+@_yes
+def rm(name: str, out: Path, keep_best: bool, yes: bool) -> None:
+    """Delete a study, after asking. One that runs is refused; no other study is touched."""
+    from ltat_tune.storage import cleanup
+
+    folder = options.find_study(out, name)
+    _refuse_running(folder)
+    items = cleanup.all_but_best(folder) if keep_best else []
+    size = sum(item.size for item in items) if keep_best else cleanup.size_of(folder.root)
+    what = "all but the best of it" if keep_best else "the whole study"
+    if keep_best:
+        _list(folder.root, items)
+    click.echo(f"{folder.root}: {what}, {cleanup.human(size)}", err=True)
+    if left := _shared_store(folder):
+        click.echo(left, err=True)
+    _ask("delete it?", yes)
+    if keep_best:
+        with folder.locked():
+            cleanup.delete(items)
+    else:
+        cleanup.remove(folder)
+    click.echo(f"freed {cleanup.human(size)}")
+
+
+@click.command(
+    short_help="Delete what nobody needs any more.",
+    epilog="\b\nExamples:\n  ltat-tune gc --dry-run\n  ltat-tune gc quickstart srat --yes",
+)
+@click.argument("names", nargs=-1, metavar="[STUDY]...", shell_complete=STUDY)
+@options.out
+@click.option("--dry-run", is_flag=True, help="List what would be deleted, delete nothing.")
+@_yes
+def gc(names: tuple[str, ...], out: Path, dry_run: bool, yes: bool) -> None:
+    """Delete what nobody needs, after listing it and asking; of all studies where none is named.
+
+    Of finished studies: weights of trials that were stopped early or failed, shared beginnings,
+    decoded images (made again when they are needed). Of all that do not run: files that a dead
+    process left half written. Results, winners, confirmations and complete trials stay, so
+    resume, figures and evaluate go on as before.
+    """
+    from ltat_tune.storage import cleanup
+    from ltat_tune.storage.folder import StudyFolder, list_studies
+
+    folders = [options.find_study(out, name) for name in names]
+    folders = folders or [StudyFolder.open(out / name) for name in list_studies(out)]
+    found: list[tuple[StudyFolder, list[Waste]]] = []
+    for folder in folders:
+        if folder.is_running():
+            click.echo(f"{folder.root.name} is running and left alone", err=True)
+        else:
+            found.append((folder, cleanup.waste(folder)))
+    aside = [] if names else cleanup.left_over_studies(out)
+    for folder, items in found:
+        _list(folder.root, items)
+    _list(out, aside)
+    size = sum(item.size for _, items in found for item in items) + sum(i.size for i in aside)
+    if not any(items for _, items in found) and not aside:
+        click.echo("nothing to delete")
+        return
+    click.echo(f"{cleanup.human(size)} in all", err=True)
+    if dry_run:
+        return
+    _ask("delete this?", yes)
+    freed = cleanup.delete(aside)
+    for folder, items in found:
+        with folder.locked():
+            freed += cleanup.delete(items)
+    click.echo(f"freed {cleanup.human(freed)}")
+
+
+def _refuse_running(folder: StudyFolder) -> None:
+    if folder.is_running():
+        with folder.locked():  # raises, and says by whom
+            pass
+
+
+def _ask(question: str, yes: bool) -> None:
+    if not yes:
+        click.confirm(question, abort=True, err=True)
+
+
+def _list(root: Path, items: Sequence[Waste]) -> None:
+    """What goes, by what it was for."""
+    from ltat_tune.storage.cleanup import human
+
+    kinds: dict[str, list[Waste]] = defaultdict(list)
+    for item in items:
+        kinds[item.why].append(item)
+    for why, some in kinds.items():
+        count = f"{len(some)} files or folders, " if len(some) > 1 else ""
+        first = some[0].path.relative_to(root)
+        example = f" ({first}{', ...' if len(some) > 1 else ''})"
+        size = human(sum(item.size for item in some))
+        click.echo(f"{root.name}: {why}: {count}{size}{example}")
+
+
+def _shared_store(folder: StudyFolder) -> str:
+    """Says that runs stay in a store that others may use; nothing where it is the study's own."""
+    from ltat_tune.storage.cleanup import own_store
+    from ltat_tune.tracking.store import public_uri
+
+    uri = folder.read_facts().get("tracking_uri")
+    if uri is None or own_store(folder):
+        return ""
+    return (
+        f"its runs stay in {public_uri(uri)}, experiment {folder.root.name}, which others may "
+        "use; delete them there: mlflow experiments delete"
+    )

@@ -1,0 +1,295 @@
+"""Entries put side by side: what may be compared, in which blocks, and what the numbers allow."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ltat_tune.comparison.entries import (
+    Entry,
+    Reviewed,
+    confirmed_entries,
+    grouped_entries,
+    resolve_key,
+)
+from ltat_tune.errors import StudyError
+from ltat_tune.results.significance import Significance, compare, holm, mean_error, sign_test
+from ltat_tune.space.space import show
+
+DIFFERENCES = ("subset", "split", "eps", "smoke")
+# what makes another problem of it: such entries stand in blocks of their own
+_PROBLEM = ("data.name", "data.profile", "data.imbalance_ratio", "data.classes")
+_SUBSET = ("data.counts", "data.max_per_class", "data.base", "data.rounding", "data.image_size",
+           "data.root", "data.val_per_class", "seeds.subset_seed")  # fmt: skip
+_NOT_RANKED = "selected on the test images: optimistic, and never to be ranked beside the others"
+
+
+@dataclass(frozen=True)
+class Block:
+    """Entries of one problem, best first.
+
+    Attributes:
+        against_first: of every entry but the first, in their order.
+        honest: whether validation images were not the test images.
+        notes: what must be known to read it.
+    """
+
+    title: str
+    entries: Sequence[Entry]
+    against_first: Sequence[Significance]
+    honest: bool
+    notes: Sequence[str] = ()
+
+    @property
+    def marked_title(self) -> str:
+        """The title, with what must be known wherever its numbers go."""
+        return self.title if self.honest else f"{self.title}: SELECTED ON TEST"
+
+
+@dataclass(frozen=True)
+class Overall:
+    """A value of `--by` over all problems that every value was tried in."""
+
+    label: str
+    mean: float
+    mean_rank: float  # 1 is best
+    ahead: int  # problems in which the first is better
+    p: float | None  # exact sign test over problems, against the first
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All blocks; `metrics` has the one that ranks first."""
+
+    by: Sequence[str]
+    metrics: Sequence[str]
+    blocks: Sequence[Block]
+    overall: Sequence[Overall] = ()
+    notes: Sequence[str] = field(default=())
+
+
+def put_together(
+    studies: Sequence[Reviewed],
+    *,
+    by: Sequence[str] = (),
+    metrics: Sequence[str] = (),
+    allowed: Sequence[str] = (),
+) -> Comparison:
+    """Compares what studies confirmed, or the best of every value of `by`.
+
+    Args:
+        studies: what to look at, in any state.
+        by: words as `resolve_key` takes them; none compares winners, confirmed and baselines.
+        metrics: what is shown; the first ranks. None is the studies' objective.
+        allowed: kinds of `DIFFERENCES` that are compared all the same.
+
+    Raises:
+        StudyError: what stands between the studies, every difference with its reason.
+    """
+    keys = [resolve_key(word) for word in by]
+    entries = [
+        entry
+        for study in studies
+        for entry in (grouped_entries(study, keys) if keys else confirmed_entries(study))
+    ]
+    if not entries:
+        names = ", ".join(study.folder.root.name for study in studies)
+        raise StudyError(f"no trial of {names} is complete yet, so there is nothing to compare")
+    shown = list(metrics) or [_objective(entries)]
+    _check_metrics(entries, shown)
+    groups = _blocks(entries, keys)
+    across = "scenario" in keys or any(key in _PROBLEM for key in keys)
+    _check(groups, allowed, across=across)
+    blocks = [_block(group, shown[0], keys, across) for group in groups]
+    blocks.sort(key=lambda block: not block.honest)
+    return Comparison(
+        keys, shown, blocks, _overall(blocks, shown[0]) if keys and not across else (),
+        _notes(studies, blocks, allowed),
+    )  # fmt: skip
+
+
+def _objective(entries: Sequence[Entry]) -> str:
+    found = list(dict.fromkeys(entry.objective for entry in entries))
+    if len(found) > 1:
+        shared = set.intersection(*[{m for seed in e.seeds for m in seed.metrics}
+                                    for e in entries])  # fmt: skip
+        both = sorted(m for m in shared if m.startswith(("val/", "test/")) and m.endswith("_acc"))
+        remedy = f"choose one that all have: --metric {both[0]}" if both else "none is in all"
+        raise StudyError(f"the studies are judged by different metrics ({', '.join(found)}); "
+                         f"{remedy}")  # fmt: skip
+    return found[0]
+
+
+def _check_metrics(entries: Sequence[Entry], metrics: Sequence[str]) -> None:
+    known = sorted({name for e in entries for seed in e.seeds for name in seed.metrics})
+    problems = []
+    for metric in metrics:
+        if metric not in known:
+            measured = ", ".join(name for name in known if name.endswith("_acc")
+                                 and name.count("_") == 1)  # fmt: skip
+            problems.append(f"--metric {metric} was not measured; there are {measured}, ...")
+    if problems:
+        raise StudyError("\n".join(problems))
+
+
+def _blocks(entries: Sequence[Entry], keys: Sequence[str]) -> list[list[Entry]]:
+    """Entries by problem, honest ones and others apart."""
+    axes = dict.fromkeys(path for entry in entries for path in entry.axes)
+    paths = [path for path in dict.fromkeys((*_PROBLEM, *axes)) if path not in keys]
+    groups: dict[tuple[str, ...], list[Entry]] = defaultdict(list)
+    for entry in entries:
+        problem = [] if "scenario" in keys else [show(entry.config.get(path)) for path in paths]
+        groups[str(entry.selected_on_test), *problem].append(entry)
+    return list(groups.values())
+
+
+def _check(groups: Sequence[Sequence[Entry]], allowed: Sequence[str], *, across: bool) -> None:
+    """Raises: StudyError with every difference that makes numbers incomparable."""
+    problems: dict[str, str] = {}
+    for group in groups:
+        first = group[0]
+        for other in group[1:]:
+            found = _differences(first, other)
+            if across:  # other problems have other images, which is what was asked for
+                found.pop("subset", None)
+            for kind, why in found.items():
+                if kind not in allowed and "all" not in allowed:
+                    text = f"{first.name} and {other.name} ({first.title}): {why}"
+                    problems.setdefault(kind, text)
+    everyone = [entry for group in groups for entry in group]
+    if all(e.smoke for e in everyone) and not {"smoke", "all"} & set(allowed):
+        problems["smoke"] = "these are smoke runs, and their numbers mean nothing"
+    if problems:
+        lines = [f"{kind}: {why}" for kind, why in problems.items()]
+        flags = " ".join(f"--allow-different {kind}" for kind in problems)
+        raise StudyError(
+            "these numbers cannot be ranked beside each other\n  "
+            + "\n  ".join(lines)
+            + f"\n  compare them all the same with {flags}"
+        )
+
+
+def _differences(first: Entry, other: Entry) -> dict[str, str]:
+    """Kind of difference -> what it is."""
+    found: dict[str, str] = {}
+    ours = {seed.subset for seed in first.seeds if seed.subset}
+    theirs = {seed.subset for seed in other.seeds if seed.subset}
+    paths = _unlike(first, other, _SUBSET)
+    if ours and theirs and ours != theirs:
+        why = f" ({paths})" if paths else ""
+        found["subset"] = f"they trained on different images{why}"
+    elif paths and not (ours and theirs):
+        found["subset"] = f"they train on different images ({paths})"
+    splits = [_unlike(first, other, ("data.val_source", "data.val_per_class"))]
+    images = [next((s.test_images for s in e.seeds if s.test_images), {}) for e in (first, other)]
+    for attack in images[0].keys() & images[1].keys():
+        if images[0][attack] != images[1][attack]:
+            splits.append(f"{attack} on {images[0][attack]} and {images[1][attack]} test images")
+    if any(splits):
+        found["split"] = (
+            f"they are measured on different images ({', '.join(filter(None, splits))})"
+        )
+    balls = [(e.config.measured_norm, e.config.measured_eps) for e in (first, other)]
+    if balls[0] != balls[1]:
+        told = " and ".join(f"{norm} {eps:.4g}" for norm, eps in balls)
+        found["eps"] = f"they are attacked with different strength ({told})"
+    if first.smoke != other.smoke:
+        which = first.study if first.smoke else other.study
+        found["smoke"] = f"{which} is a smoke run, and its numbers mean nothing"
+    return found
+
+
+def _unlike(first: Entry, other: Entry, paths: Sequence[str]) -> str:
+    values = [(path, first.config.get(path), other.config.get(path)) for path in paths]
+    return ", ".join(f"{path} {show(a)} and {show(b)}" for path, a, b in values if a != b)
+
+
+def _block(group: Sequence[Entry], metric: str, keys: Sequence[str], across: bool) -> Block:
+    def place(entry: Entry) -> tuple[bool, float]:
+        scores = entry.scores(metric)
+        return len(scores) > 1, mean_error(list(scores.values()))[0] or 0.0
+
+    entries = sorted(group, key=place, reverse=True)
+    if keys:  # of several studies the best of each value; by validation, whatever is shown
+        best: dict[str, Entry] = {}
+        for entry in sorted(group, key=_standing, reverse=True):
+            best.setdefault(entry.label, entry)
+        entries = [entry for entry in entries if best[entry.label] is entry]
+    tested: list[Significance] = []
+    if not across:
+        first = entries[0].scores(metric)
+        tested = holm([compare(first, entry.scores(metric)) for entry in entries[1:]])
+    honest = not entries[0].selected_on_test
+    notes = [] if honest else [_NOT_RANKED]
+    if across:
+        notes.append("rows are different problems: no row is tested against another")
+    if alone := [e.label or e.name for e in entries if len(e.scores(metric)) == 1]:
+        notes.append(
+            f"one seed, and picked by it: {', '.join(alone)}; optimistic beside confirmed rows"
+        )
+    return Block(_title(entries, across), entries, tested, honest, notes)
+
+
+def _standing(entry: Entry) -> tuple[bool, float]:
+    """Confirmed before not, then by the objective of its study."""
+    scores = list(entry.scores(entry.objective).values())
+    return len(scores) > 1, mean_error(scores)[0] or 0.0
+
+
+def _title(entries: Sequence[Entry], across: bool) -> str:
+    if across:
+        return "over scenarios"
+    titles = dict.fromkeys(entry.title for entry in entries)
+    if len(titles) == 1:
+        return next(iter(titles))
+    data = entries[0].config.data
+    return f"{data.name}, {data.profile}, imbalance ratio {data.imbalance_ratio:g}"
+
+
+def _overall(blocks: Sequence[Block], metric: str) -> list[Overall]:
+    """Every value that all honest problems have; nothing for one problem."""
+    honest = [block for block in blocks if block.honest]
+    if len(honest) < 2:
+        return []
+    means = [{e.label: mean_error(list(e.scores(metric).values()))[0] or 0.0
+              for e in block.entries} for block in honest]  # fmt: skip
+    labels = [label for label in means[0] if all(label in found for found in means)]
+    if len(labels) < 2:
+        return []
+    ranks = {
+        label: statistics.fmean(1 + sum(m[o] > m[label] for o in labels) for m in means)
+        for label in labels
+    }
+    labels.sort(key=lambda label: (ranks[label], -statistics.fmean(m[label] for m in means)))
+    first = labels[0]
+    found = []
+    for label in labels:
+        gains = [m[first] - m[label] for m in means]
+        found.append(
+            Overall(
+                label, statistics.fmean(m[label] for m in means), ranks[label],
+                sum(gain > 0 for gain in gains), None if label == first else sign_test(gains),
+            )
+        )  # fmt: skip
+    return found
+
+
+def _notes(
+    studies: Sequence[Reviewed], blocks: Sequence[Block], allowed: Sequence[str]
+) -> list[str]:
+    notes = []
+    for study in studies:
+        if not study.finished:
+            name = study.folder.root.name
+            notes.append(
+                f"{name} is not finished: {len(study.trials)} trials so far, the rest may change "
+                f"this; finish it: {study.folder.resume_command}"
+            )
+    if allowed:
+        notes.append(f"compared although these may differ: {', '.join(allowed)}")
+    epochs = sorted({e.epochs for block in blocks for e in block.entries})
+    if len(epochs) > 1:
+        notes.append(f"trainings differ in length: {', '.join(map(str, epochs))} epochs")
+    return notes

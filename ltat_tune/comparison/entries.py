@@ -1,0 +1,269 @@
+"""What studies trained, as entries that can be put side by side; nothing is written."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from ltat_tune.config.parameters import PARAMETERS, unknown
+from ltat_tune.config.trial_config import TrialConfig
+from ltat_tune.errors import StudyError
+from ltat_tune.files import read_json
+from ltat_tune.results.collect import results_so_far
+from ltat_tune.results.selection import standing
+from ltat_tune.results.significance import Pair
+from ltat_tune.space.reader import read_space
+from ltat_tune.space.space import Space, show
+from ltat_tune.storage.folder import StudyFolder
+from ltat_tune.storage.trials import TrialRow, read_trials
+
+Role = Literal["winner", "confirmed", "baseline", "trial"]
+# what `--by` takes besides paths, and sections that stand for their name
+KEYS = ("study", "scenario", "method", "loss", "model", "reweight", "data")
+_BINS = 4  # ranges that a number of many values is cut into
+_MANY = 8  # different values
+
+
+@dataclass(frozen=True)
+class Seed:
+    """One training of a configuration: what it reached with one seed."""
+
+    seed: int
+    subset: str  # hash of its training images, or "" of a trial that left no result
+    metrics: Mapping[str, float]
+    epoch: int | None = None  # that the kept weights are from
+    test_images: Mapping[str, int] | None = None  # attack -> images
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One configuration of one scenario, with all its seeds.
+
+    Attributes:
+        role: winner, confirmed or baseline with the seeds of `confirm.seeds`; trial: of the
+            search alone, whose score the search picked as its best.
+        params: what was tuned.
+        epochs: of one training.
+        searched: epochs that the search spent on trials of its kind.
+        trials: of its kind, whatever their end.
+        label: the value that it stands for in a grouped table.
+    """
+
+    study: str
+    scenario: str
+    title: str
+    number: int
+    role: Role
+    config: TrialConfig
+    params: Mapping[str, Any]
+    seeds: tuple[Seed, ...]
+    objective: str
+    selected_on_test: bool
+    smoke: bool
+    finished: bool
+    axes: Mapping[str, Any]
+    searched: int = 0
+    trials: int = 0
+    label: str = ""
+
+    @property
+    def name(self) -> str:
+        """`quickstart t0003`."""
+        return f"{self.study} t{self.number:04d}"
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of one training."""
+        return self.config.optim.epochs
+
+    def scores(self, metric: str) -> dict[Pair, float]:
+        """A metric by subset and seed, of the seeds that have it."""
+        return {
+            (seed.subset, seed.seed): seed.metrics[metric]
+            for seed in self.seeds
+            if metric in seed.metrics
+        }
+
+
+@dataclass(frozen=True)
+class Reviewed:
+    """A study that is looked at."""
+
+    folder: StudyFolder
+    space: Space
+    results: Mapping[str, Any]
+    finished: bool
+    trials: Sequence[TrialRow]
+
+
+def review(folder: StudyFolder) -> Reviewed:
+    """Reads a study in whatever state it is. Raises: StudyError, SpaceError."""
+    space = read_space(folder.space)
+    results, finished = results_so_far(space, folder)
+    return Reviewed(folder, space, results, finished, read_trials(folder))
+
+
+def confirmed_entries(study: Reviewed) -> list[Entry]:
+    """Winner, other confirmed configurations and baseline of every scenario; before anything is
+    confirmed the best trial."""
+    found = []
+    for scenario in study.results["scenarios"]:
+        rows = [row for row in study.trials if row.scenario == scenario["name"]]
+        cost = {"searched": sum(row.epochs for row in rows), "trials": len(rows)}
+        known = [_confirmed(study, scenario, entry) for entry in scenario["confirmed"]]
+        entries = [replace(entry, **cost) for entry in known if entry.seeds]  # type: ignore[arg-type]
+        if not any(entry.role != "baseline" for entry in entries):
+            best = _best(study, rows)
+            entries += [] if best is None else [replace(best, **cost)]  # type: ignore[arg-type]
+        found += entries
+    return found
+
+
+def grouped_entries(study: Reviewed, keys: Sequence[str]) -> list[Entry]:
+    """For every value of the keys its best configuration in every scenario.
+
+    That is the best confirmed winner, or where none has the value the best complete trial of the
+    search; by the study's objective, so by validation images alone.
+    """
+    bins = {key: _bins(study, key) for key in keys if key in PARAMETERS}
+    confirmed = [e for e in confirmed_entries(study) if e.role != "trial"]
+    groups: dict[tuple[str, str], list[TrialRow]] = defaultdict(list)
+    for row in study.trials:
+        groups[row.scenario, _label(study, row.scenario, row.params, keys, bins)].append(row)
+    found = []
+    for (scenario, label), rows in groups.items():
+        of_it = [
+            e for e in confirmed if e.scenario == scenario
+            and _label(study, scenario, e.params, keys, bins) == label
+        ]  # fmt: skip
+        tested = [e for e in of_it if e.role != "baseline"]
+        best = max(tested, key=_standing, default=None) or _best(study, rows)
+        same = [e for e in of_it if best is not None and e.number == best.number]
+        best = same[0] if same else best
+        if best is not None:
+            spent = sum(row.epochs for row in rows)
+            found.append(replace(best, label=label, searched=spent, trials=len(rows)))
+    return found
+
+
+def resolve_key(word: str) -> str:
+    """A word of `--by` as a path, or as study or scenario. Raises: StudyError."""
+    if word in ("study", "scenario") or word in PARAMETERS:
+        return word
+    if word in KEYS and f"{word}.name" in PARAMETERS:
+        return f"{word}.name"
+    ends = [path for path in PARAMETERS if path.partition(".")[2] == word]
+    if len(ends) == 1:
+        return ends[0]
+    if ends:
+        raise StudyError(f"--by {word} may be {', '.join(ends)}; write one of them")
+    raise StudyError(f"--by: {unknown(word)}; besides paths there are {', '.join(KEYS)}")
+
+
+def _standing(entry: Entry) -> tuple[int, float]:
+    return standing(list(entry.scores(entry.objective).values()) or [0.0])
+
+
+def _entry(
+    study: Reviewed, scenario: str, number: int, role: Role, params: Mapping[str, Any],
+    seeds: Iterable[Seed],
+) -> Entry:  # fmt: skip
+    space = study.space
+    where = space.scenario(scenario)
+    return Entry(
+        study=study.folder.root.name, scenario=scenario, title=where.title, number=number,
+        role=role, config=space.config(where, params), params=dict(params), seeds=tuple(seeds),
+        objective=space.objective.metric, selected_on_test=space.selected_on_test,
+        smoke=bool(study.folder.read_facts().get("smoke")), finished=study.finished,
+        axes=dict(where.values),
+    )  # fmt: skip
+
+
+def _confirmed(study: Reviewed, scenario: Mapping[str, Any], known: Mapping[str, Any]) -> Entry:
+    name = scenario["name"]
+    is_best = known["recipe"] == scenario["winner"]
+    role: Role = "winner" if is_best else "confirmed" if known["is_winner"] else "baseline"
+    seeds = []
+    for seed in known["seeds"]:
+        place = study.folder.confirmation(name, known["recipe"], seed)
+        trained = read_json(place / "result.json")
+        if trained is not None and trained["state"] == "complete":
+            seeds.append(_seed(seed, trained, read_json(place / "test.json")))
+    if not seeds:  # the trainings were deleted; the results remember their numbers
+        seeds = _remembered(known)
+    return _entry(study, name, known["number"], role, known["params"], seeds)
+
+
+def _remembered(known: Mapping[str, Any]) -> list[Seed]:
+    columns = {**known["val"], **known["test"]}
+    return [
+        Seed(
+            seed, known["subset_hash"], {name: column[i] for name, column in columns.items()},
+            None, known.get("test_images"),
+        )
+        for i, seed in enumerate(known["seeds"])
+    ]  # fmt: skip
+
+
+def _seed(seed: int, trained: Mapping[str, Any], tested: Mapping[str, Any] | None) -> Seed:
+    measured = tested or {"metrics": {}, "images": None}
+    metrics = {**trained["metrics"], **measured["metrics"]}
+    return Seed(seed, trained["subset_hash"], metrics, trained["epoch"], measured["images"])
+
+
+def _best(study: Reviewed, rows: Iterable[TrialRow]) -> Entry | None:
+    """The best complete trial, with the seeds that the search trained it with."""
+    feasible = [row for row in rows if row.score is not None and row.feasible]
+    if not feasible:
+        return None
+    row = min(feasible, key=lambda row: (-(row.score or 0.0), row.number))
+    entry = _entry(study, row.scenario, row.number, "trial", row.params, ())
+    own = entry.config.seeds.seed
+    seeds = []
+    for seed, place in [(own, row.folder)] + [
+        (own + i, row.folder / f"seed-{own + i}") for i in range(1, len(row.seeds))
+    ]:
+        trained = read_json(place / "result.json")
+        if trained is not None and trained.get("state") == "complete":
+            seeds.append(_seed(seed, trained, None))
+    if not seeds:
+        seeds = [Seed(own, "", {entry.objective: row.score or 0.0})]
+    return replace(entry, seeds=tuple(seeds))
+
+
+def _label(
+    study: Reviewed, scenario: str, params: Mapping[str, Any], keys: Sequence[str],
+    bins: Mapping[str, Sequence[float]],
+) -> str:  # fmt: skip
+    words = []
+    for key in keys:
+        if key == "study":
+            words.append(study.folder.root.name)
+        elif key == "scenario":
+            words.append(study.space.scenario(scenario).title)
+        else:
+            value = _value(study, scenario, params, key)
+            words.append(_in_bin(value, bins[key]) if bins.get(key) else show(value))
+    return ", ".join(words)
+
+
+def _value(study: Reviewed, scenario: str, params: Mapping[str, Any], path: str) -> Any:
+    if path in params:
+        return params[path]
+    return study.space.config(study.space.scenario(scenario), params).get(path)
+
+
+def _bins(study: Reviewed, path: str) -> list[float]:
+    """Borders of ranges with equally many trials each; none for a parameter of few values."""
+    values = sorted(row.params[path] for row in study.trials if path in row.params
+                    and isinstance(row.params[path], float))  # fmt: skip
+    if len(set(values)) <= _MANY:
+        return []
+    return [values[round(i * (len(values) - 1) / _BINS)] for i in range(_BINS + 1)]
+
+
+def _in_bin(value: float, borders: Sequence[float]) -> str:
+    place = sum(value > border for border in borders[1:-1])
+    return f"{borders[place]:.2g} to {borders[place + 1]:.2g}"

@@ -1,0 +1,278 @@
+"""A comparison as a table for the terminal, CSV, LaTeX, Markdown or plain data."""
+
+from __future__ import annotations
+
+import csv
+import io
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ltat_tune.comparison.compare import Block, Comparison
+from ltat_tune.comparison.entries import Entry
+from ltat_tune.results.significance import Significance, as_data, mean_error
+from ltat_tune.space.space import show
+
+_SHOWN_PARAMETERS = 4
+_TESTS = {"paired t-test": "paired t", "Welch's t-test": "Welch", "exact sign test": "sign"}
+
+
+def render(found: Comparison) -> RenderableType:
+    """Blocks one below the other; 80 columns are enough."""
+    parts: list[RenderableType] = []
+    for block in found.blocks:
+        parts.append(Text())
+        parts.append(Text(block.title, style="bold"))
+        if not block.honest:
+            parts.append(Text("SELECTED ON TEST", style="bold red"))
+        parts.append(_table(found, block))
+        parts += [Text(note, style="red" if not block.honest else "dim") for note in block.notes]
+        parts += [Text(line, style="dim") for line in _tests_in_words(block)]
+    if found.overall:
+        parts += [Text(), Text("over all of these problems", style="bold"), _overall(found)]
+    parts += [Text(f"note: {note}", style="yellow") for note in found.notes]
+    return Group(*parts)
+
+
+def _table(found: Comparison, block: Block) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column(", ".join(found.by) or "configuration", overflow="fold")
+    for metric in found.metrics:
+        table.add_column(heading(metric), justify="right", no_wrap=True)
+    for title in ("p", "n", "epoch", "search"):
+        table.add_column(title, justify="right", no_wrap=True)
+    tests: list[Significance | None] = [None, *block.against_first]
+    tests += [None] * (len(block.entries) - len(tests))
+    for entry, test in zip(block.entries, tests, strict=True):
+        table.add_row(
+            _name(entry, block.entries),
+            *[mean_text(entry, metric) for metric in found.metrics],
+            _p(test), str(len(entry.scores(found.metrics[0]))), kept(entry), str(entry.searched),
+        )  # fmt: skip
+    return table
+
+
+def heading(metric: str) -> str:
+    """`val/pgd20_balanced_acc` on two lines."""
+    split, _, rest = metric.partition("/")
+    attack, _, group = rest.removesuffix("_acc").partition("_")
+    return f"{split}/{attack}\n{group or 'acc'}, %"
+
+
+def mean_text(entry: Entry, metric: str) -> str:
+    """`41.2 ± 0.4`: percent and standard error."""
+    mean, error = mean_error(list(entry.scores(metric).values()))
+    if mean is None:
+        return "-"
+    return f"{100 * mean:.1f}" + ("" if error is None else f" ± {100 * error:.1f}")
+
+
+def kept(entry: Entry) -> str:
+    """`14/16`: the epoch that the weights are from, of the training's; the median over seeds."""
+    epochs = [seed.epoch for seed in entry.seeds if seed.epoch is not None]
+    return f"{statistics.median_high(epochs) if epochs else '?'}/{entry.epochs}"
+
+
+def _name(entry: Entry, beside: Sequence[Entry]) -> Text:
+    text = Text(entry.label or entry.name)
+    role = "" if entry.role == "trial" else f" {entry.role}"
+    text.append(f"\n{entry.name}{role}" if entry.label else role or " one trial", style="dim")
+    if not entry.label:
+        told = ", ".join(f"{path.rpartition('.')[2] if not path.endswith('.name') else ''} "
+                         f"{show(value)}".strip()
+                         for path, value in unlike(entry, beside).items())  # fmt: skip
+        text.append(f"\n{told}" if told else "", style="dim")
+    return text
+
+
+def unlike(entry: Entry, beside: Sequence[Entry]) -> dict[str, Any]:
+    """The tuned values in which the entries of a block differ; the first few."""
+    paths = dict.fromkeys(path for other in beside for path in other.params)
+    values = {path: entry.config.get(path) for path in paths}
+    differing = [
+        path for path in paths if len({repr(other.config.get(path)) for other in beside}) > 1
+    ]
+    return {path: values[path] for path in differing[:_SHOWN_PARAMETERS]}
+
+
+def _p(test: Significance | None) -> str:
+    if test is None or test.adjusted is None:
+        return ""
+    return "<0.001" if test.adjusted < 0.001 else f"{test.adjusted:.2g}"
+
+
+def _tests_in_words(block: Block) -> list[str]:
+    """Which test gave the p of which rows."""
+    named: dict[str, list[str]] = {}
+    for entry, test in zip(block.entries[1:], block.against_first, strict=False):
+        what = test.test if test.p is None else f"{test.test} over {test.n} seeds"
+        if test.p is not None and test.test != "Welch's t-test":
+            what += " (same subset and seed)"
+        named.setdefault(what, []).append(entry.label or entry.name)
+    lines = [f"p against the first row: {test}: {', '.join(who)}" for test, who in named.items()]
+    count = sum(test.p is not None for test in block.against_first)
+    if count > 1:
+        lines.append(f"p corrected by Holm for {count} comparisons")
+    return lines
+
+
+def _overall(found: Comparison) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column(", ".join(found.by))
+    mean = heading(found.metrics[0])
+    for title in ("mean\nrank", mean, "first\nahead in", "p, exact\nsign test"):
+        table.add_column(title, justify="right")
+    problems = sum(block.honest for block in found.blocks)
+    for row in found.overall:
+        table.add_row(
+            row.label, f"{row.mean_rank:.2f}", f"{100 * row.mean:.1f}",
+            "" if row.p is None else f"{row.ahead} of {problems}",
+            "" if row.p is None else f"{row.p:.2g}",
+        )  # fmt: skip
+    return table
+
+
+def as_rows(found: Comparison) -> list[dict[str, Any]]:
+    """One flat row an entry, accuracies as fractions: what CSV and a data frame want."""
+    rows = []
+    for block in found.blocks:
+        tests: list[Significance | None] = [None, *block.against_first]
+        tests += [None] * (len(block.entries) - len(tests))
+        for entry, test in zip(block.entries, tests, strict=True):
+            row: dict[str, Any] = {
+                "problem": block.title, "selected_on_test": entry.selected_on_test,
+                "group": entry.label, "study": entry.study, "scenario": entry.scenario,
+                "trial": f"t{entry.number:04d}", "role": entry.role,
+            }  # fmt: skip
+            for metric in found.metrics:
+                mean, error = mean_error(list(entry.scores(metric).values()))
+                row |= {metric: mean, f"{metric} standard error": error}
+            row |= {
+                "n": len(entry.scores(found.metrics[0])),
+                "epoch": kept(entry).partition("/")[0], "epochs": entry.epochs,
+                "search_epochs": entry.searched, "search_trials": entry.trials,
+                "gain_over_first": None if test is None else test.gain,
+                "p": None if test is None else test.p,
+                "p_holm": None if test is None else test.adjusted,
+                "test": "" if test is None else test.test,
+                "finished": entry.finished, "smoke": entry.smoke,
+            }  # fmt: skip
+            rows.append(row)
+    return rows
+
+
+def as_csv(found: Comparison) -> str:
+    """`as_rows` with a header line."""
+    return rows_as_csv(as_rows(found))
+
+
+def rows_as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of the same keys as CSV."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
+
+
+def as_json(found: Comparison) -> dict[str, Any]:
+    """Blocks with every seed's numbers."""
+    return {
+        "by": list(found.by), "metrics": list(found.metrics), "notes": list(found.notes),
+        "blocks": [
+            {
+                "title": block.title, "selected_on_test": not block.honest,
+                "notes": list(block.notes),
+                "entries": [_entry_json(found, e) for e in block.entries],
+                "against_first": [as_data(test) for test in block.against_first],
+            }
+            for block in found.blocks
+        ],
+        "overall": [dict(vars(row)) for row in found.overall],
+    }  # fmt: skip
+
+
+def _entry_json(found: Comparison, entry: Entry) -> dict[str, Any]:
+    return {
+        "label": entry.label, "study": entry.study, "scenario": entry.scenario,
+        "trial": entry.number, "role": entry.role, "params": dict(entry.params),
+        "epochs": entry.epochs, "search_epochs": entry.searched, "search_trials": entry.trials,
+        "seeds": [
+            {
+                "seed": seed.seed, "subset_hash": seed.subset, "epoch": seed.epoch,
+                "metrics": {m: seed.metrics[m] for m in found.metrics if m in seed.metrics},
+            }
+            for seed in entry.seeds
+        ],
+    }  # fmt: skip
+
+
+def _cells(found: Comparison, block: Block) -> list[list[str]]:
+    """Heading and rows of a printed table."""
+    head = ["", *found.metrics, "p", "n", "epoch", "search epochs"]
+    tests: list[Significance | None] = [None, *block.against_first]
+    tests += [None] * (len(block.entries) - len(tests))
+    rows = [
+        [
+            entry.label or f"{entry.name} {entry.role}",
+            *[mean_text(entry, metric) for metric in found.metrics],
+            _p(test), str(len(entry.scores(found.metrics[0]))), kept(entry), str(entry.searched),
+        ]
+        for entry, test in zip(block.entries, tests, strict=True)
+    ]  # fmt: skip
+    return [head, *rows]
+
+
+def as_markdown(found: Comparison) -> str:
+    """A table a block, as GitHub shows them."""
+    lines: list[str] = []
+    for block in found.blocks:
+        lines += [f"### {block.marked_title}", ""]
+        head, *rows = [[cell.replace("|", "\\|") for cell in row] for row in _cells(found, block)]
+        lines += [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
+        lines += [f"| {' | '.join(row)} |" for row in rows]
+        lines += ["", *[f"{text}  " for text in (*block.notes, *_tests_in_words(block))], ""]
+    lines += [f"note: {note}  " for note in found.notes]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$",
+    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "±": r"$\pm$", "<": "$<$",
+}  # fmt: skip
+
+
+def latex(cells: Sequence[Sequence[str]], *, mark: str = "") -> list[str]:
+    """A heading and rows as the lines of a `tabular` with booktabs.
+
+    Args:
+        cells: heading, then rows.
+        mark: stands above the heading, so that it is in the paper and not only in its source.
+    """
+    head, *rows = [["".join(_LATEX.get(c, c) for c in cell) for cell in row] for row in cells]
+    marked = [rf"\multicolumn{{{len(head)}}}{{l}}{{\textbf{{{mark}}}}} \\"] if mark else []
+    return [
+        rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}", r"\toprule", *marked,
+        " & ".join(head) + r" \\", r"\midrule",
+        *[" & ".join(row) + r" \\" for row in rows],
+        r"\bottomrule", r"\end{tabular}",
+    ]  # fmt: skip
+
+
+ON_TEST = "Selected on the test images: optimistic"
+
+
+def as_latex(found: Comparison) -> str:
+    """A `tabular` a block, with booktabs; notes as comments."""
+    lines = ["% needs \\usepackage{booktabs}; mean and standard error in percent"]
+    for block in found.blocks:
+        lines += [f"% {block.marked_title}"]
+        lines += latex(_cells(found, block), mark="" if block.honest else ON_TEST)
+        lines += [f"% {text}" for text in (*block.notes, *_tests_in_words(block))]
+    lines += [f"% note: {note}" for note in found.notes]
+    return "\n".join(lines) + "\n"

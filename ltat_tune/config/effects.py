@@ -1,0 +1,264 @@
+"""Which parameters act, and from which epoch: so that nobody tunes an unconnected knob."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ltat_tune.config.parameters import PARAMETERS
+from ltat_tune.config.timeline import awp_epoch, clean_epochs, deferral_epoch, drop_epochs
+from ltat_tune.config.values import ConfigValues
+
+_Rule = Callable[[ConfigValues], str | None]
+
+
+def _needs(path: str, *values: str) -> _Rule:
+    """The parameter acts only while `path` has one of these values."""
+
+    def rule(config: ConfigValues) -> str | None:
+        value = config.get(path)
+        return (
+            None
+            if value in values
+            else f"{path} is {value}, and only {' or '.join(values)} reads it"
+        )
+
+    return rule
+
+
+def _not(path: str, *values: str) -> _Rule:
+    """The parameter acts unless `path` has one of these values."""
+
+    def rule(config: ConfigValues) -> str | None:
+        value = config.get(path)
+        return f"{path} is {value}" if value in values else None
+
+    return rule
+
+
+def _all(*rules: _Rule) -> _Rule:
+    def rule(config: ConfigValues) -> str | None:
+        return next((reason for check in rules if (reason := check(config)) is not None), None)
+
+    return rule
+
+
+def _imbalanced(config: ConfigValues) -> str | None:
+    """Equal counts give equal class weights, and equal margins and priors."""
+    data = config.data
+    if data.profile in ("balanced", "balanced_small"):
+        return f"data.profile is {data.profile}, so all classes weigh the same"
+    if data.profile == "given" and len(set(data.counts or ())) == 1:
+        return "data.counts are all equal, so all classes weigh the same"
+    alike = data.base == "min_class" or data.max_per_class is not None
+    if data.profile in ("exp", "step", "linear") and data.imbalance_ratio == 1 and alike:
+        return "data.imbalance_ratio is 1, so all classes weigh the same"
+    return None
+
+
+def _class_weights(config: ConfigValues) -> str | None:
+    """A given weight for the rarer half acts on equal counts too: ties go to the later classes."""
+    return None if config.reweight.name == "under_represented" else _imbalanced(config)
+
+
+def _effective_numbers(config: ConfigValues) -> str | None:
+    """`reweight.beta` is read by the class weights, by one loss and by the attack's weights."""
+    if (
+        config.reweight.name == "class_balanced"
+        or config.loss.name == "effective_number"
+        or _attack_beta(config)
+    ):
+        return _imbalanced(config)
+    return "nothing reads it: reweight.name is not class_balanced, loss.name not effective_number"
+
+
+def _attack_beta(config: ConfigValues) -> bool:
+    return (
+        config.attack.reweight == "class_balanced"
+        and _attacks(config) is None
+        and _attack_weights(config) is None
+    )
+
+
+def _attack_weights(config: ConfigValues) -> str | None:
+    """FACTS F1: with BatchNorm in eval mode a positive factor on an image's loss scales its
+    gradient, and neither its sign nor its direction changes."""
+    attack = config.attack
+    if attack.bn_mode == "eval" and attack.reweight not in ("none", "balanced_softmax"):
+        return (
+            "attack.bn_mode is eval, where a positive class weight leaves every PGD step as it "
+            "is; use attack.bn_mode train or batch"
+        )
+    # RBL goes by predictions, which differ on equal counts too.
+    return None if attack.reweight in ("none", "rbl") else _imbalanced(config)
+
+
+def _raises_weighted_loss(config: ConfigValues) -> bool:
+    """Whether the attack raises the prediction loss with class weights in it."""
+    attack = config.attack
+    return (
+        attack.objective == "loss"
+        and attack.reweight != "none"
+        and _attacks(config) is None
+        and _attack_weights(config) is None
+    )
+
+
+def _some_class_weights(config: ConfigValues) -> str | None:
+    if _raises_weighted_loss(config):
+        return None
+    return "reweight.name is none" if config.reweight.name == "none" else _class_weights(config)
+
+
+def _deferred(config: ConfigValues) -> str | None:
+    return None if config.reweight.schedule == "deferred" else "reweight.schedule is immediate"
+
+
+def _adversarial(config: ConfigValues) -> str | None:
+    if config.method.name == "natural":
+        return "method.name is natural"
+    if clean_epochs(config) >= config.optim.epochs:
+        return "method.clean_fraction leaves no adversarial stage"
+    return None
+
+
+def _attack_moves(config: ConfigValues) -> str | None:
+    return "attack.steps is 0" if config.attack.steps == 0 else None
+
+
+def _attack_eps(config: ConfigValues) -> str | None:
+    """Without `evaluation.eps` it is the radius of the evaluation too."""
+    reason = _attacks(config)
+    if reason is not None and config.evaluation.eps is not None:
+        return f"{reason} and evaluation.eps is given"
+    return None
+
+
+def _above_zero(path: str) -> _Rule:
+    """The parameter acts only while the number at `path` is not 0."""
+    return lambda config: f"{path} is 0" if config.get(path) == 0 else None
+
+
+def _is_null(path: str) -> _Rule:
+    """The parameter acts only while the one at `path` is not given."""
+    return lambda config: None if config.get(path) is None else f"{path} is given"
+
+
+_srat = _needs("method.name", "srat")
+_taet = _needs("method.name", "taet")
+_tail = _all(_needs("method.name", "reat"), _above_zero("method.tail_weight"))
+_separates = _all(_srat, _above_zero("method.separation_weight"))
+_attacks = _all(_adversarial, _attack_moves)
+_reweights = _not("reweight.name", "none")
+_falling = _needs("data.profile", "exp", "step", "linear", "balanced_small")
+_cosine = _needs("model.head", "cosine")
+_margins = _needs("loss.name", "robal")
+_milestones = _needs("optim.lr_schedule", "multistep", "piecewise", "robal_release")
+
+
+def _falls(config: ConfigValues) -> str | None:
+    if drop_epochs(config.optim):
+        return None
+    if config.optim.lr_schedule == "step":
+        return "optim.step_fraction is so long that the rate never falls"
+    return "optim.milestones is empty"
+
+
+_RULES: dict[str, _Rule] = {
+    "data.root": _needs("data.name", "image_folder"),
+    "data.image_size": _needs("data.name", "image_folder"),
+    "data.counts": _needs("data.profile", "given"),
+    "data.imbalance_ratio": _falling,
+    "data.max_per_class": _not("data.profile", "full", "given"),
+    "data.base": _all(_falling, _is_null("data.max_per_class")),
+    "data.rounding": _falling,
+    "data.val_per_class": _needs("data.val_source", "train"),
+    "data.policy_ops": _needs("data.policy", "randaugment"),
+    "data.policy_magnitude": _needs("data.policy", "randaugment"),
+    "data.crop_padding": _not("data.augmentation", "none"),
+    "model.stem": _needs("model.name", "small_cnn"),
+    "model.head_scale": _cosine,
+    "model.head_gamma": _cosine,
+    "model.posthoc_tau": _imbalanced,
+    "method.separation_weight": _srat,
+    "method.temperature": _separates,
+    "method.separation_features": _separates,
+    "method.tail_weight": _needs("method.name", "reat"),
+    "method.tail_variant": _tail,
+    "method.tail_set": _tail,
+    "method.tail_kl_max": _all(_tail, _needs("method.tail_variant", "bounded")),
+    "method.tail_detach_anchor": _all(_tail, _not("method.tail_variant", "released")),
+    "method.beta": _needs("method.name", "trades", "mart", "robal"),
+    "method.bcl_weight": _all(_taet, _adversarial),
+    "method.hdl_weight": _all(_taet, _adversarial),
+    "method.rcel_weight": _all(_taet, _adversarial),
+    "method.clean_fraction": _taet,
+    "method.awp_start_fraction": _above_zero("method.awp_gamma"),
+    "loss.gamma": _needs("loss.name", "focal"),
+    "loss.focal_weight": _all(_needs("loss.name", "focal"), _some_class_weights),
+    "loss.max_margin": _needs("loss.name", "ldam"),
+    "loss.scale": _needs("loss.name", "ldam", "robal"),
+    "loss.tau": _all(_needs("loss.name", "balanced_softmax", "robal"), _imbalanced),
+    "loss.base_margin": _margins,
+    "loss.margin_tau": _all(_margins, _imbalanced),
+    "reweight.name": _class_weights,
+    "reweight.beta": _effective_numbers,
+    "reweight.under_weight": _needs("reweight.name", "under_represented"),
+    "reweight.schedule": _reweights,
+    "reweight.start_fraction": _all(_reweights, _deferred),
+    "attack.eps": _attack_eps,
+    "attack.step_size": _attacks,
+    "attack.steps": _adversarial,
+    "attack.start": _attacks,
+    "attack.objective": _attacks,
+    "attack.reweight": _all(_attacks, _attack_weights),
+    "attack.bn_mode": _attacks,
+    "attack.class_budget": _all(_attacks, _imbalanced),
+    "attack.class_budget_warmup": _attacks,
+    "compute.precision": _not("compute.precision", "auto"),  # then the device decides
+    "compute.graphs": lambda c: "a replayed attack runs the same kernels",
+    "optim.nesterov": lambda c: "optim.momentum is 0" if c.optim.momentum == 0 else None,
+    "optim.milestones": _milestones,
+    "optim.lr_decay": _all(
+        _needs("optim.lr_schedule", "multistep", "step", "robal_release"), _falls
+    ),
+    "optim.lr_factors": _needs("optim.lr_schedule", "piecewise"),
+    "optim.step_fraction": _needs("optim.lr_schedule", "step"),
+}
+
+
+def add_rule(path: str, chosen_by: str, name: str) -> None:
+    """A plugin's parameter acts only while its part is chosen."""
+    _RULES[path] = _needs(chosen_by, name)
+
+
+def forget_rule(path: str) -> None:
+    """Takes the rule of a plugin's parameter out again."""
+    del _RULES[path]
+
+
+def why_inert(config: ConfigValues, path: str) -> str | None:
+    """The reason why `path` cannot change this configuration's result, or None if it can."""
+    for part in config.parts:
+        if path in part.ignores:
+            return f"{part.chosen_by} is {part.name}, which does not read it"
+    rule = _RULES.get(path)
+    return rule(config) if rule is not None else None
+
+
+def acts_from_epoch(config: ConfigValues, path: str) -> int:
+    """The first epoch, counted from 0, in which `path` changes the training."""
+    begins = {
+        "start": 0,
+        "deferral": deferral_epoch(config),
+        "clean_stage": clean_epochs(config),
+        "awp": awp_epoch(config),
+    }[PARAMETERS[path].acts_from]
+    if path.startswith("attack."):
+        return max(begins, clean_epochs(config))
+    # the loss and the attack read it before any deferral
+    early = config.loss.name == "effective_number" or _attack_beta(config)
+    if path == "reweight.beta" and early:
+        return 0
+    if path == "loss.focal_weight" and _raises_weighted_loss(config):
+        return clean_epochs(config)
+    return begins

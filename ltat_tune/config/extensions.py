@@ -1,0 +1,141 @@
+"""What plugins have added to the package's tables in this process; `plugins` puts it there.
+
+Empty until somebody loads a plugin: nothing is looked for, nothing is found by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self, get_args
+
+from pydantic import (
+    ConfigDict,
+    GetCoreSchemaHandler,
+    ModelWrapValidatorHandler,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
+
+from ltat_tune.config.fields import Section, check_value
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A user's module: its name, its file, and the hash of what the file holds."""
+
+    name: str
+    file: str
+    sha256: str  # the first 16 digits
+
+    def as_data(self) -> dict[str, str]:
+        """As it stands in a study's space file and in an exported configuration."""
+        return dict(vars(self))
+
+    @property
+    def note(self) -> str:
+        """That its code runs, for whoever starts something."""
+        return f"plugin {self.name} runs code of {self.file} (sha256 {self.sha256})"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A method, loss, model or data set from outside the package.
+
+    Attributes:
+        chosen_by: the parameter whose value it is, such as `method.name`.
+        name: that value.
+        file: where it is defined.
+        plugin: that brought it; None if it was registered by hand, in a notebook's cell.
+        defaults: its own parameters by dotted path, with their defaults.
+        ignores: parameters of its section that others of its kind read, and it does not.
+    """
+
+    chosen_by: str
+    name: str
+    file: str
+    plugin: Plugin | None
+    defaults: Mapping[str, Any]
+    ignores: tuple[str, ...] = ()
+
+
+PARTS: dict[tuple[str, str], Part] = {}  # by chosen_by and name
+FIELDS: dict[str, TypeAdapter[Any]] = {}  # checks of plugins' parameters, by dotted path
+UNDO: dict[tuple[str, str], Callable[[], None]] = {}  # takes a part out of every table again
+LOADING: list[Plugin] = []  # the one whose code runs now
+
+
+def names(chosen_by: str) -> list[str]:
+    """What plugins have added to the values of `method.name`, `loss.name` and so on."""
+    return [name for path, name in PARTS if path == chosen_by]
+
+
+class Extensible:
+    """Marks a `Literal` whose values plugins may add to: `Annotated[Literal[...], Extensible(p)]`.
+
+    Args:
+        path: the parameter's dotted path.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        own = get_args(source)
+
+        def check(value: Any) -> str:
+            choices = [*own, *names(self._path)]
+            if isinstance(value, str) and value in choices:
+                return value
+            expected = ", ".join(choices)
+            raise PydanticCustomError(
+                "literal_error", "must be one of {expected}", {"expected": expected}
+            )
+
+        return core_schema.no_info_plain_validator_function(
+            check, json_schema_input_schema=core_schema.literal_schema(list(own))
+        )
+
+
+class OpenSection(Section):
+    """A section that may hold, besides its own parameters, those of plugins, and no others."""
+
+    model_config = ConfigDict(extra="allow")
+
+    section: ClassVar[str]
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _knows_all(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        if not isinstance(values, Mapping) or not set(values) - set(cls.model_fields):
+            return handler(values)
+        checked, problems = dict(values), []
+        for name in [name for name in values if name not in cls.model_fields]:
+            checked[name], problem = cls._check(name, checked.pop(name))
+            problems += [problem] if problem else []
+        try:
+            made = handler(checked)
+        except ValidationError as error:
+            # said again, so that they and the others are told together
+            told = [(e["type"], e["loc"], e["input"], e.get("ctx", {})) for e in error.errors()]
+            again = [InitErrorDetails(type=t, loc=at, input=i, ctx=c) for t, at, i, c in told]
+            raise ValidationError.from_exception_data(cls.__name__, again + problems) from None
+        if problems:
+            raise ValidationError.from_exception_data(cls.__name__, problems)
+        return made
+
+    @classmethod
+    def _check(cls, name: str, value: Any) -> tuple[Any, InitErrorDetails | None]:
+        """A plugin's parameter as the configuration holds it, and what is wrong with it."""
+        adapter = FIELDS.get(f"{cls.section}.{name}")
+        if adapter is None:
+            return value, InitErrorDetails(type="extra_forbidden", loc=(name,), input=value)
+        checked, broken = check_value(adapter, value)
+        if broken is None:
+            return checked, None
+        context = {"error": broken}
+        return value, InitErrorDetails(type="value_error", loc=(name,), input=value, ctx=context)

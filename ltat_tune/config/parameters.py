@@ -1,0 +1,181 @@
+"""The parameters of `TrialConfig` as data: what `ltat-tune params` prints and messages name."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+from ltat_tune.config.extensions import FIELDS, names
+from ltat_tune.config.fields import ActsFrom, Instead, annotated, check_value, sentence
+from ltat_tune.config.scalars import shown
+from ltat_tune.config.values import ConfigValues
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter: where it stands, what it may be, what it means and who defined it."""
+
+    path: str
+    symbol: str
+    kind: str  # float | int | bool | text | choice | list
+    default: Any
+    choices: tuple[str, ...]
+    low: float | None
+    high: float | None
+    low_open: bool
+    high_open: bool
+    unit: str
+    meaning: str
+    source: str
+    also: tuple[str, ...]
+    acts_from: ActsFrom
+    instead: tuple[Instead, ...]  # other defaults: (path, its values, the default then)
+    optional: bool
+    field: FieldInfo
+
+    @property
+    def range(self) -> str:
+        """The values that are allowed, for people: `[0, 1)`, `exp | step`, `text`."""
+        if self.choices:
+            return " | ".join(self.choices)
+        if self.low is None and self.high is None:
+            return "true | false" if self.kind == "bool" else self.kind
+        low = "-inf" if self.low is None else shown(float(self.low))
+        high = "inf" if self.high is None else shown(float(self.high))
+        opening = "(" if self.low_open or self.low is None else "["
+        closing = ")" if self.high_open or self.high is None else "]"
+        return f"{opening}{low}, {high}{closing}"
+
+    @property
+    def label(self) -> str:
+        """`method.temperature (τ)`."""
+        return f"{self.path} ({self.symbol})" if self.symbol else self.path
+
+    def check(self, value: Any) -> tuple[Any, str | None]:
+        """The value as the configuration holds it, and the rule that it breaks, if any."""
+        return check_value(self._adapter(), value)
+
+    def _adapter(self) -> TypeAdapter[Any]:
+        if self.path not in _ADAPTERS:
+            _ADAPTERS[self.path] = TypeAdapter(annotated(self.field))
+        return _ADAPTERS[self.path]
+
+
+_ADAPTERS: dict[str, TypeAdapter[Any]] = {}
+
+
+def add_parameter(path: str, field: FieldInfo) -> None:
+    """Puts a plugin's parameter among the others."""
+    PARAMETERS[path] = read_parameter(path, field)
+    FIELDS[path] = TypeAdapter(annotated(field))
+
+
+def widen(path: str) -> None:
+    """Tells the parameter at `path` which values plugins have added or taken back."""
+    own = get_args(PARAMETERS[path].field.annotation)
+    PARAMETERS[path] = replace(PARAMETERS[path], choices=(*own, *names(path)))
+
+
+def forget_parameter(path: str) -> None:
+    """Takes a plugin's parameter out again."""
+    del PARAMETERS[path]
+    _ADAPTERS.pop(path, None)
+    FIELDS.pop(path, None)
+
+
+def read_parameter(path: str, field: FieldInfo) -> Parameter:
+    """A documented field as a parameter."""
+    annotation: Any = field.annotation
+    members = [a for a in get_args(annotation) if a is not type(None)]
+    optional = type(None) in get_args(annotation)
+    inner = members[0] if optional else annotation
+    while get_origin(inner) is not None and hasattr(inner, "__metadata__"):
+        inner = get_args(inner)[0]
+    choices: tuple[str, ...] = ()
+    if get_origin(inner) is Literal:
+        kind, choices = "choice", get_args(inner)
+    elif get_origin(inner) is tuple:
+        kind = "list"
+    else:
+        kind = {float: "float", int: "int", bool: "bool", str: "text"}[inner]
+    bounds: dict[str, float] = {}
+    for rule in field.metadata:
+        for name in ("ge", "gt", "le", "lt"):
+            if getattr(rule, name, None) is not None:
+                bounds[name] = getattr(rule, name)
+    extra: Any = field.json_schema_extra
+    return Parameter(
+        path=path, symbol=extra["symbol"], kind=kind, default=field.default, choices=choices,
+        low=bounds.get("ge", bounds.get("gt")), high=bounds.get("le", bounds.get("lt")),
+        low_open="gt" in bounds, high_open="lt" in bounds, unit=extra["unit"],
+        meaning=field.description or "", source=extra["source"], also=tuple(extra["also"]),
+        acts_from=extra["acts_from"], instead=extra["instead"], optional=optional, field=field,
+    )  # fmt: skip
+
+
+def _collect() -> dict[str, Parameter]:
+    found: dict[str, Parameter] = {}
+    for section, section_field in ConfigValues.model_fields.items():
+        model = section_field.annotation
+        assert isinstance(model, type) and issubclass(model, BaseModel)
+        for name, field in model.model_fields.items():
+            found[f"{section}.{name}"] = read_parameter(f"{section}.{name}", field)
+    return found
+
+
+PARAMETERS: dict[str, Parameter] = _collect()
+
+
+def defaults() -> dict[str, str]:
+    """Every parameter's default, and what it is instead under another choice, as text."""
+    return {
+        path: json.dumps([parameter.default, *parameter.instead])
+        for path, parameter in PARAMETERS.items()
+    }
+
+
+def nearest(path: str) -> str | None:
+    """The parameter that was probably meant, as `method.separation_weight (λ)`, or None."""
+    wanted = path.strip().lower()
+    section, _, leaf = wanted.rpartition(".")
+    best, best_score = None, 0.65
+    for parameter in PARAMETERS.values():
+        own_section, _, own_leaf = parameter.path.partition(".")
+        names = (own_leaf, *parameter.also, *parameter.symbol.lower().split(", "))
+        score = max(difflib.SequenceMatcher(None, leaf, name).ratio() for name in names if name)
+        whole = difflib.SequenceMatcher(None, wanted, parameter.path).ratio()
+        score = max(score + (0.1 if section == own_section else -0.05 if section else 0.0), whole)
+        if score > best_score:
+            best, best_score = parameter.label, score
+    return best
+
+
+def unknown(path: str) -> str:
+    """The sentence for a parameter that does not exist."""
+    section = path.partition(".")[0]
+    meant = nearest(path)
+    if path in ConfigValues.model_fields:
+        names = ", ".join(p for p in PARAMETERS if p.startswith(f"{section}."))
+        return f"{path} is a section, not a parameter; write a dotted path, one of: {names}"
+    remedy = f"did you mean {meant}?" if meant else "`ltat-tune params` lists all of them"
+    return f"unknown parameter {path}; {remedy}"
+
+
+def explain(error: ValidationError) -> list[str]:
+    """One sentence for each problem that pydantic found in a TrialConfig: path, rule, value."""
+    sentences: list[str] = []
+    for details in error.errors():
+        names = [str(part) for part in details["loc"] if isinstance(part, str)]
+        path = ".".join(names[:2])
+        if details["type"] == "extra_forbidden":
+            sentences.append(unknown(path))
+        elif details["type"] == "value_error" and not path:
+            sentences += str(details["ctx"]["error"]).splitlines()
+        elif details["type"] != "none_required":
+            sentences.append(f"{path} {sentence(details)}" if path else sentence(details))
+    return sentences

@@ -1,0 +1,97 @@
+"""`attack.*`: how the training images are made."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from ltat_tune.config.fields import Section, param
+from ltat_tune.config.scalars import Integer, Number
+
+
+class AttackConfig(Section):
+    """PGD that makes the training images. Pixel units: images are in [0, 1]."""
+
+    norm: Literal["linf", "l2"] = param(
+        "linf", "norm of the ball, in which the evaluation attacks too", source="REAT Table 12"
+    )
+    eps: Number = param(
+        8 / 255,
+        "radius of the ball",
+        symbol="ε",
+        unit="pixels, 0 to 1",
+        ge=0,
+        le=100,
+        also=("epsilon",),
+        source="Madry2018Towards; REAT 5; SRAT 5.1; REAT Table 12 (l2)",
+        instead=(("attack.norm", ("l2",), 1.0),),
+    )
+    step_size: Number = param(
+        2 / 255,
+        "length of one step",
+        symbol="α",
+        unit="pixels, 0 to 1",
+        gt=0,
+        le=100,
+        also=("alpha",),
+        source="REAT 5; SRAT 5.1; REAT Table 12 (l2)",
+        instead=(("attack.norm", ("l2",), 0.2),),
+    )
+    steps: Integer = param(
+        10, "steps", ge=0, le=10000, also=("num_steps", "perturb_steps", "iters")
+    )
+    start: Literal["none", "uniform", "uniform_clipped", "one_sided", "gaussian"] = param(
+        "uniform",
+        "first images: the clean ones, noise in the ball (clipped to [0, 1] before the first "
+        "gradient or not), noise in its positive part only, or 0.001 times normal noise",
+        source="releases of REAT (uniform), SRAT (uniform_clipped), RoBal (one_sided), TRADES",
+        also=("random_start",),
+        instead=(
+            ("method.name", ("trades", "mart", "taet"), "gaussian"),
+            ("method.name", ("srat",), "uniform_clipped"),
+            ("method.name", ("robal",), "one_sided"),
+        ),
+    )
+    objective: Literal["cross_entropy", "margin", "kl", "loss"] = param(
+        "cross_entropy",
+        "what the attack raises: cross-entropy of the label, the margin of Carlini and Wagner, KL "
+        "from the clean prediction (TRADES), or the method's own prediction loss",
+        source="Madry2018Towards; Carlini2017Towards; Zhang2019Theoretically",
+        instead=(("method.name", ("trades",), "kl"),),
+    )
+    reweight: Literal[
+        "none", "inverse", "inverse_sqrt", "class_balanced", "balanced_softmax", "rbl"
+    ] = param(
+        "none",
+        "class weights in the attack's objective: 1/n (RW), 1/sqrt(n) (RWS), effective number "
+        "(ENR), log-prior on the logits (BRW), or by the effective number of last epoch's "
+        "predictions (RBL). All but BRW act only with bn_mode train or batch: a positive factor "
+        "on an image's loss leaves its PGD step as it is",
+        source="REAT 4.1, Eq. 1-2, Table 2",
+        also=("ae_weights",),
+        instead=(("method.name", ("reat",), "rbl"),),
+    )
+    bn_mode: Literal["eval", "train", "batch"] = param(
+        "eval",
+        "BatchNorm mode while images are made: eval; train, which also moves its running "
+        "statistics; batch, which normalises by the batch and moves nothing",
+        source="releases of REAT (eval), SRAT (train), RobustLT (batch)",
+    )
+    class_budget: Number = param(
+        0.0,
+        "RobustLT: share of the radius that goes from frequent to rare classes; radius and step "
+        "of class c are scaled alike, the mean over images stays",
+        symbol="α_CPB",
+        ge=0,
+        le=1,
+        source="RobustLT (CPB): 0.3 on CIFAR-10-LT, 0.4 on CIFAR-100-LT",
+        also=("robustlt_alpha",),
+    )
+    class_budget_warmup: Number = param(
+        0.0,
+        "RobustLT: share of the epochs over which the radius grows from 0; 0 is none",
+        symbol="b",
+        unit="of optim.epochs",
+        ge=0,
+        le=1,
+        source="RobustLT (AIW): 0.8 on CIFAR-10-LT",
+    )

@@ -1,0 +1,161 @@
+"""`loss.*` and `reweight.*`: the prediction loss and the class weights inside it."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from ltat_tune.config.extensions import Extensible, OpenSection
+from ltat_tune.config.fields import Section, param
+from ltat_tune.config.scalars import Number
+
+
+class LossConfig(OpenSection):
+    """The prediction loss on logits."""
+
+    section: ClassVar[str] = "loss"
+
+    name: Annotated[
+        Literal["cross_entropy", "focal", "effective_number", "ldam", "balanced_softmax", "robal"],
+        Extensible("loss.name"),
+    ] = param(
+        "cross_entropy",
+        "prediction loss; effective_number is cross-entropy with class-balanced weights from the "
+        "first epoch (REAT's EN), robal the class-aware margin and bias on cosines",
+        source="Lin2017Focal; Cui2019Class; Cao2019LDAM Eq. 12-13; Ren2020Balanced Eq. 4;"
+        " RoBal release",
+        also=("criterion",),
+        instead=(
+            ("method.name", ("reat",), "balanced_softmax"),
+            ("method.name", ("robal",), "robal"),
+        ),
+    )
+    gamma: Number = param(
+        1.0,
+        "focusing strength of the focal loss; 0 is cross-entropy",
+        symbol="γ",
+        ge=0,
+        le=10,
+        source="Lin2017Focal Eq. 4",
+    )
+    focal_weight: Literal["outside", "inside"] = param(
+        "outside",
+        "where class weights stand in the focal loss: before it, or inside, p = exp(-w CE), as "
+        "the LDAM-DRW and SRAT releases have it",
+        source="LDAM-DRW release; SRAT release",
+        acts_from="deferral",
+    )
+    max_margin: Number = param(
+        0.5,
+        "margin of the rarest class in LDAM",
+        symbol="C",
+        ge=0,
+        le=10,
+        source="Cao2019LDAM Eq. 13",
+        also=("max_m",),
+    )
+    scale: Number = param(
+        30.0,
+        "factor on the logits of ldam and robal, after the margin",
+        symbol="s",
+        gt=0,
+        le=1000,
+        source="Cao2019LDAM, release (30); RoBal release (10)",
+        also=("s",),
+        instead=(("loss.name", ("robal",), 10.0),),
+    )
+    tau: Number = param(
+        1.0,
+        "strength of the log-prior shift in balanced_softmax and robal; 0 is none",
+        symbol="τ_b",
+        ge=0,
+        le=10,
+        source="Ren2020Balanced Eq. 4; RoBal release (R 1.5, N 1.2)",
+        also=("tau_b",),
+        instead=(("loss.name", ("robal",), 1.5),),
+    )
+    base_margin: Number = param(
+        0.1,
+        "robal: margin of the rarest class, in cosines",
+        symbol="m_0",
+        ge=0,
+        le=2,
+        source="RoBal release",
+        also=("m0",),
+    )
+    margin_tau: Number = param(
+        0.3,
+        "robal: how much larger the margin of frequent classes is, (tau_m / s) ln(N / N_min)",
+        symbol="τ_m",
+        ge=0,
+        le=10,
+        source="RoBal release (R 0.3, N 0)",
+        also=("tau_m",),
+    )
+    label_smoothing: Number = param(
+        0.0,
+        "share of the target that is spread evenly over all classes",
+        ge=0,
+        lt=1,
+        source="Szegedy2016Rethinking",
+        also=("smoothing",),
+    )
+    etf_weight: Number = param(
+        0.0,
+        "weight of the distance between the head's class weights and a simplex; 0 is none",
+        symbol="β_ETF",
+        ge=0,
+        le=1000,
+        source="MCAT (R_geom), release (1.0) and appendix (3e-3)",
+        also=("etf",),
+    )
+
+
+class ReweightConfig(Section):
+    """Class weights inside the prediction loss, and when they begin."""
+
+    name: Literal["none", "class_balanced", "inverse", "inverse_sqrt", "under_represented"] = (
+        param(
+            "none",
+            "class weights: effective number, 1/n, 1/sqrt(n), or one given value for the rarer "
+            "half",
+            source="Cui2019Class Eq. 2; REAT Table 2 (ENR, RW, RWS); SRAT 5.1",
+            also=("reweighting",),
+            acts_from="deferral",
+            instead=(("method.name", ("srat",), "class_balanced"),),
+        )
+    )
+    beta: Number | None = param(
+        0.9999,
+        "effective-number parameter, wherever class weights are by effective number (here, in the "
+        "loss effective_number, in attack.reweight); 0 weighs all classes alike, null is "
+        "(N - 1) / N with N the training images, REAT's reading",
+        symbol="β",
+        ge=0,
+        lt=1,
+        source="Cui2019Class Eq. 2; REAT 4.1",
+        acts_from="deferral",
+    )
+    under_weight: Number = param(
+        100.0,
+        "weight of the under-represented half of the classes; the others weigh 1",
+        symbol="w",
+        gt=0,
+        le=1e6,
+        source="SRAT Fig. 5",
+        acts_from="deferral",
+    )
+    schedule: Literal["immediate", "deferred"] = param(
+        "deferred",
+        "from the first epoch, or deferred (DRW)",
+        source="Cao2019LDAM 3.3; SRAT 4.2",
+        also=("drw",),
+    )
+    start_fraction: Number = param(
+        0.8,
+        "share of the epochs before deferred weights begin",
+        unit="of optim.epochs",
+        ge=0,
+        lt=1,
+        source="SRAT 5.1 (160 of 200)",
+        acts_from="deferral",
+    )

@@ -1,0 +1,136 @@
+"""`method.*`: what happens in one training step."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from ltat_tune.config.extensions import Extensible, OpenSection
+from ltat_tune.config.fields import param
+from ltat_tune.config.scalars import Number
+
+
+class MethodConfig(OpenSection):
+    """What happens in one training step, and what is wrapped around it."""
+
+    section: ClassVar[str] = "method"
+
+    name: Annotated[
+        Literal["natural", "pgd_at", "srat", "reat", "robal", "trades", "mart", "taet"],
+        Extensible("method.name"),
+    ] = param(
+        "pgd_at",
+        "training method; adversarial weight perturbation (awp_gamma), class budgets "
+        "(attack.class_budget) and the ETF penalty (loss.etf_weight) go around any of them",
+        source="Madry2018Towards; Wang2022Imbalanced (SRAT); Li2023Alleviating (REAT); "
+        "Wu2021Adversarial (RoBal); Zhang2019Theoretically; Wang2020Improving; Wang2025TAET",
+        also=("defense", "train_mode"),
+    )
+    separation_weight: Number = param(
+        2.0,
+        "srat: weight of the feature separation loss",
+        symbol="λ",
+        ge=0,
+        le=1000,
+        source="SRAT Eq. 7",
+        also=("lambda", "lam", "lamda", "lambda_sep"),
+    )
+    temperature: Number = param(
+        0.07,
+        "srat: temperature of the feature separation loss",
+        symbol="τ",
+        ge=0.001,
+        le=100,
+        source="SRAT Eq. 6",
+        also=("tau", "temp"),
+    )
+    separation_features: Literal["projection", "penultimate"] = param(
+        "projection",
+        "features that are separated: the two-layer projection head of the authors'"
+        " release, or the penultimate layer; both L2-normalised",
+        source="SRAT Eq. 6, release",
+    )
+    tail_weight: Number = param(
+        1.0, "reat: weight of TAIL", ge=0, le=1000, source="REAT Eq. 3 (coefficient 1)"
+    )
+    tail_variant: Literal["bounded", "paper", "released"] = param(
+        "bounded",
+        "which TAIL: the paper's with the KL of different classes capped, the paper's (no lower "
+        "bound: runs away), or the released code's (opposite sign, ignores pairs)",
+        source="REAT Eq. 3, release",
+    )
+    tail_set: Literal["paper", "released"] = param(
+        "paper",
+        "which classes, by count, are tail: the paper's ceil(2C/3)..C from 1, or the release's"
+        " 2*(C//3)+1..C-1 from 0",
+        source="REAT 4.2, release",
+    )
+    tail_kl_max: Number = param(
+        0.1,
+        "bounded TAIL: the KL of two images of different classes counts up to this",
+        unit="nats",
+        gt=0,
+        le=1000,
+    )
+    tail_detach_anchor: bool = param(
+        False,
+        "TAIL moves the other sample only, not the tail sample it starts from",
+        strict=True,
+        source="REAT release (always)",
+    )
+    beta: Number = param(
+        6.0,
+        "trades, mart, robal: weight of the consistency between clean and adversarial",
+        symbol="β",
+        ge=0,
+        le=1000,
+        source="Zhang2019Theoretically Eq. 5; Wang2020Improving Eq. 11; RoBal release",
+        also=("trades_beta", "beta_reg"),
+        instead=(("method.name", ("mart",), 5.0),),
+    )
+    bcl_weight: Number = param(
+        0.1, "taet: weight of the mean of the class losses", symbol="α_BCL", ge=0, le=1000,
+        source="TAET release", acts_from="clean_stage",
+    )  # fmt: skip
+    hdl_weight: Number = param(
+        0.1, "taet: weight of their variance", symbol="β_HDL", ge=0, le=1000,
+        source="TAET release", acts_from="clean_stage",
+    )  # fmt: skip
+    rcel_weight: Number = param(
+        0.1, "taet: weight of the sum of their squared shares", symbol="γ_RCEL", ge=0, le=1000,
+        source="TAET release", acts_from="clean_stage",
+    )  # fmt: skip
+    clean_fraction: Number = param(
+        0.4,
+        "taet: share of the epochs that train on clean images before the adversarial stage",
+        unit="of optim.epochs",
+        ge=0,
+        le=1,
+        source="TAET release (40 of 100; 39 in RobustLT's copy, which counts from 1)",
+        acts_from="clean_stage",
+    )
+    awp_gamma: Number = param(
+        0.0,
+        "adversarial weight perturbation around the method: size of the step against each layer's "
+        "norm; 0 is none",
+        symbol="γ_AWP",
+        ge=0,
+        le=1,
+        source="Wu2020Adversarial Eq. 10 (0.01 with AT, 0.005 with TRADES)",
+        also=("awp",),
+        acts_from="awp",
+    )
+    awp_start_fraction: Number = param(
+        0.0,
+        "share of the epochs before the weight perturbation begins",
+        unit="of optim.epochs",
+        ge=0,
+        lt=1,
+        source="Wu2020Adversarial, release (AT 0; TRADES 10 of 200)",
+        acts_from="awp",
+    )
+    extra_forwards: Literal["none", "clean_before", "adv_clean_before", "adv_clean_after"] = param(
+        "none",
+        "further forwards in train mode that only move BatchNorm's statistics, as a release makes "
+        "them: TAET before the loss, RoBal before the loss, RobustLT after the update",
+        source="releases of TAET, RoBal, RobustLT",
+    )

@@ -1,0 +1,83 @@
+"""`model.*`: the network."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from ltat_tune.config.extensions import Extensible, OpenSection
+from ltat_tune.config.fields import param
+from ltat_tune.config.scalars import Integer, Number
+
+
+class ModelConfig(OpenSection):
+    """The network. Its input is an image in [0, 1]; normalisation is its own first layer."""
+
+    section: ClassVar[str] = "model"
+
+    name: Annotated[
+        Literal["small_cnn", "resnet18", "preact_resnet18", "wrn28_10", "wrn34_10"],
+        Extensible("model.name"),
+    ] = param(
+        "small_cnn",
+        "architecture; the residual ones with the 3x3 stem of CIFAR-sized images",
+        also=("arch", "net"),
+        source="He2016Deep; He2016Identity; Zagoruyko2016Wide",
+    )
+    width: Integer | None = param(
+        None,
+        "channels of the first stage; null is the published network's (small_cnn 32, ResNets 64,"
+        " WRNs 160)",
+        unit="channels",
+        ge=1,
+        le=512,
+    )
+    stem: Literal["conv", "space_to_depth"] = param(
+        "conv",
+        "how small_cnn begins: two convolutions, or 2x2 pixels as channels and one "
+        "(0.6 of the time)",
+    )
+    head: Literal["linear", "cosine"] = param(
+        "linear",
+        "how features become logits: a linear layer, or head_scale times the cosine between "
+        "feature and class weight",
+        source="Wu2021Adversarial (RoBal); Cao2019LDAM, release",
+        instead=(("method.name", ("robal",), "cosine"), ("loss.name", ("robal",), "cosine")),
+    )
+    head_scale: Number = param(
+        10.0,
+        "factor on the cosines in training and attack; ldam and robal multiply once more, by "
+        "loss.scale",
+        gt=0,
+        le=1000,
+        source="RoBal release (1)",
+        instead=(("loss.name", ("robal", "ldam"), 1.0),),
+    )
+    head_gamma: Number = param(
+        1 / 32,
+        "cosine head: added to the norm of each class weight",
+        symbol="γ",
+        ge=0,
+        le=10,
+        source="RoBal release (1/32; 1/16 for CIFAR-100 R)",
+    )
+    inference_scale: Number = param(
+        1.0,
+        "factor on the logits whenever the model is measured",
+        symbol="s",
+        gt=0,
+        le=1000,
+        source="RoBal release (N: 10; R: 1, where PGD finds little gradient)",
+        instead=(("loss.name", ("robal",), 10.0),),
+    )
+    posthoc_tau: Number = param(
+        0.0,
+        "log-prior that is taken from the logits whenever the model is measured; 0 is none",
+        symbol="τ_p",
+        ge=0,
+        le=10,
+        source="Menon2021LongTail; RoBal release (N: 0.1; CIFAR-100 1.5 and 1.7)",
+    )
+    normalisation: Literal["none", "data"] = param(
+        "none",
+        "none (inputs stay in [0, 1], as both papers), or mean and std of the training subset",
+    )

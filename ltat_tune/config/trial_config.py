@@ -1,0 +1,94 @@
+"""`TrialConfig`: everything that decides the result of one training, checked and frozen.
+
+Every field carries its symbol, unit, range, meaning and source; `ltat-tune params` prints them and
+the search space is checked against them. A field's dotted path (`method.temperature`) is its name
+everywhere: in space files, in MLflow, in exports.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from pydantic import ValidationError, model_validator
+
+from ltat_tune.config.constraints import problems
+from ltat_tune.config.defaults import fill_in
+from ltat_tune.config.effects import why_inert
+from ltat_tune.config.parameters import explain
+from ltat_tune.config.values import ConfigValues
+from ltat_tune.errors import ConfigError
+
+
+class TrialConfig(ConfigValues):
+    """One training, completely. Two equal `identity` values mean the same result."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_the_method(cls, values: Any) -> Any:
+        return fill_in(values, cls)
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> TrialConfig:
+        if broken := problems(self):
+            raise ConfigError(broken)
+        return self
+
+    @classmethod
+    def from_flat(cls, values: dict[str, Any]) -> TrialConfig:
+        """Build from `{"method.name": "srat", ...}`; what is left out takes its default.
+
+        Raises:
+            ConfigError: with every problem, each naming path, rule and value.
+        """
+        nested: dict[str, Any] = {}
+        for path, value in values.items():
+            section, _, name = path.partition(".")
+            nested.setdefault(section, {})[name] = value
+        return cls.from_nested(nested)
+
+    @classmethod
+    def from_nested(cls, values: Any) -> TrialConfig:
+        """Build from nested mappings, as an exported file holds them. Raises: ConfigError."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise ConfigError(explain(error)) from None
+
+    def replace(self, values: dict[str, Any]) -> TrialConfig:
+        """Return a copy with the values at these dotted paths. Raises: ConfigError."""
+        return self.from_flat({**self.flat(), **values})
+
+    def shortened(self, epochs: int) -> TrialConfig:
+        """Return the same run squeezed into fewer epochs: drops, deferral, warm-up and all.
+
+        Only what is counted in epochs is scaled here; every other point in time is a fraction of
+        the run already. A warm-up keeps at least one epoch.
+        """
+        share = epochs / self.optim.epochs
+        scaled = {
+            path: max(1, round(self.get(path) * share))
+            for path in ("optim.warmup_epochs", "evaluation.every_epochs")
+            if self.get(path) > 0
+        }
+        return self.replace({"optim.epochs": epochs, **scaled})
+
+    @property
+    def identity(self) -> str:
+        """8 hex digits of everything that changes the result, seeds included."""
+        return self._hash(exclude=())
+
+    @property
+    def recipe(self) -> str:
+        """`identity` without `seeds.seed`: equal for the repeats of one configuration."""
+        return self._hash(exclude=("seeds.seed",))
+
+    def _hash(self, exclude: tuple[str, ...]) -> str:
+        acting = {
+            path: value
+            for path, value in self.flat().items()
+            if path not in exclude and why_inert(self, path) is None
+        }
+        text = json.dumps(acting, sort_keys=True, ensure_ascii=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -1,0 +1,260 @@
+"""What scrolls by during a study: a live table on a terminal, elsewhere a plain line per event."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, field
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from ltat_tune.files import read_json
+from ltat_tune.results.collect import masking
+from ltat_tune.space.space import Space, show
+from ltat_tune.storage.task import SEARCH, Outcome, Task
+
+_SYMBOLS = {"complete": "✓", "pruned": "■", "failed": "✗", "diverged": "✗"}
+
+
+@dataclass
+class _Progress:
+    """One scenario's counts; the epochs are the search's."""
+
+    states: Counter[str] = field(default_factory=Counter)
+    running: dict[str, str] = field(default_factory=dict)  # task key -> kind
+    begun: set[int] = field(default_factory=set)
+    epochs: int = 0
+    best: float | None = None
+    best_trial: str = ""
+    confirmed: int = 0
+    tested: int = 0
+
+
+class LiveView:
+    """Shows a study's progress on stderr.
+
+    Args:
+        space: the study's space.
+        console: where to write; a terminal gets the live table.
+        quiet: show nothing.
+        slots: tasks that run at once, for the time left.
+        plain: a line for each event on a terminal too, where a debugger may want to talk.
+    """
+
+    def __init__(
+        self, space: Space, console: Console, *, quiet: bool, slots: int, plain: bool = False
+    ) -> None:
+        self._plain = plain
+        self._space, self._console, self._quiet, self._slots = space, console, quiet, slots
+        self._progress = {s.name: _Progress() for s in space.scenarios}
+        self._live_epoch: dict[str, int] = {}
+        self._events: deque[str] = deque(maxlen=6)
+        self._seconds, self._epochs = 0.0, 0
+        self._began = time.monotonic()
+        self._live: Live | None = None
+        self._phase = "starting"
+
+    def __enter__(self) -> LiveView:
+        if self._console.is_terminal and not self._quiet and not self._plain:
+            self._live = Live(
+                get_renderable=self.render,
+                console=self._console,
+                refresh_per_second=4,
+                transient=True,
+            )
+            self._live.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def say(self, text: str) -> None:
+        """One line that stays."""
+        if not self._quiet:
+            self._console.print(Text(text), soft_wrap=True)
+
+    def phase(self, text: str) -> None:
+        """What the study does now, before its first trial and after its last."""
+        self._phase = text
+        if self._live is None:
+            self.say(text)
+
+    def restore(
+        self, scenario: str, state: str, epochs: int, score: float | None, name: str
+    ) -> None:
+        """A trial that an earlier start finished."""
+        progress = self._progress[scenario]
+        progress.states[state] += 1
+        progress.epochs += epochs
+        if state == "complete":
+            self._see(progress, score, name)
+
+    def resize(self, slots: int) -> None:
+        """Tasks that run at once from now on, for the time left."""
+        self._slots = max(1, slots)
+
+    # -- Observer -------------------------------------------------------------------------------
+
+    def on_start(self, task: Task) -> None:
+        """A task was handed to a slot."""
+        self._phase = ""
+        progress = self._progress[task.scenario]
+        begins = task.number not in progress.begun and task.kind in SEARCH
+        progress.running[task.key] = task.kind
+        if begins:
+            progress.begun.add(task.number)
+            tuned = {p: d for p, d in self._space.tuned.items() if d.active(task.config)}
+            chosen = {p: v for p, v in task.config.items() if p in tuned}
+            self._event(f"{task.trial} started: {_short(chosen)}")
+
+    def on_epoch(self, task: Task, epoch: int, metrics: dict[str, float], seconds: float) -> None:
+        """A task finished an epoch."""
+        self._seconds += seconds
+        self._epochs += 1
+        self._live_epoch[task.key] = epoch
+        if task.kind in SEARCH:
+            self._progress[task.scenario].epochs += 1
+
+    def on_retry(self, task: Task, why: str) -> None:
+        """A task's worker gave up, or is made to."""
+        self._event(f"{task.title}: {why}")
+
+    def on_stage_end(self, task: Task, outcome: Outcome) -> None:
+        """A stage of a trial ended."""
+        self._progress[task.scenario].running.pop(task.key, None)
+        self._live_epoch.pop(task.key, None)
+        score = (outcome.metrics or {}).get(self._space.objective.metric)
+        if score is not None:
+            self._event(f"{task.title}: {100 * score:.1f} % {self._space.objective.metric}")
+
+    def on_note(self, text: str) -> None:
+        """The search changed its ways."""
+        self._event(f"note: {text}")
+
+    def on_end(self, task: Task, outcome: Outcome) -> None:
+        """A task ended."""
+        progress = self._progress[task.scenario]
+        progress.running.pop(task.key, None)
+        self._live_epoch.pop(task.key, None)
+        symbol = _SYMBOLS[outcome.state]
+        if task.kind == "trial":
+            progress.states[outcome.state] += 1
+            score = (outcome.metrics or {}).get(self._space.objective.metric)
+            if outcome.state == "complete" and score is not None:
+                self._see(progress, score, task.key.rpartition("/")[2])
+                self._event(
+                    f"{symbol} {task.title} complete: {100 * score:.1f} % "
+                    f"{self._space.objective.metric}"
+                )
+            elif outcome.state == "pruned":
+                why = f": {outcome.reason}" if outcome.reason else f" after epoch {outcome.epoch}"
+                self._event(f"{symbol} {task.title} stopped early{why}")
+            else:
+                self._event(f"{symbol} {task.title} {outcome.state}: {outcome.cause}")
+            return
+        if outcome.state != "complete":
+            self._event(f"{symbol} {task.title} {outcome.state}: {outcome.cause}")
+        elif task.kind == "confirmation":
+            progress.confirmed += 1
+            score = (outcome.metrics or {}).get(self._space.objective.metric, 0.0)
+            self._event(
+                f"{symbol} {task.title} confirmed: {100 * score:.1f} % "
+                f"{self._space.objective.metric}"
+            )
+        elif task.kind == "sentinel":
+            report = read_json(task.path / "sentinel.json")
+            self._event(
+                f"{symbol} {task.title}: gradient masking {masking(report)} "
+                f"({outcome.seconds:.0f} s)"
+            )
+        else:
+            progress.tested += 1
+            found = ", ".join(
+                f"{a} {100 * (outcome.metrics or {}).get(f'test/{a}_acc', 0.0):.1f} %"
+                for a in task.attacks
+            )
+            self._event(f"{symbol} {task.title} tested: {found} ({outcome.seconds:.0f} s)")
+
+    # -- drawing --------------------------------------------------------------------------------
+
+    def render(self) -> RenderableType:
+        """The live table."""
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for title in (
+            "scenario",
+            "best so far",
+            "running",
+            "complete",
+            "stopped",
+            "failed",
+            "epochs",
+        ):
+            table.add_column(title, justify="left" if title == "scenario" else "right")
+        planned = self._space.searcher.trials * self._space.max_epochs
+        for scenario in self._space.scenarios:
+            progress = self._progress[scenario.name]
+            best = (
+                "-"
+                if progress.best is None
+                else f"{100 * progress.best:.1f} % ({progress.best_trial})"
+            )
+            kinds = Counter(progress.running.values())
+            running = ", ".join(f"{n} {kind}" for kind, n in kinds.items()) or "0"
+            bad = progress.states["failed"] + progress.states["diverged"]
+            table.add_row(
+                scenario.title, best, running, str(progress.states["complete"]),
+                str(progress.states["pruned"]), str(bad), f"{progress.epochs} of {planned}",
+            )  # fmt: skip
+        elapsed = time.monotonic() - self._began
+        tail = Text(f"{_clock(elapsed)} elapsed{self._time_left()}", style="dim")
+        if self._phase:
+            tail = Text(f"{self._phase} ({_clock(elapsed)})", style="dim")
+        newest = [
+            Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in self._events
+        ]
+        return Group(Text(), table, Text(), *newest, Text(), tail)
+
+    def _time_left(self) -> str:
+        """An upper bound from the seconds per epoch so far, search and confirmation trainings."""
+        done = sum(sum(p.states.values()) for p in self._progress.values())
+        if self._epochs < 5 or not done:
+            return ""
+        mean_epochs = sum(p.epochs for p in self._progress.values()) / done
+        trials = self._space.searcher.trials * len(self._progress) - done
+        confirm = self._space.confirm
+        trainings = (confirm.top + 1) * len(confirm.seeds) * len(self._progress)
+        trainings -= sum(p.confirmed for p in self._progress.values())
+        epochs = trials * mean_epochs + max(0, trainings) * self._space.max_epochs
+        left = epochs * self._seconds / self._epochs / self._slots
+        return f", about {_clock(left)} of training left" if left > 1 else ", testing the winners"
+
+    def _see(self, progress: _Progress, score: float | None, name: str) -> None:
+        if score is not None and (progress.best is None or score > progress.best):
+            progress.best, progress.best_trial = score, name
+
+    def _event(self, text: str) -> None:
+        self._events.append(text)
+        if self._live is None:
+            self.say(text)
+
+
+def _short(params: dict[str, object]) -> str:
+    names = {
+        path: path.partition(".")[0] if path.endswith(".name") else path.rpartition(".")[2]
+        for path in params
+    }
+    return ", ".join(f"{names[path]} {show(value)}" for path, value in params.items())
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return (
+        f"{minutes}:{rest:02d}"
+        if minutes < 60
+        else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+    )

@@ -1,0 +1,119 @@
+"""What MLflow's pages say of a study: its view, its description, its data and its winners."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ltat_tune.config.trial_config import TrialConfig
+from ltat_tune.results.collect import find, masking, mean_std
+from ltat_tune.results.summary import verdict
+from ltat_tune.space.space import Space, show
+from ltat_tune.tracking import Images, View
+
+_MOST = 8000  # characters that a run's tag holds
+
+
+def view_of(space: Space) -> View:
+    """The columns, the charts and the description of the study's experiment."""
+    robust = [a for a in space.confirm.attacks if a != "clean"]
+    axes = list(dict.fromkeys(path for s in space.scenarios for path in s.values))
+    columns = [f"test/{attack}_balanced_acc" for attack in ("clean", *robust)]
+    smoke = "**Smoke run: no number means anything.**\n\n" if space.smoke else ""
+    on_test = (
+        "**selected_on_test: validation images are the test images.**\n\n"
+        if space.selected_on_test else ""
+    )  # fmt: skip
+    scenarios = "\n".join(f"- `{s.name}`: {s.title}" for s in space.scenarios)
+    tuned = "\n".join(f"- `{path}`: {domain}" for path, domain in _ranges(space).items())
+    return View(
+        objective=space.objective.metric,
+        tuned=list(space.tuned),
+        scenarios=axes,
+        robust=columns if space.confirm.top else [],
+        about=(
+            f"{smoke}{on_test}ltat-tune study `{space.name}`: adversarial training on long-tailed "
+            f"data, judged by `{space.objective.metric}` (a fraction, 1 is best).\n\n"
+            f"Scenarios, each with a search and a winner of its own:\n\n{scenarios}\n\n"
+            f"Searched:\n\n{tuned}\n\n"
+            "One run is the study itself; its description has the results. `kind: trial` are the "
+            "search's, `kind: confirmation` its best, trained again with several seeds and "
+            "attacked on the test images. `state: pruned` were stopped early."
+        ),
+    )
+
+
+def _ranges(space: Space) -> dict[str, str]:
+    found = {}
+    for path, domain in space.tuned.items():
+        if domain.kind == "categorical":
+            found[path] = " | ".join(map(str, domain.choices))
+        else:
+            found[path] = f"{domain.low:g} to {domain.high:g}" + (", log" if domain.log else "")
+    return found
+
+
+def note(results: Mapping[str, Any]) -> str:
+    """The study in Markdown: the verdict, then a table for each scenario that fits."""
+    text = "\n".join(f"- **{sentence}**" for sentence in verdict(results)) or "No winner yet."
+    if results["selected_on_test"]:
+        text = "**selected_on_test: chosen by the test images, so optimistic.**\n\n" + text
+    for scenario in results["scenarios"]:
+        part = _scenario(results, scenario)
+        if len(text) + len(part) > _MOST - 100:
+            return text + "\n\nMore: `ltat-tune compare`, and summary.txt among the artifacts."
+        text += part
+    return text
+
+
+def _scenario(results: Mapping[str, Any], scenario: Mapping[str, Any]) -> str:
+    winner, baseline = find(scenario, scenario["winner"]), find(scenario, scenario["baseline"])
+    trials, epochs = scenario["trials"], scenario["epochs"]
+    effort = (
+        f"{sum(trials.values())} trials: {trials['complete']} complete, {trials['pruned']} "
+        f"stopped early, {trials['failed']} failed, {trials['diverged']} diverged; "
+        f"{epochs['saved']} of {epochs['planned']} epochs saved."
+    )
+    if winner is None:
+        return f"\n\n### {scenario['title']}\n\nNothing confirmed. {effort}"
+    columns = {f"winner t{winner['number']:04d}": winner}
+    if baseline is not None and baseline["recipe"] != winner["recipe"]:
+        columns[f"baseline t{baseline['number']:04d}"] = baseline
+    metrics = [("val", results["objective"])]
+    for attack in results["confirm"]["attacks"]:
+        metrics += [("test", f"test/{attack}_{group}acc") for group in ("balanced_", "tail_")]
+    rows = [
+        [metric, *(mean_std(column[split].get(metric, [])) for column in columns.values())]
+        for split, metric in metrics
+    ]
+    rows += [
+        [f"`{path}`", *(show(column["params"].get(path, "")) for column in columns.values())]
+        for path in winner["params"]
+    ]
+    title = f"accuracy in %, mean ± std of seeds {', '.join(map(str, winner['seeds']))}"
+    report = scenario.get("sentinel")
+    masked = f"\n\nGradient masking: {masking(report)}." if report is not None else ""
+    return f"\n\n### {scenario['title']}\n\n{_table([title, *columns], rows)}\n\n{effort}{masked}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def images_of(config: TrialConfig, trained: Mapping[str, Any]) -> Images | None:
+    """The data of a training that came to its end; None of one that did not."""
+    if "subset_hash" not in trained:
+        return None
+    data, counts = config.data, trained["samples_per_class"]
+    ratio = max(counts) / max(1, min(counts))
+    profile = {
+        "profile": data.profile, "imbalance_ratio": round(ratio, 4), "num_rows": sum(counts),
+        "samples_per_class": counts, "classes": trained.get("classes"),
+        "image_shape": trained.get("image_shape"), "validation": data.val_source,
+        "val_per_class": data.val_per_class,
+    }  # fmt: skip
+    return Images(
+        f"{data.name} {data.profile} {ratio:.4g}", trained["subset_hash"],
+        {"dataset": data.name, "root": data.root}, profile,
+    )  # fmt: skip

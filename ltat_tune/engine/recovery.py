@@ -1,0 +1,47 @@
+"""What a new start rebuilds of earlier ones: the view, and MLflow runs that were left behind."""
+
+from __future__ import annotations
+
+from ltat_tune.engine.live_view import LiveView
+from ltat_tune.engine.mlflow_observer import MlflowObserver
+from ltat_tune.engine.task_factory import confirmation, trial_task
+from ltat_tune.files import read_json
+from ltat_tune.results.selection import candidates, is_tested
+from ltat_tune.space.space import Space
+from ltat_tune.storage.folder import StudyFolder
+from ltat_tune.storage.ledger import Ledger
+from ltat_tune.storage.task import Outcome, Task
+from ltat_tune.storage.trial_state import score_of, state_of
+
+
+def catch_up(
+    space: Space, folder: StudyFolder, ledger: Ledger, observer: MlflowObserver, view: LiveView
+) -> None:
+    """Shows what earlier starts finished, and mends MLflow runs that they left behind."""
+    for scenario in space.scenarios:
+        for row in ledger.finished(scenario.name):
+            task = trial_task(space, folder, scenario.name, row.number, row.params, device="cpu")
+            state, epochs = state_of(row), int(row.user_attrs.get("epochs", 0))
+            view.restore(scenario.name, state, epochs, score_of(row), f"t{row.number:04d}")
+            outcome = Outcome(state, epochs, str(row.user_attrs.get("reason", "")))  # type: ignore[arg-type]
+            observer.repair(task, outcome)
+        if not ledger.is_searched(scenario.name) or ledger.unfinished(scenario.name):
+            continue
+        for candidate in candidates(space, ledger, scenario.name):
+            for seed in space.confirm.seeds:
+                task = confirmation(space, folder, scenario.name, candidate, seed, device="cpu")
+                _catch_up_confirmation(space, task, observer)
+
+
+def _catch_up_confirmation(space: Space, task: Task, observer: MlflowObserver) -> None:
+    trained, measured = read_json(task.path / "result.json"), read_json(task.path / "test.json")
+    if trained is None:
+        return
+    outcome = Outcome(trained["state"], trained.get("epoch", 0), trained.get("reason", ""),
+                      None, trained.get("seconds", 0.0))  # fmt: skip
+    if measured and is_tested(space, task.path):
+        observer.repair(Task(**{**vars(task), "key": f"{task.key}/test", "kind": "test"}), outcome)
+    elif outcome.state != "complete":
+        observer.repair(task, outcome)
+    else:
+        observer.replay(task)  # trained, still to be tested: the test's run must have its epochs

@@ -1,0 +1,353 @@
+"""The driver: starts or resumes a study and sees it to its end."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import uuid
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from ltat_tune import provenance
+from ltat_tune.backend import ray_session
+from ltat_tune.backend.cluster import Cluster, joined
+from ltat_tune.config.parameters import defaults
+from ltat_tune.config.sections import DataConfig
+from ltat_tune.data.cache import prepare
+from ltat_tune.data.sources import class_counts, ensure_available
+from ltat_tune.engine.live_view import LiveView
+from ltat_tune.engine.mlflow_pages import note, view_of
+from ltat_tune.engine.tuner import drive
+from ltat_tune.errors import DataError, LtatError, StudyError
+from ltat_tune.export.publish import export_winners
+from ltat_tune.files import write_json, write_text
+from ltat_tune.planning.duration_warning import said_if_too_long
+from ltat_tune.planning.gpu_sharing import measured_resources
+from ltat_tune.planning.slots import trials_at_once, visible_gpus
+from ltat_tune.preflight.load import load_space
+from ltat_tune.preflight.resume import (
+    check_changes,
+    check_extension,
+    differences,
+    lines,
+    needs_work,
+    refuse_other_defaults,
+)
+from ltat_tune.results.collect import collect
+from ltat_tune.results.summary import as_text
+from ltat_tune.space.space import Space
+from ltat_tune.storage.code_history import code_history, record
+from ltat_tune.storage.folder import StudyFolder, check_space_left
+from ltat_tune.tracking import Tracker
+
+if TYPE_CHECKING:
+    from ltat_tune.engine.work_queue import WorkQueue
+
+
+_RESTART_WAIT_S = 60.0  # a resume waits so long for an MLflow server that restarts
+
+
+@dataclass(frozen=True)
+class StudyEnd:
+    """How a start of a study ended."""
+
+    results: dict[str, Any]
+    reason: str | None = None  # why it stopped before its end
+    interrupted: bool = False
+
+
+class Study:
+    """One study on disk. Make it with `create` or `open`, then `run`."""
+
+    def __init__(self, space: Space, folder: StudyFolder) -> None:
+        self.space, self.folder = space, folder
+        self.owns_process = True  # a signal that Ray does not answer in time may end it
+        self._changes: list[str] = []  # seen by `open`; written down once the study is locked
+        self._new = False  # made by `create`, and nothing has been trained
+
+    @classmethod
+    def create(
+        cls,
+        space: Space,
+        out: Path,
+        *,
+        source: str,
+        tracking_uri: str | None = None,
+        overwrite: bool = False,
+    ) -> Study:
+        """Makes the folder of a new study.
+
+        Args:
+            space: what to run.
+            out: folder of all studies.
+            source: the space file's name, for the record.
+            tracking_uri: MLflow's; None is a SQLite file beside the study.
+            overwrite: delete a study of this name first, unless it is being run; a smoke run
+                always gives way to the next.
+
+        Raises:
+            StudyError: a study of this name exists, or the folder cannot be written.
+        """
+        folder = StudyFolder(out / space.name)
+        if folder.facts.exists():
+            if not overwrite and not (space.smoke and folder.read_facts().get("smoke")):
+                done = "it is finished" if folder.results.exists() else "it is not finished"
+                other = lines(differences(folder.read_facts(), space.document))
+                raise StudyError(
+                    f"study {space.name} exists already in {out}, {done}; resume it with "
+                    f"`{folder.resume_command}`, start another with `--set name=...`, or "
+                    "delete it and start anew with `--overwrite`"
+                    + "".join(f"\n  {line}" for line in other)
+                )
+            with folder.locked():
+                shutil.rmtree(folder.root)
+        if tracking_uri and tracking_uri.startswith("sqlite:///"):
+            # absolute, or a resume typed elsewhere would begin a second store
+            path = Path(tracking_uri.removeprefix("sqlite:///")).expanduser().resolve()
+            tracking_uri = f"sqlite:///{path}"
+        facts = {
+            "uid": uuid.uuid4().hex[:12],
+            "space_file": source,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "tracking_uri": tracking_uri,
+            "smoke": space.smoke,
+            "space": dict(space.document),
+            "defaults": defaults(),
+            "versions": provenance.versions(),
+            "commit": provenance.commit(),
+            "machine": provenance.machine(),
+        }
+        folder.create(dict(space.document), facts)
+        study = cls(space, folder)
+        study._new = True
+        return study
+
+    @classmethod
+    def open(
+        cls,
+        root: Path,
+        *,
+        trials: int | None = None,
+        budget: str | None = None,
+        check_machine: bool = True,
+        cluster: bool = False,
+    ) -> Study:
+        """A study that exists.
+
+        Args:
+            root: its folder.
+            trials: extend the search to so many trials per scenario.
+            budget: what it may take from its first start on, in place of what it had.
+            check_machine: check data and resources, as for a new study.
+            cluster: trials run on a cluster's nodes, so this machine's resources are no limit.
+
+        Raises:
+            StudyError: no study there, fewer trials than it has, or more of a grid or list.
+            SpaceError: its space file no longer holds on this machine.
+        """
+        folder = StudyFolder.open(root)
+        if trials is not None:
+            check_extension(folder, trials)
+        more = [] if trials is None else [f"searcher.trials={trials}"]
+        more += [] if budget is None else [f"budget={budget}"]
+        # what runs may have a parameter without effect only if that was allowed at the start
+        space = load_space(
+            folder.space, overrides=more, check_machine=check_machine, allow_inert=True,
+            cluster=cluster,
+        )  # fmt: skip
+        facts = folder.read_facts()
+        refuse_other_defaults(folder, facts, space)
+        if smoke := str(facts.get("smoke", "")):
+            space = replace(space, smoke=smoke, notes=(smoke, *space.notes))
+        study = cls(space, folder)
+        study._changes = check_changes(folder, facts, space.document)
+        return study
+
+    def run(
+        self,
+        console: Console,
+        *,
+        quiet: bool = False,
+        address: str | None = None,
+        in_process: bool = False,
+    ) -> StudyEnd:
+        """Runs what is left of the study, to its end or to an interruption.
+
+        Args:
+            console: where progress is shown.
+            quiet: show none.
+            address: a Ray cluster's, whose nodes train; None is a Ray of its own on this machine.
+            in_process: run the tasks in this process, one after another, without Ray.
+
+        Raises:
+            StudyError: another driver has it, or MLflow, Ray, the disk or a node cannot be used.
+            DataError: images are missing or cannot be read; of a new study nothing is left then.
+        """
+        with self.folder.locked(), contextlib.ExitStack() as stack:
+            check_space_left(self.folder.root)
+            cluster, notes = self._join(address, stack) if address else (None, [])
+            warning = self._write_changes()
+            slots = 1 if in_process else self._slots() if cluster is None else cluster.slots()
+            view = LiveView(
+                self.space, console, quiet=quiet, slots=max(1, slots), plain=in_process
+            )
+            with view:
+                for note in (*self.space.notes, *notes):
+                    view.say(f"note: {note}")
+                for line in self._changes:
+                    view.say(f"note: changed since the last start: {line}")
+                if warning:
+                    view.say(f"warning: {warning}")
+                self._prepare_images(view, cluster)
+                if self.space.resources.measures_share and not in_process:
+                    slots = self._measure_share(view, cluster)
+                untold = self._new and self.space.budget is None
+                if untold:
+                    stack.enter_context(said_if_too_long(self.space, slots, view.say))
+                return self._run(view, slots, cluster, in_process)
+
+    def _join(self, address: str, stack: contextlib.ExitStack) -> tuple[Cluster, list[str]]:
+        """The cluster, every node of it looked at; of a new study it refuses, nothing is left."""
+        try:
+            cluster = stack.enter_context(joined(address, self.space.resources, self.folder))
+            return cluster, cluster.check()
+        except LtatError:
+            self._forget()
+            raise
+
+    def _forget(self) -> None:
+        """Removes a new study that was refused, so that the same command may be typed again."""
+        if self._new:
+            shutil.rmtree(self.folder.root)
+
+    def _write_changes(self) -> str:
+        """Brings the study's files up to date. Returns a warning if the code is another."""
+        facts = self.folder.read_facts()
+        warning = record(
+            facts,
+            versions=provenance.versions(),
+            commit=provenance.commit(),
+            changes=self._changes,
+        )
+        if warning or self._changes or "space" not in facts:
+            self.folder.write_facts({**facts, "space": dict(self.space.document)})
+        if self._changes:
+            self.folder.write_space(dict(self.space.document))
+        if needs_work(self._changes):
+            self.folder.results.unlink(missing_ok=True)  # until there are new ones
+        return warning
+
+    def _slots(self) -> int:
+        resources = self.space.resources
+        return trials_at_once(resources, visible_gpus(resources))
+
+    def _measure_share(self, view: LiveView, cluster: Cluster | None) -> int:
+        """Measures `resources.gpus_per_trial: auto`; returns how many trials run at once now."""
+        try:
+            resources, note = measured_resources(self.space, self.folder)
+        except LtatError:
+            self._forget()
+            raise
+        view.say(f"note: {note}")
+        self.space = replace(self.space, resources=resources)
+        if cluster is not None:
+            cluster.resources = resources
+        slots = self._slots() if cluster is None else cluster.slots()
+        view.resize(slots)
+        return slots
+
+    def _run(
+        self, view: LiveView, slots: int, cluster: Cluster | None, in_process: bool
+    ) -> StudyEnd:
+        facts = self.folder.read_facts()
+        tracker = Tracker(
+            facts["tracking_uri"], self.space.name, self.folder.root, facts["uid"],
+            start_wait_s=0 if self._new else _RESTART_WAIT_S,
+        )  # fmt: skip
+        view.phase("preparing MLflow" if in_process else "preparing MLflow and Ray")
+        tracker.start()
+        try:
+            own_ray = cluster is None and not in_process
+            own = ray_session.ray_session(slots, cpus=self.space.resources.cpus_per_trial)
+            with own if own_ray else contextlib.nullcontext():
+                tracker.wait_until_ready()
+                tracker.describe(self._tags(facts), (self.folder.space,))
+                tracker.show(view_of(self.space))
+                queue, interrupted = drive(
+                    self.space, self.folder, tracker, view, slots=slots, cluster=cluster,
+                    owns_process=self.owns_process, in_process=in_process,
+                )  # fmt: skip
+            return self._end(queue, interrupted, tracker, view)
+        except BaseException:
+            # nothing stays RUNNING, and a store that is being made is not left half made
+            tracker.finish("interrupted")
+            raise
+
+    def _prepare_images(self, view: LiveView, cluster: Cluster | None) -> None:
+        """Downloads, checks and decodes what any scenario needs, before a process is taken.
+
+        Raises:
+            DataError: with what is missing or unreadable, of every split and every scenario.
+            StudyError: a node of the cluster cannot open it.
+        """
+        view.phase("preparing the images")
+        configs = [self.space.config(scenario, {}) for scenario in self.space.scenarios]
+        done: set[DataConfig] = set()
+        problems: dict[str, None] = {}
+        for config in configs:
+            try:
+                if config.data not in done:
+                    done.add(config.data)
+                    ensure_available(config.data)
+                    for note in prepare(config.data, self.folder.cache):
+                        view.say(f"note: {note}")
+                class_counts(config)  # of what was downloaded only now it could not be told before
+            except DataError as error:
+                problems[str(error)] = None
+        try:
+            if problems:
+                raise DataError("\n".join(problems))
+            if cluster is not None:
+                cluster.check_images(done)
+        except LtatError:
+            self._forget()
+            raise
+
+    def _tags(self, facts: dict[str, Any]) -> dict[str, str]:
+        tags = {f"version.{name}": version for name, version in provenance.versions().items()}
+        return {
+            **tags,
+            "commit": provenance.commit(),
+            "code": code_history(facts),
+            "machine": provenance.machine(),
+            "objective": self.space.objective.metric,
+            "space_file": facts["space_file"],
+            "selected_on_test": str(self.space.selected_on_test).lower(),
+            "smoke": str(bool(self.space.smoke)).lower(),
+        }
+
+    def _end(
+        self, queue: WorkQueue, interrupted: bool, tracker: Tracker, view: LiveView
+    ) -> StudyEnd:
+        view.phase("writing the results")
+        results = collect(self.space, self.folder, queue.ledger)
+        reason = queue.stop_reason
+        finished = reason is None and not interrupted
+        if finished:
+            shutil.rmtree(self.folder.stems, ignore_errors=True)
+            write_json(self.folder.results, results)
+            write_text(self.folder.summary, as_text(results))
+            if any(scenario["winner"] for scenario in results["scenarios"]):
+                export_winners(self.space, self.folder, tracker, view.say)
+        tracker.finish(
+            "complete" if finished else "interrupted",
+            note=note(results),
+            files={"summary.txt": as_text(results)} if finished else {},
+        )
+        if finished and queue.unconfirmed:
+            reason = "not confirmed or tested:\n  " + "\n  ".join(queue.unconfirmed)
+        return StudyEnd(results, reason, interrupted)

@@ -1,0 +1,132 @@
+"""The tasks of a study: trainings of trials and confirmations, tests, and the sentinel's look."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ltat_tune.files import read_json
+from ltat_tune.results.selection import (
+    Candidate,
+    candidates,
+    confirmation_of,
+    is_tested,
+    winner,
+)
+from ltat_tune.space.space import Space
+from ltat_tune.storage.folder import StudyFolder
+from ltat_tune.storage.task import Task
+from ltat_tune.storage.trial_state import Rows
+
+
+def trial_task(
+    space: Space,
+    folder: StudyFolder,
+    scenario: str,
+    number: int,
+    params: dict[str, Any],
+    *,
+    device: str,
+    validate_at: tuple[int, ...] = (),
+) -> Task:
+    """The training of one proposed configuration."""
+    config = space.config(space.scenario(scenario), params)
+    return Task(
+        key=f"{scenario}/t{number:04d}",
+        kind="trial",
+        scenario=scenario,
+        config=config.flat(),
+        folder=str(folder.trial(scenario, number).resolve()),
+        cache=str(folder.cache.resolve()),
+        threads=space.resources.cpus_per_trial,
+        device=device,
+        epochs=config.optim.epochs,
+        plugins=tuple(plugin.as_data() for plugin in space.plugins),
+        validate_at=validate_at,
+        number=number,
+    )
+
+
+def confirmations(
+    space: Space, folder: StudyFolder, ledger: Rows, scenario: str, *, device: str
+) -> list[Task]:
+    """Trainings that are still to be done: every candidate with every seed."""
+    tasks = []
+    for candidate in candidates(space, ledger, scenario):
+        for seed in space.confirm.seeds:
+            task = confirmation(space, folder, scenario, candidate, seed, device=device)
+            if read_json(task.path / "result.json") is None:
+                tasks.append(task)
+    return tasks
+
+
+def tests(
+    space: Space, folder: StudyFolder, ledger: Rows, scenario: str, *, device: str
+) -> list[Task]:
+    """Test measurements that are still to be done, of confirmations that trained to their end."""
+    tasks = []
+    for candidate in candidates(space, ledger, scenario):
+        for seed in space.confirm.seeds:
+            training = confirmation(space, folder, scenario, candidate, seed, device=device)
+            trained = read_json(training.path / "result.json")
+            if trained is None or trained["state"] != "complete":
+                continue
+            if is_tested(space, training.path):
+                continue
+            tasks.append(
+                Task(**{**vars(training), "key": f"{training.key}/test", "kind": "test",
+                        "attacks": space.confirm.attacks})
+            )  # fmt: skip
+    return tasks
+
+
+def sentinels(
+    space: Space, folder: StudyFolder, ledger: Rows, scenario: str, *, device: str
+) -> list[Task]:
+    """The winner's look for gradient masking, if it is still to be done: one task or none.
+
+    It comes after its weights' test and chooses nothing: the winner stands before it is looked
+    at, and stays the winner whatever is found. A radius of 0 has nothing to look for.
+    """
+    won = winner(space, folder, ledger, scenario)
+    if not space.confirm.sentinel or won is None or not is_tested(space, won.path):
+        return []
+    if won.config.measured_eps == 0 or (won.path / "sentinel.json").exists():
+        return []
+    first = confirmation(space, folder, scenario, won.candidate, won.seed, device=device)
+    return [Task(**{**vars(first), "key": f"{first.key}/sentinel", "kind": "sentinel"})]
+
+
+def confirmation(
+    space: Space,
+    folder: StudyFolder,
+    scenario: str,
+    candidate: Candidate,
+    seed: int,
+    *,
+    device: str,
+) -> Task:
+    """The training of one candidate with one seed.
+
+    With a seed that the trial has trained already it continues that checkpoint: the same training,
+    so a complete one is not trained twice and a stopped one only finishes.
+    """
+    training = confirmation_of(space, folder, scenario, candidate, seed)
+    own_seed = space.config(space.scenario(scenario), candidate.params).seeds.seed
+    earlier = ""
+    if 0 <= seed - own_seed < space.searcher.seeds_per_trial:
+        trained = folder.trial(scenario, candidate.number).resolve()
+        earlier = str(trained if seed == own_seed else trained / f"seed-{seed}")
+    return Task(
+        key=training.key,
+        kind="confirmation",
+        scenario=scenario,
+        config=training.config.flat(),
+        folder=str(training.path),
+        cache=str(folder.cache.resolve()),
+        threads=space.resources.cpus_per_trial,
+        device=device,
+        epochs=training.config.optim.epochs,
+        plugins=tuple(plugin.as_data() for plugin in space.plugins),
+        start_from=earlier,
+        number=candidate.number,
+    )

@@ -1,0 +1,117 @@
+"""The tasks that are left of a study, run on a backend to their end or to an interruption."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from ltat_tune.backend.in_process import run_in_process
+from ltat_tune.backend.stop_signals import stop_signals
+from ltat_tune.engine.live_view import LiveView
+from ltat_tune.engine.mlflow_observer import MlflowObserver
+from ltat_tune.engine.recovery import catch_up
+from ltat_tune.engine.work_queue import WorkQueue
+from ltat_tune.engine.worker import run_task
+from ltat_tune.search.rungs import place_rungs
+from ltat_tune.search.stopping_rules import EarlyStopping
+from ltat_tune.space.space import Space
+from ltat_tune.storage.folder import StudyFolder
+from ltat_tune.storage.ledger import Ledger
+from ltat_tune.tracking import Tracker
+
+if TYPE_CHECKING:
+    from ltat_tune.backend.cluster import Cluster
+
+_LEAVE_S = 20.0  # Tune takes up to 15 s to end workers; Slurm and Kubernetes kill after 30
+
+
+def drive(
+    space: Space,
+    folder: StudyFolder,
+    tracker: Tracker,
+    view: LiveView,
+    *,
+    slots: int,
+    cluster: Cluster | None = None,
+    owns_process: bool = True,
+    in_process: bool = False,
+) -> tuple[WorkQueue, bool]:
+    """Run every task that is left.
+
+    Args:
+        space: the study's.
+        folder: the study's.
+        tracker: told of everything for MLflow.
+        view: shows it.
+        slots: tasks at once.
+        cluster: whose nodes train; None is this machine.
+        owns_process: a signal that Ray does not answer in time may end the process.
+        in_process: run tasks here, one after another, without Ray.
+
+    Returns:
+        The queue, and whether a signal ended it early.
+    """
+    rungs = place_rungs(space)
+    device = "cuda" if space.resources.gpus_per_trial > 0 else "cpu"
+    ledger = Ledger(folder.ledger, space)
+    names = tuple(scenario.name for scenario in space.scenarios)
+    stopping = EarlyStopping(space.objective.metric, rungs, space.scheduler, names)
+    observer = MlflowObserver(tracker, space)
+    queue = WorkQueue(
+        space, folder, ledger, stopping,
+        slots=slots, device=device, rungs=rungs, observers=(view, observer), cluster=cluster,
+    )  # fmt: skip
+    if cluster is not None:
+        queue.resize(slots, cluster.largest())
+    catch_up(space, folder, ledger, observer, view)
+    signals: list[str] = []
+
+    def leave() -> None:
+        """Whoever stops a whole job signals Ray's processes too, and Tune waits for dead ones."""
+        view.say(f"stopped by {signals[0]}; Ray does not answer any more")
+        tracker.finish("interrupted")
+        view.say(f"resume with: {folder.resume_command}")
+        os._exit(130)
+
+    late = threading.Timer(_LEAVE_S, leave)
+    late.daemon = True
+
+    def on_stop(name: str) -> None:
+        signals.append(name)
+        queue.stop(f"stopped by {name}")
+        if owns_process and not in_process:
+            late.start()
+
+    def each_turn() -> None:
+        """Keep the queue's slots in step with the nodes of the cluster."""
+        if cluster is None:
+            return
+        now = cluster.slots()
+        queue.resize(now, cluster.largest())
+        while cluster.news:
+            view.resize(now)
+            view.on_note(cluster.news.pop(0))
+        if cluster.problem:
+            queue.stop(cluster.problem)
+
+    try:
+        with stop_signals(on_stop):
+            if in_process:
+                run_in_process(queue, run_task, stopping)
+            else:
+                from ltat_tune.backend.ray_tuner import run_in_ray  # imports Ray
+
+                run_in_ray(
+                    queue, run_task, stopping, metric=space.objective.metric,
+                    spec=space.resources, scratch=folder.ray, slots=slots,
+                    own_ray=cluster is None, each_turn=each_turn,
+                )  # fmt: skip
+    except Exception as error:
+        # whoever stops a whole job signals Ray's processes too, and Tune misses them
+        if not signals or in_process:
+            raise
+        view.say(f"stopped by {signals[0]}; Ray was stopped too ({type(error).__name__})")
+    finally:
+        late.cancel()
+    return queue, bool(signals)

@@ -1,0 +1,291 @@
+"""What a free slot does next, over all scenarios at once.
+
+In each scenario: search trials, then confirmations of the best, then tests of the confirmed, then
+the sentinel's look at the winner. While one scenario waits for its last trial, the others' work
+fills the slots.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import traceback
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ltat_tune.backend.work import NoTask, Report
+from ltat_tune.engine.budget import BudgetKeeper
+from ltat_tune.engine.observer import Observer
+from ltat_tune.engine.scenario_search import Search
+from ltat_tune.engine.task_factory import confirmations, sentinels, tests
+from ltat_tune.search.rungs import Rungs
+from ltat_tune.search.stopping_rules import EarlyStopping
+from ltat_tune.space.space import Space
+from ltat_tune.storage.folder import StudyFolder
+from ltat_tune.storage.ledger import Ledger
+from ltat_tune.storage.task import SEARCH, Outcome, Task
+
+if TYPE_CHECKING:
+    from ltat_tune.backend.cluster import Cluster
+
+
+class WorkQueue:
+    """Hands out tasks, takes their reports, keeps the ledger.
+
+    Args:
+        space: the study's space.
+        folder: where tasks lie.
+        ledger: trials so far.
+        stopping: the rules whose rungs are to be rebuilt.
+        slots: tasks that run at once.
+        device: where tasks train.
+        rungs: where trials are judged.
+        observers: told of every event.
+        cluster: where the tasks run, if it is not this machine.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        folder: StudyFolder,
+        ledger: Ledger,
+        stopping: EarlyStopping,
+        *,
+        slots: int,
+        device: str,
+        rungs: Rungs,
+        observers: Sequence[Observer],
+        cluster: Cluster | None = None,
+    ) -> None:
+        self.space, self.folder, self.ledger, self.stopping = space, folder, ledger, stopping
+        self._slots, self._device = slots, device
+        self._largest, self._cluster = slots, cluster
+        self._observers = observers
+        self._live: dict[str, Task] = {}  # by slot
+        self._told: dict[str, int] = {}  # last epoch that was told, by task key
+        self._budget = BudgetKeeper(space, folder, rungs, slots=slots) if space.budget else None
+        self._searches = {
+            s.name: Search(
+                space, folder, ledger, s.name, rungs, device=device, budget=self._budget
+            )
+            for s in space.scenarios
+        }
+        if self._budget is not None:
+            self._budget.watch({name: s.claims for name, s in self._searches.items()})
+        self._handed = {s.name: 0 for s in space.scenarios}
+        self._confirming: dict[str, list[Task]] = {}
+        self._testing: dict[str, list[Task]] = {}
+        self._watching: dict[str, list[Task]] = {}
+        self._failures: list[Outcome] = []
+        self._again: list[Task] = []  # ran out of memory: next, with more room
+        self._hangs: dict[str, str] = {}  # what was seen last, by task key
+        self.stop_reason: str | None = None
+        self.unconfirmed: list[str] = []  # confirmations, tests and sentinels that failed
+        for scenario in space.scenarios:
+            for row in ledger.finished(scenario.name):
+                stopping.put_back(
+                    scenario.name, f"{scenario.name}/t{row.number:04d}", ledger.scores(row)
+                )
+
+    # -- the backend asks ------------------------------------------------------------------------
+
+    def next_task(self, slot: str) -> Task | NoTask:
+        """Hand out the next task, for the slot of this name."""
+        if self.stop_reason is not None:
+            return NoTask.FINISHED
+        # nothing small slips in before a task that waits for more room
+        if self._taken() + (self.room(self._again[0]) if self._again else 1) > self._slots:
+            return NoTask.WAIT
+        try:
+            task = self._again.pop(0) if self._again else self._next()
+        except OSError as error:
+            self.stop(f"cannot write into {self.folder.root}: {error}")
+            return NoTask.FINISHED
+        if task is None:
+            return NoTask.WAIT if self._live else NoTask.FINISHED
+        self._live[slot] = task
+        self._handed[task.scenario] += 1
+        self._tell("on_start", task)
+        return task
+
+    def on_report(self, slot: str, report: Report) -> None:
+        """Take in what a task that goes on reported."""
+        if slot in self._live:
+            self._absorb(self._live[slot], report)
+
+    def on_end(self, slot: str, report: Report | None, *, error: bool) -> None:
+        """Take in the end of a task: its last event, a rung, an interruption, a dead worker."""
+        task = self._live.pop(slot, None)
+        if task is None:
+            return
+        report = report or {}
+        self._absorb(task, report)
+        event = report.get("event")
+        if event is not None and event["state"] == "blocked":
+            cause = Outcome("failed", 0, event["reason"]).cause
+            self.stop(f"{cause}: make {self.folder.root} writable or free its disk, then resume")
+        elif event is not None and event["state"] == "out_of_memory":
+            self._again.append(replace(task, spacious=True))
+            self._tell("on_retry", task, "out of GPU memory, tried again with a larger share")
+        elif event is not None:
+            trained = self._told.get(task.key, 0)
+            epoch = trained if task.kind in SEARCH else int(event.get("epoch", trained))
+            self._finish(
+                task,
+                Outcome(
+                    event["state"], epoch, event.get("reason", ""),
+                    event.get("metrics"), event["seconds"],
+                ),
+            )  # fmt: skip
+        elif task.key in self.stopping.stopped:
+            self._finish(task, Outcome("pruned", self._told.get(task.key, 0)))
+        elif error and self._cluster is not None and (problem := self._cluster.settle()):
+            self.stop(problem)  # the node's fault: the row stays RUNNING
+        elif error and self.stop_reason is None:
+            reason = "its worker process died again and again (out of memory, or killed)"
+            if task.key in self._hangs:
+                reason = (
+                    f"hangs: {self._hangs[task.key]}, and so each time it was tried again; if its "
+                    "epochs may take as long, raise resources.hang_floor_s or hang_factor"
+                )
+            self._finish(task, Outcome("failed", self._told.get(task.key, 0), reason))
+        # else the study is being stopped: the row stays RUNNING and is taken over on resume
+
+    def on_hang(self, slot: str, seen: str) -> None:
+        """Note that a task is about to be ended because it hangs; another try may follow."""
+        if (task := self._live.get(slot)) is not None:
+            self._hangs[task.key] = seen
+            self._tell("on_retry", task, f"{seen}; its worker is killed")
+
+    # -- what the study asks --------------------------------------------------------------------
+
+    def stop(self, reason: str) -> None:
+        """Hands nothing more out; the first reason is kept."""
+        if self.stop_reason is None:
+            self.stop_reason = reason
+
+    def resize(self, slots: int, largest: int) -> None:
+        """Nodes joined or left.
+
+        Args:
+            slots: tasks that fit at once now; what runs in excess goes on, or waits for a node.
+            largest: tasks that fit on the node that holds most.
+        """
+        self._slots, self._largest = slots, largest
+        if self._budget is not None:
+            self._budget.slots = max(1, slots)
+
+    def room(self, task: Task) -> int:
+        """Slots that a task takes, all on one node."""
+        return max(1, min(2, self._largest)) if task.spacious else 1
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    def _next(self) -> Task | None:
+        for scenario in sorted(self.space.scenarios, key=lambda s: self._handed[s.name]):
+            task = self._next_of(scenario.name)
+            if task is not None:
+                return task
+        return None
+
+    def _next_of(self, scenario: str) -> Task | None:
+        search = self._searches[scenario]
+        task = search.next_task()
+        if task is not None:
+            return task
+        for task, outcome in search.losers():
+            self._finish(task, outcome)
+        if search.trains:
+            return None
+        if scenario not in self._confirming:
+            self._confirming[scenario] = confirmations(
+                self.space, self.folder, self.ledger, scenario, device=self._device
+            )
+        if self._confirming[scenario]:
+            return self._confirming[scenario].pop(0)
+        if self._busy(scenario, "confirmation"):
+            return None
+        if scenario not in self._testing:
+            self._testing[scenario] = tests(
+                self.space, self.folder, self.ledger, scenario, device=self._device
+            )
+        if self._testing[scenario]:
+            return self._testing[scenario].pop(0)
+        if self._busy(scenario, "test"):
+            return None
+        if scenario not in self._watching:
+            self._watching[scenario] = sentinels(
+                self.space, self.folder, self.ledger, scenario, device=self._device
+            )
+        return self._watching[scenario].pop(0) if self._watching[scenario] else None
+
+    def _taken(self) -> int:
+        return sum(self.room(task) for task in self._live.values())
+
+    def _busy(self, scenario: str, kind: str) -> bool:
+        return any(t.scenario == scenario and t.kind == kind for t in self._live.values())
+
+    def _absorb(self, task: Task, report: Report) -> None:
+        if "epoch" not in report or "event" in report:
+            return
+        epoch, metrics = int(report["epoch"]), report["metrics"]
+        if epoch <= self._told.get(task.key, 0):
+            return  # read back from a checkpoint after the worker died: told before
+        self._told[task.key] = epoch
+        if self._budget is not None:
+            self._budget.on_epoch(task, report["epoch_seconds"], replayed=report["replayed"])
+        if task.kind in SEARCH:
+            search = self._searches[task.scenario]
+            self._guard(lambda: search.absorb(task, epoch, metrics))
+        seen = {**metrics, **report.get("memory", {})}
+        self._tell("on_epoch", task, epoch, seen, report["epoch_seconds"])
+
+    def _finish(self, task: Task, outcome: Outcome) -> None:
+        if outcome.state != "complete":  # a training that comes to its end does so itself
+            with contextlib.suppress(OSError):
+                (task.path / "checkpoint-earlier.pt").unlink(missing_ok=True)
+        if self._budget is not None:
+            self._budget.on_end(task, outcome)
+        if task.kind in SEARCH:
+            self._finish_stage(task, outcome)
+        else:
+            self._tell("on_end", task, outcome)
+        if task.kind not in SEARCH and outcome.state != "complete":
+            self.unconfirmed.append(f"{task.title} {outcome.state}: {outcome.cause}")
+        if task.kind == "sentinel":
+            return  # it judges a finished model and says nothing of the trainings to come
+        if outcome.state != "failed":
+            self._failures.clear()
+            return
+        self._failures.append(outcome)
+        allowed = self.space.searcher.max_failures_in_a_row
+        if len(self._failures) >= allowed:
+            causes = {failure.cause for failure in self._failures}
+            shared = next(iter(causes)) if len(causes) == 1 else f"{outcome.cause} (and others)"
+            self.stop(f"{len(self._failures)} tasks in a row failed: {shared}")
+
+    def _finish_stage(self, task: Task, outcome: Outcome) -> None:
+        ended: list[tuple[Task, Outcome] | None] = []
+        search = self._searches[task.scenario]
+        self._guard(lambda: ended.append(search.finish(task, outcome)))
+        while search.notes:
+            self._tell("on_note", search.notes.pop(0))
+        whole = ended[0] if ended else None
+        if whole is None or task.kind != "trial":
+            self._tell("on_stage_end", task, outcome)
+        if whole is not None:
+            self._tell("on_end", *whole)
+
+    def _guard(self, write: Any) -> None:
+        try:
+            write()
+        except OSError as error:
+            self.stop(f"cannot write {self.folder.ledger}: {error}")
+
+    def _tell(self, name: str, *event: Any) -> None:
+        """Observers never end a study: what one raises is shown and the work goes on."""
+        for observer in self._observers:
+            try:
+                getattr(observer, name)(*event)
+            except Exception:
+                traceback.print_exc()

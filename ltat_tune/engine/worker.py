@@ -1,0 +1,243 @@
+"""What runs inside a worker: one task, from its checkpoint if it has one.
+
+The worker owns the task's folder and reports only numbers; Optuna and MLflow are the driver's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ltat_tune.backend.work import ReportTo
+from ltat_tune.config.plugin_loader import load_plugins
+from ltat_tune.errors import CheckpointError, ConfigError, TrainingDiverged
+from ltat_tune.files import read_json, write_json
+from ltat_tune.storage.task import Task
+
+_SENTINEL_SEED = 0  # that of `ltat-tune evaluate`, unless it is told another
+_NO_ROOM = (
+    "out of GPU memory twice, the second time with up to twice the share of the GPU: lower "
+    "optim.batch_size or evaluation.batch_size, or raise resources.gpus_per_trial"
+)
+# Not the task's fault: the study stops, and the task runs again on resume.
+_OUTER = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+def run_task(task: Task, report: ReportTo) -> None:
+    """Do a task: report each epoch, and always one last event."""
+    import torch
+
+    from ltat_tune.seeding import prepare_process
+
+    _remove_left_over(task.path)
+    prepare_process(task.threads)
+    if torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()  # of the task before
+    began = time.perf_counter()
+    try:
+        load_plugins(task.plugins)
+    except ConfigError as error:  # gone or changed since the study began
+        report({"event": {"state": "blocked", "reason": str(error), "seconds": 0.0}})
+        return
+    try:
+        last = _WORK.get(task.kind, _train)(task, report)
+    except TrainingDiverged as error:
+        last = {"state": "diverged", "reason": str(error)}
+    except torch.OutOfMemoryError:
+        last = {"state": "out_of_memory"}
+        if task.spacious:
+            last = {"state": "failed", "reason": f"{traceback.format_exc()}{_NO_ROOM}"}
+    except OSError as error:
+        state = "blocked" if error.errno in _OUTER or error.errno is None else "failed"
+        last = {"state": state, "reason": traceback.format_exc()}
+    except Exception:  # a trial's fault must not end the study; the traceback goes to MLflow
+        last = {"state": "failed", "reason": traceback.format_exc()}
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()  # this process waits for its next task, others need the room
+    last["seconds"] = time.perf_counter() - began
+    if last["state"] in ("diverged", "failed") and task.kind not in _WORK:
+        # a failed look leaves its training's result alone: a resume looks again
+        try:
+            write_json(task.path / "result.json", last)
+        except OSError:
+            last = {**last, "state": "blocked", "reason": traceback.format_exc()}
+    report({"event": last})
+
+
+def _train(task: Task, report: ReportTo) -> dict[str, Any]:
+    from ltat_tune.training.checkpoint import mend_checkpoint
+    from ltat_tune.training.fit_result import EpochMetrics
+    from ltat_tune.training.trainer import Trainer
+
+    config = task.training_config()
+    checkpoint = task.path / "checkpoint.pt"
+    _write_config(task, config)
+    mend_checkpoint(checkpoint, identity=config.identity)
+    if not checkpoint.exists() and task.start_from:
+        trained = Path(task.start_from) / "checkpoint.pt"
+        if trained.exists():
+            _copy(trained, checkpoint)
+            mend_checkpoint(checkpoint, identity=config.identity)
+    stem = Path(task.stem) if task.stem else None
+    if stem is not None and not checkpoint.exists():
+        _begin_from_stem(task, stem, checkpoint, config.identity)
+
+    def on_epoch(done: EpochMetrics) -> None:
+        if stem is not None and done.epoch == task.stem_epochs and not stem.exists():
+            _copy(checkpoint, stem)  # before it is told of, so that whoever hears finds it
+        report(
+            {
+                "epoch": done.epoch,
+                "metrics": done.metrics,
+                "memory": _memory(),
+                "epoch_seconds": done.seconds,
+                "replayed": done.replayed,
+            }
+        )
+
+    trainer = Trainer(config, device=task.device, cache_dir=Path(task.cache))
+    result = trainer.fit(
+        on_epoch,
+        checkpoint=checkpoint,
+        validate_at=task.validate_at,
+        probe_at=task.probe_at,
+        probe_epochs=task.probe_epochs,
+    )
+    last = {
+        "state": "complete",
+        "epoch": result.epoch,
+        "metrics": result.metrics,
+        "weights": result.weights,
+        "precision": result.precision,
+        "per_class": result.per_class,
+        "predicted": result.predicted,
+        "ae_distances": result.ae_distances,
+        "subset_hash": trainer.splits.subset_hash,
+        "samples_per_class": trainer.counts.tolist(),
+        "classes": list(trainer.splits.classes),
+        "image_shape": list(trainer.splits.train.images.shape[1:]),
+    }
+    write_json(task.path / "result.json", last)
+    return last
+
+
+def _memory() -> dict[str, float]:
+    """What this process takes now, and the most that it took of the GPU, in MiB."""
+    import torch
+
+    found: dict[str, float] = {}
+    with contextlib.suppress(OSError):  # a system without /proc
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        found["system/cpu_memory_mib"] = pages * os.sysconf("SC_PAGESIZE") / 2**20
+    if torch.cuda.is_initialized():
+        found["system/gpu_memory_mib"] = torch.cuda.max_memory_allocated() / 2**20
+    return found
+
+
+def _begin_from_stem(task: Task, stem: Path, checkpoint: Path, identity: str) -> None:
+    """Starts behind what another trial has trained already, if that is there and whole."""
+    from ltat_tune.training.checkpoint import adopt_checkpoint
+
+    note = task.path / "stem.json"  # first, so that no shared epoch is ever counted as trained
+    try:
+        if stem.exists():
+            write_json(note, {"epochs": task.stem_epochs})
+            adopt_checkpoint(stem, checkpoint, identity=identity)
+            return
+    except CheckpointError:  # torn: trained again, as without a stem
+        pass
+    note.unlink(missing_ok=True)
+
+
+def _test(task: Task, report: ReportTo) -> dict[str, Any]:
+    """Attacks the confirmation's weights on the test split; each attack is kept once done."""
+    from ltat_tune.config.trial_config import TrialConfig
+    from ltat_tune.training.evaluation import evaluate, measured_part
+    from ltat_tune.training.trainer import Trainer
+
+    config = TrialConfig.from_flat(task.config)
+    trainer = Trainer(config, device=task.device, cache_dir=Path(task.cache))
+    result = trainer.fit(checkpoint=task.path / "checkpoint.pt")
+    done: dict[str, Any] = read_json(task.path / "test.json") or {
+        "state": "complete", "epoch": result.epoch, "weights": result.weights,
+        "metrics": {}, "per_class": {}, "images": {},
+    }  # fmt: skip
+    test = trainer.splits.test().to(trainer.device)
+    for attack in task.attacks:
+        if f"test/{attack}" in done["per_class"]:
+            continue
+        accuracy = evaluate(
+            result.model, test, attack, config, classes=len(trainer.splits.classes)
+        )
+        done["metrics"] |= accuracy.metrics(f"test/{attack}", trainer.groups)
+        done["per_class"][f"test/{attack}"] = accuracy.per_class
+        done["images"][attack] = len(measured_part(test, attack, config))
+        write_json(task.path / "test.json", done)
+        report({"metrics": done["metrics"]})
+    return done
+
+
+def _watch(task: Task, report: ReportTo) -> dict[str, Any]:
+    """The sentinel on a winner's weights, as `ltat-tune evaluate` runs it: the same verdict.
+
+    It reads the test split after everything is decided, and nothing is decided by it.
+    """
+    from ltat_tune.config.trial_config import TrialConfig
+    from ltat_tune.evaluation.sentinel import BATCH_SIZE, watch
+    from ltat_tune.training.trainer import Trainer
+
+    config = TrialConfig.from_flat(task.config)
+    trainer = Trainer(config, device=task.device, cache_dir=Path(task.cache))
+    result = trainer.fit(checkpoint=task.path / "checkpoint.pt")
+    test = trainer.splits.test().to(trainer.device)
+    kept = task.path / ".sentinel"  # attacks that are done: a killed look goes on
+    seen = watch(
+        result.model,
+        test.images,
+        test.targets,
+        eps=config.measured_eps,
+        norm=config.measured_norm,
+        seed=_SENTINEL_SEED,
+        batch_size=min(config.evaluation.batch_size, BATCH_SIZE),
+        state=kept,
+        weights=result.weights,  # scale and log-prior are the configuration's, as the folder is
+    )
+    write_json(task.path / "sentinel.json", seen.to_json())
+    shutil.rmtree(kept, ignore_errors=True)
+    return {"state": "complete", "epoch": result.epoch}
+
+
+# what is done to weights that are trained, by kind; everything else trains
+_WORK: dict[str, Callable[[Task, ReportTo], dict[str, Any]]] = {"test": _test, "sentinel": _watch}
+
+
+def _write_config(task: Task, config: Any) -> None:
+    from ltat_tune.config.config_file import dump_config
+
+    path = task.path / "config.yaml"
+    if not path.exists():
+        dump_config(
+            path, config, comment=f"{task.key}: train it alone with `ltat-tune train {path.name}`"
+        )
+
+
+def _remove_left_over(folder: Path) -> None:
+    """Deletes what a killed process had half written beside its file: `.name.PROCESS`."""
+    for path in folder.glob(".*.*"):
+        owner = path.suffix.removeprefix(".")
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+            path.unlink(missing_ok=True)
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    shutil.copyfile(source, temporary)
+    temporary.replace(target)

@@ -1,0 +1,49 @@
+"""The winners of a finished study: exported into its folder, and logged in MLflow as models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ltat_tune.errors import LtatError
+from ltat_tune.evaluation.loading import Target, load
+from ltat_tune.export.card import model_card
+from ltat_tune.export.winners import export
+from ltat_tune.export.write import about, weights_file
+from ltat_tune.space.space import Space
+from ltat_tune.storage.folder import StudyFolder
+from ltat_tune.tracking import ModelFiles, Tracker
+from ltat_tune.training.weights_file import SUFFIX
+
+
+def export_winners(
+    space: Space, folder: StudyFolder, tracker: Tracker, say: Callable[[str], None]
+) -> None:
+    """Exports each scenario's winner into `best/`, its weights too, and logs it as a model.
+
+    It is logged on the run that trained it. Of a smoke run there are no weights and no model.
+
+    Args:
+        space: the study's.
+        folder: the study's.
+        tracker: the study's.
+        say: told of what could not be written; a study does not end for it.
+    """
+    try:
+        winners = export(folder, space, folder.best)
+    except LtatError as error:  # a plugin that was edited since the study began
+        say(f"warning: {folder.best} was not written: {error}")
+        return
+    for winner in winners:
+        if space.smoke:
+            continue
+        place, path = winner.training.path, winner.path.with_suffix(SUFFIX)
+        try:
+            loaded = load(Target(path.stem, place / "config.yaml", place / "checkpoint.pt",
+                                 folder.cache, folder.root))  # fmt: skip
+            weights_file(path, winner, loaded)
+        except Exception as error:  # images gone, a full disk, too little memory: all is tested
+            say(f"warning: {path.name} was not written: {type(error).__name__}: {error}")
+            continue
+        files = ModelFiles(path, winner.path, loaded.weights, about(winner), model_card(winner),
+                           winner.plugins)  # fmt: skip
+        tracker.model(winner.training.key, winner.scenario["name"], files)

@@ -1,0 +1,299 @@
+"""Figures that neither paper has, from files alone: curves, trade-off, RBL's weights, counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from ltat_tune.config.timeline import drop_epochs
+from ltat_tune.errors import MissingData
+from ltat_tune.figures import panels, style
+from ltat_tune.figures.captions import (
+    ball_text,
+    small_print,
+    training_attack_text,
+    validation_text,
+)
+from ltat_tune.figures.panels import Group
+from ltat_tune.figures.sources import Recipe, Sources
+from ltat_tune.figures.spec import Drawing
+from ltat_tune.figures.srat.counts import bar_legend, count_bars
+from ltat_tune.presentation import palette
+from ltat_tune.presentation.names import attack_name, labels, problem_name
+from ltat_tune.storage.trained_run import Run
+
+FIRST_TRIAL = "t0000"  # in a search, the first entry of start_from: what it has to beat
+
+
+def contestants(sources: Sources, most: int) -> list[tuple[str, Recipe]]:
+    """The best recipes of the scenario that has most of them, by validation, and their names.
+
+    The first configuration of a study is always among them: in a search it is the baseline.
+    """
+    found = panels.groups(sources)
+    if not found:
+        raise MissingData("a finished training")
+    largest: Group = max(found, key=len)
+    group = sorted(largest, key=lambda recipe: recipe.score, reverse=True)
+    first = first_recipe(sources, group)
+    chosen = group[:most]
+    if first is not None and first not in chosen:
+        chosen[-1] = first
+    return list(zip(labels([recipe.config for recipe in chosen]), chosen, strict=True))
+
+
+def first_recipe(sources: Sources, group: Group) -> Recipe | None:
+    """The recipe of the scenario's first trial, if it is in the group."""
+    where = group[0].first
+    first = [
+        run.config.recipe
+        for run in sources.runs
+        if (run.study, run.scenario) == (where.study, where.scenario)
+        and run.kind == "trial" and run.path.name == FIRST_TRIAL
+    ]  # fmt: skip
+    return next((recipe for recipe in group if recipe.config.recipe in first), None)
+
+
+def learning_curves(sources: Sources) -> Drawing:
+    """Validation accuracy over the epochs, clean and attacked, with the band of the seeds."""
+    chosen = contestants(sources, 4)
+    run = chosen[0][1].first
+    fig, axes = style.figure(2, cols=2, height_in=2.8)
+    for column, attack in enumerate(("clean", run.config.evaluation.val_attack)):
+        panel, metric = axes[0, column], f"val/{attack}_balanced_acc"
+        for place, (name, recipe) in enumerate(chosen):
+            epochs, values = over_epochs(recipe, metric)
+            colour = palette.PALETTE[place]
+            panel.plot(epochs, values.mean(axis=0), color=colour, label=name,
+                       linestyle=style.LINES[place])  # fmt: skip
+            if len(values) > 1:
+                panel.fill_between(
+                    epochs, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.14,
+                    linewidth=0,
+                )  # fmt: skip
+        for epoch in rate_drops(run):
+            panel.axvline(epoch, color=palette.GREY, linestyle=":", linewidth=0.8)
+        panel.set_xlabel("epoch")
+        panel.locator_params(axis="x", integer=True)
+        shown = attack_name(attack)
+        panel.set_ylabel(f"balanced {'clean' if attack == 'clean' else shown} accuracy (%)")
+        style.letter(panel, column, "clean" if attack == "clean" else "robust")
+        style.horizontal_grid(panel)
+    panels.legend_above(fig, axes[0, 0])
+    seeds = max(len(recipe.runs) for _, recipe in chosen)
+    small_print(
+        fig, [recipe for _, recipe in chosen], attack=_validated(run),
+        images=validation_text(run.config),
+        seeds=f"mean of {seeds} seeds, band from lowest to highest" if seeds > 1 else "one seed",
+        more=["dotted: the learning rate drops"] if rate_drops(run) else [],
+    )  # fmt: skip
+    return Drawing(fig, one_scenario(sources, run))
+
+
+def _validated(run: Run) -> str:
+    """`PGD-20, L∞, ε = 8/255`: the attack on the validation images."""
+    return f"{attack_name(run.config.evaluation.val_attack)}, {ball_text(run.config)}"
+
+
+def one_scenario(sources: Sources, run: Run) -> tuple[str, ...]:
+    """Which of several scenarios a figure of `contestants` is about; nothing for one alone."""
+    others = len(panels.groups(sources)) - 1
+    if not others:
+        return ()
+    return (f"of {others + 1} scenarios, drawn for {run.study}/{run.scenario} alone",)
+
+
+def over_epochs(recipe: Recipe, metric: str) -> tuple[list[int], NDArray[np.float64]]:
+    """Epochs at which every seed has a metric, and its values there in %: (E,), (seeds, E)."""
+    by_seed = [
+        {past.epoch: 100 * past.metrics[metric] for past in run.history if metric in past.metrics}
+        for run in recipe.runs
+    ]
+    epochs = sorted(set.intersection(*(set(seed) for seed in by_seed)))
+    if not epochs:
+        raise MissingData(f"{recipe.first.name} has no {metric} over epochs")
+    return epochs, np.array([[seed[epoch] for epoch in epochs] for seed in by_seed])
+
+
+def rate_drops(run: Run) -> list[int]:
+    """Last epochs, from 1, before the learning rate falls at once; none of a smooth schedule."""
+    return drop_epochs(run.config.optim)
+
+
+def pareto(sources: Sources) -> Drawing:
+    """Clean against robust accuracy of every trial, the front, and the confirmations."""
+    scenarios: dict[tuple[str, str], list[Run]] = {}
+    for run in sources.runs:
+        scenarios.setdefault((run.study, run.scenario), []).append(run)
+    shown = list(scenarios.values())[:4]
+    if not shown:
+        raise MissingData("a finished training")
+    cols = 1 if len(shown) == 1 else 2
+    rows = -(-len(shown) // cols)
+    fig, axes = style.figure(cols, rows=rows, cols=cols, height_in=2.5 * rows + 0.5)
+    for index, runs in enumerate(shown):
+        panel = axes.flat[index]
+        _trade_off(panel, runs, sources)
+        if len(shown) > 1:
+            style.letter(panel, index, problem_name(runs[0].config.data))
+        panel.set_xlabel("balanced clean accuracy (%)")
+        attack = attack_name(runs[0].config.evaluation.val_attack)
+        panel.set_ylabel(f"balanced {attack} accuracy (%)")
+    for panel in axes.flat[len(shown) :]:
+        panel.set_axis_off()
+    handles: dict[str, Any] = {}
+    for panel in axes.flat:
+        handles |= dict(zip(*panel.get_legend_handles_labels()[::-1], strict=True))
+    fig.legend(handles.values(), handles, loc="outside upper center", ncols=2 * cols)
+    run = shown[0][0]
+    small_print(
+        fig, [Recipe((runs[0],)) for runs in shown], attack=_validated(run),
+        images=validation_text(run.config),
+        seeds="trials: one seed, those stopped early left out",
+        more=["confirmed: mean ± standard deviation over seeds"],
+    )  # fmt: skip
+    left = len(scenarios) - len(shown)
+    return Drawing(fig, (f"{left} scenarios more are not drawn",) if left else ())
+
+
+def _trade_off(axes: Axes, runs: Sequence[Run], sources: Sources) -> None:
+    trials = [run for run in runs if run.kind == "trial"] or list(runs)
+    points = np.array([_both(run) for run in trials])
+    on_front = front(points)
+    edge = points[on_front]
+    axes.plot(edge[:, 0], edge[:, 1], color=palette.GREY, drawstyle="steps-pre", linewidth=1.0,
+              zorder=1)  # fmt: skip
+    fill = ["white"] * len(points)
+    for i in on_front:
+        fill[i] = palette.BLUE
+    axes.scatter(points[:, 0], points[:, 1], s=14, facecolors=fill, edgecolors=palette.BLUE,
+                 linewidths=0.8, zorder=2)  # fmt: skip
+    for shown, name in ((palette.BLUE, "trial on the front"), ("white", "trial")):
+        axes.scatter([], [], s=14, facecolors=shown, edgecolors=palette.BLUE, linewidths=0.8,
+                     label=name)  # fmt: skip
+    own = [r for r in sources.recipes if r.first in runs and r.first.kind == "confirmation"]
+    first = first_recipe(sources, own) if own else None
+    drawn = dict.fromkeys(("confirmed", "first configuration, confirmed"))
+    for recipe in own:
+        values = np.array([_both(run) for run in recipe.runs])
+        spread = values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros(2)
+        is_first = recipe is first
+        label = "first configuration, confirmed" if is_first else "confirmed"
+        clean, robust = values.mean(axis=0).tolist()
+        sideways, upright = (
+            panels.within([mean], [float(s)])
+            for mean, s in zip((clean, robust), spread, strict=True)
+        )
+        axes.errorbar(
+            clean, robust, xerr=sideways, yerr=upright, elinewidth=0.7,
+            zorder=4 if is_first else 3, color=palette.BLACK if is_first else palette.VERMILLION,
+            marker="*" if is_first else "s", markersize=7 if is_first else 4, linestyle="",
+            label=label if label in drawn else None,
+        )  # fmt: skip
+        drawn.pop(label, None)
+    axes.margins(0.08)
+    axes.grid()
+
+
+def _both(run: Run) -> tuple[float, float]:
+    """Balanced clean and robust accuracy on the validation images, %."""
+    attack = run.config.evaluation.val_attack
+    names = ("val/clean_balanced_acc", f"val/{attack}_balanced_acc")
+    return 100 * run.metrics[names[0]], 100 * run.metrics[names[1]]
+
+
+def front(points: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Indices of the points (N, 2) that no other beats in both, by ascending first value."""
+    order = sorted(range(len(points)), key=lambda i: (-points[i, 0], -points[i, 1]))
+    kept: list[int] = []
+    for i in order:
+        if not kept or points[i, 1] > points[kept[-1], 1]:
+            kept.append(i)
+    return np.array(kept[::-1], dtype=np.int64)
+
+
+def rbl_over_epochs(sources: Sources) -> Drawing:
+    """RBL's effective numbers and class weights in every epoch, of the best REAT, else the best.
+
+    Source: REAT 4.1, Eq. 1; the weights are those of `losses.rbl`.
+    """
+    known = [recipe for recipe in sources.recipes if recipe.first.predicted]
+    if not known:
+        raise MissingData("predictions of the training images by epoch")
+    used = [recipe for recipe in known if recipe.config.method.name == "reat"]
+    recipe = max(used or known, key=lambda r: (len(r.runs), r.score))
+    run = recipe.first
+    effective, weights = rbl_numbers(run)
+    classes = len(run.samples_per_class)
+    fig, axes = style.figure(2, cols=2, height_in=2.8)
+    order = np.argsort([-n for n in run.samples_per_class], kind="stable")
+    shades = colormaps[style.SEQUENTIAL](np.linspace(0, 0.92, classes))
+    epochs = range(1, len(effective) + 1)
+    for rank, c in enumerate(order):
+        label = f"{run.class_names[c]} ({run.samples_per_class[c]})"
+        for column, values in enumerate((effective, weights)):
+            axes[0, column].plot(epochs, values[:, c], color=shades[rank], label=label)
+    axes[0, 0].set_yscale("symlog", linthresh=1)
+    axes[0, 0].set_ylim(bottom=0)
+    axes[0, 0].set_ylabel("effective number of predictions")
+    axes[0, 1].set_yscale("log")
+    axes[0, 1].set_ylabel(f"class weight (sum {classes})")
+    for column, title in enumerate(("effective numbers", "weights")):
+        axes[0, column].set_xlabel("epoch that used it")
+        axes[0, column].locator_params(axis="x", integer=True)
+        style.letter(axes[0, column], column, title)
+        style.horizontal_grid(axes[0, column])
+    if classes <= 12:
+        handles, names = axes[0, 0].get_legend_handles_labels()
+        fig.legend(handles, names, loc="outside right center", title="class (images)",
+                   title_fontsize=7)  # fmt: skip
+    name = labels([run.config])[0]
+    colours = [] if classes <= 12 else ["dark to light: frequent to rare"]
+    small_print(
+        fig, [recipe], attack=training_attack_text(run.config), images="training images",
+        seeds=f"{name}, seed {run.seed}",
+        more=["from the predictions of the epoch before, in the first from the counts", *colours],
+    )  # fmt: skip
+    acted = run.config.method.name == "reat"
+    return Drawing(fig, () if acted else (f"{name} did not train with these weights",))
+
+
+def rbl_numbers(run: Run) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Effective numbers N (1 - (1 - 1/N)^n) and weights as each epoch used them: (E, K) twice."""
+    import torch
+
+    from ltat_tune.losses.rbl import effective_numbers, rbl_weights
+
+    counts = torch.tensor(run.samples_per_class)
+    before = [torch.tensor(n) for n in (run.samples_per_class, *run.predicted[:-1])]
+    effective = [effective_numbers(counts, n).tolist() for n in before]
+    return np.array(effective), np.array([rbl_weights(counts, n).tolist() for n in before])
+
+
+def class_counts(sources: Sources) -> Drawing:
+    """Training images of every class in the data of each scenario."""
+    different: dict[tuple[str, tuple[int, ...]], Run] = {}
+    for run in sources.runs:
+        key = problem_name(run.config.data), tuple(run.samples_per_class)
+        different.setdefault(key, run)
+    shown = list(different.items())[:6]
+    if not shown:
+        raise MissingData("a finished training")
+    cols = min(2, len(shown))
+    rows = -(-len(shown) // cols)
+    fig, axes = style.figure(cols, rows=rows, cols=cols, height_in=1.7 * rows + 0.5)
+    for index, ((name, counts), run) in enumerate(shown):
+        panel = axes.flat[index]
+        count_bars(panel, counts, run.class_names)
+        panel.set_ylabel("training images")
+        style.letter(panel, index, f"{name}, {sum(counts):,} images")
+    for panel in axes.flat[len(shown) :]:
+        panel.set_axis_off()
+    fig.legend(handles=bar_legend(), loc="outside upper center", ncols=cols)
+    left = len(different) - len(shown)
+    return Drawing(fig, (f"{left} more are not drawn",) if left else ())

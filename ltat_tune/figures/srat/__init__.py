@@ -1,0 +1,1 @@
+"""The figures of SRAT. Part of `figures`; the registry imports the specifications."""

@@ -1,0 +1,165 @@
+"""How fast this machine trains, and in how much memory: a short real training, apart.
+
+It runs in a process of its own, so that nothing of it stays:
+`python -m ltat_tune.planning.calibration` reads what to train as JSON from stdin and writes what
+it found to stdout.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ltat_tune.config.plugin_loader import load_plugins
+from ltat_tune.config.trial_config import TrialConfig
+from ltat_tune.errors import StudyError
+from ltat_tune.planning.estimate import Measured
+
+if TYPE_CHECKING:
+    from ltat_tune.data.datasets import LabelledImages
+
+
+_SECONDS = 30.0  # that the measured training should take
+_LIMIT_S = 240.0  # after which nothing is measured
+_EPOCHS = 3  # the first warms up, the last is validated
+_FIRST_IMAGES = {"cpu": 16, "cuda": 256}  # of a try that shows how many there is time for
+
+
+def calibrate(
+    config: TrialConfig, *, device: str, threads: int, cache_dir: Path | None = None
+) -> Measured:
+    """Trains a configuration for about half a minute and says what it takes.
+
+    Three epochs on as many images as there is time for, every class among them; the last is
+    validated.
+
+    Args:
+        config: what to train.
+        device: cpu or cuda.
+        threads: CPU threads.
+        cache_dir: decoded images, if there are any.
+
+    Raises:
+        StudyError: the training failed, or not even a few images are done in time.
+    """
+    job = {"config": config.flat(), "device": device, "threads": threads, "seconds": _SECONDS,
+           "plugins": config.plugins,
+           "cache_dir": None if cache_dir is None else str(cache_dir)}  # fmt: skip
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "ltat_tune.planning.calibration"], input=json.dumps(job),
+            capture_output=True, text=True, timeout=_LIMIT_S, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise StudyError(
+            f"nothing was measured: {_FIRST_IMAGES[device]} images are not trained {_EPOCHS} "
+            f"times in {_LIMIT_S:.0f} s on this machine; leave --measure out for a rule of thumb"
+        ) from None
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["it was killed"])[-1]
+        raise StudyError(f"nothing was measured, the training failed: {last}")
+    return Measured(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def measure(
+    config: TrialConfig, *, device: str, threads: int, cache_dir: Path | None, seconds: float
+) -> Measured:
+    """The same in this process; see `calibrate`."""
+    from ltat_tune.data.datasets import load_splits
+    from ltat_tune.seeding import prepare_process
+
+    prepare_process(threads)
+    splits = load_splits(config, cache_dir=cache_dir)
+    whole, least = len(splits.train), max(len(splits.classes), _FIRST_IMAGES[device])
+    images = min(whole, least)
+    train_s, val_s = _try(config, splits, images, device)
+    affordable = int(images * seconds / max(train_s * _EPOCHS + val_s, 1e-9))
+    if affordable > images and images < whole:
+        images = min(whole, affordable)
+        train_s, val_s = _try(config, splits, images, device)
+    from ltat_tune.planning.cost import attack_steps, training_mib
+
+    short = short_run(config)
+    # where there was no time for a whole batch, what it takes more is taken from the rule of thumb
+    part = config.replace({"optim.batch_size": min(images, config.optim.batch_size)})
+    missing_mib = training_mib(config) - training_mib(part)
+    passes = images * (attack_steps(short) + 1.5)
+    return Measured(
+        pass_s=train_s / passes,
+        memory_mib=peak_mib(device) + missing_mib,
+        epoch_s=train_s * whole / images,
+        gpu=device != "cpu",
+    )
+
+
+def _try(config: TrialConfig, splits: Any, images: int, device: str) -> tuple[float, float]:
+    """Seconds of an epoch over so many images, and of validating the same share of theirs."""
+    from ltat_tune.training.trainer import Trainer
+
+    val = _part_of(images, len(splits.train), len(splits.val))
+    part = replace(splits, train=some_of(splits.train, images), val=some_of(splits.val, val))
+    seconds: list[float] = []
+    Trainer(short_run(config), splits=part, device=device).fit(
+        lambda done: seconds.append(done.seconds)
+    )
+    train_s = min(seconds[:-1])
+    return train_s, max(0.0, seconds[-1] - train_s)
+
+
+def short_run(config: TrialConfig) -> TrialConfig:
+    """A few epochs of it, validated once; what acts late acts in its share of them."""
+    return config.shortened(_EPOCHS).replace(
+        {"evaluation.every_epochs": _EPOCHS, "evaluation.select_epoch": "last"}
+    )
+
+
+def _part_of(images: int, whole: int, val: int) -> int:
+    return max(1, math.ceil(val * images / whole))
+
+
+def some_of(data: LabelledImages, images: int) -> LabelledImages:
+    """So many images, the classes in turn as long as they have any."""
+    import torch
+
+    places: Sequence[Any] = [torch.nonzero(data.targets == k).flatten()
+                             for k in data.targets.unique()]  # fmt: skip
+    turn = torch.cat([torch.arange(len(p)) for p in places])
+    chosen = torch.cat(list(places))[torch.argsort(turn, stable=True)][:images]
+    return replace(data, images=data.images[chosen], targets=data.targets[chosen])
+
+
+def peak_mib(device: str) -> float:
+    """The most memory that this process took so far, GPU memory where it trains on one."""
+    if device == "cpu":
+        # not ru_maxrss, which a process takes over from the one that started it
+        status = Path("/proc/self/status").read_text()
+        return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) / 1024
+    import torch
+
+    context = 500 * 2**20  # of CUDA itself, which torch does not count
+    return (torch.cuda.max_memory_reserved() + context) / 2**20
+
+
+def main() -> None:
+    """Measures what stdin asks for."""
+    import ltat_tune.backend.ray_tuner  # noqa: F401  a worker has Ray, 130 MiB
+
+    job = json.loads(sys.stdin.read())
+    cache = job["cache_dir"]
+    load_plugins(job["plugins"])
+    found = measure(
+        TrialConfig.from_flat(job["config"]), device=job["device"], threads=job["threads"],
+        cache_dir=None if cache is None else Path(cache), seconds=job["seconds"],
+    )  # fmt: skip
+    print(json.dumps(asdict(found)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,269 @@
+"""What a study will take: trials, epochs, hours, memory and disk; nothing is trained for it."""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from ltat_tune.planning.cost import Cost, attack_steps, cost_of
+from ltat_tune.planning.expected_epochs import search_length, stage_epochs
+from ltat_tune.planning.slots import trials_at_once, visible_gpus
+from ltat_tune.search.rungs import Rungs, place_rungs
+from ltat_tune.space.space import Scenario, Space
+
+_CONTEXTS = 8  # proposals whose costs are averaged
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a calibration found on this machine (planning/calibration.py)."""
+
+    pass_s: float  # of one attack step on one image
+    memory_mib: float  # peak of the training process, GPU memory where it trains on one
+    epoch_s: float  # of the configuration that was measured, without validation
+    gpu: bool
+
+
+@dataclass(frozen=True)
+class ScenarioEstimate:
+    """One scenario: counts as expected and at most, and seconds of one slot."""
+
+    name: str
+    title: str
+    trials: int
+    complete: float  # trials that train to their end
+    search_epochs: float
+    search_epochs_at_most: int
+    shared_epochs: float  # saved by stems, out of the expected
+    confirmations: int
+    confirmation_epochs: float
+    confirmation_epochs_at_most: int
+    tests: int
+    epoch_s: float  # validation with it
+    seconds: float
+    seconds_at_most: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A whole study on one machine.
+
+    Attributes:
+        scenarios: each by itself.
+        slots: trials at once.
+        gpu: whether trials train on GPUs.
+        gpus: of the machine; where it has none, the one that the rule of thumb is about.
+        measured: whether a calibration stands behind the seconds.
+        memory_mib: of one trial.
+        memory_free_mib: of the machine, or of one of its GPUs; None without the GPU.
+        fit: trials that this memory holds at once, on all GPUs; None without the GPU.
+        disk_mib: checkpoints, decoded images and stems.
+    """
+
+    scenarios: tuple[ScenarioEstimate, ...]
+    slots: int
+    gpu: bool
+    gpus: int
+    measured: bool
+    memory_mib: float
+    memory_free_mib: float | None
+    fit: int | None
+    disk_mib: float
+
+    @property
+    def hours(self) -> float:
+        """Wall-clock hours that are expected."""
+        return self._hours(sum(s.seconds for s in self.scenarios))
+
+    @property
+    def hours_at_most(self) -> float:
+        """Wall-clock hours if nothing is stopped early."""
+        return self._hours(sum(s.seconds_at_most for s in self.scenarios))
+
+    @property
+    def epochs(self) -> float:
+        """Epochs that are expected, confirmations with them."""
+        return sum(s.search_epochs + s.confirmation_epochs for s in self.scenarios)
+
+    @property
+    def epochs_at_most(self) -> int:
+        """Epochs if nothing is stopped early."""
+        return sum(s.search_epochs_at_most + s.confirmation_epochs_at_most for s in self.scenarios)
+
+    def gpu_hours(self, at_most: bool = False) -> float | None:
+        """Hours of whole GPUs; None on CPUs."""
+        if not self.gpu:
+            return None
+        return sum(s.seconds_at_most if at_most else s.seconds for s in self.scenarios) / 3600
+
+    def _hours(self, seconds: float) -> float:
+        # trials that share a GPU share its speed
+        return seconds / 3600 / (self.gpus if self.gpu else self.slots)
+
+    def as_data(self) -> dict[str, Any]:
+        """As `plan --format json` prints it."""
+        return {
+            **asdict(self),
+            "hours": self.hours,
+            "hours_at_most": self.hours_at_most,
+            "gpu_hours": self.gpu_hours(),
+            "gpu_hours_at_most": self.gpu_hours(at_most=True),
+            "epochs": self.epochs,
+            "epochs_at_most": self.epochs_at_most,
+        }
+
+
+def estimate(
+    space: Space,
+    rungs: Rungs | None = None,
+    *,
+    slots: int | None = None,
+    measured: Measured | None = None,
+) -> Estimate:
+    """Estimates a study, by the rule of thumb of planning/cost.py or by what was measured.
+
+    Args:
+        space: the study.
+        rungs: where its trials are judged; None places them.
+        slots: trials at once; None is what this machine holds.
+        measured: what a calibration on this machine found.
+
+    Raises:
+        DataError: images cannot be counted, because they are not here.
+    """
+    rungs = place_rungs(space) if rungs is None else rungs
+    gpu = space.resources.gpus_per_trial > 0
+    found = visible_gpus(space.resources)
+    slots = trials_at_once(space.resources, max(1, found)) if slots is None else slots
+    scenarios, costs = [], []
+    for scenario in space.scenarios:
+        cost = mean_cost(space, scenario)
+        scenarios.append(_scenario(space, scenario, rungs, cost, measured))
+        costs.append(cost)
+    memory = measured.memory_mib if measured else max(c.memory_mib(gpu=gpu) for c in costs)
+    free = _memory_mib(gpu, found)
+    fit = None if free is None else max(1, found) * int(free / memory)
+    return Estimate(
+        scenarios=tuple(scenarios),
+        slots=slots,
+        gpu=gpu,
+        gpus=max(1, found) if gpu else 0,
+        measured=measured is not None,
+        memory_mib=memory,
+        memory_free_mib=free,
+        fit=fit,
+        disk_mib=_disk_mib(space, rungs, tuple(scenarios), costs),
+    )
+
+
+def mean_cost(space: Space, scenario: Scenario) -> Cost:
+    """The mean cost of what a scenario may propose. Raises: DataError."""
+    configs = [space.config(scenario, params) for params in space.contexts(_CONTEXTS)]
+    costs = [cost_of(config, space.confirm.attacks) for config in configs]
+    return replace(costs[0], update=statistics.fmean(cost.update for cost in costs))
+
+
+def confirmation_epochs(space: Space) -> tuple[int, int, int]:
+    """Of one scenario: confirmations, epochs they train, and epochs of those that may be spared.
+
+    Every candidate trains every seed, but those that its trial has trained to the end. The
+    baseline's trial may have been stopped, so its seeds count, and are what may be spared.
+    """
+    confirm, total = space.confirm, space.max_epochs
+    if confirm.top == 0:
+        return 0, 0, 0
+    first = space.config(space.scenarios[0], {}).seeds.seed
+    own = sum(0 <= seed - first < space.searcher.seeds_per_trial for seed in confirm.seeds)
+    winners = min(confirm.top, space.searcher.trials)
+    baseline = int(bool(space.start_from) and space.searcher.trials > winners)
+    epochs = ((winners + baseline) * len(confirm.seeds) - winners * own) * total
+    return (winners + baseline) * len(confirm.seeds), epochs, baseline * own * total
+
+
+def least_epochs(space: Space, rungs: Rungs) -> int:
+    """Epochs without which nothing comes of a study: a trial and all confirmations, everywhere."""
+    _, confirming, _ = confirmation_epochs(space)
+    return len(space.scenarios) * (sum(stage_epochs(space, rungs)) + confirming)
+
+
+def duration(hours: float) -> str:
+    """`40 s`, `12 min`, `3.4 h`, `2.1 days`."""
+    if hours < 1 / 60:
+        return f"{max(1, round(hours * 3600))} s"
+    if hours < 1:
+        return f"{round(hours * 60)} min"
+    return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"
+
+
+def _scenario(
+    space: Space, scenario: Scenario, rungs: Rungs, cost: Cost, measured: Measured | None
+) -> ScenarioEstimate:
+    config, length = space.config(scenario, {}), search_length(space, rungs)
+    gpu, threads = space.resources.gpus_per_trial > 0, space.resources.cpus_per_trial
+    pass_s = measured.pass_s if measured else cost.pass_seconds(gpu=gpu, threads=threads)
+    epoch_s = pass_s * (cost.update + cost.validation / config.evaluation.every_epochs)
+    confirmations, most, spared = confirmation_epochs(space)
+    # a stopped baseline goes on from where it was
+    done = min(1.0, length.complete / length.trials)
+    confirming = most - spared * done
+    price = _copy_price(space, rungs, length.by_length)
+    watched = space.confirm.sentinel and config.measured_eps > 0 and confirmations > 0
+    after = pass_s * (confirmations * cost.test + watched * cost.sentinel)
+    return ScenarioEstimate(
+        name=scenario.name,
+        title=scenario.title,
+        trials=length.trials,
+        complete=length.complete,
+        search_epochs=length.trained,
+        search_epochs_at_most=length.at_most,
+        shared_epochs=length.shared,
+        confirmations=confirmations,
+        confirmation_epochs=confirming,
+        confirmation_epochs_at_most=most,
+        tests=confirmations * len(space.confirm.attacks),
+        epoch_s=epoch_s,
+        seconds=epoch_s * (length.trained * price + confirming) + after,
+        seconds_at_most=epoch_s * (length.at_most + most) + after,
+    )
+
+
+def _copy_price(space: Space, rungs: Rungs, by_length: Mapping[int, float]) -> float:
+    """What an epoch of the search costs, in whole epochs: cheaper attacks make cheaper copies."""
+    cheap = space.scheduler.cheaper.get("attack.steps", ())
+    whole = attack_steps(space.config(space.scenarios[0], {})) + 1.5
+    total = search_length(space, rungs).expected
+    saved = sum(
+        by_length.get(length, 0.0) * (1 - (steps + 1.5) / whole)
+        for length, steps in zip(rungs.copies, cheap, strict=False)
+    )
+    return 1 - saved / total if total else 1.0
+
+
+def _disk_mib(
+    space: Space, rungs: Rungs, scenarios: tuple[ScenarioEstimate, ...], costs: list[Cost]
+) -> float:
+    """A checkpoint for every stage of every trial, every confirmation and every stem."""
+    mib, caches = 0.0, {}
+    for scenario, cost in zip(scenarios, costs, strict=True):
+        repeats = scenario.complete * (space.searcher.seeds_per_trial - 1)
+        whole = scenario.complete if rungs.copies else scenario.trials
+        stages = scenario.trials * len(rungs.copies) + whole + repeats
+        stems = scenario.trials / space.searcher.branches if scenario.shared_epochs else 0.0
+        mib += cost.checkpoint_mib * (stages + scenario.confirmations + stems)
+        data = space.config(space.scenario(scenario.name), {}).data
+        caches[data.name, data.root] = cost.data_mib  # of all ratios and classes alike
+    return mib + sum(caches.values())
+
+
+def _memory_mib(gpu: bool, gpus: int) -> float | None:
+    """Memory of the machine, or of its first GPU."""
+    if not gpu:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**20
+    if not gpus:
+        return None
+    import torch
+
+    return float(torch.cuda.get_device_properties(0).total_memory / 2**20)

@@ -1,0 +1,228 @@
+"""How many epochs a search trains: at most, and expected where scores come in random order."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+from dataclasses import dataclass
+from functools import lru_cache
+
+from ltat_tune.search.promotion import Promotions
+from ltat_tune.search.rungs import Rungs
+from ltat_tune.search.stems import may_share, stem_of
+from ltat_tune.space.space import Space
+from ltat_tune.space.spec import SchedulerSpec
+
+_PLAYS, _PLAYED = 10, 100  # games of promotion, and trials in each; more trials go by proportion
+_CONTEXTS = 8  # proposals that are looked at for a shared beginning
+_MEDIAN_LEAST = 5  # trials that go on before a median is asked for
+
+
+@dataclass(frozen=True)
+class SearchLength:
+    """Epochs of one scenario's search.
+
+    Attributes:
+        trials: configurations.
+        expected: epochs, without what stems share.
+        shared: expected epochs that stems save of these.
+        at_most: epochs if nothing is stopped and nothing shared.
+        complete: expected trials that train to their end.
+        by_length: expected epochs in copies of each length, the rest of `expected` is whole.
+    """
+
+    trials: int
+    expected: float
+    shared: float
+    at_most: int
+    complete: float
+    by_length: dict[int, float]
+
+    @property
+    def trained(self) -> float:
+        """Expected epochs that are trained."""
+        return self.expected - self.shared
+
+
+def stage_epochs(space: Space, rungs: Rungs) -> list[int]:
+    """Most epochs of each stage of a trial: its copies, then all of its whole trainings."""
+    probes = len(rungs.probes) * rungs.probe_epochs
+    return [*rungs.copies, space.max_epochs * space.searcher.seeds_per_trial + probes]
+
+
+def search_length(space: Space, rungs: Rungs) -> SearchLength:
+    """The epochs of one scenario's search; all scenarios are alike in this.
+
+    A trial's rank among those before it is taken to be random. ASHA then lets the i-th trial at a
+    rung go on with probability ceil(i / eta) / i, and the first eta - 1 surely; the median rule
+    half of those behind the first five. Copies are promoted as `Promotions` does it, played with
+    random scores. A searcher that learns proposes better trials later, and a few more go on.
+    """
+    trials, total, seeds = _trials(space), space.max_epochs, space.searcher.seeds_per_trial
+    at_most = trials * sum(stage_epochs(space, rungs))
+    stems, group = _stems(space, rungs)
+    by_length: dict[int, float] = {}
+    shared = 0.0
+    if rungs.copies:
+        counts = promoted(trials, len(rungs.copies), space.scheduler.reduction_factor)
+        complete, expected = counts[-1], 0.0
+        for length, count in zip((*rungs.copies, total), counts, strict=True):
+            expected += count * length
+            if length < total:
+                by_length[length] = count * length
+            for stem, share in stems.items():
+                begun = round(stem * length / total)
+                shared += share * begun * _siblings(count, trials, group)
+    else:
+        expected = complete = 0.0
+        for stem, share in ({0: 1.0} if not stems else stems).items():
+            epochs, saved, ends = _judged(trials, total, rungs, space.scheduler, stem, group)
+            expected, shared = expected + share * epochs, shared + share * saved
+            complete += share * ends
+    expected += complete * (seeds - 1) * total
+    if space.enumerated:
+        shared += _shared_by_the_list(space, rungs)
+    return SearchLength(trials, expected, shared, at_most, complete, by_length)
+
+
+def _trials(space: Space) -> int:
+    """Trials of a scenario; fewer than asked for where there are not as many configurations."""
+    trials = space.searcher.trials
+    if all(domain.kind == "categorical" for domain in space.tuned.values()):
+        return min(trials, len(space.contexts()))
+    return trials
+
+
+def going_on(trials: float, spec: SchedulerSpec) -> float:
+    """How many of the trials that reach a rung are expected to pass it."""
+    whole = math.floor(trials)
+    passed = sum(_probability(i, spec) for i in range(1, whole + 1))
+    return passed + (trials - whole) * _probability(whole + 1, spec)
+
+
+def _probability(place: int, spec: SchedulerSpec) -> float:
+    """Of the place-th trial at a rung, from 1, to pass it."""
+    if spec.name == "median":
+        return 1.0 if place <= _MEDIAN_LEAST else 0.5
+    eta = spec.reduction_factor
+    return 1.0 if place < eta else math.ceil(place / eta) / place
+
+
+def _judged(
+    trials: int, total: int, rungs: Rungs, spec: SchedulerSpec, stem: int, group: int
+) -> tuple[float, float, float]:
+    """Epochs, epochs that stems share, and trials that come to their end, under a stopping rule.
+
+    Trials of a group share their first `stem` epochs: the first trains them, and the others begin
+    once it has.
+    """
+    if spec.name == "hyperband" and rungs.judged:
+        # of the k-th bracket the share is eta^-k, and it has no rung before the k-th
+        skips = range(len(rungs.judged) + 1)
+        shares = [math.ceil(spec.reduction_factor ** (len(rungs.judged) - k)) for k in skips]
+        found = [0.0, 0.0, 0.0]
+        for skip, share in enumerate(shares):
+            part = trials * share / sum(shares)
+            one = _one_bracket(part, total, rungs, rungs.judged[skip:], spec, stem, group)
+            found = [a + b for a, b in zip(found, one, strict=True)]
+        return found[0], found[1], found[2]
+    return _one_bracket(trials, total, rungs, rungs.judged, spec, stem, group)
+
+
+def _one_bracket(
+    trials: float,
+    total: int,
+    rungs: Rungs,
+    judged: tuple[int, ...],
+    spec: SchedulerSpec,
+    stem: int,
+    group: int,
+) -> tuple[float, float, float]:
+    before = [rung for rung in judged if rung < stem]
+    reach = trials
+    for _ in before:
+        reach = going_on(reach, spec)
+    # of every first trial that gets to its stem's end, group - 1 follow
+    followed = 1 + (group - 1) * (reach / trials if trials else 0)
+    count = trials / followed
+    followers = trials - count
+    position, epochs = 0, 0.0
+    for rung in before:
+        epochs += count * (rung - position) + _probe(rungs, rung, count)
+        count, position = going_on(count, spec), rung
+    epochs += count * (stem - position) + followers * stem
+    count, position = count + followers, stem
+    for rung in judged[len(before) :]:
+        epochs += count * (rung - position) + _probe(rungs, rung, count)
+        count, position = going_on(count, spec), rung
+    return epochs + count * (total - position), followers * stem, count
+
+
+def _probe(rungs: Rungs, rung: int, count: float) -> float:
+    return count * rungs.probe_epochs if rung in rungs.probes else 0.0
+
+
+@lru_cache(maxsize=32)
+def promoted(trials: int, levels: int, factor: float) -> tuple[float, ...]:
+    """How many trials are expected to train a copy of each level, then the whole run."""
+    played = min(trials, _PLAYED)
+    sums = [0.0] * (levels + 1)
+    for seed in range(_PLAYS):
+        sums = [a + b for a, b in zip(sums, _play(played, levels, factor, seed), strict=True)]
+    return tuple(trials / played * count / _PLAYS for count in sums)
+
+
+def _play(trials: int, levels: int, factor: float, seed: int) -> list[int]:
+    draw, game = random.Random(seed).random, Promotions(levels, factor)
+    counts = [0] * (levels + 1)
+
+    def promote(settled: int) -> None:
+        while (due := game.next(settled)) is not None:
+            trial, level = due
+            counts[level + 1] += 1
+            if level + 1 < levels:
+                game.add(level + 1, trial, draw())
+
+    for trial in range(trials):
+        counts[0] += 1
+        game.add(0, trial, draw())
+        promote(0)
+    promote(levels)
+    return counts
+
+
+def _siblings(count: float, trials: int, group: int) -> float:
+    """How many of `count` trials find the beginning trained by one of their group.
+
+    Each of the trials is among the count alike, whatever its group.
+    """
+    share = min(1.0, count / trials)
+    return count - trials / group * (1 - (1 - share) ** group)
+
+
+def _stems(space: Space, rungs: Rungs) -> tuple[dict[int, float], int]:
+    """Lengths of shared beginnings, each with the share of proposals; and trials in a group."""
+    group = min(space.searcher.branches, space.searcher.trials)
+    if space.enumerated or group == 1:
+        return {}, 1
+    lengths: Counter[int] = Counter()
+    contexts = space.contexts(_CONTEXTS)
+    for params in contexts:
+        config = space.config(space.scenarios[0], params)
+        stem = stem_of(config, device="", threads=1) if may_share(space, config) else None
+        useless = stem is None or any(probe <= stem.epochs for probe in rungs.probes)
+        lengths[0 if stem is None or useless else stem.epochs] += 1
+    return {length: n / len(contexts) for length, n in lengths.items()}, group
+
+
+def _shared_by_the_list(space: Space, rungs: Rungs) -> float:
+    """Epochs that the entries of a grid or list share, where none is stopped before."""
+    keys: Counter[tuple[str, int]] = Counter()
+    if not rungs.copies and len(space.enumerated) <= 1000:
+        for params in space.enumerated:
+            config = space.config(space.scenarios[0], params)
+            stem = stem_of(config, device="", threads=1) if may_share(space, config) else None
+            if stem is not None:
+                keys[stem.key, stem.epochs] += 1
+    return float(sum((n - 1) * epochs for (_, epochs), n in keys.items()))

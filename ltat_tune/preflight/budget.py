@@ -1,0 +1,28 @@
+"""Whether a budget is enough for anything, before a study starts."""
+
+from __future__ import annotations
+
+from ltat_tune.search.rungs import Rungs
+from ltat_tune.space.space import Space
+
+
+def check_budget(space: Space, rungs: Rungs) -> str:
+    """What is wrong with `space.budget`, before anything runs; nothing if nothing can be told."""
+    from ltat_tune.planning.estimate import least_epochs
+
+    budget = space.budget
+    if budget is None:
+        return ""
+    if budget.unit == "gpuh" and space.resources.gpus_per_trial == 0:
+        return (
+            f"budget {budget} counts GPU hours, and resources.gpus_per_trial is 0; write hours "
+            "(6h) or epochs (500epochs)"
+        )
+    least = least_epochs(space, rungs)
+    if budget.unit == "epochs" and budget.amount < least:
+        return (
+            f"budget must be at least {least}epochs, which one trial and its confirmations take "
+            f"in {len(space.scenarios)} scenario(s), got {budget}; or lower optim.epochs, "
+            "confirm.top or confirm.seeds"
+        )
+    return ""

@@ -1,0 +1,156 @@
+"""A study that ended, or was left, read for another one to start from; nothing is written."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import FrozenTrial
+
+from ltat_tune.config.trial_config import TrialConfig
+from ltat_tune.errors import SpaceError, StudyError
+from ltat_tune.results.selection import standing
+from ltat_tune.space.problems import Problems
+from ltat_tune.space.space import Scenario, Space
+from ltat_tune.storage.folder import StudyFolder
+from ltat_tune.storage.trial_state import is_feasible, score_of
+from ltat_tune.storage.trials import read_rows
+
+
+@dataclass(frozen=True)
+class Found:
+    """A configuration that the earlier study trained to its end.
+
+    Attributes:
+        number: of its trial.
+        params: what was proposed.
+        config: what was trained.
+        confirmed: whether it was retrained as a winner.
+        share: its rank among the complete trials of its scenario, from 0, the best, to 1.
+    """
+
+    number: int
+    params: Mapping[str, Any]
+    config: TrialConfig
+    confirmed: bool
+    share: float
+
+    @property
+    def title(self) -> str:
+        """`t0012`, and that it was confirmed."""
+        return f"t{self.number:04d}" + (" (confirmed)" if self.confirmed else "")
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What an earlier study found: of each scenario the confirmed, then the others, best first."""
+
+    name: str
+    space: Space
+    found: Mapping[str, list[Found]] = field(default_factory=dict)
+
+    def best_for(self, scenario: Scenario) -> tuple[list[Found], str]:
+        """Configurations, best first, and what they are the best of."""
+        same = self._same(scenario)
+        if same is not None:
+            return self.found[same.name], f"its scenario {same.title}" if same.values else "best"
+        some = [s for s in self.space.scenarios if self.found[s.name]]
+        if len(some) == 1:
+            return self.found[some[0].name], f"its scenario {some[0].title}"
+        return self._on_average(), f"on average over its {len(some)} scenarios"
+
+    def complete_for(self, scenario: Scenario) -> dict[str, list[Found]]:
+        """Of the scenario that is like this one, or of all, the trials by their score."""
+        same = self._same(scenario)
+        names = list(self.found) if same is None else [same.name]
+        return {name: sorted(self.found[name], key=lambda f: f.share) for name in names}
+
+    def _same(self, scenario: Scenario) -> Scenario | None:
+        """The scenario with the same values, if there is one and it completed a trial."""
+        values = dict(scenario.values)
+        alike = (s for s in self.space.scenarios if dict(s.values) == values)
+        return next((s for s in alike if self.found[s.name]), None)
+
+    def _on_average(self) -> list[Found]:
+        """Each different configuration once, by its mean rank over scenarios that trained it."""
+        alike: dict[str, list[Found]] = {}
+        for trials in self.found.values():
+            for trial in trials:
+                key = json.dumps(dict(trial.params), sort_keys=True, default=str)
+                alike.setdefault(key, []).append(trial)
+        groups = sorted(
+            alike.values(),
+            key=lambda group: (
+                not any(trial.confirmed for trial in group),
+                statistics.fmean(trial.share for trial in group),
+                -len(group),
+            ),
+        )
+        return [group[0] for group in groups]
+
+
+def read_earlier(study: str, problems: Problems) -> Earlier | None:
+    """The study in a folder, or of this name under studies/; None with the problem reported."""
+    from ltat_tune.space.reader import read_space  # which reads warm starts
+
+    root = Path(study).expanduser()
+    if not (root / "study.json").exists() and len(root.parts) == 1:
+        root = Path("studies") / root if (Path("studies") / root).is_dir() else root
+    place = ("warm_start", "study")
+    try:
+        folder = StudyFolder.open(root)
+        smoke = folder.read_facts().get("smoke")
+        space = read_space(folder.space)
+        results = folder.read_results() or {}
+        if smoke:
+            problems.add(
+                place, f"warm_start.study {study} was a smoke run, and its numbers mean nothing"
+            )
+            return None
+        rows = read_rows(folder.ledger)
+        found = {s.name: _found(space, s, rows.get(s.name, []), results) for s in space.scenarios}
+    except StudyError as error:
+        problems.add(place, f"warm_start.study must be the folder of a study: {error}")
+    except SpaceError as error:
+        problems.add(
+            place, f"warm_start.study {study} has a space file that no longer holds: {error}"
+        )
+    except Exception as error:  # a journal that is cut or written over fails in many ways
+        told = f"{type(error).__name__}: {error}"
+        problems.add(place, f"warm_start.study {study} cannot be read ({told[:200]})")
+    else:
+        if not any(found.values()):
+            problems.add(place, f"warm_start.study {study} has no complete trial to lend")
+            return None
+        return Earlier(root.name, space, found)
+    return None
+
+
+def _found(
+    space: Space, scenario: Scenario, rows: list[FrozenTrial], results: Mapping[str, Any]
+) -> list[Found]:
+    complete = [row for row in rows if score_of(row) is not None and is_feasible(row)]
+    complete.sort(key=lambda row: (-(score_of(row) or 0.0), row.number))
+    places = _confirmed(results, scenario.name)
+    found = []
+    for rank, row in enumerate(complete):
+        config = space.config(scenario, row.params)
+        share = rank / max(1, len(complete) - 1)
+        found.append(Found(row.number, dict(row.params), config, row.number in places, share))
+    last = len(places)
+    return sorted(found, key=lambda f: (places.get(f.number, last), f.share))
+
+
+def _confirmed(results: Mapping[str, Any], scenario: str) -> dict[int, int]:
+    """Trial number -> place among the confirmed winners of a scenario."""
+    metric = results.get("objective")
+    for entry in results.get("scenarios", []):
+        if entry["name"] == scenario:
+            tested = [c for c in entry["confirmed"] if c["is_winner"] and c["val"].get(metric)]
+            tested.sort(key=lambda c: standing(c["val"][metric]), reverse=True)
+            return {c["number"]: place for place, c in enumerate(tested)}
+    return {}

@@ -1,0 +1,134 @@
+"""What a searcher cannot do, told before the study starts."""
+
+from __future__ import annotations
+
+from ltat_tune.preflight.budget import check_budget
+from ltat_tune.search.rungs import place_rungs
+from ltat_tune.space.objective import attack_of
+from ltat_tune.space.problems import Problems
+from ltat_tune.space.space import Space
+
+_GENETIC = ("nsga2", "nsga3")
+
+
+def check_search(space: Space, problems: Problems) -> list[str]:
+    """Add every problem to `problems`. Returns notes: worth knowing, no reason to refuse."""
+    _check_measured(space, problems)
+    spec, objective = space.searcher, space.objective
+    name, place = spec.name, ("searcher", "name")
+    if spec.enumerates and spec.startup == "qmc":
+        problems.add(
+            ("searcher", "startup"),
+            f"searcher.startup must be random under searcher.name {name}, which proposes nothing, "
+            "got qmc; leave it out",
+        )
+    if name in _GENETIC and not objective.also:
+        problems.add(
+            place,
+            f"searcher.name {name} trades several objectives off, and there is one, "
+            f"{objective.metric}; name others under objective.also, or use tpe",
+        )
+    if name == "cmaes":
+        _check_cmaes(space, problems)
+    _check_copies(space, problems)
+    if space.budget is not None and (problem := check_budget(space, place_rungs(space))):
+        problems.add(("budget",), problem)
+    return _notes(space)
+
+
+def _check_copies(space: Space, problems: Problems) -> None:
+    """Copies go by ASHA's rule, and cheaper attacks are for copies: what trains on must have
+    trained with its own attack."""
+    place, fidelity = ("scheduler", "fidelity"), space.scheduler.cheaper
+    lengths = place_rungs(space).copies
+    if lengths and space.scheduler.name != "asha":
+        problems.add(
+            ("scheduler", "rungs"),
+            f"scheduler.rungs copy promotes by ASHA's rule, got scheduler.name "
+            f"{space.scheduler.name}; write name: asha, or rungs: prefix",
+        )
+    if fidelity and not lengths:
+        problems.add(
+            place,
+            "scheduler.fidelity is for the copies of scheduler.rungs copy, and this study has "
+            "none; write rungs: copy, or leave fidelity out",
+        )
+        return
+    for path, values in fidelity.items():
+        whole = min(config.get(path) for _, pairs in space.configurations for _, config in pairs)
+        if len(values) > len(lengths) or values[-1] > whole:
+            problems.add(
+                place,
+                f"scheduler.fidelity: {path} must have at most {len(lengths)} values (a copy of "
+                f"{' and of '.join(map(str, lengths))} epochs), none above {whole}, got "
+                f"{list(values)}",
+            )
+
+
+def _check_cmaes(space: Space, problems: Problems) -> None:
+    objective, place = space.objective, ("searcher", "name")
+    if objective.also:
+        problems.add(
+            place,
+            "searcher.name cmaes has one objective, and objective.also names "
+            f"{', '.join(objective.also)}; use tpe, gp, nsga2 or nsga3",
+        )
+    if objective.at_least:
+        problems.add(
+            place,
+            "searcher.name cmaes knows no bounds, and objective.at_least has "
+            f"{', '.join(objective.at_least)}; use tpe or gp",
+        )
+    if all(domain.kind == "categorical" for domain in space.tuned.values()):
+        problems.add(
+            place,
+            "searcher.name cmaes moves numbers in ranges, and everything tuned is categorical: "
+            f"{', '.join(space.tuned)}; use tpe, or grid to try them all",
+        )
+
+
+def _notes(space: Space) -> list[str]:
+    spec, objective, notes = space.searcher, space.objective, []
+    name, stops = spec.name, space.scheduler.name != "none"
+    choices = [path for path, domain in space.tuned.items() if domain.kind == "categorical"]
+    if name == "cmaes" and choices:
+        notes.append(
+            f"searcher.name cmaes models ranges alone: {', '.join(choices)} "
+            f"{'is' if len(choices) == 1 else 'are'} drawn at random to the end; tpe and gp learn "
+            "choices too"
+        )
+    several = bool(objective.also or objective.at_least)
+    if stops and name in ("gp", "cmaes") and not several:
+        notes.append(
+            f"searcher.name {name} takes a trial that was stopped early for one that would have "
+            "risen to its end as the complete ones did"
+        )
+    elif stops and (name in _GENETIC or (name == "gp" and several)):
+        notes.append(
+            f"searcher.name {name} learns here from complete trials alone, and scheduler.name "
+            f"{space.scheduler.name} stops most before their end; tpe learns from those too, or "
+            "set scheduler.name none"
+        )
+    if not spec.enumerates and name != "random" and spec.random_trials >= spec.trials:
+        notes.append(
+            f"searcher.startup_trials {spec.random_trials} of searcher.trials {spec.trials}: "
+            f"searcher.name {name} models nothing before the search ends"
+        )
+    return notes
+
+
+def _check_measured(space: Space, problems: Problems) -> None:
+    """What is pushed or bounded beside the objective is measured as it is, or not at all."""
+    for scenario in space.scenarios:
+        attack = space.config(scenario, {}).evaluation.val_attack
+        for key, metrics in (
+            ("also", space.objective.also),
+            ("at_least", tuple(space.objective.at_least)),
+        ):
+            for metric in metrics:
+                if attack_of(metric) not in ("clean", attack):
+                    problems.add(
+                        ("objective", key),
+                        f"objective.{key} has {metric}, but validation images are attacked by "
+                        f"evaluation.val_attack {attack} alone; name one of clean or {attack}",
+                    )

@@ -1,0 +1,4 @@
+"""Names, phrases and colours that every page and picture shares.
+
+May import `config` alone. Results, pages and figures import it.
+"""

@@ -1,0 +1,126 @@
+"""Names of methods, losses, data and settings as the papers write them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ltat_tune.config.attack_names import read_name
+from ltat_tune.config.catalogue import DATASETS, LOSSES, METHODS
+from ltat_tune.config.effects import why_inert
+from ltat_tune.config.sections import DataConfig
+from ltat_tune.config.trial_config import TrialConfig
+from ltat_tune.presentation.value_phrases import setting
+
+_METHODS = {entry.name: entry.symbol or entry.name for entry in METHODS}
+LOSS_NAMES = {entry.name: entry.symbol or entry.name for entry in LOSSES} | {
+    "cross_entropy": "CE", "focal": "Focal",
+}  # fmt: skip
+_DATA = {entry.name: entry.symbol or entry.name for entry in DATASETS}
+# The loss that a method has in its paper is not named again.
+_OWN_LOSS = {"reat": "balanced_softmax", "robal": "robal", "natural": "cross_entropy"}
+_FAMILIES = {
+    "clean": "clean", "fgsm": "FGSM", "square": "Square", "aa": "AutoAttack",
+    "cwl2": "C&W (L2)", "cwl2_fixed": "C&W (L2, c = 1)", "adaptive": "adaptive PGD",
+}  # fmt: skip
+
+
+def method_name(config: TrialConfig) -> str:
+    """`REAT`, `PGD-AT (BSL)`, `SRAT-LDAM`."""
+    method, loss = config.method.name, config.loss.name
+    name = "natural" if method == "natural" else _METHODS.get(method, method)
+    if _OWN_LOSS.get(method) == loss:
+        return name
+    written = LOSS_NAMES.get(loss, loss)
+    return f"{name}-{written}" if method == "srat" else f"{name} ({written})"
+
+
+def set_name(data: DataConfig) -> str:
+    """`CIFAR-10`, `SVHN`, or the name of the folder where the images are the user's own."""
+    if data.name == "image_folder" and data.root is not None:
+        return Path(data.root).name
+    return _DATA.get(data.name, data.name)
+
+
+def data_name(data: DataConfig) -> str:
+    """`CIFAR-10`, `CIFAR-10-LT (UR=50)`, `CIFAR-10 Step-100`."""
+    name = set_name(data)
+    if data.profile == "balanced":
+        return name
+    if data.profile == "exp":
+        return f"{name}-LT (UR={data.imbalance_ratio:g})"
+    if data.profile == "step":
+        return f"{name} Step-{data.imbalance_ratio:g}"
+    return f"{name} ({data.profile.replace('_', ', ')})"
+
+
+def problem_name(data: DataConfig) -> str:
+    """`CIFAR-10 Exp-100`, `CIFAR-10 (cat, horse) Step-100`: SRAT's way of naming the data."""
+    name = set_name(data)
+    if data.classes is not None and len(data.classes) <= 3:
+        name += f" ({', '.join(data.classes)})"
+    if data.profile in ("exp", "step"):
+        return f"{name} {data.profile.capitalize()}-{data.imbalance_ratio:g}"
+    return name if data.profile == "balanced" else f"{name}, {data.profile.replace('_', ', ')}"
+
+
+def problem_names(data: Sequence[DataConfig]) -> str:
+    """`CIFAR-10 Step-5 to Step-100`: several data sets, by imbalance ratio."""
+    by_ratio = sorted(data, key=lambda one: one.imbalance_ratio)
+    names = list(dict.fromkeys(problem_name(one) for one in by_ratio))
+    if len(names) < 3:
+        return " and ".join(names)
+    return f"{names[0]} to {names[-1].rpartition(' ')[2]}"
+
+
+def row_name(config: TrialConfig) -> str:
+    """What SRAT's tables call a configuration: CE, CB-Reweight, DRCB-LDAM, SRAT-Focal.
+
+    Source: SRAT 5.1. CB weighs from the first epoch on, DRCB later.
+    """
+    loss = LOSS_NAMES.get(config.loss.name, config.loss.name)
+    if config.method.name != "pgd_at":
+        return method_name(config)
+    if config.reweight.name == "none":
+        return loss
+    if config.reweight.schedule == "deferred":
+        return f"DRCB-{loss}"
+    return "CB-Reweight" if loss == "CE" else f"CB-{loss}"
+
+
+def attack_name(attack: str) -> str:
+    """`PGD-20`, `CW-100`, `PGD-20 (5 starts)`, `AutoAttack`, `clean`."""
+    parts = read_name(attack)
+    if parts is None:
+        return attack
+    name = _FAMILIES.get(parts.family, parts.family.upper())
+    steps = f"-{parts.steps}" if parts.steps else ""
+    return f"{name}{steps}" + (f" ({parts.restarts} starts)" if parts.restarts > 1 else "")
+
+
+def labels(configs: Sequence[TrialConfig]) -> list[str]:
+    """A name for each configuration; alike ones get the settings in which they differ."""
+    names = [method_name(config) for config in configs]
+    for name in {n for n in names if names.count(n) > 1}:
+        alike = [i for i, n in enumerate(names) if n == name]
+        for i, told in zip(alike, _told_apart([configs[i] for i in alike]), strict=True):
+            names[i] = ", ".join((name, *told))
+    return names
+
+
+def _told_apart(configs: Sequence[TrialConfig]) -> list[list[str]]:
+    """The fewest settings, in the order of the sections, that differ and make all different."""
+    flat = [config.flat() for config in configs]
+    differing = [path for path in flat[0] if len({str(values[path]) for values in flat}) > 1]
+    told: list[list[str]] = [[] for _ in configs]
+    for path in differing:
+        acting = [why_inert(config, path) is None for config in configs]
+        if not any(acting) or path == "seeds.seed":
+            continue
+        texts = [setting(path, values[path]) for values in flat]
+        shown = [text if acts else "" for text, acts in zip(texts, acting, strict=True)]
+        for place, text in enumerate(shown):
+            told[place] += [text] if text else []
+        if len({tuple(texts) for texts in told}) == len(configs):
+            break
+    return told

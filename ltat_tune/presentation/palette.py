@@ -1,0 +1,12 @@
+"""Colours that the colour-blind can tell apart, for figures and plots."""
+
+from __future__ import annotations
+
+# Okabe and Ito, Color Universal Design (2008); their yellow is left out, it is lost on white.
+BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
+BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
+PALETTE = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, BLACK)
+GREY, LIGHT_GREY = "#8C8C8C", "#D0D0D0"
+GROUP_COLOURS = {
+    "head": BLUE, "body": GREEN, "tail": VERMILLION, "well": BLUE, "under": VERMILLION,
+}  # fmt: skip

@@ -1,0 +1,65 @@
+"""Which code and machine made a number."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+from ltat_tune._version import __version__
+
+PACKAGE = Path(__file__).resolve().parent  # the folder of this code
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "ray",
+    "optuna",
+    "mlflow",
+    "pyautoattack",
+    "numpy",
+    "scikit-learn",
+)
+
+
+def versions() -> dict[str, str]:
+    """Versions of this package, of Python and of what computes."""
+    return dict(_versions())
+
+
+@cache
+def _versions() -> dict[str, str]:
+    # ours as the code says: what pip installed in place remembers an older one
+    found = {"ltat-tune": __version__, "python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def commit() -> str:
+    """The git commit of this code, `-dirty` with changes; empty outside a checkout."""
+    root = PACKAGE.parent
+    if not (root / ".git").exists():
+        return ""
+    try:
+        head = _git(root, "rev-parse", "--short=12", "HEAD")
+        return f"{head}-dirty" if _git(root, "status", "--porcelain", "-uno") else head
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def machine() -> str:
+    """Processor and cores, such as `x86_64, 2 cores, Linux`."""
+    return f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, {platform.system()}"
+
+
+def _git(root: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", *arguments], cwd=root, capture_output=True, text=True, timeout=5, check=True
+    )
+    return done.stdout.strip()

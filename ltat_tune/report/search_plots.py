@@ -1,0 +1,289 @@
+"""Interactive pictures of a search, as plotly figures: for the report, and for notebooks.
+
+Of `optuna.visualization` only the contour is used: its other plots leave out trials that lack a
+conditional parameter, and those that were stopped early.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from html import escape
+from itertools import combinations
+from typing import Any
+
+import optuna
+import plotly.graph_objects as go
+from optuna.trial import FrozenTrial
+from plotly.subplots import make_subplots
+
+from ltat_tune.config.parameters import PARAMETERS
+from ltat_tune.report.plot_style import (
+    BLUE,
+    COLOURSCALE,
+    GREY,
+    INK,
+    LINE_COLOURSCALE,
+    MUTED,
+    VERMILLION,
+    figure,
+    styled,
+)
+from ltat_tune.results.importance import Estimate, Importances, as_study, judged
+from ltat_tune.space.domains import Domain
+from ltat_tune.space.space import show
+from ltat_tune.storage.trials import TrialRow
+
+_MISSING = "–"
+_BELOW = 0.12  # of a range: how far under it stands what has no value
+_COLUMNS = 3  # slices in a row
+LEAST_TO_CONTOUR = 5  # trials that have both parameters
+
+
+def short(path: str) -> str:
+    """A parameter's symbol, else the end of its path: `η`, `under weight`; `loss` of loss.name."""
+    known = PARAMETERS.get(path)
+    symbol = known.symbol.partition(",")[0] if known else ""
+    return symbol or path.removesuffix(".name").rpartition(".")[2].replace("_", " ")
+
+
+def importance_plot(found: Importances) -> go.Figure:
+    """Bars of the shares by fANOVA and PED-ANOVA with their intervals, and chance as ticks."""
+    fig = figure(height=90 + 46 * max(1, len(found.values)))
+    labels = [short(one.path) for one in found.values][::-1]
+    fanova: Sequence[Estimate | None] = [one.fanova for one in found.values][::-1]
+    ped_anova: Sequence[Estimate | None] = [one.ped_anova for one in found.values][::-1]
+    methods = (("fANOVA", BLUE, fanova), ("PED-ANOVA", VERMILLION, ped_anova))
+    for place, (name, colour, estimates) in enumerate(methods):
+        there = [(y, e) for y, e in enumerate(estimates) if e is not None]
+        if not there:
+            continue
+        at = [y + (0.2 if place == 0 else -0.2) for y, _ in there]
+        fig.add_bar(
+            x=[100 * e.share for _, e in there], y=at, width=0.34, orientation="h", name=name,
+            marker_color=colour, customdata=[labels[y] for y, _ in there],
+            error_x={
+                "type": "data", "symmetric": False, "color": MUTED, "thickness": 1.2, "width": 3,
+                "array": [max(0.0, 100 * (e.high - e.share)) for _, e in there],
+                "arrayminus": [max(0.0, 100 * (e.share - e.low)) for _, e in there],
+            },
+            hovertemplate="%{customdata}: %{x:.0f} %<extra>" + name + "</extra>",
+        )  # fmt: skip
+        fig.add_scatter(
+            x=[100 * e.chance for _, e in there], y=at, mode="markers", showlegend=place == 1,
+            name="reached by chance in 5 %", hoverinfo="skip",
+            marker={"symbol": "line-ns", "size": 12, "line": {"width": 2, "color": INK}},
+        )  # fmt: skip
+    fig.update_xaxes(title="share, %", range=[0, 102])
+    fig.update_yaxes(
+        tickvals=list(range(len(labels))), ticktext=labels, range=[-0.6, len(labels) - 0.4],
+        showgrid=False,
+    )  # fmt: skip
+    fig.update_layout(legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0})
+    return fig
+
+
+def parallel_coordinates(rows: Sequence[TrialRow], tuned: Mapping[str, Domain]) -> go.Figure:
+    """Every trial as a line over its parameters to its score; drag along an axis to filter.
+
+    Grey lines were not trained to their end. A dash is where a trial has no such parameter.
+    """
+    rows = [row for row in rows if row.state != "running"]
+    paths = [path for path in tuned if any(path in row.params for row in rows)]
+    axes = [_axis(tuned[path], rows) for path in paths]
+    scores = [row.score for row in rows]
+    reached = [score for score in scores if score is not None]
+    low, high = (min(reached), max(reached)) if reached else (0.0, 1.0)
+    span = (high - low) or 0.01
+    under = low - _BELOW * span
+    ticks: list[float] = [low + span * part for part in (0, 0.25, 0.5, 0.75, 1)]
+    stopped = len(reached) < len(scores)
+    axes.append({
+        "label": "score, %", "values": [under if s is None else s for s in scores],
+        "range": [under if stopped else low, low + span],
+        "tickvals": ([under] if stopped else []) + ticks,
+        "ticktext": (["stopped"] if stopped else []) + [f"{100 * t:.1f}" for t in ticks],
+    })  # fmt: skip
+    # below its first tenth the colour scale is grey, for those without a score
+    grey = [(0.0, GREY), (0.05, GREY), (0.05, LINE_COLOURSCALE[0][1])]
+    scale = grey + [(0.1 + 0.9 * at, colour) for at, colour in LINE_COLOURSCALE]
+    fig = figure(height=430)
+    fig.add_parcoords(
+        dimensions=axes,
+        line={
+            "color": [low - 0.1 * span if s is None else s for s in scores],
+            "colorscale": scale, "cmin": low - span / 9, "cmax": low + span,
+        },
+        labelfont={"color": INK, "size": 13}, tickfont={"color": INK, "size": 11},
+        rangefont={"color": "rgba(0,0,0,0)", "size": 1},
+    )  # fmt: skip
+    fig.update_layout(margin={"l": 70, "r": 60, "t": 50, "b": 24})
+    return fig
+
+
+def _axis(domain: Domain, rows: Sequence[TrialRow]) -> dict[str, Any]:
+    """A dimension of the parallel coordinates, with a place for trials without the parameter."""
+    places = [_position(domain, row.params.get(domain.path)) for row in rows]
+    ticks = _ticks(domain)
+    low, high = ticks[0][0], ticks[-1][0]
+    if domain.kind != "categorical":
+        low, high = _scaled(domain, domain.low), _scaled(domain, domain.high)
+    under = low - _BELOW * ((high - low) or 1.0)
+    missing = any(place is None for place in places)
+    if missing:
+        ticks = [(under, _MISSING), *ticks]
+    return {
+        "label": short(domain.path),
+        "values": [under if place is None else place for place in places],
+        "range": [under if missing else low, high],
+        "tickvals": [at for at, _ in ticks],
+        "ticktext": [text for _, text in ticks],
+    }
+
+
+def _position(domain: Domain, value: Any) -> float | None:
+    if value is None and None not in domain.choices:
+        return None
+    if domain.kind == "categorical":
+        return float(domain.choices.index(value)) if value in domain.choices else None
+    return _scaled(domain, float(value))
+
+
+def _scaled(domain: Domain, value: float) -> float:
+    return math.log10(value) if domain.log else value
+
+
+def _ticks(domain: Domain) -> list[tuple[float, str]]:
+    """(position, text) along a parameter's axis, from low to high."""
+    if domain.kind == "categorical":
+        return [(float(i), escape(show(choice)[:24])) for i, choice in enumerate(domain.choices)]
+    return _ticks_between(domain.low, domain.high, log=domain.log)
+
+
+def _ticks_between(low: float, high: float, *, log: bool) -> list[tuple[float, str]]:
+    """Five ticks: (position, the logarithm where the scale is one, and text)."""
+    if log:
+        low, high = math.log10(low), math.log10(high)
+    found = []
+    for part in (0, 0.25, 0.5, 0.75, 1):
+        at = low + part * (high - low)
+        found.append((at, f"{10**at if log else at:.2g}"))
+    return found
+
+
+def slices(
+    rows: Sequence[TrialRow],
+    tuned: Mapping[str, Domain],
+    *,
+    winner: int | None = None,
+) -> go.Figure:
+    """Score over each parameter alone; trials that were stopped stand at their last rung's score.
+
+    Args:
+        rows: the scenario's trials.
+        tuned: their parameters.
+        winner: number of the trial to mark.
+    """
+    paths = [path for path in tuned if any(path in row.params for row in rows)]
+    columns = min(_COLUMNS, max(1, len(paths)))
+    lines = -(-len(paths) // columns) or 1
+    fig = make_subplots(rows=lines, cols=columns, shared_yaxes="all", horizontal_spacing=0.05,
+                        vertical_spacing=0.36 / lines if lines > 1 else 0)  # fmt: skip
+    groups = {
+        "trained to the end": (BLUE, "circle", [r for r in rows if r.score is not None]),
+        "stopped: score at its last rung": (
+            GREY, "triangle-down-open", [r for r in rows if r.score is None and r.scores],
+        ),
+        "winner": (VERMILLION, "star", [r for r in rows if r.number == winner]),
+    }  # fmt: skip
+    for index, path in enumerate(paths):
+        domain = tuned[path]
+        line, column = index // columns + 1, index % columns + 1
+        for name, (colour, symbol, members) in groups.items():
+            points = [(r, p) for r in members
+                      if (p := _position(domain, r.params.get(path))) is not None]  # fmt: skip
+            fig.add_scatter(
+                x=[p + _aside(domain, r.number) for r, p in points],
+                y=[100 * _last_score(r) for r, _ in points],
+                mode="markers", name=name, legendgroup=name, showlegend=index == 0,
+                marker={"color": colour, "symbol": symbol, "size": 13 if symbol == "star" else 8},
+                text=[f"t{r.number:04d}: {short(path)} = {escape(show(r.params[path]))}"
+                      for r, _ in points],
+                hovertemplate="%{text}, %{y:.1f} %<extra></extra>", row=line, col=column,
+            )  # fmt: skip
+        ticks = _ticks(domain)
+        ends = [ticks[0][0], ticks[-1][0]]
+        margin = 0.5 if domain.kind == "categorical" else 0.05 * ((ends[1] - ends[0]) or 1)
+        fig.update_xaxes(
+            title={"text": short(path), "standoff": 6}, tickvals=[at for at, _ in ticks],
+            ticktext=[_broken(text) for _, text in ticks], tickangle=0,
+            range=[ends[0] - margin, ends[1] + margin], row=line, col=column,
+        )  # fmt: skip
+    fig.update_yaxes(title="score, %", col=1)
+    styled(fig, height=110 + 220 * lines)
+    fig.update_layout(legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0})
+    return fig
+
+
+def _broken(text: str) -> str:
+    """Over several lines at its underscores, so that neighbours do not touch."""
+    return text.replace("_", "_<br>") if len(text) > 8 else text
+
+
+def _aside(domain: Domain, number: int) -> float:
+    """A little to the side, always the same, where many trials share a choice."""
+    return 0.36 * ((number * 0.618) % 1 - 0.5) if domain.kind == "categorical" else 0.0
+
+
+def _last_score(row: TrialRow) -> float:
+    return row.score if row.score is not None else row.scores[max(row.scores)]
+
+
+def contour(
+    rows: Sequence[FrozenTrial], paths: Sequence[str]
+) -> tuple[go.Figure, tuple[str, str]] | None:
+    """Score over the first two of the paths that can be drawn, by `optuna.visualization`.
+
+    And those two. None where fewer than two are ranges, or too few trials have both.
+
+    Args:
+        rows: the scenario's trials, as Optuna holds them.
+        paths: parameters, most important first.
+    """
+    _, scored = judged(rows)
+    numeric = [
+        path for path in paths
+        if len({row.params[path] for row, _ in scored if path in row.params}) > 2
+        and not any(isinstance(row.distributions.get(path),
+                               optuna.distributions.CategoricalDistribution) for row, _ in scored)
+    ]  # fmt: skip
+    together = (
+        pair for pair in combinations(numeric, 2)
+        if sum(set(pair) <= set(row.params) for row, _ in scored) >= LEAST_TO_CONTOUR
+    )  # fmt: skip
+    pair = next(together, None)
+    if pair is None:
+        return None
+    both = [(r, 100 * s) for r, s in scored if set(pair) <= set(r.params)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # experimental, says Optuna
+        drawn = optuna.visualization.plot_contour(as_study(both), params=list(pair))
+    fig = go.Figure(drawn)
+    fig.update_traces(
+        selector={"type": "contour"}, colorscale=COLOURSCALE, reversescale=False,
+        colorbar={"title": "score, %", "outlinewidth": 0, "thickness": 14},
+    )  # fmt: skip
+    fig.update_traces(
+        selector={"type": "scatter"},
+        marker={"color": "#ffffff", "size": 8, "line": {"color": "#1b1d21", "width": 1.2}},
+    )
+    styled(fig, height=400)
+    fig.update_layout(title=None, showlegend=False)
+    for axis in (fig.layout.xaxis, fig.layout.yaxis):
+        path = axis.title.text  # Optuna sorts the two
+        domain: Any = both[0][0].distributions[path]  # a range
+        ticks = _ticks_between(domain.low, domain.high, log=domain.log)
+        axis.update(title=short(path), ticktext=[text for _, text in ticks],
+                    tickvals=[10**at if domain.log else at for at, _ in ticks])  # fmt: skip
+    return fig, pair

@@ -1,0 +1,102 @@
+"""The studies of a folder in a line each: state, age, trials, best score, size."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ltat_tune.errors import StudyError
+from ltat_tune.storage.cleanup import human, size_of
+from ltat_tune.storage.folder import StudyFolder, list_studies
+from ltat_tune.storage.trials import TrialRow, read_trials
+
+
+def overview(out: Path) -> list[dict[str, Any]]:
+    """A row for every study; one that cannot be read says so in its state."""
+    return [_row(StudyFolder(out / name)) for name in list_studies(out)]
+
+
+def for_people(row: dict[str, Any]) -> dict[str, str]:
+    """The row as a table shows it; the best score in percent."""
+    best = "-" if row["best"] is None else f"{100 * row['best']:.1f}"
+    total = "?" if row["trials_planned"] is None else row["trials_planned"]
+    failed = f", {row['failed']} failed" if row["failed"] else ""
+    marks = (", on test" if row["selected_on_test"] else "") + (", smoke" if row["smoke"] else "")
+    return {
+        "study": row["study"],
+        "state": f"{row['state']}{marks}",
+        "trials": f"{row['trials']}/{total}{failed}",
+        "best, %": best,
+        "age": age(row["age_s"]),
+        "size": human(row["bytes"]),
+    }
+
+
+def age(seconds: float) -> str:
+    """`40 s`, `12 min`, `5 h`, `3 days`."""
+    for limit, per, unit in ((120, 1, "s"), (7200, 60, "min"), (172800, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds // per:.0f} {unit}"
+    return f"{seconds // 86400:.0f} days"
+
+
+def _row(folder: StudyFolder) -> dict[str, Any]:
+    facts = folder.read_facts()
+    row: dict[str, Any] = {
+        "study": folder.root.name, "state": folder.state(), "trials": 0, "trials_planned": None,
+        "failed": 0, "best": None, "best_trial": "", "objective": "",
+        "created": str(facts["created"]), "age_s": _age(str(facts["created"])),
+        "bytes": size_of(folder.root), "space_file": str(facts["space_file"]),
+        "smoke": bool(facts.get("smoke")), "selected_on_test": False,
+    }  # fmt: skip
+    try:
+        trials = read_trials(folder)
+    except StudyError:
+        return {**row, "state": "unreadable ledger"}
+    ended = [trial for trial in trials if trial.state != "running"]
+    best = max(ended, key=_score, default=None)
+    row["trials"] = len(ended)
+    row["failed"] = sum(trial.state in ("failed", "diverged") for trial in ended)
+    if best is not None and best.score is not None:
+        row |= {"best": best.score, "best_trial": best.name}
+    return row | _planned(folder)
+
+
+def _score(trial: TrialRow) -> float:
+    return -1.0 if trial.score is None or trial.feasible is False else trial.score
+
+
+def _planned(folder: StudyFolder) -> dict[str, Any]:
+    """What the space file asks for, without the seconds that a whole check takes."""
+    try:
+        document = yaml.safe_load(folder.space.read_text())
+        axes = document.get("scenarios") or {}
+        scenarios = 1
+        for values in axes.values():
+            scenarios *= len(values)
+        searcher = document.get("searcher") or {}
+        trials = searcher.get("trials")
+        fixed = document.get("fixed") or {}
+        objective = (document.get("objective") or {}).get("metric", "")
+    except (OSError, yaml.YAMLError, AttributeError, TypeError):
+        return {}
+    return {
+        "trials_planned": None if trials is None else int(trials) * scenarios,
+        "objective": objective,
+        "selected_on_test": fixed.get("data.val_source") == "test",
+    }
+
+
+def _age(created: str) -> float:
+    """Seconds since a time in ISO format; 0 for one that is none."""
+    try:
+        began = datetime.fromisoformat(created)
+    except ValueError:
+        return 0.0
+    if began.tzinfo is None:
+        began = began.replace(tzinfo=UTC)
+    return max(0.0, time.time() - began.timestamp())

@@ -1,0 +1,166 @@
+"""`ltat-tune show TRIAL` for people, in 80 columns."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ltat_tune.config.parameters import PARAMETERS
+from ltat_tune.files import read_json
+from ltat_tune.results.trial_view import TrialView, curves, sparkline
+from ltat_tune.search.stems import acting
+from ltat_tune.space.space import show
+from ltat_tune.storage.cleanup import human, size_of
+from ltat_tune.tracking.store import public_uri, tracking_uri
+
+_MANY_CLASSES = 20
+_STYLES = {"tuned": "bold", "scenario": "bold", "fixed": "", "default": "dim"}
+
+
+def render(view: TrialView, *, every: bool) -> RenderableType:
+    """Everything about a trial.
+
+    Args:
+        view: the trial.
+        every: also parameters that have their defaults or cannot act, and all classes.
+    """
+    parts: list[RenderableType] = [_headline(view)]
+    if view.row.cause:
+        parts.append(Text(view.row.cause, style="red" if view.row.state != "pruned" else ""))
+    parts += [Text(), _parameters(view, every)]
+    if view.row.scores:
+        parts += [Text(), _rungs(view)]
+    if lines := curves(view):
+        parts += [Text(), _curves(lines)]
+    if per_class := view.result.get("per_class"):
+        parts += [Text(), _per_class(view, per_class, every)]
+    parts += [Text(), _confirmations(view)] if view.confirmations else []
+    return Group(*parts, Text())
+
+
+def _headline(view: TrialView) -> Text:
+    row = view.row
+    text = Text(f"{view.name}: {row.state}", style="bold")
+    if row.score is not None:
+        text.append(f", {100 * row.score:.1f} % {view.objective}")
+    took = f", {row.seconds:.0f} s from its start to its end" if row.seconds is not None else ""
+    text.append(f"\n{row.epochs} epochs trained of {view.config.optim.epochs}{took}", "not bold")
+    if row.feasible is False:
+        text.append("\nmisses objective.at_least", style="red")
+    if view.space.selected_on_test:
+        text.append("\nselected_on_test: validation images are the test images", style="red")
+    return text
+
+
+def _parameters(view: TrialView, every: bool) -> RenderableType:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for title in ("parameter", "value", "from"):
+        table.add_column(title, overflow="fold")
+    acts = set(acting(view.config))
+    left = 0
+    for path, value in view.config.flat().items():
+        origin = view.origins[path]
+        if not every and (origin == "default" or (path not in acts and origin != "tuned")):
+            left += 1
+            continue
+        note = origin if path in acts else f"{origin}, has no effect here"
+        table.add_row(PARAMETERS[path].label, show(value), note, style=_STYLES[origin])
+    more = f"{left} more have their defaults or no effect here: --all" if left else ""
+    return Group(table, Text(more, style="dim")) if more else table
+
+
+def _rungs(view: TrialView) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("after epoch")
+    for epoch in view.row.scores:
+        table.add_column(str(epoch), justify="right")
+    table.add_row(f"{view.objective}, %", *[f"{100 * s:.1f}" for s in view.row.scores.values()])
+    return table
+
+
+def _curves(lines: Mapping[str, list[tuple[int, float]]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for title in ("curve", "first", "", "last", "best at"):
+        table.add_column(title, justify="right" if title in ("first", "last") else "left")
+    for name, points in lines.items():
+        points = points if len(points) <= 30 else points[:: len(points) // 30 + 1] + points[-1:]
+        values = [value for _, value in points]
+        percent = name.endswith("acc")
+        shown = [f"{100 * v:.1f} %" if percent else f"{v:.3f}" for v in (values[0], values[-1])]
+        best = max(points, key=lambda p: p[1]) if percent else min(points, key=lambda p: p[1])
+        table.add_row(name, shown[0], sparkline(values), shown[1], f"epoch {best[0]}")
+    return table
+
+
+def _per_class(view: TrialView, per_class: Mapping[str, Any], every: bool) -> RenderableType:
+    """Recalls by class; of many classes the groups alone."""
+    counts = view.result["samples_per_class"]
+    classes = view.result.get("classes") or [str(place) for place in range(len(counts))]
+    names = list(per_class)
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    if len(counts) <= _MANY_CLASSES or every:
+        for title in ("class", "trained on", *[f"{name}, %" for name in names]):
+            table.add_column(title, justify="right")
+        for place, (name, count) in enumerate(zip(classes, counts, strict=True)):
+            recalls = [per_class[metric][place] for metric in names]
+            shown = ["-" if r is None else f"{100 * r:.1f}" for r in recalls]
+            table.add_row(name, str(count), *shown)
+        return table
+    for title in ("classes", *[f"{name}, %" for name in names]):
+        table.add_column(title, justify="right")
+    metrics = view.result["metrics"]
+    for group in ("head", "body", "tail", "worst"):
+        found = [metrics.get(f"{name}_{group}_acc") for name in names]
+        table.add_row(group, *["-" if v is None else f"{100 * v:.1f}" for v in found])
+    return Group(table, Text(f"{len(counts)} classes one by one: --all", style="dim"))
+
+
+def _confirmations(view: TrialView) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for title in ("confirmation", "state", f"{view.objective}, %", "test, %"):
+        table.add_column(title)
+    for seed, path in view.confirmations.items():
+        trained, tested = read_json(path / "result.json"), read_json(path / "test.json")
+        score = ((trained or {}).get("metrics") or {}).get(view.objective)
+        told = [f"{a} {100 * (tested['metrics'][f'test/{a}_acc']):.1f}"
+                for a in (tested or {}).get("images", {})]  # fmt: skip
+        table.add_row(
+            f"seed {seed}", "training" if trained is None else trained["state"],
+            "-" if score is None else f"{100 * score:.1f}", ", ".join(told) or "not tested",
+        )  # fmt: skip
+    return table
+
+
+def files_and_commands(view: TrialView) -> Text:
+    """Where everything is, and lines to paste; not to be wrapped."""
+    folder, row = view.folder, view.row
+    text = Text()
+    if row.folder.exists():
+        names = ", ".join(sorted(path.name for path in row.folder.iterdir()))
+        text.append(f"files: {row.folder} ({human(size_of(row.folder))}: {names})\n")
+    else:
+        text.append(f"files: none in {row.folder}\n")
+    given = folder.read_facts().get("tracking_uri")
+    if given is None and not (folder.root / "mlflow.db").exists():
+        text.append(f"MLflow: its runs were deleted; {folder.resume_command} writes them anew\n")
+    else:
+        uri = public_uri(tracking_uri(given, folder.root))
+        text.append(f"MLflow: experiment {view.space.name}, run {row.scenario} "
+                    f"t{row.number:04d}, in {uri}\n")  # fmt: skip
+    config, checkpoint = row.folder / "config.yaml", row.folder / "checkpoint.pt"
+    out = f" --out {shlex.quote(str(folder.root.parent))}" if folder.out_option else ""
+    commands = []
+    if config.exists():
+        commands.append((f"ltat-tune train {shlex.quote(str(config))}", "train it again, alone"))
+    if checkpoint.exists() and row.state == "complete":
+        commands.append((f"ltat-tune evaluate {shlex.quote(str(row.folder))}", "attack it"))
+    if not checkpoint.exists() and row.state != "running":
+        text.append("its weights are gone (gc or rm --keep-best); training it again makes them\n")
+    commands.append((f"ltat-tune logs {view.name}{out}", "what happened, with the traceback"))
+    text.append("\n".join(f"  {command}   # {why}" for command, why in commands))
+    return text

@@ -1,0 +1,294 @@
+"""Optuna's samplers as this study uses them: what each one sees of the trials so far.
+
+As they are, gp, cmaes, nsga2 and nsga3 drop parameters that only some trials have, gp and cmaes
+forget trials that were stopped early, tpe cannot rank those under several objectives, cmaes keeps
+a pickle in the journal, and qmc starts with a random trial. Checked against Optuna 5.0.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import statistics
+import warnings
+from collections.abc import Container, Mapping, Sequence
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, CmaEsSampler, QMCSampler
+from optuna.samplers._ga import BaseGASampler
+from optuna.study import StudyDirection
+from optuna.trial import FixedTrial, FrozenTrial, TrialState
+
+from ltat_tune.space.domains import Domain
+from ltat_tune.space.space import Space
+
+_MODELS_ENDED = ("gp", "cmaes", "nsga2", "nsga3")  # they ask for complete trials alone
+
+
+def build_sampler(space: Space, *, place: int, rows: int) -> BaseSampler:
+    """The sampler of one scenario.
+
+    Args:
+        space: searcher, objective and tuned parameters.
+        place: of the scenario, from 0: each has random numbers of its own.
+        rows: that the scenario has already. A resumed searcher must not repeat its first
+            proposals; only a Sobol sequence goes on where it was.
+    """
+    spec = space.searcher
+    base = spec.seed * 1009 + place * 101
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        main = _main(space, base + rows)
+        if spec.enumerates:
+            return main
+        start = QMCSampler(scramble=True, seed=base) if spec.startup == "qmc" else None
+    return _Proposals(main, space, start)
+
+
+def _main(space: Space, seed: int) -> BaseSampler:
+    spec, first = space.searcher, space.searcher.random_trials
+    if spec.name == "tpe":
+        return optuna.samplers.TPESampler(
+            seed=seed,
+            n_startup_trials=first,
+            multivariate=True,
+            group=True,  # conditional parameters are modelled apart, not dropped
+            constant_liar=True,  # trials still running push new proposals away from theirs
+        )
+    if spec.name == "gp":
+        return optuna.samplers.GPSampler(
+            seed=seed, n_startup_trials=first, warn_independent_sampling=False
+        )
+    if spec.name == "cmaes":
+        stepped = any(d.kind == "int" or d.step for d in space.tuned.values())
+        return _CmaEs(
+            seed=seed,
+            n_startup_trials=first,
+            with_margin=stepped,  # or its spread falls between two steps and it stands still
+            warn_independent_sampling=False,
+        )
+    size = max(2, first)
+    if spec.name == "nsga2":
+        return optuna.samplers.NSGAIISampler(seed=seed, population_size=size)
+    if spec.name == "nsga3":
+        return optuna.samplers.NSGAIIISampler(seed=seed, population_size=size)
+    return optuna.samplers.RandomSampler(seed=seed)  # random; grid and list never ask it
+
+
+class _Proposals(BaseSampler):
+    """A sampler that is shown a `_View` of the study, with a Sobol sequence for its start.
+
+    Args:
+        main: what proposes.
+        space: searcher, objective and tuned parameters.
+        start: proposes while `main` models nothing; None leaves that to `main`.
+    """
+
+    def __init__(self, main: BaseSampler, space: Space, start: QMCSampler | None) -> None:
+        self._main, self._start = main, start
+        self._everything = {p: _distribution(d) for p, d in space.tuned.items()}
+        self._asked: dict[str, BaseDistribution] = {}
+        ended = space.searcher.name in _MODELS_ENDED
+        conditional = any(domain.when for domain in space.tuned.values())
+        self._idle = {p: _middle(d) for p, d in space.tuned.items()}
+        self._fills = ended and conditional
+        alone = not space.objective.also and not space.objective.at_least
+        self._extends = space.searcher.name in ("gp", "cmaes") and alone
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        self._asked = self._main.infer_relative_search_space(self._view(study), trial)
+        return self._everything if self._start is not None else self._asked
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        values = self._main.sample_relative(self._view(study), trial, self._asked)
+        if not values and self._start is not None:
+            # every parameter has its dimension, also where it does not exist and is not used
+            values = self._start.sample_relative(study, trial, self._everything)
+        return values
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        view = self._view(study)
+        return self._main.sample_independent(view, trial, param_name, param_distribution)
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        view = self._view(study)
+        self._main.before_trial(view, trial)
+        if isinstance(self._main, BaseGASampler):
+            # else what start_from sets never asks for a generation and is no parent
+            self._main.get_trial_generation(view, trial)
+
+    def after_trial(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        self._main.after_trial(self._view(study), trial, state, values)
+
+    def _view(self, study: optuna.Study) -> Any:
+        return _View(study, self)
+
+    def shown(self, rows: list[FrozenTrial]) -> list[FrozenTrial]:
+        """The rows as the sampler sees them."""
+        if self._fills:
+            rows = [self._filled(row) if row.state.is_finished() else row for row in rows]
+        return _extended(rows) if self._extends else rows
+
+    def _filled(self, row: FrozenTrial) -> FrozenTrial:
+        """With a middle value for each parameter that does not exist in this trial."""
+        if row.params.keys() >= self._idle.keys():
+            return row
+        filled = copy.copy(row)
+        filled.params = {**self._idle, **row.params}
+        filled.distributions = self._everything
+        return filled
+
+
+class _View:
+    """A study as a searcher sees it; it answers to everything that `optuna.Study` does."""
+
+    direction = StudyDirection.MAXIMIZE  # of the first objective: tpe ranks stopped trials by it
+
+    def __init__(self, study: optuna.Study, proposals: _Proposals) -> None:
+        self._study, self._proposals = study, proposals
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._study, name)
+
+    def _get_trials(
+        self,
+        deepcopy: bool = True,
+        states: Container[TrialState] | None = None,
+        use_cache: bool = False,
+    ) -> list[FrozenTrial]:
+        # One driver writes, so what was read when the trial was asked for is still true; and with
+        # the cache the study answers as to a sampler (see JudgedStudy).
+        rows = self._proposals.shown(self._study._get_trials(False, None, True))
+        found = [row for row in rows if states is None or row.state in states]
+        return copy.deepcopy(found) if deepcopy else found
+
+
+class _CmaEs(CmaEsSampler):
+    """Begins at the best trial, and keeps no pickle in the journal.
+
+    A resumed search tells the generations once more instead.
+    """
+
+    _optimizer: Any = None
+    _space: Mapping[str, BaseDistribution]
+    _direction: StudyDirection
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        self._space, self._direction = search_space, study.direction
+        return super().sample_relative(study, trial, search_space)
+
+    def _split_optimizer_str(self, optimizer_str: str) -> dict[str, str]:
+        return {}
+
+    def _restore_optimizer(self, completed_trials: list[FrozenTrial]) -> Any:
+        if self._optimizer is not None:
+            return self._optimizer
+        steps = not self._with_margin
+        transform = optuna._transform._SearchSpaceTransform(
+            dict(self._space), transform_step=steps, transform_0_1=True
+        )
+        begun = [t for t in completed_trials if self._attr_key_generation not in t.system_attrs]
+        best = max(begun, key=lambda t: t.values[0], default=None)
+        # from the best of what was tried before; Optuna's own begins in the middle of the ranges
+        self._x0 = None if best is None else {path: best.params[path] for path in self._space}
+        optimizer = self._init_optimizer(transform, self._direction)
+        while True:
+            told = self._get_solution_trials(completed_trials, optimizer.generation)
+            told = told[: optimizer.population_size]
+            if len(told) < optimizer.population_size:
+                self._optimizer = optimizer
+                return optimizer
+            points = [
+                t.system_attrs["x_for_tell"]
+                if self._with_margin
+                else transform.transform(t.params)
+                for t in told
+            ]
+            optimizer.tell(
+                [(_array(x), -float(t.value or 0.0)) for x, t in zip(points, told, strict=True)]
+            )
+
+
+def _array(values: Any) -> Any:
+    import numpy as np
+
+    return np.asarray(values, dtype=float)
+
+
+def _extended(rows: list[FrozenTrial]) -> list[FrozenTrial]:
+    """Stopped trials as complete ones, with the end that the others' rise lets expect.
+
+    The rise from an epoch to the end is the median over complete trials. A diverged trial counts
+    as the worst of all.
+    """
+    complete = [row for row in rows if row.state == TrialState.COMPLETE]
+    if not complete:
+        return rows
+    rises: dict[int, list[float]] = {}
+    for row in complete:
+        for epoch, score in row.intermediate_values.items():
+            rises.setdefault(epoch, []).append(row.values[0] - score)
+    rise = {epoch: statistics.median(found) for epoch, found in rises.items()}
+    ends = {
+        row.number: row.intermediate_values[row.last_step] + _nearest(rise, row.last_step)
+        for row in rows
+        if row.state == TrialState.PRUNED and row.last_step is not None and not _diverged(row)
+    }
+    worst = min([*(row.values[0] for row in complete), *ends.values()])
+    ends |= {row.number: worst for row in rows if _diverged(row)}
+    return [_ended(row, ends[row.number]) if row.number in ends else row for row in rows]
+
+
+def _diverged(row: FrozenTrial) -> bool:
+    return row.state == TrialState.PRUNED and row.user_attrs.get("state") == "diverged"
+
+
+def _nearest(rise: Mapping[int, float], epoch: int) -> float:
+    return rise[min(rise, key=lambda known: abs(known - epoch))] if rise else 0.0
+
+
+def _ended(row: FrozenTrial, value: float) -> FrozenTrial:
+    ended = copy.copy(row)
+    ended.state, ended.values = TrialState.COMPLETE, [value]
+    return ended
+
+
+def _distribution(domain: Domain) -> BaseDistribution:
+    """What Optuna makes of a domain."""
+    trial = FixedTrial({domain.path: _middle(domain)})
+    domain.suggest(trial)  # type: ignore[arg-type]  # it asks as a Trial does
+    return trial.distributions[domain.path]
+
+
+def _middle(domain: Domain) -> Any:
+    """The middle of a range, on a log scale where it has one; the first of several choices."""
+    if domain.kind == "categorical":
+        return domain.choices[0]
+    if domain.log:
+        middle = math.sqrt(domain.low * domain.high)
+    else:
+        middle = (domain.low + domain.high) / 2
+    step = domain.step or (1 if domain.kind == "int" else None)
+    if step is not None and not domain.log:
+        middle = domain.low + step * round((middle - domain.low) / step)
+    return round(middle) if domain.kind == "int" else min(max(middle, domain.low), domain.high)

@@ -1,0 +1,59 @@
+"""What trials have in common before late parameters act: trained once, as a stem (DESIGN 9)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+from ltat_tune.config.effects import acts_from_epoch, why_inert
+from ltat_tune.config.parameters import PARAMETERS
+from ltat_tune.config.trial_config import TrialConfig
+from ltat_tune.provenance import versions
+from ltat_tune.space.space import Space
+
+
+@dataclass(frozen=True)
+class Stem:
+    """The first `epochs` of a training; equal keys mean equal states, to the last bit on a CPU."""
+
+    epochs: int
+    key: str
+
+
+def stem_of(config: TrialConfig, *, device: str, threads: int) -> Stem | None:
+    """The longest beginning of a training that a parameter which acts late cannot change.
+
+    Everything that acts before its end is in the key, the code's version and what may change the
+    last digits too. None where everything acts from the start.
+    """
+    begins = {path: acts_from_epoch(config, path) for path in acting(config)}
+    epochs = max(begins.values())
+    if not 0 < epochs < config.optim.epochs:
+        return None
+    early = {path: config.get(path) for path, begin in begins.items() if begin < epochs}
+    of = {name: versions().get(name) for name in ("ltat-tune", "torch")}
+    text = json.dumps([early, epochs, of, device, threads], sort_keys=True, default=str)
+    return Stem(epochs, hashlib.sha256(text.encode()).hexdigest()[:16])
+
+
+def acting(config: TrialConfig) -> list[str]:
+    """Paths of the parameters that can change this configuration's result."""
+    return [path for path in PARAMETERS if why_inert(config, path) is None]
+
+
+def may_share(space: Space, config: TrialConfig) -> bool:
+    """Whether other trials may differ from this one in nothing but late parameters."""
+    late = late_paths(config)
+    early = [domain for path, domain in space.tuned.items() if path not in late]
+    if not late & space.tuned.keys():
+        return False
+    countable = all(d.kind == "categorical" or d.step is not None for d in early)
+    return countable or space.searcher.branches > 1
+
+
+def late_paths(config: TrialConfig) -> set[str]:
+    """Parameters, acting or not, that cannot change anything before the stem's end."""
+    begins = {path: acts_from_epoch(config, path) for path in PARAMETERS}
+    epochs = max(begins[path] for path in acting(config))
+    return {path for path, begin in begins.items() if begin >= epochs > 0}

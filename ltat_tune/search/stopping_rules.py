@@ -1,0 +1,164 @@
+"""Early stopping: which trials go on behind a rung, scenario by scenario."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping
+from typing import Protocol
+
+from ltat_tune.search.rungs import Rungs
+from ltat_tune.space.spec import SchedulerSpec
+
+
+class Rule(Protocol):
+    """Decides at rungs which trials go on."""
+
+    def record(self, trial: str, epoch: int, value: float) -> bool:
+        """Notes a score; True if the trial should go on.
+
+        A trial that is told again of a rung that it has passed, after a restart, is never judged
+        there twice.
+        """
+
+
+class SuccessiveHalving:
+    """The stopping rule of ASHA (Li2020System, arXiv:1810.05934) over given rungs.
+
+    A trial that reaches a rung goes on if it is among the best 1/reduction_factor of all that have
+    reached it, itself included; while fewer than reduction_factor have, every one goes on.
+
+    Args:
+        rungs: epochs, from 1, in rising order.
+        reduction_factor: eta > 1.
+    """
+
+    def __init__(self, rungs: tuple[int, ...], reduction_factor: float) -> None:
+        self._factor = reduction_factor
+        self._values: dict[int, dict[str, float]] = {rung: {} for rung in rungs}
+
+    def record(self, trial: str, epoch: int, value: float) -> bool:
+        """See `Rule`."""
+        values = self._values.get(epoch)
+        if values is None or trial in values:
+            return True
+        values[trial] = value
+        if len(values) < self._factor:
+            return True
+        keep = math.ceil(len(values) / self._factor)
+        return value >= sorted(values.values(), reverse=True)[keep - 1]
+
+
+class Hyperband:
+    """Brackets of successive halving with later first rungs (Li2018Hyperband, arXiv:1603.06560).
+
+    Bracket b has no rung before the b-th, the last bracket has none. Trials go to the brackets in
+    turn, by their numbers, so that with each skipped rung reduction_factor times fewer are tried:
+    all brackets get about the same epochs.
+
+    Args:
+        rungs: epochs, from 1, in rising order.
+        reduction_factor: eta > 1.
+    """
+
+    def __init__(self, rungs: tuple[int, ...], reduction_factor: float) -> None:
+        self._brackets = [
+            SuccessiveHalving(rungs[first:], reduction_factor) for first in range(len(rungs) + 1)
+        ]
+        shares = [math.ceil(reduction_factor ** (len(rungs) - b)) for b in range(len(rungs) + 1)]
+        self._turns = [b for b, share in enumerate(shares) for _ in range(share)]
+
+    def record(self, trial: str, epoch: int, value: float) -> bool:
+        """See `Rule`."""
+        number = int(trial.rpartition("t")[2])
+        bracket = self._turns[number % len(self._turns)]
+        return self._brackets[bracket].record(trial, epoch, value)
+
+
+class MedianStopping:
+    """Stops a trial whose best score is below the median of the others' (Golovin2017Vizier 3.2.1).
+
+    At a rung, a trial's best score so far is compared with the median, over the trials that have
+    been there, of theirs; while fewer than five have, every one goes on.
+
+    Args:
+        rungs: epochs, from 1, in rising order.
+    """
+
+    _LEAST = 5
+
+    def __init__(self, rungs: tuple[int, ...]) -> None:
+        self._values: dict[int, dict[str, float]] = {rung: {} for rung in rungs}
+        self._best: dict[str, float] = {}
+
+    def record(self, trial: str, epoch: int, value: float) -> bool:
+        """See `Rule`."""
+        best = self._best[trial] = max(value, self._best.get(trial, value))
+        values = self._values.get(epoch)
+        if values is None or trial in values:
+            return True
+        others = list(values.values())
+        values[trial] = best
+        return len(others) < self._LEAST or best >= statistics.median(others)
+
+
+def new_rule(spec: SchedulerSpec, rungs: tuple[int, ...]) -> Rule:
+    """The rule that `scheduler.name` asks for."""
+    if spec.name == "hyperband":
+        return Hyperband(rungs, spec.reduction_factor)
+    if spec.name == "median":
+        return MedianStopping(rungs)
+    return SuccessiveHalving(rungs, spec.reduction_factor)
+
+
+class EarlyStopping:
+    """The rungs of every scenario of a study, rebuilt from the ledger on resume.
+
+    Args:
+        metric: what trials are judged by.
+        rungs: where they are judged.
+        spec: by which rule.
+        scenarios: names; each has rungs of its own.
+    """
+
+    def __init__(
+        self, metric: str, rungs: Rungs, spec: SchedulerSpec, scenarios: tuple[str, ...]
+    ) -> None:
+        self._metric, self._rungs = metric, rungs
+        self._rules = {scenario: new_rule(spec, rungs.judged) for scenario in scenarios}
+        self.stopped: set[str] = set()
+
+    def put_back(self, scenario: str, trial: str, values: Mapping[int, float]) -> None:
+        """Put the scores of an ended trial, epoch -> value, back on the rungs."""
+        for epoch in sorted(values):
+            self._rules[scenario].record(trial, epoch, values[epoch])
+
+    def goes_on(
+        self,
+        trial: str,
+        scenario: str,
+        epoch: int,
+        metrics: Mapping[str, float],
+        *,
+        last_epoch: int,
+        replayed: bool,
+    ) -> bool:
+        """Note a trial's epoch, and say whether it goes on; one that does not is `stopped`.
+
+        Args:
+            trial: its key.
+            scenario: its scenario's name.
+            epoch: that it has completed, from 1.
+            metrics: what it reported.
+            last_epoch: of the whole training, after which nothing is left to stop.
+            replayed: read back from a checkpoint: what was judged, and found good enough, before
+                an interruption.
+        """
+        value = self._rungs.score(epoch, metrics, self._metric)
+        if value is None:
+            return True
+        passed = self._rules[scenario].record(trial, epoch, value)
+        if passed or replayed or epoch >= last_epoch:
+            return True
+        self.stopped.add(trial)
+        return False

@@ -1,0 +1,31 @@
+"""Space files in a folder, with their question and cost: what `ltat-tune ls spaces` prints."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class SpaceFile:
+    """A space file beside the reader: what it asks and what it is said to cost."""
+
+    file: str
+    question: str  # its first comment line
+    cost: str  # its comment line that begins with `Cost:` or `Estimated cost:`, if there is one
+
+
+def find_spaces(folder: Path) -> list[SpaceFile]:
+    """Space files under `folder`/search_spaces and its papers/, by name."""
+    root = folder / "search_spaces"
+    return [_read(p) for glob in ("*.yaml", "papers/*.yaml") for p in sorted(root.glob(glob))]
+
+
+def _read(path: Path) -> SpaceFile:
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    head = itertools.takewhile(lambda line: line.startswith("#"), lines)
+    comments = [line.lstrip("#").strip() for line in head]
+    costs = [line for line in comments if line.lower().startswith(("cost", "estimated cost"))]
+    cost = costs[0].partition(":")[2].strip() if costs else ""
+    return SpaceFile(str(path), comments[0] if comments else "", cost)

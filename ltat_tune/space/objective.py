@@ -1,0 +1,105 @@
+"""`objective:` of a space file: the validation metric that decides, and those beside it."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from pydantic import ValidationInfo, field_validator
+
+from ltat_tune.config.attack_names import VALIDATION_PATTERN
+from ltat_tune.config.fields import Section
+from ltat_tune.config.scalars import Number
+
+GROUPS = ("balanced", "head", "body", "tail", "under", "well", "worst")
+_METRIC = re.compile(rf"val/({VALIDATION_PATTERN})(?:_({'|'.join(GROUPS)}))?_acc")
+
+
+class Objective(Section):
+    """What is maximised: an accuracy on the validation images.
+
+    `metric` alone decides rungs, ranks and winners. The searcher also pushes what `also` names;
+    a trial below a bound of `at_least` is infeasible and never wins.
+    """
+
+    metric: str = "val/pgd20_balanced_acc"
+    mode: Literal["max"] = "max"
+    also: tuple[str, ...] = ()
+    at_least: dict[str, Number] = {}
+
+    @field_validator("metric")
+    @classmethod
+    def _is_validation_accuracy(cls, metric: str) -> str:
+        return _checked(metric)
+
+    @field_validator("also")
+    @classmethod
+    def _are_other_accuracies(cls, also: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        for metric in also:
+            _checked(metric)
+        if len(set(also)) != len(also) or info.data.get("metric") in also:
+            raise ValueError(
+                "must be different metrics, and none of them objective.metric itself, got "
+                f"{', '.join(also)}"
+            )
+        return also
+
+    @field_validator("at_least")
+    @classmethod
+    def _are_bounds(cls, at_least: dict[str, float]) -> dict[str, float]:
+        for metric, bound in at_least.items():
+            _checked(metric)
+            if not 0 < bound <= 1:
+                hint = f"; did you mean {bound / 100:g}?" if 1 < bound <= 100 else ""
+                raise ValueError(
+                    f"must hold accuracies above 0 and at most 1, got {metric}: {bound:g}{hint}"
+                )
+        return at_least
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The metrics that the searcher pushes, the one that decides first."""
+        return (self.metric, *self.also)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Every metric that must be measured, each once, the one that decides first."""
+        return tuple(dict.fromkeys((*self.values, *self.at_least)))
+
+    @property
+    def attack(self) -> str:
+        """`pgd20` of `val/pgd20_balanced_acc`."""
+        return attack_of(self.metric)
+
+    @property
+    def group(self) -> str:
+        """`balanced` of `val/pgd20_balanced_acc`; empty for all images alike."""
+        return group_of(self.metric)
+
+
+def _checked(metric: str) -> str:
+    if metric.startswith("test/"):
+        raise ValueError(
+            "must be a validation metric, because the test images are looked at once, at "
+            f"the end; got {metric}, write val/{metric[5:]}"
+        )
+    if not _METRIC.fullmatch(metric):
+        raise ValueError(
+            "must be val/<attack>_acc or val/<attack>_<group>_acc with attack clean, "
+            f"pgd<steps> or cw<steps> and group one of {', '.join(GROUPS)}, got {metric!r}"
+        )
+    return metric
+
+
+def attack_of(metric: str) -> str:
+    """`pgd20` of `val/pgd20_balanced_acc`."""
+    match = _METRIC.fullmatch(metric)
+    assert match is not None
+    return match.group(1)
+
+
+def group_of(metric: str) -> str:
+    """`balanced` of `val/pgd20_balanced_acc`; empty for all images alike."""
+    match = _METRIC.fullmatch(metric)
+    assert match is not None
+    return match.group(2) or ""

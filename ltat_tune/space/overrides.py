@@ -1,0 +1,98 @@
+"""`--set path=value`: what the command line puts in place of a space file's values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from ltat_tune.config.parameters import PARAMETERS
+from ltat_tune.space.spec import PARTS, unknown_key
+
+_WHOLE = ("name", "budget")  # keys of the file without a dot
+
+
+def apply_overrides(
+    document: dict[str, Any], overrides: Sequence[str]
+) -> tuple[set[str], list[str]]:
+    """Puts every `path=value` in place.
+
+    Returns:
+        The paths that were replaced, and a problem for each assignment without `=` or of something
+        that does not exist.
+    """
+    problems: list[str] = []
+    paths: set[str] = set()
+    for assignment in overrides:
+        path, equals, text = assignment.partition("=")
+        path = path.strip()
+        try:
+            value = yaml.safe_load(text)
+        except (yaml.YAMLError, ValueError):
+            value = text
+        section, _, key = path.partition(".")
+        if not equals or not path:
+            problems.append(f"--set must be path=value, got {assignment!r}")
+        elif path in PARAMETERS:
+            paths.add(path)
+            pin(document, path, value)
+        elif path in _WHOLE or (section in PARTS and key in PARTS[section].model_fields):
+            paths.add(path)
+            if key:
+                document.setdefault(section, {})
+                if isinstance(document[section], dict):
+                    document[section][key] = value
+            else:
+                document[path] = value
+        else:
+            problems.append(f"--set {path}: {unknown_key(path)}")
+    return paths, problems
+
+
+def pin(document: dict[str, Any], path: str, value: Any) -> None:
+    """Gives one parameter a value, wherever the file had put it: scenarios, tuned or fixed."""
+    scenarios, tuned = document.get("scenarios"), document.get("tuned")
+    if isinstance(scenarios, dict) and path in scenarios:
+        scenarios[path] = value if isinstance(value, list) else [value]
+        return
+    if isinstance(tuned, dict) and path in tuned:
+        untune(tuned, document.get("start_from"), path, (PARAMETERS[path].check(value)[0],))
+        _merge_alike(document)
+    fixed = document.setdefault("fixed", {})
+    if isinstance(fixed, dict):
+        fixed[path] = value
+
+
+def _merge_alike(document: dict[str, Any]) -> None:
+    """Entries of a list that differed only in what is pinned now are one configuration."""
+    searcher, starts = document.get("searcher"), document.get("start_from")
+    listed = isinstance(searcher, dict) and searcher.get("name") in ("list", "grid")
+    if listed and isinstance(starts, list):
+        different: list[Any] = []
+        for start in starts:
+            if start not in different:
+                different.append(start)
+        document["start_from"] = different
+
+
+def untune(tuned: dict[str, Any], starts: Any, path: str, values: tuple[Any, ...]) -> None:
+    """Takes a parameter out of the search; what that decides for others' `when` is settled.
+
+    `values` holds the value that the parameter has instead, or nothing if it exists no more.
+    """
+    del tuned[path]
+    for start in starts if isinstance(starts, list) else []:
+        if isinstance(start, dict):
+            start.pop(path, None)
+    for other in list(tuned):
+        when = tuned[other].get("when") if isinstance(tuned.get(other), dict) else None
+        if not isinstance(when, dict) or path not in when:
+            continue
+        wanted = when.pop(path)
+        wanted = wanted if isinstance(wanted, list) else [wanted]
+        held = [PARAMETERS[path].check(value)[0] for value in wanted]
+        if not any(value in held for value in values):
+            untune(tuned, starts, other, ())
+        elif not when:
+            del tuned[other]["when"]

@@ -1,0 +1,266 @@
+"""Reading a space file: all problems at once, each as `file:line: rule, value, remedy`."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ltat_tune.config.extensions import Plugin
+from ltat_tune.config.fields import sentence
+from ltat_tune.config.parameters import PARAMETERS, unknown
+from ltat_tune.config.plugin_loader import load_plugins
+from ltat_tune.config.scalars import shown
+from ltat_tune.errors import ConfigError, SpaceError
+from ltat_tune.space.domains import Domain, check_conditions, read_domain
+from ltat_tune.space.enumeration import enumerate_all
+from ltat_tune.space.problems import Problems
+from ltat_tune.space.space import Space, name_scenarios
+from ltat_tune.space.spec import PARTS, Budget, parse_budget, unknown_key
+from ltat_tune.space.start_points import read_start_from
+from ltat_tune.yaml_lines import Key, YamlProblem, read_yaml
+
+_KEYS = ("name", "plugins", "objective", "fixed", "scenarios", "tuned", "start_from", "warm_start",
+         "searcher", "scheduler", "confirm", "resources", "budget")  # fmt: skip
+
+
+def read_space(path: Path | str) -> Space:
+    """Read the space file of a study that exists, without asking whether it could start here.
+
+    Data, resources and warm starts are not looked at, and nothing is refused but the file's form.
+
+    Raises:
+        SpaceError: with every problem at once.
+    """
+    path = Path(path)
+    document, lines = read_document(path)
+    plugins = read_plugins(path, document, lines)
+    space = build_space(document, path.stem, Problems(str(path), lines, set(), ()))
+    return replace(space, plugins=plugins)
+
+
+def read_plugins(
+    path: Path, document: dict[str, Any], lines: Mapping[Key, int]
+) -> tuple[Plugin, ...]:
+    """Runs what the space file names, and writes into `document` what was found.
+
+    Raises:
+        SpaceError: with every plugin that is missing, changed or fails.
+    """
+    if "plugins" not in document:
+        return ()
+    try:
+        plugins = load_plugins(document["plugins"], beside=path.parent)
+    except ConfigError as error:
+        line = lines.get(("plugins",), 1)
+        raise SpaceError([f"{path}:{line}: {text}" for text in error.problems]) from error
+    document["plugins"] = [plugin.as_data() for plugin in plugins]
+    return plugins
+
+
+def read_document(path: Path) -> tuple[dict[str, Any], dict[Key, int]]:
+    """Read a space file as YAML: what it holds, and the line of each key.
+
+    Raises:
+        SpaceError: the file is missing, unreadable or no mapping.
+    """
+    try:
+        text = path.read_bytes().decode()
+    except FileNotFoundError:
+        near = sorted(str(p) for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+        there = f"; there are: {', '.join(near)}" if near else ""
+        raise SpaceError(f"{path}: no such file{there}") from None
+    except IsADirectoryError:
+        raise SpaceError(
+            f"{path}: must be a file, got a folder; name one of its .yaml files"
+        ) from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise SpaceError(f"{path}:{line}: must be UTF-8 text: {error.reason}") from None
+    except OSError as error:
+        raise SpaceError(f"{path}: cannot be read: {error.strerror}") from None
+    try:
+        document, lines = read_yaml(text)
+    except YamlProblem as problem:
+        raise SpaceError([f"{path}:{line}: {text}" for line, text in problem.problems]) from None
+    if document is None:
+        raise SpaceError(f"{path}:1: the file is empty; start from search_spaces/quickstart.yaml")
+    if not isinstance(document, dict):
+        raise SpaceError(f"{path}:1: must be a mapping with the keys {', '.join(_KEYS)}")
+    return document, lines
+
+
+def build_space(document: dict[str, Any], stem: str, problems: Problems) -> Space:
+    """Turn a document into a space, checked for its form alone.
+
+    Args:
+        document: what the file holds, with every override in place.
+        stem: the file's name without its ending, which names a study that has no name.
+        problems: gathers what is wrong.
+
+    Raises:
+        SpaceError: with every problem so far.
+    """
+    for key in document:
+        if key not in _KEYS:
+            close = get_close_matches(key, _KEYS, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"a space file has {', '.join(_KEYS)}"
+            problems.add((key,), f"unknown key {key}; {hint}")
+    name = document.get("name", stem)
+    if not isinstance(name, str):
+        problems.add(("name",), f"name must be text, got {shown(name)}; write it in quotes")
+    elif not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", name):
+        remedy = "" if "name" in document else ", the file's own name; give it a name:"
+        problems.add(
+            ("name",),
+            "name must be 1 to 100 letters, digits, '_', '-' or '.' and begin with a letter or "
+            f"digit, got {shown(name)}{remedy}",
+        )
+    parts = {key: _read_part(key, document.get(key, {}), problems) for key in PARTS}
+    fixed = _read_fixed(document.get("fixed", {}), problems)
+    axes = _read_scenarios(document.get("scenarios", {}), problems)
+    tuned = _read_tuned(document, problems)
+    _check_overlaps(fixed, axes, tuned, problems)
+    problems.raise_if_any()
+    epochs = parts["scheduler"].max_epochs
+    if epochs is not None and fixed.setdefault("optim.epochs", epochs) != epochs:
+        problems.add(
+            ("scheduler", "max_epochs"),
+            f"scheduler.max_epochs must equal optim.epochs ({fixed['optim.epochs']}), "
+            f"got {epochs}; write one of them",
+        )
+    start_from = read_start_from(document.get("start_from", []), tuned, problems)
+    problems.raise_if_any()
+    enumerated = enumerate_all(parts["searcher"], tuned, start_from, problems)
+    problems.raise_if_any()
+    if enumerated:
+        parts["searcher"] = parts["searcher"].model_copy(update={"trials": len(enumerated)})
+    space = Space(
+        name=name, fixed=fixed, scenarios=name_scenarios(axes), tuned=tuned,
+        start_from=tuple(start_from), enumerated=tuple(enumerated),
+        budget=_read_budget(document.get("budget"), problems),
+        document=copy.deepcopy({"name": name, **document}), **parts,
+    )  # fmt: skip
+    problems.raise_if_any()
+    return space
+
+
+def _read_budget(raw: Any, problems: Problems) -> Budget | None:
+    if raw is None:
+        return None
+    try:
+        return parse_budget(raw)
+    except ValueError as error:
+        problems.add(("budget",), str(error))
+        return None
+
+
+def _read_part(key: str, raw: Any, problems: Problems) -> Any:
+    model = PARTS[key]
+    if not isinstance(raw, dict):
+        problems.add(
+            (key,), f"{key} must be a mapping of {', '.join(model.model_fields)}, got {shown(raw)}"
+        )
+        return model()
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        for details in error.errors():
+            field = str(details["loc"][0])
+            if details["type"] == "none_required":
+                continue
+            if details["type"] == "extra_forbidden":
+                problems.add((key, field), unknown_key(f"{key}.{field}"))
+            else:
+                problems.add((key, field), f"{key}.{field} {sentence(details)}")
+        return model()
+
+
+def _read_fixed(raw: Any, problems: Problems) -> dict[str, Any]:
+    if not isinstance(raw, dict):
+        problem = f"fixed must be a mapping of dotted paths to values, got {shown(raw)}"
+        problems.add(("fixed",), problem)
+        return {}
+    values = {}
+    for path, value in raw.items():
+        if path not in PARAMETERS:
+            problems.add(("fixed", path), unknown(path))
+            continue
+        values[path], broken = PARAMETERS[path].check(value)
+        if broken:
+            problems.add(("fixed", path), f"{path} {broken}")
+    return values
+
+
+def _read_scenarios(raw: Any, problems: Problems) -> dict[str, list[Any]]:
+    if not isinstance(raw, dict):
+        problem = f"scenarios must be a mapping of dotted paths to lists, got {shown(raw)}"
+        problems.add(("scenarios",), problem)
+        return {}
+    axes: dict[str, list[Any]] = {}
+    for path, values in raw.items():
+        place = ("scenarios", path)
+        if path not in PARAMETERS:
+            problems.add(place, unknown(path))
+        elif not isinstance(values, list) or not values:
+            problem = f"{path}: a scenario axis must be a list of values, got {shown(values)}"
+            problems.add(place, problem)
+        elif path.startswith("seeds.") or path == "optim.epochs":
+            where = (
+                "confirm.seeds repeats winners"
+                if path.startswith("seeds.")
+                else "it is the budget"
+            )
+            problems.add(place, f"{path} cannot be a scenario: {where}")
+        else:
+            axes[path] = []
+            for value in values:
+                checked, broken = PARAMETERS[path].check(value)
+                if broken:
+                    problems.add(place, f"{path} {broken}")
+                elif checked in axes[path]:
+                    problem = f"{path}: scenario values must differ, got {shown(value)} twice"
+                    problems.add(place, problem)
+                axes[path].append(checked)
+    return axes
+
+
+def _read_tuned(document: Mapping[str, Any], problems: Problems) -> dict[str, Domain]:
+    raw = document.get("tuned")
+    if not isinstance(raw, dict) or not raw:
+        example = "optim.lr: {type: float, low: 0.01, high: 0.3, log: true}"
+        problem = f"tuned must name at least one parameter, such as {example}; got {shown(raw)}"
+        problems.add(("tuned",), problem)
+        return {}
+    domains: dict[str, Domain] = {}
+    for path, written in raw.items():
+        if path not in PARAMETERS:
+            problems.add(("tuned", path), unknown(path))
+            continue
+        domain, broken_rules = read_domain(path, written)
+        for key, problem in broken_rules:
+            problems.add(("tuned", path, key), problem)
+        if domain is not None:
+            domains[path] = domain
+    if len(domains) == len(raw):  # else a `when` may name what could not be read
+        for path, problem in check_conditions(domains):
+            problems.add(("tuned", path, "when"), problem)
+    return domains
+
+
+def _check_overlaps(
+    fixed: Mapping[str, Any], axes: Mapping[str, Any], tuned: Mapping[str, Any], problems: Problems
+) -> None:
+    for one, other, first, second in (
+        (fixed, tuned, "fixed", "tuned"),
+        (fixed, axes, "fixed", "scenarios"),
+        (axes, tuned, "scenarios", "tuned"),
+    ):
+        for path in [p for p in one if p in other]:
+            problems.add((second, path), f"{path} is both {first} and {second}; keep one")

@@ -1,0 +1,60 @@
+"""`resources:` of a space file, and how many trials fit on one machine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, model_validator
+
+from ltat_tune.config.fields import Section
+from ltat_tune.config.scalars import Integer, Number
+
+
+class ResourcesSpec(Section):
+    """What one trial takes of the machine, and how long it may be silent.
+
+    `gpus_per_trial: auto` is measured before the first trial (planning/gpu_sharing.py); until
+    then it counts as a whole GPU.
+
+    A training that reports no epoch for `hang_factor` times the usual seconds of one, and for
+    `hang_floor_s` at least, is taken to hang: its worker is killed, and it is tried again.
+    """
+
+    cpus_per_trial: Integer = Field(1, ge=1)
+    gpus_per_trial: Number = Field(0.0, ge=0)
+    concurrency: Integer | None = Field(None, ge=1)  # null: as many trials at once as fit
+    hang_factor: Number = Field(20.0, ge=2)
+    hang_floor_s: Number = Field(600.0, ge=1)
+    _measures_share: bool = PrivateAttr(False)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _auto_is_a_whole_gpu(
+        cls, written: Any, handler: ModelWrapValidatorHandler[ResourcesSpec]
+    ) -> ResourcesSpec:
+        auto = isinstance(written, dict) and written.get("gpus_per_trial") == "auto"
+        made = handler({**written, "gpus_per_trial": 1} if auto else written)
+        made._measures_share = auto
+        return made
+
+    @property
+    def measures_share(self) -> bool:
+        """Whether `gpus_per_trial` is still to be measured."""
+        return self._measures_share
+
+    def with_share(self, gpus_per_trial: float) -> ResourcesSpec:
+        """The same, once that is measured."""
+        found = self.model_copy(update={"gpus_per_trial": gpus_per_trial})
+        found._measures_share = False
+        return found
+
+
+def fitting(cpus: float, gpus: float, resources: ResourcesSpec) -> int:
+    """Tasks that fit on one machine at once; shares of a GPU lie on one GPU each."""
+    fit = int(cpus // resources.cpus_per_trial)
+    share = resources.gpus_per_trial
+    if share >= 1:
+        fit = min(fit, int(gpus // share))
+    elif share > 0:
+        fit = min(fit, int(gpus) * int(1 / share + 1e-9))
+    return fit

@@ -1,0 +1,214 @@
+"""The folder of a study: where each thing lies, and the lock that keeps a second driver out."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ltat_tune.errors import StudyError
+from ltat_tune.files import write_json, write_text
+
+FORMAT = 1
+_LEAST_FREE_MIB = 64
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """Paths inside one study; nothing is made until `create`."""
+
+    root: Path
+
+    @property
+    def space(self) -> Path:
+        """The space file as run, every --set in place."""
+        return self.root / "space.yaml"
+
+    @property
+    def facts(self) -> Path:
+        """Format, versions, commit and command of the first start."""
+        return self.root / "study.json"
+
+    @property
+    def ledger(self) -> Path:
+        """Optuna's journal: every proposal and every score."""
+        return self.root / "ledger.journal"
+
+    @property
+    def results(self) -> Path:
+        """Winners, baseline, counts: what `compare` and `export` read."""
+        return self.root / "results.json"
+
+    @property
+    def summary(self) -> Path:
+        """The results as the terminal showed them."""
+        return self.root / "summary.txt"
+
+    @property
+    def best(self) -> Path:
+        """One configuration file for each scenario's winner."""
+        return self.root / "best"
+
+    @property
+    def cache(self) -> Path:
+        """Decoded images, shared by all trials."""
+        return self.root / "data"
+
+    @property
+    def stems(self) -> Path:
+        """Beginnings that trials share; needed only while the study searches."""
+        return self.root / "stems"
+
+    @property
+    def spent(self) -> Path:
+        """Hours of all starts; only of a study whose budget is in hours."""
+        return self.root / "spent.json"
+
+    @property
+    def ray(self) -> Path:
+        """Ray's own bookkeeping; needed only while the study runs."""
+        return self.root / ".ray"
+
+    def trial(self, scenario: str, number: int) -> Path:
+        """One search trial: config.yaml, checkpoint.pt, result.json."""
+        return self.root / "trials" / scenario / f"t{number:04d}"
+
+    def confirmation(self, scenario: str, recipe: str, seed: int) -> Path:
+        """One confirmation: the same files, and test.json."""
+        return self.root / "confirmations" / scenario / f"{recipe}-seed{seed}"
+
+    @property
+    def resume_command(self) -> str:
+        """What to type to go on with the study, or to see it to its end."""
+        return f"ltat-tune resume {self.root.name}{self.out_option}"
+
+    @property
+    def out_option(self) -> str:
+        """` --out DIR` where the study is not in the default place, else nothing."""
+        return "" if self.root.parent == Path("studies") else f" --out {self.root.parent}"
+
+    def create(self, document: dict[str, Any], facts: dict[str, Any]) -> None:
+        """Makes the folder of a new study.
+
+        Raises:
+            StudyError: it exists already, cannot be written, or the disk is nearly full.
+        """
+        if self.root.exists() and any(self.root.iterdir()):
+            raise StudyError(f"{self.root} exists already and is not empty")
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            check_space_left(self.root)
+            self.write_space(document)
+            self.write_facts({"format": FORMAT, **facts})
+        except OSError as error:
+            raise StudyError(
+                f"cannot write the study into {self.root}: {error.strerror}; "
+                "choose another folder with --out"
+            ) from error
+
+    def write_space(self, document: dict[str, Any]) -> None:
+        """The space file of this study; comments are the original's and stay there."""
+        header = f"# As run; go on with: ltat-tune resume {self.root.name}\n"
+        text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120)
+        write_text(self.space, header + text)
+
+    @classmethod
+    def open(cls, root: Path) -> StudyFolder:
+        """The folder of a study that exists.
+
+        Raises:
+            StudyError: no study there, or one of a later format.
+        """
+        folder = cls(root)
+        if not folder.facts.exists() or not folder.space.exists():
+            names = list_studies(root.parent)
+            close = get_close_matches(root.name, names, n=1)
+            meant = f"did you mean {close[0]}? " if close else ""
+            there = ", ".join(names) or "none"
+            raise StudyError(f"no study in {root}; {meant}studies in {root.parent}: {there}")
+        facts = folder.read_facts()
+        if facts.get("format") != FORMAT:
+            raise StudyError(
+                f"{root} has study format {facts.get('format')}, this version reads {FORMAT}"
+            )
+        return folder
+
+    def read_facts(self) -> dict[str, Any]:
+        """What `create` recorded."""
+        facts: dict[str, Any] = json.loads(self.facts.read_text())
+        return facts
+
+    def write_facts(self, facts: dict[str, Any]) -> None:
+        """Replaces what `create` recorded; only its owner reads it, a URI may hold a password."""
+        write_json(self.facts, facts, mode=0o600)
+
+    def read_results(self) -> dict[str, Any] | None:
+        """The results, or None before the study's end."""
+        if not self.results.exists():
+            return None
+        results: dict[str, Any] = json.loads(self.results.read_text())
+        return results
+
+    def state(self) -> str:
+        """running, finished or unfinished."""
+        if self.is_running():
+            return "running"
+        return "finished" if self.results.exists() else "unfinished"
+
+    def is_running(self) -> bool:
+        """Whether a driver holds the study's lock; nothing is written."""
+        try:
+            with open(self.root / "study.lock") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the study for this process; the lock goes with the process, however it ends.
+
+        Raises:
+            StudyError: another process drives the study.
+        """
+        with open(self.root / "study.lock", "a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                file.seek(0)
+                owner = file.read().strip() or "another process"
+                raise StudyError(
+                    f"study {self.root.name} is being run by {owner}; wait for it or stop it first"
+                ) from None
+            file.truncate(0)
+            file.write(f"process {os.getpid()} since {time.strftime('%H:%M:%S')}")
+            file.flush()
+            yield
+
+
+def list_studies(out: Path) -> list[str]:
+    """Names of the studies in a folder, sorted."""
+    if not out.is_dir():
+        return []
+    return sorted(
+        p.name for p in out.iterdir() if p.name[0] != "." and (p / "study.json").exists()
+    )
+
+
+def check_space_left(folder: Path) -> None:
+    """Raises: StudyError where less than 64 MiB are free."""
+    free = shutil.disk_usage(folder).free >> 20
+    if free < _LEAST_FREE_MIB:
+        raise StudyError(f"{folder} has {free} MiB free, a study needs at least {_LEAST_FREE_MIB}")

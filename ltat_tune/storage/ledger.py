@@ -1,0 +1,293 @@
+"""The ledger: Optuna's journal on disk, one Optuna study per scenario, one row per trial.
+
+The driver is its only writer. A row that is RUNNING when a driver starts belongs to a dead one;
+the new driver takes the same row over, so a trial never has two.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+
+from ltat_tune.search.judged_study import JudgedStudy
+from ltat_tune.search.searchers import build_sampler
+from ltat_tune.search.tried import SearchExhausted, Tried
+from ltat_tune.space.space import Scenario, Space
+from ltat_tune.storage.task import Outcome
+
+_STATES = {
+    "complete": TrialState.COMPLETE,
+    "pruned": TrialState.PRUNED,
+    # PRUNED without a score: TPE ranks it last, no number is made up (FAIL would be forgotten).
+    "diverged": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+}
+_REPEATS = 10  # that a sampler may propose in a row before a configuration is drawn for it
+
+
+class Ledger:
+    """Opens or makes the journal and a study in it for every scenario.
+
+    Args:
+        path: the journal file.
+        space: scenarios, parameters, searcher.
+    """
+
+    def __init__(self, path: Path, space: Space) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        # The study's own lock keeps other writers out, so a lock file here is a dead driver's.
+        path.with_name(path.name + ".lock").unlink(missing_ok=True)
+        _drop_torn_line(path)
+        self._space = space
+        storage = optuna.storages.JournalStorage(JournalFileBackend(str(path)))
+        self._tried = {s.name: Tried(space, s) for s in space.scenarios}
+        self._studies: dict[str, optuna.Study] = {}
+        for place, scenario in enumerate(space.scenarios):
+            self._studies[scenario.name] = self._open(storage, scenario, place)
+            self._recount(scenario.name)
+        self._running: dict[tuple[str, int], optuna.Trial] = {}
+
+    def _open(self, storage: Any, scenario: Scenario, place: int) -> optuna.Study:
+        optuna.create_study(
+            storage=storage,
+            study_name=scenario.name,
+            load_if_exists=True,
+            directions=["maximize"] * len(self._space.objective.values),
+        )
+        study = JudgedStudy(scenario.name, storage, pruner=optuna.pruners.NopPruner())
+        rows = len(study.get_trials(deepcopy=False))
+        study.sampler = build_sampler(self._space, place=place, rows=rows)
+        # Nothing else is ever asked for, so the rows that there are come first in the list.
+        for point in self._space.enumerated[rows:]:
+            study.enqueue_trial(dict(point))
+        lent = self._space.warm_starts.get(scenario.name, ())
+        for point in () if self._space.enumerated else (*self._space.start_from, *lent):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                study.enqueue_trial(dict(point), skip_if_exists=True)
+        return study
+
+    def _recount(self, scenario: str) -> None:
+        """Learns what rows train, and ends those that a driver made and died before it did."""
+        study, tried = self._studies[scenario], self._tried[scenario]
+        for row in study.get_trials(deepcopy=False):
+            if row.state == TrialState.WAITING:
+                continue
+            params = row.params
+            if row.state == TrialState.RUNNING and not tried.is_whole(params):
+                params = self._suggest(optuna.Trial(study, row._trial_id))
+            if row.user_attrs.get("state") == "repeated" and row.state.is_finished():
+                tried.leave_out(row.number)
+                continue
+            earlier = tried.add(row.number, params)
+            if earlier is None:
+                continue
+            if row.state == TrialState.RUNNING:
+                self._leave_out(scenario, row.number, earlier)
+            else:  # of a version that trained such trials
+                tried.begun += 1
+
+    def unfinished(self, scenario: str) -> list[FrozenTrial]:
+        """Rows that a dead driver left RUNNING, oldest first."""
+        rows = self._rows(scenario)
+        return [row for row in rows if row.state == TrialState.RUNNING]
+
+    def finished(self, scenario: str) -> list[FrozenTrial]:
+        """Rows that ended, whatever their state."""
+        return [row for row in self._rows(scenario) if row.state.is_finished()]
+
+    def _rows(self, scenario: str) -> list[FrozenTrial]:
+        """Every trial's row, with the trial's number; no repeats, and nothing queued."""
+        tried, found = self._tried[scenario], []
+        for row in self._studies[scenario].get_trials(deepcopy=False):
+            if row.state == TrialState.WAITING or tried.is_repeat(row.number):
+                continue
+            if tried.trial_number(row.number) != row.number:
+                row = copy.copy(row)
+                row.number = tried.trial_number(row.number)
+            found.append(row)
+        return found
+
+    def row(self, scenario: str, number: int) -> FrozenTrial:
+        """One trial's row as it is now."""
+        rows = self._studies[scenario].get_trials(deepcopy=False)
+        place = self._tried[scenario].row_number(number)
+        row = copy.copy(rows[place])
+        row.number = number
+        return row
+
+    def count(self, scenario: str, **facts: Any) -> int:
+        """Rows, begun or queued, with these facts."""
+        rows = self._studies[scenario].get_trials(deepcopy=False)
+        return sum(all(r.user_attrs.get(k) == v for k, v in facts.items()) for r in rows)
+
+    def begun(self, scenario: str) -> int:
+        """Trials that were proposed, ended or not; queued `start_from` points are not yet."""
+        return self._tried[scenario].begun
+
+    def exhausted(self, scenario: str) -> str:
+        """Why a search ends before its trials: a sentence, or nothing while it goes on."""
+        return str(self._studies[scenario].user_attrs.get("exhausted", ""))
+
+    def is_searched(self, scenario: str) -> bool:
+        """Whether nothing more is to be proposed."""
+        enough = self.begun(scenario) >= self._space.searcher.trials
+        return enough or bool(self.exhausted(scenario))
+
+    def propose(self, scenario: str) -> tuple[int, dict[str, Any]]:
+        """A new trial: its number and the proposed parameters, which no other trial has.
+
+        Raises:
+            SearchExhausted: every configuration is tried.
+        """
+        study, tried = self._studies[scenario], self._tried[scenario]
+        if why := self.exhausted(scenario):
+            raise SearchExhausted(why)
+        repeats = 0
+        while repeats < _REPEATS and (not self._space.enumerated or _queued(study)):
+            trial = study.ask()
+            params = self._suggest(trial)
+            earlier = tried.add(trial.number, params)
+            if earlier is None:
+                return self._begin(scenario, trial, params)
+            row = study._storage.get_trial(trial._trial_id)
+            repeats += "fixed_params" not in row.system_attrs
+            self._leave_out(scenario, trial.number, earlier)
+        seed = self._space.searcher.seed + len(study.get_trials(deepcopy=False))
+        point = None if self._space.enumerated else tried.untried(seed)
+        if point is None:
+            title = self._space.scenario(scenario).title
+            why = (
+                f"{title}: every configuration is tried, so the search ends after "
+                f"{tried.begun} of {self._space.searcher.trials} trials"
+            )
+            study.set_user_attr("exhausted", why)
+            raise SearchExhausted(why)
+        study.enqueue_trial(point)
+        trial = study.ask()
+        params = self._suggest(trial)
+        tried.add(trial.number, params)
+        return self._begin(scenario, trial, params)
+
+    def take_over(self, scenario: str, row: FrozenTrial) -> tuple[int, dict[str, Any]]:
+        """A dead driver's row as one's own."""
+        trial = optuna.Trial(self._studies[scenario], row._trial_id)
+        return self._begin(scenario, trial, self._suggest(trial))
+
+    def _suggest(self, trial: optuna.Trial) -> dict[str, Any]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # optuna's word on grouped conditional spaces
+            return self._space.suggest(trial)
+
+    def _begin(
+        self, scenario: str, trial: optuna.Trial, params: dict[str, Any]
+    ) -> tuple[int, dict[str, Any]]:
+        number = self._tried[scenario].trial_number(trial.number)
+        self._running[scenario, number] = trial
+        return number, params
+
+    def _leave_out(self, scenario: str, repeat: int, earlier: int) -> None:
+        """Ends the row of a repeated proposal as the earlier row did, so that samplers learn.
+
+        Both by Optuna's numbers. What still trains has nothing to tell yet.
+        """
+        study, tried = self._studies[scenario], self._tried[scenario]
+        rows = study.get_trials(deepcopy=False)
+        row, known = rows[repeat], rows[earlier]
+        storage = study._storage
+        storage.set_trial_user_attr(row._trial_id, "same_as", tried.trial_number(earlier))
+        storage.set_trial_user_attr(row._trial_id, "state", "repeated")
+        state = known.state if known.state.is_finished() else TrialState.FAIL
+        if state != TrialState.FAIL:
+            for epoch, score in known.intermediate_values.items():
+                storage.set_trial_intermediate_value(row._trial_id, epoch, score)
+            for metric, violation in known.constraints.items():
+                _constrain(optuna.Trial(study, row._trial_id), metric, violation)
+        study.tell(repeat, known.values if state == TrialState.COMPLETE else None, state=state)
+        tried.leave_out(repeat)
+
+    def record(self, scenario: str, number: int, epoch: int, value: float) -> None:
+        """A score after an epoch; one that the row has already is left alone."""
+        trial = self._running[scenario, number]
+        storage = self._studies[scenario]._storage  # Trial.report refuses several objectives
+        there = storage.get_trial(trial._trial_id).intermediate_values
+        if math.isfinite(value) and epoch not in there:  # a replayed epoch is
+            storage.set_trial_intermediate_value(trial._trial_id, epoch, value)
+
+    def note(self, scenario: str, number: int, **facts: Any) -> None:
+        """Writes facts of an unfinished trial into its row."""
+        for name, value in facts.items():
+            self._running[scenario, number].set_user_attr(name, value)
+
+    def remember(self, scenario: str, name: str, value: Any) -> None:
+        """Keeps a fact of a scenario's whole search."""
+        self._studies[scenario].set_user_attr(name, value)
+
+    def recall(self, scenario: str, name: str) -> Any:
+        """What `remember` kept, or None."""
+        return self._studies[scenario].user_attrs.get(name)
+
+    def enqueue(self, scenario: str, params: Mapping[str, Any], **facts: Any) -> None:
+        """Values that are proposed next; what they leave open is the sampler's."""
+        self._studies[scenario].enqueue_trial(dict(params), user_attrs=facts)
+
+    def finish(self, scenario: str, number: int, outcome: Outcome, value: float | None) -> None:
+        """Ends a row for good.
+
+        Args:
+            scenario: its name.
+            number: the trial's.
+            outcome: how it ended; its metrics hold what else is pushed or bounded.
+            value: the score of a complete trial.
+        """
+        trial = self._running.pop((scenario, number))
+        trial.set_user_attr("state", outcome.state)
+        trial.set_user_attr("epochs", outcome.epoch)
+        if outcome.reason:
+            trial.set_user_attr("reason", outcome.reason[-4000:])
+        state = _STATES[outcome.state]
+        measured = {**(outcome.metrics or {}), self._space.objective.metric: value}
+        scores = {name: measured.get(name) for name in self._space.objective.metrics}
+        if any(score is None or not math.isfinite(score) for score in scores.values()):
+            state = TrialState.FAIL if state == TrialState.COMPLETE else state
+        if state != TrialState.COMPLETE:
+            self._studies[scenario].tell(trial.number, state=state)
+            return
+        for metric, bound in self._space.objective.at_least.items():
+            _constrain(trial, metric, bound - (scores[metric] or 0.0))
+        values = [scores[name] or 0.0 for name in self._space.objective.values]
+        self._studies[scenario].tell(trial.number, values, state=state)
+
+    def scores(self, row: FrozenTrial) -> Mapping[int, float]:
+        """Epoch -> score of one row."""
+        return row.intermediate_values
+
+
+def _drop_torn_line(path: Path) -> None:
+    """Cuts off a last line that a full disk or a power cut left half written.
+
+    Optuna forgives it when reading, but would glue the next record onto it.
+    """
+    if path.exists():
+        whole = path.read_bytes().rfind(b"\n") + 1
+        if whole < path.stat().st_size:
+            os.truncate(path, whole)
+
+
+def _constrain(trial: optuna.Trial, metric: str, violation: float) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a dead driver may have written it already
+        trial.set_constraint(metric, violation)
+
+
+def _queued(study: optuna.Study) -> bool:
+    return bool(study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))

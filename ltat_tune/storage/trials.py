@@ -1,0 +1,232 @@
+"""Every trial of a study, read from its ledger; nothing is written, and a driver may be at work.
+
+`Ledger` is the driver's, who repairs what a dead one left. Whoever only looks, looks through here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from copy import copy
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from ltat_tune.errors import StudyError
+from ltat_tune.storage.folder import StudyFolder
+from ltat_tune.storage.trial_state import score_of, state_of
+
+RowState = Literal["complete", "pruned", "failed", "diverged", "running"]
+
+
+@dataclass(frozen=True)
+class TrialRow:
+    """One trial as the ledger knows it.
+
+    Attributes:
+        scenario: the name of its scenario.
+        number: its own in the scenario, from 0; the folder and the MLflow run have it as t0003.
+        state: how it ended; `running` while it may go on, also when its driver died.
+        score: the objective's own metric at its end, a fraction; None unless it is complete.
+        params: what was proposed, by dotted path; defaults and fixed values are not in it.
+        scores: epoch -> objective at a rung or evaluation, as far as it got.
+        epochs: that were trained for it.
+        reason: why it failed, diverged or was stopped, with the traceback of a failure; or "".
+        started: when it was proposed.
+        ended: when it was over; None while it runs.
+        folder: where its files lie, if it wrote any.
+        values: one for each objective of a complete trial, in the order of the space file.
+        violations: metric -> by how much a complete trial misses `objective.at_least`; not
+            positive where it keeps the bound.
+        seeds: final metrics by seed where `searcher.seeds_per_trial` asks for several.
+    """
+
+    scenario: str
+    number: int
+    state: RowState
+    score: float | None
+    params: Mapping[str, Any]
+    scores: Mapping[int, float]
+    epochs: int
+    reason: str
+    started: datetime | None
+    ended: datetime | None
+    folder: Path
+    values: tuple[float, ...] = ()
+    violations: Mapping[str, float] = field(default_factory=dict)
+    seeds: tuple[Mapping[str, float], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """`imbalance_ratio_50/t0003`."""
+        return f"{self.scenario}/t{self.number:04d}"
+
+    @property
+    def cause(self) -> str:
+        """The last line of the reason: what one failure has in common with another."""
+        lines = self.reason.strip().splitlines()
+        return lines[-1] if lines else ""
+
+    @property
+    def seconds(self) -> float | None:
+        """From its start to its end, waiting and interruptions included; None while it runs."""
+        if self.started is None or self.ended is None:
+            return None
+        return (self.ended - self.started).total_seconds()
+
+    @property
+    def feasible(self) -> bool | None:
+        """Whether it keeps every bound of `objective.at_least`; None unless it is complete."""
+        if self.state != "complete":
+            return None
+        return all(violation <= 0 for violation in self.violations.values())
+
+
+def read_trials(folder: StudyFolder) -> list[TrialRow]:
+    """Every trial, scenario by scenario in the order of the space file, then by number.
+
+    Raises:
+        StudyError: the ledger cannot be read.
+    """
+    with _readable(folder.ledger):
+        rows = read_rows(folder.ledger)
+    return [_row(folder, scenario, row) for scenario in rows for row in rows[scenario]]
+
+
+class LedgerView:
+    """The rows of a study for whoever only looks, as `Ledger` gives them.
+
+    Args:
+        folder: the study.
+
+    Raises:
+        StudyError: the ledger cannot be read.
+    """
+
+    def __init__(self, folder: StudyFolder) -> None:
+        with _readable(folder.ledger):
+            self._read = _read(folder.ledger)
+
+    def finished(self, scenario: str) -> list[FrozenTrial]:
+        """Rows that ended, whatever their state."""
+        _, rows = self._read.get(scenario, (None, []))
+        return [row for row in rows if row.state.is_finished()]
+
+    def exhausted(self, scenario: str) -> str:
+        """Why the search ended before its trials: a sentence, or nothing."""
+        known, _ = self._read.get(scenario, (None, []))
+        return str(known.user_attrs.get("exhausted", "")) if known else ""
+
+
+def open_studies(folder: StudyFolder) -> dict[str, optuna.Study]:
+    """An Optuna study for every scenario, by its name: a copy in memory of what the ledger holds.
+
+    For `optuna.importance` and `optuna.visualization`. Trials have the numbers of their folders;
+    what is done to these studies is not written anywhere.
+
+    Raises:
+        StudyError: the ledger cannot be read.
+    """
+    with _readable(folder.ledger):
+        found = {}
+        for name, (known, rows) in _read(folder.ledger).items():
+            storage = optuna.storages.InMemoryStorage()
+            with _silent():
+                storage.create_new_study(known.directions, name)
+                study = optuna.Study(name, storage)
+                for attribute, value in known.user_attrs.items():
+                    study.set_user_attr(attribute, value)
+                study.add_trials(rows)
+            found[name] = study
+        return found
+
+
+def read_rows(path: Path) -> dict[str, list[FrozenTrial]]:
+    """By scenario, the rows of a journal as `Ledger` numbers them: no repeats, nothing queued.
+
+    A journal that does not exist is an empty one; a torn last line is passed over. One that is
+    written over fails in Optuna, in many ways.
+    """
+    return {name: rows for name, (_, rows) in _read(path).items()}
+
+
+@dataclass(frozen=True)
+class _Known:
+    directions: list[StudyDirection]
+    user_attrs: Mapping[str, Any]
+
+
+def _read(path: Path) -> dict[str, tuple[_Known, list[FrozenTrial]]]:
+    if not path.exists():  # Optuna would make an empty one
+        return {}
+    storage = JournalStorage(JournalFileBackend(str(path)))
+    found = {}
+    for study in storage.get_all_studies():
+        rows = storage.get_all_trials(study._study_id, deepcopy=False)
+        known = _Known(list(study.directions), study.user_attrs)
+        found[study.study_name] = known, _as_numbered(rows)
+    return found
+
+
+def _as_numbered(rows: list[FrozenTrial]) -> list[FrozenTrial]:
+    """The rows that are trials, with the numbers of trials."""
+    trials = [
+        copy(row)
+        for row in rows
+        if row.state != TrialState.WAITING and row.user_attrs.get("state") != "repeated"
+    ]
+    for number, row in enumerate(trials):
+        row.number = number
+    return trials
+
+
+def _row(folder: StudyFolder, scenario: str, row: FrozenTrial) -> TrialRow:
+    state = state_of(row)
+    known = row.user_attrs
+    so_far = max(int(known.get("spent", 0)), max(row.intermediate_values, default=0))
+    return TrialRow(
+        scenario=scenario,
+        number=row.number,
+        state=state,  # type: ignore[arg-type]
+        score=score_of(row),
+        params=dict(row.params),
+        scores=dict(sorted(row.intermediate_values.items())),
+        epochs=int(known.get("epochs", so_far)),
+        reason=str(known.get("reason", "")),
+        started=row.datetime_start.astimezone() if row.datetime_start else None,
+        ended=row.datetime_complete.astimezone() if row.datetime_complete else None,
+        folder=folder.trial(scenario, row.number),
+        values=tuple(row.values or ()) if state == "complete" else (),
+        violations=dict(row.constraints),
+        seeds=tuple(known.get("seeds", ())),
+    )
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Names the file in whatever Optuna makes of one that is not a journal any more."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, OSError) as error:
+        raise StudyError(
+            f"the ledger {path} cannot be read ({type(error).__name__}: {str(error)[:200]}); "
+            "restore it from a copy, or run the study anew with --overwrite"
+        ) from error
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Without Optuna's line about each study that is made."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)

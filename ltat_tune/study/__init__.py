@@ -1,1 +1,0 @@
-"""Search: the space file, Optuna's proposals, Ray's trials, ASHA, confirmation and results."""

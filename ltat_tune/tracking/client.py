@@ -1,0 +1,245 @@
+"""The runs of one study in an MLflow store; whatever is said twice changes nothing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ltat_tune.tracking.model_registry import ModelFiles, log_model
+from ltat_tune.tracking.outbox import Write
+from ltat_tune.tracking.store import connect
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+PARENT = "study"
+# MLflow's pages then open on runs and their metrics, not on traces of language models.
+_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+_REFUSALS = {
+    "INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS",
+    "NOT_FOUND", "ALREADY_EXISTS", "NOT_IMPLEMENTED",
+}  # fmt: skip
+# These may also come of a proxy, or of a database that drops its connections.
+_DOUBTFUL = {"BAD_REQUEST", "ENDPOINT_NOT_FOUND"}
+_DOUBTS = 3
+_SERVERS = ("http:", "https:", "databricks")  # they have a place for files
+_LATER_STATUSES = {401, 403, 408, 425, 429}  # a login or a limit, which may be mended
+
+Fate = Literal["gone", "later", "refused"]
+
+
+@dataclass
+class Found:
+    """A run as the store has it when a process begins."""
+
+    last_step: int
+    metrics: set[str] = field(default_factory=set)
+    closed: bool = False  # written to its end
+    running: bool = False  # by its MLflow status
+
+
+class Runs:
+    """Connects, and finds the study's runs by their tags; the study's own run is made if need be.
+
+    Args:
+        uri: tracking URI.
+        name: experiment name, the study's.
+        folder: the study's folder; files of a store without a server lie there.
+        uid: the study's own id: runs of another study of this name are not touched.
+    """
+
+    def __init__(self, uri: str, name: str, folder: Path, uid: str) -> None:
+        self._folder, self._uid = folder, uid
+        self._client: MlflowClient = connect(uri)
+        self._experiment_id = self._find_experiment(name, local=not uri.startswith(_SERVERS))
+        self.found: dict[str, Found] = {}
+        self._ids: dict[str, str] = {}
+        self._began: dict[str, int] = {}  # run id -> milliseconds of its start
+        self._unsure: set[str] = set()  # made again after a try whose answer was lost
+        for run in self._search(f"tags.`ltat.study` = '{uid}'"):
+            self._know(run)
+        if PARENT not in self._ids:
+            tags = {"ltat.key": PARENT, "ltat.study": uid, "kind": "study"}
+            made = self._client.create_run(self._experiment_id, tags=tags, run_name=name)
+            self._ids[PARENT] = made.info.run_id
+            self._began[made.info.run_id] = made.info.start_time
+        self._client.update_run(self._ids[PARENT], status="RUNNING")
+
+    def deliver(self, write: Write) -> None:
+        """Says one write. Raises: whatever the store's client raises; see `fate`."""
+        if write.what == "begin":
+            self._begin(write.key, write.tries > 0, **write.data)
+        elif write.key in self._ids:  # else its `begin` was refused, and that was said
+            getattr(self, f"_{write.what}")(self._ids[write.key], write.key, **write.data)
+
+    def _find_experiment(self, name: str, *, local: bool) -> str:
+        from mlflow.exceptions import MlflowException
+
+        experiment = self._client.get_experiment_by_name(name)
+        if experiment is None:
+            place = (self._folder / "mlflow-artifacts").resolve().as_uri() if local else None
+            try:
+                made: str = self._client.create_experiment(
+                    name, artifact_location=place, tags=_EXPERIMENT_TAGS
+                )
+                return made
+            except MlflowException:  # another study of this name was quicker
+                experiment = self._client.get_experiment_by_name(name)
+                if experiment is None:
+                    raise
+        found: str = experiment.experiment_id
+        return found
+
+    def _search(self, text: str) -> list[Any]:
+        found: list[Any] = []
+        token = None
+        while True:
+            page = self._client.search_runs(
+                [self._experiment_id], text, max_results=1000, page_token=token
+            )
+            found += page
+            token = page.token
+            if not token:
+                return found
+
+    def _know(self, run: Any) -> None:
+        key, tags = run.data.tags["ltat.key"], run.data.tags
+        self._began[run.info.run_id] = run.info.start_time
+        # a metric's own latest point says how far the run came
+        new = Found(
+            int(run.data.metrics.get("epoch", -1)),
+            set(run.data.metrics),
+            run.info.status != "RUNNING" and tags.get("state") not in ("running", "interrupted"),
+            run.info.status == "RUNNING",
+        )
+        if key in self._ids:  # a server that froze made both; the longer one stays
+            known = self.found[key]
+            shorter = run.info.run_id
+            if (new.closed, new.last_step) > (known.closed, known.last_step):
+                shorter, self._ids[key] = self._ids[key], run.info.run_id
+                self.found[key] = new
+            self._client.delete_run(shorter)
+            return
+        self._ids[key], self.found[key] = run.info.run_id, new
+
+    def _begin(self, key: str, again: bool, *, name: str, tags: dict[str, str], at: int) -> None:
+        from mlflow.entities import RunTag
+
+        run_id = self._ids.get(key) or (self._made(key) if again else None)
+        if run_id is None:
+            own = {"ltat.key": key, "ltat.study": self._uid}
+            parent = {"mlflow.parentRunId": self._ids[PARENT]}
+            made = self._client.create_run(
+                self._experiment_id, start_time=at, tags={**tags, **own, **parent}, run_name=name
+            )
+            self._ids[key] = made.info.run_id
+            self._began[made.info.run_id] = at
+            if again:
+                self._unsure.add(key)
+            return
+        self._ids[key] = run_id
+        self._client.log_batch(run_id, tags=[RunTag(k, v) for k, v in tags.items()])
+        self._client.update_run(run_id, status="RUNNING")
+
+    def _made(self, key: str) -> str | None:
+        """The run of a `begin` whose answer was lost."""
+        found = self._search(f"tags.`ltat.study` = '{self._uid}' and tags.`ltat.key` = '{key}'")
+        return str(found[0].info.run_id) if found else None
+
+    def _params(self, run_id: str, key: str, *, params: dict[str, str]) -> None:
+        from mlflow.entities import Param
+
+        self._client.log_batch(run_id, params=[Param(k, v) for k, v in params.items()])
+
+    def _metrics(self, run_id: str, key: str, *, rows: list[tuple[str, float, int, int]]) -> None:
+        from mlflow.entities import Metric
+
+        self._client.log_batch(run_id, metrics=[Metric(*row) for row in rows])
+
+    def _text(self, run_id: str, key: str, *, name: str, text: str) -> None:
+        self._client.log_text(run_id, text, name)
+
+    def _file(self, run_id: str, key: str, *, path: str) -> None:
+        place = self._folder / path  # an absolute path stays as it is
+        if place.exists():
+            self._client.log_artifact(run_id, str(place))
+
+    def _experiment(self, run_id: str, key: str, *, tags: dict[str, str]) -> None:
+        known = self._client.get_experiment(self._experiment_id).tags
+        for name, text in tags.items():
+            if known.get(name) != text:
+                self._client.set_experiment_tag(self._experiment_id, name, text)
+
+    def _images(
+        self, run_id: str, key: str, *,
+        name: str, digest: str, source: dict[str, Any], profile: dict[str, Any],
+    ) -> None:  # fmt: skip
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        dataset = Dataset(name, digest, "ltat-tune", json.dumps(source), None, json.dumps(profile))
+        tags = [InputTag("mlflow.data.context", "training and validation")]
+        self._client.log_inputs(run_id, [DatasetInput(dataset, tags)])
+
+    def _model(
+        self, run_id: str, key: str, *,
+        name: str, weights: str, config: str, hash: str, about: dict[str, str], card: str,
+        plugins: dict[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        code = {module: Path(file) for module, file in (plugins or {}).items()}
+        files = ModelFiles(Path(weights), Path(config), hash, about, card, code)
+        log_model(self._client, run_id, name, files)
+
+    def _tags(self, run_id: str, key: str, *, tags: dict[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        self._client.log_batch(run_id, tags=[RunTag(k, v) for k, v in tags.items()])
+
+    def _end(self, run_id: str, key: str, *, tags: dict[str, str], status: str, at: int) -> None:
+        self._tags(run_id, key, tags=tags)
+        if key in self._unsure:
+            for run in self._search(
+                f"tags.`ltat.study` = '{self._uid}' and tags.`ltat.key` = '{key}'"
+            ):
+                if run.info.run_id != run_id:
+                    self._client.delete_run(run.info.run_id)
+            self._unsure.discard(key)
+        end = max(at, self._began.get(run_id, at))  # the clock may have been set back
+        self._client.set_terminated(run_id, status=status, end_time=end)
+
+
+def fate(error: Exception, tries: int) -> Fate:
+    """What an error means for a write that was said `tries` times.
+
+    Returns:
+        "gone" where the store did not answer, "later" where it could not take this write, and
+        "refused" where it never will.
+    """
+    import requests
+    import sqlalchemy.exc
+    from mlflow.exceptions import MlflowException, RestException
+
+    if isinstance(error, MlflowException):
+        if error.error_code in _REFUSALS:
+            return "refused"
+        if error.error_code in _DOUBTFUL:
+            return "later" if tries < _DOUBTS else "refused"
+        lost = error.error_code == "TEMPORARILY_UNAVAILABLE"  # a database that is not there
+        if isinstance(error, RestException):
+            return "gone" if lost else "later"
+        if lost or str(error).startswith("API request to"):  # how its client says: no answer
+            return "gone"
+        return "later" if tries < _DOUBTS else "refused"
+    if isinstance(error, requests.RequestException):
+        status = 0 if error.response is None else error.response.status_code
+        if 400 <= status < 500 and status not in _LATER_STATUSES:
+            return "refused"
+        return "later" if status else "gone"
+    connection = (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError)
+    if isinstance(error, (*connection, sqlalchemy.exc.TimeoutError)):
+        return "gone"
+    if isinstance(error, OSError):  # a file that cannot be read, a full disk
+        return "later"
+    return "later" if tries < _DOUBTS else "refused"

@@ -1,0 +1,262 @@
+"""Exported models in MLflow: on the run that trained them, and in the registry under an alias.
+
+A model is plain files: weights, configuration and the code that reads them. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ltat_tune import provenance
+from ltat_tune.errors import StudyError
+from ltat_tune.tracking.store import connect, hidden, public_uri, reason
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from mlflow import MlflowClient
+
+
+CHAMPION = "champion"
+_LOADER = "ltat_tune.export.pyfunc"
+_NEEDS = ("torch", "numpy", "pydantic", "pyyaml", "safetensors", "mlflow")  # what _LOADER imports
+_WEIGHTS_TAG, _PLUGINS_TAG = "ltat.weights", "ltat.plugins"
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """One exported model.
+
+    Attributes:
+        weights: the safetensors file.
+        config: its configuration.
+        hash: of the weights; a run has each model once.
+        about: tags for people: study, scenario, trial, selected_on_test, smoke.
+        card: Markdown.
+        plugins: by name, the files of code of the user's own that the configuration names.
+    """
+
+    weights: Path
+    config: Path
+    hash: str
+    about: Mapping[str, str]
+    card: str = ""
+    plugins: Mapping[str, Path] = field(default_factory=dict)
+
+    def tags(self) -> dict[str, str]:
+        """What tells the model from all others of its run."""
+        code = ", ".join(sorted(self.plugins))
+        return {_WEIGHTS_TAG: self.hash, **({_PLUGINS_TAG: code} if code else {})}
+
+
+def log_model(client: MlflowClient, run_id: str, name: str, files: ModelFiles) -> str:
+    """Logs a model on a run, unless the run has it. Returns the model's id."""
+    from mlflow.entities import LoggedModelOutput
+
+    run = client.get_run(run_id)
+    for found in client.search_logged_models(
+        [run.info.experiment_id], filter_string=f"source_run_id = '{run_id}'"
+    ):
+        same = all(found.tags.get(tag) == text for tag, text in files.tags().items())
+        if same and found.status == "READY":
+            return str(found.model_id)
+    made = client.create_logged_model(
+        run.info.experiment_id, name, run_id, model_type="classifier",
+        tags={**files.about, **files.tags()},
+        params={k: v for k, v in run.data.params.items() if v != "null"},
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "model"
+        save_model(place, files, run_id=run_id, model_id=made.model_id)
+        client.log_model_artifacts(made.model_id, str(place))
+    client.finalize_logged_model(made.model_id, "READY")
+    client.log_outputs(run_id, [LoggedModelOutput(made.model_id, step=0)])
+    return str(made.model_id)
+
+
+def save_model(folder: Path, files: ModelFiles, *, run_id: str, model_id: str) -> None:
+    """Writes the folder of an MLflow model that `mlflow.pyfunc` loads and MLflow serves."""
+    import mlflow.pyfunc
+    import numpy as np
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
+
+    from ltat_tune.training.weights_file import CONFIG, OUTPUTS, WEIGHTS, read_weights
+
+    read = read_weights(files.weights)
+    float32 = np.dtype(np.float32)
+    signature = ModelSignature(
+        Schema([TensorSpec(float32, (-1, *read.image_shape))]),
+        Schema([TensorSpec(float32, (-1, len(read.classes)))]),
+        ParamSchema([ParamSpec("output", DataType.string, OUTPUTS[0])]),
+    )
+    example = np.full((2, *read.image_shape), 0.5, dtype=np.float32)
+    with tempfile.TemporaryDirectory() as temporary, _quiet():
+        data = Path(temporary) / "model"
+        data.mkdir()
+        shutil.copyfile(files.weights, data / WEIGHTS)
+        shutil.copyfile(files.config, data / CONFIG)
+        mlflow.pyfunc.save_model(
+            str(folder), loader_module=_LOADER, data_path=str(data),
+            code_paths=[str(provenance.PACKAGE), *_code(files.plugins, temporary)],
+            mlflow_model=Model(run_id=run_id, model_id=model_id), signature=signature,
+            input_example=(example, {}),
+            pip_requirements=[f"{name}=={metadata.version(name)}" for name in _NEEDS],
+            metadata={**files.about, "classes": list(read.classes)},
+        )  # fmt: skip
+        if files.card:
+            (folder / "README.md").write_text(files.card, encoding="utf-8")
+
+
+def _code(plugins: Mapping[str, Path], temporary: str) -> list[str]:
+    """Files and folders to put on the path of whoever loads the model: plugins by their names.
+
+    There `load_plugins` finds them, and compares them with the hash in the configuration.
+    """
+    for name, file in plugins.items():
+        place = Path(temporary, "code", *name.split(".")).with_suffix(".py")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, place)
+    return [str(path) for path in sorted(Path(temporary, "code").glob("*"))]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """MLflow warns about what it is built on, and logs every step."""
+    logger = logging.getLogger("mlflow")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A version in the registry."""
+
+    name: str
+    version: str
+    uri: str  # of the store, as it may be printed
+
+    @property
+    def address(self) -> str:
+        """What `mlflow.pyfunc.load_model` takes."""
+        return f"models:/{self.name}@{CHAMPION}"
+
+
+def register(
+    uri: str, experiment: str, uid: str, key: str, name: str, files: ModelFiles, *, remedy: str
+) -> Registered:
+    """Logs a model on its run if need be, and makes it the champion of a registered model.
+
+    Args:
+        uri: the store's.
+        experiment: the study's name.
+        uid: the study's id.
+        key: of the run that trained the model.
+        name: of the registered model; it is made if it does not exist.
+        files: the model.
+        remedy: what to do where the store has no such run.
+
+    Raises:
+        StudyError: the store does not answer, or has no such run.
+    """
+    try:
+        client = connect(uri)
+        found = client.get_experiment_by_name(experiment)
+        text = f"tags.`ltat.study` = '{uid}' and tags.`ltat.key` = '{key}'"
+        runs = client.search_runs([found.experiment_id], text) if found else []
+        if not runs:
+            raise StudyError(
+                f"{public_uri(uri)} has no run {key} of study {experiment}, perhaps it was "
+                f"deleted; {remedy}"
+            )
+        run_id = runs[0].info.run_id
+        model_id = log_model(client, run_id, key.partition("/")[0], files)
+        if not client.search_registered_models(f"name = '{name}'", max_results=1):
+            client.create_registered_model(name, description=f"From ltat-tune study {experiment}.")
+        return _version(client, uri, run_id, model_id, name, files)
+    except StudyError:
+        raise
+    except Exception as error:  # any store, any driver; not chained: the cause may hold a password
+        raise StudyError(f"{public_uri(uri)}: {reason(error, uri)}") from None
+
+
+def _version(
+    client: MlflowClient, uri: str, run_id: str, model_id: str, name: str, files: ModelFiles
+) -> Registered:
+    logged = client.get_logged_model(model_id)
+    for known in client.search_model_versions(f"name = '{name}'"):
+        if known.source == logged.artifact_location:  # its model_id is not kept
+            made = known
+            break
+    else:
+        made = client.create_model_version(
+            name, logged.artifact_location, run_id, tags=dict(files.about),
+            description=files.card, model_id=model_id,
+        )  # fmt: skip
+    client.set_registered_model_alias(name, CHAMPION, made.version)
+    return Registered(name, str(made.version), public_uri(uri))
+
+
+_ASK = """
+import sys, warnings
+warnings.simplefilter("ignore")
+import mlflow, numpy
+model = mlflow.pyfunc.load_model(sys.argv[1])
+batches = numpy.load(sys.argv[2]).values()
+answers = [model.predict(batch, {"output": "logits"}) for batch in batches]
+numpy.savez(sys.argv[3], *answers)
+"""
+
+
+def predict_with(
+    uri: str, registered: Registered, batches: Sequence[npt.NDArray[np.float32]], threads: int
+) -> list[npt.NDArray[np.float32]]:
+    """Logits by the registered model, as a new process gets it that knows only its address.
+
+    Args:
+        uri: the store's.
+        registered: the model.
+        batches: images, (N, C, H, W) each.
+        threads: CPU threads; the last digits depend on them.
+
+    Raises:
+        StudyError: it cannot be loaded there; with the reason.
+    """
+    import numpy as np
+
+    environment = {
+        **os.environ, "MLFLOW_TRACKING_URI": uri, "OMP_NUM_THREADS": str(threads),
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        images, answers = Path(folder) / "images.npz", Path(folder) / "answers.npz"
+        np.savez(images, *batches)
+        done = subprocess.run(
+            [sys.executable, "-c", _ASK, registered.address, str(images), str(answers)],
+            env=environment, cwd=folder, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            said = (done.stderr.strip() or "it said nothing").splitlines()[-1]
+            raise StudyError(
+                f"mlflow.pyfunc cannot load {registered.address}: {hidden(said, uri)}"
+            )
+        with np.load(answers) as found:
+            return list(found.values())

@@ -1,0 +1,37 @@
+"""A real study under a budget: interrupted, given more, and ended with everything confirmed."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.drive import Running, run, write_space
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
+
+def test_a_budget_ends_the_search_and_everything_is_confirmed(tmp_path: Path) -> None:
+    space = write_space(tmp_path, searcher={"trials": 30})
+    with Running("--space", space, "--budget", "60epochs", cwd=tmp_path) as study:
+        study.wait_for("t0000 complete")
+        assert study.end(signal.SIGINT) == 130
+    done = run("resume", "mini", "--budget", "72epochs", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "the budget of 72epochs ends the search after" in done.stdout
+    folder = tmp_path / "studies" / "mini"
+    results = json.loads((folder / "results.json").read_text())
+    trained = 0
+    for scenario in results["scenarios"]:
+        begun = sum(scenario["trials"].values())
+        assert 1 <= begun < 30
+        assert "72epochs" in scenario["exhausted"]
+        trained += scenario["epochs"]["trained"]
+        winner = next(c for c in scenario["confirmed"] if c["recipe"] == scenario["winner"])
+        assert winner["seeds"] == [0, 1]
+        assert len(winner["test"]["test/pgd3_acc"]) == 2
+    # every confirmation but the winners' own seeds is a training of six epochs
+    confirmed = len(list(folder.glob("confirmations/*/*/result.json"))) - len(results["scenarios"])
+    assert 48 - 6 < trained + 6 * confirmed <= 72

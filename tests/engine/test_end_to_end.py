@@ -1,0 +1,293 @@
+"""Real studies through the command line: real Ray, Optuna and MLflow, killed and resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ltat_tune.results.collect import masking
+from ltat_tune.storage.folder import StudyFolder
+from tests.drive import (
+    MINI,
+    Running,
+    descendants,
+    mlflow_runs,
+    run,
+    steps,
+    write_space,
+)
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
+SCENARIOS = ("imbalance_ratio_2", "imbalance_ratio_4")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study that nothing disturbed; its folder."""
+    folder = tmp_path_factory.mktemp("finished")
+    watched = {**MINI["confirm"], "sentinel": True}
+    done = run("--space", write_space(folder, confirm=watched), cwd=folder)
+    assert done.returncode == 0, done.stderr
+    (folder / "stdout.txt").write_text(done.stdout)
+    (folder / "stderr.txt").write_text(done.stderr)
+    return folder / "studies" / "mini"
+
+
+def _history(checkpoint: Path) -> list[Any]:
+    history: list[Any] = torch.load(checkpoint, weights_only=True)["history"]
+    return history
+
+
+def _check_records(study: Path, *, trials: int) -> None:
+    """Every logical trial once, in the ledger and in MLflow, with every metric point once."""
+    runs = mlflow_runs(study)
+    assert Counter(r.info.status for r in runs)["RUNNING"] == 0
+    keys = Counter(r.data.tags["ltat.key"] for r in runs)
+    assert max(keys.values()) == 1
+    kinds = Counter(r.data.tags["kind"] for r in runs)
+    assert kinds["trial"] == trials * len(SCENARIOS)
+    assert kinds["study"] == 1
+    results = json.loads((study / "results.json").read_text())
+    for scenario in results["scenarios"]:
+        assert sum(scenario["trials"].values()) == trials
+    for found in runs:
+        tags = found.data.tags
+        if tags["kind"] == "study":
+            continue
+        assert tags["state"] in ("complete", "pruned")
+        assert found.info.status == {"complete": "FINISHED", "pruned": "KILLED"}[tags["state"]]
+        logged = steps(study, found, "train/loss")
+        assert logged == list(range(1, len(logged) + 1)), tags["ltat.key"]
+        assert len(logged) == 6 or tags["state"] == "pruned"
+
+
+def test_the_terminal_shows_winner_baseline_savings_and_next_commands(finished: Path) -> None:
+    shown = (finished.parent.parent / "stdout.txt").read_text()
+    for text in (
+        "data.imbalance_ratio = 2", "data.imbalance_ratio = 4", "winner t000", "baseline t0000",
+        "val/pgd3_balanced_acc  (selected by)", "test/clean_acc", "test/pgd3_acc", "±",
+        "(worst class)", "test/pgd3_tail_acc", "optim.lr (η)", "stopped early", "epochs saved",
+        "ltat-tune ui mini", "ltat-tune report mini", "ltat-tune compare mini",
+        "ltat-tune export mini", "ltat-tune resume mini",
+    ):  # fmt: skip
+        assert text in shown, text
+    assert shown.splitlines()[-1] == "everything lies in studies/mini"
+    assert "Traceback" not in (finished.parent.parent / "stderr.txt").read_text()
+
+
+def test_every_trial_stands_once_in_ledger_and_mlflow(finished: Path) -> None:
+    _check_records(finished, trials=4)
+    runs = {r.data.tags["ltat.key"]: r for r in mlflow_runs(finished)}
+    first = runs["imbalance_ratio_2/t0000"]
+    assert first.data.params["optim.lr"] == "0.1"
+    assert first.data.params["data.imbalance_ratio"] == "2.0"
+    assert first.data.tags["mlflow.parentRunId"] == runs["study"].info.run_id
+    confirmed = [r for r in runs.values() if r.data.tags["kind"] == "confirmation"]
+    assert all("test/pgd3_acc" in r.data.metrics for r in confirmed)
+    assert all("test/pgd3_acc" not in r.data.metrics for r in runs.values() if r not in confirmed)
+
+
+def test_the_winner_is_chosen_by_validation_and_beats_the_baseline_there(finished: Path) -> None:
+    results = json.loads((finished / "results.json").read_text())
+    for scenario in results["scenarios"]:
+        assert scenario["winner"] is not None
+        winner = next(c for c in scenario["confirmed"] if c["recipe"] == scenario["winner"])
+        assert winner["seeds"] == [0, 1]
+        assert winner["number"] == scenario["best_trials"][0]["number"]
+        # seed 0 is the trial's own training, continued: its score is the search's, to the digit
+        assert winner["val"]["val/pgd3_balanced_acc"][0] == winner["search_score"]
+
+
+def test_exported_files_train_again_to_the_recorded_digits(finished: Path) -> None:
+    cwd = finished.parent.parent
+    exported = run("export", "mini", "--to", "out", cwd=cwd)
+    assert exported.returncode == 0, exported.stderr
+    files = exported.stdout.split()
+    assert files == [f"out/best-{name}{end}" for name in SCENARIOS for end in (".yaml", ".md")]
+    for file in files[::2]:
+        trained = run("train", file, "--test", cwd=cwd)
+        assert trained.returncode == 0, trained.stderr + trained.stdout
+        assert "reproduced: weights" in trained.stderr
+
+
+def _looked_at(study: Path, scenario: dict[str, Any]) -> Path:
+    """Folder of the winner's first seed."""
+    return StudyFolder(study).confirmation(scenario["name"], scenario["winner"], 0)
+
+
+def test_every_winner_is_looked_at_for_gradient_masking_and_nobody_else(finished: Path) -> None:
+    results = json.loads((finished / "results.json").read_text())
+    places = [_looked_at(finished, scenario) for scenario in results["scenarios"]]
+    reports = sorted(finished.glob("confirmations/*/*/sentinel.json"))
+    assert reports == sorted(place / "sentinel.json" for place in places)
+    assert not list(finished.glob("confirmations/*/*/.sentinel"))  # for a kill alone
+    runs = {r.data.tags["ltat.key"]: r for r in mlflow_runs(finished)}
+    shown = (finished.parent.parent / "stdout.txt").read_text()
+    for scenario, place in zip(results["scenarios"], places, strict=True):
+        report = scenario["sentinel"]
+        assert report == json.loads((place / "sentinel.json").read_text())
+        line = masking(report)
+        assert f"gradient masking: {line}" in " ".join(shown.split())
+        assert f"gradient masking: {line}" in " ".join(
+            (finished / "summary.txt").read_text().split()
+        )
+        best = (finished / "best" / f"best-{scenario['name']}.yaml").read_text()
+        assert f"# gradient masking: {line}\n" in best
+        seen = runs.pop(f"{scenario['name']}/{place.name}")
+        assert (seen.info.status, seen.data.tags["state"]) == ("FINISHED", "complete")
+        assert seen.data.tags["sentinel"] == report["verdict"]
+        assert seen.data.tags["sentinel_says"] == line
+        triggered = sum(check["triggered"] for check in report["checks"])
+        assert seen.data.metrics["test/sentinel_triggered"] == triggered
+        artifacts = Path(seen.info.artifact_uri.removeprefix("file://"))
+        assert json.loads((artifacts / "sentinel.json").read_text()) == report
+        assert (artifacts / "checkpoint.pt").exists()
+    assert not any("sentinel" in run.data.tags for run in runs.values())
+
+
+def test_a_winner_has_the_verdict_that_evaluate_gives_it(finished: Path) -> None:
+    cwd = finished.parent.parent
+    results = json.loads((finished / "results.json").read_text())
+    scenario = results["scenarios"][1]
+    done = run(
+        "evaluate", _looked_at(finished, scenario), "--attacks", "clean", "--format", "json",
+        cwd=cwd,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (report,) = json.loads(done.stdout)["sentinel"]
+    assert report == {"scale": 1.0, **scenario["sentinel"]}
+
+
+def test_a_sentinel_that_fails_loses_nothing_and_looks_again_on_resume(
+    finished: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(finished.parent, tmp_path / "studies")
+    study = tmp_path / "studies" / "mini"
+    before = json.loads((study / "results.json").read_text())
+    scenario = before["scenarios"][0]
+    place = _looked_at(study, scenario)
+    (place / "sentinel.json").unlink()
+    whole = (place / "checkpoint.pt").read_bytes()
+    (place / "checkpoint.pt").write_bytes(whole[:1000])
+    failed = run("resume", "mini", cwd=tmp_path)
+    assert failed.returncode == 1
+    number = next(c for c in scenario["confirmed"] if c["recipe"] == scenario["winner"])["number"]
+    assert f"{scenario['name']}/t{number:04d} seed 0 sentinel failed:" in failed.stderr
+    summary = (study / "summary.txt").read_text()
+    assert summary.count("gradient masking: not looked for yet") == 1
+    now = json.loads((study / "results.json").read_text())
+    assert now["scenarios"][0] == {**scenario, "sentinel": None}
+    assert now["scenarios"][1:] == before["scenarios"][1:]
+    assert json.loads((place / "result.json").read_text())["state"] == "complete"
+    (place / "checkpoint.pt").write_bytes(whole)
+    again = run("resume", "mini", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert again.stderr.count("gradient masking") == 1
+    assert json.loads((study / "results.json").read_text()) == before
+
+
+def test_compare_ls_and_json_agree_with_the_results(finished: Path) -> None:
+    cwd = finished.parent.parent
+    results = json.loads((finished / "results.json").read_text())
+    compared = run("compare", "mini", "--format", "json", cwd=cwd)
+    assert json.loads(compared.stdout) == results
+    table = run("compare", "mini", cwd=cwd).stdout
+    assert "best complete trials" in table
+    listed = json.loads(run("ls", "--format", "json", cwd=cwd).stdout)
+    assert [(s["study"], s["state"], s["trials"]) for s in listed] == [("mini", "finished", 8)]
+
+
+def test_a_name_that_exists_is_never_mixed(finished: Path) -> None:
+    cwd = finished.parent.parent
+    again = run("--space", "mini.yaml", cwd=cwd)
+    assert again.returncode == 2
+    assert "study mini exists already in studies, it is finished; resume it with" in again.stderr
+    assert "--overwrite" in again.stderr
+    unknown = run("resume", "nope", cwd=cwd)
+    assert unknown.returncode == 2
+    assert unknown.stderr == "error: no study in studies/nope; studies in studies: mini\n"
+
+
+def test_a_second_driver_is_refused(finished: Path) -> None:
+    with StudyFolder(finished).locked():
+        refused = run("resume", "mini", cwd=finished.parent.parent)
+    assert refused.returncode == 2
+    assert f"study mini is being run by process {os.getpid()}" in refused.stderr
+
+
+def test_interrupted_and_killed_studies_end_like_an_undisturbed_one(
+    finished: Path, tmp_path: Path
+) -> None:
+    study = tmp_path / "studies" / "mini"
+    # Ctrl-C once: a clean end, resumable
+    with Running("--space", write_space(tmp_path), cwd=tmp_path) as first:
+        first.wait_for("imbalance_ratio_2/t0001 started")
+        assert first.end(signal.SIGINT) == 130
+    assert "resume with: ltat-tune resume mini" in first.log.read_text()
+    assert all(r.info.status != "RUNNING" for r in mlflow_runs(study))
+
+    # Ctrl-C twice: at once, and as clean
+    with Running("resume", "mini", cwd=tmp_path) as hasty:
+        hasty.wait_for("started:")
+        hasty.wait_for_workers(1)
+        tree = descendants(hasty.process.pid)
+        hasty.process.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+        began = time.monotonic()
+        assert hasty.end(signal.SIGINT) == 130
+        assert time.monotonic() - began < 15
+    assert all(r.info.status != "RUNNING" for r in mlflow_runs(study))
+    deadline = time.monotonic() + 30
+    while any(Path(f"/proc/{process}").exists() for process, _ in tree):
+        assert time.monotonic() < deadline, tree
+        time.sleep(0.1)
+
+    # kill -9 of the driver, as soon as it has work under way
+    with Running("resume", "mini", cwd=tmp_path) as second:
+        second.wait_for("started:")
+        second.wait_for_workers(1)
+        assert second.end(signal.SIGKILL) == -9
+    time.sleep(5)  # the dead driver's workers leave by themselves
+    held = {path: _history(path) for path in study.glob("trials/*/*/checkpoint.pt")}
+    assert held
+
+    # kill -9 of every worker, once: each goes on from its checkpoint
+    with Running("resume", "mini", cwd=tmp_path) as third:
+        for worker in third.wait_for_workers(1):
+            os.kill(worker, signal.SIGKILL)
+        assert third.end() == 0, third.log.read_text()
+    assert "failed" not in third.log.read_text()
+
+    _check_records(study, trials=4)
+    for path, history in held.items():
+        # what was trained before is in the final history to the digit, its seconds too
+        assert _history(path)[: len(history)] == history
+    for scenario in SCENARIOS:
+        for number in (0, 1):  # what start_from fixes is the same training in both studies
+            name = Path("trials", scenario, f"t{number:04d}", "checkpoint.pt")
+            ours, theirs = _history(study / name), _history(finished / name)
+            shared = min(len(ours), len(theirs))  # one of them may have been stopped early
+            assert shared >= 2
+            assert [row[:2] for row in ours[:shared]] == [row[:2] for row in theirs[:shared]]
+
+
+def test_a_finished_study_can_be_extended(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished.parent, tmp_path / "studies")
+    fewer = run("resume", "mini", "--trials", "2", cwd=tmp_path)
+    assert fewer.returncode == 2
+    assert "--trials must be at least the study's 4, got 2" in fewer.stderr
+    extended = run("resume", "mini", "--trials", "5", cwd=tmp_path)
+    assert extended.returncode == 0, extended.stderr
+    assert extended.stderr.count("started:") == 2
+    results = json.loads((tmp_path / "studies" / "mini" / "results.json").read_text())
+    assert [sum(s["trials"].values()) for s in results["scenarios"]] == [5, 5]

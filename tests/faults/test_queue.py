@@ -1,0 +1,84 @@
+"""What the queue does with a task that hangs or lacks memory: a real ledger, reports by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ltat_tune.backend.work import NoTask
+from ltat_tune.engine.work_queue import WorkQueue
+from ltat_tune.preflight.load import load_space
+from ltat_tune.search.rungs import place_rungs
+from ltat_tune.search.stopping_rules import EarlyStopping
+from ltat_tune.storage.folder import StudyFolder
+from ltat_tune.storage.ledger import Ledger
+from ltat_tune.storage.task import Task
+from ltat_tune.storage.trial_state import state_of
+from tests.drive import write_space
+
+NAME = "imbalance_ratio_2"
+
+
+def _queue(folder: Path) -> WorkQueue:
+    space = load_space(
+        write_space(
+            folder,
+            scenarios={"data.imbalance_ratio": [2]},
+            searcher={"trials": 3},
+            scheduler={"name": "none"},
+        )
+    )
+    rungs = place_rungs(space)
+    stopping = EarlyStopping(space.objective.metric, rungs, space.scheduler, (NAME,))
+    ledger = Ledger(folder / "ledger.journal", space)
+    return WorkQueue(
+        space, StudyFolder(folder), ledger, stopping,
+        slots=2, device="cpu", rungs=rungs, observers=(),
+    )  # fmt: skip
+
+
+def _next(queue: WorkQueue, slot: str) -> Task | None:
+    task = queue.next_task(slot)
+    return None if isinstance(task, NoTask) else task
+
+
+def _event(**event: Any) -> dict[str, Any]:
+    return {"event": {"seconds": 1.0, **event}}
+
+
+def test_what_needs_more_room_waits_for_it_and_nothing_overtakes_it(tmp_path: Path) -> None:
+    queue = _queue(tmp_path)
+    first, second = _next(queue, "a"), _next(queue, "b")
+    assert first is not None and second is not None and not first.spacious
+    assert _next(queue, "c") is None  # both slots are taken
+    queue.on_end("a", _event(state="out_of_memory"), error=False)
+    assert _next(queue, "c") is None  # a slot is free, but it needs two
+    queue.on_end("b", _event(state="failed", reason="of its own"), error=False)
+    again = _next(queue, "c")
+    assert again is not None
+    assert (again.key, again.spacious, queue.room(again)) == (first.key, True, 2)
+    assert _next(queue, "d") is None  # it has both slots
+    queue.on_end("c", _event(state="failed", reason="out of GPU memory twice"), error=False)
+    assert [state_of(row) for row in queue.ledger.finished(NAME)] == ["failed", "failed"]
+    third = _next(queue, "d")
+    assert third is not None and (third.number, third.spacious) == (2, False)
+
+
+def test_a_task_that_hangs_again_and_again_fails_with_what_was_seen(tmp_path: Path) -> None:
+    queue = _queue(tmp_path)
+    assert _next(queue, "a") is not None
+    queue.on_hang("a", "it reported nothing for 700 s, where an epoch takes 3.0 s")
+    queue.on_end("a", None, error=True)
+    (row,) = queue.ledger.finished(NAME)
+    assert state_of(row) == "failed"
+    assert row.user_attrs["reason"].startswith("hangs: it reported nothing for 700 s, where")
+    assert "raise resources.hang_floor_s or hang_factor" in row.user_attrs["reason"]
+
+
+def test_a_worker_that_dies_while_the_study_stops_fails_nothing(tmp_path: Path) -> None:
+    queue = _queue(tmp_path)
+    assert _next(queue, "a") is not None
+    queue.stop("stopped by SIGTERM")
+    queue.on_end("a", None, error=True)
+    assert queue.ledger.finished(NAME) == []
+    assert len(queue.ledger.unfinished(NAME)) == 1

@@ -1,0 +1,58 @@
+"""Names of configurations, data and attacks in pictures."""
+
+from __future__ import annotations
+
+import pytest
+
+from ltat_tune.config.sections import DataConfig
+from ltat_tune.config.trial_config import TrialConfig
+from ltat_tune.presentation.names import attack_name, data_name, labels, problem_names
+
+_SRAT = {"method.name": "srat", "reweight.name": "under_represented"}
+
+
+def test_alike_configurations_get_the_settings_in_which_they_differ() -> None:
+    configs = [TrialConfig.from_flat({**_SRAT, "reweight.under_weight": w}) for w in (10, 200)]
+    reat = TrialConfig.from_flat({"method.name": "reat"})
+    assert labels([*configs, reat]) == [
+        "SRAT-CE, weight 10 on under-represented classes",
+        "SRAT-CE, weight 200 on under-represented classes",
+        "REAT",
+    ]
+
+
+def test_as_many_settings_are_named_as_tell_all_apart_and_none_that_does_not_act() -> None:
+    rows = [
+        {"method.separation_weight": 1, "reweight.name": "class_balanced"},
+        {"method.separation_weight": 1, "reweight.name": "under_represented"},
+        {"method.separation_weight": 4, "reweight.name": "class_balanced", "optim.lr": 0.05},
+    ]
+    configs = [TrialConfig.from_flat({"method.name": "srat", **row}) for row in rows]
+    assert labels(configs) == [
+        "SRAT-CE, λ = 1, class-balanced weights",
+        "SRAT-CE, λ = 1, weighted under-represented classes",
+        "SRAT-CE, λ = 4, class-balanced weights",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("attack", "name"),
+    [
+        ("clean", "clean"), ("pgd20", "PGD-20"), ("pgd20x5", "PGD-20 (5 starts)"),
+        ("cw100", "CW-100"), ("fgsm", "FGSM"), ("aa", "AutoAttack"), ("square", "Square"),
+        ("adaptive20", "adaptive PGD-20"), ("cwl2", "C&W (L2)"),
+    ],
+)  # fmt: skip
+def test_attacks_have_the_names_of_the_papers(attack: str, name: str) -> None:
+    assert attack_name(attack) == name
+
+
+def test_a_folder_of_images_has_the_name_of_the_folder() -> None:
+    data = DataConfig(name="image_folder", root="/somewhere/animals", profile="step")
+    assert data_name(data) == "animals Step-50"
+
+
+def test_several_data_sets_are_named_by_imbalance_ratio() -> None:
+    data = [DataConfig(name="cifar10", profile="step", imbalance_ratio=k) for k in (100, 5, 25)]
+    assert problem_names(data) == "CIFAR-10 Step-5 to Step-100"
+    assert problem_names(data[:2]) == "CIFAR-10 Step-5 and CIFAR-10 Step-100"

@@ -1,0 +1,126 @@
+"""Who wins a scenario, and when the sentinel looks at the winner."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ltat_tune.engine.task_factory import confirmation, sentinels, tests
+from ltat_tune.files import write_json
+from ltat_tune.preflight.load import load_space
+from ltat_tune.results.selection import candidates, standing, winner
+from ltat_tune.space.space import Space
+from ltat_tune.storage.folder import StudyFolder
+from ltat_tune.storage.ledger import Ledger
+from ltat_tune.storage.task import Outcome, Task
+from tests.drive import MINI, write_space
+
+SCENARIO = "imbalance_ratio_2"
+METRIC = "val/pgd3_balanced_acc"
+TESTED: dict[str, Any] = {
+    "metrics": {},
+    "per_class": {"test/clean": [], "test/pgd3": []},
+    "images": {},
+}
+tests.__test__ = False  # type: ignore[attr-defined]  # the planner's own word
+
+
+class Searched:
+    """A study whose two best trials, 0.6 and 0.5 in the search, are both to be confirmed."""
+
+    def __init__(self, folder: Path, **changes: Any) -> None:
+        confirm = {**MINI["confirm"], "top": 2, "sentinel": True, **changes.pop("confirm", {})}
+        path = write_space(folder, confirm=confirm, **changes)
+        self.space: Space = load_space(path, check_machine=False)
+        self.folder = StudyFolder(folder / "study")
+        self.folder.root.mkdir()
+        self.ledger = Ledger(self.folder.ledger, self.space)
+        for score in (0.5, 0.6):
+            number, _ = self.ledger.propose(SCENARIO)
+            self.ledger.finish(SCENARIO, number, Outcome("complete", 6), score)
+
+    def task(self, place: int, seed: int) -> Task:
+        """The training of the candidate at this place with this seed."""
+        candidate = candidates(self.space, self.ledger, SCENARIO)[place]
+        return confirmation(
+            self.space, self.folder, SCENARIO, candidate, seed, device="cpu"
+        )  # fmt: skip
+
+    def train(self, place: int, scores: dict[int, float]) -> None:
+        """What trainings by seed leave on disk."""
+        for seed, score in scores.items():
+            done = {"state": "complete", "metrics": {METRIC: score}}
+            write_json(self.task(place, seed).path / "result.json", done)
+
+    def winner(self) -> Path | None:
+        won = winner(self.space, self.folder, self.ledger, SCENARIO)
+        return won.path if won else None
+
+    def sentinels(self) -> list[Task]:
+        return sentinels(self.space, self.folder, self.ledger, SCENARIO, device="cpu")
+
+
+def test_a_configuration_whose_seeds_all_trained_stands_above_a_luckier_one() -> None:
+    assert standing([0.41, 0.40, 0.42]) > standing([0.9])
+
+
+def test_the_winner_is_the_best_of_the_confirmed_and_not_of_the_searched(tmp_path: Path) -> None:
+    study = Searched(tmp_path)
+    assert study.winner() is None
+    study.train(0, {0: 0.6, 1: 0.3})  # 0.45 on average
+    study.train(1, {0: 0.5, 1: 0.5})
+    assert study.winner() == study.task(1, 0).path
+
+
+def test_of_equals_the_one_that_the_search_ranked_higher_wins(tmp_path: Path) -> None:
+    study = Searched(tmp_path)
+    study.train(0, {0: 0.25, 1: 0.5})
+    study.train(1, {0: 0.5, 1: 0.25})
+    assert study.winner() == study.task(0, 0).path
+
+
+def test_a_winner_is_known_by_the_first_seed_that_came_to_its_end(tmp_path: Path) -> None:
+    study = Searched(tmp_path)
+    write_json(study.task(0, 0).path / "result.json", {"state": "diverged", "reason": "why"})
+    study.train(0, {1: 0.5})
+    assert study.winner() == study.task(0, 1).path
+
+
+def test_the_sentinel_looks_once_at_the_winner_alone_after_its_test(tmp_path: Path) -> None:
+    study = Searched(tmp_path)
+    study.train(0, {0: 0.6, 1: 0.3})
+    study.train(1, {0: 0.5, 1: 0.5})
+    assert study.sentinels() == []  # its weights are still to be tested
+    left = tests(study.space, study.folder, study.ledger, SCENARIO, device="cpu")
+    assert len(left) == 4
+    write_json(study.task(0, 0).path / "test.json", TESTED)
+    assert study.sentinels() == []  # another one's were
+    best = study.task(1, 0)
+    write_json(best.path / "test.json", TESTED)
+    (look,) = study.sentinels()
+    assert (look.kind, look.key) == ("sentinel", f"{best.key}/sentinel")
+    assert (look.path, look.run_key, look.config) == (best.path, best.run_key, best.config)
+    assert look.title == f"{SCENARIO}/t0000 seed 0 sentinel"
+    assert Task.from_json(look.to_json()) == look
+    write_json(best.path / "sentinel.json", {"verdict": "clear"})
+    assert study.sentinels() == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"confirm": {"sentinel": False}},
+        {"fixed": {**MINI["fixed"], "evaluation.eps": 0}},
+        {"confirm": {"top": 0}},
+    ],
+)
+def test_nobody_looks_unasked_nor_inside_a_radius_of_nothing(
+    changes: dict[str, Any], tmp_path: Path
+) -> None:
+    study = Searched(tmp_path, **changes)
+    for place in range(len(candidates(study.space, study.ledger, SCENARIO))):
+        study.train(place, {0: 0.5, 1: 0.5})
+        write_json(study.task(place, 0).path / "test.json", TESTED)
+    assert study.sentinels() == []
