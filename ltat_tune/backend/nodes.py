@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ltat_tune import provenance
+from ltat_tune.backend.ray_internals import asks_for_tokens
 from ltat_tune.config.sections import DataConfig
 from ltat_tune.data.cache import open_cached
 from ltat_tune.errors import LtatError
@@ -63,8 +64,6 @@ def inspect(
         data: data sets that the node must be able to open.
         cache: where they are decoded.
     """
-    from ray._private.authentication.authentication_utils import is_token_auth_enabled
-
     problem = ""
     try:
         if (Path(desk) / "word").read_text() != word:
@@ -85,7 +84,7 @@ def inspect(
         "images": images,
         "versions": provenance.versions(),
         "commit": provenance.commit(),
-        "token": is_token_auth_enabled(),
+        "token": asks_for_tokens(),
     }
 
 

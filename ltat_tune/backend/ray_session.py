@@ -12,9 +12,8 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from ltat_tune.backend import worker_ready
+from ltat_tune.backend import ray_internals, worker_ready
 from ltat_tune.errors import StudyError
 
 _SCRATCH = "ltat-ray-"
@@ -22,7 +21,7 @@ _CONNECT_S = 10.0
 _PRELOAD = "RAY_preload_python_modules"
 _IMPORT_S = 10.0  # that a study waits for its workers' imports at most
 
-# PLATFORM section 7: nothing but our own lines on the terminal, token authentication on, and time
+# Nothing but our own lines on the terminal, token authentication on, and time
 # enough for a worker to leave its epoch. Read by Ray when it is imported or starts a process.
 _ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -54,11 +53,9 @@ def prepare_environment() -> None:
 
 
 def _make_reachable(reachable: bool) -> None:
-    """Whether Ray's servers, of this process and of those it starts, listen beyond loopback."""
+    """Let Ray's servers, here and in started processes, listen beyond loopback, or not."""
     os.environ[_REACHABLE] = str(int(reachable))
-    from ray._private import ray_constants
-
-    ray_constants.ENABLE_RAY_CLUSTER = reachable  # read when Ray was imported, perhaps before
+    ray_internals.set_reachable(reachable)
 
 
 @contextlib.contextmanager
@@ -87,7 +84,7 @@ def ray_session(slots: int, *, cpus: int = 1) -> Iterator[dict[str, float]]:
     _remove_abandoned()
     scratch = tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-")
     try:
-        with _what_is_needed(), _workers_ready(cpus, Path(scratch)):
+        with ray_internals.few_processes(), _workers_ready(cpus, Path(scratch)):
             ray.init(
                 address="local",  # whatever RAY_ADDRESS says: this study owns its Ray
                 num_cpus=slots * cpus,
@@ -103,31 +100,6 @@ def ray_session(slots: int, *, cpus: int = 1) -> Iterator[dict[str, float]]:
         _leave()
         os.environ.pop(worker_ready.FOLDER, None)
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _what_is_needed() -> Iterator[None]:
-    """Leaves out three processes that Ray starts and waits for, and that serve nobody here.
-
-    A web server without pages, the autoscaler of one machine, and a reader of logs that are not
-    shown: a third of what starting Ray costs. Ray has no option for it; a Ray whose methods are
-    called otherwise starts them.
-    """
-    from ray._private.node import Node
-
-    names = ("start_api_server", "start_monitor", "start_log_monitor")
-    kept = {name: getattr(Node, name) for name in names if hasattr(Node, name)}
-    try:
-        for name in kept:
-            setattr(Node, name, _nothing)
-        yield
-    finally:
-        for name, method in kept.items():
-            setattr(Node, name, method)
-
-
-def _nothing(*arguments: Any, **options: Any) -> None:
-    pass
 
 
 def _leave() -> None:
@@ -176,17 +148,11 @@ def workers_as_they_are(slots: int) -> Iterator[None]:
     and leaves those that are up and have imported everything idle. It does so, too, if they are
     asked for while they import; so that is waited for first.
     """
-    from ray.tune.execution import class_cache
-
     deadline = time.monotonic() + _IMPORT_S
     while worker_ready.workers() < slots and time.monotonic() < deadline:
         time.sleep(0.02)
-    kept = class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE
-    class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE = {}, set()
-    try:
+    with ray_internals.no_worker_environment():
         yield
-    finally:
-        class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE = kept
 
 
 # What a worker reads; those of a cluster have the environment of its `ray start`.

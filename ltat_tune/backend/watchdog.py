@@ -13,6 +13,7 @@ from typing import Any
 import ray
 from ray import tune
 
+from ltat_tune.backend.ray_internals import actor_of
 from ltat_tune.space.resources import ResourcesSpec
 from ltat_tune.storage.task import Task
 
@@ -52,7 +53,7 @@ class Watchdog(tune.Callback):
         if Task.from_json(trial.config["task"]).kind in ("test", "sentinel"):
             return
         self._watched[trial.trial_id] = _Watched(time.monotonic())
-        self._actors[trial.trial_id] = trial.temporary_state.ray_actor
+        self._actors[trial.trial_id] = actor_of(trial)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any

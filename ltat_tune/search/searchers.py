@@ -11,16 +11,15 @@ import copy
 import math
 import statistics
 import warnings
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, CmaEsSampler, QMCSampler
-from optuna.samplers._ga import BaseGASampler
-from optuna.study import StudyDirection
+from optuna.samplers import BaseSampler, QMCSampler
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
+from ltat_tune.search.optuna_internals import ResumedCmaEs, ShownStudy, join_generation
 from ltat_tune.space.domains import Domain
 from ltat_tune.space.space import Space
 
@@ -63,7 +62,7 @@ def _main(space: Space, seed: int) -> BaseSampler:
         )
     if spec.name == "cmaes":
         stepped = any(d.kind == "int" or d.step for d in space.tuned.values())
-        return _CmaEs(
+        return ResumedCmaEs(
             seed=seed,
             n_startup_trials=first,
             with_margin=stepped,  # or its spread falls between two steps and it stands still
@@ -125,9 +124,7 @@ class _Proposals(BaseSampler):
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         view = self._view(study)
         self._main.before_trial(view, trial)
-        if isinstance(self._main, BaseGASampler):
-            # else what start_from sets never asks for a generation and is no parent
-            self._main.get_trial_generation(view, trial)
+        join_generation(self._main, view, trial)
 
     def after_trial(
         self,
@@ -139,7 +136,7 @@ class _Proposals(BaseSampler):
         self._main.after_trial(self._view(study), trial, state, values)
 
     def _view(self, study: optuna.Study) -> Any:
-        return _View(study, self)
+        return ShownStudy(study, self.shown)
 
     def shown(self, rows: list[FrozenTrial]) -> list[FrozenTrial]:
         """The rows as the sampler sees them."""
@@ -155,84 +152,6 @@ class _Proposals(BaseSampler):
         filled.params = {**self._idle, **row.params}
         filled.distributions = self._everything
         return filled
-
-
-class _View:
-    """A study as a searcher sees it; it answers to everything that `optuna.Study` does."""
-
-    direction = StudyDirection.MAXIMIZE  # of the first objective: tpe ranks stopped trials by it
-
-    def __init__(self, study: optuna.Study, proposals: _Proposals) -> None:
-        self._study, self._proposals = study, proposals
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._study, name)
-
-    def _get_trials(
-        self,
-        deepcopy: bool = True,
-        states: Container[TrialState] | None = None,
-        use_cache: bool = False,
-    ) -> list[FrozenTrial]:
-        # One driver writes, so what was read when the trial was asked for is still true; and with
-        # the cache the study answers as to a sampler (see JudgedStudy).
-        rows = self._proposals.shown(self._study._get_trials(False, None, True))
-        found = [row for row in rows if states is None or row.state in states]
-        return copy.deepcopy(found) if deepcopy else found
-
-
-class _CmaEs(CmaEsSampler):
-    """Begins at the best trial, and keeps no pickle in the journal.
-
-    A resumed search tells the generations once more instead.
-    """
-
-    _optimizer: Any = None
-    _space: Mapping[str, BaseDistribution]
-    _direction: StudyDirection
-
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        self._space, self._direction = search_space, study.direction
-        return super().sample_relative(study, trial, search_space)
-
-    def _split_optimizer_str(self, optimizer_str: str) -> dict[str, str]:
-        return {}
-
-    def _restore_optimizer(self, completed_trials: list[FrozenTrial]) -> Any:
-        if self._optimizer is not None:
-            return self._optimizer
-        steps = not self._with_margin
-        transform = optuna._transform._SearchSpaceTransform(
-            dict(self._space), transform_step=steps, transform_0_1=True
-        )
-        begun = [t for t in completed_trials if self._attr_key_generation not in t.system_attrs]
-        best = max(begun, key=lambda t: t.values[0], default=None)
-        # from the best of what was tried before; Optuna's own begins in the middle of the ranges
-        self._x0 = None if best is None else {path: best.params[path] for path in self._space}
-        optimizer = self._init_optimizer(transform, self._direction)
-        while True:
-            told = self._get_solution_trials(completed_trials, optimizer.generation)
-            told = told[: optimizer.population_size]
-            if len(told) < optimizer.population_size:
-                self._optimizer = optimizer
-                return optimizer
-            points = [
-                t.system_attrs["x_for_tell"]
-                if self._with_margin
-                else transform.transform(t.params)
-                for t in told
-            ]
-            optimizer.tell(
-                [(_array(x), -float(t.value or 0.0)) for x, t in zip(points, told, strict=True)]
-            )
-
-
-def _array(values: Any) -> Any:
-    import numpy as np
-
-    return np.asarray(values, dtype=float)
 
 
 def _extended(rows: list[FrozenTrial]) -> list[FrozenTrial]:

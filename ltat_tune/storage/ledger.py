@@ -18,7 +18,14 @@ import optuna
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from ltat_tune.search.judged_study import JudgedStudy
+from ltat_tune.search.optuna_internals import (
+    JudgedStudy,
+    is_queued,
+    set_row_fact,
+    set_score,
+    stored,
+    trial_of,
+)
 from ltat_tune.search.searchers import build_sampler
 from ltat_tune.search.tried import SearchExhausted, Tried
 from ltat_tune.space.space import Scenario, Space
@@ -84,7 +91,7 @@ class Ledger:
                 continue
             params = row.params
             if row.state == TrialState.RUNNING and not tried.is_whole(params):
-                params = self._suggest(optuna.Trial(study, row._trial_id))
+                params = self._suggest(trial_of(study, row))
             if row.user_attrs.get("state") == "repeated" and row.state.is_finished():
                 tried.leave_out(row.number)
                 continue
@@ -159,8 +166,7 @@ class Ledger:
             earlier = tried.add(trial.number, params)
             if earlier is None:
                 return self._begin(scenario, trial, params)
-            row = study._storage.get_trial(trial._trial_id)
-            repeats += "fixed_params" not in row.system_attrs
+            repeats += not is_queued(stored(study, trial))
             self._leave_out(scenario, trial.number, earlier)
         seed = self._space.searcher.seed + len(study.get_trials(deepcopy=False))
         point = None if self._space.enumerated else tried.untried(seed)
@@ -180,7 +186,7 @@ class Ledger:
 
     def take_over(self, scenario: str, row: FrozenTrial) -> tuple[int, dict[str, Any]]:
         """A dead driver's row as one's own."""
-        trial = optuna.Trial(self._studies[scenario], row._trial_id)
+        trial = trial_of(self._studies[scenario], row)
         return self._begin(scenario, trial, self._suggest(trial))
 
     def _suggest(self, trial: optuna.Trial) -> dict[str, Any]:
@@ -203,25 +209,24 @@ class Ledger:
         study, tried = self._studies[scenario], self._tried[scenario]
         rows = study.get_trials(deepcopy=False)
         row, known = rows[repeat], rows[earlier]
-        storage = study._storage
-        storage.set_trial_user_attr(row._trial_id, "same_as", tried.trial_number(earlier))
-        storage.set_trial_user_attr(row._trial_id, "state", "repeated")
+        set_row_fact(study, row, "same_as", tried.trial_number(earlier))
+        set_row_fact(study, row, "state", "repeated")
         state = known.state if known.state.is_finished() else TrialState.FAIL
         if state != TrialState.FAIL:
             for epoch, score in known.intermediate_values.items():
-                storage.set_trial_intermediate_value(row._trial_id, epoch, score)
+                set_score(study, row, epoch, score)
             for metric, violation in known.constraints.items():
-                _constrain(optuna.Trial(study, row._trial_id), metric, violation)
+                _constrain(trial_of(study, row), metric, violation)
         study.tell(repeat, known.values if state == TrialState.COMPLETE else None, state=state)
         tried.leave_out(repeat)
 
     def record(self, scenario: str, number: int, epoch: int, value: float) -> None:
         """A score after an epoch; one that the row has already is left alone."""
         trial = self._running[scenario, number]
-        storage = self._studies[scenario]._storage  # Trial.report refuses several objectives
-        there = storage.get_trial(trial._trial_id).intermediate_values
+        study = self._studies[scenario]
+        there = stored(study, trial).intermediate_values
         if math.isfinite(value) and epoch not in there:  # a replayed epoch is
-            storage.set_trial_intermediate_value(trial._trial_id, epoch, value)
+            set_score(study, trial, epoch, value)
 
     def note(self, scenario: str, number: int, **facts: Any) -> None:
         """Writes facts of an unfinished trial into its row."""

@@ -20,6 +20,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from ltat_tune.errors import StudyError
+from ltat_tune.search.optuna_internals import rows_of
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.trial_state import score_of, state_of
 
@@ -168,8 +169,7 @@ def _read(path: Path) -> dict[str, tuple[_Known, list[FrozenTrial]]]:
         return {}
     storage = JournalStorage(JournalFileBackend(str(path)))
     found = {}
-    for study in storage.get_all_studies():
-        rows = storage.get_all_trials(study._study_id, deepcopy=False)
+    for study, rows in rows_of(storage):
         known = _Known(list(study.directions), study.user_attrs)
         found[study.study_name] = known, _as_numbered(rows)
     return found

@@ -1,0 +1,69 @@
+"""The only module that uses private names of Ray (2.60): what its public interface lacks.
+
+tests/backend/test_ray_internals.py says what breaks when one of them moves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+# A web server without pages, the autoscaler of one machine, and a reader of logs that are not
+# shown: Ray starts them and waits for them, and they serve nobody here.
+UNNEEDED = ("start_api_server", "start_monitor", "start_log_monitor")
+
+
+def set_reachable(reachable: bool) -> None:
+    """Let Ray's servers listen beyond loopback, or not, where Ray was imported before."""
+    from ray._private import ray_constants
+
+    ray_constants.ENABLE_RAY_CLUSTER = reachable  # read from the environment at import
+
+
+@contextlib.contextmanager
+def few_processes() -> Iterator[None]:
+    """Inside, a Ray that starts leaves out the processes that are `UNNEEDED`.
+
+    They are a third of what starting Ray costs. Ray has no option for it; a Ray whose methods are
+    called otherwise starts them.
+    """
+    from ray._private.node import Node
+
+    methods = {name: getattr(Node, name) for name in UNNEEDED if hasattr(Node, name)}
+    try:
+        for name in methods:
+            setattr(Node, name, _nothing)
+        yield
+    finally:
+        for name, method in methods.items():
+            setattr(Node, name, method)
+
+
+def _nothing(*arguments: Any, **options: Any) -> None:
+    pass
+
+
+@contextlib.contextmanager
+def no_worker_environment() -> Iterator[None]:
+    """Inside, Tune asks for no environment of its own by name, so that it takes idle workers."""
+    from ray.tune.execution import class_cache
+
+    before = class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE
+    class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE = {}, set()
+    try:
+        yield
+    finally:
+        class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE = before
+
+
+def asks_for_tokens() -> bool:
+    """Whether this process's Ray lets nobody in without its token."""
+    from ray._private.authentication.authentication_utils import is_token_auth_enabled
+
+    return bool(is_token_auth_enabled())
+
+
+def actor_of(trial: Any) -> Any:
+    """Return the actor that runs one of Tune's trials now."""
+    return trial.temporary_state.ray_actor
