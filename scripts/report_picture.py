@@ -91,7 +91,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--to", type=Path, default=PICTURE, help="the PNG file to write")
     given = parser.parse_args(arguments)
     if not given.report.is_file():
-        print(f"error: {given.report} is missing; write it with `ltat-tune report`", file=sys.stderr)
+        print(
+            f"error: {given.report} is missing; write it with `ltat-tune report`", file=sys.stderr
+        )
         return 2
     print(draw(given.report, given.to))
     return 0
