@@ -6,7 +6,6 @@ test. Tests are skipped, with the reason, where Chromium or Playwright is not in
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,18 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from scripts.report_picture import ARGUMENTS, installed_chromium
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 
-_PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-_ARGUMENTS = (
-    "--no-sandbox",  # root, as in containers
-    "--disable-gpu",
-    "--enable-unsafe-swiftshader",  # WebGL without a GPU
-    "--disable-background-networking",
-    "--disable-dev-shm-usage",
-    "--no-first-run",
-)
 _PATIENCE_MS = 60_000  # the machine may be busy
 
 
@@ -68,11 +60,11 @@ def chromium() -> Iterator[Browser]:
     playwright = pytest.importorskip(
         "playwright.sync_api", reason="playwright is not installed; it is in the extra dev"
     )
-    program = next((path for name in _PROGRAMS if (path := shutil.which(name))), None)
+    program = installed_chromium()
     if program is None:
         pytest.skip("no Chromium and no Chrome is installed; on Debian: apt install chromium")
     with playwright.sync_playwright() as running:
-        process = running.chromium.launch(executable_path=program, args=list(_ARGUMENTS))
+        process = running.chromium.launch(executable_path=program, args=list(ARGUMENTS))
         yield process
         process.close()
 

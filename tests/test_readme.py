@@ -1,28 +1,82 @@
-"""The README's commands, run in order, so that they cannot rot."""
+"""The READMEs: their commands run, their links resolve, their numbers agree with each other."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import shlex
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
-from tests.drive import mlflow_runs, run
+import pytest
+
+from ltat_tune import Study
+from scripts.report_picture import PICTURE, installed_chromium, verdict_of
+from tests.study.drive import mlflow_runs, run
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+PAGES = ["README.md"] + sorted(
+    str(path.relative_to(ROOT))
+    for folder in ("ltat_tune", "scripts", "search_spaces", "tests")
+    for path in (ROOT / folder).rglob("*.md")
+)
+WORDS = (
+    "trial", "scenario", "rung", "copy", "probe", "deferral", "stem", "branch", "confirmation",
+    "baseline", "sentinel", "ledger",
+)  # fmt: skip
+WHOLE = "LTAT_TEST_SLOW" in os.environ
+TRIALS, SEEDS = (12, 3) if WHOLE else (6, 1)
+REPORT = "report quickstart"  # several pages want what it writes
+SHORTER = f" --trials {TRIALS} --set confirm.seeds=[0] --set evaluation.aa_images=10"
 
 
-def _commands() -> list[str]:
-    """Lines that begin with `$ ` in the README's console blocks, without their comments."""
-    blocks = re.findall(r"```console\n(.*?)```", README, flags=re.DOTALL)
+def _text(page: str) -> str:
+    return (ROOT / page).read_text()
+
+
+def _commands(page: str) -> list[str]:
+    """Return the lines of a page's console blocks that begin with `$ `, without their comments."""
+    blocks = re.findall(r"```console\n(.*?)```", _text(page), flags=re.DOTALL)
     lines = [line for block in blocks for line in block.splitlines() if line.startswith("$ ")]
     return [line[2:].partition("  #")[0].strip() for line in lines]
 
 
+def _runs_here(command: str) -> bool:
+    """Whether a command needs no images of the reader, no Ctrl-C and no installation."""
+    elsewhere = ("scripts/", "ltat-tune ui")  # tests/test_cli_ui.py has the browser
+    return "PATH/TO" not in command and not command.startswith(elsewhere)
+
+
+def _first_said() -> dict[str, list[str]]:
+    """Return page -> its commands that are run here, each once: on the first page that has it."""
+    seen = {f"ltat-tune {REPORT}"}
+    pages: dict[str, list[str]] = {}
+    for page in PAGES:
+        new = [c for c in _commands(page) if _runs_here(c) and c not in seen]
+        seen.update(new)
+        if new:
+            pages[page] = list(dict.fromkeys(new))
+    return pages
+
+
+def _slug(heading: str) -> str:
+    """Return the anchor that GitHub gives a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+def _outside_code(page: str) -> str:
+    return re.sub(r"```.*?```", "", _text(page), flags=re.DOTALL)
+
+
+# -- commands -----------------------------------------------------------------------------------
+
+
 def test_the_readme_opens_with_the_two_commands() -> None:
-    assert _commands()[:2] == ["scripts/study", "scripts/test"]
+    assert _commands("README.md")[:2] == ["scripts/study", "scripts/test"]
     for name in ("study", "test", "check"):
         script = ROOT / "scripts" / name
         assert os.access(script, os.X_OK)
@@ -31,42 +85,70 @@ def test_the_readme_opens_with_the_two_commands() -> None:
     assert last == 'exec ltat-tune --space search_spaces/quickstart.yaml "$@"'
 
 
-def test_every_command_of_the_readme_works(tmp_path: Path) -> None:
-    """`scripts/study` is its last line here: the tests run in the environment it would make.
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which `scripts/study` ran: its last line, in the environment it would make.
 
     The quickstart is half as long, with one seed and AutoAttack on an image of each class, unless
     LTAT_TEST_SLOW asks for all of it.
     """
-    (tmp_path / "search_spaces").symlink_to(ROOT / "search_spaces")
-    commands = [c for c in _commands() if c != "scripts/test"]
-    whole = "LTAT_TEST_SLOW" in os.environ
-    trials, seeds = (12, 3) if whole else (6, 1)
-    less = f" --trials {trials} --set confirm.seeds=[0] --set evaluation.aa_images=10"
-    shorter = "" if whole else less
-    commands[0] = f"ltat-tune --space search_spaces/quickstart.yaml{shorter}"
-    ran = 0
-    for text in commands:
-        words = text.split()
-        if words[0] != "ltat-tune" or "PATH/TO" in text:
-            continue  # what needs the reader's own images, or serves until Ctrl-C
-        done = run(*words[1:], cwd=tmp_path, timeout_s=900)
-        assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
-        ran += 1
-    assert ran >= 7
-    study = tmp_path / "studies" / "quickstart"
+    folder = tmp_path_factory.mktemp("readme") / "made"
+    folder.mkdir()
+    for name in ("search_spaces", "scripts"):
+        (folder / name).symlink_to(ROOT / name)
+    options = "" if WHOLE else SHORTER
+    done = run(
+        *f"--space search_spaces/quickstart.yaml{options}".split(), cwd=folder, timeout_s=900
+    )
+    assert done.returncode == 0, done.stderr
+    assert run(*REPORT.split(), cwd=folder).returncode == 0
+    return folder
+
+
+def test_the_quickstart_finds_a_winner_at_each_ratio(made: Path) -> None:
+    study = made / "studies" / "quickstart"
     results = json.loads((study / "results.json").read_text())
     metric = results["objective"]
     assert metric == "val/pgd20_balanced_acc"
     for scenario in results["scenarios"]:
-        assert sum(scenario["trials"].values()) >= trials
+        assert sum(scenario["trials"].values()) >= TRIALS
         assert scenario["trials"]["failed"] == scenario["trials"]["diverged"] == 0
         assert scenario["trials"]["pruned"] > 0
         by_recipe = {c["recipe"]: c for c in scenario["confirmed"]}
         winner, baseline = by_recipe[scenario["winner"]], by_recipe[scenario["baseline"]]
         assert sum(winner["val"][metric]) > sum(baseline["val"][metric])
         for attack in ("clean", "pgd20", "aa"):
-            assert len(winner["test"][f"test/{attack}_acc"]) == seeds
+            assert len(winner["test"][f"test/{attack}_acc"]) == SEEDS
     assert all(r.info.status != "RUNNING" for r in mlflow_runs(study))
+
+
+@pytest.mark.parametrize("page", _first_said())
+def test_every_command_of_a_page_works(page: str, made: Path, tmp_path: Path) -> None:
+    """In a copy of the study, in their order; code blocks that a page names are written first."""
+    folder = tmp_path / "reader"
+    shutil.copytree(made, folder, symlinks=True)
+    for name, code in re.findall(r"`(\w+\.(?:py|yaml))`[^`]*```\w+\n(.*?)```", _text(page), re.S):
+        (folder / name).write_text(code)
+    for command in _first_said()[page]:
+        _run(command, folder)
+
+
+def _run(command: str, folder: Path) -> None:
+    text, _, file = command.partition(" > ")
+    program, *words = shlex.split(text)
+    if program == "ltat-tune":
+        done = run(*words, cwd=folder, timeout_s=900)
+    else:
+        assert program == "python", command
+        if "report_picture" in command and installed_chromium() is None:
+            return
+        done = subprocess.run(
+            [sys.executable, *words], cwd=folder, capture_output=True, text=True, check=False
+        )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    if file:
+        (folder / file).write_text(done.stdout)
+        assert done.stdout.strip(), command
 
 
 def test_the_image_folder_study_runs_on_real_images(tmp_path: Path, cifar_folder: Path) -> None:
@@ -87,3 +169,72 @@ def test_the_image_folder_study_runs_on_real_images(tmp_path: Path, cifar_folder
     trained = run("train", best, cwd=tmp_path)
     assert trained.returncode == 0, trained.stderr
     assert "reproduced: weights" in trained.stderr
+
+
+# -- text ---------------------------------------------------------------------------------------
+
+
+def test_the_readme_is_read_in_ten_minutes() -> None:
+    assert len(README.splitlines()) <= 200
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", _outside_code(page)):
+        if target.startswith("https://"):
+            continue
+        file, _, anchor = target.partition("#")
+        path = (ROOT / page).parent / file if file else ROOT / page
+        assert path.exists(), f"{page}: {target}"
+        if anchor:
+            text = re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL)
+            headings = re.findall(r"^#+ (.*)", text, flags=re.MULTILINE)
+            assert anchor in map(_slug, headings), f"{page}: {target}"
+
+
+def test_the_glossary_defines_twelve_words() -> None:
+    table = README.partition("## Glossary")[2].partition("\n## ")[0]
+    assert tuple(re.findall(r"^\| (\w+) \|", table, flags=re.MULTILINE)[1:]) == WORDS
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if p != "scripts/bench_results.md"])
+def test_a_page_that_uses_a_word_of_the_glossary_links_to_it(page: str) -> None:
+    text = _outside_code(page)
+    used = [word for word in WORDS if word != "copy" and re.search(rf"\b{word}\b", text)]
+    assert not used or "#glossary" in text or page == "README.md", f"{page}: {used}"
+
+
+def test_the_space_file_that_is_shown_is_right(tmp_path: Path) -> None:
+    (block,) = re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL)
+    (tmp_path / "shown.yaml").write_text(block)
+    assert Study(tmp_path / "shown.yaml", out=tmp_path).name == "shown"
+    assert len(block.splitlines()) <= 16
+
+
+def test_every_space_file_is_listed_and_is_there() -> None:
+    table = _text("search_spaces/README.md").partition("## Which question")[2]
+    listed = set(re.findall(r"`(\w+\.yaml)`", table.partition("```")[0]))
+    assert listed == {path.name for path in (ROOT / "search_spaces").glob("*.yaml")}
+
+
+def test_picture_and_text_show_one_study() -> None:
+    """The picture holds its verdict; scripts/report_picture.py wrote it there."""
+    picture = verdict_of(PICTURE)
+    verdicts = re.findall(
+        r"^data\.imbalance_ratio = (\d+): .* reaches (\S+ ± \S+ %) .* the baseline's "
+        r"(\S+ ± \S+ %) \(paired t-test: (p [=<] [\d.]+)",
+        README, flags=re.MULTILINE,
+    )  # fmt: skip
+    assert [ratio for ratio, *_ in verdicts] == ["10", "50"]
+    for ratio, *digits in verdicts:
+        said = picture.partition(f"On imbalance ratio {ratio},")[2].partition("of epochs saved")[0]
+        assert all(part in said for part in digits), (ratio, digits, said)
+    quoted = re.findall(r"^> (.*)", _text("ltat_tune/README.md"), flags=re.MULTILINE)
+    assert quoted and " ".join(" ".join(quoted).split()) in picture
+
+
+def test_the_quickstarts_seconds_are_said_alike_everywhere() -> None:
+    pages = ("README.md", "scripts/README.md", "search_spaces/README.md")
+    said = [re.findall(r"(?:about|in|takes) (\d+) s\b", _text(page)) for page in pages]
+    said.append(re.findall(r"about (\d+) s on", _text("search_spaces/quickstart.yaml")))
+    assert all("70" in seconds for seconds in said), said

@@ -27,10 +27,9 @@ ROOT = Path(__file__).parents[2]
 
 
 def blocks(language: str) -> list[str]:
-    """Code of the README, and of the page that it hands the reader on to."""
-    pages = [(ROOT / file).read_text() for file in ("README.md", "scripts/plugins.md")]
-    found = [re.findall(rf"```{language}\n(.*?)```", page, flags=re.DOTALL) for page in pages]
-    return [code for page in found for code in page]
+    """Return the code blocks of scripts/plugins.md in one language."""
+    page = (ROOT / "scripts" / "plugins.md").read_text()
+    return re.findall(rf"```{language}\n(.*?)```", page, flags=re.DOTALL)
 
 
 def block(part: str) -> str:
