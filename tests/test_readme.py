@@ -15,7 +15,7 @@ import pytest
 
 from ltat_tune import Study
 from scripts.report_picture import PICTURE, installed_chromium, verdict_of
-from tests.study.drive import mlflow_runs, run
+from tests.drive import mlflow_runs, run
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -24,7 +24,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from ltat_tune.cli import main
-from tests.study.drive import SLOW, run
+from tests.drive import SLOW, run
 
 # MLflow's own warnings, about what it is built on
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")

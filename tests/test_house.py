@@ -1,0 +1,73 @@
+"""The house holds: layers, sizes of rooms, unique names, and a README that names files that exist."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
+
+PACKAGE = Path(__file__).parents[1] / "ltat_tune"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+FOLDERS = sorted({module.parent for module in MODULES})
+
+
+def test_no_module_imports_upwards_and_libraries_have_one_door() -> None:
+    config = str(PACKAGE.parent / "pyproject.toml")
+    assert lint_imports(config_filename=config, no_cache=True) == EXIT_STATUS_SUCCESS
+
+
+def test_no_module_is_longer_than_350_lines() -> None:
+    lengths = {module: len(module.read_text().splitlines()) for module in MODULES}
+    assert {str(m.relative_to(PACKAGE)): n for m, n in lengths.items() if n > 350} == {}
+
+
+def test_no_folder_holds_more_than_16_modules_and_the_root_no_more_than_8() -> None:
+    counts = {folder: len(list(folder.glob("*.py"))) for folder in FOLDERS}
+    assert counts[PACKAGE] <= 8
+    assert {str(folder.relative_to(PACKAGE)): n for folder, n in counts.items() if n > 16} == {}
+
+
+@pytest.mark.parametrize("folder", FOLDERS[1:], ids=lambda f: str(f.relative_to(PACKAGE)))
+def test_a_package_says_what_lives_there_and_who_may_import_whom(folder: Path) -> None:
+    doc = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
+    assert len(doc.split()) >= 8, f"{folder.name}/__init__.py says too little"
+
+
+def test_no_two_modules_have_a_public_class_or_function_of_the_same_name() -> None:
+    places: dict[str, set[str]] = defaultdict(set)
+    for module in MODULES:
+        for node in ast.parse(module.read_text()).body:
+            if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name[0] != "_":
+                places[node.name].add(module.relative_to(PACKAGE).as_posix())
+    assert {name: sorted(where) for name, where in places.items() if len(where) > 1} == {}
+
+
+def test_the_readme_of_the_package_names_files_that_exist() -> None:
+    text = (PACKAGE / "README.md").read_text()
+    architecture = text[text.index("## Architecture") :]
+    named = set(re.findall(r"`([a-z_]+(?:/[a-z_]+)*/(?:[a-z_]+\.py)?|[a-z_]+\.py)`", architecture))
+    assert len(named) > 40
+    assert [name for name in sorted(named) if not (PACKAGE / name).exists()] == []
+
+
+def test_the_readme_draws_every_package() -> None:
+    text = (PACKAGE / "README.md").read_text()
+    drawing = text[text.index("## Architecture") :].split("```")[1]
+    packages = [folder.name for folder in FOLDERS if folder.parent == PACKAGE]
+    modules = [p.name for p in PACKAGE.glob("*.py") if p.name != "__init__.py"]
+    assert [name for name in (*packages, *modules) if not re.search(rf"\b{name}", drawing)] == []
+
+
+def test_no_comment_names_a_document_that_is_not_here() -> None:
+    named = re.compile(r"\b(?:DESIGN|PLATFORM|PERFORMANCE|FACTS\w*|STYLE|HOUSE)\b(?! =)")
+    lines = {
+        f"{module.relative_to(PACKAGE)}:{number}": line.strip()
+        for module in MODULES
+        for number, line in enumerate(module.read_text().splitlines(), start=1)
+        if named.search(line)
+    }
+    assert lines == {}
