@@ -30,6 +30,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import ndtr
 
 from ltat_tune.figures import style
+from ltat_tune.presentation import palette
 from ltat_tune.figures.save import save
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a script finds `scripts`
@@ -183,11 +184,11 @@ def draw(folder: Path, samples: int, generator: np.random.Generator) -> list[Pat
             biases = [optimal_bias(mixture, ratio, float(w)) for w in weights[::20]]
             counted = [simulated_errors(mixture, b, samples // 10, generator) for b in biases]
             for side, name in enumerate(Errors._fields):
-                colour, dashes = style.GROUP_COLOURS[name], ("--", "-")[side]
+                colour, dashes = palette.GROUP_COLOURS[name], ("--", "-")[side]
                 panel.plot(weights, [e[side] for e in curves], dashes, color=colour, label=name)
                 marker = style.GROUP_MARKERS[name]
                 panel.plot(weights[::20], [e[side] for e in counted], marker, color=colour)
-            panel.axvline(ratio, color=style.GREY, linewidth=0.6)
+            panel.axvline(ratio, color=palette.GREY, linewidth=0.6)
             panel.set(xscale="log", xlabel=r"weight $\rho$ of the rare class")
             style.horizontal_grid(panel)
             distance = rf"$\sqrt{{d}}\,\eta/\sigma$ = {mixture.distance:.2f}"
@@ -201,7 +202,7 @@ def draw(folder: Path, samples: int, generator: np.random.Generator) -> list[Pat
         distances, ratios = np.linspace(0.05, 4, 200), (2.0, 10.0, 100.0, 1000.0)
         for index, quantity in enumerate((gap, harm)):
             for order, value in enumerate(ratios):
-                colour, line = style.PALETTE[order], style.LINES[order]
+                colour, line = palette.PALETTE[order], style.LINES[order]
                 curve = [quantity(float(t), value) for t in distances]
                 axes[0, index].plot(distances, curve, color=colour, linestyle=line)
             axes[0, index].set_xlabel(r"distance $\sqrt{d}\,\eta/\sigma$")
@@ -212,11 +213,11 @@ def draw(folder: Path, samples: int, generator: np.random.Generator) -> list[Pat
         panel, dims = axes[0, 2], (1, 2, 5, 10, 20)
         mixtures = [Mixture(1.0, 1.0, d) for d in dims]
         bias = [optimal_bias(m, ratio) for m in mixtures]
-        panel.plot(dims, bias, color=style.BLUE, label="closed form")
+        panel.plot(dims, bias, color=palette.BLUE, label="closed form")
         bias = [papers_bias(m, ratio) for m in mixtures]
-        panel.plot(dims, bias, "--", color=style.VERMILLION, label="as printed")
+        panel.plot(dims, bias, "--", color=palette.VERMILLION, label="as printed")
         bias = [best_classifier(m, ratio, 1.0, generator)[1] for m in mixtures]
-        panel.plot(dims, bias, "o", color=style.BLACK, label="risk minimised")
+        panel.plot(dims, bias, "o", color=palette.BLACK, label="risk minimised")
         panel.set(xlabel="dimensions d", ylabel="bias b (K = 100)")
         panel.legend(loc="lower left")
         style.letter(axes[0, 2], 2, "Lemma 3.1: bias")

@@ -467,7 +467,7 @@ def test_a_shipped_search_space_has_the_name_of_its_file(path: Path) -> None:
 def test_loading_a_space_imports_neither_torch_nor_ray_nor_optuna() -> None:
     code = (
         "import sys\n"
-        "from ltat_tune.space.reader import load_space\n"
+        "from ltat_tune.preflight.load import load_space\n"
         f"load_space({str(ROOT / 'search_spaces' / 'quickstart.yaml')!r}, check_machine=False)\n"
         "print(*sorted({'torch', 'ray', 'optuna', 'mlflow'} & set(sys.modules)))"
     )
