@@ -30,8 +30,8 @@ from scipy.optimize import minimize_scalar
 from scipy.special import ndtr
 
 from ltat_tune.figures import style
-from ltat_tune.presentation import palette
 from ltat_tune.figures.save import save
+from ltat_tune.presentation import palette
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a script finds `scripts`
 from scripts.srat_mixture import (

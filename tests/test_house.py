@@ -1,4 +1,4 @@
-"""The house holds: layers, sizes of rooms, unique names, and a README that names files that exist."""
+"""The house holds: layers, sizes of rooms, unique names, a README whose files exist."""
 
 from __future__ import annotations
 

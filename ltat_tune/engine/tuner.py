@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ltat_tune.backend.in_process import run_in_process
 from ltat_tune.backend.stop_signals import stop_signals
+from ltat_tune.backend.work import RunTask
 from ltat_tune.engine.live_view import LiveView
 from ltat_tune.engine.mlflow_observer import MlflowObserver
 from ltat_tune.engine.recovery import catch_up
@@ -36,6 +37,7 @@ def drive(
     cluster: Cluster | None = None,
     owns_process: bool = True,
     in_process: bool = False,
+    do_task: RunTask = run_task,
 ) -> tuple[WorkQueue, bool]:
     """Run every task that is left.
 
@@ -48,6 +50,7 @@ def drive(
         cluster: whose nodes train; None is this machine.
         owns_process: a signal that Ray does not answer in time may end the process.
         in_process: run tasks here, one after another, without Ray.
+        do_task: what is done with a task.
 
     Returns:
         The queue, and whether a signal ended it early.
@@ -98,12 +101,12 @@ def drive(
     try:
         with stop_signals(on_stop):
             if in_process:
-                run_in_process(queue, run_task, stopping)
+                run_in_process(queue, do_task, stopping)
             else:
                 from ltat_tune.backend.ray_tuner import run_in_ray  # imports Ray
 
                 run_in_ray(
-                    queue, run_task, stopping, metric=space.objective.metric,
+                    queue, do_task, stopping, metric=space.objective.metric,
                     spec=space.resources, scratch=folder.ray, slots=slots,
                     own_ray=cluster is None, each_turn=each_turn,
                 )  # fmt: skip
