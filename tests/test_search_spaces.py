@@ -180,7 +180,7 @@ def test_the_estimated_cost_is_that_of_the_trainings(path: Path) -> None:
     assert int(hours) == round(total)
 
 
-# -- the authors' values (FACTS) ----------------------------------------------------------------
+# -- the authors' values ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def autoattack(
     mode; its modes, parameters, the global random state and the trace function are left as found.
 
     Source: Croce2020Reliable, arXiv:2003.01690; pyautoattack 0.2.0, the same numbers as
-        fra31/auto-attack@a392200 (FACTS section 7).
+        fra31/auto-attack@a392200.
     Deviations: fewer than 10 classes lower the number of target classes to K - 1, fewer than 4
         leave out apgd-t, L2 below 15 pixels a side leaves out square; its warnings are not shown;
         images are attacked in float32.

@@ -56,7 +56,7 @@ def cw_l2(
     An image counts as adversarial where another logit exceeds the label's by more than
     `confidence`, at any distance: a radius enters only when distances are counted (`robust`).
 
-    Two readings (FACTS section 1.4). The defaults are those of the authors' implementation.
+    Two readings exist. The defaults are those of the authors' implementation.
     `search_steps=1, first_c=1, iterations=50, abort_early=False` is the fixed reading of
     torchattacks, whose attack is far weaker and whose misses are what its accuracies show.
 

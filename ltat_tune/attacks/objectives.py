@@ -23,8 +23,7 @@ def margin(logits: Tensor, targets: Tensor, clean_logits: Tensor | None) -> Tens
 
     Source: Carlini2017Towards, f_6, without its floor at -kappa.
     Deviations: RoBal's and AT-BSL's releases floor it at a confidence of 50, which is never
-        reached in practice; with kappa 0 the gradient would vanish once an image is misclassified
-        (FACTS section 1.4).
+        reached in practice; with kappa 0 the gradient would vanish once an image is misclassified.
     """
     label = logits.gather(1, targets[:, None]).squeeze(1)
     at_label = F.one_hot(targets, logits.shape[1]).bool()

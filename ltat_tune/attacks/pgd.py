@@ -39,7 +39,7 @@ def pgd(
 
     Each step goes `step_size` along the gradient's sign (L-inf) or direction (L2), back into the
     ball, and into [0, 1]. The objective is a sum over images in float32 (or more), so that no
-    image's gradient is scaled down before `sign` (FACTS F1).
+    image's gradient is scaled down before `sign`.
 
     Contract: the result is detached, inside the ball and [0, 1]; `steps=0` returns the images; the
     mode of every submodule and `requires_grad` and `grad` of every parameter are left as found.

@@ -136,7 +136,7 @@ def attack_weights(
 ) -> Tensor | None:
     """Factors on the images' losses by class, (K,) float32 with mean 1, or None.
 
-    None in eval mode too: there a positive factor changes no step (FACTS F1), and leaving it out
+    None in eval mode too: there a positive factor changes no step, and leaving it out
     keeps equal configurations equal to the last bit.
     """
     if config.attack.bn_mode == "eval":

@@ -80,8 +80,10 @@ def _attack_beta(config: ConfigValues) -> bool:
 
 
 def _attack_weights(config: ConfigValues) -> str | None:
-    """FACTS F1: with BatchNorm in eval mode a positive factor on an image's loss scales its
-    gradient, and neither its sign nor its direction changes."""
+    """With BatchNorm in eval mode a positive factor on an image's loss only scales its gradient.
+
+    Neither the gradient's sign nor its direction changes, so no PGD step does.
+    """
     attack = config.attack
     if attack.bn_mode == "eval" and attack.reweight not in ("none", "balanced_softmax"):
         return (

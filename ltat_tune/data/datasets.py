@@ -73,7 +73,7 @@ class Splits:
 
 
 def load_splits(config: TrialConfig, *, cache_dir: Path | None = None) -> Splits:
-    """Reads the data set, holds validation images out, then cuts the long tail (DESIGN section 3).
+    """Read the data set, hold validation images out, then cut the long tail.
 
     Raises:
         DataError: what is missing, unreadable or impossible, with a remedy.

@@ -1,7 +1,7 @@
 """Which images: counts of a long-tailed profile, the hold-out before it, and the cut itself.
 
 Private generators throughout: the same stream as `np.random.seed(s)` of the papers' releases
-without touching the global one (FACTS section 3).
+without touching the global one.
 """
 
 from __future__ import annotations

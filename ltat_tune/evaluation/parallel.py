@@ -26,8 +26,8 @@ from ltat_tune.evaluation.runner import (
 )
 from ltat_tune.seeding import prepare_process
 
-# At scale 1 a cosine head's logits lie within +-1, and PGD finds less than there is (FACTS section
-# 2: RoBal's own README says so).
+# At scale 1 a cosine head's logits lie within +-1, and PGD finds less than there is;
+# RoBal's own README says so.
 _COSINE_SCALES = (1.0, 10.0)
 _ADAPTIVE = "adaptive20"
 _LONGEST = 100  # as attack.eps: beyond the diagonal of CIFAR's images, 55, in l2

@@ -61,7 +61,7 @@ class FocalLoss(nn.Module):
     Source: Lin2017Focal Eq. 4, arXiv:1708.02002. `weight_inside`: kaidic/LDAM-DRW@2536330
         `focal_loss`; anonymous2share/SRAT@daa8352.
     Deviations: by default the class weight stands outside the modulating factor; the two releases
-        put it inside, p = exp(-w_y CE) (FACTS 0 F7 and section 4). Both take a plain mean, so a
+        put it inside, p = exp(-w_y CE). Both take a plain mean, so a
         common factor on the weights scales the loss (and, inside, bends it); without weights they
         are equal. With label smoothing, p is exp(-CE) of the smoothed target: the loss then rises
         with CE alone, so that its least value is still at the smoothed target.

@@ -56,11 +56,11 @@ class TailLoss(nn.Module):
 
     A batch without a tail sample gives 0 with zero gradient.
 
-    `paper` has no lower bound and runs away (FACTS 0 F3). Only pairs of different classes take it
+    `paper` has no lower bound and runs away. Only pairs of different classes take it
     there, so only they are capped in `bounded`: a capped pair has no gradient, and a pair of one
     class, whose KL is minimised, needs it most when it is far apart. `bounded` is therefore never
     below -2 max(w) kl_max. `released` has the opposite sign and does not tell pairs apart: it
-    pulls all samples to the tail (FACTS 1.3).
+    pulls all samples to the tail.
 
     Source: REAT Eq. 3 and Algorithm 1, arXiv:2307.10205; GuanlinLee/REAT@a7909fd `REAT`.
     Deviations: `bounded` is ours. The release's double loop is written in closed form.

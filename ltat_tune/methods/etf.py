@@ -15,7 +15,7 @@ from ltat_tune.models import Classifier
 class ETFPenalty:
     """A method's loss plus weight * R_geom(W) of the head's class weights.
 
-    Source: MCAT, R_geom; yneversky/MCAT@f19c2af (FACTS_RIVALS section 3: the released MCAT is
+    Source: MCAT, R_geom; yneversky/MCAT@f19c2af (the released MCAT is
         PGD-AT plus this term).
 
     Args:

@@ -21,7 +21,7 @@ class ExtraForwards:
     adversarial and then the clean ones (RoBal's release). `adv_clean_after`: both after the update
     (RobustLT's release, for its log).
 
-    Source: FACTS section 2; FACTS_RIVALS sections 1 and 2.
+    Source: the releases of RoBal, AT-BSL, RobustLT and TAET.
 
     Args:
         method_of: the method around a given attack.

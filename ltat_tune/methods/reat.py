@@ -21,7 +21,7 @@ class REAT:
 
     Source: Li2023Alleviating Eq. 1-4; GuanlinLee/REAT@a7909fd.
     Deviations: see `TailLoss` for its variants. As released, the attack runs in eval mode, where
-        RBL changes no adversarial image (FACTS F1); `attack.bn_mode: batch` makes it act.
+        RBL changes no adversarial image; `attack.bn_mode: batch` makes it act.
 
     Args:
         loss: prediction loss, with class weights where the trainer gives them.

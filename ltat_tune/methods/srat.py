@@ -20,7 +20,7 @@ class SRAT:
 
     Source: Wang2022Imbalanced Eq. 7, Algorithm 1; anonymous2share/SRAT@daa8352.
     Deviations: Eq. 5 and 7 put the class weights inside the maximisation; as in the release, the
-        adversarial images are made with plain cross-entropy (equal in eval mode, FACTS F1).
+        adversarial images are made with plain cross-entropy (equal in eval mode).
 
     Args:
         loss: prediction loss, with class weights where the trainer gives them.

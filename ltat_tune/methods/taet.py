@@ -18,7 +18,7 @@ class TAET:
     the L_c over all classes, HDL their variance, RCEL the sum of their squared shares. One forward
     in train mode, on the adversarial images. In the clean stage before it, `natural` trains.
 
-    Source: Wang2025TAET; BuhuiOK/TAET@a374adf; formulas in FACTS_RIVALS section 2.
+    Source: Wang2025TAET; BuhuiOK/TAET@a374adf.
     Deviations: the release's superfluous clean forward is `method.extra_forwards: clean_before`.
 
     Args:

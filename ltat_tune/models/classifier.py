@@ -14,7 +14,7 @@ from ltat_tune.models.heads import CosineHead
 
 Head = Literal["linear", "cosine"]
 
-PROJECTION_DIM = 128  # SRAT's release; the paper leaves it open (FACTS section 5)
+PROJECTION_DIM = 128  # SRAT's release; the paper leaves it open
 
 
 def _build_head(

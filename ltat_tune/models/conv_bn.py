@@ -15,7 +15,7 @@ class ConvBN(nn.Module):
 
     In eval mode the two are folded: w' = w * gamma / sqrt(var + eps), b' = beta - mean * gamma /
     sqrt(var + eps), the same function up to round-off. An eval-mode attack of 10 to 20 steps then
-    pays for no BatchNorm, forward or backward (PERFORMANCE section 1). Inside `folded_once` the
+    pays for no BatchNorm, forward or backward. Inside `folded_once` the
     pass over the weights that folding costs is made once, not in each forward.
 
     Args:

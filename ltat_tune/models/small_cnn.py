@@ -26,7 +26,7 @@ class _GridOfAverages(nn.Module):
 # (in_channels, width) -> layers that halve the side and give 2 * width channels.
 STEMS: dict[str, Callable[[int, int], list[nn.Module]]] = {
     # The stride sits in the second convolution: a first one with a single input channel and stride
-    # 2 is slow in the input gradient, which every attack step needs (PERFORMANCE section 1).
+    # 2 is slow in the input gradient, which every attack step needs.
     "conv": lambda channels, width: [
         ConvBN(channels, width),
         nn.ReLU(inplace=True),

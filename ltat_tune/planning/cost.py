@@ -1,7 +1,7 @@
 """What one configuration takes by a rule of thumb: time, memory, disk. Trains nothing.
 
 Work is counted in passes: one attack step on one image, a forward and a backward pass to the
-pixels, which is two forwards; an update of the weights is three (PERFORMANCE section 2). The
+pixels, which is two forwards; an update of the weights is three. The
 rule: 3 s for 100,000 passes of ResNet-18 over 32x32 pixels on one A100-class GPU, 2,000 s on one
 CPU thread, by multiply-adds for other networks and sizes, and a fixed time for each batch.
 """

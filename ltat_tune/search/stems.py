@@ -1,4 +1,4 @@
-"""What trials have in common before late parameters act: trained once, as a stem (DESIGN 9)."""
+"""What trials have in common before late parameters act: trained once, as a stem."""
 
 from __future__ import annotations
 

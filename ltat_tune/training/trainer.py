@@ -134,7 +134,7 @@ class Trainer:
 
         A copy of the present state trains the last quarter of a run of 4 * epochs epochs: the
         learning rate falls as at the end of the whole run, and what acts late acts; then it is
-        validated and thrown away (DESIGN section 9). Of a copy that diverges there is nothing.
+        validated and thrown away. Of a copy that diverges there is nothing.
         """
         config = self.config.shortened(4 * epochs).replace({"evaluation.ae_distance_images": 0})
         fork = Trainer(config, splits=self.splits, device=self.device, precision=self.precision)

@@ -23,7 +23,7 @@ def _noise(start: str, norm: str = "linf", eps: float = 0.1) -> Tensor:
 
 
 def test_one_sided_noise_lies_between_0_and_the_radius() -> None:
-    # RoBal's release: torch.rand, not 2 * rand - 1 (FACTS section 2)
+    # RoBal's release: torch.rand, not 2 * rand - 1
     noise = _noise("one_sided")
     assert noise.min() >= -1e-7 and noise.max() <= 0.1 + 1e-7
     assert noise.mean().item() == pytest.approx(0.05, abs=0.002)

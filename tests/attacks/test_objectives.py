@@ -54,7 +54,7 @@ def _attack(objective: str, factor: float = 1.0) -> Tensor:
 
 
 def test_logits_times_ten_leave_the_margin_attack_as_it_is_and_not_the_cross_entropy_one() -> None:
-    # FACTS 8.11: the margin is linear in the logits, so its direction does not change
+    # The margin is linear in the logits, so its direction does not change
     assert torch.equal(_attack("margin"), _attack("margin", factor=10))
     assert not torch.equal(_attack("cross_entropy"), _attack("cross_entropy", factor=10))
 

@@ -327,7 +327,7 @@ def _weighted_pgd(
 
 @pytest.mark.parametrize(("bn_mode", "equal"), [("eval", True), ("train", False)])
 def test_class_weights_change_sign_pgd_in_train_mode_only(bn_mode: str, equal: bool) -> None:
-    # FACTS F1: in eval mode samples are independent, so a positive weight only rescales each
+    # In eval mode samples are independent, so a positive weight only rescales each
     # gradient, and the sign forgets it; in train mode BatchNorm couples them. float64, no start.
     images, targets = _batch()
     images = images.double()
@@ -342,7 +342,7 @@ def test_class_weights_change_sign_pgd_in_train_mode_only(bn_mode: str, equal: b
 
 
 def test_shifting_the_logits_by_the_log_counts_does_change_the_images() -> None:
-    # The counterpart of the test above: BRW / balanced softmax is no rescaling (FACTS F1).
+    # The counterpart of the test above: BRW / balanced softmax is no rescaling.
     class Shifted(nn.Module):
         def __init__(self) -> None:
             super().__init__()

@@ -51,7 +51,7 @@ def test_the_configuration_reaches_the_attack() -> None:
 def test_positive_class_weights_act_unless_batch_norm_is_in_eval_mode(
     name: str, norm: str
 ) -> None:
-    # FACTS F1, the finding that RBL cannot act as released
+    # The finding that RBL cannot act as released
     for bn_mode, equal in (("eval", True), ("train", False), ("batch", False)):
         plain, weighted = (
             _attack(_config(attack__reweight=n, attack__bn_mode=bn_mode, attack__norm=norm))
@@ -62,7 +62,7 @@ def test_positive_class_weights_act_unless_batch_norm_is_in_eval_mode(
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_in_float64_a_weighted_loss_gives_the_same_images_in_eval_mode(norm: str) -> None:
-    # FACTS 8.1: computed with the weights, not left out
+    # Computed with the weights, not left out
     images, targets = _batch()
     model = tiny_cnn().double()
     plain, weighted = (
@@ -113,7 +113,7 @@ def test_rbl_goes_by_last_epochs_predictions_and_by_the_counts_in_the_first() ->
 
 
 def test_budgets_of_cifar_10_are_those_of_robustlt() -> None:
-    # FACTS_RIVALS section 6: 255 * eps_c at 8/255, UR 50, share 0.3
+    # 255 * eps_c at 8/255, UR 50, share 0.3
     wanted = [5.600, 8.026, 9.031, 9.802, 10.453, 11.027, 11.543, 12.021, 12.464, 12.878]
     found = 8 * class_budgets(CIFAR10_50, 0.3)
     assert found.tolist() == pytest.approx(wanted, abs=6e-4)

@@ -59,7 +59,7 @@ def _released(targets: NDArray[np.int64], counts: list[int]) -> NDArray[np.int64
         np.random.set_state(state)
 
 
-# --- counts (FACTS section 3) ---
+# --- counts ---
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def test_equal_logits_give_the_log_of_the_number_of_classes() -> None:
 
 
 def test_ten_times_the_logits_have_the_same_answer_and_another_gradient() -> None:
-    # FACTS 8, 11: why an attack on cross-entropy can fail where answers are the same.
+    # Why an attack on cross-entropy can fail where answers are the same.
     logits = torch.tensor([[0.3, 0.1, -0.2]], dtype=torch.float64)
     directions = []
     for scale in (1.0, 10.0):

@@ -39,7 +39,7 @@ def test_no_reweighting_gives_none() -> None:
 def test_class_balanced_weights_of_step_100_are_those_of_srat(
     beta: float, ratio: float, tolerance: float
 ) -> None:
-    # FACTS F6: 78 in SRAT's release is E(5000) / E(50) at beta 0.9999.
+    # 78 in SRAT's release is E(5000) / E(50) at beta 0.9999.
     weights = _weights(STEP_100, name="class_balanced", beta=beta)
     assert weights == pytest.approx([1.0] * 5 + [ratio] * 5, abs=tolerance)
 

@@ -56,7 +56,7 @@ def test_three_features_are_worked_by_hand() -> None:
 
 
 def test_two_images_of_one_class_cost_nothing() -> None:
-    # The positive is the whole denominator (FACTS section 5).
+    # The positive is the whole denominator.
     features = torch.tensor(_unit(2, 3))
     assert separation_loss(features, torch.tensor([1, 1]), temperature=0.07).item() == 0.0
 

@@ -119,7 +119,7 @@ def test_the_released_reading_agrees_with_the_loops_of_the_release(
 
 
 def test_the_released_reading_is_its_closed_form() -> None:
-    # FACTS 1.3: c_i = w_i + mean w - 4 m_i w_i / B, with m_i the batch's samples of class y_i.
+    # c_i = w_i + mean w - 4 m_i w_i / B, with m_i the batch's samples of class y_i.
     features, b = _features(), len(TARGETS)
     p = np.exp(log_softmax(features))
     n = COUNTS.numpy().astype(np.float64)

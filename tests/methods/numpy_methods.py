@@ -1,7 +1,7 @@
 """One training step of every method in NumPy float64, from the formulas of the papers.
 
 It reads the configuration and nothing else of `ltat_tune`; every gradient is by central
-differences. Formulas: FACTS sections 1, 2, 4, 5, 6; FACTS_RIVALS 1 to 3.
+differences.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from ltat_tune.models import ResNet18, build_model
 
 
 def test_resnet18_has_11173962_parameters_for_10_classes() -> None:
-    # The CIFAR ResNet-18 that REAT, SRAT and most of the field train: FACTS sections 1.1 and 5.
+    # The CIFAR ResNet-18 that REAT, SRAT and most of the field train.
     model = build_model(ModelConfig(name="resnet18"), in_channels=3, num_classes=10)
     assert model.feature_dim == 512
     assert sum(parameter.numel() for parameter in model.parameters()) == 11_173_962

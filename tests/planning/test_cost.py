@@ -47,7 +47,7 @@ def test_clean_epochs_and_natural_training_have_no_attack() -> None:
 
 def test_resnet18_takes_three_seconds_for_100_000_passes_on_a_gpu() -> None:
     cost = cost_of(TrialConfig.from_flat(CIFAR), ("clean",))
-    assert cost.macs == pytest.approx(555.4e6, rel=1e-3)  # 0.56 G, PERFORMANCE section 2
+    assert cost.macs == pytest.approx(555.4e6, rel=1e-3)  # 0.56 G
     assert cost.parameters == 11_173_962
     # and half a millisecond for each batch of 128
     assert cost.pass_seconds(gpu=True) == pytest.approx(3e-5 + 5e-4 / 128, rel=1e-3)

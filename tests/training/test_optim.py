@@ -101,7 +101,7 @@ def test_a_step_shorter_than_an_epoch_falls_every_epoch() -> None:
      (199, 1e-5)],
 )  # fmt: skip
 def test_ldam_drw_sets_shares_of_the_peak_at_160_and_180(epoch: int, rate: float) -> None:
-    """FACTS 4: lr e / 5 for e = 1..5, then 0.1, times 0.01 for e > 160, times 0.0001 for > 180."""
+    """The rate is lr e / 5 for e = 1..5, then 0.1, times 0.01 for e > 160, times 0.0001 for > 180."""
     config = OptimConfig(
         epochs=200, lr=0.1, lr_schedule="piecewise", milestones=(0.8, 0.9),
         lr_factors=(0.01, 0.0001), warmup_epochs=5,
@@ -162,7 +162,7 @@ def _as_in_robals_release(
 def test_robals_release_multiplies_in_every_epoch_after_a_milestone(
     epoch: int, rate: float
 ) -> None:
-    """FACTS F5, epochs counted from 1. From 75 on both milestones multiply, so by 0.01."""
+    """Epochs are counted from 1. From 75 on both milestones multiply, so by 0.01."""
     config = OptimConfig(lr_schedule="robal_release")
     assert learning_rate(config, epoch - 1) == pytest.approx(rate, rel=1e-9)
 
@@ -187,7 +187,7 @@ def test_robals_release_equals_its_running_product(warmup: int) -> None:
 
 
 def test_class_weights_are_deferred_to_the_first_epoch_of_the_low_rate() -> None:
-    """DRW begins at epoch 160 of 200, counted from 0, where SRAT's rate falls (FACTS 4)."""
+    """DRW begins at epoch 160 of 200, counted from 0, where SRAT's rate falls."""
     config = TrialConfig.model_validate(
         {"optim": SRAT.model_dump(),
          "reweight": {"name": "class_balanced", "schedule": "deferred", "start_fraction": 0.8}}
