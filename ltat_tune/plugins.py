@@ -18,10 +18,10 @@ from pydantic import TypeAdapter, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
 from ltat_tune.config import fields as documented
-from ltat_tune.config.catalogue import CATALOGUE, Entry
+from ltat_tune.config.catalogue import CATALOGUE, Choice
 from ltat_tune.config.effects import add_rule, forget_rule
 from ltat_tune.config.extensions import LOADING, PARTS, UNDO, Part
-from ltat_tune.config.fields import Section, annotated, sentence
+from ltat_tune.config.fields import Section, annotated, rule_sentence
 from ltat_tune.config.parameters import PARAMETERS, add_parameter, forget_parameter, widen
 from ltat_tune.config.scalars import Integer, Number
 from ltat_tune.errors import ConfigError
@@ -51,7 +51,7 @@ def param(default: Any, meaning: str, *, choices: Sequence[str] = (), **more: An
         choices: the texts that are allowed; none are all.
         more: `ge`, `gt`, `le`, `lt`, and `symbol`, `unit`, `source` for people.
     """
-    field = documented.param(default, meaning, **more)
+    field = documented.documented(default, meaning, **more)
     field.json_schema_extra["choices"] = tuple(choices)
     return field
 
@@ -222,7 +222,7 @@ def _register(
     widen(chosen_by)
     described = what or (inspect.getdoc(made_by) or "").partition("\n")[0]
     source = f"plugin {plugin.name} ({plugin.file})" if plugin else file
-    entry = Entry(name, described, source, chosen_by, tuple(defaults))
+    entry = Choice(name, described, source, chosen_by, tuple(defaults))
     CATALOGUE[kind] = (*CATALOGUE[kind], entry)
     table[name] = build
 
@@ -280,7 +280,7 @@ def _check_default(path: str, field: FieldInfo) -> list[str]:
     try:
         TypeAdapter(annotated(field)).validate_python(field.default)
     except ValidationError as error:
-        return [f"the default of {path} {sentence(error.errors()[0])}"]
+        return [f"the default of {path} {rule_sentence(error.errors()[0])}"]
     return []
 
 

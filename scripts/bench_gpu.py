@@ -48,7 +48,7 @@ from ltat_tune.data.long_tail import profile_counts
 from ltat_tune.losses import TailLoss
 from ltat_tune.models import Classifier, build_model, prepare_model
 from ltat_tune.seeding import new_generator, prepare_process
-from ltat_tune.training.evaluation import evaluate
+from ltat_tune.training.evaluation import measure_accuracy
 from ltat_tune.training.optim import build_optimizer
 from ltat_tune.training.trainer import Trainer
 
@@ -259,7 +259,7 @@ def epoch(bench: Bench) -> dict[str, Any]:
 
         def validate(val: LabelledImages = val) -> None:
             for attack in ("clean", config.evaluation.val_attack):
-                evaluate(trainer.model, val, attack, config, classes=10)
+                measure_accuracy(trainer.model, val, attack, config, classes=10)
 
         took = bench.seconds(validate, warm_up=1)
         found[f"validation_{share:.0%}_right"] = {

@@ -30,7 +30,7 @@ import numpy as np
 import optuna
 import yaml
 
-from ltat_tune.engine.scenario_search import Search
+from ltat_tune.engine.scenario_search import ScenarioSearch
 from ltat_tune.preflight.load import load_space
 from ltat_tune.provenance import machine, versions
 from ltat_tune.search.rungs import Rungs, place_rungs
@@ -248,7 +248,7 @@ class _Simulation:
             rungs = Rungs(rungs.epochs, (), probes=rungs.probes, probe_epochs=table.probe_epochs)
         self._rungs = rungs
         self._rule = new_rule(space.scheduler, rungs.judged)
-        self._search = Search(
+        self._search = ScenarioSearch(
             space, StudyFolder(folder), Ledger(folder / "ledger.journal", space),
             space.scenarios[0].name, rungs, device="cpu",
         )  # fmt: skip

@@ -46,7 +46,7 @@ from ltat_tune.methods import METHODS, build_method, needs_projection
 from ltat_tune.models import Classifier, ResNet18, SmallCNN, build_model
 from ltat_tune.models.conv_bn import ConvBN
 from ltat_tune.seeding import new_generator, prepare_process
-from ltat_tune.training.evaluation import evaluate
+from ltat_tune.training.evaluation import measure_accuracy
 from ltat_tune.training.optim import build_optimizer
 from ltat_tune.training.trainer import Trainer
 
@@ -147,7 +147,7 @@ class Setting:
     def as_trainer(self) -> None:
         """What `Trainer` does after an epoch."""
         for attack in ("clean", self.config.evaluation.val_attack):
-            evaluate(self.model, self.val, attack, self.config, classes=len(self.counts))
+            measure_accuracy(self.model, self.val, attack, self.config, classes=len(self.counts))
 
 
 def unfolded(model: Classifier) -> Classifier:

@@ -28,7 +28,7 @@ from ltat_tune.data.datasets import load_splits
 from ltat_tune.errors import TrainingDiverged
 from ltat_tune.seeding import prepare_process
 from ltat_tune.training.checkpoint import adopt_checkpoint
-from ltat_tune.training.evaluation import evaluate
+from ltat_tune.training.evaluation import measure_accuracy
 from ltat_tune.training.fit_result import EpochMetrics
 from ltat_tune.training.trainer import Trainer
 
@@ -132,7 +132,7 @@ def record(
                 if seed == 0:
                     row["curve"] = [round(past.metrics[SCORE], 4) for past in trainer.history]
                     row["epoch_seconds"] = sorted(p.seconds for p in trainer.history)[EPOCHS // 2]
-                tested = evaluate(
+                tested = measure_accuracy(
                     result.model, splits.test(), "pgd20", config, classes=len(splits.classes)
                 )
                 row["truth"].append(

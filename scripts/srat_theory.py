@@ -174,7 +174,7 @@ def draw(folder: Path, samples: int, generator: np.random.Generator) -> list[Pat
     """Two figures, each as PDF and PNG; lines are closed forms, markers are not."""
     ratio = 100.0
     with style.look():
-        fig, axes = style.figure(2, cols=3, sharey=True)
+        fig, axes = style.paper_figure(2, cols=3, sharey=True)
         far = Mixture(0.8, 1.0, 10)
         titles = ("far apart", "close", "far, attacked")
         for index, mixture in enumerate((far, Mixture(0.25, 1.0, 10), far.attacked(0.4))):
@@ -198,7 +198,7 @@ def draw(folder: Path, samples: int, generator: np.random.Generator) -> list[Pat
         axes[0, 0].annotate(r"$\rho = K$", (ratio, 0.5), xytext=(3, 0), textcoords="offset points")
         paths = save(fig, folder, "srat_theory_weights")
 
-        fig, axes = style.figure(2, cols=3)
+        fig, axes = style.paper_figure(2, cols=3)
         distances, ratios = np.linspace(0.05, 4, 200), (2.0, 10.0, 100.0, 1000.0)
         for index, quantity in enumerate((gap, harm)):
             for order, value in enumerate(ratios):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ltat_tune.engine.task_factory import confirmation
+from ltat_tune.engine.task_factory import confirmation_task
 from ltat_tune.files import write_json, write_text
 from ltat_tune.preflight.load import load_space
 from ltat_tune.results.collect import collect
@@ -82,7 +82,7 @@ def made_study(
             ledger.finish(scenario, number, Outcome(state, 6, reason), score)  # type: ignore[arg-type]
         for candidate in candidates(space, ledger, scenario) if confirmed else ():
             for seed in space.confirm.seeds:
-                task = confirmation(space, folder, scenario, candidate, seed, device="cpu")
+                task = confirmation_task(space, folder, scenario, candidate, seed, device="cpu")
                 assert confirmed is not None
                 score = confirmed(candidate.number, seed)
                 _write(task.path, "complete", score, subset, "")

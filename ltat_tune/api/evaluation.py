@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ltat_tune.api.isolation import kept
+from ltat_tune.api.isolation import process_kept
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.errors import ConfigError
 
@@ -84,10 +84,10 @@ def evaluate(
     """
     if split not in ("test", "val"):
         raise ConfigError(f"split must be one of test, val, got {split}")
-    with tempfile.TemporaryDirectory(prefix="ltat-tune-") as scratch, kept():
+    with tempfile.TemporaryDirectory(prefix="ltat-tune-") as scratch, process_kept():
         from ltat_tune.evaluation.card import Request
-        from ltat_tune.evaluation.loading import load
-        from ltat_tune.evaluation.parallel import check, measure
+        from ltat_tune.evaluation.loading import load_target
+        from ltat_tune.evaluation.parallel import check_request, measure_targets
         from ltat_tune.seeding import prepare_process
 
         request = Request(
@@ -96,13 +96,13 @@ def evaluate(
             batch_size=batch_size, device=device, threads=threads, sentinel=False,
             worst_case=worst_case,
         )  # fmt: skip
-        check(request)
+        check_request(request)
         prepare_process(threads)
         if isinstance(model, str | Path):
-            loaded = load(_target(model, config, Path(out), Path(scratch)), device=device)
+            loaded = load_target(_target(model, config, Path(out), Path(scratch)), device=device)
         else:
             loaded = _in_memory(model, config, device)
-        card = measure(loaded, request, state=Path(scratch))
+        card = measure_targets(loaded, request, state=Path(scratch))
     return [_measured(row) for row in card["rows"]]
 
 

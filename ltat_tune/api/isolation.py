@@ -22,7 +22,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 @contextlib.contextmanager
-def kept() -> Iterator[None]:
+def process_kept() -> Iterator[None]:
     """Puts back, afterwards, everything of this process that a study moves.
 
     Signal handlers, environment, log levels and handlers, warning filters, hooks for uncaught

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ltat_tune.api.isolation import kept
+from ltat_tune.api.isolation import process_kept
 from ltat_tune.errors import ConfigError, StudyError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Plots:
 
         With the interval over resampled trials, and with what shuffled scores reach by chance.
         """
-        with kept():
+        with process_kept():
             from ltat_tune.report.search_plots import importance_plot
 
             _, scene = self._read(scenario)
@@ -48,7 +48,7 @@ class Plots:
 
     def parallel_coordinate(self, scenario: str | None = None) -> go.Figure:
         """Every trial as a line over its parameters to its score; grey where it was stopped."""
-        with kept():
+        with process_kept():
             from ltat_tune.report.search_plots import parallel_coordinates
 
             _, scene = self._read(scenario)
@@ -63,7 +63,7 @@ class Plots:
             scenario: its name.
             params: dotted paths; None are all that are tuned.
         """
-        with kept():
+        with process_kept():
             from ltat_tune.report.search_plots import slices
 
             paths = self._known(params)
@@ -81,7 +81,7 @@ class Plots:
             scenario: its name.
             params: their dotted paths; None are the two that matter most.
         """
-        with kept():
+        with process_kept():
             from ltat_tune.report.search_plots import LEAST_TO_CONTOUR, contour
 
             if len(paths := self._known(params)) != 2 and params is not None:
@@ -100,20 +100,20 @@ class Plots:
 
     def learning_curves(self, scenario: str | None = None) -> go.Figure:
         """The objective over the epochs of each trial, with rungs and where trials ended."""
-        with kept():
-            from ltat_tune.report.pictures import learning_curves
+        with process_kept():
+            from ltat_tune.report.pictures import learning_curves_plot
 
             data, scene = self._read(scenario)
             self._judged(scene)
             rungs = (*data.rungs.copies, *data.rungs.judged)
-            return _on_paper(learning_curves(scene, rungs)[0])
+            return _on_paper(learning_curves_plot(scene, rungs)[0])
 
     def pareto_front(self, scenario: str | None = None) -> go.Figure:
         """Trials by the first two objectives, those that no other beats in both on a line.
 
         Clean accuracy against the objective, where the study has one.
         """
-        with kept():
+        with process_kept():
             from ltat_tune.report.models import trade_off_of
 
             data, scene = self._read(scenario)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from ltat_tune.api.isolation import kept
+from ltat_tune.api.isolation import process_kept
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.errors import SpaceError, StudyError
 from ltat_tune.storage.folder import StudyFolder
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ltat_tune.api.plots import Plots
-    from ltat_tune.engine.study import Study as Engine
+    from ltat_tune.engine.study import StudyRun as Engine
     from ltat_tune.space.space import Space
     from ltat_tune.storage.trials import TrialRow
 
@@ -112,7 +112,7 @@ class Study:
         smoke: bool = False,
     ) -> None:
         more = _assignments(overrides or {})
-        with kept():
+        with process_kept():
             from ltat_tune.preflight.load import load_space
 
             try:
@@ -134,8 +134,8 @@ class Study:
             StudyError: no such study, or one that this version cannot go on with.
             SpaceError: its space file no longer holds.
         """
-        with kept():
-            from ltat_tune.engine.study import Study as Engine
+        with process_kept():
+            from ltat_tune.engine.study import StudyRun as Engine
 
             engine = Engine.open(Path(out) / name, check_machine=False)
         study = cls.__new__(cls)
@@ -172,7 +172,7 @@ class Study:
         """
 
         def engine() -> Engine:
-            from ltat_tune.engine.study import Study as Engine
+            from ltat_tune.engine.study import StudyRun as Engine
 
             if self._is_new:
                 return self._create()
@@ -201,7 +201,7 @@ class Study:
         """
 
         def engine() -> Engine:
-            from ltat_tune.engine.study import Study as Engine
+            from ltat_tune.engine.study import StudyRun as Engine
 
             return Engine.open(
                 self.folder, trials=trials, budget=budget, cluster=address is not None
@@ -210,7 +210,7 @@ class Study:
         return self._run(engine, quiet, address)
 
     def _create(self) -> Engine:
-        from ltat_tune.engine.study import Study as Engine
+        from ltat_tune.engine.study import StudyRun as Engine
 
         if self._folder.facts.exists() and not (self._overwrite or self._space.smoke):
             raise StudyError(
@@ -224,7 +224,7 @@ class Study:
         )  # fmt: skip
 
     def _run(self, made: Callable[[], Engine], quiet: bool, address: str | None) -> Study:
-        with kept():
+        with process_kept():
             from rich.console import Console  # draws from `random`
 
             engine = made()
@@ -269,7 +269,7 @@ class Study:
         Raises:
             StudyError: the ledger cannot be read.
         """
-        with kept():
+        with process_kept():
             from ltat_tune.storage.trials import read_trials
 
             return read_trials(self._folder)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ltat_tune import provenance
-from ltat_tune.backend.nodes import Node, alive_nodes, differences, fitting_on, inspect
+from ltat_tune.backend.nodes import Node, alive_nodes, fitting_on, inspect, node_differences
 from ltat_tune.backend.ray_session import cluster_session
 from ltat_tune.config.sections import DataConfig
 from ltat_tune.errors import StudyError
@@ -187,7 +187,7 @@ class Cluster:
                 f"but {seen}; choose a folder that all nodes mount, with --out, or take "
                 "the node out of the cluster"
             ], []
-        problems, notes = differences(node, found["versions"], found["commit"])
+        problems, notes = node_differences(node, found["versions"], found["commit"])
         if found["images"]:
             problems.append(
                 f"node {node.title} cannot open the images: {found['images']}; put them where "

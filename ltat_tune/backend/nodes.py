@@ -88,7 +88,9 @@ def inspect(
     }
 
 
-def differences(node: Node, theirs: dict[str, str], commit: str) -> tuple[list[str], list[str]]:
+def node_differences(
+    node: Node, theirs: dict[str, str], commit: str
+) -> tuple[list[str], list[str]]:
     """What a node has in other versions than the driver: reasons to refuse, and notes."""
     problems, notes = [], []
     for name, ours in provenance.versions().items():

@@ -6,18 +6,18 @@ Heavy imports stay inside the commands, so that `--help` answers at once.
 
 from __future__ import annotations
 
-from ltat_tune.cli.commands.compare import compare
+from ltat_tune.cli.commands.compare import compare_command
 from ltat_tune.cli.commands.doctor import doctor
-from ltat_tune.cli.commands.evaluate import evaluate
-from ltat_tune.cli.commands.export import export
+from ltat_tune.cli.commands.evaluate import evaluate_command
+from ltat_tune.cli.commands.export import export_command
 from ltat_tune.cli.commands.figures import figures
 from ltat_tune.cli.commands.listings import ls, params, version
 from ltat_tune.cli.commands.plan import plan
-from ltat_tune.cli.commands.prepare import prepare
+from ltat_tune.cli.commands.prepare import prepare_command
 from ltat_tune.cli.commands.report import report
 from ltat_tune.cli.commands.run import main, resume
 from ltat_tune.cli.commands.train import train
-from ltat_tune.cli.commands.trials import logs, show
+from ltat_tune.cli.commands.trials import logs, show_command
 from ltat_tune.cli.commands.ui import ui
 from ltat_tune.cli.commands.upkeep import gc, rm
 
@@ -25,7 +25,7 @@ __all__ = ["main"]
 
 
 for _command in (
-    resume, plan, ui, report, compare, show, logs, export, figures, train, evaluate, prepare,
-    params, ls, rm, gc, doctor, version,
+    resume, plan, ui, report, compare_command, show_command, logs, export_command, figures, train,
+    evaluate_command, prepare_command, params, ls, rm, gc, doctor, version,
 ):  # fmt: skip
     main.add_command(_command)

@@ -15,7 +15,7 @@ from ltat_tune.config.extensions import Plugin
 from ltat_tune.errors import ConfigError, TrainingDiverged
 from ltat_tune.provenance import versions
 from ltat_tune.seeding import prepare_process
-from ltat_tune.training.evaluation import evaluate
+from ltat_tune.training.evaluation import measure_accuracy
 from ltat_tune.training.fit_result import EpochMetrics, FitResult
 from ltat_tune.training.trainer import Trainer
 
@@ -118,7 +118,7 @@ def _test(trainer: Trainer, result: FitResult, attacks: list[str]) -> dict[str, 
     classes = len(trainer.splits.classes)
     found: dict[str, float] = {}
     for attack in attacks:
-        accuracy = evaluate(result.model, images, attack, trainer.config, classes=classes)
+        accuracy = measure_accuracy(result.model, images, attack, trainer.config, classes=classes)
         found |= accuracy.metrics(f"test/{attack}", trainer.groups)
     return found
 

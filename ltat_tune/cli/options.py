@@ -33,7 +33,7 @@ plugins = click.option(
 )  # fmt: skip
 
 
-def load(names: Sequence[str]) -> None:
+def load_given_plugins(names: Sequence[str]) -> None:
     """Runs the plugins that were named, looked for in the folder of the command."""
     if names:
         from ltat_tune.config.plugin_loader import load_plugins
@@ -68,13 +68,13 @@ def print_results(results: list[dict[str, Any]], form: str, *, named: bool = Fal
         return
     from rich.console import Console
 
-    from ltat_tune.results.summary import render, verdict
+    from ltat_tune.results.summary import print_summary, verdict
 
     console = Console(highlight=False)
     for found in results:
         if named:
             console.rule(found["study"], align="left")
-        console.print(render(found))
+        console.print(print_summary(found))
         sentences = verdict(found)
         if sentences:
             console.print()

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from ltat_tune.config.catalogue import Entry
+from ltat_tune.config.catalogue import Choice
 from ltat_tune.config.parameters import PARAMETERS, Parameter
 from ltat_tune.config.scalars import pixels
 from ltat_tune.space.listing import SpaceFile
@@ -45,7 +45,7 @@ def print_parameters(parameters: Iterable[Parameter]) -> None:
         console.print(Padding(meaning, (0, 0, 0, 6)))
 
 
-def print_catalogue(entries: Iterable[Entry]) -> None:
+def print_catalogue(entries: Iterable[Choice]) -> None:
     """Prints a line a choice and what it is, then whose it is, then the parameters that act."""
     console = Console(highlight=False)
     chosen_by = ""

@@ -8,15 +8,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ltat_tune.comparison.entries import (
-    Entry,
+    ComparedEntry,
     Reviewed,
     confirmed_entries,
     grouped_entries,
     resolve_key,
 )
 from ltat_tune.errors import StudyError
-from ltat_tune.results.significance import Significance, compare, holm, mean_error, sign_test
-from ltat_tune.space.space import show
+from ltat_tune.results.significance import (
+    Significance,
+    compare_scores,
+    holm,
+    mean_error,
+    sign_test,
+)
+from ltat_tune.space.space import text_of
 
 DIFFERENCES = ("subset", "split", "eps", "smoke")
 # what makes another problem of it: such entries stand in blocks of their own
@@ -37,7 +43,7 @@ class Block:
     """
 
     title: str
-    entries: Sequence[Entry]
+    entries: Sequence[ComparedEntry]
     against_first: Sequence[Significance]
     honest: bool
     notes: Sequence[str] = ()
@@ -110,7 +116,7 @@ def put_together(
     )  # fmt: skip
 
 
-def _objective(entries: Sequence[Entry]) -> str:
+def _objective(entries: Sequence[ComparedEntry]) -> str:
     found = list(dict.fromkeys(entry.objective for entry in entries))
     if len(found) > 1:
         shared = set.intersection(*[{m for seed in e.seeds for m in seed.metrics}
@@ -122,7 +128,7 @@ def _objective(entries: Sequence[Entry]) -> str:
     return found[0]
 
 
-def _check_metrics(entries: Sequence[Entry], metrics: Sequence[str]) -> None:
+def _check_metrics(entries: Sequence[ComparedEntry], metrics: Sequence[str]) -> None:
     known = sorted({name for e in entries for seed in e.seeds for name in seed.metrics})
     problems = []
     for metric in metrics:
@@ -134,18 +140,20 @@ def _check_metrics(entries: Sequence[Entry], metrics: Sequence[str]) -> None:
         raise StudyError("\n".join(problems))
 
 
-def _blocks(entries: Sequence[Entry], keys: Sequence[str]) -> list[list[Entry]]:
+def _blocks(entries: Sequence[ComparedEntry], keys: Sequence[str]) -> list[list[ComparedEntry]]:
     """Entries by problem, honest ones and others apart."""
     axes = dict.fromkeys(path for entry in entries for path in entry.axes)
     paths = [path for path in dict.fromkeys((*_PROBLEM, *axes)) if path not in keys]
-    groups: dict[tuple[str, ...], list[Entry]] = defaultdict(list)
+    groups: dict[tuple[str, ...], list[ComparedEntry]] = defaultdict(list)
     for entry in entries:
-        problem = [] if "scenario" in keys else [show(entry.config.get(path)) for path in paths]
+        problem = [] if "scenario" in keys else [text_of(entry.config.get(path)) for path in paths]
         groups[str(entry.selected_on_test), *problem].append(entry)
     return list(groups.values())
 
 
-def _check(groups: Sequence[Sequence[Entry]], allowed: Sequence[str], *, across: bool) -> None:
+def _check(
+    groups: Sequence[Sequence[ComparedEntry]], allowed: Sequence[str], *, across: bool
+) -> None:
     """Raises: StudyError with every difference that makes numbers incomparable."""
     problems: dict[str, str] = {}
     for group in groups:
@@ -171,7 +179,7 @@ def _check(groups: Sequence[Sequence[Entry]], allowed: Sequence[str], *, across:
         )
 
 
-def _differences(first: Entry, other: Entry) -> dict[str, str]:
+def _differences(first: ComparedEntry, other: ComparedEntry) -> dict[str, str]:
     """Kind of difference -> what it is."""
     found: dict[str, str] = {}
     ours = {seed.subset for seed in first.seeds if seed.subset}
@@ -201,26 +209,28 @@ def _differences(first: Entry, other: Entry) -> dict[str, str]:
     return found
 
 
-def _unlike(first: Entry, other: Entry, paths: Sequence[str]) -> str:
+def _unlike(first: ComparedEntry, other: ComparedEntry, paths: Sequence[str]) -> str:
     values = [(path, first.config.get(path), other.config.get(path)) for path in paths]
-    return ", ".join(f"{path} {show(a)} and {show(b)}" for path, a, b in values if a != b)
+    return ", ".join(f"{path} {text_of(a)} and {text_of(b)}" for path, a, b in values if a != b)
 
 
-def _block(group: Sequence[Entry], metric: str, keys: Sequence[str], across: bool) -> Block:
-    def place(entry: Entry) -> tuple[bool, float]:
+def _block(
+    group: Sequence[ComparedEntry], metric: str, keys: Sequence[str], across: bool
+) -> Block:
+    def place(entry: ComparedEntry) -> tuple[bool, float]:
         scores = entry.scores(metric)
         return len(scores) > 1, mean_error(list(scores.values()))[0] or 0.0
 
     entries = sorted(group, key=place, reverse=True)
     if keys:  # of several studies the best of each value; by validation, whatever is shown
-        best: dict[str, Entry] = {}
+        best: dict[str, ComparedEntry] = {}
         for entry in sorted(group, key=_standing, reverse=True):
             best.setdefault(entry.label, entry)
         entries = [entry for entry in entries if best[entry.label] is entry]
     tested: list[Significance] = []
     if not across:
         first = entries[0].scores(metric)
-        tested = holm([compare(first, entry.scores(metric)) for entry in entries[1:]])
+        tested = holm([compare_scores(first, entry.scores(metric)) for entry in entries[1:]])
     honest = not entries[0].selected_on_test
     notes = [] if honest else [_NOT_RANKED]
     if across:
@@ -232,13 +242,13 @@ def _block(group: Sequence[Entry], metric: str, keys: Sequence[str], across: boo
     return Block(_title(entries, across), entries, tested, honest, notes)
 
 
-def _standing(entry: Entry) -> tuple[bool, float]:
+def _standing(entry: ComparedEntry) -> tuple[bool, float]:
     """Confirmed before not, then by the objective of its study."""
     scores = list(entry.scores(entry.objective).values())
     return len(scores) > 1, mean_error(scores)[0] or 0.0
 
 
-def _title(entries: Sequence[Entry], across: bool) -> str:
+def _title(entries: Sequence[ComparedEntry], across: bool) -> str:
     if across:
         return "over scenarios"
     titles = dict.fromkeys(entry.title for entry in entries)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from ltat_tune.config.parameters import PARAMETERS, unknown
+from ltat_tune.config.parameters import PARAMETERS, unknown_parameter
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.errors import StudyError
 from ltat_tune.files import read_json
@@ -15,7 +15,7 @@ from ltat_tune.results.collect import results_so_far
 from ltat_tune.results.selection import standing
 from ltat_tune.results.significance import Pair
 from ltat_tune.space.reader import read_space
-from ltat_tune.space.space import Space, show
+from ltat_tune.space.space import Space, text_of
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.trials import TrialRow, read_trials
 
@@ -38,7 +38,7 @@ class Seed:
 
 
 @dataclass(frozen=True)
-class Entry:
+class ComparedEntry:
     """One configuration of one scenario, with all its seeds.
 
     Attributes:
@@ -105,7 +105,7 @@ def review(folder: StudyFolder) -> Reviewed:
     return Reviewed(folder, space, results, finished, read_trials(folder))
 
 
-def confirmed_entries(study: Reviewed) -> list[Entry]:
+def confirmed_entries(study: Reviewed) -> list[ComparedEntry]:
     """Winner, other confirmed configurations and baseline of every scenario; before anything is
     confirmed the best trial."""
     found = []
@@ -121,7 +121,7 @@ def confirmed_entries(study: Reviewed) -> list[Entry]:
     return found
 
 
-def grouped_entries(study: Reviewed, keys: Sequence[str]) -> list[Entry]:
+def grouped_entries(study: Reviewed, keys: Sequence[str]) -> list[ComparedEntry]:
     """For every value of the keys its best configuration in every scenario.
 
     That is the best confirmed winner, or where none has the value the best complete trial of the
@@ -159,20 +159,20 @@ def resolve_key(word: str) -> str:
         return ends[0]
     if ends:
         raise StudyError(f"--by {word} may be {', '.join(ends)}; write one of them")
-    raise StudyError(f"--by: {unknown(word)}; besides paths there are {', '.join(KEYS)}")
+    raise StudyError(f"--by: {unknown_parameter(word)}; besides paths there are {', '.join(KEYS)}")
 
 
-def _standing(entry: Entry) -> tuple[int, float]:
+def _standing(entry: ComparedEntry) -> tuple[int, float]:
     return standing(list(entry.scores(entry.objective).values()) or [0.0])
 
 
 def _entry(
     study: Reviewed, scenario: str, number: int, role: Role, params: Mapping[str, Any],
     seeds: Iterable[Seed],
-) -> Entry:  # fmt: skip
+) -> ComparedEntry:  # fmt: skip
     space = study.space
     where = space.scenario(scenario)
-    return Entry(
+    return ComparedEntry(
         study=study.folder.root.name, scenario=scenario, title=where.title, number=number,
         role=role, config=space.config(where, params), params=dict(params), seeds=tuple(seeds),
         objective=space.objective.metric, selected_on_test=space.selected_on_test,
@@ -181,7 +181,9 @@ def _entry(
     )  # fmt: skip
 
 
-def _confirmed(study: Reviewed, scenario: Mapping[str, Any], known: Mapping[str, Any]) -> Entry:
+def _confirmed(
+    study: Reviewed, scenario: Mapping[str, Any], known: Mapping[str, Any]
+) -> ComparedEntry:
     name = scenario["name"]
     is_best = known["recipe"] == scenario["winner"]
     role: Role = "winner" if is_best else "confirmed" if known["is_winner"] else "baseline"
@@ -213,7 +215,7 @@ def _seed(seed: int, trained: Mapping[str, Any], tested: Mapping[str, Any] | Non
     return Seed(seed, trained["subset_hash"], metrics, trained["epoch"], measured["images"])
 
 
-def _best(study: Reviewed, rows: Iterable[TrialRow]) -> Entry | None:
+def _best(study: Reviewed, rows: Iterable[TrialRow]) -> ComparedEntry | None:
     """The best complete trial, with the seeds that the search trained it with."""
     feasible = [row for row in rows if row.score is not None and row.feasible]
     if not feasible:
@@ -245,7 +247,7 @@ def _label(
             words.append(study.space.scenario(scenario).title)
         else:
             value = _value(study, scenario, params, key)
-            words.append(_in_bin(value, bins[key]) if bins.get(key) else show(value))
+            words.append(_in_bin(value, bins[key]) if bins.get(key) else text_of(value))
     return ", ".join(words)
 
 

@@ -10,7 +10,7 @@ from importlib import resources
 from typing import Any
 
 from ltat_tune.comparison.compare import Block, Comparison
-from ltat_tune.comparison.entries import Entry
+from ltat_tune.comparison.entries import ComparedEntry
 
 _EPS = 8 / 255  # of both papers, in both norms' tables that are matched
 # what each paper did, by its text and its authors' release
@@ -147,7 +147,7 @@ def _merged(rows: Sequence[Published], columns: Sequence[tuple[str, str]]) -> li
     return found
 
 
-def _differences(entries: Sequence[Entry], papers: set[str]) -> list[str]:
+def _differences(entries: Sequence[ComparedEntry], papers: set[str]) -> list[str]:
     """How the protocol of ours differs from that of the papers."""
     said = []
     config = entries[0].config
@@ -177,7 +177,7 @@ def _differences(entries: Sequence[Entry], papers: set[str]) -> list[str]:
     return said
 
 
-def _kept(entries: Sequence[Entry]) -> str:
+def _kept(entries: Sequence[ComparedEntry]) -> str:
     how = entries[0].config.evaluation.select_epoch
     seeds = sorted({len(entry.seeds) for entry in entries})
     kept = (

@@ -13,7 +13,7 @@ from ltat_tune.comparison.published import Beside, metric
 from ltat_tune.comparison.tables import ON_TEST, heading, latex, mean_text, rows_as_csv
 
 
-def render(found: Sequence[Beside]) -> RenderableType:
+def published_text(found: Sequence[Beside]) -> RenderableType:
     """A table a block, ours first, and how the protocols differ."""
     parts: list[RenderableType] = []
     for beside in found:

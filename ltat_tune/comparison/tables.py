@@ -13,15 +13,15 @@ from rich.table import Table
 from rich.text import Text
 
 from ltat_tune.comparison.compare import Block, Comparison
-from ltat_tune.comparison.entries import Entry
-from ltat_tune.results.significance import Significance, as_data, mean_error
-from ltat_tune.space.space import show
+from ltat_tune.comparison.entries import ComparedEntry
+from ltat_tune.results.significance import Significance, mean_error, significance_data
+from ltat_tune.space.space import text_of
 
 _SHOWN_PARAMETERS = 4
 _TESTS = {"paired t-test": "paired t", "Welch's t-test": "Welch", "exact sign test": "sign"}
 
 
-def render(found: Comparison) -> RenderableType:
+def comparison_text(found: Comparison) -> RenderableType:
     """Blocks one below the other; 80 columns are enough."""
     parts: list[RenderableType] = []
     for block in found.blocks:
@@ -63,7 +63,7 @@ def heading(metric: str) -> str:
     return f"{split}/{attack}\n{group or 'acc'}, %"
 
 
-def mean_text(entry: Entry, metric: str) -> str:
+def mean_text(entry: ComparedEntry, metric: str) -> str:
     """`41.2 ± 0.4`: percent and standard error."""
     mean, error = mean_error(list(entry.scores(metric).values()))
     if mean is None:
@@ -71,25 +71,25 @@ def mean_text(entry: Entry, metric: str) -> str:
     return f"{100 * mean:.1f}" + ("" if error is None else f" ± {100 * error:.1f}")
 
 
-def kept(entry: Entry) -> str:
+def kept(entry: ComparedEntry) -> str:
     """`14/16`: the epoch that the weights are from, of the training's; the median over seeds."""
     epochs = [seed.epoch for seed in entry.seeds if seed.epoch is not None]
     return f"{statistics.median_high(epochs) if epochs else '?'}/{entry.epochs}"
 
 
-def _name(entry: Entry, beside: Sequence[Entry]) -> Text:
+def _name(entry: ComparedEntry, beside: Sequence[ComparedEntry]) -> Text:
     text = Text(entry.label or entry.name)
     role = "" if entry.role == "trial" else f" {entry.role}"
     text.append(f"\n{entry.name}{role}" if entry.label else role or " one trial", style="dim")
     if not entry.label:
         told = ", ".join(f"{path.rpartition('.')[2] if not path.endswith('.name') else ''} "
-                         f"{show(value)}".strip()
+                         f"{text_of(value)}".strip()
                          for path, value in unlike(entry, beside).items())  # fmt: skip
         text.append(f"\n{told}" if told else "", style="dim")
     return text
 
 
-def unlike(entry: Entry, beside: Sequence[Entry]) -> dict[str, Any]:
+def unlike(entry: ComparedEntry, beside: Sequence[ComparedEntry]) -> dict[str, Any]:
     """The tuned values in which the entries of a block differ; the first few."""
     paths = dict.fromkeys(path for other in beside for path in other.params)
     values = {path: entry.config.get(path) for path in paths}
@@ -188,7 +188,7 @@ def as_json(found: Comparison) -> dict[str, Any]:
                 "title": block.title, "selected_on_test": not block.honest,
                 "notes": list(block.notes),
                 "entries": [_entry_json(found, e) for e in block.entries],
-                "against_first": [as_data(test) for test in block.against_first],
+                "against_first": [significance_data(test) for test in block.against_first],
             }
             for block in found.blocks
         ],
@@ -196,7 +196,7 @@ def as_json(found: Comparison) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _entry_json(found: Comparison, entry: Entry) -> dict[str, Any]:
+def _entry_json(found: Comparison, entry: ComparedEntry) -> dict[str, Any]:
     return {
         "label": entry.label, "study": entry.study, "scenario": entry.scenario,
         "trial": entry.number, "role": entry.role, "params": dict(entry.params),

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Entry:
+class Choice:
     """One choice: what it is, whose it is, and which parameters it reads."""
 
     name: str  # as a space file writes it
@@ -50,119 +50,119 @@ _TAET = (
 _MARGINS = ("loss.base_margin", "loss.margin_tau", "loss.tau", "loss.scale")
 
 METHODS = (
-    Entry(
+    Choice(
         "natural", "training on clean images, no attack", "SRAT Fig. 1", "method.name",
     ),
-    Entry(
+    Choice(
         "pgd_at", "training on PGD examples alone", "Madry2018Towards Eq. 2.1; REAT Table 1; "
         "SRAT 4.1 (CE, Focal, LDAM rows of Tables 1-10)", "method.name", symbol="PGD-AT",
     ),
-    Entry(
+    Choice(
         "srat", "features of a class pulled together, deferred class weights",
         "Wang2022Imbalanced: SRAT Eq. 6-7, Algorithm 1, Tables 1-10", "method.name",
         (*_SEPARATION, "reweight.name", "reweight.beta", "reweight.start_fraction"), "SRAT",
     ),
-    Entry(
+    Choice(
         "reat", "RBL attack, balanced softmax, tail features pushed apart (TAIL)",
         "Li2023Alleviating: REAT Eq. 1-3, Algorithm 1, Tables 1-6 and 8-14", "method.name",
         _TAIL, "REAT",
     ),
-    Entry(
+    Choice(
         "robal", "cosine classifier with class-aware margins, KL to the clean prediction",
         "Wu2021Adversarial and its release; REAT Tables 3-5, 12-14", "method.name",
         ("method.beta", *_MARGINS, "model.head_gamma", "model.posthoc_tau"), "RoBal",
     ),
-    Entry(
+    Choice(
         "trades", "loss on clean images plus KL to the attacked ones",
         "Zhang2019Theoretically Eq. 5; REAT Table 7", "method.name",
         ("method.beta",), "TRADES",
     ),
-    Entry(
+    Choice(
         "mart", "boosted cross-entropy plus KL that weighs misclassified images more",
         "Wang2020Improving Eq. 11; REAT Table 7", "method.name",
         ("method.beta",), "MART",
     ),
-    Entry(
+    Choice(
         "taet", "clean stage first, then mean, variance and shares of the class losses",
         "Wang2025TAET", "method.name", _TAET, "TAET",
     ),
 )  # fmt: skip
 
 LOSSES = (
-    Entry(
+    Choice(
         "cross_entropy", "cross-entropy of the label", "SRAT 5.1 (CE)", "loss.name",
         ("loss.label_smoothing",), "CE",
     ),
-    Entry(
+    Choice(
         "focal", "cross-entropy that weighs well-classified images less",
         "Lin2017Focal Eq. 4; REAT Table 1 (FL); SRAT 5.1 (Focal)", "loss.name",
         ("loss.gamma", "loss.focal_weight"), "FL",
     ),
-    Entry(
+    Choice(
         "effective_number", "cross-entropy with class-balanced weights from the first epoch",
         "Cui2019Class Eq. 2; REAT Table 1 (EN)", "loss.name", _BETA, "EN",
     ),
-    Entry(
+    Choice(
         "ldam", "margins that grow as n^(-1/4) for rare classes",
         "Cao2019LDAM Eq. 12-13; REAT Table 1; SRAT 5.1", "loss.name",
         ("loss.max_margin", "loss.scale"), "LDAM",
     ),
-    Entry(
+    Choice(
         "balanced_softmax", "cross-entropy on logits shifted by the log class prior",
         "Ren2020Balanced Eq. 4; REAT Table 1 (BSL)", "loss.name", ("loss.tau",), "BSL",
     ),
-    Entry(
+    Choice(
         "robal", "class-aware margin and bias on cosines", "Wu2021Adversarial, release",
         "loss.name", _MARGINS, "RoBal",
     ),
 )  # fmt: skip
 
 DATASETS = (
-    Entry(
+    Choice(
         "digits", "scikit-learn's 8x8 scans, 10 classes; inside the wheel, nothing to download",
         "UCI optical digits", "data.name",
     ),
-    Entry(
+    Choice(
         "cifar10", "32x32 photographs, 10 classes", "Krizhevsky2009Learning; REAT 5; SRAT 5.1",
         "data.name", ("data.root",), "CIFAR-10",
     ),
-    Entry(
+    Choice(
         "cifar100", "32x32 photographs, 100 classes",
         "Krizhevsky2009Learning; REAT Table 4; SRAT Tables 9-10", "data.name",
         ("data.root",), "CIFAR-100",
     ),
-    Entry(
+    Choice(
         "svhn", "32x32 house numbers, 10 classes of unlike size",
         "Netzer2011Reading; SRAT Tables 5-8", "data.name", ("data.root", "data.base"), "SVHN",
     ),
-    Entry(
+    Choice(
         "tiny_imagenet", "64x64 photographs, 200 classes", "Le2015Tiny; REAT Table 6", "data.name",
         ("data.root",), "Tiny-ImageNet",
     ),
-    Entry(
+    Choice(
         "image_folder", "your own images: train/ and test/, one folder a class",
         "", "data.name", ("data.root", "data.classes", "data.image_size"),
     ),
 )  # fmt: skip
 
 MODELS = (
-    Entry(
+    Choice(
         "small_cnn", "a few convolutions, for processors without an accelerator", "",
         "model.name", ("model.width", "model.stem"),
     ),
-    Entry(
+    Choice(
         "resnet18", "18 layers, 3x3 stem", "He2016Deep; REAT 5; SRAT 5.1", "model.name",
         ("model.width",), "ResNet-18",
     ),
-    Entry(
+    Choice(
         "preact_resnet18", "18 layers, normalised before each convolution", "He2016Identity",
         "model.name", ("model.width",), "PreAct-18",
     ),
-    Entry(
+    Choice(
         "wrn28_10", "28 layers, 10 times as wide", "Zagoruyko2016Wide; REAT Table 5",
         "model.name", ("model.width",), "WRN-28-10",
     ),
-    Entry(
+    Choice(
         "wrn34_10", "34 layers, 10 times as wide", "Zagoruyko2016Wide; RoBal release",
         "model.name", ("model.width",), "WRN-34-10",
     ),
@@ -171,59 +171,61 @@ MODELS = (
 _BALL = ("attack.eps", "attack.step_size", "attack.steps")
 
 ATTACKS = (
-    Entry("linf", "every pixel by at most eps", "REAT 5; SRAT 5.1", "attack.norm", _BALL, "L-inf"),
-    Entry("l2", "all pixels together by at most eps", "REAT Table 12", "attack.norm", _BALL, "L2"),
-    Entry("none", "begins at the clean image", "Kurakin2017Adversarial", "attack.start"),
-    Entry("uniform", "noise in the ball, not clipped before the first gradient", "REAT release",
+    Choice("linf", "every pixel by at most eps", "REAT 5; SRAT 5.1", "attack.norm", _BALL,
+           "L-inf"),
+    Choice("l2", "all pixels together by at most eps", "REAT Table 12", "attack.norm", _BALL,
+           "L2"),
+    Choice("none", "begins at the clean image", "Kurakin2017Adversarial", "attack.start"),
+    Choice("uniform", "noise in the ball, not clipped before the first gradient", "REAT release",
           "attack.start"),
-    Entry("uniform_clipped", "noise in the ball, clipped to [0, 1]", "Madry2018Towards; "
+    Choice("uniform_clipped", "noise in the ball, clipped to [0, 1]", "Madry2018Towards; "
           "SRAT release", "attack.start"),
-    Entry("one_sided", "noise in the ball's positive half only", "RoBal release", "attack.start"),
-    Entry("gaussian", "0.001 times normal noise", "TRADES, MART, TAET releases", "attack.start"),
-    Entry("cross_entropy", "raises the cross-entropy of the label", "Madry2018Towards",
+    Choice("one_sided", "noise in the ball's positive half only", "RoBal release", "attack.start"),
+    Choice("gaussian", "0.001 times normal noise", "TRADES, MART, TAET releases", "attack.start"),
+    Choice("cross_entropy", "raises the cross-entropy of the label", "Madry2018Towards",
           "attack.objective", symbol="CE"),
-    Entry("margin", "raises the best wrong logit over the right one", "Carlini2017Towards; REAT 5",
-          "attack.objective", symbol="C&W"),
-    Entry("kl", "raises the KL from the clean prediction", "Zhang2019Theoretically",
+    Choice("margin", "raises the best wrong logit over the right one", "Carlini2017Towards; "
+          "REAT 5", "attack.objective", symbol="C&W"),
+    Choice("kl", "raises the KL from the clean prediction", "Zhang2019Theoretically",
           "attack.objective", symbol="KL"),
-    Entry("loss", "raises the method's own prediction loss", "SRAT Eq. 5", "attack.objective"),
-    Entry("none", "all classes weigh the same in the attack", "REAT Table 2 (first row)",
+    Choice("loss", "raises the method's own prediction loss", "SRAT Eq. 5", "attack.objective"),
+    Choice("none", "all classes weigh the same in the attack", "REAT Table 2 (first row)",
           "attack.reweight"),
-    Entry("inverse", "class weights 1/n", "REAT Table 2 (RW)", "attack.reweight", symbol="RW"),
-    Entry("inverse_sqrt", "class weights 1/sqrt(n)", "REAT Table 2 (RWS)", "attack.reweight",
+    Choice("inverse", "class weights 1/n", "REAT Table 2 (RW)", "attack.reweight", symbol="RW"),
+    Choice("inverse_sqrt", "class weights 1/sqrt(n)", "REAT Table 2 (RWS)", "attack.reweight",
           symbol="RWS"),
-    Entry("class_balanced", "class weights by effective number of the clean images",
+    Choice("class_balanced", "class weights by effective number of the clean images",
           "Cui2019Class Eq. 2; REAT Table 2 (ENR)", "attack.reweight", _BETA, "ENR"),
-    Entry("balanced_softmax", "log class prior on the logits", "Ren2020Balanced Eq. 4; "
+    Choice("balanced_softmax", "log class prior on the logits", "Ren2020Balanced Eq. 4; "
           "REAT Table 2 (BRW)", "attack.reweight", symbol="BRW"),
-    Entry("rbl", "class weights by effective number of last epoch's predictions",
+    Choice("rbl", "class weights by effective number of last epoch's predictions",
           "REAT Eq. 1-2, Table 2 (RBL)", "attack.reweight", ("attack.bn_mode",), "RBL"),
-    Entry("clean", "no attack", "", "confirm.attacks"),
-    Entry("fgsm", "one step of eps on the cross-entropy", "Goodfellow2015Explaining; RoBal "
+    Choice("clean", "no attack", "", "confirm.attacks"),
+    Choice("fgsm", "one step of eps on the cross-entropy", "Goodfellow2015Explaining; RoBal "
           "release", "confirm.attacks", ("evaluation.eps",), "FGSM"),
-    Entry("pgd<steps>", "PGD on the cross-entropy, steps of eps/4", "REAT 5 (PGD-20, PGD-100); "
+    Choice("pgd<steps>", "PGD on the cross-entropy, steps of eps/4", "REAT 5 (PGD-20, PGD-100); "
           "SRAT 5.1 (PGD-20)", "confirm.attacks", ("evaluation.eps",), "PGD-20"),
-    Entry("mim<steps>", "PGD along a sum of all gradients so far, momentum 1",
+    Choice("mim<steps>", "PGD along a sum of all gradients so far, momentum 1",
           "Dong2018Boosting; RoBal release", "confirm.attacks", ("evaluation.eps",), "MIM"),
-    Entry("cw<steps>", "PGD on the margin of Carlini and Wagner", "REAT 5 (CW-100)",
+    Choice("cw<steps>", "PGD on the margin of Carlini and Wagner", "REAT 5 (CW-100)",
           "confirm.attacks", ("evaluation.eps",), "CW-100"),
-    Entry("adaptive<steps>", "PGD on the cross-entropy of ten times the logits",
+    Choice("adaptive<steps>", "PGD on the cross-entropy of ten times the logits",
           "REAT 5 (adaptive, RoBal); AT-BSL release (LSA)", "confirm.attacks",
           ("evaluation.eps",), "LSA"),
-    Entry("square", "random search on the margin, no gradients, 5000 queries",
+    Choice("square", "random search on the margin, no gradients, 5000 queries",
           "Andriushchenko2020Square", "confirm.attacks", ("evaluation.eps",), "Square"),
-    Entry("aa", "AutoAttack standard, on evaluation.aa_images test images",
+    Choice("aa", "AutoAttack standard, on evaluation.aa_images test images",
           "Croce2020Reliable; REAT 5 (AA)", "confirm.attacks",
           ("evaluation.eps", "evaluation.aa_images"), "AA"),
-    Entry("cwl2", "nearest image in l2: 9 values of c, 10000 iterations each",
+    Choice("cwl2", "nearest image in l2: 9 values of c, 10000 iterations each",
           "Carlini2017Towards and its release; REAT Table 12 (one reading)", "confirm.attacks",
           ("evaluation.eps",), "C&W"),
-    Entry("cwl2_fixed", "nearest image in l2: c = 1, 50 iterations, no search",
+    Choice("cwl2_fixed", "nearest image in l2: c = 1, 50 iterations, no search",
           "torchattacks; REAT Table 12 (the other reading)", "confirm.attacks",
           ("evaluation.eps",), "C&W"),
 )  # fmt: skip
 
-CATALOGUE: dict[str, tuple[Entry, ...]] = {
+CATALOGUE: dict[str, tuple[Choice, ...]] = {
     "methods": METHODS,
     "losses": LOSSES,
     "datasets": DATASETS,

@@ -67,7 +67,7 @@ UNDO: dict[tuple[str, str], Callable[[], None]] = {}  # takes a part out of ever
 LOADING: list[Plugin] = []  # the one whose code runs now
 
 
-def names(chosen_by: str) -> list[str]:
+def extension_names(chosen_by: str) -> list[str]:
     """What plugins have added to the values of `method.name`, `loss.name` and so on."""
     return [name for path, name in PARTS if path == chosen_by]
 
@@ -88,7 +88,7 @@ class Extensible:
         own = get_args(source)
 
         def check(value: Any) -> str:
-            choices = [*own, *names(self._path)]
+            choices = [*own, *extension_names(self._path)]
             if isinstance(value, str) and value in choices:
                 return value
             expected = ", ".join(choices)

@@ -18,7 +18,7 @@ ActsFrom = Literal["start", "deferral", "clean_stage", "awp"]
 Instead = tuple[str, tuple[str, ...], Any]
 
 
-def param(
+def documented(
     default: Any,
     meaning: str,
     *,
@@ -55,10 +55,10 @@ def check_value(adapter: TypeAdapter[Any], value: Any) -> tuple[Any, str | None]
     except ValidationError as error:
         # of an optional parameter's two complaints, the one about None is noise
         details = [e for e in error.errors() if e["type"] != "none_required"]
-        return value, sentence(details[0])
+        return value, rule_sentence(details[0])
 
 
-def sentence(details: ErrorDetails) -> str:
+def rule_sentence(details: ErrorDetails) -> str:
     """`must be >= 1, got 0.02`: the rule and the value of one pydantic complaint."""
     context, value = details.get("ctx", {}), details["input"]
     rules = {

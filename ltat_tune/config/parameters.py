@@ -10,8 +10,8 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from ltat_tune.config.extensions import FIELDS, names
-from ltat_tune.config.fields import ActsFrom, Instead, annotated, check_value, sentence
+from ltat_tune.config.extensions import FIELDS, extension_names
+from ltat_tune.config.fields import ActsFrom, Instead, annotated, check_value, rule_sentence
 from ltat_tune.config.scalars import shown
 from ltat_tune.config.values import ConfigValues
 
@@ -78,7 +78,7 @@ def add_parameter(path: str, field: FieldInfo) -> None:
 def widen(path: str) -> None:
     """Tells the parameter at `path` which values plugins have added or taken back."""
     own = get_args(PARAMETERS[path].field.annotation)
-    PARAMETERS[path] = replace(PARAMETERS[path], choices=(*own, *names(path)))
+    PARAMETERS[path] = replace(PARAMETERS[path], choices=(*own, *extension_names(path)))
 
 
 def forget_parameter(path: str) -> None:
@@ -139,7 +139,7 @@ def defaults() -> dict[str, str]:
     }
 
 
-def nearest(path: str) -> str | None:
+def nearest_parameter(path: str) -> str | None:
     """The parameter that was probably meant, as `method.separation_weight (λ)`, or None."""
     wanted = path.strip().lower()
     section, _, leaf = wanted.rpartition(".")
@@ -155,10 +155,10 @@ def nearest(path: str) -> str | None:
     return best
 
 
-def unknown(path: str) -> str:
+def unknown_parameter(path: str) -> str:
     """The sentence for a parameter that does not exist."""
     section = path.partition(".")[0]
-    meant = nearest(path)
+    meant = nearest_parameter(path)
     if path in ConfigValues.model_fields:
         names = ", ".join(p for p in PARAMETERS if p.startswith(f"{section}."))
         return f"{path} is a section, not a parameter; write a dotted path, one of: {names}"
@@ -173,9 +173,11 @@ def explain(error: ValidationError) -> list[str]:
         names = [str(part) for part in details["loc"] if isinstance(part, str)]
         path = ".".join(names[:2])
         if details["type"] == "extra_forbidden":
-            sentences.append(unknown(path))
+            sentences.append(unknown_parameter(path))
         elif details["type"] == "value_error" and not path:
             sentences += str(details["ctx"]["error"]).splitlines()
         elif details["type"] != "none_required":
-            sentences.append(f"{path} {sentence(details)}" if path else sentence(details))
+            sentences.append(
+                f"{path} {rule_sentence(details)}" if path else rule_sentence(details)
+            )
     return sentences

@@ -51,7 +51,7 @@ def open_cached(config: DataConfig, cache_dir: Path | None) -> Source:
     return select_classes(source.with_splits(cached), config)
 
 
-def prepare(config: DataConfig, cache_dir: Path) -> list[str]:
+def prepare_cache(config: DataConfig, cache_dir: Path) -> list[str]:
     """Decodes every split into the cache now, so that a bad image shows before a study begins.
 
     The official files must be there (`sources.ensure_available`).
@@ -67,10 +67,12 @@ def prepare(config: DataConfig, cache_dir: Path) -> list[str]:
         alike = len({data.images.shape[1:] for data in found}) == 1
     except DataError:
         if config.name == "image_folder":
-            image_folder.check(config)  # says all of it, where reading stops at the first split
+            image_folder.check_image_folder(
+                config
+            )  # says all of it, where reading stops at the first split
         raise
     if not alike and config.name == "image_folder":
-        image_folder.check(config)
+        image_folder.check_image_folder(config)
     return list(dict.fromkeys(note for data in found for note in data.notes))
 
 

@@ -66,7 +66,7 @@ def image_folder(config: DataConfig) -> Source:
     )
 
 
-def check(config: DataConfig) -> list[str]:
+def check_image_folder(config: DataConfig) -> list[str]:
     """Reads every image of every split and keeps none; returns notes for people.
 
     Raises:

@@ -39,12 +39,12 @@ SOURCES: dict[str, Callable[[DataConfig], Source]] = {  # each with all its clas
 
 
 _ENSURE: dict[str, _Ensure] = {
-    **dict.fromkeys(("cifar10", "cifar100", "svhn"), torchvision_sets.ensure_available),
-    "tiny_imagenet": tiny_imagenet.ensure_available,
+    **dict.fromkeys(("cifar10", "cifar100", "svhn"), torchvision_sets.ensure_torchvision_set),
+    "tiny_imagenet": tiny_imagenet.ensure_tiny_imagenet,
 }
 _IS_THERE: dict[str, Callable[[DataConfig], bool]] = {
-    **dict.fromkeys(("cifar10", "cifar100", "svhn"), torchvision_sets.is_available),
-    "tiny_imagenet": tiny_imagenet.is_available,
+    **dict.fromkeys(("cifar10", "cifar100", "svhn"), torchvision_sets.has_torchvision_set),
+    "tiny_imagenet": tiny_imagenet.has_tiny_imagenet,
 }
 
 

@@ -73,12 +73,12 @@ def folder_of(config: DataConfig) -> Path:
     return official_root(config) / "tiny-imagenet-200"
 
 
-def is_available(config: DataConfig) -> bool:
+def has_tiny_imagenet(config: DataConfig) -> bool:
     """Whether the official lists are there, by their names; images are not counted."""
     return all(path.is_file() for path in _lists(folder_of(config)))
 
 
-def ensure_available(config: DataConfig, *, download: bool) -> None:
+def ensure_tiny_imagenet(config: DataConfig, *, download: bool) -> None:
     """Fetches and unpacks the official archive, unless a complete folder is there.
 
     Raises:

@@ -117,12 +117,12 @@ def files_of(config: DataConfig) -> list[Path]:
     return [root / _CIFAR_FOLDERS[config.name] / name for listed in names for name in listed]
 
 
-def is_available(config: DataConfig) -> bool:
+def has_torchvision_set(config: DataConfig) -> bool:
     """Whether the official files are there, by their names alone."""
     return all(path.is_file() for path in files_of(config))
 
 
-def ensure_available(config: DataConfig, *, download: bool) -> None:
+def ensure_torchvision_set(config: DataConfig, *, download: bool) -> None:
     """Fetches and unpacks the official files, unless they are there with the right MD5.
 
     Raises:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from ltat_tune.files import read_json
 from ltat_tune.results.collect import masking
-from ltat_tune.space.space import Space, show
+from ltat_tune.space.space import Space, text_of
 from ltat_tune.storage.task import SEARCH, Outcome, Task
 
 _SYMBOLS = {"complete": "✓", "pruned": "■", "failed": "✗", "diverged": "✗"}
@@ -248,7 +248,7 @@ def _short(params: dict[str, object]) -> str:
         path: path.partition(".")[0] if path.endswith(".name") else path.rpartition(".")[2]
         for path in params
     }
-    return ", ".join(f"{names[path]} {show(value)}" for path, value in params.items())
+    return ", ".join(f"{names[path]} {text_of(value)}" for path, value in params.items())
 
 
 def _clock(seconds: float) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.results.collect import find, masking, mean_std
 from ltat_tune.results.summary import verdict
-from ltat_tune.space.space import Space, show
-from ltat_tune.tracking import Images, View
+from ltat_tune.space.space import Space, text_of
+from ltat_tune.tracking import RunImages, View
 
 _MOST = 8000  # characters that a run's tag holds
 
@@ -87,7 +87,7 @@ def _scenario(results: Mapping[str, Any], scenario: Mapping[str, Any]) -> str:
         for split, metric in metrics
     ]
     rows += [
-        [f"`{path}`", *(show(column["params"].get(path, "")) for column in columns.values())]
+        [f"`{path}`", *(text_of(column["params"].get(path, "")) for column in columns.values())]
         for path in winner["params"]
     ]
     title = f"accuracy in %, mean ± std of seeds {', '.join(map(str, winner['seeds']))}"
@@ -101,7 +101,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
-def images_of(config: TrialConfig, trained: Mapping[str, Any]) -> Images | None:
+def images_of(config: TrialConfig, trained: Mapping[str, Any]) -> RunImages | None:
     """The data of a training that came to its end; None of one that did not."""
     if "subset_hash" not in trained:
         return None
@@ -113,7 +113,7 @@ def images_of(config: TrialConfig, trained: Mapping[str, Any]) -> Images | None:
         "image_shape": trained.get("image_shape"), "validation": data.val_source,
         "val_per_class": data.val_per_class,
     }  # fmt: skip
-    return Images(
+    return RunImages(
         f"{data.name} {data.profile} {ratio:.4g}", trained["subset_hash"],
         {"dataset": data.name, "root": data.root}, profile,
     )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ltat_tune.engine.live_view import LiveView
 from ltat_tune.engine.mlflow_observer import MlflowObserver
-from ltat_tune.engine.task_factory import confirmation, trial_task
+from ltat_tune.engine.task_factory import confirmation_task, trial_task
 from ltat_tune.files import read_json
 from ltat_tune.results.selection import candidates, is_tested
 from ltat_tune.space.space import Space
@@ -29,7 +29,9 @@ def catch_up(
             continue
         for candidate in candidates(space, ledger, scenario.name):
             for seed in space.confirm.seeds:
-                task = confirmation(space, folder, scenario.name, candidate, seed, device="cpu")
+                task = confirmation_task(
+                    space, folder, scenario.name, candidate, seed, device="cpu"
+                )
                 _catch_up_confirmation(space, task, observer)
 
 

@@ -30,7 +30,7 @@ from ltat_tune.storage.trial_state import score_of
 _TRUSTED_TRIALS = 8  # with fewer, a rank correlation says little
 
 
-class Search:
+class ScenarioSearch:
     """Proposes, promotes and ends the trials of one scenario.
 
     Args:

@@ -16,13 +16,11 @@ from ltat_tune import provenance
 from ltat_tune.backend import ray_session
 from ltat_tune.backend.cluster import Cluster, joined
 from ltat_tune.config.parameters import defaults
-from ltat_tune.config.sections import DataConfig
-from ltat_tune.data.cache import prepare
-from ltat_tune.data.sources import class_counts, ensure_available
+from ltat_tune.engine.images import open_images
 from ltat_tune.engine.live_view import LiveView
 from ltat_tune.engine.mlflow_pages import note, view_of
 from ltat_tune.engine.tuner import drive
-from ltat_tune.errors import DataError, LtatError, StudyError
+from ltat_tune.errors import LtatError, StudyError
 from ltat_tune.export.publish import export_winners
 from ltat_tune.files import write_json, write_text
 from ltat_tune.planning.duration_warning import said_if_too_long
@@ -32,15 +30,15 @@ from ltat_tune.preflight.load import load_space
 from ltat_tune.preflight.resume import (
     check_changes,
     check_extension,
-    differences,
-    lines,
+    difference_lines,
     needs_work,
     refuse_other_defaults,
+    space_differences,
 )
 from ltat_tune.results.collect import collect
 from ltat_tune.results.summary import as_text
 from ltat_tune.space.space import Space
-from ltat_tune.storage.code_history import code_history, record
+from ltat_tune.storage.code_history import code_history, record_start
 from ltat_tune.storage.folder import StudyFolder, check_space_left
 from ltat_tune.tracking import Tracker
 
@@ -60,7 +58,7 @@ class StudyEnd:
     interrupted: bool = False
 
 
-class Study:
+class StudyRun:
     """One study on disk. Make it with `create` or `open`, then `run`."""
 
     def __init__(self, space: Space, folder: StudyFolder) -> None:
@@ -78,7 +76,7 @@ class Study:
         source: str,
         tracking_uri: str | None = None,
         overwrite: bool = False,
-    ) -> Study:
+    ) -> StudyRun:
         """Makes the folder of a new study.
 
         Args:
@@ -96,7 +94,7 @@ class Study:
         if folder.facts.exists():
             if not overwrite and not (space.smoke and folder.read_facts().get("smoke")):
                 done = "it is finished" if folder.results.exists() else "it is not finished"
-                other = lines(differences(folder.read_facts(), space.document))
+                other = difference_lines(space_differences(folder.read_facts(), space.document))
                 raise StudyError(
                     f"study {space.name} exists already in {out}, {done}; resume it with "
                     f"`{folder.resume_command}`, start another with `--set name=...`, or "
@@ -135,7 +133,7 @@ class Study:
         budget: str | None = None,
         check_machine: bool = True,
         cluster: bool = False,
-    ) -> Study:
+    ) -> StudyRun:
         """A study that exists.
 
         Args:
@@ -202,7 +200,7 @@ class Study:
                     view.say(f"note: changed since the last start: {line}")
                 if warning:
                     view.say(f"warning: {warning}")
-                self._prepare_images(view, cluster)
+                self._open_images(view, cluster)
                 if self.space.resources.measures_share and not in_process:
                     slots = self._measure_share(view, cluster)
                 untold = self._new and self.space.budget is None
@@ -227,7 +225,7 @@ class Study:
     def _write_changes(self) -> str:
         """Brings the study's files up to date. Returns a warning if the code is another."""
         facts = self.folder.read_facts()
-        warning = record(
+        warning = record_start(
             facts,
             versions=provenance.versions(),
             commit=provenance.commit(),
@@ -287,32 +285,13 @@ class Study:
             tracker.finish("interrupted")
             raise
 
-    def _prepare_images(self, view: LiveView, cluster: Cluster | None) -> None:
-        """Downloads, checks and decodes what any scenario needs, before a process is taken.
-
-        Raises:
-            DataError: with what is missing or unreadable, of every split and every scenario.
-            StudyError: a node of the cluster cannot open it.
-        """
+    def _open_images(self, view: LiveView, cluster: Cluster | None) -> None:
+        """Raises: DataError, StudyError where images cannot be used; a new study is forgotten."""
         view.phase("preparing the images")
-        configs = [self.space.config(scenario, {}) for scenario in self.space.scenarios]
-        done: set[DataConfig] = set()
-        problems: dict[str, None] = {}
-        for config in configs:
-            try:
-                if config.data not in done:
-                    done.add(config.data)
-                    ensure_available(config.data)
-                    for note in prepare(config.data, self.folder.cache):
-                        view.say(f"note: {note}")
-                class_counts(config)  # of what was downloaded only now it could not be told before
-            except DataError as error:
-                problems[str(error)] = None
         try:
-            if problems:
-                raise DataError("\n".join(problems))
+            data = open_images(self.space, self.folder.cache, view.say)
             if cluster is not None:
-                cluster.check_images(done)
+                cluster.check_images(data)
         except LtatError:
             self._forget()
             raise

@@ -46,27 +46,27 @@ def trial_task(
     )
 
 
-def confirmations(
+def confirmation_tasks(
     space: Space, folder: StudyFolder, ledger: Rows, scenario: str, *, device: str
 ) -> list[Task]:
     """Trainings that are still to be done: every candidate with every seed."""
     tasks = []
     for candidate in candidates(space, ledger, scenario):
         for seed in space.confirm.seeds:
-            task = confirmation(space, folder, scenario, candidate, seed, device=device)
+            task = confirmation_task(space, folder, scenario, candidate, seed, device=device)
             if read_json(task.path / "result.json") is None:
                 tasks.append(task)
     return tasks
 
 
-def tests(
+def test_tasks(
     space: Space, folder: StudyFolder, ledger: Rows, scenario: str, *, device: str
 ) -> list[Task]:
     """Test measurements that are still to be done, of confirmations that trained to their end."""
     tasks = []
     for candidate in candidates(space, ledger, scenario):
         for seed in space.confirm.seeds:
-            training = confirmation(space, folder, scenario, candidate, seed, device=device)
+            training = confirmation_task(space, folder, scenario, candidate, seed, device=device)
             trained = read_json(training.path / "result.json")
             if trained is None or trained["state"] != "complete":
                 continue
@@ -79,7 +79,7 @@ def tests(
     return tasks
 
 
-def sentinels(
+def sentinel_tasks(
     space: Space, folder: StudyFolder, ledger: Rows, scenario: str, *, device: str
 ) -> list[Task]:
     """The winner's look for gradient masking, if it is still to be done: one task or none.
@@ -92,11 +92,11 @@ def sentinels(
         return []
     if won.config.measured_eps == 0 or (won.path / "sentinel.json").exists():
         return []
-    first = confirmation(space, folder, scenario, won.candidate, won.seed, device=device)
+    first = confirmation_task(space, folder, scenario, won.candidate, won.seed, device=device)
     return [Task(**{**vars(first), "key": f"{first.key}/sentinel", "kind": "sentinel"})]
 
 
-def confirmation(
+def confirmation_task(
     space: Space,
     folder: StudyFolder,
     scenario: str,

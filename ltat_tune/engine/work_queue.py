@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from ltat_tune.backend.work import NoTask, Report
 from ltat_tune.engine.budget import BudgetKeeper
 from ltat_tune.engine.observer import Observer
-from ltat_tune.engine.scenario_search import Search
-from ltat_tune.engine.task_factory import confirmations, sentinels, tests
+from ltat_tune.engine.scenario_search import ScenarioSearch
+from ltat_tune.engine.task_factory import confirmation_tasks, sentinel_tasks, test_tasks
 from ltat_tune.search.rungs import Rungs
 from ltat_tune.search.stopping_rules import EarlyStopping
 from ltat_tune.space.space import Space
@@ -65,7 +65,7 @@ class WorkQueue:
         self._told: dict[str, int] = {}  # last epoch that was told, by task key
         self._budget = BudgetKeeper(space, folder, rungs, slots=slots) if space.budget else None
         self._searches = {
-            s.name: Search(
+            s.name: ScenarioSearch(
                 space, folder, ledger, s.name, rungs, device=device, budget=self._budget
             )
             for s in space.scenarios
@@ -198,7 +198,7 @@ class WorkQueue:
         if search.trains:
             return None
         if scenario not in self._confirming:
-            self._confirming[scenario] = confirmations(
+            self._confirming[scenario] = confirmation_tasks(
                 self.space, self.folder, self.ledger, scenario, device=self._device
             )
         if self._confirming[scenario]:
@@ -206,7 +206,7 @@ class WorkQueue:
         if self._busy(scenario, "confirmation"):
             return None
         if scenario not in self._testing:
-            self._testing[scenario] = tests(
+            self._testing[scenario] = test_tasks(
                 self.space, self.folder, self.ledger, scenario, device=self._device
             )
         if self._testing[scenario]:
@@ -214,7 +214,7 @@ class WorkQueue:
         if self._busy(scenario, "test"):
             return None
         if scenario not in self._watching:
-            self._watching[scenario] = sentinels(
+            self._watching[scenario] = sentinel_tasks(
                 self.space, self.folder, self.ledger, scenario, device=self._device
             )
         return self._watching[scenario].pop(0) if self._watching[scenario] else None

@@ -159,7 +159,7 @@ def _begin_from_stem(task: Task, stem: Path, checkpoint: Path, identity: str) ->
 def _test(task: Task, report: ReportTo) -> dict[str, Any]:
     """Attacks the confirmation's weights on the test split; each attack is kept once done."""
     from ltat_tune.config.trial_config import TrialConfig
-    from ltat_tune.training.evaluation import evaluate, measured_part
+    from ltat_tune.training.evaluation import measure_accuracy, measured_part
     from ltat_tune.training.trainer import Trainer
 
     config = TrialConfig.from_flat(task.config)
@@ -173,7 +173,7 @@ def _test(task: Task, report: ReportTo) -> dict[str, Any]:
     for attack in task.attacks:
         if f"test/{attack}" in done["per_class"]:
             continue
-        accuracy = evaluate(
+        accuracy = measure_accuracy(
             result.model, test, attack, config, classes=len(trainer.splits.classes)
         )
         done["metrics"] |= accuracy.metrics(f"test/{attack}", trainer.groups)

@@ -18,7 +18,7 @@ from ltat_tune import provenance
 from ltat_tune.attacks.named import parse_attack
 from ltat_tune.evaluation.loading import Loaded, Target
 from ltat_tune.evaluation.measures import INTERVALS, accuracies, summarise
-from ltat_tune.evaluation.runner import Outcome, worst_case
+from ltat_tune.evaluation.runner import AttackOutcome, worst_case
 from ltat_tune.files import write_json
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.tracking import attach, tracking_uri
@@ -124,7 +124,7 @@ def _fraction(value: float) -> str:
 def build(
     loaded: Loaded,
     request: Request,
-    outcomes: Sequence[Outcome],
+    outcomes: Sequence[AttackOutcome],
     *,
     sentinel: Sequence[Mapping[str, Any]],
     split_images: int,
@@ -186,7 +186,7 @@ def build(
     }
 
 
-def _row(loaded: Loaded, request: Request, outcome: Outcome) -> dict[str, Any]:
+def _row(loaded: Loaded, request: Request, outcome: AttackOutcome) -> dict[str, Any]:
     setting, part = outcome.setting, outcome.part
     chain = setting.after is not None
     again = replace(
@@ -207,16 +207,16 @@ def _row(loaded: Loaded, request: Request, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _asked(outcome: Outcome, loaded: Loaded, request: Request) -> int | None:
+def _asked(outcome: AttackOutcome, loaded: Loaded, request: Request) -> int | None:
     """`--images` for this row: its own count where that is a part of the split."""
     limited = outcome.setting.attack == "aa" and request.images is None
     whole = loaded.config.evaluation.aa_images is None or not limited
     return request.images if whole else len(outcome.part)
 
 
-def _same_threat(outcomes: Sequence[Outcome]) -> list[list[Outcome]]:
+def _same_threat(outcomes: Sequence[AttackOutcome]) -> list[list[AttackOutcome]]:
     """Attacks of one scale, radius and norm, two or more of them."""
-    groups: dict[tuple[float, float, str], list[Outcome]] = {}
+    groups: dict[tuple[float, float, str], list[AttackOutcome]] = {}
     for outcome in outcomes:
         s = outcome.setting
         if s.attack != "clean":
@@ -225,7 +225,7 @@ def _same_threat(outcomes: Sequence[Outcome]) -> list[list[Outcome]]:
 
 
 def _worst(
-    loaded: Loaded, request: Request, group: Sequence[Outcome], classes: int
+    loaded: Loaded, request: Request, group: Sequence[AttackOutcome], classes: int
 ) -> dict[str, Any]:
     correct, targets = worst_case(group)
     setting = group[0].setting
@@ -273,7 +273,7 @@ def metrics(card: Mapping[str, Any]) -> dict[str, float]:
 _GROUPS = ("head_acc", "body_acc", "tail_acc", "worst_acc")
 
 
-def render(card: Mapping[str, Any]) -> Group:
+def card_text(card: Mapping[str, Any]) -> Group:
     """The card as people read it on the terminal, percent; ends of intervals without decimals."""
     model, data = card["model"], card["data"]
     text = Text(f"{model['name']}: {model['method']}, {model['loss']}, weights {model['weights']}")

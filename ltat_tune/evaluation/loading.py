@@ -153,7 +153,7 @@ def _winners(root: Path) -> list[Target]:
     return found
 
 
-def load(target: Target, *, device: str = "cpu") -> Loaded:
+def load_target(target: Target, *, device: str = "cpu") -> Loaded:
     """The model of a finished training with the weights that it kept.
 
     Nothing in the checkpoint can run: tensors and plain values are read, all else is refused.

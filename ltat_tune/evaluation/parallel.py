@@ -14,12 +14,12 @@ from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.errors import ConfigError, LtatError
 from ltat_tune.evaluation import card
 from ltat_tune.evaluation.card import Request
-from ltat_tune.evaluation.loading import Loaded, Target, load
+from ltat_tune.evaluation.loading import Loaded, Target, load_target
 from ltat_tune.evaluation.measures import Answers
 from ltat_tune.evaluation.runner import (
+    AttackOutcome,
+    MeasuredPart,
     OnBatch,
-    Outcome,
-    Part,
     Setting,
     evaluate_attack,
     evaluate_clean,
@@ -76,7 +76,7 @@ def resolve(request: Request, config: TrialConfig) -> Request:
     )  # fmt: skip
 
 
-def check(request: Request) -> None:
+def check_request(request: Request) -> None:
     """What can be told without the model; once `resolve` has run, the norm's radius too.
 
     Raises:
@@ -133,15 +133,17 @@ def evaluate_model(
     Raises:
         LtatError: as `load`, `Part.of` and `evaluate_attack`.
     """
-    loaded = load(target, device=request.device)
+    loaded = load_target(target, device=request.device)
     source = None
     if request.source is not None:
         checkpoint, config_file = request.source
-        source = load(Target("source", Path(config_file), Path(checkpoint)), device=request.device)
-    return measure(loaded, request, source=source, state=state, on_progress=on_progress)
+        source = load_target(
+            Target("source", Path(config_file), Path(checkpoint)), device=request.device
+        )
+    return measure_targets(loaded, request, source=source, state=state, on_progress=on_progress)
 
 
-def measure(
+def measure_targets(
     loaded: Loaded,
     request: Request,
     *,
@@ -155,13 +157,13 @@ def measure(
         LtatError: as `Part.of` and `evaluate_attack`.
     """
     request = resolve(request, loaded.config)
-    check(request)
+    check_request(request)
     data = loaded.splits.test() if request.split == "test" else loaded.splits.val
-    whole = Part.of(request.split, data, request.images)
+    whole = MeasuredPart.of(request.split, data, request.images)
     limit = loaded.config.evaluation.aa_images
     given = request.images is not None
-    short = whole if given or limit is None else Part.of(request.split, data, limit)
-    outcomes: list[Outcome] = []
+    short = whole if given or limit is None else MeasuredPart.of(request.split, data, limit)
+    outcomes: list[AttackOutcome] = []
     reports: list[dict[str, Any]] = []
     assert request.scales is not None
     for scale in request.scales:
@@ -179,12 +181,12 @@ def _at_scale(
     request: Request,
     scale: float,
     *,
-    whole: Part,
-    short: Part,
+    whole: MeasuredPart,
+    short: MeasuredPart,
     source: Loaded | None,
     state: Path,
     on_progress: OnProgress | None,
-) -> list[Outcome]:
+) -> list[AttackOutcome]:
     assert request.eps is not None and request.norm is not None and request.batch_size is not None
     model, weights = loaded.at_scale(scale), loaded.fingerprint(scale)
     setting = Setting(
@@ -224,7 +226,7 @@ def _at_scale(
     return found
 
 
-def _restricted(answers: Answers, whole: Part, part: Part) -> Answers:
+def _restricted(answers: Answers, whole: MeasuredPart, part: MeasuredPart) -> Answers:
     """The answers to the images of a smaller part."""
     if part is whole:
         return answers
@@ -243,7 +245,7 @@ def _watch(
     loaded: Loaded,
     request: Request,
     scale: float,
-    part: Part,
+    part: MeasuredPart,
     state: Path,
     on_progress: OnProgress | None,
 ) -> dict[str, Any]:

@@ -35,7 +35,7 @@ _PART_SEED = 0
 
 
 @dataclass(frozen=True)
-class Part:
+class MeasuredPart:
     """Images of one split, and their places in it."""
 
     split: str
@@ -44,7 +44,7 @@ class Part:
     hash: str  # of images, labels and places
 
     @classmethod
-    def of(cls, split: str, data: LabelledImages, images: int | None) -> Part:
+    def of(cls, split: str, data: LabelledImages, images: int | None) -> MeasuredPart:
         """All images, or a seeded part with the same number of every class.
 
         A smaller part lies inside every larger one.
@@ -97,11 +97,11 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class AttackOutcome:
     """Answers to a part's images under one setting."""
 
     setting: Setting
-    part: Part
+    part: MeasuredPart
     answers: Answers
     seconds: float
 
@@ -112,20 +112,20 @@ OnBatch = Callable[[int, int, int], None]
 
 def evaluate_clean(
     model: nn.Module,
-    part: Part,
+    part: MeasuredPart,
     setting: Setting,
     *,
     weights: str,
     state: Path,
     on_batch: OnBatch | None = None,
-) -> Outcome:
+) -> AttackOutcome:
     """The model's answers to the images as they are."""
     return _run(model, part, setting, None, weights, state, None, on_batch)
 
 
 def evaluate_attack(
     model: nn.Module,
-    part: Part,
+    part: MeasuredPart,
     setting: Setting,
     *,
     before: Answers,
@@ -133,7 +133,7 @@ def evaluate_attack(
     state: Path,
     source: nn.Module | None = None,
     on_batch: OnBatch | None = None,
-) -> Outcome:
+) -> AttackOutcome:
     """The model's answers under attack; images that are wrong in `before` keep that answer.
 
     Batches that an earlier process finished are read from `state`, where each is written whole or
@@ -159,14 +159,14 @@ def evaluate_attack(
 
 def _run(
     model: nn.Module,
-    part: Part,
+    part: MeasuredPart,
     setting: Setting,
     before: Answers | None,
     weights: str,
     state: Path,
     source: nn.Module | None,
     on_batch: OnBatch | None,
-) -> Outcome:
+) -> AttackOutcome:
     device = next(model.parameters()).device
     about = {
         **asdict(setting), "weights": weights, "images": part.hash, "device": device.type,
@@ -197,7 +197,7 @@ def _run(
         predicted=torch.tensor([p for b in batches for p in b["predicted"]]),
         confidence=torch.tensor([c for b in batches for c in b["confidence"]]).double(),
     )
-    return Outcome(setting, part, answers, seconds)
+    return AttackOutcome(setting, part, answers, seconds)
 
 
 def _key(about: dict[str, Any]) -> str:
@@ -224,7 +224,7 @@ def _slice(answers: Answers, here: slice) -> Answers:
 
 def _batch(
     model: nn.Module,
-    part: Part,
+    part: MeasuredPart,
     setting: Setting,
     here: slice,
     before: Answers | None,
@@ -268,7 +268,7 @@ def _answers(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
     return predicted.cpu(), probability.cpu()
 
 
-def worst_case(outcomes: Sequence[Outcome]) -> tuple[Tensor, Tensor]:
+def worst_case(outcomes: Sequence[AttackOutcome]) -> tuple[Tensor, Tensor]:
     """Which images survive all of the attacks: correct (N,) bool, targets (N,).
 
     Where an attack ran on a smaller part, only the images that every attack has seen count.

@@ -269,7 +269,7 @@ def _read(path: Path, right: int) -> Tensor | None:
     return kept if kept is not None and kept.shape == (right,) else None
 
 
-def render(report: SentinelReport) -> Table:
+def sentinel_text(report: SentinelReport) -> Table:
     """The report for a terminal: a row a check, triggered ones marked, the verdict above."""
     table = Table("", "check", "threshold", "finding", box=None, title_justify="left")
     table.title = Text(f"gradient masking: {report.headline}", "bold")

@@ -260,7 +260,7 @@ def adaptive_down(found: Evidence) -> Check:
     return _scaled(found, "adaptive_down20", "adaptive_x0.1", "0.1", cause)
 
 
-def margin(found: Evidence) -> Check:
+def margin_check(found: Evidence) -> Check:
     """CW-20, on the margin, against PGD-20, on cross-entropy."""
     gained, _ = found.gained_and_lost("cw20", "pgd20")
     triggered = found.beats("cw20", "pgd20") and _exceeds(
@@ -332,7 +332,7 @@ CHECKS: dict[str, Callable[[Evidence], Check]] = {
     "larger_radius": larger_radius,
     "adaptive_x10": adaptive_up,
     "adaptive_x0.1": adaptive_down,
-    "margin": margin,
+    "margin": margin_check,
     "flat": flat,
     "random_direction": random_direction,
 }

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ltat_tune.errors import LtatError
-from ltat_tune.evaluation.loading import Target, load
+from ltat_tune.evaluation.loading import Target, load_target
 from ltat_tune.export.card import model_card
-from ltat_tune.export.winners import export
+from ltat_tune.export.winners import export_study
 from ltat_tune.export.write import about, weights_file
 from ltat_tune.space.space import Space
 from ltat_tune.storage.folder import StudyFolder
@@ -29,7 +29,7 @@ def export_winners(
         say: told of what could not be written; a study does not end for it.
     """
     try:
-        winners = export(folder, space, folder.best)
+        winners = export_study(folder, space, folder.best)
     except LtatError as error:  # a plugin that was edited since the study began
         say(f"warning: {folder.best} was not written: {error}")
         return
@@ -38,7 +38,7 @@ def export_winners(
             continue
         place, path = winner.training.path, winner.path.with_suffix(SUFFIX)
         try:
-            loaded = load(Target(path.stem, place / "config.yaml", place / "checkpoint.pt",
+            loaded = load_target(Target(path.stem, place / "config.yaml", place / "checkpoint.pt",
                                  folder.cache, folder.root))  # fmt: skip
             weights_file(path, winner, loaded)
         except Exception as error:  # images gone, a full disk, too little memory: all is tested

@@ -85,7 +85,7 @@ def _of(model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         return torch.cat([model(part) for part in images.split(_BATCH)])
 
 
-def compare(
+def compare_predictions(
     sample: Sample, model: Callable[[Tensor], Tensor], *, what: str, tolerance: float
 ) -> Agreement:
     """Asks another form of the model for the same logits.

@@ -20,7 +20,7 @@ from ltat_tune.space.space import Space
 from ltat_tune.storage.folder import StudyFolder
 
 
-def export(
+def export_study(
     folder: StudyFolder,
     space: Space,
     target: Path,

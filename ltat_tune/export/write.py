@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ltat_tune.evaluation.loading import Loaded, Target, load
+from ltat_tune.evaluation.loading import Loaded, Target, load_target
 from ltat_tune.export.card import model_card
 from ltat_tune.export.loading_help import onnx_help, registry_help, weights_help
 from ltat_tune.export.onnx_file import OPSET, check_installed, onnx_runner, save_onnx, write_about
-from ltat_tune.export.verify import Sample, compare, take_sample
+from ltat_tune.export.verify import Sample, compare_predictions, take_sample
 from ltat_tune.files import write_text
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.tracking.model_registry import ModelFiles, predict_with, register
@@ -29,7 +29,7 @@ _ONNX_TOLERANCE, _PROCESS_TOLERANCE = 1e-4, 1e-5
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ExportForms:
     """What is to be written besides configuration and card."""
 
     checkpoint: bool = False
@@ -51,7 +51,7 @@ class Written:
     loading: list[str] = field(default_factory=list)
 
 
-def write_more(folder: StudyFolder, winner: Winner, wanted: Wanted) -> Written:
+def write_more(folder: StudyFolder, winner: Winner, wanted: ExportForms) -> Written:
     """Writes weights, ONNX and a registered model as wanted, and the card that tells of them.
 
     Raises:
@@ -63,7 +63,7 @@ def write_more(folder: StudyFolder, winner: Winner, wanted: Wanted) -> Written:
     if not (wanted.checkpoint or wanted.onnx or wanted.register):
         return written
     place = winner.training.path
-    loaded = load(Target(winner.path.stem, place / "config.yaml", place / "checkpoint.pt",
+    loaded = load_target(Target(winner.path.stem, place / "config.yaml", place / "checkpoint.pt",
                          folder.cache, folder.root))  # fmt: skip
     sample = take_sample(loaded)
     weights = winner.path.with_suffix(SUFFIX)
@@ -103,7 +103,7 @@ def about(winner: Winner) -> dict[str, str]:
 def _weights(path: Path, winner: Winner, loaded: Loaded, sample: Sample, written: Written) -> None:
     weights_file(path, winner, loaded)
     model = load_model(path)
-    _check(path, lambda: compare(sample, model, what=path.name, tolerance=0), written)
+    _check(path, lambda: compare_predictions(sample, model, what=path.name, tolerance=0), written)
     written.loading.append(weights_help(winner, path, sample.clean.shape[1]))
 
 
@@ -112,7 +112,9 @@ def _onnx(path: Path, winner: Winner, loaded: Loaded, sample: Sample, written: W
     save_onnx(path, loaded.model, (channels, height, width))
 
     def agrees() -> str:
-        found = compare(sample, onnx_runner(path), what=path.name, tolerance=_ONNX_TOLERANCE)
+        found = compare_predictions(
+            sample, onnx_runner(path), what=path.name, tolerance=_ONNX_TOLERANCE
+        )
         facts = {
             **about(winner), "identity": loaded.config.identity, "opset": str(OPSET),
             "max_difference_clean": f"{found.clean:.3e}",
@@ -152,6 +154,8 @@ def _register(
     batches = [part.numpy() for part in sample.batches()]
     answers = map(torch.from_numpy, predict_with(uri, made, batches, torch.get_num_threads()))
     what = f"{made.address} (version {made.version})"
-    found = compare(sample, lambda _: next(answers), what=what, tolerance=_PROCESS_TOLERANCE)
+    found = compare_predictions(
+        sample, lambda _: next(answers), what=what, tolerance=_PROCESS_TOLERANCE
+    )
     written.checks[what] = str(found)
     written.loading.append(registry_help(made, tuple(sample.clean.shape[1:])))

@@ -68,7 +68,7 @@ def draw(keys: Iterable[str], sources: Sources, folder: Path) -> Iterator[Drawn]
         yield Drawn(spec, tuple(save(made.figure, folder, key)), made.notes)
 
 
-def table(keys: Iterable[str]) -> list[dict[str, str]]:
+def drawn_table(keys: Iterable[str]) -> list[dict[str, str]]:
     """What `--list` prints: figure, paper, what it shows, what it needs, command."""
     return [
         {

@@ -53,7 +53,7 @@ class Features:
 
 
 @dataclass(frozen=True)
-class Curve:
+class AttackCurve:
     """Accuracies in [0, 1] under PGD-0, PGD-1, ..., and the images that they are of."""
 
     accuracies: list[float]
@@ -121,7 +121,7 @@ def evaluation_ball(config: TrialConfig) -> tuple[float, str, float]:
     return eps, norm, config.evaluation.step_size or eps / STEPS_IN_EPS[norm]
 
 
-def accuracy_over_steps(run: Run, sources: Sources, *, steps: int) -> Curve:
+def accuracy_over_steps(run: Run, sources: Sources, *, steps: int) -> AttackCurve:
     """Accuracy under PGD-0 to PGD-`steps` from one start, shape (steps + 1,), in [0, 1].
 
     One attack gives the whole curve: the images after k of its steps are those of PGD-k.
@@ -130,9 +130,9 @@ def accuracy_over_steps(run: Run, sources: Sources, *, steps: int) -> Curve:
         MissingData, CheckpointError, DataError: as `trained`.
     """
 
-    def compute() -> Curve:
+    def compute() -> AttackCurve:
         model, part = _test_part(run, sources)
-        return Curve(_over_steps(model, part, run.config, steps), len(part))
+        return AttackCurve(_over_steps(model, part, run.config, steps), len(part))
 
     return sources.once(("steps", run.path, steps), compute)
 

@@ -35,7 +35,7 @@ def groups(sources: Sources) -> list[Group]:
         together.setdefault((recipe.first.study, recipe.first.scenario), []).append(recipe)
     found = []
     for group in together.values():
-        tested = [recipe for recipe in group if is_tested(recipe)]
+        tested = [recipe for recipe in group if all_tested(recipe)]
         found.append(tested or group)
     return found
 
@@ -46,12 +46,12 @@ def views(sources: Sources) -> tuple[Sources, Sources]:
     return sources, Sources(searched, sources.device, sources.images)
 
 
-def is_tested(recipe: Recipe) -> bool:
+def all_tested(recipe: Recipe) -> bool:
     """Whether all its seeds were measured on the test images."""
     return all(any(name.startswith("test/") for name in run.per_class) for run in recipe.runs)
 
 
-def nearest(
+def nearest_recipe(
     sources: Sources,
     has: Callable[[Group], bool],
     what: str,
@@ -78,7 +78,7 @@ def nearest(
     return min(able, key=distance)
 
 
-def percent(values: tuple[float, float]) -> tuple[float, float]:
+def percents(values: tuple[float, float]) -> tuple[float, float]:
     """Mean and spread as percent."""
     return 100 * values[0], 100 * values[1]
 

@@ -63,7 +63,7 @@ def look() -> AbstractContextManager[None]:
     return matplotlib.rc_context(_RC)
 
 
-def figure(
+def paper_figure(
     columns: int = 1,
     *,
     rows: int = 1,

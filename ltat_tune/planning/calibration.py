@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from ltat_tune.config.plugin_loader import load_plugins
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.errors import StudyError
-from ltat_tune.planning.estimate import Measured
+from ltat_tune.planning.estimate import Calibration
 
 if TYPE_CHECKING:
     from ltat_tune.data.datasets import LabelledImages
@@ -34,7 +34,7 @@ _FIRST_IMAGES = {"cpu": 16, "cuda": 256}  # of a try that shows how many there i
 
 def calibrate(
     config: TrialConfig, *, device: str, threads: int, cache_dir: Path | None = None
-) -> Measured:
+) -> Calibration:
     """Trains a configuration for about half a minute and says what it takes.
 
     Three epochs on as many images as there is time for, every class among them; the last is
@@ -65,12 +65,12 @@ def calibrate(
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["it was killed"])[-1]
         raise StudyError(f"nothing was measured, the training failed: {last}")
-    return Measured(**json.loads(done.stdout.splitlines()[-1]))
+    return Calibration(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def measure(
+def measure_training(
     config: TrialConfig, *, device: str, threads: int, cache_dir: Path | None, seconds: float
-) -> Measured:
+) -> Calibration:
     """The same in this process; see `calibrate`."""
     from ltat_tune.data.datasets import load_splits
     from ltat_tune.seeding import prepare_process
@@ -91,7 +91,7 @@ def measure(
     part = config.replace({"optim.batch_size": min(images, config.optim.batch_size)})
     missing_mib = training_mib(config) - training_mib(part)
     passes = images * (attack_steps(short) + 1.5)
-    return Measured(
+    return Calibration(
         pass_s=train_s / passes,
         memory_mib=peak_mib(device) + missing_mib,
         epoch_s=train_s * whole / images,
@@ -147,14 +147,14 @@ def peak_mib(device: str) -> float:
     return (torch.cuda.max_memory_reserved() + context) / 2**20
 
 
-def main() -> None:
+def calibrate_stdin() -> None:
     """Measures what stdin asks for."""
     import ltat_tune.backend.ray_tuner  # noqa: F401  a worker has Ray, 130 MiB
 
     job = json.loads(sys.stdin.read())
     cache = job["cache_dir"]
     load_plugins(job["plugins"])
-    found = measure(
+    found = measure_training(
         TrialConfig.from_flat(job["config"]), device=job["device"], threads=job["threads"],
         cache_dir=None if cache is None else Path(cache), seconds=job["seconds"],
     )  # fmt: skip
@@ -162,4 +162,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    calibrate_stdin()

@@ -18,7 +18,7 @@ _CONTEXTS = 8  # proposals whose costs are averaged
 
 
 @dataclass(frozen=True)
-class Measured:
+class Calibration:
     """What a calibration found on this machine (planning/calibration.py)."""
 
     pass_s: float  # of one attack step on one image
@@ -48,7 +48,7 @@ class ScenarioEstimate:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class StudyEstimate:
     """A whole study on one machine.
 
     Attributes:
@@ -121,8 +121,8 @@ def estimate(
     rungs: Rungs | None = None,
     *,
     slots: int | None = None,
-    measured: Measured | None = None,
-) -> Estimate:
+    measured: Calibration | None = None,
+) -> StudyEstimate:
     """Estimates a study, by the rule of thumb of planning/cost.py or by what was measured.
 
     Args:
@@ -146,7 +146,7 @@ def estimate(
     memory = measured.memory_mib if measured else max(c.memory_mib(gpu=gpu) for c in costs)
     free = _memory_mib(gpu, found)
     fit = None if free is None else max(1, found) * int(free / memory)
-    return Estimate(
+    return StudyEstimate(
         scenarios=tuple(scenarios),
         slots=slots,
         gpu=gpu,
@@ -199,7 +199,7 @@ def duration(hours: float) -> str:
 
 
 def _scenario(
-    space: Space, scenario: Scenario, rungs: Rungs, cost: Cost, measured: Measured | None
+    space: Space, scenario: Scenario, rungs: Rungs, cost: Cost, measured: Calibration | None
 ) -> ScenarioEstimate:
     config, length = space.config(scenario, {}), search_length(space, rungs)
     gpu, threads = space.resources.gpus_per_trial > 0, space.resources.cpus_per_trial

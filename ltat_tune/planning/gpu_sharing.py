@@ -42,7 +42,7 @@ _BATCHES = 20  # of an epoch
 
 
 @dataclass(frozen=True)
-class Tried:
+class MeasuredShare:
     """So many trainings at once."""
 
     copies: int
@@ -51,8 +51,8 @@ class Tried:
 
 
 def tries(
-    attempt: Callable[[int], Tried], *, most: int, memory_mib: float
-) -> tuple[list[Tried], str]:
+    attempt: Callable[[int], MeasuredShare], *, most: int, memory_mib: float
+) -> tuple[list[MeasuredShare], str]:
     """Tries one training, two, and so on; says why it stopped.
 
     The last that is worth it is `chosen`. What would not fit into the memory is not tried.
@@ -79,7 +79,7 @@ def tries(
     return found, f"there are processors, or reason, for {most} at most"
 
 
-def chosen(found: Sequence[Tried]) -> int:
+def chosen(found: Sequence[MeasuredShare]) -> int:
     """How many trainings share a GPU: the most of which each brought its gain."""
     last = found[-1]
     if len(found) > 1 and last.images_s < _GAIN * found[-2].images_s:
@@ -136,15 +136,15 @@ def measure_share(space: Space, *, gpus: int, cpus: int, cache: Path | None) -> 
     memory_mib = torch.cuda.get_device_properties(0).total_memory / 2**20
     config = largest(space)
 
-    def attempt(copies: int) -> Tried:
+    def attempt(copies: int) -> MeasuredShare:
         return train_at_once(config, copies, device="cuda", threads=resources.cpus_per_trial,
                              cache=cache, images=_BATCHES * config.optim.batch_size)  # fmt: skip
 
     found, why = tries(attempt, most=most, memory_mib=memory_mib)
-    return share_of(chosen(found)), sentence(found, why)
+    return share_of(chosen(found)), share_sentence(found, why)
 
 
-def sentence(found: Sequence[Tried], why: str) -> str:
+def share_sentence(found: Sequence[MeasuredShare], why: str) -> str:
     """What was tried, and what follows."""
     copies = chosen(found)
     shown = ", ".join(f"{t.copies}: {t.images_s:.0f} images/s" for t in found)
@@ -169,7 +169,7 @@ def train_at_once(
     cache: Path | None,
     images: int,
     seconds: float = _SECONDS,
-) -> Tried:
+) -> MeasuredShare:
     """Trains the same configuration in so many processes at once.
 
     Args:
@@ -206,7 +206,7 @@ def train_at_once(
         for process in processes:
             process.kill()
             process.communicate()
-    return Tried(
+    return MeasuredShare(
         copies,
         sum(done["images"] / done["seconds"] for done in found),
         max(done["memory_mib"] for done in found),
@@ -234,7 +234,7 @@ def _hear(process: subprocess.Popen[str], deadline: float) -> str:
     raise StudyError(f"a training failed: {said[-1] if said else 'it was killed'}")
 
 
-def main() -> None:
+def train_stdin() -> None:
     """One of the processes: stdin has the job, then the word to go; stdout gets two lines."""
     from dataclasses import replace
 
@@ -262,4 +262,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    train_stdin()

@@ -7,7 +7,7 @@ from ltat_tune.config.parameters import PARAMETERS
 from ltat_tune.preflight.machine import check_attacks, check_images_there, check_resources
 from ltat_tune.search.rungs import place_rungs
 from ltat_tune.space.problems import Problems
-from ltat_tune.space.space import MANY, Space, show
+from ltat_tune.space.space import MANY, Space, text_of
 
 
 def check_space(
@@ -110,7 +110,7 @@ def _remedy(path: str, space: Space) -> str:
             for acts in (True, False)
         )
         if acting and not acting & idle and None not in acting:
-            held = sorted(map(show, acting))
+            held = sorted(map(text_of, acting))
             values = held[0] if len(held) == 1 else f"[{', '.join(held)}]"
             return f"give it `when: {{{other}: {values}}}`"
     return "change that, or remove it from tuned"

@@ -22,7 +22,7 @@ from ltat_tune.storage.trials import read_rows
 
 
 @dataclass(frozen=True)
-class Found:
+class PreviousTrial:
     """A configuration that the earlier study trained to its end.
 
     Attributes:
@@ -46,14 +46,14 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Earlier:
+class PreviousStudy:
     """What an earlier study found: of each scenario the confirmed, then the others, best first."""
 
     name: str
     space: Space
-    found: Mapping[str, list[Found]] = field(default_factory=dict)
+    found: Mapping[str, list[PreviousTrial]] = field(default_factory=dict)
 
-    def best_for(self, scenario: Scenario) -> tuple[list[Found], str]:
+    def best_for(self, scenario: Scenario) -> tuple[list[PreviousTrial], str]:
         """Configurations, best first, and what they are the best of."""
         same = self._same(scenario)
         if same is not None:
@@ -63,7 +63,7 @@ class Earlier:
             return self.found[some[0].name], f"its scenario {some[0].title}"
         return self._on_average(), f"on average over its {len(some)} scenarios"
 
-    def complete_for(self, scenario: Scenario) -> dict[str, list[Found]]:
+    def complete_for(self, scenario: Scenario) -> dict[str, list[PreviousTrial]]:
         """Of the scenario that is like this one, or of all, the trials by their score."""
         same = self._same(scenario)
         names = list(self.found) if same is None else [same.name]
@@ -75,9 +75,9 @@ class Earlier:
         alike = (s for s in self.space.scenarios if dict(s.values) == values)
         return next((s for s in alike if self.found[s.name]), None)
 
-    def _on_average(self) -> list[Found]:
+    def _on_average(self) -> list[PreviousTrial]:
         """Each different configuration once, by its mean rank over scenarios that trained it."""
-        alike: dict[str, list[Found]] = {}
+        alike: dict[str, list[PreviousTrial]] = {}
         for trials in self.found.values():
             for trial in trials:
                 key = json.dumps(dict(trial.params), sort_keys=True, default=str)
@@ -93,7 +93,7 @@ class Earlier:
         return [group[0] for group in groups]
 
 
-def read_earlier(study: str, problems: Problems) -> Earlier | None:
+def read_previous(study: str, problems: Problems) -> PreviousStudy | None:
     """The study in a folder, or of this name under studies/; None with the problem reported."""
     from ltat_tune.space.reader import read_space  # which reads warm starts
 
@@ -126,13 +126,13 @@ def read_earlier(study: str, problems: Problems) -> Earlier | None:
         if not any(found.values()):
             problems.add(place, f"warm_start.study {study} has no complete trial to lend")
             return None
-        return Earlier(root.name, space, found)
+        return PreviousStudy(root.name, space, found)
     return None
 
 
 def _found(
     space: Space, scenario: Scenario, rows: list[FrozenTrial], results: Mapping[str, Any]
-) -> list[Found]:
+) -> list[PreviousTrial]:
     complete = [row for row in rows if score_of(row) is not None and is_feasible(row)]
     complete.sort(key=lambda row: (-(score_of(row) or 0.0), row.number))
     places = _confirmed(results, scenario.name)
@@ -140,7 +140,9 @@ def _found(
     for rank, row in enumerate(complete):
         config = space.config(scenario, row.params)
         share = rank / max(1, len(complete) - 1)
-        found.append(Found(row.number, dict(row.params), config, row.number in places, share))
+        found.append(
+            PreviousTrial(row.number, dict(row.params), config, row.number in places, share)
+        )
     last = len(places)
     return sorted(found, key=lambda f: (places.get(f.number, last), f.share))
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from ltat_tune.config.parameters import PARAMETERS, defaults
 from ltat_tune.errors import StudyError
 from ltat_tune.space.reader import read_space
-from ltat_tune.space.space import Space, show
+from ltat_tune.space.space import Space, text_of
 from ltat_tune.space.spec import PARTS
 from ltat_tune.storage.folder import StudyFolder
 
@@ -22,7 +22,9 @@ _MORE = ("searcher.trials", "confirm.top", "confirm.seeds", "confirm.attacks")
 _FREE = ("resources.", "budget", "confirm.sentinel", "searcher.max_failures_in_a_row")
 
 
-def differences(facts: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+def space_differences(
+    facts: Mapping[str, Any], now: Mapping[str, Any]
+) -> dict[str, tuple[Any, Any]]:
     """Path -> (then, now) of everything in which a study's space file means something else.
 
     What is only written differently, `8/255` or a default in full, is no difference.
@@ -46,7 +48,7 @@ def differences(facts: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, t
     return found
 
 
-def lines(found: Mapping[str, tuple[Any, Any]]) -> list[str]:
+def difference_lines(found: Mapping[str, tuple[Any, Any]]) -> list[str]:
     """One line for each difference, for people."""
     return [
         f"{path}: {_shown(then)} then, {_shown(now)} now" for path, (then, now) in found.items()
@@ -61,7 +63,7 @@ def check_changes(
     Raises:
         StudyError: there are others, with every one of them.
     """
-    found = differences(facts, now)
+    found = space_differences(facts, now)
     enumerates = now.get("searcher", {}).get("name") in ("grid", "list")
     refused = {
         path: pair for path, pair in found.items() if not _is_allowed(path, *pair, enumerates)
@@ -70,9 +72,9 @@ def check_changes(
         raise StudyError(
             f"{folder.space} was changed since {folder.root.name} began; a resume may have more "
             f"{', '.join(_MORE)} and other resources. Put back, or start a study of another name "
-            "with:" + "".join(f"\n  {line}" for line in lines(refused))
+            "with:" + "".join(f"\n  {line}" for line in difference_lines(refused))
         )
-    return lines(found)
+    return difference_lines(found)
 
 
 def refuse_other_defaults(folder: StudyFolder, facts: dict[str, Any], space: Space) -> None:
@@ -164,4 +166,4 @@ def _typed(path: str, value: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
-    return show(value) if not isinstance(value, dict) else str(value)
+    return text_of(value) if not isinstance(value, dict) else str(value)

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
 
-from ltat_tune.config.fields import sentence
+from ltat_tune.config.fields import rule_sentence
 from ltat_tune.config.scalars import Integer, shown
 from ltat_tune.space.domains import Domain, sampling_order
-from ltat_tune.space.space import Scenario, Space, show
+from ltat_tune.space.space import Scenario, Space, text_of
 from ltat_tune.space.start_points import read_start
 
 if TYPE_CHECKING:
-    from ltat_tune.preflight.previous_study import Earlier, Found
+    from ltat_tune.preflight.previous_study import PreviousStudy, PreviousTrial
     from ltat_tune.space.problems import Problems
 
 
@@ -65,7 +65,7 @@ def read_warm_start(raw: Any, problems: Problems) -> WarmStart | None:
     except ValidationError as error:
         for details in error.errors():
             key = str(details["loc"][0])
-            text = f"warm_start.{key} {sentence(details)}"
+            text = f"warm_start.{key} {rule_sentence(details)}"
             if details["type"] == "extra_forbidden":
                 text = f"unknown key warm_start.{key}; warm_start has {fields}"
             problems.add(("warm_start", key), text)
@@ -83,9 +83,9 @@ def lend(space: Space, spec: WarmStart, problems: Problems) -> Lent:
         return Lent()
     if spec.taken is not None:
         return _again(space, spec, spec.taken, problems)
-    from ltat_tune.preflight.previous_study import read_earlier  # imports Optuna
+    from ltat_tune.preflight.previous_study import read_previous  # imports Optuna
 
-    earlier = read_earlier(spec.study, problems)
+    earlier = read_previous(spec.study, problems)
     if earlier is None:
         return Lent()
     if earlier.space.selected_on_test and not space.selected_on_test:
@@ -130,7 +130,7 @@ def _again(space: Space, spec: WarmStart, taken: dict[str, list[Any]], problems:
 
 
 def _take_points(
-    space: Space, scenario: Scenario, earlier: Earlier, best: int, lent: Lent
+    space: Space, scenario: Scenario, earlier: PreviousStudy, best: int, lent: Lent
 ) -> None:
     """The best configurations that this scenario can try, each in this study's parameters."""
     found, where = earlier.best_for(scenario)
@@ -155,7 +155,9 @@ def _take_points(
     )
 
 
-def _translate(found: Found, space: Space, scenario: Scenario) -> tuple[dict[str, Any], str]:
+def _translate(
+    found: PreviousTrial, space: Space, scenario: Scenario
+) -> tuple[dict[str, Any], str]:
     """A configuration of the earlier study as a point of this one, or why it is none.
 
     What the earlier study did not tune is taken where it lies in the domain, and else left to
@@ -165,7 +167,7 @@ def _translate(found: Found, space: Space, scenario: Scenario) -> tuple[dict[str
     for path, value in found.params.items():
         chosen = not isinstance(value, int | float) or isinstance(value, bool)
         if path not in space.tuned and chosen and here[path] != value:
-            return {}, f"{path} is {show(value)} there and {show(here[path])} here"
+            return {}, f"{path} is {text_of(value)} there and {text_of(here[path])} here"
     there = found.config.flat()
     point: dict[str, Any] = {}
     for path in sampling_order(space.tuned):
@@ -176,13 +178,13 @@ def _translate(found: Found, space: Space, scenario: Scenario) -> tuple[dict[str
         if domain.contains(value):
             point[path] = value
         elif path in found.params:
-            return {}, f"{path} {show(value)} is not in {domain}"
+            return {}, f"{path} {text_of(value)} is not in {domain}"
     return ({}, "it sets nothing that is tuned here") if not point else (point, "")
 
 
-def _narrow(space: Space, earlier: Earlier, lent: Lent) -> None:
+def _narrow(space: Space, earlier: PreviousStudy, lent: Lent) -> None:
     """Shrinks ranges to the span of the best quarter, a quarter wider on both sides."""
-    best: dict[str, Found] = {}
+    best: dict[str, PreviousTrial] = {}
     complete = 0
     for scenario in space.scenarios:
         for name, trials in earlier.complete_for(scenario).items():

@@ -74,7 +74,7 @@ Block = Text | Heading | Listing | Table | Plot
 
 
 @dataclass(frozen=True)
-class Section:
+class PageSection:
     """A chapter of the page; `key` is its anchor."""
 
     key: str

@@ -27,7 +27,7 @@ State = Literal["finished", "running", "unfinished"]
 
 
 @dataclass(frozen=True)
-class Curve:
+class TrialCurve:
     """One training over its epochs, as its checkpoint remembers it.
 
     Attributes:
@@ -62,9 +62,9 @@ class Scene:
     found: Mapping[str, Any]  # its part of the results
     rows: Sequence[TrialRow]
     study: Any  # optuna's, in memory; None where nothing has begun
-    curves: Mapping[int, Sequence[Curve]]  # by trial
+    curves: Mapping[int, Sequence[TrialCurve]]  # by trial
     confirmed: Sequence[Confirmed]
-    confirmation_curves: Sequence[Curve]
+    confirmation_curves: Sequence[TrialCurve]
     ranked: Callable[[], Importances]
 
     @property
@@ -138,7 +138,7 @@ class Reader:
     """
 
     folder: StudyFolder
-    _curves: dict[Path, tuple[int, Curve]] = field(default_factory=dict)
+    _curves: dict[Path, tuple[int, TrialCurve]] = field(default_factory=dict)
     _importances: dict[str, tuple[Any, Importances]] = field(default_factory=dict)
 
     def read(self) -> ReportData:
@@ -203,7 +203,7 @@ class Reader:
             self._importances[name] = state, importances(rows)
         return self._importances[name][1]
 
-    def _curves_in(self, folder: Path, metric: str) -> list[Curve]:
+    def _curves_in(self, folder: Path, metric: str) -> list[TrialCurve]:
         """Of a training, its short copies and its further seeds."""
         places = [folder, *sorted(folder.glob("copy-*")), *sorted(folder.glob("seed-*"))]
         found = []
@@ -213,7 +213,7 @@ class Reader:
             found += [curve] if curve is not None else []
         return found
 
-    def _curve(self, checkpoint: Path, name: str, metric: str) -> Curve | None:
+    def _curve(self, checkpoint: Path, name: str, metric: str) -> TrialCurve | None:
         from ltat_tune.training.checkpoint import read_history
 
         try:
@@ -221,7 +221,7 @@ class Reader:
             if checkpoint not in self._curves or self._curves[checkpoint][0] != written:
                 history = read_history(checkpoint)
                 there = [(e, values[metric]) for e, values, _ in history if metric in values]
-                self._curves[checkpoint] = written, Curve(
+                self._curves[checkpoint] = written, TrialCurve(
                     name, tuple(e for e, _ in there), tuple(s for _, s in there),
                     sum(seconds for _, _, seconds in history), len(history),
                 )  # fmt: skip
@@ -242,7 +242,7 @@ def deleted(scene: Scene, rungs: Rungs) -> dict[int, int]:
     return {number: count for number, count in found.items() if count}
 
 
-def names(configs: Sequence[TrialConfig]) -> list[str]:
+def shown_names(configs: Sequence[TrialConfig]) -> list[str]:
     """A name for each configuration, such as `SRAT-LDAM, λ = 2`, in plain text."""
     return [name.replace("$_{\\mathrm{", "_").replace("}}$", "") for name in labels(configs)]
 
@@ -256,5 +256,6 @@ def sentinel(scene: Scene) -> Mapping[str, Any] | None:
 
 
 __all__ = [
-    "Confirmed", "Curve", "Reader", "ReportData", "Scene", "deleted", "find", "names", "sentinel",
+    "Confirmed", "TrialCurve", "Reader", "ReportData", "Scene", "deleted", "find", "shown_names",
+    "sentinel",
 ]  # fmt: skip

@@ -10,8 +10,8 @@ import plotly.graph_objects as go
 
 from ltat_tune.files import read_json
 from ltat_tune.report import pictures
-from ltat_tune.report.blocks import Block, Heading, Plot, Section, Text, table
-from ltat_tune.report.data import Confirmed, ReportData, Scene, names, sentinel
+from ltat_tune.report.blocks import Block, Heading, PageSection, Plot, Text, table
+from ltat_tune.report.data import Confirmed, ReportData, Scene, sentinel, shown_names
 from ltat_tune.report.plot_style import BLUE, VERMILLION
 from ltat_tune.report.words import attack_name, count, metric_name, trial
 from ltat_tune.space.objective import group_of
@@ -46,16 +46,16 @@ def trade_off_of(data: ReportData, scene: Scene) -> TradeOff | None:
     front = _front(points)
     confirmed = []
     done = [one for one in scene.confirmed if {first, second} <= set(one.found["val"])]
-    for one, name in zip(done, names([one.config for one in done]), strict=True):
+    for one, name in zip(done, shown_names([one.config for one in done]), strict=True):
         pair = [[100 * v for v in one.found["val"][metric]] for metric in (first, second)]
         title = f"{name} ({trial(one.found['number'])}), confirmed"
         confirmed.append((title, pair[0], pair[1], one is scene.winner))
     titles = f"{metric_name(first)}, %", f"{metric_name(second)}, %"
-    figure = pictures.trade_off(points, front, confirmed, titles)
+    figure = pictures.trade_off_plot(points, front, confirmed, titles)
     return TradeOff(figure, points, front, (first, second))
 
 
-def trade_off(data: ReportData) -> Section:
+def trade_off_section(data: ReportData) -> PageSection:
     """Clean against robust accuracy, or the first two objectives where there are several."""
     blocks: list[Block] = []
     for scene in data.scenes:
@@ -79,7 +79,7 @@ def trade_off(data: ReportData) -> Section:
                  for n, x, y in sorted(found.points, key=lambda p: -p[2])], folded=True,
             ),
         ))  # fmt: skip
-    return Section("trade-off", "Trade-off", tuple(blocks))
+    return PageSection("trade-off", "Trade-off", tuple(blocks))
 
 
 def _measures(data: ReportData) -> tuple[str, str]:
@@ -107,7 +107,7 @@ def _front(points: Sequence[tuple[int, float, float]]) -> list[int]:
     ]  # fmt: skip
 
 
-def classes(data: ReportData) -> Section:
+def classes(data: ReportData) -> PageSection:
     """Recall by class and the distribution of adversarial predictions, of the winners."""
     blocks: list[Block] = []
     for scene in data.scenes:
@@ -120,7 +120,7 @@ def classes(data: ReportData) -> Section:
         blocks += _predictions(winner.runs[0])
     if not blocks:
         blocks.append(Text("No winner is confirmed, so there is no model to look into."))
-    return Section("classes", "Winners, class by class", tuple(blocks))
+    return PageSection("classes", "Winners, class by class", tuple(blocks))
 
 
 def _recalls(data: ReportData, scene: Scene, winner: Confirmed) -> list[Block]:
@@ -174,7 +174,7 @@ def _predictions(run: Run) -> list[Block]:
     return blocks
 
 
-def masking(data: ReportData) -> Section:
+def masking_section(data: ReportData) -> PageSection:
     """What the sentinel says of each winner, check by check."""
     blocks: list[Block] = [Text(
         "A robust accuracy counts only if the attack could see the gradient. The sentinel looks "
@@ -197,7 +197,7 @@ def masking(data: ReportData) -> Section:
                            "loud" if loud else "plain"))  # fmt: skip
         blocks.append(_checks(report))
         blocks += [Text(f"Left out: {why}", "quiet") for why in report.get("left_out", ())]
-    return Section("masking", "Gradient masking", tuple(blocks))
+    return PageSection("masking", "Gradient masking", tuple(blocks))
 
 
 def _checks(report: Mapping[str, Any]) -> Block:

@@ -15,7 +15,7 @@ from plotly.graph_objects import Figure
 from plotly.offline import get_plotlyjs
 
 from ltat_tune._version import __version__
-from ltat_tune.report.blocks import Section, Text
+from ltat_tune.report.blocks import PageSection, Text
 from ltat_tune.report.data import ReportData
 from ltat_tune.report.words import count, metric_name
 
@@ -24,7 +24,7 @@ _STATES = {"finished": "finished", "running": "running", "unfinished": "not fini
 
 def page(
     data: ReportData,
-    sections: Sequence[Section],
+    sections: Sequence[PageSection],
     warnings: Sequence[Text],
     *,
     refresh_s: int | None = None,

@@ -11,7 +11,7 @@ from html import escape
 import numpy as np
 import plotly.graph_objects as go
 
-from ltat_tune.report.data import Curve, Scene
+from ltat_tune.report.data import Scene, TrialCurve
 from ltat_tune.report.plot_style import (
     BLUE,
     COLOURSCALE,
@@ -21,7 +21,7 @@ from ltat_tune.report.plot_style import (
     MUTED,
     SKY,
     VERMILLION,
-    figure,
+    empty_plot,
 )
 from ltat_tune.report.words import attack_name, percent, trial
 from ltat_tune.storage.trained_run import Run
@@ -33,7 +33,7 @@ _FEW_EPOCHS = 10  # up to which each has its tick
 _MANY_CLASSES = 24  # above which bars have no names
 
 
-def learning_curves(scene: Scene, rungs: Sequence[int]) -> tuple[go.Figure, int]:
+def learning_curves_plot(scene: Scene, rungs: Sequence[int]) -> tuple[go.Figure, int]:
     """Trials' scores over their epochs, and how many trials are drawn.
 
     Copies are short complete runs, drawn dotted; a cross is where a trial was stopped, also one
@@ -43,7 +43,7 @@ def learning_curves(scene: Scene, rungs: Sequence[int]) -> tuple[go.Figure, int]
         scene: the scenario.
         rungs: epochs at which trials are judged, short copies' lengths among them.
     """
-    fig = figure(height=400)
+    fig = empty_plot(height=400)
     winner = scene.winner.found["number"] if scene.winner else None
     baseline = scene.baseline.found["number"] if scene.baseline else None
     drawn = _most_telling(scene.rows, {winner, baseline})
@@ -114,10 +114,10 @@ def _reached(row: TrialRow) -> float:
     return row.scores[max(row.scores)] if row.scores else 0.0
 
 
-def _from_ledger(scores: Mapping[int, float]) -> list[Curve]:
+def _from_ledger(scores: Mapping[int, float]) -> list[TrialCurve]:
     if not scores:
         return []
-    return [Curve("", tuple(scores), tuple(scores.values()), 0.0, max(scores))]
+    return [TrialCurve("", tuple(scores), tuple(scores.values()), 0.0, max(scores))]
 
 
 def _hover(number: int, state: str, stage: str) -> str:
@@ -125,7 +125,7 @@ def _hover(number: int, state: str, stage: str) -> str:
     return f"{trial(number)} ({state}{what}): %{{y:.1f}} % at epoch %{{x}}<extra></extra>"
 
 
-def _thinned(curve: Curve) -> tuple[list[int], list[float]]:
+def _thinned(curve: TrialCurve) -> tuple[list[int], list[float]]:
     """Points in percent, the last among them; no more than can be told apart."""
     last = len(curve.epochs) - 1
     kept = list(range(last + 1))
@@ -134,7 +134,9 @@ def _thinned(curve: Curve) -> tuple[list[int], list[float]]:
     return [curve.epochs[i] for i in kept], [round(100 * curve.scores[i], 2) for i in kept]
 
 
-def _last_point(curves: Sequence[Curve], scores: Mapping[int, float]) -> tuple[int, float] | None:
+def _last_point(
+    curves: Sequence[TrialCurve], scores: Mapping[int, float]
+) -> tuple[int, float] | None:
     """The end of the trial's own training, else of its longest copy."""
     own = [c for c in curves if c.epochs and not c.name.startswith("seed-")]
     if own:
@@ -143,7 +145,7 @@ def _last_point(curves: Sequence[Curve], scores: Mapping[int, float]) -> tuple[i
     return (max(scores), 100 * scores[max(scores)]) if scores else None
 
 
-def trade_off(
+def trade_off_plot(
     trials: Sequence[tuple[int, float, float]],
     front: Sequence[int],
     confirmed: Sequence[tuple[str, Sequence[float], Sequence[float], bool]],
@@ -157,7 +159,7 @@ def trade_off(
         confirmed: name, both measures of every seed in %, whether it is the winner.
         titles: of the axes.
     """
-    fig = figure(height=400)
+    fig = empty_plot(height=400)
     fig.add_scatter(
         x=[x for _, x, _ in trials], y=[y for _, _, y in trials], mode="markers", name="trial",
         marker={"color": SKY, "size": 8}, text=[trial(n) for n, _, _ in trials],
@@ -202,7 +204,7 @@ def per_class(
     order = sorted(range(len(run.samples_per_class)), key=lambda c: -run.samples_per_class[c])
     named = [run.class_names[c] for c in order]
     many = len(order) > _MANY_CLASSES
-    fig = figure(height=380)
+    fig = empty_plot(height=380)
     columns: list[list[float | None]] = []
     for name, runs, colour in models:
         for place, measure in enumerate(measures):
@@ -253,7 +255,7 @@ def predictions(run: Run, measure: Callable[[Run], Sequence[Sequence[float]]]) -
     """
     values = np.array(measure(run), dtype=float)
     order = sorted(range(values.shape[1]), key=lambda c: -run.samples_per_class[c])
-    fig = figure(height=110 + min(520, 24 * len(order)))
+    fig = empty_plot(height=110 + min(520, 24 * len(order)))
     named = [escape(run.class_names[c][:20]) for c in order]
     every = max(1, -(-len(values) // _MOST_POINTS))
     epochs = list(range(1, len(values) + 1))[::every]
@@ -273,11 +275,11 @@ def predictions(run: Run, measure: Callable[[Run], Sequence[Sequence[float]]]) -
     return fig
 
 
-def training_counts(run: Run) -> go.Figure:
+def training_counts_plot(run: Run) -> go.Figure:
     """Training images by class, most frequent first, coloured as head, body and tail."""
     counts, named = run.samples_per_class, run.class_names
     order = sorted(range(len(counts)), key=lambda c: -counts[c])
-    fig = figure(height=300)
+    fig = empty_plot(height=300)
     for group in ("head", "body", "tail"):
         members = run.groups.members.get(group, [])
         at = [i for i, c in enumerate(order) if c in members]

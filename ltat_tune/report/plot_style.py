@@ -31,7 +31,7 @@ LINE_COLOURSCALE = [(0.0, "#6a5acd"), (0.25, "#3b82c4"), (0.5, "#1f9e89"), (0.75
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
 
 
-def figure(*, height: int = 380) -> go.Figure:
+def empty_plot(*, height: int = 380) -> go.Figure:
     """An empty figure."""
     return styled(go.Figure(), height=height)
 
@@ -56,5 +56,5 @@ def styled(fig: go.Figure, *, height: int = 380) -> go.Figure:
 __all__ = [
     "BLUE", "COLOURSCALE", "DASHES", "GREEN", "GREY", "GRID", "GROUP_COLOURS", "INK",
     "LINE_COLOURS", "LINE_COLOURSCALE", "MUTED", "ORANGE", "PALETTE", "PURPLE", "SKY",
-    "VERMILLION", "figure", "styled",
+    "VERMILLION", "empty_plot", "styled",
 ]  # fmt: skip

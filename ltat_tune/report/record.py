@@ -11,8 +11,8 @@ from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.files import read_json
 from ltat_tune.presentation.names import problem_name
 from ltat_tune.report import pictures
-from ltat_tune.report.blocks import Block, Heading, Plot, Section, Table, Text, table
-from ltat_tune.report.data import Curve, ReportData, Scene, deleted
+from ltat_tune.report.blocks import Block, Heading, PageSection, Plot, Table, Text, table
+from ltat_tune.report.data import ReportData, Scene, TrialCurve, deleted
 from ltat_tune.report.search import trials_tables
 from ltat_tune.report.words import NONE, attack_name, count, duration, trial
 from ltat_tune.results.summary import NORMS
@@ -25,7 +25,7 @@ _VALIDATION = {
 }
 
 
-def failures(data: ReportData) -> Section:
+def failures(data: ReportData) -> PageSection:
     """Failed and diverged trials, grouped by cause."""
     rows: list[list[str]] = []
     for scene in data.scenes:
@@ -39,16 +39,16 @@ def failures(data: ReportData) -> Section:
                                               else "")  # fmt: skip
             rows.append([scene.scenario.title, state, str(len(trials)), cause, shown])
     if not rows:
-        return Section("failures", "Failures", (Text("No trial failed or diverged."),))
+        return PageSection("failures", "Failures", (Text("No trial failed or diverged."),))
     found = Table(
         "Trials that did not train to a result, by cause. `ltat-tune logs` shows a traceback.",
         ("scenario", "state", "trials", "cause", "which"), tuple(map(tuple, rows)),
         numeric=frozenset({2}),
     )  # fmt: skip
-    return Section("failures", "Failures", (found,))
+    return PageSection("failures", "Failures", (found,))
 
 
-def costs(data: ReportData) -> Section:
+def costs(data: ReportData) -> PageSection:
     """Epochs and hours, and what early stopping saved."""
     columns = [_cost(data, scene) for scene in data.scenes]
     head = ["", *(scene.scenario.title for scene in data.scenes)]
@@ -71,7 +71,7 @@ def costs(data: ReportData) -> Section:
         blocks.append(Text(f"Budget: {data.space.budget}."))
     blocks += [Text(str(scene.found["exhausted"]), "quiet") for scene in data.scenes
                if scene.found.get("exhausted")]  # fmt: skip
-    return Section("costs", "Costs", tuple(blocks))
+    return PageSection("costs", "Costs", tuple(blocks))
 
 
 def _cost(data: ReportData, scene: Scene) -> dict[str, str]:
@@ -95,7 +95,7 @@ def _cost(data: ReportData, scene: Scene) -> dict[str, str]:
     }  # fmt: skip
 
 
-def _time(curves: Sequence[Curve], lost: int) -> str:
+def _time(curves: Sequence[TrialCurve], lost: int) -> str:
     """Of all trainings; those whose weights were deleted took theirs with them."""
     if not curves:
         return NONE
@@ -103,7 +103,7 @@ def _time(curves: Sequence[Curve], lost: int) -> str:
     return f"more than {told}: {count(lost, 'checkpoint')} deleted" if lost > 0 else told
 
 
-def _saved_time(scene: Scene, searched: Sequence[Curve]) -> str:
+def _saved_time(scene: Scene, searched: Sequence[TrialCurve]) -> str:
     trained = sum(curve.trained for curve in searched)
     saved = scene.found["epochs"]["saved"]
     if not trained or saved <= 0:
@@ -111,7 +111,7 @@ def _saved_time(scene: Scene, searched: Sequence[Curve]) -> str:
     return duration(saved * sum(curve.seconds for curve in searched) / trained)
 
 
-def protocol(data: ReportData) -> Section:
+def protocol(data: ReportData) -> PageSection:
     """Images, attack and measurement of each scenario."""
     blocks: list[Block] = []
     columns = [_protocol(data, scene) for scene in data.scenes]
@@ -127,14 +127,14 @@ def protocol(data: ReportData) -> Section:
             blocks.append(Heading(scene.scenario.title))
         order = sorted(range(len(run.samples_per_class)), key=lambda c: -run.samples_per_class[c])
         blocks.append(Plot(
-            pictures.training_counts(run),
+            pictures.training_counts_plot(run),
             f"Training images by class, {sum(run.samples_per_class)} in all; head, body and tail "
             "are thirds of the classes by count.",
             numbers=table("Training images by class.", ["class", "images"],
                           [[run.class_names[c], str(run.samples_per_class[c])] for c in order],
                           folded=True),
         ))  # fmt: skip
-    return Section("protocol", "Data and protocol", tuple(blocks))
+    return PageSection("protocol", "Data and protocol", tuple(blocks))
 
 
 def _protocol(data: ReportData, scene: Scene) -> dict[str, str]:
@@ -181,7 +181,7 @@ def _measured(scene: Scene) -> dict[str, Any]:
     return {}
 
 
-def reproduce(data: ReportData) -> Section:
+def reproduce(data: ReportData) -> PageSection:
     """Commands, versions, commit and machine."""
     facts, folder = data.facts, data.folder
     out = folder.out_option
@@ -206,10 +206,10 @@ def reproduce(data: ReportData) -> Section:
     ]
     if data.folder.space.exists():
         blocks += [Heading("The space file as it was run"), Text(folder.space.read_text(), "code")]
-    return Section("reproduce", "How to reproduce", tuple(blocks))
+    return PageSection("reproduce", "How to reproduce", tuple(blocks))
 
 
-def all_trials(data: ReportData) -> Section:
+def all_trials(data: ReportData) -> PageSection:
     """Every trial of every scenario."""
     tables = [found for scene in data.scenes for found in trials_tables(data, scene)]
-    return Section("trials", "All trials", tuple(tables))
+    return PageSection("trials", "All trials", tuple(tables))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ltat_tune.report import search_plots
-from ltat_tune.report.blocks import Block, Heading, Plot, Section, Table, Text, table
+from ltat_tune.report.blocks import Block, Heading, PageSection, Plot, Table, Text, table
 from ltat_tune.report.data import ReportData, Scene
 from ltat_tune.report.words import NONE, count, label, percent, short, trial, value
-from ltat_tune.results.importance import Estimate, Importance
+from ltat_tune.results.importance import Importance, ImportanceEstimate
 from ltat_tune.storage.trials import TrialRow
 
 _STATES = {
@@ -17,7 +17,7 @@ _STATES = {
 }  # fmt: skip
 
 
-def importance(data: ReportData) -> Section:
+def importance(data: ReportData) -> PageSection:
     """Shares of importance in each scenario, with their uncertainty."""
     blocks: list[Block] = [Text(
         "How much of the differences between trials comes from each parameter. fANOVA asks it of "
@@ -57,7 +57,7 @@ def importance(data: ReportData) -> Section:
               str(one.active), "yes" if one.is_clear else "no", edges.get(one.path, "")]
              for one in found.values],
         ))  # fmt: skip
-    return Section("importance", "Which parameters matter", tuple(blocks))
+    return PageSection("importance", "Which parameters matter", tuple(blocks))
 
 
 def _titled(data: ReportData, scene: Scene) -> list[Block]:
@@ -68,7 +68,7 @@ def _rung(data: ReportData, epochs: int) -> str:
     return f"copies of {epochs} epochs" if epochs in data.rungs.copies else f"epoch {epochs}"
 
 
-def _estimate(found: Estimate | None) -> str:
+def _estimate(found: ImportanceEstimate | None) -> str:
     if found is None:
         return NONE
     return f"{100 * found.share:.0f} ({100 * found.low:.0f}–{100 * found.high:.0f})"
@@ -79,7 +79,7 @@ def _chance(one: Importance) -> str:
     return " / ".join([*own, f"{100 * one.ped_anova.chance:.0f}"])
 
 
-def where_good_values_lie(data: ReportData) -> Section:
+def where_good_values_lie(data: ReportData) -> PageSection:
     """Parallel coordinates, slices and a contour for each scenario."""
     blocks: list[Block] = []
     for scene in data.scenes:
@@ -108,7 +108,7 @@ def where_good_values_lie(data: ReportData) -> Section:
             least_width_px=min(3, len(tuned)) * 270,
         ))  # fmt: skip
         blocks.append(_contour(data, scene))
-    return Section("search", "Where good values lie", tuple(blocks))
+    return PageSection("search", "Where good values lie", tuple(blocks))
 
 
 def _contour(data: ReportData, scene: Scene) -> Block:

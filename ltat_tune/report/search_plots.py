@@ -27,12 +27,12 @@ from ltat_tune.report.plot_style import (
     LINE_COLOURSCALE,
     MUTED,
     VERMILLION,
-    figure,
+    empty_plot,
     styled,
 )
-from ltat_tune.results.importance import Estimate, Importances, as_study, judged
+from ltat_tune.results.importance import ImportanceEstimate, Importances, as_study, judged
 from ltat_tune.space.domains import Domain
-from ltat_tune.space.space import show
+from ltat_tune.space.space import text_of
 from ltat_tune.storage.trials import TrialRow
 
 _MISSING = "–"
@@ -50,10 +50,10 @@ def short(path: str) -> str:
 
 def importance_plot(found: Importances) -> go.Figure:
     """Bars of the shares by fANOVA and PED-ANOVA with their intervals, and chance as ticks."""
-    fig = figure(height=90 + 46 * max(1, len(found.values)))
+    fig = empty_plot(height=90 + 46 * max(1, len(found.values)))
     labels = [short(one.path) for one in found.values][::-1]
-    fanova: Sequence[Estimate | None] = [one.fanova for one in found.values][::-1]
-    ped_anova: Sequence[Estimate | None] = [one.ped_anova for one in found.values][::-1]
+    fanova: Sequence[ImportanceEstimate | None] = [one.fanova for one in found.values][::-1]
+    ped_anova: Sequence[ImportanceEstimate | None] = [one.ped_anova for one in found.values][::-1]
     methods = (("fANOVA", BLUE, fanova), ("PED-ANOVA", VERMILLION, ped_anova))
     for place, (name, colour, estimates) in enumerate(methods):
         there = [(y, e) for y, e in enumerate(estimates) if e is not None]
@@ -108,7 +108,7 @@ def parallel_coordinates(rows: Sequence[TrialRow], tuned: Mapping[str, Domain]) 
     # below its first tenth the colour scale is grey, for those without a score
     grey = [(0.0, GREY), (0.05, GREY), (0.05, LINE_COLOURSCALE[0][1])]
     scale = grey + [(0.1 + 0.9 * at, colour) for at, colour in LINE_COLOURSCALE]
-    fig = figure(height=430)
+    fig = empty_plot(height=430)
     fig.add_parcoords(
         dimensions=axes,
         line={
@@ -157,7 +157,9 @@ def _scaled(domain: Domain, value: float) -> float:
 def _ticks(domain: Domain) -> list[tuple[float, str]]:
     """(position, text) along a parameter's axis, from low to high."""
     if domain.kind == "categorical":
-        return [(float(i), escape(show(choice)[:24])) for i, choice in enumerate(domain.choices)]
+        return [
+            (float(i), escape(text_of(choice)[:24])) for i, choice in enumerate(domain.choices)
+        ]
     return _ticks_between(domain.low, domain.high, log=domain.log)
 
 
@@ -208,7 +210,7 @@ def slices(
                 y=[100 * _last_score(r) for r, _ in points],
                 mode="markers", name=name, legendgroup=name, showlegend=index == 0,
                 marker={"color": colour, "symbol": symbol, "size": 13 if symbol == "star" else 8},
-                text=[f"t{r.number:04d}: {short(path)} = {escape(show(r.params[path]))}"
+                text=[f"t{r.number:04d}: {short(path)} = {escape(text_of(r.params[path]))}"
                       for r, _ in points],
                 hovertemplate="%{text}, %{y:.1f} %<extra></extra>", row=line, col=column,
             )  # fmt: skip

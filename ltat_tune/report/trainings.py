@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from ltat_tune.report import pictures
-from ltat_tune.report.blocks import Block, Heading, Plot, Section, Table, Text
+from ltat_tune.report.blocks import Block, Heading, PageSection, Plot, Table, Text
 from ltat_tune.report.data import ReportData, Scene, deleted
 from ltat_tune.report.words import NONE, count, trial
 
 _KINDS = {"copy": "copies of {} epochs", "probe": "probes at epoch {}", "prefix": "epoch {}"}
 
 
-def curves(data: ReportData) -> Section:
+def curves_section(data: ReportData) -> PageSection:
     """Learning curves with the rungs, and who was stopped where."""
     rungs = (*data.rungs.copies, *data.rungs.judged)
     blocks: list[Block] = [Text(note[0].upper() + note[1:] + ".", "quiet")
@@ -21,7 +21,7 @@ def curves(data: ReportData) -> Section:
         if not any(scene.curves.values()) and not any(row.scores for row in scene.rows):
             blocks.append(Text("No trial was validated yet."))
             continue
-        fig, drawn = pictures.learning_curves(scene, rungs)
+        fig, drawn = pictures.learning_curves_plot(scene, rungs)
         left = len(scene.rows) - drawn
         more = (
             f" Lines of {drawn} trials, the best of each way to end; {left} more are not drawn, "
@@ -40,7 +40,7 @@ def curves(data: ReportData) -> Section:
                 "ltat-tune train with a trial's config.yaml trains it again.", "quiet",
             ))  # fmt: skip
         blocks.append(_quality(data, scene))
-    return Section("curves", "Learning curves and early stopping", tuple(blocks))
+    return PageSection("curves", "Learning curves and early stopping", tuple(blocks))
 
 
 def _stops(scene: Scene) -> Table:

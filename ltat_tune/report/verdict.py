@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ltat_tune.report.blocks import Block, Heading, Listing, Section, Table, Text, table
-from ltat_tune.report.data import Confirmed, ReportData, Scene, names, sentinel
+from ltat_tune.report.blocks import Block, Heading, Listing, PageSection, Table, Text, table
+from ltat_tune.report.data import Confirmed, ReportData, Scene, sentinel, shown_names
 from ltat_tune.report.words import (
     NONE,
     attack_name,
@@ -49,15 +49,15 @@ def warnings(data: ReportData) -> list[Text]:
     return found
 
 
-def verdict(data: ReportData) -> Section:
+def verdict_section(data: ReportData) -> PageSection:
     """One sentence for each scenario, and one for the configuration best on average."""
     if data.is_smoke:
         none = "None: a smoke run shows that the file runs, and its numbers mean nothing."
-        return Section("verdict", "Verdict", (Listing((none,), True),))
+        return PageSection("verdict", "Verdict", (Listing((none,), True),))
     sentences = [_sentence(data, scene) for scene in data.scenes]
     average = _average_sentence(data)
     blocks: list[Block] = [Listing(tuple(sentences + ([average] if average else [])), True)]
-    return Section("verdict", "Verdict", tuple(blocks))
+    return PageSection("verdict", "Verdict", tuple(blocks))
 
 
 def _sentence(data: ReportData, scene: Scene) -> str:
@@ -132,7 +132,7 @@ def _average_sentence(data: ReportData) -> str:
     )
 
 
-def winners(data: ReportData) -> Section:
+def winners(data: ReportData) -> PageSection:
     """Each scenario's winner beside the baseline: scores, then parameters."""
     blocks: list[Block] = []
     attacks = data.results["confirm"]["attacks"]
@@ -165,7 +165,7 @@ def winners(data: ReportData) -> Section:
         blocks.append(table(caption, head, rows, text=3, strong=strong))
     for scene in data.scenes:
         blocks += _parameters(data, scene)
-    return Section("winners", "Winners", (*blocks, *_on_average(data)))
+    return PageSection("winners", "Winners", (*blocks, *_on_average(data)))
 
 
 def _short(metric: str) -> str:
@@ -228,7 +228,7 @@ def _on_average(data: ReportData) -> list[Block]:
         ))  # fmt: skip
         return blocks
     shown = data.average[:10]
-    called = names([data.config(data.scenes[0], one.params) for one in shown])
+    called = shown_names([data.config(data.scenes[0], one.params) for one in shown])
     rows = []
     for name, one in zip(called, shown, strict=True):
         cells = []
@@ -246,7 +246,7 @@ def _on_average(data: ReportData) -> list[Block]:
     return blocks
 
 
-def confirmations(data: ReportData) -> Section:
+def confirmations_section(data: ReportData) -> PageSection:
     """Every confirmed configuration under every attack."""
     attacks = data.results["confirm"]["attacks"]
     blocks: list[Block] = []
@@ -256,7 +256,7 @@ def confirmations(data: ReportData) -> Section:
             continue
         if len(data.scenes) > 1:
             blocks.append(Heading(scene.scenario.title))
-        called = names([one.config for one in done])
+        called = shown_names([one.config for one in done])
         metrics = {f"val {_short(data.metric)}": ("val", data.metric)}
         for attack in attacks:
             for group in ("", "balanced", "tail", "worst"):
@@ -276,7 +276,7 @@ def confirmations(data: ReportData) -> Section:
         wanted = data.space.confirm.top
         why = "confirm.top is 0" if wanted == 0 else "none was trained to its end yet"
         blocks.append(Text(f"No configuration is confirmed: {why}."))
-    return Section("confirmations", "Confirmations", tuple(blocks))
+    return PageSection("confirmations", "Confirmations", tuple(blocks))
 
 
 def _title(one: Confirmed, name: str) -> str:

@@ -11,7 +11,7 @@ from ltat_tune.presentation.names import attack_name, method_name
 from ltat_tune.report.search_plots import short
 from ltat_tune.results.collect import mean
 from ltat_tune.space.objective import attack_of, group_of
-from ltat_tune.space.space import Scenario, show
+from ltat_tune.space.space import Scenario, text_of
 
 NONE = "–"
 _GROUPS = {"": "accuracy", "balanced": "balanced accuracy", "worst": "accuracy of the worst class"}
@@ -49,7 +49,7 @@ def value(path: str, setting: Any) -> str:
     """A parameter's value: three digits, or more where it is close to 1."""
     if isinstance(setting, float):
         return f"{setting:.6g}" if 0.9 < setting < 1 else f"{setting:.3g}"
-    return show(setting)
+    return text_of(setting)
 
 
 def settings(params: Mapping[str, Any], *, without: Sequence[str] = _NAMED) -> str:
@@ -65,7 +65,7 @@ def configuration(config: TrialConfig, params: Mapping[str, Any]) -> str:
 
 def place(scenario: Scenario) -> str:
     """`imbalance ratio 50`, or `the only scenario`."""
-    words = [f"{p.rpartition('.')[2].replace('_', ' ')} {show(v)}"
+    words = [f"{p.rpartition('.')[2].replace('_', ' ')} {text_of(v)}"
              for p, v in scenario.values.items()]  # fmt: skip
     return ", ".join(words) or "the only scenario"
 
@@ -82,4 +82,4 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-__all__ = ["attack_name", "method_name", "short", "show"]
+__all__ = ["attack_name", "method_name", "short", "text_of"]

@@ -7,23 +7,23 @@ from pathlib import Path
 from ltat_tune.errors import StudyError
 from ltat_tune.files import write_text
 from ltat_tune.report import models, record, search, trainings, verdict
-from ltat_tune.report.blocks import Section
+from ltat_tune.report.blocks import PageSection
 from ltat_tune.report.data import Reader, ReportData
 from ltat_tune.report.page import page
 
 
-def sections(data: ReportData) -> list[Section]:
+def sections(data: ReportData) -> list[PageSection]:
     """The report's chapters in their order."""
     return [
-        verdict.verdict(data),
+        verdict.verdict_section(data),
         verdict.winners(data),
         search.importance(data),
         search.where_good_values_lie(data),
-        trainings.curves(data),
-        models.trade_off(data),
+        trainings.curves_section(data),
+        models.trade_off_section(data),
         models.classes(data),
-        models.masking(data),
-        verdict.confirmations(data),
+        models.masking_section(data),
+        verdict.confirmations_section(data),
         record.failures(data),
         record.costs(data),
         record.protocol(data),

@@ -20,7 +20,7 @@ from ltat_tune.results.selection import (
     standing,
     winner,
 )
-from ltat_tune.results.significance import compare
+from ltat_tune.results.significance import compare_scores
 from ltat_tune.search.rungs import place_rungs
 from ltat_tune.space.space import Space
 from ltat_tune.storage.folder import StudyFolder
@@ -125,7 +125,7 @@ def _lead(won: Mapping[str, Any], other: Mapping[str, Any], metric: str) -> dict
          for seed, value in zip(c["seeds"], c["val"][metric], strict=True)}
         for c in (won, other)
     )  # fmt: skip
-    found = compare(others, scores)
+    found = compare_scores(others, scores)
     return {
         "number": other["number"], "gain": found.gain, "p": found.p, "test": found.test,
         "n": found.n, "seeds": [len(scores), len(others)],

@@ -29,7 +29,7 @@ _INTERVAL = (0.05, 0.95)
 
 
 @dataclass(frozen=True)
-class Estimate:
+class ImportanceEstimate:
     """A share of what matters, in [0, 1]; the shares of one method sum to 1.
 
     Attributes:
@@ -62,8 +62,8 @@ class Importance:
     """
 
     path: str
-    fanova: Estimate | None
-    ped_anova: Estimate
+    fanova: ImportanceEstimate | None
+    ped_anova: ImportanceEstimate
     active: int
 
     @property
@@ -114,7 +114,7 @@ def importances(rows: Sequence[FrozenTrial], *, seed: int = 0) -> Importances:
     common = [path for path in paths if all(path in row.params for row, _ in scored)]
     draw = random.Random(seed)
     ped_anova = _estimates(scored, paths, draw, _PED_DRAWS, _ped_anova)
-    fanova: dict[str, Estimate] = {}
+    fanova: dict[str, ImportanceEstimate] = {}
     if len(common) > 1:  # the share of one alone is 1 and says nothing
         forest = FanovaImportanceEvaluator(n_trees=_TREES, seed=seed)
         fanova = _estimates(scored, common, draw, _FANOVA_DRAWS, lambda sample: forest)
@@ -169,7 +169,7 @@ def _estimates(
     draw: random.Random,
     draws: int,
     evaluator: Callable[[Scored], BaseImportanceEvaluator],
-) -> dict[str, Estimate]:
+) -> dict[str, ImportanceEstimate]:
     def shares(sample: Scored) -> dict[str, float]:
         present = [path for path in paths if any(path in row.params for row, _ in sample)]
         with warnings.catch_warnings():
@@ -183,7 +183,7 @@ def _estimates(
     resampled = [shares(_resampled(scored, draw)) for _ in range(draws)]
     shuffled = [shares(_shuffled(scored, draw)) for _ in range(draws)]
     return {
-        path: Estimate(
+        path: ImportanceEstimate(
             whole[path],
             *_percentiles([one[path] for one in resampled], *_INTERVAL),
             *_percentiles([one[path] for one in shuffled], _INTERVAL[1]),

@@ -30,7 +30,7 @@ class Significance:
     adjusted: float | None = None
 
 
-def compare(first: Mapping[Pair, float], other: Mapping[Pair, float]) -> Significance:
+def compare_scores(first: Mapping[Pair, float], other: Mapping[Pair, float]) -> Significance:
     """The other against the first, each with a score by subset and seed.
 
     Paired where each of one side has its partner: what a subset or a seed gives to both is then
@@ -95,7 +95,7 @@ def mean_error(values: Sequence[float]) -> tuple[float | None, float | None]:
     return mean, math.sqrt(variance / len(values))
 
 
-def as_data(found: Significance | None) -> dict[str, Any] | None:
+def significance_data(found: Significance | None) -> dict[str, Any] | None:
     """For `--format json`."""
     return None if found is None else dict(vars(found))
 

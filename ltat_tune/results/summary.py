@@ -14,13 +14,13 @@ from ltat_tune.config.parameters import PARAMETERS
 from ltat_tune.config.scalars import pixels
 from ltat_tune.results.collect import find, masking, mean, mean_std
 from ltat_tune.results.range_edges import in_words
-from ltat_tune.space.space import show
+from ltat_tune.space.space import text_of
 
 NORMS = {"linf": "L-inf", "l2": "L2"}
 _SMOKE = "smoke run: the file runs, and these numbers mean nothing"
 
 
-def render(results: Mapping[str, Any]) -> RenderableType:
+def print_summary(results: Mapping[str, Any]) -> RenderableType:
     """One block a scenario: winner and baseline side by side, its parameters, what was stopped."""
     blocks: list[RenderableType] = []
     for scenario in results["scenarios"]:
@@ -33,7 +33,7 @@ def as_text(results: Mapping[str, Any], width: int = 100) -> str:
     console = Console(
         file=io.StringIO(), width=width, no_color=True, highlight=False, force_jupyter=False
     )  # which would show it below the cell instead
-    console.print(render(results))
+    console.print(print_summary(results))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -118,7 +118,7 @@ def _parameters(winner: Mapping[str, Any], baseline: Mapping[str, Any] | None) -
     other: Mapping[str, Any] = baseline["params"] if baseline is not None and both else {}
     for path in dict.fromkeys([*winner["params"], *other]):
         cells = [
-            show(p[path]) if path in p else ""
+            text_of(p[path]) if path in p else ""
             for p in ([winner["params"], other] if both else [winner["params"]])
         ]
         table.add_row(PARAMETERS[path].label, *cells)
@@ -131,9 +131,9 @@ def _protocol(
     images = ", ".join(f"{a} on {n}" for a, n in winner.get("test_images", {}).items())
     counts = winner["samples_per_class"]
     return Text(
-        f"seeds {show(winner['seeds'])}; {NORMS[scenario['norm']]} eps {pixels(scenario['eps'])}; "
-        f"test images: {images or 'none'}\n"
-        f"{sum(counts)} training images, by class: {show(counts)}",
+        f"seeds {text_of(winner['seeds'])}; {NORMS[scenario['norm']]} "
+        f"eps {pixels(scenario['eps'])}; test images: {images or 'none'}\n"
+        f"{sum(counts)} training images, by class: {text_of(counts)}",
         style="dim",
     )
 
@@ -147,8 +147,8 @@ def _beside(scenario: Mapping[str, Any]) -> list[RenderableType]:
         lines.append(f"{100 * second['gain']:+.1f} points against {name} ({in_words(second)})")
     for edge in scenario.get("edges", []):
         lines.append(
-            f"{edge['path']} {show(edge['value'])} lies on the {edge['side']} edge of its range; "
-            f"wider: {edge['yaml']}"
+            f"{edge['path']} {text_of(edge['value'])} lies on the {edge['side']} edge of its "
+            f"range; wider: {edge['yaml']}"
         )
     return [Text(line, style="dim") for line in lines]
 
@@ -226,7 +226,7 @@ def best_trials(results: Mapping[str, Any]) -> RenderableType:
         for title in ("trial", "score, %", "parameters"):
             table.add_column(title)
         for trial in scenario["best_trials"]:
-            shown = ", ".join(f"{p} {show(v)}" for p, v in trial["params"].items())
+            shown = ", ".join(f"{p} {text_of(v)}" for p, v in trial["params"].items())
             table.add_row(f"t{trial['number']:04d}", f"{100 * trial['score']:.1f}", shown)
         title = f"{scenario['title']}: best complete trials ({results['objective']}, one seed)"
         parts += [Text(), Text(title, style="bold"), table]

@@ -14,7 +14,7 @@ from ltat_tune.config.parameters import PARAMETERS
 from ltat_tune.files import read_json
 from ltat_tune.results.trial_view import TrialView, curves, sparkline
 from ltat_tune.search.stems import acting
-from ltat_tune.space.space import show
+from ltat_tune.space.space import text_of
 from ltat_tune.storage.cleanup import human, size_of
 from ltat_tune.tracking.store import public_uri, tracking_uri
 
@@ -22,7 +22,7 @@ _MANY_CLASSES = 20
 _STYLES = {"tuned": "bold", "scenario": "bold", "fixed": "", "default": "dim"}
 
 
-def render(view: TrialView, *, every: bool) -> RenderableType:
+def trial_tables(view: TrialView, *, every: bool) -> RenderableType:
     """Everything about a trial.
 
     Args:
@@ -69,7 +69,7 @@ def _parameters(view: TrialView, every: bool) -> RenderableType:
             left += 1
             continue
         note = origin if path in acts else f"{origin}, has no effect here"
-        table.add_row(PARAMETERS[path].label, show(value), note, style=_STYLES[origin])
+        table.add_row(PARAMETERS[path].label, text_of(value), note, style=_STYLES[origin])
     more = f"{left} more have their defaults or no effect here: --all" if left else ""
     return Group(table, Text(more, style="dim")) if more else table
 

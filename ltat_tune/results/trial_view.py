@@ -155,7 +155,7 @@ def events(folder: StudyFolder, row: TrialRow) -> list[str]:
     return lines
 
 
-def as_data(view: TrialView) -> dict[str, Any]:
+def trial_data(view: TrialView) -> dict[str, Any]:
     """For `--format json`."""
     row = view.row
     return {
@@ -179,6 +179,6 @@ def as_data(view: TrialView) -> dict[str, Any]:
 
 
 def _told(params: Mapping[str, Any]) -> str:
-    from ltat_tune.space.space import show
+    from ltat_tune.space.space import text_of
 
-    return ", ".join(f"{path} {show(value)}" for path, value in params.items())
+    return ", ".join(f"{path} {text_of(value)}" for path, value in params.items())

@@ -13,8 +13,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from ltat_tune.config.extensions import Plugin
-from ltat_tune.config.fields import sentence
-from ltat_tune.config.parameters import PARAMETERS, unknown
+from ltat_tune.config.fields import rule_sentence
+from ltat_tune.config.parameters import PARAMETERS, unknown_parameter
 from ltat_tune.config.plugin_loader import load_plugins
 from ltat_tune.config.scalars import shown
 from ltat_tune.errors import ConfigError, SpaceError
@@ -178,7 +178,7 @@ def _read_part(key: str, raw: Any, problems: Problems) -> Any:
             if details["type"] == "extra_forbidden":
                 problems.add((key, field), unknown_key(f"{key}.{field}"))
             else:
-                problems.add((key, field), f"{key}.{field} {sentence(details)}")
+                problems.add((key, field), f"{key}.{field} {rule_sentence(details)}")
         return model()
 
 
@@ -190,7 +190,7 @@ def _read_fixed(raw: Any, problems: Problems) -> dict[str, Any]:
     values = {}
     for path, value in raw.items():
         if path not in PARAMETERS:
-            problems.add(("fixed", path), unknown(path))
+            problems.add(("fixed", path), unknown_parameter(path))
             continue
         values[path], broken = PARAMETERS[path].check(value)
         if broken:
@@ -207,7 +207,7 @@ def _read_scenarios(raw: Any, problems: Problems) -> dict[str, list[Any]]:
     for path, values in raw.items():
         place = ("scenarios", path)
         if path not in PARAMETERS:
-            problems.add(place, unknown(path))
+            problems.add(place, unknown_parameter(path))
         elif not isinstance(values, list) or not values:
             problem = f"{path}: a scenario axis must be a list of values, got {shown(values)}"
             problems.add(place, problem)
@@ -241,7 +241,7 @@ def _read_tuned(document: Mapping[str, Any], problems: Problems) -> dict[str, Do
     domains: dict[str, Domain] = {}
     for path, written in raw.items():
         if path not in PARAMETERS:
-            problems.add(("tuned", path), unknown(path))
+            problems.add(("tuned", path), unknown_parameter(path))
             continue
         domain, broken_rules = read_domain(path, written)
         for key, problem in broken_rules:

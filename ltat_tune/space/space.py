@@ -34,7 +34,9 @@ class Scenario:
     @property
     def title(self) -> str:
         """`data.imbalance_ratio = 50`, for people."""
-        return ", ".join(f"{p} = {show(v)}" for p, v in self.values.items()) or "the only scenario"
+        return (
+            ", ".join(f"{p} = {text_of(v)}" for p, v in self.values.items()) or "the only scenario"
+        )
 
 
 @dataclass(frozen=True)
@@ -139,14 +141,14 @@ def _upper(domain: Domain) -> float | int:
     return int(domain.high) if domain.kind == "int" else domain.high
 
 
-def show(value: Any) -> str:
+def text_of(value: Any) -> str:
     """A value as people write it: `50`, `0.1`, `cat, dog`."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, list | tuple):
-        return ", ".join(map(show, value))
+        return ", ".join(map(text_of, value))
     return "null" if value is None else str(value)
 
 
@@ -157,7 +159,7 @@ def name_scenarios(axes: Mapping[str, list[Any]]) -> tuple[Scenario, ...]:
     scenarios: dict[str, Scenario] = {}
     for values in itertools.product(*axes.values()):
         pairs = dict(zip(axes, values, strict=True))
-        words = [f"{p.rpartition('.')[2]}_{show(v)}" for p, v in pairs.items()]
+        words = [f"{p.rpartition('.')[2]}_{text_of(v)}" for p, v in pairs.items()]
         name = "-".join("".join(c if c.isalnum() or c in "_.-" else "_" for c in w) for w in words)
         name = name[:100]  # it is a folder
         if name in scenarios:  # values that differ only in their seventh digit, or in a space

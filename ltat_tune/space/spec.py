@@ -15,7 +15,7 @@ from pydantic import (
 
 from ltat_tune.config.attack_names import WRITTEN, is_attack
 from ltat_tune.config.fields import Section
-from ltat_tune.config.parameters import unknown
+from ltat_tune.config.parameters import unknown_parameter
 from ltat_tune.config.scalars import Integer, Number, shown
 from ltat_tune.space.objective import Objective
 from ltat_tune.space.resources import ResourcesSpec
@@ -154,7 +154,7 @@ def unknown_key(path: str) -> str:
     """The sentence for a path that is neither a parameter nor a key of the file."""
     part, _, field = path.partition(".")
     if part not in PARTS:
-        return unknown(path)
+        return unknown_parameter(path)
     fields = list(PARTS[part].model_fields)
     close = get_close_matches(field, fields, n=1)
     hint = f"did you mean {part}.{close[0]}?" if close else f"{part} has {', '.join(fields)}"

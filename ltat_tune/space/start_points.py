@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ltat_tune.config.parameters import PARAMETERS, unknown
+from ltat_tune.config.parameters import PARAMETERS, unknown_parameter
 from ltat_tune.config.scalars import shown
 from ltat_tune.space.domains import Domain
 from ltat_tune.space.problems import Problems
@@ -39,7 +39,7 @@ def read_start(
             text = (
                 f"{path} is not tuned, so {part} cannot set it"
                 if path in PARAMETERS
-                else unknown(path)
+                else unknown_parameter(path)
             )
             problems.add((*place, path), text)
             continue

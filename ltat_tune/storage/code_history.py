@@ -14,7 +14,7 @@ def code_history(facts: Mapping[str, Any]) -> str:
     return ", then ".join(code for code, _ in itertools.groupby(codes))
 
 
-def record(
+def record_start(
     facts: dict[str, Any], *, versions: Mapping[str, str], commit: str, changes: Sequence[str]
 ) -> str:
     """Notes in a study's facts that this code goes on with it, and what changed.

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from ltat_tune.tracking.experiment_view import View
 from ltat_tune.tracking.model_registry import ModelFiles
-from ltat_tune.tracking.recorder import Images
+from ltat_tune.tracking.recorder import RunImages
 from ltat_tune.tracking.store import attach, attach_files, public_uri, tracking_uri
 from ltat_tune.tracking.tracker import Tracker
 
 __all__ = [
-    "Images",
+    "RunImages",
     "ModelFiles",
     "Tracker",
     "View",

@@ -32,7 +32,7 @@ Fate = Literal["gone", "later", "refused"]
 
 
 @dataclass
-class Found:
+class KnownRun:
     """A run as the store has it when a process begins."""
 
     last_step: int
@@ -55,7 +55,7 @@ class Runs:
         self._folder, self._uid = folder, uid
         self._client: MlflowClient = connect(uri)
         self._experiment_id = self._find_experiment(name, local=not uri.startswith(_SERVERS))
-        self.found: dict[str, Found] = {}
+        self.found: dict[str, KnownRun] = {}
         self._ids: dict[str, str] = {}
         self._began: dict[str, int] = {}  # run id -> milliseconds of its start
         self._unsure: set[str] = set()  # made again after a try whose answer was lost
@@ -109,7 +109,7 @@ class Runs:
         key, tags = run.data.tags["ltat.key"], run.data.tags
         self._began[run.info.run_id] = run.info.start_time
         # a metric's own latest point says how far the run came
-        new = Found(
+        new = KnownRun(
             int(run.data.metrics.get("epoch", -1)),
             set(run.data.metrics),
             run.info.status != "RUNNING" and tags.get("state") not in ("running", "interrupted"),

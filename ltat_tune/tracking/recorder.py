@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ltat_tune.tracking.client import PARENT, Found
+from ltat_tune.tracking.client import PARENT, KnownRun
 from ltat_tune.tracking.experiment_view import View
 from ltat_tune.tracking.model_registry import ModelFiles
 from ltat_tune.tracking.outbox import Write
@@ -19,7 +19,7 @@ _PARAMS, _METRICS = 100, 1000  # as many as MLflow takes at once
 
 
 @dataclass(frozen=True)
-class Images:
+class RunImages:
     """What a run was trained on, as MLflow's pages show a dataset.
 
     Attributes:
@@ -60,7 +60,7 @@ class Writes:
         self._runs: dict[str, _Run] = {}
         self._unwritten: dict[str, None] = {}  # keys with rows, in their order
 
-    def adopt(self, found: Mapping[str, Found], waiting: list[Write]) -> list[Write]:
+    def adopt(self, found: Mapping[str, KnownRun], waiting: list[Write]) -> list[Write]:
         """Takes over what the store has, and what an earlier process could not deliver to it.
 
         Returns:
@@ -154,7 +154,7 @@ class Writes:
         texts: Mapping[str, str],
         files: tuple[Path, ...],
         at: int,
-        images: Images | None = None,
+        images: RunImages | None = None,
     ) -> list[Write]:
         """A run that ends, for now or for good; its metrics are written unless it has them."""
         run = self._runs.setdefault(key, _Run())

@@ -21,7 +21,7 @@ from ltat_tune.tracking.client import Runs, fate
 from ltat_tune.tracking.experiment_view import View
 from ltat_tune.tracking.model_registry import ModelFiles
 from ltat_tune.tracking.outbox import Spool, Write
-from ltat_tune.tracking.recorder import Images, Writes
+from ltat_tune.tracking.recorder import RunImages, Writes
 from ltat_tune.tracking.store import public_uri, reason, tracking_uri
 
 _FLUSH_S = 2.0
@@ -130,7 +130,7 @@ class Tracker:
         tags: Mapping[str, str] | None = None,
         files: Mapping[str, str] | None = None,
         artifacts: tuple[Path, ...] = (),
-        images: Images | None = None,
+        images: RunImages | None = None,
     ) -> None:
         """Closes a run as complete, pruned, failed or diverged.
 

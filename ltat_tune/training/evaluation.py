@@ -31,7 +31,7 @@ def measured_part(data: LabelledImages, attack: str, config: TrialConfig) -> Lab
     return data.class_balanced_part(config.evaluation.aa_images, seed=_EVALUATION_SEED)
 
 
-def evaluate(
+def measure_accuracy(
     model: nn.Module, data: LabelledImages, attack: str, config: TrialConfig, *, classes: int
 ) -> Accuracy:
     """Right answers by class under one attack, in eval mode; the model is left as found.

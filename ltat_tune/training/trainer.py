@@ -29,7 +29,7 @@ from ltat_tune.training.checkpoint import (
     save_checkpoint,
     weights_hash,
 )
-from ltat_tune.training.evaluation import evaluate
+from ltat_tune.training.evaluation import measure_accuracy
 from ltat_tune.training.fit_result import EpochMetrics, FitResult, Kept
 from ltat_tune.training.metrics import ClassGroups
 from ltat_tune.training.optim import (
@@ -297,7 +297,7 @@ class Trainer:
         per_class: dict[str, list[float | None]] = {}
         metrics: dict[str, float] = {}
         for attack in dict.fromkeys(["clean", self.config.evaluation.val_attack]):
-            accuracy = evaluate(
+            accuracy = measure_accuracy(
                 self._measured(), self._val, attack, self.config, classes=len(self.splits.classes)
             )
             per_class[f"val/{attack}"] = accuracy.per_class

@@ -23,7 +23,7 @@ import torch
 import yaml
 
 from ltat_tune import provenance
-from ltat_tune.backend.nodes import Node, differences, fitting_on, inspect
+from ltat_tune.backend.nodes import Node, fitting_on, inspect, node_differences
 from ltat_tune.backend.ray_session import cluster_session
 from ltat_tune.config.sections import DataConfig
 from ltat_tune.errors import StudyError
@@ -93,10 +93,10 @@ def test_a_cluster_holds_the_sum_of_its_nodes_and_no_task_spreads_over_two() -> 
 
 def test_a_node_with_other_versions_of_what_computes_is_refused() -> None:
     node, ours = Node("a", "10.0.0.2 (gpu2)", 1, 0), provenance.versions()
-    assert differences(node, ours, provenance.commit()) == ([], [])
+    assert node_differences(node, ours, provenance.commit()) == ([], [])
     major, minor, _ = ours["python"].split(".")
     other = {**ours, "torch": "2.0.0", "numpy": "2.0.0", "python": f"{major}.{minor}.99"}
-    problems, notes = differences(node, other, "0123456789ab")
+    problems, notes = node_differences(node, other, "0123456789ab")
     assert problems == [
         f"node 10.0.0.2 (gpu2) has torch 2.0.0, the driver {ours['torch']}; "
         "install the same on both"

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ltat_tune.engine.study import Study
+from ltat_tune.engine.study import StudyRun
 from ltat_tune.preflight.load import load_space
 from tests.drive import LOOPBACK, listening, write_space
 
@@ -62,7 +62,7 @@ def test_a_studys_ray_listens_on_loopback_and_to_its_token_alone() -> None:
 
 
 def test_a_password_lies_in_one_file_that_only_its_owner_reads(tmp_path: Path) -> None:
-    study = Study.create(
+    study = StudyRun.create(
         load_space(write_space(tmp_path)), tmp_path / "studies", source="mini.yaml",
         tracking_uri="postgresql://me:s3cret@db.example/mlflow?password=s3cret",
     )  # fmt: skip

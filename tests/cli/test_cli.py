@@ -15,7 +15,7 @@ from PIL import Image
 
 from ltat_tune.cli import main
 from ltat_tune.config.catalogue import CATALOGUE
-from ltat_tune.engine.study import Study
+from ltat_tune.engine.study import StudyRun
 from ltat_tune.preflight.load import load_space
 
 ROOT = Path(__file__).parents[2]
@@ -74,7 +74,7 @@ def test_ls_spaces_lists_the_files_beside_the_reader(
 def test_ls_alone_lists_studies(tmp_path: Path) -> None:
     space = load_space(QUICKSTART, check_machine=False)
     assert "no studies in" in _run("ls", "--out", tmp_path).stdout
-    Study.create(space, tmp_path, source="quickstart.yaml")
+    StudyRun.create(space, tmp_path, source="quickstart.yaml")
     assert [row["study"] for row in _json("ls", "--out", str(tmp_path))] == ["quickstart"]
     assert "quickstart" in _run("ls", "studies", "--out", tmp_path).stdout
 

@@ -16,7 +16,7 @@ from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.datasets import Splits
 from ltat_tune.errors import ConfigError
 from ltat_tune.provenance import versions
-from ltat_tune.training.evaluation import evaluate
+from ltat_tune.training.evaluation import measure_accuracy
 from ltat_tune.training.trainer import Trainer
 from tests.training.toys import tiny
 
@@ -31,7 +31,7 @@ def recorded() -> dict[str, Any]:
     test = trainer.splits.test()
     measured: dict[str, float] = {}
     for attack in ("clean", "pgd3"):
-        accuracy = evaluate(result.model, test, attack, CONFIG, classes=10)
+        accuracy = measure_accuracy(result.model, test, attack, CONFIG, classes=10)
         measured |= accuracy.metrics(f"test/{attack}", trainer.groups)
     return {
         "epoch": result.epoch,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ltat_tune.config.parameters import PARAMETERS, nearest, unknown
+from ltat_tune.config.parameters import PARAMETERS, nearest_parameter, unknown_parameter
 from ltat_tune.config.trial_config import TrialConfig
 
 
@@ -90,18 +90,23 @@ def test_values_are_checked_one_by_one() -> None:
     ],
 )
 def test_the_parameter_that_was_meant_is_found(written: str, meant: str | None) -> None:
-    assert nearest(written) == meant
+    assert nearest_parameter(written) == meant
 
 
 @pytest.mark.parametrize("path", PARAMETERS)
 def test_a_slip_of_the_finger_still_finds_the_parameter(path: str) -> None:
-    assert nearest(f"{path}e") == PARAMETERS[path].label
+    assert nearest_parameter(f"{path}e") == PARAMETERS[path].label
 
 
 def test_what_does_not_exist_is_told_with_a_remedy() -> None:
-    assert unknown("optim.lrr") == "unknown parameter optim.lrr; did you mean optim.lr (η)?"
-    assert unknown("zebra") == "unknown parameter zebra; `ltat-tune params` lists all of them"
-    assert unknown("seeds") == (
+    assert (
+        unknown_parameter("optim.lrr") == "unknown parameter optim.lrr; did you mean optim.lr (η)?"
+    )
+    assert (
+        unknown_parameter("zebra")
+        == "unknown parameter zebra; `ltat-tune params` lists all of them"
+    )
+    assert unknown_parameter("seeds") == (
         "seeds is a section, not a parameter; write a dotted path, one of: seeds.seed, "
         "seeds.subset_seed"
     )

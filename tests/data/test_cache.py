@@ -13,7 +13,7 @@ from PIL import Image
 
 from ltat_tune.config.sections import DataConfig
 from ltat_tune.data import image_folder, torchvision_sets
-from ltat_tune.data.cache import open_cached, prepare
+from ltat_tune.data.cache import open_cached, prepare_cache
 from ltat_tune.data.decoding import decode
 from ltat_tune.data.sources import open_source
 from ltat_tune.errors import DataError
@@ -245,10 +245,10 @@ def test_prepare_decodes_every_split_with_notes_and_not_again(
     Image.new("L", (8, 8), 100).save(tmp_path / "images" / "test" / "bee" / "grey.png")
     cache = tmp_path / "cache"
     notes = ["test/: 1 of 3 images are not RGB and are read as RGB (1 L)"]
-    assert prepare(folder, cache) == notes
+    assert prepare_cache(folder, cache) == notes
     assert _entries(cache) == ["test", "train"]
     assert len(decoded) == 8
-    assert prepare(folder, cache) == notes
+    assert prepare_cache(folder, cache) == notes
     open_cached(folder, cache).test()
     assert len(decoded) == 8
 
@@ -260,7 +260,7 @@ def test_prepare_names_what_is_wrong_in_all_splits_at_once(
     for path in torn:
         path.write_text("no")
     with pytest.raises(DataError) as caught:
-        prepare(folder, tmp_path / "cache")
+        prepare_cache(folder, tmp_path / "cache")
     assert all(str(path) in str(caught.value) for path in torn)
 
 
@@ -270,9 +270,9 @@ def test_prepare_finds_splits_whose_images_differ_in_size(
     for name in ("ant", "bee"):
         write_image(tmp_path / "images" / "test" / name / "000.png", 1, size=(9, 9))
     with pytest.raises(DataError, match="found 2 sizes"):
-        prepare(folder, tmp_path / "cache")
+        prepare_cache(folder, tmp_path / "cache")
 
 
 def test_prepare_of_digits_has_nothing_to_say(tmp_path: Path) -> None:
-    assert prepare(DataConfig(), tmp_path) == []
+    assert prepare_cache(DataConfig(), tmp_path) == []
     assert sorted(entry.name.split("-")[1] for entry in tmp_path.iterdir()) == ["test", "train"]

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from ltat_tune.config.sections import DataConfig
-from ltat_tune.data.image_folder import check
+from ltat_tune.data.image_folder import check_image_folder
 from ltat_tune.data.sources import open_source
 from ltat_tune.errors import DataError
 from tests.data.toys import write_folder, write_image
@@ -169,7 +169,9 @@ def test_hidden_files_and_nested_folders_are_passed_over(tmp_path: Path) -> None
     source = open_source(config)
     assert source.classes == ("ant", "bee")
     assert source.train_counts() == [2, 1]
-    assert check(config) == ["train/: folders inside class folders are passed over: 1"]
+    assert check_image_folder(config) == [
+        "train/: folders inside class folders are passed over: 1"
+    ]
 
 
 def test_a_palette_with_transparent_entries_keeps_their_colours(tmp_path: Path) -> None:
@@ -212,7 +214,7 @@ def test_a_check_names_everything_of_every_kind_and_split_at_once(tmp_path: Path
     deep = tmp_path / "test" / "ant" / "deep.png"
     Image.fromarray(np.full((8, 8), 30000, dtype=np.uint16)).save(deep)
     with pytest.raises(DataError) as caught:
-        check(config)
+        check_image_folder(config)
     lines = str(caught.value).splitlines()
     cat = tmp_path / "val" / "cat"
     assert lines[0] == f"every class folder must hold images, but these hold none: {cat}"
@@ -230,5 +232,5 @@ def test_splits_of_different_sizes_are_found_by_a_check(tmp_path: Path) -> None:
     for name in ("ant", "bee"):
         write_image(tmp_path / "test" / name / "000.png", 1, size=(9, 9))
     with pytest.raises(DataError, match="found 2 sizes .3 of 8x8, 2 of 9x9.; set data.image_size"):
-        check(config)
-    assert check(config.model_copy(update={"image_size": 8})) == []
+        check_image_folder(config)
+    assert check_image_folder(config.model_copy(update={"image_size": 8})) == []

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ltat_tune.config.sections import DataConfig
-from ltat_tune.data.cache import prepare
+from ltat_tune.data.cache import prepare_cache
 from ltat_tune.data.sources import ensure_available, is_available, open_source
 from ltat_tune.errors import DataError
 from tests.data.official import offer_tiny_imagenet, served, write_tiny_imagenet
@@ -51,9 +51,9 @@ def test_the_official_validation_images_are_the_test_split(config: DataConfig) -
 
 
 def test_grey_images_are_read_as_rgb_with_a_note(config: DataConfig, tmp_path: Path) -> None:
-    notes = prepare(config, tmp_path / "cache")
+    notes = prepare_cache(config, tmp_path / "cache")
     assert notes == ["train: 3 of 12 images are not RGB and are read as RGB (3 L)"]
-    assert prepare(config, tmp_path / "cache") == notes  # of the cache
+    assert prepare_cache(config, tmp_path / "cache") == notes  # of the cache
 
 
 def test_without_the_folder_the_error_says_how_to_get_it(tmp_path: Path) -> None:

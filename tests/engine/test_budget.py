@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ltat_tune.engine.budget import BudgetKeeper, Claims
-from ltat_tune.engine.scenario_search import Search
+from ltat_tune.engine.scenario_search import ScenarioSearch
 from ltat_tune.errors import SpaceError
 from ltat_tune.preflight.load import load_space
 from ltat_tune.search.rungs import Rungs
@@ -87,7 +87,7 @@ class _Driver:
         self.ledger = Ledger(folder / "ledger.journal", self.space)
         studies = StudyFolder(folder)
         self.keeper = BudgetKeeper(self.space, studies, rungs, slots=slots)
-        self.search = Search(
+        self.search = ScenarioSearch(
             self.space, studies, self.ledger, NAME, rungs, device="cpu", budget=self.keeper
         )
         self.keeper.watch({NAME: self.search.claims})

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ltat_tune.engine.scenario_search import Search
+from ltat_tune.engine.scenario_search import ScenarioSearch
 from ltat_tune.preflight.load import load_space
 from ltat_tune.search.rungs import Rungs, place_rungs
 from ltat_tune.storage.folder import StudyFolder
@@ -27,7 +27,7 @@ class _Driver:
         space = load_space(write_space(folder, start_from=[], **changes), check_machine=False)
         self.ledger = Ledger(folder / "ledger.journal", space)
         rungs = place_rungs(space) if rungs is None else rungs
-        self.search = Search(
+        self.search = ScenarioSearch(
             space, StudyFolder(folder), self.ledger, NAME, rungs, device="cpu"
         )  # fmt: skip
         self.ended: list[tuple[int, str]] = []

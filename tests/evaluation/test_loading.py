@@ -14,7 +14,7 @@ import torch
 from ltat_tune.config.config_file import dump_config
 from ltat_tune.errors import CheckpointError, ConfigError, LtatError, StudyError
 from ltat_tune.evaluation import card
-from ltat_tune.evaluation.loading import Target, find_targets, load
+from ltat_tune.evaluation.loading import Target, find_targets, load_target
 from ltat_tune.files import write_json
 from ltat_tune.models import Classifier
 from ltat_tune.training.trainer import Trainer
@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def _changed(folder: Path, tmp_path: Path, **values: Any) -> Target:
     """The trained checkpoint beside a configuration with other values."""
-    config = load(_target(folder)).config
+    config = load_target(_target(folder)).config
     values = {name.replace("__", "."): value for name, value in values.items()}
     dump_config(tmp_path / "config.yaml", config.replace(values), comment="changed")
     return Target("changed", tmp_path / "config.yaml", folder / "checkpoint.pt")
@@ -45,7 +45,7 @@ def _target(folder: Path) -> Target:
 
 
 def test_the_model_is_the_one_that_the_training_returned(folder: Path) -> None:
-    loaded = load(_target(folder))
+    loaded = load_target(_target(folder))
     trained = Trainer(loaded.config).fit()
     images = loaded.splits.test().images[:20].float() / 255
     with torch.no_grad():
@@ -66,7 +66,7 @@ def test_a_configuration_and_a_checkpoint_mean_the_same_model(
     with pytest.raises(ConfigError, match="mine.pt needs the configuration .* --config"):
         find_targets(str(alone), tmp_path)
     (named,) = find_targets(str(alone), tmp_path, config=folder / "config.yaml")
-    assert load(named).weights == load(_target(folder)).weights
+    assert load_target(named).weights == load_target(_target(folder)).weights
 
 
 def test_models_of_a_study_have_names_that_tell_them_apart(folder: Path, tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_checkpoint_that_would_run_code_is_refused_and_does_not(
     else:
         path.write_bytes(pickle.dumps(state["history"]))
     with pytest.raises(CheckpointError, match="bomb.pt is refused: .* might run code"):
-        load(Target("bomb", folder / "config.yaml", path))
+        load_target(Target("bomb", folder / "config.yaml", path))
     assert not struck.exists()
 
 
@@ -132,21 +132,21 @@ def test_a_torn_checkpoint_is_called_torn(folder: Path, tmp_path: Path, part: fl
     path, whole = tmp_path / "torn.pt", (folder / "checkpoint.pt").read_bytes()
     path.write_bytes(whole[: int(part * len(whole))])
     with pytest.raises(CheckpointError, match="torn.pt is (not a whole checkpoint|refused)"):
-        load(Target("torn", folder / "config.yaml", path))
+        load_target(Target("torn", folder / "config.yaml", path))
 
 
 def test_a_text_file_is_told_from_a_torn_checkpoint(folder: Path, tmp_path: Path) -> None:
     text = tmp_path / "text.pt"
     text.write_text("hello\n")
     with pytest.raises(CheckpointError, match="text.pt .* this file does not begin like one"):
-        load(Target("text", folder / "config.yaml", text))
+        load_target(Target("text", folder / "config.yaml", text))
 
 
 def test_a_state_dict_from_elsewhere_is_another_format(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "weights.pt"
     torch.save({"conv.weight": torch.zeros(3)}, path)
     with pytest.raises(CheckpointError, match="this file has another format"):
-        load(Target("weights", folder / "config.yaml", path))
+        load_target(Target("weights", folder / "config.yaml", path))
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_a_checkpoint_of_another_configuration_is_explained(
     folder: Path, tmp_path: Path, values: dict[str, Any], problem: str
 ) -> None:
     with pytest.raises(LtatError, match=problem):
-        load(_changed(folder, tmp_path, **values))
+        load_target(_changed(folder, tmp_path, **values))
 
 
 def test_wrong_normalisation_is_found_where_all_else_is_the_same(
@@ -177,7 +177,7 @@ def test_wrong_normalisation_is_found_where_all_else_is_the_same(
     torch.save(state, tmp_path / "checkpoint.pt")
     shutil.copy(folder / "config.yaml", tmp_path)
     with pytest.raises(CheckpointError, match=r"that is std \(1\), got std \(0\.5\)"):
-        load(_target(tmp_path))
+        load_target(_target(tmp_path))
 
 
 def test_an_unfinished_training_names_the_command_that_goes_on(
@@ -188,13 +188,13 @@ def test_an_unfinished_training_names_the_command_that_goes_on(
     torch.save(state, tmp_path / "checkpoint.pt")
     shutil.copy(folder / "config.yaml", tmp_path)
     with pytest.raises(CheckpointError, match="has 1 of 2 epochs; train it .*--checkpoint"):
-        load(_target(tmp_path))
+        load_target(_target(tmp_path))
 
 
 def test_other_scales_keep_the_log_prior(tmp_path: Path) -> None:
     """Logits s z - tau ln(N_c / N_max): from scale 2 to 10 only the first term grows."""
     train_into(tmp_path, model__posthoc_tau=1.0, model__inference_scale=2.0, optim__epochs=1)
-    loaded = load(_target(tmp_path))
+    loaded = load_target(_target(tmp_path))
     images = loaded.splits.test().images[:4].float() / 255
     counts = loaded.splits.samples_per_class.double()
     with torch.no_grad():
@@ -206,7 +206,7 @@ def test_other_scales_keep_the_log_prior(tmp_path: Path) -> None:
 
 
 def test_a_plain_model_at_another_scale_has_its_logits_multiplied(folder: Path) -> None:
-    loaded = load(_target(folder))
+    loaded = load_target(_target(folder))
     images = loaded.splits.test().images[:4].float() / 255
     assert isinstance(loaded.model, Classifier)
     with torch.no_grad():

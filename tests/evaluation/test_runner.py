@@ -15,8 +15,8 @@ from ltat_tune.data.datasets import LabelledImages
 from ltat_tune.errors import CheckpointError, DataError
 from ltat_tune.evaluation.measures import Answers
 from ltat_tune.evaluation.runner import (
-    Outcome,
-    Part,
+    AttackOutcome,
+    MeasuredPart,
     Setting,
     evaluate_attack,
     evaluate_clean,
@@ -53,19 +53,19 @@ CLEAN = Setting("clean", 1.0, 0.0, "linf", None, 0, 100)
 PGD = Setting("pgd5", 1.0, 0.1, "linf", 0.05, 0, 100)
 
 
-def _part(margins: list[float] = MARGINS) -> Part:
+def _part(margins: list[float] = MARGINS) -> MeasuredPart:
     images = torch.tensor(margins)[:, None, None, None].expand(-1, 1, 2, 2) + 0.5
     targets = torch.ones(len(margins), dtype=torch.int64)
-    return Part.of("test", LabelledImages(images.contiguous(), targets), None)
+    return MeasuredPart.of("test", LabelledImages(images.contiguous(), targets), None)
 
 
-def _clean(part: Part, state: Path, model: nn.Module | None = None) -> Answers:
+def _clean(part: MeasuredPart, state: Path, model: nn.Module | None = None) -> Answers:
     return evaluate_clean(model or Brightness(), part, CLEAN, weights="w", state=state).answers
 
 
 def _attacked(
-    part: Part, state: Path, setting: Setting = PGD, model: nn.Module | None = None
-) -> Outcome:
+    part: MeasuredPart, state: Path, setting: Setting = PGD, model: nn.Module | None = None
+) -> AttackOutcome:
     clean = _clean(part, state)
     return evaluate_attack(
         model or Brightness(), part, setting, before=clean, weights="w", state=state
@@ -147,7 +147,7 @@ def test_progress_has_the_running_count_of_right_answers(tmp_path: Path) -> None
 ATTACKS = ("cw1", "pgd1", "adaptive2", "pgd1x2")
 
 
-def _network(images: int = 60) -> tuple[nn.Module, Part]:
+def _network(images: int = 60) -> tuple[nn.Module, MeasuredPart]:
     """A network that each of ATTACKS breaks on other images, and images of the right labels."""
     generator = torch.Generator().manual_seed(2)
     data = torch.rand(images, 1, 8, 8, generator=generator)
@@ -155,7 +155,7 @@ def _network(images: int = 60) -> tuple[nn.Module, Part]:
     with torch.no_grad():
         targets = model(data).argmax(dim=1)
     targets[::7] = (targets[::7] + 1) % 4  # some are wrong without attack
-    return model, Part.of("test", LabelledImages(data, targets), None)
+    return model, MeasuredPart.of("test", LabelledImages(data, targets), None)
 
 
 def _setting(attack: str, batch_size: int = 500, after: tuple[str, ...] | None = None) -> Setting:
@@ -166,13 +166,13 @@ def _setting(attack: str, batch_size: int = 500, after: tuple[str, ...] | None =
 
 def _evaluate(
     model: nn.Module,
-    part: Part,
+    part: MeasuredPart,
     state: Path,
     *,
     batch_size: int = 500,
     chained: bool = False,
     attacks: tuple[str, ...] = ATTACKS,
-) -> list[Outcome]:
+) -> list[AttackOutcome]:
     """Clean first."""
     clean = _setting("clean", batch_size)
     found = [evaluate_clean(model, part, clean, weights="w", state=state)]
@@ -214,7 +214,7 @@ def test_no_answer_depends_on_whether_a_neighbour_is_attacked(tmp_path: Path) ->
 def test_no_answer_depends_on_how_many_images_of_the_split_are_asked_for(tmp_path: Path) -> None:
     """The noise is of an image's place in the split, not in the part."""
     model, whole = _network()
-    small = Part.of("test", whole.data, 16)
+    small = MeasuredPart.of("test", whole.data, 16)
     _, all_of_them = _evaluate(model, whole, tmp_path, attacks=("pgd3",))
     _, some = _evaluate(model, small, tmp_path, attacks=("pgd3",))
     assert torch.equal(some.answers.predicted, all_of_them.answers.predicted[small.places])
@@ -314,15 +314,15 @@ def test_the_worst_case_counts_the_images_that_every_attack_has_seen() -> None:
     """A smaller part lies inside the larger one, at other positions."""
     targets = torch.tensor([0, 1, 0, 1, 0, 1])
     data = LabelledImages(torch.arange(6).float().view(6, 1, 1, 1), targets)
-    large, small = Part.of("test", data, 4), Part.of("test", data, 2)
+    large, small = MeasuredPart.of("test", data, 4), MeasuredPart.of("test", data, 2)
     assert set(small.places.tolist()) <= set(large.places.tolist())
     survives = {place: place % 3 != 0 for place in range(6)}
 
-    def outcome(part: Part, lost: set[int]) -> Outcome:
+    def outcome(part: MeasuredPart, lost: set[int]) -> AttackOutcome:
         kept = torch.tensor([survives[p] and p not in lost for p in part.places.tolist()])
         predicted = torch.where(kept, part.data.targets, 1 - part.data.targets)
         answers = Answers(part.data.targets, predicted, torch.ones(len(part)).double())
-        return Outcome(PGD, part, answers, 0.0)
+        return AttackOutcome(PGD, part, answers, 0.0)
 
     first = int(small.places[0])
     correct, _ = worst_case([outcome(large, {first}), outcome(small, set())])
@@ -332,7 +332,7 @@ def test_the_worst_case_counts_the_images_that_every_attack_has_seen() -> None:
 def test_a_part_smaller_than_the_classes_is_refused() -> None:
     data = LabelledImages(torch.zeros(4, 1, 1, 1), torch.tensor([0, 1, 2, 3]))
     with pytest.raises(DataError, match="a part of 3 images cannot hold all 4 classes"):
-        Part.of("test", data, 3)
+        MeasuredPart.of("test", data, 3)
 
 
 def test_logits_that_are_not_finite_are_refused(tmp_path: Path) -> None:

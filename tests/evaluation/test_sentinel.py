@@ -17,7 +17,7 @@ from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.batches import to_unit
 from ltat_tune.errors import CheckpointError, ConfigError
 from ltat_tune.evaluation import sentinel_checks as checks
-from ltat_tune.evaluation.sentinel import SentinelReport, render, watch
+from ltat_tune.evaluation.sentinel import SentinelReport, sentinel_text, watch
 from ltat_tune.models import measured
 from ltat_tune.training.trainer import Trainer
 from tests.attacks.toys import snapshot, tiny_cnn, unusual_state
@@ -144,7 +144,7 @@ def test_the_report_is_json_and_a_table(pgd_at: Trained) -> None:
     assert data["checks"][0]["name"] == "black_box"
     assert data["resolution"] == 35.0  # 7 images of 20: 2^-6 > 0.01 > 2^-7
     console = Console(width=160, record=True, file=io.StringIO())
-    console.print(render(report))
+    console.print(sentinel_text(report))
     shown = console.export_text()
     assert "gradient masking: clear" in shown
     assert "Square against PGD-20" in shown

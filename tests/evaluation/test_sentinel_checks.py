@@ -92,20 +92,20 @@ def test_the_size_of_the_logits_is_blamed_only_if_the_pull_is_even() -> None:
 
 def test_cw_may_take_one_in_ten_and_what_chance_allows() -> None:
     # of 100 that stand, with share 0.1: P(X >= 19) = 0.0046, P(X >= 18) = 0.010007 > 0.01
-    assert checks.margin(_evidence(cw20=19)).triggered
-    assert not checks.margin(_evidence(cw20=18)).triggered
+    assert checks.margin_check(_evidence(cw20=19)).triggered
+    assert not checks.margin_check(_evidence(cw20=18)).triggered
     # of 80 that stand: P(X >= 16) = 0.0053, P(X >= 15) = 0.0123
-    assert checks.margin(_evidence(cw20=36, pgd20=20)).triggered
-    assert not checks.margin(_evidence(cw20=35, pgd20=20)).triggered
+    assert checks.margin_check(_evidence(cw20=36, pgd20=20)).triggered
+    assert not checks.margin_check(_evidence(cw20=35, pgd20=20)).triggered
 
 
 def test_the_published_robal_is_found_and_the_published_mart_is_not() -> None:
     """REAT's tables, CIFAR-10, UR 50, of 10,000 images, as if no image were lost."""
     robal = _evidence(right=5000, pgd20=5000 - 3846, adaptive20=5000 - 3354, cw20=5000 - 3390)
     assert checks.adaptive_up(robal).triggered
-    assert checks.margin(robal).triggered  # 11.9 %
+    assert checks.margin_check(robal).triggered  # 11.9 %
     mart = _evidence(right=5000, pgd20=5000 - 2918, cw20=5000 - 2704)
-    assert not checks.margin(mart).triggered  # 7.3 %
+    assert not checks.margin_check(mart).triggered  # 7.3 %
 
 
 def test_more_steps_that_help_are_a_warning_and_that_harm_are_serious() -> None:

@@ -19,7 +19,7 @@ import torch
 
 from ltat_tune.config.config_file import load_config
 from ltat_tune.errors import CheckpointError, ConfigError
-from ltat_tune.evaluation.loading import Target, load
+from ltat_tune.evaluation.loading import Target, load_target
 from ltat_tune.export import load_model
 from ltat_tune.training.checkpoint import weights_hash
 from ltat_tune.training.weights_file import read_weights
@@ -55,7 +55,7 @@ def checkpoint_model(small_study: Path, exported: Path) -> tuple[torch.nn.Module
         for path in (small_study / "confirmations" / NAMES[1]).glob("*/result.json")
         if json.loads(path.read_text())["weights"] == recorded["weights"]
     )
-    loaded = load(Target("one", place / "config.yaml", place / "checkpoint.pt"))
+    loaded = load_target(Target("one", place / "config.yaml", place / "checkpoint.pt"))
     return loaded.model, loaded.splits.val.images
 
 
@@ -242,12 +242,12 @@ def test_the_registered_model_is_served(small_study: Path, exported: Path, servi
 def test_the_card_marks_smoke_runs_and_what_was_selected_on_test(
     small_study: Path, tmp_path: Path
 ) -> None:
-    from ltat_tune.engine.study import Study
+    from ltat_tune.engine.study import StudyRun
     from ltat_tune.export.card import model_card
-    from ltat_tune.export.winners import export
+    from ltat_tune.export.winners import export_study
 
-    study = Study.open(small_study, check_machine=False)
-    winner = export(study.folder, study.space, tmp_path)[0]
+    study = StudyRun.open(small_study, check_machine=False)
+    winner = export_study(study.folder, study.space, tmp_path)[0]
     assert "> **" not in model_card(winner)
     marked = replace(
         winner,

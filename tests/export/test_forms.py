@@ -13,7 +13,7 @@ from ltat_tune.config.config_file import dump_config
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.errors import DataError, StudyError
 from ltat_tune.export.pyfunc import Predictor, _load_pyfunc
-from ltat_tune.export.verify import Sample, compare
+from ltat_tune.export.verify import Sample, compare_predictions
 from ltat_tune.models import MODELS, build_model, measured
 from ltat_tune.training.weights_file import CONFIG, WEIGHTS, load_model, save_weights
 from tests.drive import SLOW
@@ -89,15 +89,17 @@ def test_a_form_that_answers_otherwise_is_refused() -> None:
     images = torch.zeros(4, 1)
     logits = torch.tensor([[0.0, 2.0]]).repeat(4, 1)
     sample = Sample(images, images, logits, logits, "pgd3")
-    exact = compare(sample, lambda part: logits[: len(part)], what="it", tolerance=0)
+    exact = compare_predictions(sample, lambda part: logits[: len(part)], what="it", tolerance=0)
     assert str(exact).startswith(
         "equal to the last bit; 8 of 8 predictions the same (4 validation"
     )
-    near = compare(sample, lambda part: logits[: len(part)] + 1e-5, what="it", tolerance=1e-4)
+    near = compare_predictions(
+        sample, lambda part: logits[: len(part)] + 1e-5, what="it", tolerance=1e-4
+    )
     assert near.clean == pytest.approx(1e-5, rel=0.05)
     for wrong in (logits + 1e-3, logits * float("nan"), logits.flip(1)):
         with pytest.raises(StudyError, match="it must answer as its checkpoint does, to within"):
-            compare(sample, _always(wrong), what="it", tolerance=1e-4)
+            compare_predictions(sample, _always(wrong), what="it", tolerance=1e-4)
 
 
 def _always(logits: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -107,9 +109,9 @@ def _always(logits: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
 def test_without_the_extra_onnx_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     import importlib.util
 
-    from ltat_tune.export.write import Wanted
+    from ltat_tune.export.write import ExportForms
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    Wanted(checkpoint=True).check()
+    ExportForms(checkpoint=True).check()
     with pytest.raises(StudyError, match=r"pip install 'ltat-tune\[onnx\]' .*onnxruntime"):
-        Wanted(onnx=True).check()
+        ExportForms(onnx=True).check()

@@ -11,7 +11,7 @@ import pytest
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.figures.captions import below, images_text, small_print
 from ltat_tune.figures.sources import Recipe, common_split
-from ltat_tune.figures.style import figure, look
+from ltat_tune.figures.style import look, paper_figure
 from ltat_tune.storage.trained_run import Run
 
 _PAPERS: dict[str, Any] = {
@@ -32,7 +32,7 @@ def made(measured: list[str], **values: Any) -> Recipe:
 
 def caption(recipes: list[Recipe], **options: Any) -> tuple[str, tuple[str, ...]]:
     with look():
-        fig, _ = figure(2)
+        fig, _ = paper_figure(2)
         notes = small_print(fig, recipes, **options)
     text = fig.get_supxlabel()
     return " ".join(text.replace("\N{NO-BREAK SPACE}", " ").split()), notes
@@ -106,7 +106,7 @@ def test_the_number_of_seeds_is_said() -> None:
 @pytest.mark.parametrize("words", [12, 30, 31, 32, 33, 34, 60])
 def test_no_line_is_a_single_word_and_none_is_wider_than_the_paper(words: int) -> None:
     with look():
-        fig, _ = figure(2)
+        fig, _ = paper_figure(2)
         below(fig, ["word"] * words)
         lines = fig.get_supxlabel().splitlines()
         assert " ".join(lines).count("word") == words

@@ -14,7 +14,7 @@ from ltat_tune.figures.save import save
 
 def drawn() -> Figure:
     with style.look():
-        fig, axes = style.figure(1)
+        fig, axes = style.paper_figure(1)
         axes[0, 0].plot([0, 1], [0, 1], label="λ")
         axes[0, 0].legend()
     return fig
@@ -23,7 +23,7 @@ def drawn() -> Figure:
 @pytest.mark.parametrize(("columns", "width"), [(1, 3.35), (2, 6.9)])
 def test_a_figure_is_as_wide_as_its_columns(columns: int, width: float) -> None:
     with style.look():
-        fig, axes = style.figure(columns, rows=2, cols=3)
+        fig, axes = style.paper_figure(columns, rows=2, cols=3)
     assert fig.get_size_inches().tolist() == pytest.approx([width, 4.2])
     assert axes.shape == (2, 3)
     assert not axes[0, 0].spines["top"].get_visible()

@@ -175,7 +175,7 @@ def test_lambda_has_a_row_for_step_and_one_for_exp(studies: Path) -> None:
 def test_the_legend_names_the_lines_of_every_row() -> None:
     """Once each, also where the first panel has not all of them."""
     with look():
-        fig, axes = style.figure(2, rows=2, cols=1, height_in=4.0)
+        fig, axes = style.paper_figure(2, rows=2, cols=1, height_in=4.0)
         axes[0, 0].plot([0, 1], label="SRAT-CE")
         for name in ("SRAT-CE", "SRAT-LDAM"):
             axes[1, 0].plot([0, 1], label=name)
@@ -227,7 +227,7 @@ def test_figure_14_counts_the_labels_of_the_official_file(
     assert (tmp_path / "to" / "srat_14.png").exists()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with look():
-        fig = counts.training_counts("svhn")(Sources(())).figure
+        fig = counts.draw_training_counts("svhn")(Sources(())).figure
     assert overlaps(fig) == []
     first = [4948, 13861, 10585, 8497, 7458]  # each class starts from its own count
     heights = [bar_heights(axes) for axes in fig.axes]

@@ -16,7 +16,7 @@ from ltat_tune.config.config_file import dump_config
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.files import write_json
 from ltat_tune.storage.folder import StudyFolder
-from ltat_tune.training.evaluation import evaluate, measured_part
+from ltat_tune.training.evaluation import measure_accuracy, measured_part
 from ltat_tune.training.trainer import Trainer
 from tests.training.toys import TINY
 
@@ -73,7 +73,7 @@ def _confirm(place: Path, config: TrialConfig, cache: Path) -> None:
     test, classes = trainer.splits.test(), len(trainer.splits.classes)
     found: dict[str, Any] = {"state": "complete", "metrics": {}, "per_class": {}, "images": {}}
     for attack in ATTACKS:
-        accuracy = evaluate(result.model, test, attack, config, classes=classes)
+        accuracy = measure_accuracy(result.model, test, attack, config, classes=classes)
         found["metrics"] |= accuracy.metrics(f"test/{attack}", trainer.groups)
         found["per_class"][f"test/{attack}"] = accuracy.per_class
         found["images"][attack] = len(measured_part(test, attack, config))

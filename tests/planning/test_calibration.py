@@ -8,7 +8,7 @@ import pytest
 
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.errors import StudyError
-from ltat_tune.planning.calibration import calibrate, measure
+from ltat_tune.planning.calibration import calibrate, measure_training
 from tests.drive import MINI
 
 CONFIG = TrialConfig.from_flat({**MINI["fixed"], "data.imbalance_ratio": 2})
@@ -16,7 +16,7 @@ CONFIG = TrialConfig.from_flat({**MINI["fixed"], "data.imbalance_ratio": 2})
 
 def _measured(**changes: Any) -> Any:
     config = CONFIG.replace(changes)
-    return measure(config, device="cpu", threads=1, cache_dir=None, seconds=0.3)
+    return measure_training(config, device="cpu", threads=1, cache_dir=None, seconds=0.3)
 
 
 def test_an_epoch_is_its_images_times_a_pass() -> None:
@@ -64,7 +64,9 @@ def test_a_part_of_a_batch_stands_for_a_whole_one() -> None:
     from ltat_tune.planning.cost import training_mib
 
     wide = CONFIG.replace({"model.width": 64, "optim.batch_size": 150})
-    part = measure(wide, device="cpu", threads=1, cache_dir=None, seconds=1e-6)  # 16 images
+    part = measure_training(
+        wide, device="cpu", threads=1, cache_dir=None, seconds=1e-6
+    )  # 16 images
     few = training_mib(wide.replace({"optim.batch_size": 16}))
     whole = training_mib(wide)
     assert whole > 1.5 * few

@@ -11,7 +11,7 @@ import pytest
 
 from ltat_tune.planning.cost import cost_of
 from ltat_tune.planning.estimate import (
-    Measured,
+    Calibration,
     confirmation_epochs,
     duration,
     estimate,
@@ -24,7 +24,7 @@ from tests.drive import write_space
 
 ROOT = Path(__file__).parent.parent.parent
 NO_RUNGS = Rungs((), ())
-MEASURED = Measured(pass_s=0.001, memory_mib=100, epoch_s=1, gpu=False)
+MEASURED = Calibration(pass_s=0.001, memory_mib=100, epoch_s=1, gpu=False)
 
 
 def _space(folder: Path, **changes: Any) -> Space:

@@ -13,11 +13,11 @@ from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.errors import SpaceError, StudyError
 from ltat_tune.planning import gpu_sharing
 from ltat_tune.planning.gpu_sharing import (
-    Tried,
+    MeasuredShare,
     chosen,
     measured_resources,
-    sentence,
     share_of,
+    share_sentence,
     tries,
 )
 from ltat_tune.preflight.load import load_space
@@ -27,9 +27,9 @@ from tests.drive import MINI, write_space
 CONFIG = TrialConfig.from_flat({**MINI["fixed"], "data.imbalance_ratio": 2})
 
 
-def _machine(speeds: list[float], memory_mib: float = 1000) -> Callable[[int], Tried]:
+def _machine(speeds: list[float], memory_mib: float = 1000) -> Callable[[int], MeasuredShare]:
     """A GPU on which one, two, ... trainings have these speeds, all together."""
-    return lambda copies: Tried(copies, speeds[copies - 1], memory_mib)
+    return lambda copies: MeasuredShare(copies, speeds[copies - 1], memory_mib)
 
 
 def test_trainings_are_added_while_each_brings_its_share() -> None:
@@ -38,7 +38,7 @@ def test_trainings_are_added_while_each_brings_its_share() -> None:
     assert [tried.copies for tried in found] == [1, 2, 3, 4]
     assert chosen(found) == 3
     assert why == "4 are hardly faster than 3"
-    assert sentence(found, why) == (
+    assert share_sentence(found, why) == (
         "resources.gpus_per_trial auto is 0.3333, 3 trainings on a GPU (1: 100 images/s, "
         "2: 180 images/s, 3: 210 images/s, 4: 214 images/s; 4 are hardly faster than 3)"
     )
@@ -58,10 +58,10 @@ def test_processors_are_a_limit_too() -> None:
 
 
 def test_a_try_that_fails_ends_the_trying_and_the_first_one_the_study() -> None:
-    def attempt(copies: int) -> Tried:
+    def attempt(copies: int) -> MeasuredShare:
         if copies > failing - 1:
             raise StudyError("a training failed: out of memory")
-        return Tried(copies, 100.0 * copies, 1000)
+        return MeasuredShare(copies, 100.0 * copies, 1000)
 
     failing = 3
     found, why = tries(attempt, most=8, memory_mib=80_000)
@@ -122,7 +122,7 @@ def test_auto_needs_a_gpu_and_is_measured_once_a_study(
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda place: memory)
     real, asked = gpu_sharing.train_at_once, []
 
-    def on_the_processor(config: TrialConfig, copies: int, **how: object) -> Tried:
+    def on_the_processor(config: TrialConfig, copies: int, **how: object) -> MeasuredShare:
         asked.append((copies, how["device"]))
         return real(config, copies, **{**how, "device": "cpu", "images": 32, "seconds": 0.2})  # type: ignore[arg-type]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ltat_tune.engine.study import Study
+from ltat_tune.engine.study import StudyRun
 from ltat_tune.errors import StudyError
 from ltat_tune.files import write_json
 from tests.spaces import space_of
@@ -18,7 +18,7 @@ tuned: {optim.lr: {type: float, low: 0.01, high: 0.1}}
 
 
 def _study(tmp_path: Path, changed: str) -> Path:
-    study = Study.create(space_of(tmp_path, SPACE), tmp_path / "studies", source="space.yaml")
+    study = StudyRun.create(space_of(tmp_path, SPACE), tmp_path / "studies", source="space.yaml")
     facts = study.folder.read_facts()
     facts["defaults"][changed] = "[0.123]"
     write_json(study.folder.facts, facts)
@@ -28,7 +28,7 @@ def _study(tmp_path: Path, changed: str) -> Path:
 def test_another_default_is_told_with_both_values_and_a_remedy(tmp_path: Path) -> None:
     root = _study(tmp_path, "optim.weight_decay")
     with pytest.raises(StudyError) as caught:
-        Study.open(root, check_machine=False)
+        StudyRun.open(root, check_machine=False)
     text = str(caught.value)
     assert "whose defaults were others" in text and f"under fixed in {root}" in text
     assert "optim.weight_decay: [0.123] then, [0.0005] now" in text
@@ -36,4 +36,4 @@ def test_another_default_is_told_with_both_values_and_a_remedy(tmp_path: Path) -
 
 @pytest.mark.parametrize("said", ["optim.momentum", "optim.lr"])
 def test_what_the_space_file_says_has_no_default(tmp_path: Path, said: str) -> None:
-    assert Study.open(_study(tmp_path, said), check_machine=False).space.name == "kept"
+    assert StudyRun.open(_study(tmp_path, said), check_machine=False).space.name == "kept"

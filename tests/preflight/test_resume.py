@@ -8,20 +8,20 @@ from typing import Any
 import pytest
 import yaml
 
-from ltat_tune.engine.study import Study
+from ltat_tune.engine.study import StudyRun
 from ltat_tune.errors import StudyError
 from ltat_tune.preflight.load import load_space
-from ltat_tune.preflight.resume import differences
-from ltat_tune.storage.code_history import code_history, record
+from ltat_tune.preflight.resume import space_differences
+from ltat_tune.storage.code_history import code_history, record_start
 from tests.drive import MINI, write_space
 
 
-def _study(folder: Path) -> Study:
+def _study(folder: Path) -> StudyRun:
     space = load_space(write_space(folder))
-    return Study.create(space, folder / "studies", source="mini.yaml")
+    return StudyRun.create(space, folder / "studies", source="mini.yaml")
 
 
-def _edit(study: Study, **parts: dict[str, Any]) -> None:
+def _edit(study: StudyRun, **parts: dict[str, Any]) -> None:
     document = yaml.safe_load(study.folder.space.read_text())
     for key, values in parts.items():
         document.setdefault(key, {}).update(values)
@@ -37,8 +37,8 @@ def test_what_is_only_written_differently_is_no_difference(tmp_path: Path) -> No
         scheduler={"name": "asha"},
     )
     now = yaml.safe_load(study.folder.space.read_text())
-    assert differences(study.folder.read_facts(), now) == {}
-    assert Study.open(study.folder.root)._changes == []
+    assert space_differences(study.folder.read_facts(), now) == {}
+    assert StudyRun.open(study.folder.root)._changes == []
 
 
 def test_more_trials_seeds_attacks_and_other_resources_are_allowed_and_told(
@@ -51,7 +51,7 @@ def test_more_trials_seeds_attacks_and_other_resources_are_allowed_and_told(
         confirm={"top": 2, "seeds": [2, 1, 0], "attacks": ["pgd5", "clean", "pgd3"]},
         resources={"concurrency": 1, "hang_floor_s": 30},
     )
-    assert sorted(Study.open(study.folder.root)._changes) == [
+    assert sorted(StudyRun.open(study.folder.root)._changes) == [
         "confirm.attacks: clean, pgd3 then, pgd5, clean, pgd3 now",
         "confirm.seeds: 0, 1 then, 2, 1, 0 now",
         "confirm.top: 1 then, 2 now",
@@ -74,7 +74,7 @@ def test_every_other_change_is_refused_with_both_values(tmp_path: Path) -> None:
     document["resources"] = {"concurrency": 1}  # allowed, so not told here
     study.folder.space.write_text(yaml.safe_dump(document))
     with pytest.raises(StudyError) as caught:
-        Study.open(study.folder.root)
+        StudyRun.open(study.folder.root)
     told = [line.split(":")[0].strip() for line in str(caught.value).splitlines()[1:]]
     assert sorted(told) == [
         "confirm.seeds", "optim.epochs", "scenarios data.imbalance_ratio", "scheduler.name",
@@ -86,19 +86,19 @@ def test_every_other_change_is_refused_with_both_values(tmp_path: Path) -> None:
 
 def test_a_grid_has_no_more_trials(tmp_path: Path) -> None:
     space = load_space(write_space(tmp_path, searcher={"name": "list"}))
-    study = Study.create(space, tmp_path / "studies", source="mini.yaml")
+    study = StudyRun.create(space, tmp_path / "studies", source="mini.yaml")
     document = yaml.safe_load(study.folder.space.read_text())
     document["start_from"].append({"optim.lr": 0.3, "loss.name": "cross_entropy"})
     study.folder.space.write_text(yaml.safe_dump(document))
     with pytest.raises(StudyError, match="start_from"):
-        Study.open(study.folder.root)
+        StudyRun.open(study.folder.root)
 
 
 def test_a_study_that_exists_says_how_the_file_differs(tmp_path: Path) -> None:
     _study(tmp_path)
     other = load_space(write_space(tmp_path, fixed={**MINI["fixed"], "optim.epochs": 8}))
     with pytest.raises(StudyError) as caught:
-        Study.create(other, tmp_path / "studies", source="mini.yaml")
+        StudyRun.create(other, tmp_path / "studies", source="mini.yaml")
     assert str(caught.value).splitlines()[1:] == ["  optim.epochs: 6 then, 8 now"]
 
 
@@ -107,13 +107,13 @@ def test_other_code_is_warned_of_once_and_recorded() -> None:
         "created": "2026-01-01T00:00:00+00:00", "versions": {"ltat-tune": "0.1"}, "commit": "aaa",
     }  # fmt: skip
     assert code_history(facts) == "0.1 (aaa)"
-    assert record(facts, versions={"ltat-tune": "0.1"}, commit="aaa", changes=()) == ""
+    assert record_start(facts, versions={"ltat-tune": "0.1"}, commit="aaa", changes=()) == ""
     assert "history" not in facts
-    warning = record(
+    warning = record_start(
         facts, versions={"ltat-tune": "0.2"}, commit="", changes=("a: 1 then, 2 now",)
     )
     assert "from ltat-tune 0.1 (aaa) to 0.2 (no commit)" in warning
-    assert record(facts, versions={"ltat-tune": "0.2"}, commit="", changes=()) == ""
+    assert record_start(facts, versions={"ltat-tune": "0.2"}, commit="", changes=()) == ""
     assert code_history(facts) == "0.1 (aaa), then 0.2 (no commit)"
     first, second = facts["history"]
     assert first == {"at": "2026-01-01T00:00:00+00:00", "code": "0.1 (aaa)"}

@@ -14,11 +14,11 @@ import torch
 import yaml
 from PIL import Image
 
-from ltat_tune.engine.study import Study
+from ltat_tune.engine.study import StudyRun
 from ltat_tune.errors import SpaceError, StudyError
 from ltat_tune.preflight.load import load_space
 from ltat_tune.space.space import Space
-from ltat_tune.training.evaluation import evaluate
+from ltat_tune.training.evaluation import measure_accuracy
 from ltat_tune.training.trainer import Trainer
 from tests.drive import mlflow_runs, run
 
@@ -100,7 +100,7 @@ def test_every_shipped_file_trains_and_is_measured_in_a_smoke_run(
         assert space.objective.metric in found.metrics
     test, classes = trainer.splits.test(), len(trainer.splits.classes)
     for attack in space.confirm.attacks:
-        accuracy = evaluate(found.model, test, attack, config, classes=classes)
+        accuracy = measure_accuracy(found.model, test, attack, config, classes=classes)
         assert sum(recall is not None for recall in accuracy.per_class) == classes
 
 
@@ -226,16 +226,16 @@ def test_the_document_of_a_smoke_run_loads_again_to_the_same_study(tmp_path: Pat
 
 def test_a_smoke_run_gives_way_to_the_next_and_nothing_else_does(tmp_path: Path) -> None:
     space = _smoke(tmp_path)
-    first = Study.create(space, tmp_path / "studies", source="space.yaml")
-    second = Study.create(space, tmp_path / "studies", source="space.yaml")
+    first = StudyRun.create(space, tmp_path / "studies", source="space.yaml")
+    second = StudyRun.create(space, tmp_path / "studies", source="space.yaml")
     assert first.folder.root == second.folder.root
-    reopened = Study.open(second.folder.root)
+    reopened = StudyRun.open(second.folder.root)
     assert reopened.space.smoke == space.smoke
     assert reopened.space.notes[0] == space.smoke
     facts = second.folder.read_facts()
     second.folder.facts.write_text(json.dumps({**facts, "smoke": ""}))
     with pytest.raises(StudyError, match="exists already"):
-        Study.create(space, tmp_path / "studies", source="space.yaml")
+        StudyRun.create(space, tmp_path / "studies", source="space.yaml")
 
 
 def _images(root: Path) -> Path:

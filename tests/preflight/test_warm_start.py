@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ltat_tune.engine.study import Study
+from ltat_tune.engine.study import StudyRun
 from ltat_tune.errors import SpaceError
 from ltat_tune.preflight.load import load_space
 from ltat_tune.preflight.warm_start import narrow
@@ -60,7 +60,7 @@ def _run(
 ) -> Path:
     """A study in which these configurations, by scenario, ended with these scores."""
     space = _load(folder / "earlier.yaml", _document(**parts))
-    study = Study.create(space, folder, source="earlier.yaml")
+    study = StudyRun.create(space, folder, source="earlier.yaml")
     ledger = Ledger(study.folder.ledger, space)
     for scenario, ended in trials.items():
         for params, score in ended:
@@ -177,7 +177,7 @@ def test_an_infeasible_or_repeated_trial_is_not_lent(tmp_path: Path) -> None:
         objective={"metric": METRIC, "at_least": {"val/clean_acc": 0.7}}, scenarios={}
     )
     space = _load(tmp_path / "earlier.yaml", document)
-    study = Study.create(space, tmp_path, source="earlier.yaml")
+    study = StudyRun.create(space, tmp_path, source="earlier.yaml")
     ledger = Ledger(study.folder.ledger, space)
     for params, score, clean in ((_pgd(0.1), 0.9, 0.5), (_pgd(0.2), 0.5, 0.8)):
         ledger.enqueue("default", params)
@@ -255,9 +255,9 @@ def test_seven_complete_trials_narrow_nothing(tmp_path: Path) -> None:
 def test_a_resume_needs_no_earlier_study(tmp_path: Path) -> None:
     root = _run(tmp_path, {"imbalance_ratio_2": [(_pgd(0.1), 0.5)]})
     space = _later(tmp_path, root)
-    study = Study.create(space, tmp_path, source="later.yaml")
+    study = StudyRun.create(space, tmp_path, source="later.yaml")
     shutil.rmtree(root)
-    resumed = Study.open(study.folder.root, check_machine=False).space
+    resumed = StudyRun.open(study.folder.root, check_machine=False).space
     assert resumed.warm_starts == space.warm_starts
     assert resumed.tuned == space.tuned
     assert _said(resumed) == [f": 2 configurations were taken from {root}"]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ltat_tune.report.blocks import Listing, Plot, Section, Table, Text
+from ltat_tune.report.blocks import Listing, PageSection, Plot, Table, Text
 from ltat_tune.report.data import Reader
 from ltat_tune.report.write import sections, write_report
 from ltat_tune.storage.folder import StudyFolder
@@ -30,13 +30,13 @@ def edit(path: Path, change: Callable[[Any], None]) -> None:
     path.write_text(json.dumps(content))
 
 
-def read(study: Path) -> dict[str, Section]:
+def read(study: Path) -> dict[str, PageSection]:
     """The report's sections by their keys."""
     data = Reader(StudyFolder.open(study)).read()
     return {section.key: section for section in sections(data)}
 
 
-def words(section: Section) -> str:
+def words(section: PageSection) -> str:
     """All sentences and captions of a section, a line each."""
     found: list[str] = []
     for block in section.blocks:
@@ -49,7 +49,7 @@ def words(section: Section) -> str:
     return "\n".join(found)
 
 
-def tables(section: Section) -> list[Table]:
+def tables(section: PageSection) -> list[Table]:
     """All tables, those behind plots too."""
     found = []
     for block in section.blocks:
@@ -60,7 +60,7 @@ def tables(section: Section) -> list[Table]:
     return found
 
 
-def plots(section: Section) -> list[Plot]:
+def plots(section: PageSection) -> list[Plot]:
     """All plots."""
     return [block for block in section.blocks if isinstance(block, Plot)]
 

@@ -15,7 +15,7 @@ from ltat_tune.cli import main
 from ltat_tune.evaluation.sentinel import SentinelReport
 from ltat_tune.evaluation.sentinel_checks import Check
 from ltat_tune.preflight.load import load_space
-from ltat_tune.report.blocks import Section
+from ltat_tune.report.blocks import PageSection
 from ltat_tune.report.data import Reader
 from ltat_tune.report.write import sections, write_report
 from ltat_tune.storage.folder import StudyFolder
@@ -24,7 +24,7 @@ from ltat_tune.storage.task import Outcome
 from tests.report.looks import copy_of, edit, plots, read, tables, visible, words, written
 
 METRIC = "val/pgd3_balanced_acc"
-Told = dict[str, Section]
+Told = dict[str, PageSection]
 
 
 @pytest.fixture(scope="module")

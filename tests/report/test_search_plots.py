@@ -17,7 +17,7 @@ from ltat_tune.report.search_plots import (
     short,
     slices,
 )
-from ltat_tune.results.importance import Estimate, Importance, Importances
+from ltat_tune.results.importance import Importance, ImportanceEstimate, Importances
 from ltat_tune.space.domains import Domain
 from ltat_tune.storage.trials import RowState, TrialRow
 
@@ -81,7 +81,7 @@ def test_slices_leave_out_what_a_trial_does_not_have_and_mark_the_winner() -> No
 
 
 def test_bars_stand_for_each_method_that_has_a_share() -> None:
-    one = Estimate(0.75, 0.5, 0.9, 0.4)
+    one = ImportanceEstimate(0.75, 0.5, 0.9, 0.4)
     values = (Importance("optim.lr", one, one, 9), Importance("method.temperature", None, one, 4))
     bars = [trace for trace in importance_plot(Importances(values, 9, None)).data
             if trace.type == "bar"]  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ltat_tune.engine.task_factory import confirmation, sentinels, tests
+from ltat_tune.engine.task_factory import confirmation_task, sentinel_tasks, test_tasks
 from ltat_tune.files import write_json
 from ltat_tune.preflight.load import load_space
 from ltat_tune.results.selection import candidates, standing, winner
@@ -24,7 +24,7 @@ TESTED: dict[str, Any] = {
     "per_class": {"test/clean": [], "test/pgd3": []},
     "images": {},
 }
-tests.__test__ = False  # type: ignore[attr-defined]  # the planner's own word
+test_tasks.__test__ = False  # type: ignore[attr-defined]  # the planner's own word
 
 
 class Searched:
@@ -44,7 +44,7 @@ class Searched:
     def task(self, place: int, seed: int) -> Task:
         """The training of the candidate at this place with this seed."""
         candidate = candidates(self.space, self.ledger, SCENARIO)[place]
-        return confirmation(
+        return confirmation_task(
             self.space, self.folder, SCENARIO, candidate, seed, device="cpu"
         )  # fmt: skip
 
@@ -59,7 +59,7 @@ class Searched:
         return won.path if won else None
 
     def sentinels(self) -> list[Task]:
-        return sentinels(self.space, self.folder, self.ledger, SCENARIO, device="cpu")
+        return sentinel_tasks(self.space, self.folder, self.ledger, SCENARIO, device="cpu")
 
 
 def test_a_configuration_whose_seeds_all_trained_stands_above_a_luckier_one() -> None:
@@ -93,7 +93,7 @@ def test_the_sentinel_looks_once_at_the_winner_alone_after_its_test(tmp_path: Pa
     study.train(0, {0: 0.6, 1: 0.3})
     study.train(1, {0: 0.5, 1: 0.5})
     assert study.sentinels() == []  # its weights are still to be tested
-    left = tests(study.space, study.folder, study.ledger, SCENARIO, device="cpu")
+    left = test_tasks(study.space, study.folder, study.ledger, SCENARIO, device="cpu")
     assert len(left) == 4
     write_json(study.task(0, 0).path / "test.json", TESTED)
     assert study.sentinels() == []  # another one's were

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 from scipy.stats import binomtest, ttest_ind, ttest_rel
 
-from ltat_tune.results.significance import Significance, compare, holm, mean_error, sign_test
+from ltat_tune.results.significance import (
+    Significance,
+    compare_scores,
+    holm,
+    mean_error,
+    sign_test,
+)
 
 
 def _seeds(*scores: float, subset: str = "a", first: int = 0) -> dict[tuple[str, int], float]:
@@ -14,7 +20,7 @@ def _seeds(*scores: float, subset: str = "a", first: int = 0) -> dict[tuple[str,
 
 def test_the_same_seeds_of_one_subset_are_paired() -> None:
     one, other = (0.5, 0.6, 0.55), (0.42, 0.53, 0.5)
-    found = compare(_seeds(*one), _seeds(*other))
+    found = compare_scores(_seeds(*one), _seeds(*other))
     assert found.test == "paired t-test"
     assert found.n == 3
     assert found.p == pytest.approx(ttest_rel(one, other).pvalue)
@@ -24,7 +30,7 @@ def test_the_same_seeds_of_one_subset_are_paired() -> None:
 def test_other_subsets_or_seeds_are_not_paired() -> None:
     one, other = (0.5, 0.6, 0.55), (0.42, 0.53, 0.5)
     for second in (_seeds(*other, subset="b"), _seeds(*other, first=1)):
-        found = compare(_seeds(*one), second)
+        found = compare_scores(_seeds(*one), second)
         assert found.test == "Welch's t-test"
         assert found.p == pytest.approx(ttest_ind(one, other, equal_var=False).pvalue)
 
@@ -32,26 +38,26 @@ def test_other_subsets_or_seeds_are_not_paired() -> None:
 def test_welchs_test_by_hand() -> None:
     # means 0.5 and 0.4, variances 0.01 each, n = 3: t = 0.1 / sqrt(0.02 / 3) = 1.2247, df = 4;
     # for 4 degrees of freedom p = 1 - x * (3 - x**2) / 2 with x = t / sqrt(t**2 + 4) = 0.5222
-    found = compare(_seeds(0.3, 0.4, 0.5), _seeds(0.4, 0.5, 0.6, first=5))
+    found = compare_scores(_seeds(0.3, 0.4, 0.5), _seeds(0.4, 0.5, 0.6, first=5))
     x = 1.5**0.5 / (1.5 + 4) ** 0.5
     assert found.p == pytest.approx(1 - x * (3 - x**2) / 2)
     assert found.gain == pytest.approx(0.1)
     assert found.n == 3
-    flat = compare(_seeds(0.5, 0.5), _seeds(0.4, 0.4, subset="b"))
+    flat = compare_scores(_seeds(0.5, 0.5), _seeds(0.4, 0.4, subset="b"))
     assert (flat.p, flat.test) == (None, "none: no spread on either side")
 
 
 def test_differences_without_spread_are_counted_by_sign() -> None:
-    found = compare(_seeds(0.5, 0.6, 0.7), _seeds(0.4, 0.5, 0.6))
+    found = compare_scores(_seeds(0.5, 0.6, 0.7), _seeds(0.4, 0.5, 0.6))
     assert (found.test, found.p) == ("exact sign test", 0.25)  # 2 / 2^3
-    assert compare(_seeds(0.5, 0.6), _seeds(0.5, 0.6)).p is None
+    assert compare_scores(_seeds(0.5, 0.6), _seeds(0.5, 0.6)).p is None
 
 
 def test_one_seed_on_a_side_has_no_test() -> None:
-    found = compare(_seeds(0.5, 0.6), _seeds(0.4))
+    found = compare_scores(_seeds(0.5, 0.6), _seeds(0.4))
     assert found.p is None
     assert found.test == "none: fewer than 2 seeds on a side"
-    nothing = compare(_seeds(0.5, 0.6), {})
+    nothing = compare_scores(_seeds(0.5, 0.6), {})
     assert (nothing.gain, nothing.p, nothing.test) == (None, None, "none: not measured")
 
 

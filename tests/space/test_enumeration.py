@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ltat_tune.engine.study import Study
+from ltat_tune.engine.study import StudyRun
 from ltat_tune.errors import StudyError
 from ltat_tune.space.space import Space
 from ltat_tune.storage.ledger import Ledger
@@ -128,9 +128,9 @@ def test_more_trials_of_a_grid_are_refused_with_the_reason(tmp_path: Path) -> No
     text = GRID.replace("[10, 50]", "[2, 5]").replace(
         "fixed: {", "fixed: {data.val_per_class: 9, "
     )
-    Study.create(space_of(tmp_path, text), tmp_path, source="grid.yaml")
+    StudyRun.create(space_of(tmp_path, text), tmp_path, source="grid.yaml")
     with pytest.raises(StudyError) as caught:
-        Study.open(tmp_path / "grid", trials=20)
+        StudyRun.open(tmp_path / "grid", trials=20)
     assert str(caught.value) == (
         "--trials cannot extend grid: its searcher grid runs exactly 9 configurations, which its "
         "space file decides; for more, change the file and start a study of another name"

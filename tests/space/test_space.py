@@ -11,7 +11,7 @@ import pytest
 
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.space.domains import Domain
-from ltat_tune.space.space import Scenario, name_scenarios, show
+from ltat_tune.space.space import Scenario, name_scenarios, text_of
 from tests.spaces import space_of
 
 TREE = """\
@@ -39,7 +39,7 @@ tuned:
     ],
 )
 def test_values_are_shown_as_people_write_them(value: Any, text: str) -> None:
-    assert show(value) == text
+    assert text_of(value) == text
 
 
 # -- scenarios ----------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ltat_tune.tracking import Images, Tracker, View
+from ltat_tune.tracking import RunImages, Tracker, View
 from ltat_tune.tracking.experiment_view import view_address
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -63,7 +63,7 @@ def test_the_address_names_the_view() -> None:
 def test_said_twice_there_is_one_dataset_and_the_view_of_the_last_start(tmp_path: Path) -> None:
     from mlflow import MlflowClient
 
-    images = Images(
+    images = RunImages(
         "digits exp 10", "0123456789abcdef", {"dataset": "digits", "root": None},
         {"samples_per_class": [10, 1], "num_rows": 11},
     )  # fmt: skip

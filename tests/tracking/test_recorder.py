@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ltat_tune.tracking.client import PARENT, Found
+from ltat_tune.tracking.client import PARENT, KnownRun
 from ltat_tune.tracking.outbox import Write
 from ltat_tune.tracking.recorder import Writes
 
@@ -51,7 +51,7 @@ def test_a_runs_points_come_before_its_end(tmp_path: Path) -> None:
 
 def test_numbers_of_a_whole_run_are_written_once(tmp_path: Path) -> None:
     writes = Writes(tmp_path)
-    writes.adopt({"a": Found(last_step=5, metrics={"test/acc"})}, [])
+    writes.adopt({"a": KnownRun(last_step=5, metrics={"test/acc"})}, [])
     made = writes.end("a", "complete", {"test/acc": 0.4, "test/aa": 0.3}, {}, {}, (), 30)
     assert rows(made) == [("test/aa", 0.3, 30, 5)]
     assert rows(writes.end("a", "complete", {"test/aa": 0.3}, {}, {}, (), 40)) == []
@@ -72,7 +72,7 @@ def test_what_waits_in_the_spool_counts_as_written(tmp_path: Path) -> None:
     waiting += first.end("a", "complete", {"test/acc": 0.4}, {}, {}, (), 30)
     waiting += first.finish("interrupted", "", {}, 50)
     second = Writes(tmp_path)
-    left = second.adopt({"a": Found(2), "b": Found(-1, running=True)}, waiting)
+    left = second.adopt({"a": KnownRun(2), "b": KnownRun(-1, running=True)}, waiting)
     assert left == waiting[:-1]  # all but the study's own end: it goes on
     assert second.closed("a") and not second.closed("b")
     second.log("a", 4, {"acc": 0.5}, 60)
@@ -81,7 +81,11 @@ def test_what_waits_in_the_spool_counts_as_written(tmp_path: Path) -> None:
 
 def test_only_what_is_open_is_interrupted_by_the_end(tmp_path: Path) -> None:
     writes = Writes(tmp_path)
-    found = {PARENT: Found(-1, running=True), "old": Found(3, running=True), "done": Found(3)}
+    found = {
+        PARENT: KnownRun(-1, running=True),
+        "old": KnownRun(3, running=True),
+        "done": KnownRun(3),
+    }
     writes.adopt(found, [])
     writes.begin("new", "new", {}, {}, 0)
     writes.begin("ended", "ended", {}, {}, 0)

@@ -13,7 +13,7 @@ from ltat_tune.data.datasets import LabelledImages
 from ltat_tune.errors import ConfigError
 from ltat_tune.models import Classifier, build_model
 from ltat_tune.training import evaluation
-from ltat_tune.training.evaluation import evaluate, measured_part
+from ltat_tune.training.evaluation import measure_accuracy, measured_part
 from tests.training.toys import tiny
 
 
@@ -41,14 +41,14 @@ def _network() -> tuple[Classifier, LabelledImages]:
 @pytest.mark.parametrize("attack", ["mim", "pgd0", "transfer20", ""])
 def test_an_unknown_attack_is_refused(attack: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        evaluate(_threshold(), _pixels([0.1], [0]), attack, tiny(), classes=2)
+        measure_accuracy(_threshold(), _pixels([0.1], [0]), attack, tiny(), classes=2)
     assert str(caught.value) == f"unknown attack {attack!r}; choose from: {WRITTEN}"
 
 
 def test_clean_accuracy_by_hand() -> None:
     """Pixels 0.1 and 0.45 are class 0, 0.55 and 0.9 class 1; the last label is wrong."""
     data = _pixels([0.1, 0.45, 0.55, 0.9], [0, 0, 1, 0])
-    found = evaluate(_threshold(), data, "clean", tiny(), classes=2)
+    found = measure_accuracy(_threshold(), data, "clean", tiny(), classes=2)
     assert (found.right, found.total) == ([2, 1], [3, 1])
 
 
@@ -60,7 +60,7 @@ def test_robust_accuracy_by_hand_twice_and_everything_as_found(attack: str) -> N
     state = torch.get_rng_state()
     for training in (True, False):
         model.train(training)
-        found = evaluate(model, data, attack, tiny(attack__eps=0.1), classes=2)
+        found = measure_accuracy(model, data, attack, tiny(attack__eps=0.1), classes=2)
         assert (found.right, found.total) == ([2, 1], [3, 2])
         assert all(module.training is training for module in model.modules())
     assert torch.equal(torch.get_rng_state(), state)
@@ -73,7 +73,7 @@ def test_the_radius_is_that_of_the_evaluation_or_else_of_the_training_attack(
     """0.1 is not crossed by 0.1 or 0.3, 0.45 and 0.55 are, 0.75 is by 0.3 alone."""
     data = _pixels([0.1, 0.45, 0.55, 0.75], [0, 0, 1, 1])
     config = tiny(attack__eps=0.1, evaluation__eps=eps)
-    assert evaluate(_threshold(), data, "pgd10", config, classes=2).right == right
+    assert measure_accuracy(_threshold(), data, "pgd10", config, classes=2).right == right
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_pgd_steps_by_a_part_of_the_radius_from_a_clipped_uniform_start(
         return images
 
     monkeypatch.setattr(evaluation, "pgd", spy)
-    evaluate(_threshold(), _pixels([0.1], [0]), attack,
+    measure_accuracy(_threshold(), _pixels([0.1], [0]), attack,
              tiny(attack__eps="8/255", attack__norm=norm), classes=2)  # fmt: skip
     (call,) = calls
     first = call.pop("start")
@@ -117,20 +117,20 @@ def test_norm_radius_and_step_of_the_evaluation_come_before_those_of_the_trainin
     monkeypatch.setattr(evaluation, "pgd", spy)
     config = tiny(attack__eps="8/255", evaluation__norm="l2", evaluation__eps=1.0,
                   evaluation__step_size=0.1)  # fmt: skip
-    evaluate(_threshold(), _pixels([0.1], [0]), "pgd20", config, classes=2)
+    measure_accuracy(_threshold(), _pixels([0.1], [0]), "pgd20", config, classes=2)
     assert [(c["norm"], c["eps"], c["step_size"]) for c in calls] == [("l2", 1.0, 0.1)]
 
 
 def test_clean_runs_no_attack(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(evaluation, "pgd")
-    evaluate(_threshold(), _pixels([0.1], [0]), "clean", tiny(), classes=2)
+    measure_accuracy(_threshold(), _pixels([0.1], [0]), "clean", tiny(), classes=2)
 
 
 @pytest.mark.parametrize("attack", ["clean", "pgd2"])
 def test_a_measurement_is_repeatable_and_moves_no_global_generator(attack: str) -> None:
     model, data = _network()
     state = torch.get_rng_state()
-    first, again = (evaluate(model, data, attack, tiny(), classes=3) for _ in range(2))
+    first, again = (measure_accuracy(model, data, attack, tiny(), classes=3) for _ in range(2))
     assert first == again
     assert torch.equal(torch.get_rng_state(), state)
 
@@ -147,7 +147,7 @@ def test_the_noise_does_not_depend_on_the_seed_of_the_training(
     monkeypatch.setattr(evaluation, "pgd", spy)
     for seed in (0, 1):
         config = tiny(seeds__seed=seed)
-        evaluate(_threshold(), _pixels([0.1], [0]), "pgd2", config, classes=2)
+        measure_accuracy(_threshold(), _pixels([0.1], [0]), "pgd2", config, classes=2)
     assert torch.equal(starts[0], starts[1])
 
 
@@ -164,7 +164,9 @@ def test_only_right_images_are_attacked_and_each_meets_the_noise_that_it_always_
 
     monkeypatch.setattr(evaluation, "pgd", spy)
     for targets in ([0, 1, 1], [0, 0, 1]):
-        evaluate(_threshold(), _pixels([0.1, 0.45, 0.9], targets), "pgd2", tiny(), classes=2)
+        measure_accuracy(
+            _threshold(), _pixels([0.1, 0.45, 0.9], targets), "pgd2", tiny(), classes=2
+        )
     fewer, more = seen
     assert len(fewer) == 2 and len(more) == 3
     assert all(more[pixel] == start for pixel, start in fewer.items())
@@ -178,7 +180,7 @@ def test_an_image_that_is_wrong_as_it_is_counts_as_wrong_whatever_the_attack_doe
 
     monkeypatch.setattr(evaluation, "pgd", mend)
     data = _pixels([0.1, 0.2, 0.9], [0, 1, 1])
-    found = evaluate(_threshold(), data, "pgd2", tiny(), classes=2)
+    found = measure_accuracy(_threshold(), data, "pgd2", tiny(), classes=2)
     assert (found.right, found.total) == ([1, 1], [1, 2])
 
 
@@ -186,7 +188,7 @@ def test_an_image_that_is_wrong_as_it_is_counts_as_wrong_whatever_the_attack_doe
 def test_the_other_attacks_run_by_hand_too(attack: str) -> None:
     """As above: within 0.1 the pixels 0.45 and 0.55 cross 0.5."""
     data = _pixels([0.1, 0.2, 0.45, 0.55, 0.9], [0, 0, 0, 1, 1])
-    found = evaluate(_threshold(), data, attack, tiny(attack__eps=0.1), classes=2)
+    found = measure_accuracy(_threshold(), data, attack, tiny(attack__eps=0.1), classes=2)
     assert (found.right, found.total) == ([2, 1], [3, 2])
 
 
@@ -194,10 +196,10 @@ def test_the_other_attacks_run_by_hand_too(attack: str) -> None:
 @pytest.mark.parametrize("attack", ["clean", "pgd2"])
 def test_the_model_is_measured_in_eval_mode_and_left_as_found(attack: str, training: bool) -> None:
     model, data = _network()
-    evaluated = evaluate(model.eval(), data, attack, tiny(), classes=3)
+    evaluated = measure_accuracy(model.eval(), data, attack, tiny(), classes=3)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     model.train(training)
-    found = evaluate(model, data, attack, tiny(), classes=3)
+    found = measure_accuracy(model, data, attack, tiny(), classes=3)
     assert found == evaluated
     assert all(module.training is training for module in model.modules())
     assert all(p.requires_grad and p.grad is None for p in model.parameters())
@@ -208,11 +210,11 @@ def test_the_model_is_measured_in_eval_mode_and_left_as_found(attack: str, train
 def test_autoattack_runs_on_its_class_balanced_part_and_the_others_on_all() -> None:
     model, data = _network()
     config = tiny(evaluation__aa_images=10)
-    assert evaluate(model, data, "aa", config, classes=3).total == [3, 3, 3]
+    assert measure_accuracy(model, data, "aa", config, classes=3).total == [3, 3, 3]
     assert len(measured_part(data, "aa", config)) == 9
     assert measured_part(data, "pgd20", config) is data
     assert measured_part(data, "aa", tiny()) is data
-    assert evaluate(model, data, "clean", config, classes=3).total == [20, 20, 20]
+    assert measure_accuracy(model, data, "clean", config, classes=3).total == [20, 20, 20]
 
 
 def test_the_part_of_autoattack_is_the_same_for_every_training_seed() -> None:
@@ -229,13 +231,13 @@ def test_uint8_images_are_measured_in_0_to_1() -> None:
     data = LabelledImages(pixels, torch.tensor([0, 0, 1, 1]))
     for attack in ("clean", "pgd2"):
         config = tiny(attack__eps="8/255")
-        assert evaluate(_threshold(), data, attack, config, classes=2).right == [2, 2]
+        assert measure_accuracy(_threshold(), data, attack, config, classes=2).right == [2, 2]
 
 
 def test_batches_change_no_clean_answer() -> None:
     model, data = _network()
     whole, parts = (
-        evaluate(model, data, "clean", tiny(evaluation__batch_size=size), classes=3)
+        measure_accuracy(model, data, "clean", tiny(evaluation__batch_size=size), classes=3)
         for size in (500, 7)
     )
     assert whole == parts

@@ -101,7 +101,7 @@ def test_a_step_shorter_than_an_epoch_falls_every_epoch() -> None:
      (199, 1e-5)],
 )  # fmt: skip
 def test_ldam_drw_sets_shares_of_the_peak_at_160_and_180(epoch: int, rate: float) -> None:
-    """The rate is lr e / 5 for e = 1..5, then 0.1, times 0.01 for e > 160, times 0.0001 for > 180."""
+    """Warm-up: lr e / 5 for e = 1..5, then 0.1, times 0.01 for e > 160, times 0.0001 for > 180."""
     config = OptimConfig(
         epochs=200, lr=0.1, lr_schedule="piecewise", milestones=(0.8, 0.9),
         lr_factors=(0.01, 0.0001), warmup_epochs=5,

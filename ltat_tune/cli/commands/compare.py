@@ -40,7 +40,7 @@ _KINDS = ("subset", "split", "eps", "smoke", "all")
     "--format", "form", type=click.Choice(_FORMS), default="table", show_default=True,
     help="How results are printed.",
 )  # fmt: skip
-def compare(
+def compare_command(
     names: tuple[str, ...],
     out: Path,
     by: tuple[str, ...],
@@ -75,11 +75,11 @@ def compare(
         from rich.console import Console
 
         console = Console(highlight=False)
-        console.print(views.render(found))
+        console.print(views.comparison_text(found))
         if beside is not None:
-            from ltat_tune.comparison.published_tables import render
+            from ltat_tune.comparison.published_tables import published_text
 
-            console.print(render(beside))
+            console.print(published_text(beside))
         return
     if form == "json":
         data = views.as_json(found)

@@ -71,7 +71,7 @@ Examples:
 @options.quiet
 @options.format_
 @click.pass_context
-def evaluate(
+def evaluate_command(
     ctx: click.Context,
     texts: tuple[str, ...],
     attacks: str,
@@ -106,7 +106,7 @@ def evaluate(
     from ltat_tune.errors import ConfigError
     from ltat_tune.evaluation.card import Request
     from ltat_tune.evaluation.loading import find_targets
-    from ltat_tune.evaluation.parallel import check
+    from ltat_tune.evaluation.parallel import check_request
 
     origin = None
     if source is not None:
@@ -120,7 +120,7 @@ def evaluate(
         scales=_numbers("--scales", scales), source=origin, seed=seed, batch_size=batch_size,
         device=device, threads=threads, sentinel=sentinel, worst_case=worst_case,
     )  # fmt: skip
-    check(request)
+    check_request(request)
     found = [t for text in texts for t in find_targets(text, out, config=config)]
     targets = list(dict.fromkeys(found))  # whoever names a model twice means it once
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -169,7 +169,7 @@ def _measure(
             if form == "table":
                 if len(cards) > 1:
                     shown.print()
-                shown.print(card.render(done), soft_wrap=True)
+                shown.print(card.card_text(done), soft_wrap=True)
             notes.print(f"card: {path}", soft_wrap=True)
     return cards, failed
 

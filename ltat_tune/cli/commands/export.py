@@ -29,7 +29,7 @@ from ltat_tune.cli.complete import STUDY
               help="Also a version of this registered MLflow model, with the alias champion; of "
               "several scenarios each has its own, MODEL-<scenario>.")  # fmt: skip
 @options.quiet
-def export(
+def export_command(
     name: str,
     out: Path,
     scenario: str | None,
@@ -48,13 +48,13 @@ def export(
     """
     from dataclasses import replace
 
-    from ltat_tune.engine.study import Study
-    from ltat_tune.export.winners import export as write
-    from ltat_tune.export.write import Wanted, write_more
+    from ltat_tune.engine.study import StudyRun
+    from ltat_tune.export.winners import export_study as write
+    from ltat_tune.export.write import ExportForms, write_more
 
-    wanted = Wanted(checkpoint, onnx, register)
+    wanted = ExportForms(checkpoint, onnx, register)
     wanted.check()
-    study = Study.open(out / name, check_machine=False)
+    study = StudyRun.open(out / name, check_machine=False)
     winners = write(study.folder, study.space, target, scenario=scenario, top=top)
     several = len({winner.scenario["name"] for winner in winners}) > 1
     for winner in winners:

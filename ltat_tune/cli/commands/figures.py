@@ -59,11 +59,11 @@ def figures(
     none. Of every figure that lacks something, the missing piece is named and the command that
     makes it. Exit status 1: none could be drawn.
     """
-    from ltat_tune.figures.drawing import table
+    from ltat_tune.figures.drawing import drawn_table
 
     keys = _keys(only)
     if listed:
-        rows = table(keys)
+        rows = drawn_table(keys)
         click.echo(json.dumps(rows, indent=2)) if form == "json" else _print_list(rows)
         return
     if not targets and not only:

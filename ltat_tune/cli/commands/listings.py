@@ -23,7 +23,7 @@ from ltat_tune.cli.complete import PATH
 @options.format_
 def params(pattern: str, plugins: tuple[str, ...], form: str) -> None:
     """List every parameter: path, symbol, range, default, meaning, source."""
-    options.load(plugins)
+    options.load_given_plugins(plugins)
     from ltat_tune.config.parameters import PARAMETERS
 
     part, every = pattern.lower(), PARAMETERS.values()
@@ -65,7 +65,7 @@ def ls(kind: str, out: Path, plugins: tuple[str, ...], form: str) -> None:
 
     KIND is one of studies (the default), methods, losses, datasets, models, attacks, spaces.
     """
-    options.load(plugins)
+    options.load_given_plugins(plugins)
     rows: list[dict[str, Any]]
     show: Callable[[], None]
     if kind == "studies":

@@ -12,7 +12,7 @@ from ltat_tune.cli import options
 from ltat_tune.cli.complete import SETTING, SPACE
 
 if TYPE_CHECKING:
-    from ltat_tune.planning.estimate import Estimate
+    from ltat_tune.planning.estimate import StudyEstimate
     from ltat_tune.space.space import Space
 
 
@@ -66,7 +66,7 @@ def _measured(space: Space) -> Any:
     )
 
 
-def _show(space: Space, found: Estimate) -> None:
+def _show(space: Space, found: StudyEstimate) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -92,7 +92,7 @@ def _show(space: Space, found: Estimate) -> None:
         console.print(line, soft_wrap=True)
 
 
-def _lines(space: Space, found: Estimate) -> list[str]:
+def _lines(space: Space, found: StudyEstimate) -> list[str]:
     from ltat_tune.planning.estimate import duration
 
     shared = sum(scenario.shared_epochs for scenario in found.scenarios)
@@ -130,7 +130,7 @@ def show_first_trials(space: Space, form: str) -> None:
     """What `--dry-run` prints: notes, rungs, and the first configurations of every scenario."""
     from ltat_tune.engine.preview import first_trials
     from ltat_tune.search.rungs import place_rungs
-    from ltat_tune.space.space import show
+    from ltat_tune.space.space import text_of
 
     found, rungs = first_trials(space, _SHOWN), place_rungs(space)
     if form == "json":
@@ -142,13 +142,13 @@ def show_first_trials(space: Space, form: str) -> None:
     for scenario in space.scenarios:
         click.echo(f"{scenario.title}: the first of {space.searcher.trials} trials")
         for number, params in enumerate(found[scenario.name]):
-            shown = ", ".join(f"{path} {show(value)}" for path, value in params.items())
+            shown = ", ".join(f"{path} {text_of(value)}" for path, value in params.items())
             click.echo(f"  t{number:04d}  {shown}")
     lengths = {
         "copies of": rungs.copies,
         "probes at epoch": rungs.probes,
         "judged at epoch": rungs.epochs,
     }
-    shown = "; ".join(f"{word} {show(list(at))}" for word, at in lengths.items() if at)
+    shown = "; ".join(f"{word} {text_of(list(at))}" for word, at in lengths.items() if at)
     click.echo(f"rungs: {shown or 'none'}, of {space.max_epochs} epochs")
     click.echo("nothing was started, and nothing is left on disk")

@@ -22,13 +22,15 @@ from ltat_tune.cli import options
     help="Another value of data.*; may be repeated.",
 )  # fmt: skip
 @options.quiet
-def prepare(dataset: str, root: str | None, overrides: tuple[str, ...], quiet: bool) -> None:
+def prepare_command(
+    dataset: str, root: str | None, overrides: tuple[str, ...], quiet: bool
+) -> None:
     """Download DATASET if it is not there, and read every image of it once.
 
     Exit status 2 lists everything that is missing or cannot be read, of every split.
     """
     from ltat_tune.config.trial_config import TrialConfig
-    from ltat_tune.data.cache import prepare as check
+    from ltat_tune.data.cache import prepare_cache as check
     from ltat_tune.data.sources import ensure_available, open_source
     from ltat_tune.errors import DataError, SpaceError
     from ltat_tune.space.overrides import apply_overrides

@@ -15,7 +15,7 @@ from ltat_tune.cli.complete import SETTING, SPACE, STUDY
 from ltat_tune.errors import LtatError
 
 if TYPE_CHECKING:
-    from ltat_tune.engine.study import Study, StudyEnd
+    from ltat_tune.engine.study import StudyEnd, StudyRun
 
 
 _EXAMPLES = """\b
@@ -130,7 +130,7 @@ def main(
     if space is None:
         click.echo(ctx.get_help())
         return
-    from ltat_tune.engine.study import Study
+    from ltat_tune.engine.study import StudyRun
     from ltat_tune.preflight.load import load_space
 
     more = [f"searcher.trials={trials}"] if trials is not None else []
@@ -143,7 +143,7 @@ def main(
     if dry_run:
         show_first_trials(checked, form)
         return
-    study = Study.create(
+    study = StudyRun.create(
         checked, out, source=str(space), tracking_uri=tracking_uri, overwrite=overwrite
     )
     _run(ctx, study, quiet, form, address)
@@ -169,13 +169,13 @@ def resume(
     form: str,
 ) -> None:
     """Go on with STUDY where it stopped, or extend it."""
-    from ltat_tune.engine.study import Study
+    from ltat_tune.engine.study import StudyRun
 
-    study = Study.open(out / name, trials=trials, budget=budget, cluster=address is not None)
+    study = StudyRun.open(out / name, trials=trials, budget=budget, cluster=address is not None)
     _run(ctx, study, quiet, form, address)
 
 
-def _run(ctx: click.Context, study: Study, quiet: bool, form: str, address: str | None) -> None:
+def _run(ctx: click.Context, study: StudyRun, quiet: bool, form: str, address: str | None) -> None:
     from rich.console import Console
 
     again = study.folder.resume_command + (f" --address {address}" if address else "")
@@ -192,7 +192,7 @@ def _run(ctx: click.Context, study: Study, quiet: bool, form: str, address: str 
         ctx.exit(1)
 
 
-def _show_end(study: Study, end: StudyEnd, form: str, again: str) -> None:
+def _show_end(study: StudyRun, end: StudyEnd, form: str, again: str) -> None:
     name, root = study.folder.root.name, study.folder.root
     out = study.folder.out_option
     if end.reason is not None:

@@ -23,23 +23,23 @@ _POLL_S = 1.0
 @options.out
 @click.option("--all", "every", is_flag=True, help="Defaults too, and every class.")
 @options.format_
-def show(words: tuple[str, ...], out: Path, every: bool, form: str) -> None:
+def show_command(words: tuple[str, ...], out: Path, every: bool, form: str) -> None:
     """Show one trial: parameters, scores by rung, curve, classes, files, what to do with it.
 
     TRIAL is STUDY/SCENARIO/tNNNN; where a study has one scenario STUDY tNNNN is enough.
     """
-    from ltat_tune.results.trial_view import as_data, find_trial, view_trial
+    from ltat_tune.results.trial_view import find_trial, trial_data, view_trial
 
     view = view_trial(*find_trial(words, out))
     if form == "json":
-        click.echo(json.dumps(as_data(view), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(trial_data(view), indent=2, ensure_ascii=False))
         return
     from rich.console import Console
 
-    from ltat_tune.results.trial_text import files_and_commands, render
+    from ltat_tune.results.trial_text import files_and_commands, trial_tables
 
     console = Console(highlight=False)
-    console.print(render(view, every=every))
+    console.print(trial_tables(view, every=every))
     console.print(files_and_commands(view), soft_wrap=True)
 
 

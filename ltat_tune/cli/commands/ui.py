@@ -102,13 +102,13 @@ def _show_mlflow(folder: StudyFolder, port: int | None, browser: bool) -> None:
 
 
 def _show_dashboard(folder: StudyFolder, port: int | None, browser: bool) -> None:
-    from ltat_tune.engine.study import Study
+    from ltat_tune.engine.study import StudyRun
     from ltat_tune.storage.dashboard import dashboard
     from ltat_tune.tracking.ui_server import check_port
 
     if port is not None:
         check_port(port)
-    metrics = Study.open(folder.root, check_machine=False).space.objective.values
+    metrics = StudyRun.open(folder.root, check_machine=False).space.objective.values
     with dashboard(folder, metrics, port or 0) as address:
         _show(f"{address}/dashboard", browser)
         _wait()

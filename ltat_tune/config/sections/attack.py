@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-from ltat_tune.config.fields import Section, param
+from ltat_tune.config.fields import Section, documented
 from ltat_tune.config.scalars import Integer, Number
 
 
 class AttackConfig(Section):
     """PGD that makes the training images. Pixel units: images are in [0, 1]."""
 
-    norm: Literal["linf", "l2"] = param(
+    norm: Literal["linf", "l2"] = documented(
         "linf", "norm of the ball, in which the evaluation attacks too", source="REAT Table 12"
     )
-    eps: Number = param(
+    eps: Number = documented(
         8 / 255,
         "radius of the ball",
         symbol="ε",
@@ -25,7 +25,7 @@ class AttackConfig(Section):
         source="Madry2018Towards; REAT 5; SRAT 5.1; REAT Table 12 (l2)",
         instead=(("attack.norm", ("l2",), 1.0),),
     )
-    step_size: Number = param(
+    step_size: Number = documented(
         2 / 255,
         "length of one step",
         symbol="α",
@@ -36,10 +36,10 @@ class AttackConfig(Section):
         source="REAT 5; SRAT 5.1; REAT Table 12 (l2)",
         instead=(("attack.norm", ("l2",), 0.2),),
     )
-    steps: Integer = param(
+    steps: Integer = documented(
         10, "steps", ge=0, le=10000, also=("num_steps", "perturb_steps", "iters")
     )
-    start: Literal["none", "uniform", "uniform_clipped", "one_sided", "gaussian"] = param(
+    start: Literal["none", "uniform", "uniform_clipped", "one_sided", "gaussian"] = documented(
         "uniform",
         "first images: the clean ones, noise in the ball (clipped to [0, 1] before the first "
         "gradient or not), noise in its positive part only, or 0.001 times normal noise",
@@ -51,7 +51,7 @@ class AttackConfig(Section):
             ("method.name", ("robal",), "one_sided"),
         ),
     )
-    objective: Literal["cross_entropy", "margin", "kl", "loss"] = param(
+    objective: Literal["cross_entropy", "margin", "kl", "loss"] = documented(
         "cross_entropy",
         "what the attack raises: cross-entropy of the label, the margin of Carlini and Wagner, KL "
         "from the clean prediction (TRADES), or the method's own prediction loss",
@@ -60,7 +60,7 @@ class AttackConfig(Section):
     )
     reweight: Literal[
         "none", "inverse", "inverse_sqrt", "class_balanced", "balanced_softmax", "rbl"
-    ] = param(
+    ] = documented(
         "none",
         "class weights in the attack's objective: 1/n (RW), 1/sqrt(n) (RWS), effective number "
         "(ENR), log-prior on the logits (BRW), or by the effective number of last epoch's "
@@ -70,13 +70,13 @@ class AttackConfig(Section):
         also=("ae_weights",),
         instead=(("method.name", ("reat",), "rbl"),),
     )
-    bn_mode: Literal["eval", "train", "batch"] = param(
+    bn_mode: Literal["eval", "train", "batch"] = documented(
         "eval",
         "BatchNorm mode while images are made: eval; train, which also moves its running "
         "statistics; batch, which normalises by the batch and moves nothing",
         source="releases of REAT (eval), SRAT (train), RobustLT (batch)",
     )
-    class_budget: Number = param(
+    class_budget: Number = documented(
         0.0,
         "RobustLT: share of the radius that goes from frequent to rare classes; radius and step "
         "of class c are scaled alike, the mean over images stays",
@@ -86,7 +86,7 @@ class AttackConfig(Section):
         source="RobustLT (CPB): 0.3 on CIFAR-10-LT, 0.4 on CIFAR-100-LT",
         also=("robustlt_alpha",),
     )
-    class_budget_warmup: Number = param(
+    class_budget_warmup: Number = documented(
         0.0,
         "RobustLT: share of the epochs over which the radius grows from 0; 0 is none",
         symbol="b",

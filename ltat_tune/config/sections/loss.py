@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, Literal
 
 from ltat_tune.config.extensions import Extensible, OpenSection
-from ltat_tune.config.fields import Section, param
+from ltat_tune.config.fields import Section, documented
 from ltat_tune.config.scalars import Number
 
 
@@ -17,7 +17,7 @@ class LossConfig(OpenSection):
     name: Annotated[
         Literal["cross_entropy", "focal", "effective_number", "ldam", "balanced_softmax", "robal"],
         Extensible("loss.name"),
-    ] = param(
+    ] = documented(
         "cross_entropy",
         "prediction loss; effective_number is cross-entropy with class-balanced weights from the "
         "first epoch (REAT's EN), robal the class-aware margin and bias on cosines",
@@ -29,7 +29,7 @@ class LossConfig(OpenSection):
             ("method.name", ("robal",), "robal"),
         ),
     )
-    gamma: Number = param(
+    gamma: Number = documented(
         1.0,
         "focusing strength of the focal loss; 0 is cross-entropy",
         symbol="γ",
@@ -37,14 +37,14 @@ class LossConfig(OpenSection):
         le=10,
         source="Lin2017Focal Eq. 4",
     )
-    focal_weight: Literal["outside", "inside"] = param(
+    focal_weight: Literal["outside", "inside"] = documented(
         "outside",
         "where class weights stand in the focal loss: before it, or inside, p = exp(-w CE), as "
         "the LDAM-DRW and SRAT releases have it",
         source="LDAM-DRW release; SRAT release",
         acts_from="deferral",
     )
-    max_margin: Number = param(
+    max_margin: Number = documented(
         0.5,
         "margin of the rarest class in LDAM",
         symbol="C",
@@ -53,7 +53,7 @@ class LossConfig(OpenSection):
         source="Cao2019LDAM Eq. 13",
         also=("max_m",),
     )
-    scale: Number = param(
+    scale: Number = documented(
         30.0,
         "factor on the logits of ldam and robal, after the margin",
         symbol="s",
@@ -63,7 +63,7 @@ class LossConfig(OpenSection):
         also=("s",),
         instead=(("loss.name", ("robal",), 10.0),),
     )
-    tau: Number = param(
+    tau: Number = documented(
         1.0,
         "strength of the log-prior shift in balanced_softmax and robal; 0 is none",
         symbol="τ_b",
@@ -73,7 +73,7 @@ class LossConfig(OpenSection):
         also=("tau_b",),
         instead=(("loss.name", ("robal",), 1.5),),
     )
-    base_margin: Number = param(
+    base_margin: Number = documented(
         0.1,
         "robal: margin of the rarest class, in cosines",
         symbol="m_0",
@@ -82,7 +82,7 @@ class LossConfig(OpenSection):
         source="RoBal release",
         also=("m0",),
     )
-    margin_tau: Number = param(
+    margin_tau: Number = documented(
         0.3,
         "robal: how much larger the margin of frequent classes is, (tau_m / s) ln(N / N_min)",
         symbol="τ_m",
@@ -91,7 +91,7 @@ class LossConfig(OpenSection):
         source="RoBal release (R 0.3, N 0)",
         also=("tau_m",),
     )
-    label_smoothing: Number = param(
+    label_smoothing: Number = documented(
         0.0,
         "share of the target that is spread evenly over all classes",
         ge=0,
@@ -99,7 +99,7 @@ class LossConfig(OpenSection):
         source="Szegedy2016Rethinking",
         also=("smoothing",),
     )
-    etf_weight: Number = param(
+    etf_weight: Number = documented(
         0.0,
         "weight of the distance between the head's class weights and a simplex; 0 is none",
         symbol="β_ETF",
@@ -114,7 +114,7 @@ class ReweightConfig(Section):
     """Class weights inside the prediction loss, and when they begin."""
 
     name: Literal["none", "class_balanced", "inverse", "inverse_sqrt", "under_represented"] = (
-        param(
+        documented(
             "none",
             "class weights: effective number, 1/n, 1/sqrt(n), or one given value for the rarer "
             "half",
@@ -124,7 +124,7 @@ class ReweightConfig(Section):
             instead=(("method.name", ("srat",), "class_balanced"),),
         )
     )
-    beta: Number | None = param(
+    beta: Number | None = documented(
         0.9999,
         "effective-number parameter, wherever class weights are by effective number (here, in the "
         "loss effective_number, in attack.reweight); 0 weighs all classes alike, null is "
@@ -135,7 +135,7 @@ class ReweightConfig(Section):
         source="Cui2019Class Eq. 2; REAT 4.1",
         acts_from="deferral",
     )
-    under_weight: Number = param(
+    under_weight: Number = documented(
         100.0,
         "weight of the under-represented half of the classes; the others weigh 1",
         symbol="w",
@@ -144,13 +144,13 @@ class ReweightConfig(Section):
         source="SRAT Fig. 5",
         acts_from="deferral",
     )
-    schedule: Literal["immediate", "deferred"] = param(
+    schedule: Literal["immediate", "deferred"] = documented(
         "deferred",
         "from the first epoch, or deferred (DRW)",
         source="Cao2019LDAM 3.3; SRAT 4.2",
         also=("drw",),
     )
-    start_fraction: Number = param(
+    start_fraction: Number = documented(
         0.8,
         "share of the epochs before deferred weights begin",
         unit="of optim.epochs",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, Literal
 
 from ltat_tune.config.extensions import Extensible, OpenSection
-from ltat_tune.config.fields import param
+from ltat_tune.config.fields import documented
 from ltat_tune.config.scalars import Number
 
 
@@ -17,7 +17,7 @@ class MethodConfig(OpenSection):
     name: Annotated[
         Literal["natural", "pgd_at", "srat", "reat", "robal", "trades", "mart", "taet"],
         Extensible("method.name"),
-    ] = param(
+    ] = documented(
         "pgd_at",
         "training method; adversarial weight perturbation (awp_gamma), class budgets "
         "(attack.class_budget) and the ETF penalty (loss.etf_weight) go around any of them",
@@ -25,7 +25,7 @@ class MethodConfig(OpenSection):
         "Wu2021Adversarial (RoBal); Zhang2019Theoretically; Wang2020Improving; Wang2025TAET",
         also=("defense", "train_mode"),
     )
-    separation_weight: Number = param(
+    separation_weight: Number = documented(
         2.0,
         "srat: weight of the feature separation loss",
         symbol="λ",
@@ -34,7 +34,7 @@ class MethodConfig(OpenSection):
         source="SRAT Eq. 7",
         also=("lambda", "lam", "lamda", "lambda_sep"),
     )
-    temperature: Number = param(
+    temperature: Number = documented(
         0.07,
         "srat: temperature of the feature separation loss",
         symbol="τ",
@@ -43,41 +43,41 @@ class MethodConfig(OpenSection):
         source="SRAT Eq. 6",
         also=("tau", "temp"),
     )
-    separation_features: Literal["projection", "penultimate"] = param(
+    separation_features: Literal["projection", "penultimate"] = documented(
         "projection",
         "features that are separated: the two-layer projection head of the authors'"
         " release, or the penultimate layer; both L2-normalised",
         source="SRAT Eq. 6, release",
     )
-    tail_weight: Number = param(
+    tail_weight: Number = documented(
         1.0, "reat: weight of TAIL", ge=0, le=1000, source="REAT Eq. 3 (coefficient 1)"
     )
-    tail_variant: Literal["bounded", "paper", "released"] = param(
+    tail_variant: Literal["bounded", "paper", "released"] = documented(
         "bounded",
         "which TAIL: the paper's with the KL of different classes capped, the paper's (no lower "
         "bound: runs away), or the released code's (opposite sign, ignores pairs)",
         source="REAT Eq. 3, release",
     )
-    tail_set: Literal["paper", "released"] = param(
+    tail_set: Literal["paper", "released"] = documented(
         "paper",
         "which classes, by count, are tail: the paper's ceil(2C/3)..C from 1, or the release's"
         " 2*(C//3)+1..C-1 from 0",
         source="REAT 4.2, release",
     )
-    tail_kl_max: Number = param(
+    tail_kl_max: Number = documented(
         0.1,
         "bounded TAIL: the KL of two images of different classes counts up to this",
         unit="nats",
         gt=0,
         le=1000,
     )
-    tail_detach_anchor: bool = param(
+    tail_detach_anchor: bool = documented(
         False,
         "TAIL moves the other sample only, not the tail sample it starts from",
         strict=True,
         source="REAT release (always)",
     )
-    beta: Number = param(
+    beta: Number = documented(
         6.0,
         "trades, mart, robal: weight of the consistency between clean and adversarial",
         symbol="β",
@@ -87,19 +87,19 @@ class MethodConfig(OpenSection):
         also=("trades_beta", "beta_reg"),
         instead=(("method.name", ("mart",), 5.0),),
     )
-    bcl_weight: Number = param(
+    bcl_weight: Number = documented(
         0.1, "taet: weight of the mean of the class losses", symbol="α_BCL", ge=0, le=1000,
         source="TAET release", acts_from="clean_stage",
     )  # fmt: skip
-    hdl_weight: Number = param(
+    hdl_weight: Number = documented(
         0.1, "taet: weight of their variance", symbol="β_HDL", ge=0, le=1000,
         source="TAET release", acts_from="clean_stage",
     )  # fmt: skip
-    rcel_weight: Number = param(
+    rcel_weight: Number = documented(
         0.1, "taet: weight of the sum of their squared shares", symbol="γ_RCEL", ge=0, le=1000,
         source="TAET release", acts_from="clean_stage",
     )  # fmt: skip
-    clean_fraction: Number = param(
+    clean_fraction: Number = documented(
         0.4,
         "taet: share of the epochs that train on clean images before the adversarial stage",
         unit="of optim.epochs",
@@ -108,7 +108,7 @@ class MethodConfig(OpenSection):
         source="TAET release (40 of 100; 39 in RobustLT's copy, which counts from 1)",
         acts_from="clean_stage",
     )
-    awp_gamma: Number = param(
+    awp_gamma: Number = documented(
         0.0,
         "adversarial weight perturbation around the method: size of the step against each layer's "
         "norm; 0 is none",
@@ -119,7 +119,7 @@ class MethodConfig(OpenSection):
         also=("awp",),
         acts_from="awp",
     )
-    awp_start_fraction: Number = param(
+    awp_start_fraction: Number = documented(
         0.0,
         "share of the epochs before the weight perturbation begins",
         unit="of optim.epochs",
@@ -128,9 +128,11 @@ class MethodConfig(OpenSection):
         source="Wu2020Adversarial, release (AT 0; TRADES 10 of 200)",
         acts_from="awp",
     )
-    extra_forwards: Literal["none", "clean_before", "adv_clean_before", "adv_clean_after"] = param(
-        "none",
-        "further forwards in train mode that only move BatchNorm's statistics, as a release makes "
-        "them: TAET before the loss, RoBal before the loss, RobustLT after the update",
-        source="releases of TAET, RoBal, RobustLT",
+    extra_forwards: Literal["none", "clean_before", "adv_clean_before", "adv_clean_after"] = (
+        documented(
+            "none",
+            "further forwards in train mode that only move BatchNorm's statistics, as a release "
+            "makes them: TAET before the loss, RoBal before the loss, RobustLT after the update",
+            source="releases of TAET, RoBal, RobustLT",
+        )
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, Literal
 
 from ltat_tune.config.extensions import Extensible, OpenSection
-from ltat_tune.config.fields import param
+from ltat_tune.config.fields import documented
 from ltat_tune.config.scalars import Integer, Number
 
 
@@ -17,13 +17,13 @@ class ModelConfig(OpenSection):
     name: Annotated[
         Literal["small_cnn", "resnet18", "preact_resnet18", "wrn28_10", "wrn34_10"],
         Extensible("model.name"),
-    ] = param(
+    ] = documented(
         "small_cnn",
         "architecture; the residual ones with the 3x3 stem of CIFAR-sized images",
         also=("arch", "net"),
         source="He2016Deep; He2016Identity; Zagoruyko2016Wide",
     )
-    width: Integer | None = param(
+    width: Integer | None = documented(
         None,
         "channels of the first stage; null is the published network's (small_cnn 32, ResNets 64,"
         " WRNs 160)",
@@ -31,19 +31,19 @@ class ModelConfig(OpenSection):
         ge=1,
         le=512,
     )
-    stem: Literal["conv", "space_to_depth"] = param(
+    stem: Literal["conv", "space_to_depth"] = documented(
         "conv",
         "how small_cnn begins: two convolutions, or 2x2 pixels as channels and one "
         "(0.6 of the time)",
     )
-    head: Literal["linear", "cosine"] = param(
+    head: Literal["linear", "cosine"] = documented(
         "linear",
         "how features become logits: a linear layer, or head_scale times the cosine between "
         "feature and class weight",
         source="Wu2021Adversarial (RoBal); Cao2019LDAM, release",
         instead=(("method.name", ("robal",), "cosine"), ("loss.name", ("robal",), "cosine")),
     )
-    head_scale: Number = param(
+    head_scale: Number = documented(
         10.0,
         "factor on the cosines in training and attack; ldam and robal multiply once more, by "
         "loss.scale",
@@ -52,7 +52,7 @@ class ModelConfig(OpenSection):
         source="RoBal release (1)",
         instead=(("loss.name", ("robal", "ldam"), 1.0),),
     )
-    head_gamma: Number = param(
+    head_gamma: Number = documented(
         1 / 32,
         "cosine head: added to the norm of each class weight",
         symbol="γ",
@@ -60,7 +60,7 @@ class ModelConfig(OpenSection):
         le=10,
         source="RoBal release (1/32; 1/16 for CIFAR-100 R)",
     )
-    inference_scale: Number = param(
+    inference_scale: Number = documented(
         1.0,
         "factor on the logits whenever the model is measured",
         symbol="s",
@@ -69,7 +69,7 @@ class ModelConfig(OpenSection):
         source="RoBal release (N: 10; R: 1, where PGD finds little gradient)",
         instead=(("loss.name", ("robal",), 10.0),),
     )
-    posthoc_tau: Number = param(
+    posthoc_tau: Number = documented(
         0.0,
         "log-prior that is taken from the logits whenever the model is measured; 0 is none",
         symbol="τ_p",
@@ -77,7 +77,7 @@ class ModelConfig(OpenSection):
         le=10,
         source="Menon2021LongTail; RoBal release (N: 0.1; CIFAR-100 1.5 and 1.7)",
     )
-    normalisation: Literal["none", "data"] = param(
+    normalisation: Literal["none", "data"] = documented(
         "none",
         "none (inputs stay in [0, 1], as both papers), or mean and std of the training subset",
     )

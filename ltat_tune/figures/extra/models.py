@@ -97,7 +97,7 @@ def accuracy_over_eps(sources: Sources) -> Drawing:
     eps = run.config.measured_eps
     scale, unit = (255, "/255") if pixels(eps).endswith("/255") else (1, "[0, 1] pixels")
     x = [scale * eps * times for times in TIMES_EPS]
-    fig, axes = style.figure(2, cols=2, height_in=2.8)
+    fig, axes = style.paper_figure(2, cols=2, height_in=2.8)
     for place, (name, recipe) in enumerate(chosen):
         found = np.array([_recalls(run, sources) for run in recipe.runs])  # (seeds, R, K)
         for column, group in enumerate(("all", "tail")):
@@ -139,7 +139,7 @@ def calibration(sources: Sources) -> Drawing:
     """Accuracy over confidence, clean and adversarial, with the calibration error of each."""
     chosen = contestants(sources, 3)
     run = chosen[0][1].first
-    fig, axes = style.figure(2, cols=2, height_in=3.0)
+    fig, axes = style.paper_figure(2, cols=2, height_in=3.0)
     for column, (times, title) in enumerate(((0.0, "clean"), (1.0, f"PGD-{steps_of(run)}"))):
         panel, errors = axes[0, column], []
         panel.plot([0, 100], [0, 100], color=palette.GREY, linestyle=":", linewidth=0.9)
@@ -240,7 +240,7 @@ def difference_by_class(sources: Sources) -> Drawing:
         raise MissingData("a second configuration to compare with")
     (name, first), (other, second) = chosen
     run = first.first
-    fig, axes = style.figure(2, cols=2, height_in=2.7, sharey=True)
+    fig, axes = style.paper_figure(2, cols=2, height_in=2.7, sharey=True)
     under = run.groups.members.get("under", [])
     seeds = 0
     for column, (times, title) in enumerate(((0.0, "clean"), (1.0, f"PGD-{steps_of(run)}"))):

@@ -10,7 +10,7 @@ _ANY_STUDY = "ltat-tune --space search_spaces/quickstart.yaml"
 EXTRAS: dict[str, FigureSpec] = {
     "learning_curves": FigureSpec(
         "learning_curves", "neither", "", "clean and robust accuracy over epochs, seeds' band",
-        ("history",), studies.learning_curves, _ANY_STUDY,
+        ("history",), studies.draw_learning_curves, _ANY_STUDY,
     ),
     "pareto": FigureSpec(
         "pareto", "neither", "", "clean against robust accuracy of all trials, and the front",
@@ -34,6 +34,6 @@ EXTRAS: dict[str, FigureSpec] = {
     ),
     "class_counts": FigureSpec(
         "class_counts", "neither", "", "training images of every class of your own data",
-        ("counts",), studies.class_counts, _ANY_STUDY,
+        ("counts",), studies.draw_class_counts, _ANY_STUDY,
     ),
 }  # fmt: skip

@@ -59,11 +59,11 @@ def first_recipe(sources: Sources, group: Group) -> Recipe | None:
     return next((recipe for recipe in group if recipe.config.recipe in first), None)
 
 
-def learning_curves(sources: Sources) -> Drawing:
+def draw_learning_curves(sources: Sources) -> Drawing:
     """Validation accuracy over the epochs, clean and attacked, with the band of the seeds."""
     chosen = contestants(sources, 4)
     run = chosen[0][1].first
-    fig, axes = style.figure(2, cols=2, height_in=2.8)
+    fig, axes = style.paper_figure(2, cols=2, height_in=2.8)
     for column, attack in enumerate(("clean", run.config.evaluation.val_attack)):
         panel, metric = axes[0, column], f"val/{attack}_balanced_acc"
         for place, (name, recipe) in enumerate(chosen):
@@ -135,7 +135,7 @@ def pareto(sources: Sources) -> Drawing:
         raise MissingData("a finished training")
     cols = 1 if len(shown) == 1 else 2
     rows = -(-len(shown) // cols)
-    fig, axes = style.figure(cols, rows=rows, cols=cols, height_in=2.5 * rows + 0.5)
+    fig, axes = style.paper_figure(cols, rows=rows, cols=cols, height_in=2.5 * rows + 0.5)
     for index, runs in enumerate(shown):
         panel = axes.flat[index]
         _trade_off(panel, runs, sources)
@@ -230,7 +230,7 @@ def rbl_over_epochs(sources: Sources) -> Drawing:
     run = recipe.first
     effective, weights = rbl_numbers(run)
     classes = len(run.samples_per_class)
-    fig, axes = style.figure(2, cols=2, height_in=2.8)
+    fig, axes = style.paper_figure(2, cols=2, height_in=2.8)
     order = np.argsort([-n for n in run.samples_per_class], kind="stable")
     shades = colormaps[style.SEQUENTIAL](np.linspace(0, 0.92, classes))
     epochs = range(1, len(effective) + 1)
@@ -275,7 +275,7 @@ def rbl_numbers(run: Run) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return np.array(effective), np.array([rbl_weights(counts, n).tolist() for n in before])
 
 
-def class_counts(sources: Sources) -> Drawing:
+def draw_class_counts(sources: Sources) -> Drawing:
     """Training images of every class in the data of each scenario."""
     different: dict[tuple[str, tuple[int, ...]], Run] = {}
     for run in sources.runs:
@@ -286,7 +286,7 @@ def class_counts(sources: Sources) -> Drawing:
         raise MissingData("a finished training")
     cols = min(2, len(shown))
     rows = -(-len(shown) // cols)
-    fig, axes = style.figure(cols, rows=rows, cols=cols, height_in=1.7 * rows + 0.5)
+    fig, axes = style.paper_figure(cols, rows=rows, cols=cols, height_in=1.7 * rows + 0.5)
     for index, ((name, counts), run) in enumerate(shown):
         panel = axes.flat[index]
         count_bars(panel, counts, run.class_names)

@@ -30,7 +30,7 @@ _PAPER = "CIFAR-10-LT (UR=50)"
 def figure_02(sources: Sources) -> Drawing:
     """Areas predicted as head, body and tail, with balanced and with long-tailed training."""
     chosen = _choose(sources, (BALANCED, LONG_TAILED))
-    fig, axes = style.figure(2, cols=len(chosen.models), height_in=2.8)
+    fig, axes = style.paper_figure(2, cols=len(chosen.models), height_in=2.8)
     groups = chosen.models[-1][1].first.groups
     for panel, (ax, (label, recipe)) in enumerate(zip(axes[0], chosen.models, strict=True)):
         found, plane = _plane(recipe.first, sources)
@@ -58,7 +58,7 @@ def _by_class(sources: Sources, wanted: tuple[Wanted, ...]) -> Drawing:
     chosen = _choose(sources, wanted)
     cols = min(len(chosen.models), 2)
     rows = -(-len(chosen.models) // cols)
-    fig, axes = style.figure(2, rows=rows, cols=cols, height_in=2.8 * rows)
+    fig, axes = style.paper_figure(2, rows=rows, cols=cols, height_in=2.8 * rows)
     groups = chosen.models[-1][1].first.groups
     for ax in axes.flat[len(chosen.models) :]:
         ax.set_visible(False)

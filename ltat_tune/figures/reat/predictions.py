@@ -56,7 +56,7 @@ def figure_06(sources: Sources) -> Drawing:
     runs = [recipe.first for _, recipe in chosen.models]
     total = len(runs[0].predicted)
     epochs = list(dict.fromkeys(max(1, round(e * total / 80)) for e in _EPOCHS_OF_80))
-    fig, axes = style.figure(2, cols=len(epochs), height_in=2.4, sharey=True)
+    fig, axes = style.paper_figure(2, cols=len(epochs), height_in=2.4, sharey=True)
     bins = Bins.of(runs[-1])
     places = np.arange(len(bins.members))
     width = 0.84 / (len(runs) + 1)
@@ -81,7 +81,7 @@ def _during_training(
     sources: Sources, wanted: tuple[Wanted, ...], paper: str, same_profile: bool
 ) -> Drawing:
     chosen = _choose(sources, wanted, paper, same_profile)
-    fig, axes = style.figure(2, cols=len(chosen.models), height_in=2.4, sharey=True)
+    fig, axes = style.paper_figure(2, cols=len(chosen.models), height_in=2.4, sharey=True)
     last = max(len(recipe.first.predicted) for _, recipe in chosen.models)
     scale = ScalarMappable(Normalize(1, max(last, 2)), _EPOCHS)
     bins = Bins.of(chosen.models[-1][1].first)

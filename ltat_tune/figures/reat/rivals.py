@@ -30,7 +30,7 @@ def figure_03(sources: Sources) -> Drawing:
         has=lambda run: len(run.ae_distances) > 1,
         has_what="distances by epoch (evaluation.ae_distance_images, two epochs or more)",
     )  # fmt: skip
-    fig, axes = style.figure(2, cols=len(_GROUPS), height_in=2.2, sharey=True)
+    fig, axes = style.paper_figure(2, cols=len(_GROUPS), height_in=2.2, sharey=True)
     for panel, (ax, group) in enumerate(zip(axes[0], _GROUPS, strict=True)):
         for i, (label, recipe) in enumerate(chosen.models):
             _distances(ax, recipe.first, group, label, i)
@@ -54,7 +54,7 @@ def figure_03(sources: Sources) -> Drawing:
 def figure_04(sources: Sources) -> Drawing:
     """RoBal and REAT over the attack's steps, and by class."""
     chosen = _rivals(sources, _CIFAR10)
-    fig, axes = style.figure(2, cols=2, height_in=2.5, width_ratios=(1, 1.5))
+    fig, axes = style.paper_figure(2, cols=2, height_in=2.5, width_ratios=(1, 1.5))
     style.letter(axes[0, 0], 0, "over attack steps")
     style.letter(axes[0, 1], 1, "by class")
     images = _over_steps(axes[0, 0], chosen, sources)
@@ -70,7 +70,7 @@ def figure_04(sources: Sources) -> Drawing:
 def figure_08(sources: Sources) -> Drawing:
     """RoBal and REAT over the attack's steps, with many classes."""
     chosen = _rivals(sources, _CIFAR100)
-    fig, axes = style.figure(1, height_in=2.3)
+    fig, axes = style.paper_figure(1, height_in=2.3)
     images = _over_steps(axes[0, 0], chosen, sources)
     run = chosen.recipes[0].first
     notes = small_print(
@@ -83,7 +83,7 @@ def figure_08(sources: Sources) -> Drawing:
 def figure_09(sources: Sources) -> Drawing:
     """RoBal and REAT by class, with many classes."""
     chosen = _rivals(sources, _CIFAR100)
-    fig, axes = style.figure(2, height_in=2.5)
+    fig, axes = style.paper_figure(2, height_in=2.5)
     _by_class(axes[0, 0], chosen)
     notes = small_print(fig, chosen.recipes, paper=_CIFAR100, data=chosen.data)
     return Drawing(fig, (*chosen.notes, *notes))
@@ -103,7 +103,7 @@ def table_14(sources: Sources) -> Drawing:
                 rows.setdefault(data_name(recipe.config.data), {}).setdefault(label, quartiles)
     if not rows:
         raise MissingData("a trained PGD-AT (BSL) or RoBal or REAT with its checkpoint.pt")
-    fig, axes = style.figure(1 if len(rows) < 3 else 2, height_in=2.7)
+    fig, axes = style.paper_figure(1 if len(rows) < 3 else 2, height_in=2.7)
     ax = axes[0, 0]
     width = 0.8 / len(methods)
     for i, label in enumerate(methods):

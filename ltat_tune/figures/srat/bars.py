@@ -31,7 +31,7 @@ def by_class(profile: str, ratio: float) -> Callable[[Sources], Drawing]:
     """Figures 1, 7, 8, 9: accuracy of every class after natural and adversarial training."""
 
     def draw(sources: Sources) -> Drawing:
-        group = panels.nearest(
+        group = panels.nearest_recipe(
             sources, _both_plain, "natural and adversarial training (CE) on the same images",
             profile=profile, ratio=ratio,
         )  # fmt: skip
@@ -39,7 +39,7 @@ def by_class(profile: str, ratio: float) -> Callable[[Sources], Drawing]:
         assert natural is not None and adversarial is not None
         attack = adversarial.first.attack
         shown = [natural, adversarial]
-        fig, axes = style.figure(2, cols=3, height_in=2.6, sharey=True)
+        fig, axes = style.paper_figure(2, cols=3, height_in=2.6, sharey=True)
         columns = (
             ("natural training, clean", natural, "clean"),
             ("adversarial training, clean", adversarial, "clean"),
@@ -128,7 +128,7 @@ def binary_pair(classes: tuple[str, str] | None) -> Callable[[Sources], Drawing]
         shown_recipes = [*natural, *adversarial]
         run = robust_run(shown_recipes)
         attack = run.attack
-        fig, axes = style.figure(2, cols=3, height_in=2.4, sharey=True)
+        fig, axes = style.paper_figure(2, cols=3, height_in=2.4, sharey=True)
         columns = (
             ("natural training, clean", natural, "clean"),
             ("adversarial training, clean", adversarial, "clean"),
@@ -185,7 +185,7 @@ def _sweep(
     """One accuracy of these recipes over the value of one parameter."""
     x = [float(recipe.config.get(path)) for recipe in recipes]
     metric = f"{attack}_{name}"
-    points = [panels.percent(r.over_seeds(_reading(metric, split))) for r in recipes]
+    points = [panels.percents(r.over_seeds(_reading(metric, split))) for r in recipes]
     panels.spread_line(axes, x, points, index=index, label=label, colour=colour)
     panels.value_ticks(axes, x, log=True)
 
@@ -230,7 +230,7 @@ def over_weight_by_group(sources: Sources) -> Drawing:
         r for r in group if r.config.loss.name == group[0].config.loss.name
     ]
     run = ldam[0].first
-    fig, axes = style.figure(2, cols=2, height_in=2.5)
+    fig, axes = style.paper_figure(2, cols=2, height_in=2.5)
     series = (
         ("acc", "all classes", palette.BLACK),
         *((f"{g}_acc", f"{HALVES[g]} classes", palette.GROUP_COLOURS[g]) for g in HALVES),
@@ -251,7 +251,7 @@ def over_weight_by_group(sources: Sources) -> Drawing:
 def over_lambda(sources: Sources) -> Drawing:
     """Figure 6: SRAT with each loss over λ, one row for each imbalanced data set."""
     found = _srat_sweep(sources, "method.separation_weight", "λ")
-    fig, axes = style.figure(2, rows=len(found), cols=2, height_in=1.9 * len(found) + 0.6)
+    fig, axes = style.paper_figure(2, rows=len(found), cols=2, height_in=1.9 * len(found) + 0.6)
     for row, group in enumerate(found):
         _loss_lines(axes[row], group, "method.separation_weight", _LAMBDA, first=2 * row)
         for axis in axes[row]:
@@ -264,7 +264,7 @@ def over_lambda(sources: Sources) -> Drawing:
 
 def _two_panels(group: Group, path: str, x_label: str, papers: str) -> Drawing:
     """Clean and robust accuracy over one parameter, one line for each loss."""
-    fig, axes = style.figure(2, cols=2, height_in=2.5)
+    fig, axes = style.paper_figure(2, cols=2, height_in=2.5)
     _loss_lines(axes[0], group, path, x_label)
     panels.legend_above(fig, axes[0, 0])
     return Drawing(fig, small_print(fig, group, paper=papers))
@@ -309,7 +309,7 @@ def over_ratio(sources: Sources) -> Drawing:
     chosen = max(studies.values(), key=lambda g: len({r.config.data.imbalance_ratio for r in g}))
     names = sorted({row_name(recipe.config) for recipe in chosen})
     run = chosen[0].first
-    fig, axes = style.figure(2, cols=2, height_in=2.5)
+    fig, axes = style.paper_figure(2, cols=2, height_in=2.5)
     for column, attack in enumerate(("clean", run.attack)):
         for place, name in enumerate(names):
             alike = [recipe for recipe in chosen if row_name(recipe.config) == name]

@@ -39,11 +39,11 @@ def bar_legend(*, means: bool = False) -> list[Any]:
     ]
 
 
-def training_counts(data_set: str) -> Callable[[Sources], Drawing]:
+def draw_training_counts(data_set: str) -> Callable[[Sources], Drawing]:
     """Figures 13, 14: training images of every class, Step and Exp, K = 10 and 100."""
 
     def draw(sources: Sources) -> Drawing:
-        fig, axes = style.figure(2, rows=2, cols=2, height_in=3.6, sharex=True, sharey=True)
+        fig, axes = style.paper_figure(2, rows=2, cols=2, height_in=3.6, sharex=True, sharey=True)
         places = [(p, k) for p in ("step", "exp") for k in (10, 100)]
         for index, (profile, ratio) in enumerate(places):
             config = TrialConfig.from_flat({

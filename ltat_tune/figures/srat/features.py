@@ -38,11 +38,11 @@ def of_pair(sources: Sources) -> Drawing:
     from ltat_tune.data.datasets import LabelledImages
     from ltat_tune.figures.features import features_under_attack, trained
 
-    group = panels.nearest(sources, _fits, "natural and adversarial training of a pair")
+    group = panels.nearest_recipe(sources, _fits, "natural and adversarial training of a pair")
     pairs = [g for g in panels.groups(sources) if _fits(g)]
     group = next((g for g in pairs if g[0].config.data.classes == ("cat", "horse")), group)
     methods = _methods(group)
-    fig, axes = style.figure(2, cols=len(methods), height_in=2.9)
+    fig, axes = style.paper_figure(2, cols=len(methods), height_in=2.9)
     recipes = [_lightest(group, method) for method in methods]
     for column, (method, recipe) in enumerate(zip(methods, recipes, strict=True)):
         run = recipe.first
@@ -118,7 +118,7 @@ def of_methods(sources: Sources) -> Drawing:
     chosen = shown(group)
     if not chosen:
         raise MissingData(f"a trained one of {', '.join(_SHOWN)}")
-    fig, axes = style.figure(2, cols=len(chosen), height_in=2.9)
+    fig, axes = style.paper_figure(2, cols=len(chosen), height_in=2.9)
     for column, recipe in enumerate(chosen):
         features = test_features(recipe.first, sources, steps=0)
         separation = _scatter(axes[0, column], features, recipe.first.samples_per_class)

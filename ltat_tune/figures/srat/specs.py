@@ -74,12 +74,12 @@ SRAT: dict[str, FigureSpec] = {
     "srat_13": FigureSpec(
         "srat_13", "SRAT", "Figure 13",
         "training images by class, CIFAR-10",
-        (), counts.training_counts("cifar10"), f"{_NO_TRAINING} srat_13",
+        (), counts.draw_training_counts("cifar10"), f"{_NO_TRAINING} srat_13",
     ),
     "srat_14": FigureSpec(
         "srat_14", "SRAT", "Figure 14",
         "training images by class, SVHN",
-        (), counts.training_counts("svhn"),
+        (), counts.draw_training_counts("svhn"),
         f"ltat-tune prepare svhn && {_NO_TRAINING} srat_14",
     ),
     "srat_15": FigureSpec(
