@@ -1,40 +1,77 @@
-"""TODO files."""
+"""The one way to write a file: beside its place, then renamed to it; and JSON files."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+_BESIDE = re.compile(r"\..+\.(\d+)")  # what `beside` makes
 
-def write_text(path: Path, text: str, *, mode: int = 0o666) -> None:
-    """Writes beside `path`, syncs and renames, so a reader finds all of it or none of it.
+
+def beside(path: Path) -> Path:
+    """Return where this process keeps `path` until it is whole: `.name.PROCESS`."""
+    return path.with_name(f".{path.name}.{os.getpid()}")
+
+
+def is_left_over(path: Path) -> bool:
+    """Return whether a process that is gone left `path` half written, or half deleted."""
+    match = _BESIDE.fullmatch(path.name)
+    return match is not None and not Path(f"/proc/{match[1]}").exists()
+
+
+@contextmanager
+def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
+    """Yield the path to write to; it becomes `path` at the end, and is deleted after an error.
+
+    A reader of `path` finds all of the new content or all of the old.
 
     Args:
-        path: the file.
-        text: all of its content.
-        mode: of the file from its first moment; the umask is taken off.
+        path: the file; its folder is made.
+        sync: put the content on the disk before the name. Without, a power cut may tear the file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = beside(path)
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        yield temporary
+        if sync:
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_json(path: Path, value: Any, *, mode: int = 0o666) -> None:
-    """As `write_text`, sorted and indented; NaN is refused."""
+def write_bytes(path: Path, content: bytes, *, mode: int = 0o666, sync: bool = True) -> None:
+    """Write a file by `replacing`, with `mode` less the umask from its first moment."""
+    with replacing(path, sync=sync) as temporary:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        with open(descriptor, "wb") as file:
+            file.write(content)
+
+
+def write_text(path: Path, text: str, *, mode: int = 0o666, sync: bool = True) -> None:
+    """Write a text in UTF-8 as `write_bytes` does."""
+    write_bytes(path, text.encode(), mode=mode, sync=sync)
+
+
+def write_json(path: Path, value: Any, *, mode: int = 0o666, sync: bool = True) -> None:
+    """Write a value as `write_bytes` does, sorted and indented; NaN is refused."""
     text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n"
-    write_text(path, text, mode=mode)
+    write_text(path, text, mode=mode, sync=sync)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy the content of a file by `replacing`, without a sync."""
+    with replacing(target, sync=False) as temporary:
+        shutil.copyfile(source, temporary)
 
 
 def read_json(path: Path) -> Any:
-    """The file's content, or None if it is not there."""
+    """Return the file's content, or None if it is not there."""
     return json.loads(path.read_text()) if path.exists() else None

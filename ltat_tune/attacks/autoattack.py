@@ -17,6 +17,7 @@ from ltat_tune.errors import ConfigError
 _STANDARD = ("apgd-ce", "apgd-t", "fab-t", "square")
 _TARGETED_DLR_CLASSES = 4  # the targeted DLR loss reads the four largest logits
 _MAX_TARGET_CLASSES = 9
+AA_NORMS = {"linf": "Linf", "l2": "L2"}  # ours -> the package's
 L2_SQUARE_SIDE = 15  # its Square fails below
 
 

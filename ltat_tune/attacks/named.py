@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ltat_tune.attacks.autoattack import autoattack
+from ltat_tune.attacks.autoattack import AA_NORMS, autoattack
 from ltat_tune.attacks.cw_l2 import Nearest, cw_l2
 from ltat_tune.attacks.noise import start_noise
 from ltat_tune.attacks.objectives import (
@@ -27,7 +27,6 @@ from ltat_tune.errors import ConfigError
 # 2/255 at 8/255 and 0.2 at 1.0: REAT's evaluations
 STEPS_IN_EPS = {"linf": 4, "l2": 5}
 CW_ITERATIONS = 10000  # for each c, as the authors' implementation has it
-_AA_NORMS = {"linf": "Linf", "l2": "L2"}
 _MOMENTUM = 1.0  # Dong2018Boosting; RoBal's release
 _ITERATED: dict[str, ImageObjective] = {
     "pgd": cross_entropy,
@@ -145,7 +144,7 @@ class EvaluationAttack:
         if family == "aa":
             return autoattack(
                 model, images, targets, eps=eps, seed=seed, batch_size=len(images),
-                norm=_AA_NORMS[norm],
+                norm=AA_NORMS[norm],
             )  # fmt: skip
         if family in _ITERATED:
             return self._iterated(

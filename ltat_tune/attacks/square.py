@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ltat_tune.attacks.autoattack import (
+    AA_NORMS,
     L2_SQUARE_SIDE,
     process_state_restored,
     square_attack_class,
@@ -13,7 +14,6 @@ from ltat_tune.attacks.autoattack import (
 from ltat_tune.attacks.frozen import frozen
 from ltat_tune.errors import ConfigError
 
-_NORMS = {"linf": "Linf", "l2": "L2"}
 _FIRST_WINDOW = 0.8  # share of the pixels, as AutoAttack standard has it
 STANDARD_QUERIES = 5000  # as many as AutoAttack standard makes
 
@@ -56,8 +56,8 @@ def square(
         ConfigError: another norm, no queries, or l2 below 15 pixels a side, where the windows do
             not fit.
     """
-    if norm not in _NORMS:
-        raise ConfigError(f"unknown norm {norm!r} for square; choose from: {', '.join(_NORMS)}")
+    if norm not in AA_NORMS:
+        raise ConfigError(f"unknown norm {norm!r} for square; choose from: {', '.join(AA_NORMS)}")
     if queries < 1:
         raise ConfigError(f"queries of square must be >= 1, got {queries}")
     if norm == "l2" and min(images.shape[-2:]) < L2_SQUARE_SIDE:
@@ -75,8 +75,8 @@ def square(
         process_state_restored(),
     ):
         attack = square_attack_class()(
-            model, norm=_NORMS[norm], n_queries=queries, eps=eps, p_init=_FIRST_WINDOW, seed=seed,
-            resc_schedule=fit_schedule, device=images.device,
+            model, norm=AA_NORMS[norm], n_queries=queries, eps=eps, p_init=_FIRST_WINDOW,
+            seed=seed, resc_schedule=fit_schedule, device=images.device,
         )  # fmt: skip
         adv_images: Tensor = attack.perturb(images.clone(), targets.clone())
         return adv_images

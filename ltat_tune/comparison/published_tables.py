@@ -10,14 +10,15 @@ from rich.table import Table
 from rich.text import Text
 
 from ltat_tune.comparison.published import Beside, metric
-from ltat_tune.comparison.tables import ON_TEST, heading, latex, mean_text, rows_as_csv
+from ltat_tune.comparison.tables import ON_TEST, heading, mean_text
+from ltat_tune.presentation.text_tables import csv_text, latex_part, markdown_part
 
 
-def published_text(found: Sequence[Beside]) -> RenderableType:
-    """A table a block, ours first, and how the protocols differ."""
+def render_published(found: Sequence[Beside]) -> RenderableType:
+    """Return a table a block, ours first, and how the protocols differ."""
     parts: list[RenderableType] = []
     for beside in found:
-        parts += [Text(), Text(f"{beside.block.marked_title}: published", style="bold")]
+        parts += [Text(), Text(_title(beside), style="bold")]
         if beside.columns:
             table = Table(box=None, pad_edge=False, header_style="dim")
             head, *rows = cells(beside)
@@ -33,7 +34,7 @@ def published_text(found: Sequence[Beside]) -> RenderableType:
 
 
 def cells(beside: Beside) -> list[list[str]]:
-    """Heading and rows: where a row is from, what it is, its numbers in percent."""
+    """Return heading and rows: where a row is from, what it is, its numbers in percent."""
     rows = [["source", "method", *map(metric, beside.columns)]]
     for entry in beside.block.entries:
         what = entry.label or f"{entry.name} {entry.role}"
@@ -51,8 +52,8 @@ def _printed(score: tuple[float, float | None] | None) -> str:
     return f"{mean:.2f}" + ("" if spread is None else f" ± {spread:.2f}")
 
 
-def as_csv(found: Sequence[Beside]) -> str:
-    """The printed rows with the problem that each was matched to; fractions as ours are."""
+def published_csv(found: Sequence[Beside]) -> str:
+    """Return the printed rows with the problem that each was matched to; fractions as ours are."""
     rows: list[dict[str, Any]] = []
     for beside in found:
         for row in beside.rows:
@@ -67,28 +68,31 @@ def as_csv(found: Sequence[Beside]) -> str:
                             "spread": None if spread is None else round(spread / 100, 6),
                         }
                     )  # fmt: skip
-    return rows_as_csv(rows) if rows else ""
+    return csv_text(rows)
 
 
-def as_markdown(found: Sequence[Beside]) -> str:
-    """A table a block."""
-    lines: list[str] = []
-    for beside in found:
-        lines += [f"### {beside.block.marked_title}: published", ""]
-        if beside.columns:
-            head, *rows = cells(beside)
-            lines += [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
-            lines += [f"| {' | '.join(row)} |" for row in rows] + [""]
-        lines += [f"{line}  " for line in beside.differences] + [""]
-    return "\n".join(lines)
+def published_markdown(found: Sequence[Beside]) -> str:
+    """Return a table a block, as GitHub shows them."""
+    return "".join(
+        markdown_part(_title(beside), _printed_cells(beside), beside.differences, words=2)
+        for beside in found
+    )
 
 
-def as_latex(found: Sequence[Beside]) -> str:
-    """A `tabular` a block."""
-    lines: list[str] = []
-    for beside in found:
-        lines += [f"% {beside.block.marked_title}: published"]
-        mark = "" if beside.block.honest else ON_TEST
-        lines += latex(cells(beside), mark=mark) if beside.columns else []
-        lines += [f"% {line}" for line in beside.differences]
-    return "\n".join(lines) + "\n"
+def published_latex(found: Sequence[Beside]) -> str:
+    """Return a `tabular` a block, with booktabs; differences as comments."""
+    return "".join(
+        latex_part(
+            _title(beside), _printed_cells(beside), beside.differences,
+            mark="" if beside.block.honest else ON_TEST,
+        )
+        for beside in found
+    )  # fmt: skip
+
+
+def _title(beside: Beside) -> str:
+    return f"{beside.block.marked_title}: published"
+
+
+def _printed_cells(beside: Beside) -> list[list[str]]:
+    return cells(beside) if beside.columns else []

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import itertools
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -14,11 +13,12 @@ from rich.text import Text
 
 from ltat_tune.comparison.compare import Block, Comparison
 from ltat_tune.comparison.entries import ComparedEntry
+from ltat_tune.presentation.text_tables import csv_text, latex_part, markdown_part
 from ltat_tune.results.significance import Significance, mean_error, significance_data
 from ltat_tune.space.space import text_of
 
+ON_TEST = "Selected on the test images: optimistic"
 _SHOWN_PARAMETERS = 4
-_TESTS = {"paired t-test": "paired t", "Welch's t-test": "Welch", "exact sign test": "sign"}
 
 
 def comparison_text(found: Comparison) -> RenderableType:
@@ -45,15 +45,21 @@ def _table(found: Comparison, block: Block) -> Table:
         table.add_column(heading(metric), justify="right", no_wrap=True)
     for title in ("p", "n", "epoch", "search"):
         table.add_column(title, justify="right", no_wrap=True)
-    tests: list[Significance | None] = [None, *block.against_first]
-    tests += [None] * (len(block.entries) - len(tests))
-    for entry, test in zip(block.entries, tests, strict=True):
-        table.add_row(
-            _name(entry, block.entries),
-            *[mean_text(entry, metric) for metric in found.metrics],
-            _p(test), str(len(entry.scores(found.metrics[0]))), kept(entry), str(entry.searched),
-        )  # fmt: skip
+    for entry, test in _tested(block):
+        table.add_row(_name(entry, block.entries), *_numbers(found, entry, test))
     return table
+
+
+def _tested(block: Block) -> Iterator[tuple[ComparedEntry, Significance | None]]:
+    """Yield every entry with its test against the first, None where there is none."""
+    return itertools.zip_longest(block.entries, (None, *block.against_first))
+
+
+def _numbers(found: Comparison, entry: ComparedEntry, test: Significance | None) -> list[str]:
+    return [
+        *[mean_text(entry, metric) for metric in found.metrics],
+        _p(test), str(len(entry.scores(found.metrics[0]))), kept(entry), str(entry.searched),
+    ]  # fmt: skip
 
 
 def heading(metric: str) -> str:
@@ -140,9 +146,7 @@ def as_rows(found: Comparison) -> list[dict[str, Any]]:
     """One flat row an entry, accuracies as fractions: what CSV and a data frame want."""
     rows = []
     for block in found.blocks:
-        tests: list[Significance | None] = [None, *block.against_first]
-        tests += [None] * (len(block.entries) - len(tests))
-        for entry, test in zip(block.entries, tests, strict=True):
+        for entry, test in _tested(block):
             row: dict[str, Any] = {
                 "problem": block.title, "selected_on_test": entry.selected_on_test,
                 "group": entry.label, "study": entry.study, "scenario": entry.scenario,
@@ -166,17 +170,8 @@ def as_rows(found: Comparison) -> list[dict[str, Any]]:
 
 
 def as_csv(found: Comparison) -> str:
-    """`as_rows` with a header line."""
-    return rows_as_csv(as_rows(found))
-
-
-def rows_as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows of the same keys as CSV."""
-    file = io.StringIO()
-    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return file.getvalue()
+    """Return `as_rows` with a header line."""
+    return csv_text(as_rows(found))
 
 
 def as_json(found: Comparison) -> dict[str, Any]:
@@ -212,67 +207,35 @@ def _entry_json(found: Comparison, entry: ComparedEntry) -> dict[str, Any]:
 
 
 def _cells(found: Comparison, block: Block) -> list[list[str]]:
-    """Heading and rows of a printed table."""
+    """Return heading and rows of a printed table."""
     head = ["", *found.metrics, "p", "n", "epoch", "search epochs"]
-    tests: list[Significance | None] = [None, *block.against_first]
-    tests += [None] * (len(block.entries) - len(tests))
     rows = [
-        [
-            entry.label or f"{entry.name} {entry.role}",
-            *[mean_text(entry, metric) for metric in found.metrics],
-            _p(test), str(len(entry.scores(found.metrics[0]))), kept(entry), str(entry.searched),
-        ]
-        for entry, test in zip(block.entries, tests, strict=True)
-    ]  # fmt: skip
+        [entry.label or f"{entry.name} {entry.role}", *_numbers(found, entry, test)]
+        for entry, test in _tested(block)
+    ]
     return [head, *rows]
 
 
 def as_markdown(found: Comparison) -> str:
-    """A table a block, as GitHub shows them."""
-    lines: list[str] = []
-    for block in found.blocks:
-        lines += [f"### {block.marked_title}", ""]
-        head, *rows = [[cell.replace("|", "\\|") for cell in row] for row in _cells(found, block)]
-        lines += [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
-        lines += [f"| {' | '.join(row)} |" for row in rows]
-        lines += ["", *[f"{text}  " for text in (*block.notes, *_tests_in_words(block))], ""]
-    lines += [f"note: {note}  " for note in found.notes]
-    return "\n".join(lines).rstrip() + "\n"
-
-
-_LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$",
-    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "±": r"$\pm$", "<": "$<$",
-}  # fmt: skip
-
-
-def latex(cells: Sequence[Sequence[str]], *, mark: str = "") -> list[str]:
-    """A heading and rows as the lines of a `tabular` with booktabs.
-
-    Args:
-        cells: heading, then rows.
-        mark: stands above the heading, so that it is in the paper and not only in its source.
-    """
-    head, *rows = [["".join(_LATEX.get(c, c) for c in cell) for cell in row] for row in cells]
-    marked = [rf"\multicolumn{{{len(head)}}}{{l}}{{\textbf{{{mark}}}}} \\"] if mark else []
-    return [
-        rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}", r"\toprule", *marked,
-        " & ".join(head) + r" \\", r"\midrule",
-        *[" & ".join(row) + r" \\" for row in rows],
-        r"\bottomrule", r"\end{tabular}",
-    ]  # fmt: skip
-
-
-ON_TEST = "Selected on the test images: optimistic"
+    """Return a table a block, as GitHub shows them."""
+    parts = [
+        markdown_part(block.marked_title, _cells(found, block), _below(block))
+        for block in found.blocks
+    ]
+    parts += [f"note: {note}  \n" for note in found.notes]
+    return "".join(parts).rstrip() + "\n"
 
 
 def as_latex(found: Comparison) -> str:
-    """A `tabular` a block, with booktabs; notes as comments."""
-    lines = ["% needs \\usepackage{booktabs}; mean and standard error in percent"]
+    """Return a `tabular` a block, with booktabs; notes as comments."""
+    parts = ["% needs \\usepackage{booktabs}; mean and standard error in percent\n"]
     for block in found.blocks:
-        lines += [f"% {block.marked_title}"]
-        lines += latex(_cells(found, block), mark="" if block.honest else ON_TEST)
-        lines += [f"% {text}" for text in (*block.notes, *_tests_in_words(block))]
-    lines += [f"% note: {note}" for note in found.notes]
-    return "\n".join(lines) + "\n"
+        mark = "" if block.honest else ON_TEST
+        parts.append(
+            latex_part(block.marked_title, _cells(found, block), _below(block), mark=mark)
+        )
+    return "".join([*parts, *[f"% note: {note}\n" for note in found.notes]])
+
+
+def _below(block: Block) -> list[str]:
+    return [*block.notes, *_tests_in_words(block)]

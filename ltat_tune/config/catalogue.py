@@ -172,7 +172,7 @@ _BALL = ("attack.eps", "attack.step_size", "attack.steps")
 
 ATTACKS = (
     Choice("linf", "every pixel by at most eps", "REAT 5; SRAT 5.1", "attack.norm", _BALL,
-           "L-inf"),
+           "L∞"),
     Choice("l2", "all pixels together by at most eps", "REAT Table 12", "attack.norm", _BALL,
            "L2"),
     Choice("none", "begins at the clean image", "Kurakin2017Adversarial", "attack.start"),

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
 import re
-import shutil
 import sys
 import traceback
 from collections.abc import Iterable, Mapping
@@ -15,6 +13,7 @@ from typing import Any
 
 from ltat_tune.config.extensions import LOADING, PARTS, UNDO, Plugin
 from ltat_tune.errors import ConfigError, StudyError
+from ltat_tune.files import copy_file
 
 _loaded: dict[str, Plugin] = {}  # by name
 
@@ -85,10 +84,7 @@ def copy_plugins(plugins: Iterable[Mapping[str, str]], folder: Path) -> dict[str
                 f"wanted {sha256}); export to another folder with --to, or delete it"
             )
         if not copy.is_file():
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            temporary = copy.with_name(f".{copy.name}.{os.getpid()}")
-            shutil.copyfile(file, temporary)
-            os.replace(temporary, copy)
+            copy_file(file, copy)
     return copies
 
 

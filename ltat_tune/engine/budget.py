@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ltat_tune.errors import DataError
-from ltat_tune.files import read_json
+from ltat_tune.files import read_json, write_json
 from ltat_tune.search.rungs import Rungs
 from ltat_tune.space.space import Space
 from ltat_tune.storage.folder import StudyFolder
@@ -218,9 +216,7 @@ class BudgetKeeper:
             return
         self._written = time.monotonic()
         self._spent["seconds"] = self._seconds()
-        temporary = self._folder.spent.with_name(".spent.json")
-        temporary.write_text(json.dumps(self._spent))  # a kill loses a second, a power cut no more
-        os.replace(temporary, self._folder.spent)
+        write_json(self._folder.spent, self._spent, sync=False)  # at worst a second is lost
 
 
 def _tests(space: Space) -> dict[str, _Test]:

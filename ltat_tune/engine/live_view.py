@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ltat_tune.files import read_json
+from ltat_tune.presentation.units import clock
 from ltat_tune.results.collect import masking
 from ltat_tune.space.space import Space, text_of
 from ltat_tune.storage.task import SEARCH, Outcome, Task
@@ -211,9 +212,9 @@ class LiveView:
                 str(progress.states["pruned"]), str(bad), f"{progress.epochs} of {planned}",
             )  # fmt: skip
         elapsed = time.monotonic() - self._began
-        tail = Text(f"{_clock(elapsed)} elapsed{self._time_left()}", style="dim")
+        tail = Text(f"{clock(elapsed)} elapsed{self._time_left()}", style="dim")
         if self._phase:
-            tail = Text(f"{self._phase} ({_clock(elapsed)})", style="dim")
+            tail = Text(f"{self._phase} ({clock(elapsed)})", style="dim")
         newest = [
             Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in self._events
         ]
@@ -231,7 +232,7 @@ class LiveView:
         trainings -= sum(p.confirmed for p in self._progress.values())
         epochs = trials * mean_epochs + max(0, trainings) * self._space.max_epochs
         left = epochs * self._seconds / self._epochs / self._slots
-        return f", about {_clock(left)} of training left" if left > 1 else ", testing the winners"
+        return f", about {clock(left)} of training left" if left > 1 else ", testing the winners"
 
     def _see(self, progress: _Progress, score: float | None, name: str) -> None:
         if score is not None and (progress.best is None or score > progress.best):
@@ -249,12 +250,3 @@ def _short(params: dict[str, object]) -> str:
         for path in params
     }
     return ", ".join(f"{names[path]} {text_of(value)}" for path, value in params.items())
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return (
-        f"{minutes}:{rest:02d}"
-        if minutes < 60
-        else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
-    )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from ltat_tune.config.trial_config import TrialConfig
+from ltat_tune.presentation.text_tables import markdown_table
 from ltat_tune.results.collect import find, masking, mean_std
 from ltat_tune.results.summary import verdict
 from ltat_tune.space.space import Space, text_of
@@ -91,14 +92,10 @@ def _scenario(results: Mapping[str, Any], scenario: Mapping[str, Any]) -> str:
         for path in winner["params"]
     ]
     title = f"accuracy in %, mean ± std of seeds {', '.join(map(str, winner['seeds']))}"
+    table = markdown_table([[title, *columns], *rows])
     report = scenario.get("sentinel")
     masked = f"\n\nGradient masking: {masking(report)}." if report is not None else ""
-    return f"\n\n### {scenario['title']}\n\n{_table([title, *columns], rows)}\n\n{effort}{masked}"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+    return f"\n\n### {scenario['title']}\n\n{table}\n\n{effort}{masked}"
 
 
 def images_of(config: TrialConfig, trained: Mapping[str, Any]) -> RunImages | None:

@@ -23,7 +23,7 @@ from ltat_tune.engine.tuner import drive
 from ltat_tune.errors import LtatError, StudyError
 from ltat_tune.export.publish import export_winners
 from ltat_tune.files import write_json, write_text
-from ltat_tune.planning.duration_warning import said_if_too_long
+from ltat_tune.planning.estimate import long_study_note
 from ltat_tune.planning.gpu_sharing import measured_resources
 from ltat_tune.planning.slots import trials_at_once, visible_gpus
 from ltat_tune.preflight.load import load_space
@@ -190,9 +190,7 @@ class StudyRun:
             cluster, notes = self._join(address, stack) if address else (None, [])
             warning = self._write_changes()
             slots = 1 if in_process else self._slots() if cluster is None else cluster.slots()
-            view = LiveView(
-                self.space, console, quiet=quiet, slots=max(1, slots), plain=in_process
-            )
+            view = LiveView(self.space, console, quiet=quiet, slots=slots or 1, plain=in_process)
             with view:
                 for note in (*self.space.notes, *notes):
                     view.say(f"note: {note}")
@@ -203,9 +201,8 @@ class StudyRun:
                 self._open_images(view, cluster)
                 if self.space.resources.measures_share and not in_process:
                     slots = self._measure_share(view, cluster)
-                untold = self._new and self.space.budget is None
-                if untold:
-                    stack.enter_context(said_if_too_long(self.space, slots, view.say))
+                if self._new and (note := long_study_note(self.space, slots)):
+                    view.say(f"note: {note}")
                 return self._run(view, slots, cluster, in_process)
 
     def _join(self, address: str, stack: contextlib.ExitStack) -> tuple[Cluster, list[str]]:

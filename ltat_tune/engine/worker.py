@@ -18,7 +18,7 @@ from typing import Any
 from ltat_tune.backend.work import ReportTo
 from ltat_tune.config.plugin_loader import load_plugins
 from ltat_tune.errors import CheckpointError, ConfigError, TrainingDiverged
-from ltat_tune.files import read_json, write_json
+from ltat_tune.files import copy_file, is_left_over, read_json, write_json
 from ltat_tune.storage.task import Task
 
 _SENTINEL_SEED = 0  # that of `ltat-tune evaluate`, unless it is told another
@@ -83,7 +83,7 @@ def _train(task: Task, report: ReportTo) -> dict[str, Any]:
     if not checkpoint.exists() and task.start_from:
         trained = Path(task.start_from) / "checkpoint.pt"
         if trained.exists():
-            _copy(trained, checkpoint)
+            copy_file(trained, checkpoint)
             mend_checkpoint(checkpoint, identity=config.identity)
     stem = Path(task.stem) if task.stem else None
     if stem is not None and not checkpoint.exists():
@@ -91,7 +91,7 @@ def _train(task: Task, report: ReportTo) -> dict[str, Any]:
 
     def on_epoch(done: EpochMetrics) -> None:
         if stem is not None and done.epoch == task.stem_epochs and not stem.exists():
-            _copy(checkpoint, stem)  # before it is told of, so that whoever hears finds it
+            copy_file(checkpoint, stem)  # before it is told of, so that whoever hears finds it
         report(
             {
                 "epoch": done.epoch,
@@ -229,15 +229,7 @@ def _write_config(task: Task, config: Any) -> None:
 
 
 def _remove_left_over(folder: Path) -> None:
-    """Deletes what a killed process had half written beside its file: `.name.PROCESS`."""
-    for path in folder.glob(".*.*"):
-        owner = path.suffix.removeprefix(".")
-        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+    """Delete what a killed process left half written."""
+    for path in folder.glob(".*"):
+        if is_left_over(path):
             path.unlink(missing_ok=True)
-
-
-def _copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    shutil.copyfile(source, temporary)
-    temporary.replace(target)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from ltat_tune.config.parameters import PARAMETERS
 from ltat_tune.config.scalars import pixels
 from ltat_tune.config.trial_config import TrialConfig
+from ltat_tune.presentation.names import NORM_NAMES
+from ltat_tune.presentation.text_tables import markdown_table
 from ltat_tune.results.collect import find, masking, mean_std
 from ltat_tune.results.range_edges import in_words
 
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
 
 
 _LEFT_OUT = re.compile(r"_(under|well|class_\d+)_acc$")
-_NORMS = {"linf": "L-inf", "l2": "L2"}
 _SOURCES = {
     "train": "set aside from the official training images before the tail was cut, class-balanced",
     "folder": "the data set's own validation folder",
@@ -86,11 +87,10 @@ def _model(winner: Winner, config: TrialConfig) -> str:
         "configuration": f"`{winner.path.name}` (identity `{config.identity}`)",
         **_own_code(winner, config),
     }
-    tuned = "\n".join(
-        f"| {PARAMETERS[path].label} | {value} |" for path, value in winner.params.items()
-    )
-    searched = f"\n\n| searched parameter | value |\n|---|---|\n{tuned}" if tuned else ""
-    return "## Model\n\n" + _table(rows) + searched
+    searched = [[PARAMETERS[path].label, str(value)] for path, value in winner.params.items()]
+    head = ["searched parameter", "value"]
+    more = "\n\n" + markdown_table([head, *searched], words=2) if searched else ""
+    return "## Model\n\n" + _table(rows) + more
 
 
 def _own_code(winner: Winner, config: TrialConfig) -> dict[str, str]:
@@ -110,7 +110,7 @@ def _own_code(winner: Winner, config: TrialConfig) -> dict[str, str]:
 
 
 def _table(rows: Mapping[str, str]) -> str:
-    return "| | |\n|---|---|\n" + "\n".join(f"| {name} | {text} |" for name, text in rows.items())
+    return markdown_table([["", ""], *rows.items()], words=2)
 
 
 def _data(winner: Winner, config: TrialConfig) -> str:
@@ -139,7 +139,7 @@ def _protocol(winner: Winner, config: TrialConfig) -> str:
     trials = scenario["trials"]
     attack = config.attack
     trained = (
-        f"{attack.steps} steps of {_pixels(attack.step_size)}, {_NORMS[attack.norm]}, eps "
+        f"{attack.steps} steps of {_pixels(attack.step_size)}, {NORM_NAMES[attack.norm]}, eps "
         f"{_pixels(attack.eps)}" if attack.eps > 0 else "none"
     )  # fmt: skip
     rows = {
@@ -152,7 +152,7 @@ def _protocol(winner: Winner, config: TrialConfig) -> str:
         "not the best",
         "attack in training": trained,
         "attacks measured": f"{', '.join(results['confirm']['attacks'])}; "
-        f"{_NORMS[scenario['norm']]}, eps {pixels(scenario['eps'])}",
+        f"{NORM_NAMES[scenario['norm']]}, eps {pixels(scenario['eps'])}",
         "gradient masking": _masking(winner),
     }
     return "## Protocol\n\n" + _table(rows)
@@ -175,8 +175,7 @@ def _numbers(winner: Winner) -> str:
     baseline = find(winner.scenario, winner.scenario["baseline"])
     beside = baseline is not None and baseline["recipe"] != confirmed["recipe"]
     seeds = len(confirmed["seeds"])
-    head = f"| accuracy, % | mean ± std, n = {seeds} | this file |"
-    lines = [head + (" baseline |" if beside else ""), "|---|---:|---:|" + "---:|" * beside]
+    lines = [["accuracy, %", f"mean ± std, n = {seeds}", "this file", *["baseline"] * beside]]
     for split in ("val", "test"):
         for metric, values in sorted(confirmed[split].items()):
             if not metric.startswith(split) or _LEFT_OUT.search(metric):
@@ -185,7 +184,7 @@ def _numbers(winner: Winner) -> str:
             cells = [metric, mean_std(values), "" if own is None else f"{100 * own:.1f}"]
             if beside and baseline is not None:
                 cells.append(mean_std(baseline[split].get(metric, [])))
-            lines.append("| " + " | ".join(cells) + " |")
+            lines.append(cells)
     said = []
     lead = winner.scenario.get("leads", {}).get("baseline")
     if lead is not None and winner.place == 1 and beside:
@@ -193,14 +192,14 @@ def _numbers(winner: Winner) -> str:
                     f"the baseline ({in_words(lead)}).")  # fmt: skip
     said.append("balanced: mean recall over the classes; worst: the smallest recall; head, body, "
                 "tail: thirds of the classes by training count.")  # fmt: skip
-    return "## Numbers\n\n" + "\n".join(lines) + "\n\n" + " ".join(said)
+    return "## Numbers\n\n" + markdown_table(lines) + "\n\n" + " ".join(said)
 
 
 def _limits(winner: Winner, config: TrialConfig) -> str:
     seeds = len(winner.confirmed["seeds"])
     measured = winner.results["confirm"]["attacks"]
     lines = [
-        f"Robust only as measured: {_NORMS[winner.scenario['norm']]} within eps "
+        f"Robust only as measured: {NORM_NAMES[winner.scenario['norm']]} within eps "
         f"{pixels(winner.scenario['eps'])}. Other norms, larger radii, patches, corruptions and "
         "images from elsewhere were not tried.",
     ]

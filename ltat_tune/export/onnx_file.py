@@ -5,16 +5,15 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ltat_tune.errors import StudyError
+from ltat_tune.files import write_bytes
 
 OPSET = 18
 _MISSING = "ONNX files need the extra onnx: pip install 'ltat-tune[onnx]'"
@@ -52,17 +51,7 @@ def save_onnx(path: Path, model: nn.Module, image_shape: tuple[int, int, int]) -
         )  # fmt: skip
     assert program is not None
     onnx.checker.check_model(program.model_proto)
-    _write(path, program.model_proto)
-
-
-def _write(path: Path, proto: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(proto.SerializeToString())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_bytes(path, program.model_proto.SerializeToString())
 
 
 def onnx_runner(path: Path) -> Callable[[Tensor], Tensor]:
@@ -87,7 +76,7 @@ def write_about(path: Path, about: Mapping[str, str]) -> None:
     proto = onnx.load_model(str(path), load_external_data=False)
     for name, text in about.items():
         proto.metadata_props.add(key=name, value=text)
-    _write(path, proto)
+    write_bytes(path, proto.SerializeToString())
 
 
 def read_about(path: Path) -> dict[str, str]:

@@ -7,17 +7,17 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
+from ltat_tune.config.scalars import pixels
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.figures.sources import Recipe, common_split
-from ltat_tune.presentation.names import attack_name, problem_names
-from ltat_tune.presentation.value_phrases import pixels, setting
+from ltat_tune.presentation.names import NORM_NAMES, attack_name, problem_names
+from ltat_tune.presentation.value_phrases import setting
 from ltat_tune.storage.trained_run import Run
 
 # Of all figures of both papers: REAT 5, SRAT 5.1.
 _PAPERS_MODEL = "ResNet-18"
 _PAPERS_ATTACK, _PAPERS_TRAINING_ATTACK = (f"PGD-{k}, L∞, ε = 8/255" for k in (20, 10))
 _TEST, _TRAINING = "test images", "training attack "
-_NORMS = {"linf": "L∞", "l2": "L2"}
 
 
 def small_print(
@@ -58,7 +58,7 @@ def small_print(
     ]
     if facts[2][0].startswith(_TRAINING):
         facts[2] = facts[2][0], _TRAINING + _PAPERS_TRAINING_ATTACK
-    elif facts[2][0].startswith(tuple(_NORMS.values())):  # the ball alone, of many attacks
+    elif facts[2][0].startswith(tuple(NORM_NAMES.values())):  # the ball alone, of many attacks
         facts[2] = facts[2][0], _PAPERS_ATTACK.partition(", ")[2]
     told = [_compared(own, his if paper is not None else "") for own, his in facts]
     below(fig, [text for text, _ in told if text] + [seeds_text(recipes) if seeds is None else
@@ -94,7 +94,7 @@ def robust_run(recipes: Sequence[Recipe]) -> Run:
 
 def norm_text(config: TrialConfig) -> str:
     """`L∞` or `L2`: of the evaluation."""
-    return _NORMS[config.measured_norm]
+    return NORM_NAMES[config.measured_norm]
 
 
 def ball_text(config: TrialConfig) -> str:
@@ -110,7 +110,7 @@ def attack_text(run: Run) -> str:
 def training_attack_text(config: TrialConfig) -> str:
     """`training attack PGD-10, L∞, ε = 8/255`."""
     attack = config.attack
-    return f"{_TRAINING}PGD-{attack.steps}, {_NORMS[attack.norm]}, ε = {pixels(attack.eps)}"
+    return f"{_TRAINING}PGD-{attack.steps}, {NORM_NAMES[attack.norm]}, ε = {pixels(attack.eps)}"
 
 
 def seeds_text(recipes: Sequence[Recipe]) -> str:

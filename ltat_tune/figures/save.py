@@ -7,6 +7,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from ltat_tune.figures.style import PNG_DPI, look
+from ltat_tune.files import replacing
 
 # No dates and no version of the drawing library: equal data give equal files.
 _METADATA: dict[str, dict[str, str | None]] = {
@@ -21,11 +22,11 @@ def save(fig: Figure, folder: Path, name: str) -> list[Path]:
     Raises:
         OSError: the folder cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     paths = []
     with look():
         for form, metadata in _METADATA.items():
             path = folder / f"{name}.{form}"
-            fig.savefig(path, format=form, metadata=metadata, dpi=PNG_DPI)
+            with replacing(path, sync=False) as temporary:
+                fig.savefig(temporary, format=form, metadata=metadata, dpi=PNG_DPI)
             paths.append(path)
     return paths

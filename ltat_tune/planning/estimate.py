@@ -8,13 +8,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from ltat_tune.errors import DataError
 from ltat_tune.planning.cost import Cost, attack_steps, cost_of
 from ltat_tune.planning.expected_epochs import search_length, stage_epochs
 from ltat_tune.planning.slots import trials_at_once, visible_gpus
+from ltat_tune.presentation.units import duration
 from ltat_tune.search.rungs import Rungs, place_rungs
 from ltat_tune.space.space import Scenario, Space
 
 _CONTEXTS = 8  # proposals whose costs are averaged
+_LONG_HOURS = 24.0  # a study that takes longer gets a note
 
 
 @dataclass(frozen=True)
@@ -189,13 +192,28 @@ def least_epochs(space: Space, rungs: Rungs) -> int:
     return len(space.scenarios) * (sum(stage_epochs(space, rungs)) + confirming)
 
 
-def duration(hours: float) -> str:
-    """`40 s`, `12 min`, `3.4 h`, `2.1 days`."""
-    if hours < 1 / 60:
-        return f"{max(1, round(hours * 3600))} s"
-    if hours < 1:
-        return f"{round(hours * 60)} min"
-    return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"
+def long_study_note(space: Space, slots: int) -> str:
+    """Return a note on a study that will probably take longer than a day, else an empty text.
+
+    A study with a budget gets none, and neither does one of the small CNN alone: it starts within
+    seconds, and would wait for torch, which counts a network's work.
+    """
+    configs = [space.config(scenario, {}) for scenario in space.scenarios]
+    small = "model.name" not in space.tuned and all(c.model.name == "small_cnn" for c in configs)
+    if small or space.budget is not None:
+        return ""
+    try:
+        found = estimate(space, slots=max(1, slots))
+    except DataError:  # its images are not here yet
+        return ""
+    if found.hours <= _LONG_HOURS:
+        return ""
+    where = f"{found.gpus} GPU(s)" if found.gpu else f"{found.slots} trials at once on CPUs"
+    return (
+        f"this study is expected to take about {duration(3600 * found.hours)} on {where} (a rule "
+        "of thumb: `ltat-tune plan FILE --measure` measures). Fewer trials, fewer epochs, "
+        "scheduler.rungs=copy or a smaller model make it shorter; --budget 24h ends it after a day"
+    )
 
 
 def _scenario(

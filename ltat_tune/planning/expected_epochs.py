@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-import random
 from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 
-from ltat_tune.search.promotion import Promotions
+import numpy as np
+
 from ltat_tune.search.rungs import Rungs
 from ltat_tune.search.stems import may_share, stem_of
 from ltat_tune.space.space import Space
 from ltat_tune.space.spec import SchedulerSpec
 
-_PLAYS, _PLAYED = 10, 100  # games of promotion, and trials in each; more trials go by proportion
+_MOST_EXACT = 2000  # trials; more are promoted in proportion
 _CONTEXTS = 8  # proposals that are looked at for a shared beginning
 _MEDIAN_LEAST = 5  # trials that go on before a median is asked for
 
@@ -56,8 +56,8 @@ def search_length(space: Space, rungs: Rungs) -> SearchLength:
 
     A trial's rank among those before it is taken to be random. ASHA then lets the i-th trial at a
     rung go on with probability ceil(i / eta) / i, and the first eta - 1 surely; the median rule
-    half of those behind the first five. Copies are promoted as `Promotions` does it, played with
-    random scores. A searcher that learns proposes better trials later, and a few more go on.
+    half of those behind the first five. Copies are promoted as `Promotions` does it. A searcher
+    that learns proposes better trials later, and a few more go on.
     """
     trials, total, seeds = _trials(space), space.max_epochs, space.searcher.seeds_per_trial
     at_most = trials * sum(stage_epochs(space, rungs))
@@ -163,33 +163,35 @@ def _probe(rungs: Rungs, rung: int, count: float) -> float:
     return count * rungs.probe_epochs if rung in rungs.probes else 0.0
 
 
-@lru_cache(maxsize=32)
 def promoted(trials: int, levels: int, factor: float) -> tuple[float, ...]:
-    """How many trials are expected to train a copy of each level, then the whole run."""
-    played = min(trials, _PLAYED)
-    sums = [0.0] * (levels + 1)
-    for seed in range(_PLAYS):
-        sums = [a + b for a, b in zip(sums, _play(played, levels, factor, seed), strict=True)]
-    return tuple(trials / played * count / _PLAYS for count in sums)
+    """Return how many trials are expected to train a copy of each level, then the whole run."""
+    counts = [float(trials)]
+    for _ in range(levels):
+        whole = math.floor(counts[-1])
+        least, most = (_ever_among_the_best(n, factor) for n in (whole, whole + 1))
+        counts.append(least + (counts[-1] - whole) * (most - least))
+    return tuple(counts)
 
 
-def _play(trials: int, levels: int, factor: float, seed: int) -> list[int]:
-    draw, game = random.Random(seed).random, Promotions(levels, factor)
-    counts = [0] * (levels + 1)
+@lru_cache(maxsize=64)
+def _ever_among_the_best(trials: int, factor: float) -> float:
+    """Return how many trials in random order are expected to be promoted, as `Promotions` does it.
 
-    def promote(settled: int) -> None:
-        while (due := game.next(settled)) is not None:
-            trial, level = due
-            counts[level + 1] += 1
-            if level + 1 < levels:
-                game.add(level + 1, trial, draw())
-
-    for trial in range(trials):
-        counts[0] += 1
-        game.add(0, trial, draw())
-        promote(0)
-    promote(levels)
-    return counts
+    Some time a trial is among the best floor(n / eta) of the first n, or at last among the best
+    ceil(n / eta) of all. Backwards over n, `chances` has for each rank among the first n the
+    probability of that, now or later: the next trial is the better one with probability
+    rank / (n + 1).
+    """
+    if trials > _MOST_EXACT:
+        return trials / _MOST_EXACT * _ever_among_the_best(_MOST_EXACT, factor)
+    ranks = np.arange(1, trials + 1)
+    chances = (ranks <= math.ceil(trials / factor)).astype(float)
+    expected = float(chances.mean()) if trials else 0.0  # of the last one: all its ranks are alike
+    for n in range(trials - 1, 0, -1):
+        chances = chances[:n] + ranks[:n] / (n + 1) * (chances[1:] - chances[:n])
+        chances[: math.floor(n / factor)] = 1.0
+        expected += float(chances.mean())
+    return expected
 
 
 def _siblings(count: float, trials: int, group: int) -> float:

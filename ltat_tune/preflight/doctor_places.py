@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ltat_tune.config.sections import DataConfig
 from ltat_tune.errors import LtatError, StudyError
+from ltat_tune.files import beside
 from ltat_tune.preflight.finding import Finding
 from ltat_tune.storage.folder import StudyFolder, list_studies
 
@@ -54,7 +55,7 @@ def check_disk(out: Path) -> Iterator[Finding]:
 
 def _write_speed(place: Path) -> float:
     """Bytes a second, with their way to the disk."""
-    path = place / f".ltat-doctor.{os.getpid()}"
+    path = beside(place / "ltat-doctor")
     block = os.urandom(1 << 20)
     began = time.perf_counter()
     try:

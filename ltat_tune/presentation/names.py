@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ltat_tune.config.attack_names import read_name
-from ltat_tune.config.catalogue import DATASETS, LOSSES, METHODS
+from ltat_tune.config.catalogue import ATTACKS, DATASETS, LOSSES, METHODS
 from ltat_tune.config.effects import why_inert
 from ltat_tune.config.sections import DataConfig
 from ltat_tune.config.trial_config import TrialConfig
@@ -17,6 +17,7 @@ LOSS_NAMES = {entry.name: entry.symbol or entry.name for entry in LOSSES} | {
     "cross_entropy": "CE", "focal": "Focal",
 }  # fmt: skip
 _DATA = {entry.name: entry.symbol or entry.name for entry in DATASETS}
+NORM_NAMES = {entry.name: entry.symbol for entry in ATTACKS if entry.chosen_by == "attack.norm"}
 # The loss that a method has in its paper is not named again.
 _OWN_LOSS = {"reat": "balanced_softmax", "robal": "robal", "natural": "cross_entropy"}
 _FAMILIES = {

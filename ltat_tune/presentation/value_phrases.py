@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ltat_tune.config.parameters import PARAMETERS
+from ltat_tune.config.scalars import pixels
 
 # {} is the value. A parameter that is not here is its symbol, else the last part of its path.
 _PHRASES: dict[str, str] = {
@@ -125,14 +126,6 @@ def setting(path: str, value: Any) -> str:
     if symbol:
         return f"{_mathematical(symbol)} = {_written(leaf, value)}"
     return f"{leaf.replace('_', ' ')} {_written(leaf, value)}"
-
-
-def pixels(value: float) -> str:
-    """`8/255` where a length in pixel units is that, else `0.1`."""
-    steps = value * 255
-    if abs(steps - round(steps)) < 1e-6 and value > 0:
-        return f"{round(steps)}/255"
-    return f"{value:g}"
 
 
 def _written(leaf: str, value: Any) -> str:

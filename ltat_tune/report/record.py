@@ -9,13 +9,13 @@ from typing import Any
 from ltat_tune.config.scalars import pixels
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.files import read_json
-from ltat_tune.presentation.names import problem_name
+from ltat_tune.presentation.names import NORM_NAMES, problem_name
+from ltat_tune.presentation.units import duration
 from ltat_tune.report import pictures
 from ltat_tune.report.blocks import Block, Heading, PageSection, Plot, Table, Text, table
 from ltat_tune.report.data import ReportData, Scene, TrialCurve, deleted
 from ltat_tune.report.search import trials_tables
-from ltat_tune.report.words import NONE, attack_name, count, duration, trial
-from ltat_tune.results.summary import NORMS
+from ltat_tune.report.words import NONE, attack_name, count, trial
 from ltat_tune.storage.code_history import code_history
 
 _VALIDATION = {
@@ -152,7 +152,9 @@ def _protocol(data: ReportData, scene: Scene) -> dict[str, str]:
         "validation images": _VALIDATION[config.data.val_source].format(config.data.val_per_class),
         "chosen by": data.metric,
         "training attack": _attack(config) + (" (partly tuned)" if "attack" in tuned else ""),
-        "measured within": f"{NORMS[config.measured_norm]}, eps {pixels(config.measured_eps)}",
+        "measured within": (
+            f"{NORM_NAMES[config.measured_norm]}, eps {pixels(config.measured_eps)}"
+        ),
         "test images": images or NONE,
         "model": config.model.name,
         "epochs": str(config.optim.epochs),
@@ -164,7 +166,7 @@ def _protocol(data: ReportData, scene: Scene) -> dict[str, str]:
 def _attack(config: TrialConfig) -> str:
     attack = config.attack
     return (
-        f"PGD-{attack.steps}, {NORMS[attack.norm]}, eps {pixels(attack.eps)}, step "
+        f"PGD-{attack.steps}, {NORM_NAMES[attack.norm]}, eps {pixels(attack.eps)}, step "
         f"{pixels(attack.step_size)}, BatchNorm in {attack.bn_mode} mode"
     )
 

@@ -24,6 +24,7 @@ from ltat_tune.report.words import (
 )
 from ltat_tune.results.collect import masking, mean, mean_std
 from ltat_tune.results.range_edges import in_words
+from ltat_tune.space.objective import attack_of, group_of
 
 _NOT_YET = {"running": "So far", "unfinished": "When it was stopped"}
 
@@ -169,9 +170,7 @@ def winners(data: ReportData) -> PageSection:
 
 
 def _short(metric: str) -> str:
-    name = metric.partition("/")[2].removesuffix("_acc")
-    attack, _, group = name.partition("_")
-    return f"{attack_name(attack)} {group}".strip()
+    return f"{attack_name(attack_of(metric))} {group_of(metric)}".strip()
 
 
 def _scores(data: ReportData, found: Mapping[str, Any], attacks: Sequence[str]) -> list[str]:

@@ -75,11 +75,4 @@ def gain(score: Sequence[float], other: Sequence[float]) -> str:
     return f"{100 * (mean(score) - mean(other)):+.1f}"
 
 
-def duration(seconds: float) -> str:
-    """`42 s`, `12 min`, `3.4 h`."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
-
-
 __all__ = ["attack_name", "method_name", "short", "text_of"]

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from rich.filesize import decimal
 
 from ltat_tune.errors import StudyError
-from ltat_tune.storage.cleanup import human, size_of
+from ltat_tune.presentation.units import duration
+from ltat_tune.storage.cleanup import size_of
 from ltat_tune.storage.folder import StudyFolder, list_studies
 from ltat_tune.storage.trials import TrialRow, read_trials
 
@@ -31,17 +33,9 @@ def for_people(row: dict[str, Any]) -> dict[str, str]:
         "state": f"{row['state']}{marks}",
         "trials": f"{row['trials']}/{total}{failed}",
         "best, %": best,
-        "age": age(row["age_s"]),
-        "size": human(row["bytes"]),
+        "age": duration(row["age_s"]),
+        "size": decimal(row["bytes"]),
     }
-
-
-def age(seconds: float) -> str:
-    """`40 s`, `12 min`, `5 h`, `3 days`."""
-    for limit, per, unit in ((120, 1, "s"), (7200, 60, "min"), (172800, 3600, "h")):
-        if seconds < limit:
-            return f"{seconds // per:.0f} {unit}"
-    return f"{seconds // 86400:.0f} days"
 
 
 def _row(folder: StudyFolder) -> dict[str, Any]:

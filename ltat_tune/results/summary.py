@@ -12,11 +12,11 @@ from rich.text import Text
 
 from ltat_tune.config.parameters import PARAMETERS
 from ltat_tune.config.scalars import pixels
+from ltat_tune.presentation.names import NORM_NAMES
 from ltat_tune.results.collect import find, masking, mean, mean_std
 from ltat_tune.results.range_edges import in_words
 from ltat_tune.space.space import text_of
 
-NORMS = {"linf": "L-inf", "l2": "L2"}
 _SMOKE = "smoke run: the file runs, and these numbers mean nothing"
 
 
@@ -131,8 +131,8 @@ def _protocol(
     images = ", ".join(f"{a} on {n}" for a, n in winner.get("test_images", {}).items())
     counts = winner["samples_per_class"]
     return Text(
-        f"seeds {text_of(winner['seeds'])}; {NORMS[scenario['norm']]} "
-        f"eps {pixels(scenario['eps'])}; test images: {images or 'none'}\n"
+        f"seeds {text_of(winner['seeds'])}; {NORM_NAMES[scenario['norm']]} eps "
+        f"{pixels(scenario['eps'])}; test images: {images or 'none'}\n"
         f"{sum(counts)} training images, by class: {text_of(counts)}",
         style="dim",
     )

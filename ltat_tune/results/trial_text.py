@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Group, RenderableType
+from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
@@ -15,7 +16,7 @@ from ltat_tune.files import read_json
 from ltat_tune.results.trial_view import TrialView, curves, sparkline
 from ltat_tune.search.stems import acting
 from ltat_tune.space.space import text_of
-from ltat_tune.storage.cleanup import human, size_of
+from ltat_tune.storage.cleanup import size_of
 from ltat_tune.tracking.store import public_uri, tracking_uri
 
 _MANY_CLASSES = 20
@@ -142,7 +143,7 @@ def files_and_commands(view: TrialView) -> Text:
     text = Text()
     if row.folder.exists():
         names = ", ".join(sorted(path.name for path in row.folder.iterdir()))
-        text.append(f"files: {row.folder} ({human(size_of(row.folder))}: {names})\n")
+        text.append(f"files: {row.folder} ({decimal(size_of(row.folder))}: {names})\n")
     else:
         text.append(f"files: none in {row.folder}\n")
     given = folder.read_facts().get("tracking_uri")

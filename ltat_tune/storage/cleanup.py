@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ltat_tune.errors import StudyError
+from ltat_tune.files import beside, is_left_over
 from ltat_tune.storage.folder import StudyFolder
 
-_HALF_WRITTEN = re.compile(r"\..+\.(\d+)$")  # `.name.PROCESS`, as `write_text` and workers do
 _WEIGHTS = "checkpoint*"
 
 
@@ -45,16 +44,6 @@ def size_of(path: Path) -> int:
     return total
 
 
-def human(size: int) -> str:
-    """`512 B`, `4.2 MB`, `1.3 GB`; of 1000."""
-    value = float(size)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"
-
-
 def own_store(folder: StudyFolder) -> list[Path]:
     """Files of an MLflow store that is the study's own; empty for one that others may use."""
     uri = folder.read_facts().get("tracking_uri")
@@ -74,7 +63,7 @@ def remove(folder: StudyFolder) -> None:
     if folder.root.is_symlink():
         raise StudyError(f"{folder.root} is a link; delete what it points to, or unlink it")
     with folder.locked():
-        aside = folder.root.with_name(f".{folder.root.name}.{os.getpid()}")
+        aside = beside(folder.root)
         folder.root.rename(aside)
         shutil.rmtree(aside)
 
@@ -114,7 +103,7 @@ def waste(folder: StudyFolder) -> list[Waste]:
     found = [
         _waste(path, "half written by a process that is gone")
         for path in _files(folder.root)
-        if _is_left_over(path)
+        if is_left_over(path)
     ]
     if folder.ray.exists():
         found.append(_waste(folder.ray, "Ray's own files of a study that is not running"))
@@ -140,7 +129,7 @@ def left_over_studies(out: Path) -> list[Waste]:
     return [
         _waste(path, "a deletion that was cut short")
         for path in sorted(folders)
-        if path.is_dir() and _is_left_over(path)
+        if path.is_dir() and is_left_over(path)
     ]
 
 
@@ -165,11 +154,6 @@ def _everywhere(folder: StudyFolder) -> list[Waste]:
 
 def _weights(place: Path) -> Iterator[Path]:
     return (path for path in sorted(place.rglob(_WEIGHTS)) if path.is_file())
-
-
-def _is_left_over(path: Path) -> bool:
-    named = _HALF_WRITTEN.match(path.name)
-    return named is not None and not Path(f"/proc/{named.group(1)}").exists()
 
 
 def _waste(path: Path, why: str) -> Waste:

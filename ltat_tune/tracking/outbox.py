@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ltat_tune.files import write_bytes
+
 SPOOL = "mlflow-waiting.jsonl"
 
 
@@ -71,15 +73,7 @@ class Spool:
         if not text:
             self.path.unlink(missing_ok=True)
             return
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        try:
-            with open(temporary, "wb") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, self.path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_bytes(self.path, text)
 
 
 def _lines(writes: Iterable[Write]) -> bytes:

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from ltat_tune.errors import CheckpointError
+from ltat_tune.files import replacing
 
 FORMAT = 1
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Writes beside `path` and renames, so a reader finds the old state or the new one.
+    """Write a state, so that a reader finds the old one or the new one.
 
     The state before stays as `earlier(path)`: a power cut may tear what was renamed but is not
     on the disk yet. `mend_checkpoint` goes back to it.
@@ -25,18 +26,14 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     Raises:
         OSError: the disk is full or the folder not writable; the old checkpoint stays.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with open(temporary, "wb") as file:
-            torch.save({"format": FORMAT, **state}, file)
-        if path.exists():
-            _keep(path)
-        os.replace(temporary, path)
+        with replacing(path, sync=False) as temporary:
+            with open(temporary, "wb") as file:  # else torch writes the path into the file
+                torch.save({"format": FORMAT, **state}, file)
+            if path.exists():
+                _keep(path)
     except RuntimeError as error:  # torch reports a full disk so
         raise OSError(f"cannot write {path}: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path, *, identity: str) -> dict[str, Any]:

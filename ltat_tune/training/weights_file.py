@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from ltat_tune.config.config_file import load_config
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.errors import CheckpointError
+from ltat_tune.files import write_bytes
 from ltat_tune.methods import needs_projection
 from ltat_tune.models import Classifier, build_model, measured
 
@@ -83,13 +83,7 @@ def save_weights(
         "weights": weights, "epoch": str(epoch), "classes": json.dumps(list(classes)),
         "image_shape": json.dumps(list(image_shape)),
     }  # fmt: skip
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(save(tensors, metadata))  # its own writer lets only the owner read
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_bytes(path, save(tensors, metadata))  # its own writer lets only the owner read
 
 
 def read_weights(path: Path) -> Exported:

@@ -52,7 +52,7 @@ def kept(swept: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_after_gc_everything_goes_on(swept: Path, compared: str) -> None:
     assert told(swept, "compare", "mini") == compared
     assert "its weights are gone" not in told(swept, "show", f"mini/{FIRST}/t0001")
-    drawn = told(swept, "figures", "mini", "--only", "learning_curves,class_counts")
+    drawn = told(swept, "figures", "mini", "--only", "learning_curves,rbl_weights")
     assert drawn.count(".pdf") == 2
     told(swept, "report", "mini")
     assert "were deleted" not in (swept / "studies" / "mini" / "report.html").read_text()
@@ -78,7 +78,7 @@ def test_after_keep_best_numbers_winners_and_their_files_are_there(
 def test_a_figure_that_lacks_weights_names_the_command_that_makes_them(kept: Path) -> None:
     text, commands = "", []
     for _ in range(5):  # the baselines of two scenarios with two seeds
-        text = told(kept, "figures", "mini", "--only", "learning_curves,pareto")
+        text = told(kept, "figures", "mini", "--only", "learning_curves,rbl_weights")
         if "missing" not in text:
             break
         said = re.search(r"missing: mini/\S+ has no checkpoint.pt any more\n +make it with: (.*)",

@@ -7,15 +7,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from rich.filesize import decimal
 
 from ltat_tune.cli import main
-from ltat_tune.results.study_list import age
 from ltat_tune.results.trial_view import sparkline
-from ltat_tune.storage.cleanup import human, size_of
+from ltat_tune.storage.cleanup import size_of
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.training.trainer import Trainer
 from tests.made_studies import made_study
@@ -173,11 +172,11 @@ def test_rm_asks_and_leaves_every_other_study_alone(tmp_path: Path) -> None:
     before, size = _content(other), size_of(folder.root)
     no = _run(tmp_path, "rm", "gone", answer="n\n")
     assert no.exit_code == 1
-    assert f"the whole study, {human(size)}" in no.stderr
+    assert f"the whole study, {decimal(size)}" in no.stderr
     assert folder.root.is_dir()
     done = _run(tmp_path, "rm", "gone", answer="y\n")
     assert done.exit_code == 0
-    assert done.stdout == f"freed {human(size)}\n"
+    assert done.stdout == f"freed {decimal(size)}\n"
     assert [path.name for path in tmp_path.iterdir()] == ["gone2"]
     assert _content(other) == before
 
@@ -219,7 +218,7 @@ def test_rm_keep_best_leaves_winners_results_and_the_record(tmp_path: Path) -> N
     assert not folder.stems.exists()
     assert (folder.best / "best-imbalance_ratio_2.yaml").exists()
     assert folder.results.read_bytes() == results
-    assert f"freed {human(before - size_of(folder.root))}" in done.stdout
+    assert f"freed {decimal(before - size_of(folder.root))}" in done.stdout
     assert _run(tmp_path, "compare", "made").exit_code == 0
     assert "its weights are gone" in _run(tmp_path, "show", "made/imbalance_ratio_2/t0001").stdout
 
@@ -292,16 +291,3 @@ def test_a_deletion_that_was_cut_short_is_no_study_and_is_swept(tmp_path: Path) 
     assert "no studies in" in _run(tmp_path, "ls").stdout
     assert "a deletion that was cut short" in _run(tmp_path, "gc", "--yes").stdout
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("size", "text"), [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (2_340_000_000, "2.3 GB")]
-)
-def test_sizes_are_written_as_people_do(size: int, text: str) -> None:
-    assert human(size) == text
-
-
-def test_ages_are_written_as_people_do() -> None:
-    ages: list[Any] = [(40, "40 s"), (720, "12 min"), (18000, "5 h"), (260000, "3 days")]
-    for seconds, text in ages:
-        assert age(seconds) == text

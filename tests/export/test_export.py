@@ -135,7 +135,7 @@ def test_the_card_has_data_counts_protocol_numbers_and_limits(exported: Path) ->
                      "Checked against the checkpoint", "How to use it"]  # fmt: skip
     assert "105; by class: 20, 17, 14, 12, 10, 9, 7, 6, 5, 5" in card
     assert f"hash `{recorded['subset_hash']}`" in card
-    assert "mean ± std, n = 2" in card and "L-inf, eps 0.1" in card
+    assert "mean ± std, n = 2" in card and "L∞, eps 0.1" in card
     own = 100 * recorded["test"]["test/pgd3_balanced_acc"]
     assert re.search(rf"\| test/pgd3_balanced_acc \| [\d.]+ ± [\d.]+ \| {own:.1f} \|", card)
     assert "licence of the images is not known" in card

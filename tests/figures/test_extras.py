@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from ltat_tune.figures.extra.models import answers, class_differences, paired_di
 from ltat_tune.figures.extra.specs import EXTRAS
 from ltat_tune.figures.extra.studies import (
     contestants,
-    front,
     one_scenario,
     over_epochs,
     rate_drops,
@@ -28,7 +26,7 @@ from ltat_tune.figures.sources import Sources, read_sources
 from ltat_tune.figures.style import look
 from ltat_tune.storage.trained_run import Run
 from tests.figures.srat_studies import trained_once
-from tests.figures.tiny_studies import bar_heights, overlaps
+from tests.figures.tiny_studies import overlaps
 
 
 @pytest.fixture(scope="session")
@@ -97,25 +95,6 @@ def test_the_learning_rate_is_shown_to_drop_where_it_falls_at_once() -> None:
     assert rate_drops(Fake()) == []  # type: ignore[arg-type]
 
 
-def test_the_front_has_the_points_that_no_other_beats() -> None:
-    points = np.array([[80.0, 30.0], [70.0, 40.0], [75.0, 35.0], [74.0, 20.0], [80.0, 29.0]])
-    assert front(points).tolist() == [1, 2, 0]
-
-
-def test_the_trade_off_shows_every_trial_and_every_confirmation(methods: Sources) -> None:
-    axes = draw("pareto", methods).axes[0]
-    drawn = np.asarray(axes.collections[0].get_offsets())
-    trials = sorted(methods.runs[0].path.parent.glob("t*"))
-    expected = []
-    for path in trials:
-        metrics = json.loads((path / "result.json").read_text())["metrics"]
-        names = ("val/clean_balanced_acc", "val/pgd2_balanced_acc")
-        expected.append([100 * metrics[name] for name in names])
-    assert np.array(sorted(drawn.tolist())) == pytest.approx(np.array(sorted(expected)))
-    labels = [container.get_label() for container in axes.containers]
-    assert len(labels) == 5 and labels.count("first configuration, confirmed") == 1
-
-
 def test_rbl_numbers_are_those_of_the_epoch_before() -> None:
     run = Run.__new__(Run)
     object.__setattr__(run, "samples_per_class", [4, 2])
@@ -139,14 +118,6 @@ def test_rbl_lines_are_those_numbers_of_the_reat_model(methods: Sources) -> None
         assert np.asarray(fig.axes[0].lines[c].get_ydata()).tolist() == effective[:, c].tolist()
         assert np.asarray(fig.axes[1].lines[c].get_ydata()).tolist() == weights[:, c].tolist()
     assert all(tick == int(tick) for axes in fig.axes for tick in axes.get_xticks())
-
-
-def test_class_counts_draw_each_data_set_once(studies: Path) -> None:
-    sources = read_sources([studies / "lambda", studies / "methods"])
-    fig = draw("class_counts", sources)
-    heights = sorted(bar_heights(axes) for axes in fig.axes)
-    # 20 * 4^(-i/9), cut off; and step: half of the classes with a quarter
-    assert heights == [[20, 17, 14, 12, 10, 9, 7, 6, 5, 5], [20] * 5 + [5] * 5]
 
 
 def test_without_a_radius_the_curve_starts_at_the_tested_clean_accuracy(methods: Sources) -> None:

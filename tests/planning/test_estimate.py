@@ -13,14 +13,14 @@ from ltat_tune.planning.cost import cost_of
 from ltat_tune.planning.estimate import (
     Calibration,
     confirmation_epochs,
-    duration,
     estimate,
     least_epochs,
+    long_study_note,
 )
 from ltat_tune.preflight.load import load_space
 from ltat_tune.search.rungs import Rungs
 from ltat_tune.space.space import Space
-from tests.drive import write_space
+from tests.drive import MINI, write_space
 
 ROOT = Path(__file__).parent.parent.parent
 NO_RUNGS = Rungs((), ())
@@ -102,8 +102,12 @@ def test_the_rule_agrees_with_what_the_space_files_say(name: str) -> None:
     assert 0.7 < (found.gpu_hours(at_most=True) or 0) / int(match.group(1)) < 2
 
 
-@pytest.mark.parametrize(
-    ("hours", "text"), [(0.001, "4 s"), (0.5, "30 min"), (3.4, "3.4 h"), (60, "2.5 days")]
-)
-def test_durations_are_written_as_people_say_them(hours: float, text: str) -> None:
-    assert duration(hours) == text
+def test_a_study_of_large_networks_that_takes_days_gets_a_note(tmp_path: Path) -> None:
+    fixed = {**MINI["fixed"], "model.name": "resnet18", "model.width": 64,
+             "model.stem": "conv", "optim.epochs": 300}  # fmt: skip
+    note = long_study_note(_space(tmp_path, fixed=fixed, searcher={"trials": 1000}), slots=0)
+    assert note.startswith("this study is expected to take about")
+    assert "1 trials at once on CPUs" in note and "--budget 24h" in note
+    brief = {**fixed, "model.width": 8, "optim.epochs": 1}
+    assert long_study_note(_space(tmp_path, fixed=brief, searcher={"trials": 2}), slots=1) == ""
+    assert long_study_note(_space(tmp_path, searcher={"trials": 100000}), slots=1) == ""  # small

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from ltat_tune.config.parameters import PARAMETERS
-from ltat_tune.presentation.value_phrases import pixels, setting
+from ltat_tune.config.scalars import pixels
+from ltat_tune.presentation.value_phrases import setting
 
 
 @pytest.mark.parametrize("path", PARAMETERS)

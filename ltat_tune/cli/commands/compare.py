@@ -77,9 +77,9 @@ def compare_command(
         console = Console(highlight=False)
         console.print(views.comparison_text(found))
         if beside is not None:
-            from ltat_tune.comparison.published_tables import published_text
+            from ltat_tune.comparison.published_tables import render_published
 
-            console.print(published_text(beside))
+            console.print(render_published(beside))
         return
     if form == "json":
         data = views.as_json(found)
@@ -90,10 +90,10 @@ def compare_command(
     texts = {"csv": views.as_csv, "latex": views.as_latex, "markdown": views.as_markdown}
     click.echo(texts[form](found), nl=False)
     if beside is not None:
-        from ltat_tune.comparison import published_tables
+        from ltat_tune.comparison import published_tables as others
 
-        more = {"csv": published_tables.as_csv, "latex": published_tables.as_latex,
-                "markdown": published_tables.as_markdown}  # fmt: skip
+        more = {"csv": others.published_csv, "latex": others.published_latex,
+                "markdown": others.published_markdown}  # fmt: skip
         click.echo("\n" + more[form](beside), nl=False)
 
 

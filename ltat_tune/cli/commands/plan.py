@@ -93,14 +93,15 @@ def _show(space: Space, found: StudyEstimate) -> None:
 
 
 def _lines(space: Space, found: StudyEstimate) -> list[str]:
-    from ltat_tune.planning.estimate import duration
+    from ltat_tune.presentation.units import duration
 
     shared = sum(scenario.shared_epochs for scenario in found.scenarios)
     how = "measured here" if found.measured else "a rule of thumb; --measure measures"
     lines = [
         f"epochs: about {found.epochs:.0f}, at most {found.epochs_at_most}",
         *([f"stems save about {shared:.0f} epochs"] if shared >= 1 else []),
-        f"time: about {duration(found.hours)}, at most {duration(found.hours_at_most)} ({how})",
+        f"time: about {duration(3600 * found.hours)}, at most "
+        f"{duration(3600 * found.hours_at_most)} ({how})",
     ]
     if (gpu := found.gpu_hours()) is not None:
         most = found.gpu_hours(at_most=True) or 0.0

@@ -33,6 +33,8 @@ _yes = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @_yes
 def rm(name: str, out: Path, keep_best: bool, yes: bool) -> None:
     """Delete a study, after asking. One that runs is refused; no other study is touched."""
+    from rich.filesize import decimal
+
     from ltat_tune.storage import cleanup
 
     folder = options.find_study(out, name)
@@ -42,7 +44,7 @@ def rm(name: str, out: Path, keep_best: bool, yes: bool) -> None:
     what = "all but the best of it" if keep_best else "the whole study"
     if keep_best:
         _list(folder.root, items)
-    click.echo(f"{folder.root}: {what}, {cleanup.human(size)}", err=True)
+    click.echo(f"{folder.root}: {what}, {decimal(size)}", err=True)
     if left := _shared_store(folder):
         click.echo(left, err=True)
     _ask("delete it?", yes)
@@ -51,7 +53,7 @@ def rm(name: str, out: Path, keep_best: bool, yes: bool) -> None:
             cleanup.delete(items)
     else:
         cleanup.remove(folder)
-    click.echo(f"freed {cleanup.human(size)}")
+    click.echo(f"freed {decimal(size)}")
 
 
 @click.command(
@@ -70,6 +72,8 @@ def gc(names: tuple[str, ...], out: Path, dry_run: bool, yes: bool) -> None:
     process left half written. Results, winners, confirmations and complete trials stay, so
     resume, figures and evaluate go on as before.
     """
+    from rich.filesize import decimal
+
     from ltat_tune.storage import cleanup
     from ltat_tune.storage.folder import StudyFolder, list_studies
 
@@ -89,7 +93,7 @@ def gc(names: tuple[str, ...], out: Path, dry_run: bool, yes: bool) -> None:
     if not any(items for _, items in found) and not aside:
         click.echo("nothing to delete")
         return
-    click.echo(f"{cleanup.human(size)} in all", err=True)
+    click.echo(f"{decimal(size)} in all", err=True)
     if dry_run:
         return
     _ask("delete this?", yes)
@@ -97,7 +101,7 @@ def gc(names: tuple[str, ...], out: Path, dry_run: bool, yes: bool) -> None:
     for folder, items in found:
         with folder.locked():
             freed += cleanup.delete(items)
-    click.echo(f"freed {cleanup.human(freed)}")
+    click.echo(f"freed {decimal(freed)}")
 
 
 def _refuse_running(folder: StudyFolder) -> None:
@@ -113,7 +117,7 @@ def _ask(question: str, yes: bool) -> None:
 
 def _list(root: Path, items: Sequence[Waste]) -> None:
     """What goes, by what it was for."""
-    from ltat_tune.storage.cleanup import human
+    from rich.filesize import decimal
 
     kinds: dict[str, list[Waste]] = defaultdict(list)
     for item in items:
@@ -122,7 +126,7 @@ def _list(root: Path, items: Sequence[Waste]) -> None:
         count = f"{len(some)} files or folders, " if len(some) > 1 else ""
         first = some[0].path.relative_to(root)
         example = f" ({first}{', ...' if len(some) > 1 else ''})"
-        size = human(sum(item.size for item in some))
+        size = decimal(sum(item.size for item in some))
         click.echo(f"{root.name}: {why}: {count}{size}{example}")
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ltat_tune.attacks import pgd
 from ltat_tune.attacks.frozen import frozen
+from ltat_tune.config.scalars import pixels
 from ltat_tune.data.batches import evaluation_batches
 from ltat_tune.errors import MissingData
 from ltat_tune.evaluation.measures import Answers, calibration_error, reliability, wilson
@@ -24,7 +25,6 @@ from ltat_tune.figures.features import Trained, evaluation_ball, trained
 from ltat_tune.figures.sources import Recipe, Sources
 from ltat_tune.figures.spec import Drawing
 from ltat_tune.presentation import palette
-from ltat_tune.presentation.value_phrases import pixels
 from ltat_tune.seeding import new_generator
 from ltat_tune.storage.trained_run import Run
 from ltat_tune.training.metrics import Accuracy

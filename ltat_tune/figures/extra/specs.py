@@ -12,10 +12,6 @@ EXTRAS: dict[str, FigureSpec] = {
         "learning_curves", "neither", "", "clean and robust accuracy over epochs, seeds' band",
         ("history",), studies.draw_learning_curves, _ANY_STUDY,
     ),
-    "pareto": FigureSpec(
-        "pareto", "neither", "", "clean against robust accuracy of all trials, and the front",
-        ("results",), studies.pareto, _ANY_STUDY,
-    ),
     "accuracy_over_eps": FigureSpec(
         "accuracy_over_eps", "neither", "", "accuracy over the attack's radius, all and tail",
         ("checkpoint",), models.accuracy_over_eps, _ANY_STUDY,
@@ -31,9 +27,5 @@ EXTRAS: dict[str, FigureSpec] = {
     "rbl_weights": FigureSpec(
         "rbl_weights", "neither", "", "RBL's effective numbers and weights over epochs",
         ("predicted",), studies.rbl_over_epochs, "ltat-tune --space search_spaces/reat.yaml",
-    ),
-    "class_counts": FigureSpec(
-        "class_counts", "neither", "", "training images of every class of your own data",
-        ("counts",), studies.draw_class_counts, _ANY_STUDY,
     ),
 }  # fmt: skip

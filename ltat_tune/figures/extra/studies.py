@@ -1,13 +1,9 @@
-"""Figures that neither paper has, from files alone: curves, trade-off, RBL's weights, counts."""
+"""Figures that neither paper has, from files alone: learning curves, RBL's weights."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from ltat_tune.config.timeline import drop_epochs
@@ -22,9 +18,8 @@ from ltat_tune.figures.captions import (
 from ltat_tune.figures.panels import Group
 from ltat_tune.figures.sources import Recipe, Sources
 from ltat_tune.figures.spec import Drawing
-from ltat_tune.figures.srat.counts import bar_legend, count_bars
 from ltat_tune.presentation import palette
-from ltat_tune.presentation.names import attack_name, labels, problem_name
+from ltat_tune.presentation.names import attack_name, labels
 from ltat_tune.storage.trained_run import Run
 
 FIRST_TRIAL = "t0000"  # in a search, the first entry of start_from: what it has to beat
@@ -125,98 +120,6 @@ def rate_drops(run: Run) -> list[int]:
     return drop_epochs(run.config.optim)
 
 
-def pareto(sources: Sources) -> Drawing:
-    """Clean against robust accuracy of every trial, the front, and the confirmations."""
-    scenarios: dict[tuple[str, str], list[Run]] = {}
-    for run in sources.runs:
-        scenarios.setdefault((run.study, run.scenario), []).append(run)
-    shown = list(scenarios.values())[:4]
-    if not shown:
-        raise MissingData("a finished training")
-    cols = 1 if len(shown) == 1 else 2
-    rows = -(-len(shown) // cols)
-    fig, axes = style.paper_figure(cols, rows=rows, cols=cols, height_in=2.5 * rows + 0.5)
-    for index, runs in enumerate(shown):
-        panel = axes.flat[index]
-        _trade_off(panel, runs, sources)
-        if len(shown) > 1:
-            style.letter(panel, index, problem_name(runs[0].config.data))
-        panel.set_xlabel("balanced clean accuracy (%)")
-        attack = attack_name(runs[0].config.evaluation.val_attack)
-        panel.set_ylabel(f"balanced {attack} accuracy (%)")
-    for panel in axes.flat[len(shown) :]:
-        panel.set_axis_off()
-    handles: dict[str, Any] = {}
-    for panel in axes.flat:
-        handles |= dict(zip(*panel.get_legend_handles_labels()[::-1], strict=True))
-    fig.legend(handles.values(), handles, loc="outside upper center", ncols=2 * cols)
-    run = shown[0][0]
-    small_print(
-        fig, [Recipe((runs[0],)) for runs in shown], attack=_validated(run),
-        images=validation_text(run.config),
-        seeds="trials: one seed, those stopped early left out",
-        more=["confirmed: mean ± standard deviation over seeds"],
-    )  # fmt: skip
-    left = len(scenarios) - len(shown)
-    return Drawing(fig, (f"{left} scenarios more are not drawn",) if left else ())
-
-
-def _trade_off(axes: Axes, runs: Sequence[Run], sources: Sources) -> None:
-    trials = [run for run in runs if run.kind == "trial"] or list(runs)
-    points = np.array([_both(run) for run in trials])
-    on_front = front(points)
-    edge = points[on_front]
-    axes.plot(edge[:, 0], edge[:, 1], color=palette.GREY, drawstyle="steps-pre", linewidth=1.0,
-              zorder=1)  # fmt: skip
-    fill = ["white"] * len(points)
-    for i in on_front:
-        fill[i] = palette.BLUE
-    axes.scatter(points[:, 0], points[:, 1], s=14, facecolors=fill, edgecolors=palette.BLUE,
-                 linewidths=0.8, zorder=2)  # fmt: skip
-    for shown, name in ((palette.BLUE, "trial on the front"), ("white", "trial")):
-        axes.scatter([], [], s=14, facecolors=shown, edgecolors=palette.BLUE, linewidths=0.8,
-                     label=name)  # fmt: skip
-    own = [r for r in sources.recipes if r.first in runs and r.first.kind == "confirmation"]
-    first = first_recipe(sources, own) if own else None
-    drawn = dict.fromkeys(("confirmed", "first configuration, confirmed"))
-    for recipe in own:
-        values = np.array([_both(run) for run in recipe.runs])
-        spread = values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros(2)
-        is_first = recipe is first
-        label = "first configuration, confirmed" if is_first else "confirmed"
-        clean, robust = values.mean(axis=0).tolist()
-        sideways, upright = (
-            panels.within([mean], [float(s)])
-            for mean, s in zip((clean, robust), spread, strict=True)
-        )
-        axes.errorbar(
-            clean, robust, xerr=sideways, yerr=upright, elinewidth=0.7,
-            zorder=4 if is_first else 3, color=palette.BLACK if is_first else palette.VERMILLION,
-            marker="*" if is_first else "s", markersize=7 if is_first else 4, linestyle="",
-            label=label if label in drawn else None,
-        )  # fmt: skip
-        drawn.pop(label, None)
-    axes.margins(0.08)
-    axes.grid()
-
-
-def _both(run: Run) -> tuple[float, float]:
-    """Balanced clean and robust accuracy on the validation images, %."""
-    attack = run.config.evaluation.val_attack
-    names = ("val/clean_balanced_acc", f"val/{attack}_balanced_acc")
-    return 100 * run.metrics[names[0]], 100 * run.metrics[names[1]]
-
-
-def front(points: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Indices of the points (N, 2) that no other beats in both, by ascending first value."""
-    order = sorted(range(len(points)), key=lambda i: (-points[i, 0], -points[i, 1]))
-    kept: list[int] = []
-    for i in order:
-        if not kept or points[i, 1] > points[kept[-1], 1]:
-            kept.append(i)
-    return np.array(kept[::-1], dtype=np.int64)
-
-
 def rbl_over_epochs(sources: Sources) -> Drawing:
     """RBL's effective numbers and class weights in every epoch, of the best REAT, else the best.
 
@@ -273,27 +176,3 @@ def rbl_numbers(run: Run) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     before = [torch.tensor(n) for n in (run.samples_per_class, *run.predicted[:-1])]
     effective = [effective_numbers(counts, n).tolist() for n in before]
     return np.array(effective), np.array([rbl_weights(counts, n).tolist() for n in before])
-
-
-def draw_class_counts(sources: Sources) -> Drawing:
-    """Training images of every class in the data of each scenario."""
-    different: dict[tuple[str, tuple[int, ...]], Run] = {}
-    for run in sources.runs:
-        key = problem_name(run.config.data), tuple(run.samples_per_class)
-        different.setdefault(key, run)
-    shown = list(different.items())[:6]
-    if not shown:
-        raise MissingData("a finished training")
-    cols = min(2, len(shown))
-    rows = -(-len(shown) // cols)
-    fig, axes = style.paper_figure(cols, rows=rows, cols=cols, height_in=1.7 * rows + 0.5)
-    for index, ((name, counts), run) in enumerate(shown):
-        panel = axes.flat[index]
-        count_bars(panel, counts, run.class_names)
-        panel.set_ylabel("training images")
-        style.letter(panel, index, f"{name}, {sum(counts):,} images")
-    for panel in axes.flat[len(shown) :]:
-        panel.set_axis_off()
-    fig.legend(handles=bar_legend(), loc="outside upper center", ncols=cols)
-    left = len(different) - len(shown)
-    return Drawing(fig, (f"{left} more are not drawn",) if left else ())

@@ -7,7 +7,7 @@ ours, and every point carries its spread over seeds.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -25,6 +25,7 @@ from ltat_tune.storage.trained_run import Run, Split
 
 PAIRS = (("cat", "horse"), ("automobile", "truck"), ("dog", "deer"))  # Figures 2, 10, 12
 _LOSSES = ("cross_entropy", "focal", "ldam")
+T = TypeVar("T")
 
 
 def by_class(profile: str, ratio: float) -> Callable[[Sources], Drawing]:
@@ -40,12 +41,7 @@ def by_class(profile: str, ratio: float) -> Callable[[Sources], Drawing]:
         attack = adversarial.first.attack
         shown = [natural, adversarial]
         fig, axes = style.paper_figure(2, cols=3, height_in=2.6, sharey=True)
-        columns = (
-            ("natural training, clean", natural, "clean"),
-            ("adversarial training, clean", adversarial, "clean"),
-            (f"adversarial training, {attack_name(attack)}", adversarial, attack),
-        )
-        for index, (title, recipe, measured) in enumerate(columns):
+        for index, (title, recipe, measured) in enumerate(_columns(natural, adversarial, attack)):
             _class_bars(axes[0, index], recipe, measured, common_split(shown, measured))
             style.letter(axes[0, index], index, title)
         axes[0, 0].set_ylabel("accuracy (%)")
@@ -54,6 +50,15 @@ def by_class(profile: str, ratio: float) -> Callable[[Sources], Drawing]:
         return Drawing(fig, small_print(fig, shown, paper=papers))
 
     return draw
+
+
+def _columns(natural: T, adversarial: T, attack: str) -> list[tuple[str, T, str]]:
+    """Return title, models and attack of three panels; natural training is not attacked."""
+    return [
+        ("natural training, clean", natural, "clean"),
+        ("adversarial training, clean", adversarial, "clean"),
+        (f"adversarial training, {attack_name(attack)}", adversarial, attack),
+    ]
 
 
 def _plain(group: Group, method: str) -> Recipe | None:
@@ -129,11 +134,7 @@ def binary_pair(classes: tuple[str, str] | None) -> Callable[[Sources], Drawing]
         run = robust_run(shown_recipes)
         attack = run.attack
         fig, axes = style.paper_figure(2, cols=3, height_in=2.4, sharey=True)
-        columns = (
-            ("natural training, clean", natural, "clean"),
-            ("adversarial training, clean", adversarial, "clean"),
-            (f"adversarial training, {attack_name(attack)}", adversarial, attack),
-        )
+        columns = _columns(natural, adversarial, attack)
         for index, (title, recipes, measured) in enumerate(columns):
             panel = axes[0, index]
             if not recipes:

@@ -1,4 +1,4 @@
-"""Training images by class: SRAT's Figures 13 and 14, and bars for any data."""
+"""Training images by class: SRAT's Figures 13 and 14."""
 
 from __future__ import annotations
 

@@ -1,0 +1,65 @@
+"""Tables as CSV, LaTeX and Markdown.
+
+pandas has these too, but writes no `±` in LaTeX, needs `tabulate` for Markdown, and makes a
+fraction of a whole number that stands beside an empty cell.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Cells = Sequence[Sequence[str]]  # the heading, then rows
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$",
+    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "±": r"$\pm$", "<": "$<$",
+}  # fmt: skip
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows of the same keys as CSV with a header line; nothing for no rows."""
+    if not rows:
+        return ""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
+
+
+def markdown_table(cells: Cells, *, words: int = 1) -> str:
+    """Return a table as GitHub shows it; columns after the first `words` are set flush right."""
+    head, *rows = [[cell.replace("|", "\\|") for cell in row] for row in cells]
+    rule = ["---"] * words + ["---:"] * (len(head) - words)
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *rows))
+
+
+def markdown_part(title: str, cells: Cells, notes: Sequence[str], *, words: int = 1) -> str:
+    """Return a title, a table unless it has no cells, and a line a note."""
+    table = f"{markdown_table(cells, words=words)}\n\n" if cells else ""
+    return f"### {title}\n\n{table}" + "".join(f"{note}  \n" for note in notes) + "\n"
+
+
+def latex_part(title: str, cells: Cells, notes: Sequence[str], *, mark: str = "") -> str:
+    """Return a `tabular` with booktabs unless it has no cells; title and notes are comments.
+
+    Args:
+        title: what the table shows.
+        cells: heading and rows.
+        notes: in a line each.
+        mark: stands above the heading, so that it is in the paper and not only in its source.
+    """
+    lines = [f"% {title}"]
+    if cells:
+        head, *rows = [["".join(_LATEX.get(c, c) for c in cell) for cell in row] for row in cells]
+        marked = [rf"\multicolumn{{{len(head)}}}{{l}}{{\textbf{{{mark}}}}} \\"] if mark else []
+        lines += [
+            rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}", r"\toprule", *marked,
+            " & ".join(head) + r" \\", r"\midrule",
+            *[" & ".join(row) + r" \\" for row in rows],
+            r"\bottomrule", r"\end{tabular}",
+        ]  # fmt: skip
+    return "\n".join([*lines, *[f"% {note}" for note in notes]]) + "\n"
