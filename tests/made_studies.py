@@ -7,14 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from ltat_tune.engine.task_factory import confirmation_task
-from ltat_tune.files import write_json, write_text
+from ltat_tune.files import write_text
 from ltat_tune.preflight.load import load_space
 from ltat_tune.results.collect import collect
+from ltat_tune.results.model import write_results
 from ltat_tune.results.selection import candidates
 from ltat_tune.results.summary import as_text
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.ledger import Ledger
 from ltat_tune.storage.task import Outcome
+from ltat_tune.storage.training_files import (
+    BrokenTraining,
+    CompleteTraining,
+    MeasuredOnTest,
+    write_test,
+    write_training,
+)
 from tests.drive import MINI
 
 METRIC = "val/pgd3_balanced_acc"
@@ -88,13 +96,13 @@ def made_study(
                 _write(task.path, "complete", score, subset, "")
                 metrics = {f"test/{a}_acc": score / 2 for a in space.confirm.attacks}
                 per_class = {f"test/{a}": [score / 2] * 10 for a in space.confirm.attacks}
-                write_json(task.path / "test.json", {
-                    "state": "complete", "epoch": 6, "weights": "abcd", "metrics": metrics,
-                    "per_class": per_class, "images": {a: 400 for a in space.confirm.attacks},
-                })  # fmt: skip
+                write_test(task.path, MeasuredOnTest(
+                    state="complete", epoch=6, weights="abcd", metrics=metrics,
+                    per_class=per_class, images={a: 400 for a in space.confirm.attacks},
+                ))  # fmt: skip
     if finished:
         results = collect(space, folder, ledger)
-        write_json(folder.results, results)
+        write_results(folder, results)
         write_text(folder.summary, as_text(results))
     return folder
 
@@ -116,10 +124,11 @@ def _write(place: Path, state: str, score: float | None, subset: str, reason: st
     (place / "config.yaml").write_text("# made\n")
     (place / "checkpoint.pt").write_bytes(b"c" * 1000)
     if state == "complete":
-        write_json(place / "result.json", {
-            "state": state, "epoch": 4, "metrics": {METRIC: score, "val/clean_acc": 0.9},
-            "weights": "abcd", "per_class": {"val/pgd3": [score] * 10}, "subset_hash": subset,
-            "predicted": [], "ae_distances": [], "samples_per_class": [20] * 10,
-        })  # fmt: skip
-    elif state in ("failed", "diverged"):
-        write_json(place / "result.json", {"state": state, "reason": reason, "seconds": 1.0})
+        assert score is not None
+        write_training(place, CompleteTraining(
+            state="complete", epoch=4, metrics={METRIC: score, "val/clean_acc": 0.9},
+            weights="abcd", per_class={"val/pgd3": [score] * 10}, subset_hash=subset,
+            predicted=[], ae_distances=[], samples_per_class=[20] * 10,
+        ))  # fmt: skip
+    elif state == "failed" or state == "diverged":
+        write_training(place, BrokenTraining(state=state, reason=reason, seconds=1.0))

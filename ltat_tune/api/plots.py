@@ -69,7 +69,7 @@ class Plots:
             paths = self._known(params)
             _, scene = self._read(scenario)
             tuned = {path: self._space.tuned[path] for path in paths}
-            winner = scene.winner.found["number"] if scene.winner else None
+            winner = scene.winner.result.number if scene.winner else None
             return _on_paper(slices(self._judged(scene), tuned, winner=winner))
 
     def contour(

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from ltat_tune.api.plots import Plots
     from ltat_tune.engine.study import StudyRun as Engine
+    from ltat_tune.results.model import ConfirmedResult, StudyResults
     from ltat_tune.space.space import Space
     from ltat_tune.storage.trials import TrialRow
 
@@ -52,7 +53,7 @@ class Score:
 
     def __str__(self) -> str:
         """`41.2 ± 0.4`, in percent."""
-        from ltat_tune.results.collect import mean_std
+        from ltat_tune.results.wording import mean_std
 
         return mean_std(self.values)
 
@@ -245,10 +246,15 @@ class Study:
         Raises:
             StudyError: the study has not been seen to its end.
         """
-        found = self._folder.read_results() if self._folder.facts.exists() else None
-        if found is None:
+        return self._read_results().as_data()
+
+    def _read_results(self) -> StudyResults:
+        from ltat_tune.results.model import read_results
+
+        results = read_results(self._folder) if self._folder.facts.exists() else None
+        if results is None:
             raise StudyError(f"{self.name} has no results yet; finish it with run() or resume()")
-        return found
+        return results
 
     def best(self) -> list[Best]:
         """The winner of every scenario that has one, in the order of the space file.
@@ -256,11 +262,11 @@ class Study:
         Raises:
             StudyError: as `results`.
         """
-        found = []
-        for scenario in self.results["scenarios"]:
-            confirmed = [c for c in scenario["confirmed"] if c["recipe"] == scenario["winner"]]
-            found += [_best(self._space, self._folder, scenario, c) for c in confirmed]
-        return found
+        return [
+            _best(self._space, self._folder, scenario.name, scenario.winner)
+            for scenario in self._read_results().scenarios
+            if scenario.winner is not None
+        ]
 
     @property
     def trials(self) -> list[TrialRow]:
@@ -307,19 +313,17 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _best(
-    space: Space, folder: StudyFolder, scenario: Mapping[str, Any], confirmed: Mapping[str, Any]
-) -> Best:
-    where, seed = space.scenario(scenario["name"]), confirmed["seeds"][0]
-    place = folder.confirmation(where.name, confirmed["recipe"], seed)
+def _best(space: Space, folder: StudyFolder, scenario: str, winner: ConfirmedResult) -> Best:
+    where, seed = space.scenario(scenario), winner.seeds[0]
+    place = folder.confirmation(where.name, winner.recipe, seed)
     return Best(
         scenario=where.name,
         values=dict(where.values),
-        trial=confirmed["number"],
-        params=confirmed["params"],
-        config=space.config(where, confirmed["params"], **{"seeds.seed": seed}),
-        seeds=tuple(confirmed["seeds"]),
-        val={name: Score(tuple(values)) for name, values in confirmed["val"].items()},
-        test={name: Score(tuple(values)) for name, values in confirmed["test"].items()},
+        trial=winner.number,
+        params=winner.params,
+        config=space.config(where, winner.params, **{"seeds.seed": seed}),
+        seeds=tuple(winner.seeds),
+        val={name: Score(tuple(values)) for name, values in winner.val.items()},
+        test={name: Score(tuple(values)) for name, values in winner.test.items()},
         checkpoint=place / "checkpoint.pt",
     )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
     from ltat_tune.comparison.entries import Reviewed
+    from ltat_tune.results.model import StudyResults
     from ltat_tune.storage.folder import StudyFolder
 
 
@@ -61,25 +62,23 @@ def unfinished(study: Reviewed) -> str:
     return f"{folder.root.name} is not finished, this is so far; {folder.resume_command}"
 
 
-def print_results(results: list[dict[str, Any]], form: str, *, named: bool = False) -> None:
-    """Winners, baselines and verdicts of studies on stdout, under their names where asked."""
+def print_results(results: StudyResults, form: str) -> None:
+    """Print winners, baselines and verdicts of a study on stdout; as JSON as in its file."""
     if form == "json":
-        click.echo(json.dumps(results[0] if len(results) == 1 else results, indent=2))
+        click.echo(json.dumps(results.as_data(), indent=2, sort_keys=True))
         return
     from rich.console import Console
 
-    from ltat_tune.results.summary import print_summary, verdict
+    from ltat_tune.results.summary import print_summary
+    from ltat_tune.results.verdict import sentences
 
     console = Console(highlight=False)
-    for found in results:
-        if named:
-            console.rule(found["study"], align="left")
-        console.print(print_summary(found))
-        sentences = verdict(found)
-        if sentences:
-            console.print()
-        for sentence in sentences:
-            console.print(sentence, soft_wrap=True)
+    console.print(print_summary(results))
+    lines = sentences(results)
+    if lines:
+        console.print()
+    for line in lines:
+        console.print(line, soft_wrap=True)
 
 
 def print_table(rows: Sequence[Mapping[str, str]]) -> None:

@@ -10,13 +10,23 @@ from typing import Any, Literal
 from ltat_tune.config.parameters import PARAMETERS, unknown_parameter
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.errors import StudyError
-from ltat_tune.files import read_json
 from ltat_tune.results.collect import results_so_far
-from ltat_tune.results.selection import standing
+from ltat_tune.results.model import (
+    ConfirmedResult,
+    ScenarioResults,
+    StudyResults,
+    standing,
+)
 from ltat_tune.results.significance import Pair
 from ltat_tune.space.reader import read_space
 from ltat_tune.space.space import Space, text_of
 from ltat_tune.storage.folder import StudyFolder
+from ltat_tune.storage.training_files import (
+    CompleteTraining,
+    MeasuredOnTest,
+    read_complete,
+    read_test,
+)
 from ltat_tune.storage.trials import TrialRow, read_trials
 
 Role = Literal["winner", "confirmed", "baseline", "trial"]
@@ -93,7 +103,7 @@ class Reviewed:
 
     folder: StudyFolder
     space: Space
-    results: Mapping[str, Any]
+    results: StudyResults
     finished: bool
     trials: Sequence[TrialRow]
 
@@ -109,10 +119,10 @@ def confirmed_entries(study: Reviewed) -> list[ComparedEntry]:
     """Winner, other confirmed configurations and baseline of every scenario; before anything is
     confirmed the best trial."""
     found = []
-    for scenario in study.results["scenarios"]:
-        rows = [row for row in study.trials if row.scenario == scenario["name"]]
+    for scenario in study.results.scenarios:
+        rows = [row for row in study.trials if row.scenario == scenario.name]
         cost = {"searched": sum(row.epochs for row in rows), "trials": len(rows)}
-        known = [_confirmed(study, scenario, entry) for entry in scenario["confirmed"]]
+        known = [_confirmed(study, scenario, entry) for entry in scenario.confirmed]
         entries = [replace(entry, **cost) for entry in known if entry.seeds]  # type: ignore[arg-type]
         if not any(entry.role != "baseline" for entry in entries):
             best = _best(study, rows)
@@ -182,37 +192,37 @@ def _entry(
 
 
 def _confirmed(
-    study: Reviewed, scenario: Mapping[str, Any], known: Mapping[str, Any]
+    study: Reviewed, scenario: ScenarioResults, known: ConfirmedResult
 ) -> ComparedEntry:
-    name = scenario["name"]
-    is_best = known["recipe"] == scenario["winner"]
-    role: Role = "winner" if is_best else "confirmed" if known["is_winner"] else "baseline"
+    name = scenario.name
+    is_best = known.recipe == scenario.winner_recipe
+    role: Role = "winner" if is_best else "confirmed" if known.is_winner else "baseline"
     seeds = []
-    for seed in known["seeds"]:
-        place = study.folder.confirmation(name, known["recipe"], seed)
-        trained = read_json(place / "result.json")
-        if trained is not None and trained["state"] == "complete":
-            seeds.append(_seed(seed, trained, read_json(place / "test.json")))
+    for seed in known.seeds:
+        place = study.folder.confirmation(name, known.recipe, seed)
+        trained = read_complete(place)
+        if trained is not None:
+            seeds.append(_seed(seed, trained, read_test(place)))
     if not seeds:  # the trainings were deleted; the results remember their numbers
         seeds = _remembered(known)
-    return _entry(study, name, known["number"], role, known["params"], seeds)
+    return _entry(study, name, known.number, role, known.params, seeds)
 
 
-def _remembered(known: Mapping[str, Any]) -> list[Seed]:
-    columns = {**known["val"], **known["test"]}
+def _remembered(known: ConfirmedResult) -> list[Seed]:
+    columns = {**known.val, **known.test}
     return [
         Seed(
-            seed, known["subset_hash"], {name: column[i] for name, column in columns.items()},
-            None, known.get("test_images"),
+            seed, known.subset_hash, {name: column[i] for name, column in columns.items()},
+            None, known.test_images or None,
         )
-        for i, seed in enumerate(known["seeds"])
+        for i, seed in enumerate(known.seeds)
     ]  # fmt: skip
 
 
-def _seed(seed: int, trained: Mapping[str, Any], tested: Mapping[str, Any] | None) -> Seed:
-    measured = tested or {"metrics": {}, "images": None}
-    metrics = {**trained["metrics"], **measured["metrics"]}
-    return Seed(seed, trained["subset_hash"], metrics, trained["epoch"], measured["images"])
+def _seed(seed: int, trained: CompleteTraining, tested: MeasuredOnTest | None) -> Seed:
+    metrics = {**trained.metrics, **(tested.metrics if tested else {})}
+    images = tested.images if tested else None
+    return Seed(seed, trained.subset_hash, metrics, trained.epoch, images)
 
 
 def _best(study: Reviewed, rows: Iterable[TrialRow]) -> ComparedEntry | None:
@@ -227,8 +237,8 @@ def _best(study: Reviewed, rows: Iterable[TrialRow]) -> ComparedEntry | None:
     for seed, place in [(own, row.folder)] + [
         (own + i, row.folder / f"seed-{own + i}") for i in range(1, len(row.seeds))
     ]:
-        trained = read_json(place / "result.json")
-        if trained is not None and trained.get("state") == "complete":
+        trained = read_complete(place)
+        if trained is not None:
             seeds.append(_seed(seed, trained, None))
     if not seeds:
         seeds = [Seed(own, "", {entry.objective: row.score or 0.0})]

@@ -14,6 +14,7 @@ from ltat_tune.search.rungs import Rungs
 from ltat_tune.space.space import Space
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.task import Outcome, Task
+from ltat_tune.storage.training_files import RESULT, SENTINEL, TEST
 
 if TYPE_CHECKING:
     from ltat_tune.storage.ledger import Ledger
@@ -179,10 +180,10 @@ class BudgetKeeper:
         second = self._spent["epoch_s"]
         total = self._space.max_epochs
         trainings, looks = 0, {"test": 0, "sentinel": 0}
+        files = {"result": RESULT, "test": TEST, "sentinel": SENTINEL}
         for scenario in self._space.scenarios:
             there = self._folder.root / "confirmations" / scenario.name
-            done = {name: len(list(there.glob(f"*/{name}.json")))
-                    for name in ("result", "test", "sentinel")}  # fmt: skip
+            done = {name: len(list(there.glob(f"*/{file}"))) for name, file in files.items()}
             fresh = self._confirming // total  # what a trial has trained is not trained again
             trainings += max(0, min(fresh, self._confirmations - done["result"]))
             looks["test"] += max(0, self._confirmations - done["test"])

@@ -11,11 +11,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ltat_tune.files import read_json
 from ltat_tune.presentation.units import clock
-from ltat_tune.results.collect import masking
+from ltat_tune.results.wording import masking_line
 from ltat_tune.space.space import Space, text_of
 from ltat_tune.storage.task import SEARCH, Outcome, Task
+from ltat_tune.storage.training_files import read_masking
 
 _SYMBOLS = {"complete": "✓", "pruned": "■", "failed": "✗", "diverged": "✗"}
 
@@ -168,10 +168,10 @@ class LiveView:
                 f"{self._space.objective.metric}"
             )
         elif task.kind == "sentinel":
-            report = read_json(task.path / "sentinel.json")
+            report = read_masking(task.path)
+            line = masking_line(report) if report is not None else "not looked for"
             self._event(
-                f"{symbol} {task.title}: gradient masking {masking(report)} "
-                f"({outcome.seconds:.0f} s)"
+                f"{symbol} {task.title}: gradient masking {line} ({outcome.seconds:.0f} s)"
             )
         else:
             progress.tested += 1

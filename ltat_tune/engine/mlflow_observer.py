@@ -9,10 +9,10 @@ from typing import Any
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.engine.mlflow_pages import images_of
 from ltat_tune.errors import CheckpointError
-from ltat_tune.files import read_json
-from ltat_tune.results.collect import masking
+from ltat_tune.results.wording import masking_line
 from ltat_tune.space.space import Space
 from ltat_tune.storage.task import SEARCH, Outcome, Task
+from ltat_tune.storage.training_files import SENTINEL, read_complete, read_masking, read_test
 from ltat_tune.tracking import Tracker
 
 
@@ -81,34 +81,34 @@ class MlflowObserver:
         folder = task.path
         files: dict[str, str] = {}
         tags = {"seconds": f"{outcome.seconds:.1f}"}
-        trained = read_json(folder / "result.json") or {}
-        measured = read_json(folder / "test.json") if task.kind == "test" else None
-        per_class = {**trained.get("per_class", {}), **(measured or {}).get("per_class", {})}
+        trained = read_complete(folder)
+        measured = read_test(folder) if task.kind == "test" else None
+        per_class = {**(trained.per_class if trained else {}),
+                     **(measured.per_class if measured else {})}  # fmt: skip
         if per_class:
             files["per_class_accuracy.json"] = json.dumps(per_class, indent=2)
-        if "predicted" in trained:
-            files["training_predictions_by_epoch.json"] = json.dumps(trained["predicted"])
-        if "subset_hash" in trained:
-            tags["subset_hash"] = trained["subset_hash"]
-            tags["samples_per_class"] = json.dumps(trained["samples_per_class"])
+        if trained is not None:
+            files["training_predictions_by_epoch.json"] = json.dumps(trained.predicted)
+            tags["subset_hash"] = trained.subset_hash
+            tags["samples_per_class"] = json.dumps(trained.samples_per_class)
         if outcome.reason:
             tags["reason"] = outcome.cause[:500]
             if outcome.state != "pruned":
                 files["error.txt"] = outcome.reason
         if measured is not None:
-            tags["test_images"] = json.dumps(measured["images"])
+            tags["test_images"] = json.dumps(measured.images)
         artifacts: tuple[Path, ...] = (folder / "config.yaml",)
         if task.kind == "test":  # the sentinel's report is there if a run is mended after it
-            artifacts = (*artifacts, folder / "checkpoint.pt", folder / "sentinel.json")
+            artifacts = (*artifacts, folder / "checkpoint.pt", folder / SENTINEL)
         seen, says = _seen(folder) if task.kind == "test" else ({}, {})
         self._tracker.end(
             task.run_key,
             outcome.state,
-            metrics={**(measured or {}).get("metrics", {}), **seen, **_stages(folder)},
+            metrics={**(measured.metrics if measured else {}), **seen, **_stages(folder)},
             tags={**tags, **says},
             files=files,
             artifacts=artifacts,
-            images=images_of(TrialConfig.from_flat(task.config), trained),
+            images=images_of(TrialConfig.from_flat(task.config), trained) if trained else None,
         )
 
     def _close_again(self, task: Task, outcome: Outcome) -> None:
@@ -120,7 +120,7 @@ class MlflowObserver:
             files["sentinel_error.txt"] = outcome.reason
         self._tracker.end(
             task.run_key, "complete", metrics=metrics, tags=tags, files=files,
-            artifacts=(task.path / "sentinel.json",),
+            artifacts=(task.path / SENTINEL,),
         )  # fmt: skip
 
     def repair(self, task: Task, outcome: Outcome) -> None:
@@ -139,19 +139,19 @@ class MlflowObserver:
 
 def _seen(folder: Path) -> tuple[dict[str, float], dict[str, str]]:
     """Metrics and tags of the sentinel's report; empty while there is none."""
-    report = read_json(folder / "sentinel.json")
+    report = read_masking(folder)
     if report is None:
         return {}, {}
-    triggered = sum(check["triggered"] for check in report["checks"])
-    tags = {"sentinel": report["verdict"], "sentinel_says": masking(report)}
-    return {"test/sentinel_triggered": float(triggered)}, tags
+    tags = {"sentinel": report.verdict, "sentinel_says": masking_line(report)}
+    return {"test/sentinel_triggered": float(len(report.triggered))}, tags
 
 
 def _stages(folder: Path) -> dict[str, float]:
     """Final metrics of a trial's copies and further seeds, such as `copy-6/val/pgd20_acc`."""
     found: dict[str, float] = {}
     for path in sorted([*folder.glob("copy-*"), *folder.glob("seed-*")]):
-        metrics = (read_json(path / "result.json") or {}).get("metrics", {})
+        trained = read_complete(path)
+        metrics = trained.metrics if trained else {}
         found |= {f"{path.name}/{name}": value for name, value in metrics.items()}
     return found
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.presentation.text_tables import markdown_table
-from ltat_tune.results.collect import find, masking, mean_std
-from ltat_tune.results.summary import verdict
+from ltat_tune.results.model import ScenarioResults, StudyResults
+from ltat_tune.results.verdict import sentences
+from ltat_tune.results.wording import masking_line, mean_std, trial_ends
 from ltat_tune.space.space import Space, text_of
+from ltat_tune.storage.training_files import CompleteTraining
 from ltat_tune.tracking import RunImages, View
 
 _MOST = 8000  # characters that a run's tag holds
@@ -54,12 +53,12 @@ def _ranges(space: Space) -> dict[str, str]:
     return found
 
 
-def note(results: Mapping[str, Any]) -> str:
-    """The study in Markdown: the verdict, then a table for each scenario that fits."""
-    text = "\n".join(f"- **{sentence}**" for sentence in verdict(results)) or "No winner yet."
-    if results["selected_on_test"]:
+def note(results: StudyResults) -> str:
+    """Return the study in Markdown: the verdict, then a table for each scenario that fits."""
+    text = "\n".join(f"- **{sentence}**" for sentence in sentences(results)) or "No winner yet."
+    if results.selected_on_test:
         text = "**selected_on_test: chosen by the test images, so optimistic.**\n\n" + text
-    for scenario in results["scenarios"]:
+    for scenario in results.scenarios:
         part = _scenario(results, scenario)
         if len(text) + len(part) > _MOST - 100:
             return text + "\n\nMore: `ltat-tune compare`, and summary.txt among the artifacts."
@@ -67,50 +66,43 @@ def note(results: Mapping[str, Any]) -> str:
     return text
 
 
-def _scenario(results: Mapping[str, Any], scenario: Mapping[str, Any]) -> str:
-    winner, baseline = find(scenario, scenario["winner"]), find(scenario, scenario["baseline"])
-    trials, epochs = scenario["trials"], scenario["epochs"]
-    effort = (
-        f"{sum(trials.values())} trials: {trials['complete']} complete, {trials['pruned']} "
-        f"stopped early, {trials['failed']} failed, {trials['diverged']} diverged; "
-        f"{epochs['saved']} of {epochs['planned']} epochs saved."
-    )
+def _scenario(results: StudyResults, scenario: ScenarioResults) -> str:
+    winner, rival, epochs = scenario.winner, scenario.rival, scenario.epochs
+    effort = f"{trial_ends(scenario.trials)}; {epochs.saved} of {epochs.planned} epochs saved."
     if winner is None:
-        return f"\n\n### {scenario['title']}\n\nNothing confirmed. {effort}"
-    columns = {f"winner t{winner['number']:04d}": winner}
-    if baseline is not None and baseline["recipe"] != winner["recipe"]:
-        columns[f"baseline t{baseline['number']:04d}"] = baseline
-    metrics = [("val", results["objective"])]
-    for attack in results["confirm"]["attacks"]:
+        return f"\n\n### {scenario.title}\n\nNothing confirmed. {effort}"
+    columns = {f"winner t{winner.number:04d}": winner}
+    if rival is not None:
+        columns[f"baseline t{rival.number:04d}"] = rival
+    metrics = [("val", results.objective)]
+    for attack in results.confirm.attacks:
         metrics += [("test", f"test/{attack}_{group}acc") for group in ("balanced_", "tail_")]
     rows = [
-        [metric, *(mean_std(column[split].get(metric, [])) for column in columns.values())]
+        [metric, *(mean_std(column.scores(split, metric)) for column in columns.values())]
         for split, metric in metrics
     ]
     rows += [
-        [f"`{path}`", *(text_of(column["params"].get(path, "")) for column in columns.values())]
-        for path in winner["params"]
+        [f"`{path}`", *(text_of(column.params.get(path, "")) for column in columns.values())]
+        for path in winner.params
     ]
-    title = f"accuracy in %, mean ± std of seeds {', '.join(map(str, winner['seeds']))}"
+    title = f"accuracy in %, mean ± std of seeds {', '.join(map(str, winner.seeds))}"
     table = markdown_table([[title, *columns], *rows])
-    report = scenario.get("sentinel")
-    masked = f"\n\nGradient masking: {masking(report)}." if report is not None else ""
-    return f"\n\n### {scenario['title']}\n\n{table}\n\n{effort}{masked}"
+    report = scenario.sentinel
+    masked = f"\n\nGradient masking: {masking_line(report)}." if report is not None else ""
+    return f"\n\n### {scenario.title}\n\n{table}\n\n{effort}{masked}"
 
 
-def images_of(config: TrialConfig, trained: Mapping[str, Any]) -> RunImages | None:
-    """The data of a training that came to its end; None of one that did not."""
-    if "subset_hash" not in trained:
-        return None
-    data, counts = config.data, trained["samples_per_class"]
+def images_of(config: TrialConfig, trained: CompleteTraining) -> RunImages:
+    """Return the data of a training."""
+    data, counts = config.data, trained.samples_per_class
     ratio = max(counts) / max(1, min(counts))
     profile = {
         "profile": data.profile, "imbalance_ratio": round(ratio, 4), "num_rows": sum(counts),
-        "samples_per_class": counts, "classes": trained.get("classes"),
-        "image_shape": trained.get("image_shape"), "validation": data.val_source,
+        "samples_per_class": counts, "classes": trained.classes,
+        "image_shape": trained.image_shape, "validation": data.val_source,
         "val_per_class": data.val_per_class,
     }  # fmt: skip
     return RunImages(
-        f"{data.name} {data.profile} {ratio:.4g}", trained["subset_hash"],
+        f"{data.name} {data.profile} {ratio:.4g}", trained.subset_hash,
         {"dataset": data.name, "root": data.root}, profile,
     )  # fmt: skip

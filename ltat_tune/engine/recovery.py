@@ -5,12 +5,12 @@ from __future__ import annotations
 from ltat_tune.engine.live_view import LiveView
 from ltat_tune.engine.mlflow_observer import MlflowObserver
 from ltat_tune.engine.task_factory import confirmation_task, trial_task
-from ltat_tune.files import read_json
 from ltat_tune.results.selection import candidates, is_tested
 from ltat_tune.space.space import Space
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.ledger import Ledger
 from ltat_tune.storage.task import Outcome, Task
+from ltat_tune.storage.training_files import BrokenTraining, read_test, read_training
 from ltat_tune.storage.trial_state import score_of, state_of
 
 
@@ -36,12 +36,14 @@ def catch_up(
 
 
 def _catch_up_confirmation(space: Space, task: Task, observer: MlflowObserver) -> None:
-    trained, measured = read_json(task.path / "result.json"), read_json(task.path / "test.json")
-    if trained is None:
+    end = read_training(task.path)
+    if end is None:
         return
-    outcome = Outcome(trained["state"], trained.get("epoch", 0), trained.get("reason", ""),
-                      None, trained.get("seconds", 0.0))  # fmt: skip
-    if measured and is_tested(space, task.path):
+    if isinstance(end, BrokenTraining):
+        outcome = Outcome(end.state, 0, end.reason, None, end.seconds)
+    else:
+        outcome = Outcome(end.state, end.epoch)
+    if read_test(task.path) is not None and is_tested(space, task.path):
         observer.repair(Task(**{**vars(task), "key": f"{task.key}/test", "kind": "test"}), outcome)
     elif outcome.state != "complete":
         observer.repair(task, outcome)

@@ -22,7 +22,7 @@ from ltat_tune.engine.mlflow_pages import note, view_of
 from ltat_tune.engine.tuner import drive
 from ltat_tune.errors import LtatError, StudyError
 from ltat_tune.export.publish import export_winners
-from ltat_tune.files import write_json, write_text
+from ltat_tune.files import write_text
 from ltat_tune.planning.estimate import long_study_note
 from ltat_tune.planning.gpu_sharing import measured_resources
 from ltat_tune.planning.slots import trials_at_once, visible_gpus
@@ -36,6 +36,7 @@ from ltat_tune.preflight.resume import (
     space_differences,
 )
 from ltat_tune.results.collect import collect
+from ltat_tune.results.model import StudyResults, write_results
 from ltat_tune.results.summary import as_text
 from ltat_tune.space.space import Space
 from ltat_tune.storage.code_history import code_history, record_start
@@ -53,7 +54,7 @@ _RESTART_WAIT_S = 60.0  # a resume waits so long for an MLflow server that resta
 class StudyEnd:
     """How a start of a study ended."""
 
-    results: dict[str, Any]
+    results: StudyResults
     reason: str | None = None  # why it stopped before its end
     interrupted: bool = False
 
@@ -315,9 +316,9 @@ class StudyRun:
         finished = reason is None and not interrupted
         if finished:
             shutil.rmtree(self.folder.stems, ignore_errors=True)
-            write_json(self.folder.results, results)
+            write_results(self.folder, results)
             write_text(self.folder.summary, as_text(results))
-            if any(scenario["winner"] for scenario in results["scenarios"]):
+            if any(scenario.winner_recipe for scenario in results.scenarios):
                 export_winners(self.space, self.folder, tracker, view.say)
         tracker.finish(
             "complete" if finished else "interrupted",

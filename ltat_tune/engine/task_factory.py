@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from ltat_tune.files import read_json
 from ltat_tune.results.selection import (
     Candidate,
     candidates,
@@ -15,6 +14,7 @@ from ltat_tune.results.selection import (
 from ltat_tune.space.space import Space
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.task import Task
+from ltat_tune.storage.training_files import SENTINEL, read_complete, read_training
 from ltat_tune.storage.trial_state import Rows
 
 
@@ -54,7 +54,7 @@ def confirmation_tasks(
     for candidate in candidates(space, ledger, scenario):
         for seed in space.confirm.seeds:
             task = confirmation_task(space, folder, scenario, candidate, seed, device=device)
-            if read_json(task.path / "result.json") is None:
+            if read_training(task.path) is None:
                 tasks.append(task)
     return tasks
 
@@ -67,8 +67,7 @@ def test_tasks(
     for candidate in candidates(space, ledger, scenario):
         for seed in space.confirm.seeds:
             training = confirmation_task(space, folder, scenario, candidate, seed, device=device)
-            trained = read_json(training.path / "result.json")
-            if trained is None or trained["state"] != "complete":
+            if read_complete(training.path) is None:
                 continue
             if is_tested(space, training.path):
                 continue
@@ -90,7 +89,7 @@ def sentinel_tasks(
     won = winner(space, folder, ledger, scenario)
     if not space.confirm.sentinel or won is None or not is_tested(space, won.path):
         return []
-    if won.config.measured_eps == 0 or (won.path / "sentinel.json").exists():
+    if won.config.measured_eps == 0 or (won.path / SENTINEL).exists():
         return []
     first = confirmation_task(space, folder, scenario, won.candidate, won.seed, device=device)
     return [Task(**{**vars(first), "key": f"{first.key}/sentinel", "kind": "sentinel"})]

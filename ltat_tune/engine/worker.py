@@ -18,8 +18,18 @@ from typing import Any
 from ltat_tune.backend.work import ReportTo
 from ltat_tune.config.plugin_loader import load_plugins
 from ltat_tune.errors import CheckpointError, ConfigError, TrainingDiverged
-from ltat_tune.files import copy_file, is_left_over, read_json, write_json
+from ltat_tune.files import copy_file, is_left_over, write_json
 from ltat_tune.storage.task import Task
+from ltat_tune.storage.training_files import (
+    BrokenTraining,
+    CompleteTraining,
+    MaskingReport,
+    MeasuredOnTest,
+    read_test,
+    write_masking,
+    write_test,
+    write_training,
+)
 
 _SENTINEL_SEED = 0  # that of `ltat-tune evaluate`, unless it is told another
 _NO_ROOM = (
@@ -65,7 +75,7 @@ def run_task(task: Task, report: ReportTo) -> None:
     if last["state"] in ("diverged", "failed") and task.kind not in _WORK:
         # a failed look leaves its training's result alone: a resume looks again
         try:
-            write_json(task.path / "result.json", last)
+            write_training(task.path, BrokenTraining(**last))
         except OSError:
             last = {**last, "state": "blocked", "reason": traceback.format_exc()}
     report({"event": last})
@@ -110,22 +120,22 @@ def _train(task: Task, report: ReportTo) -> dict[str, Any]:
         probe_at=task.probe_at,
         probe_epochs=task.probe_epochs,
     )
-    last = {
-        "state": "complete",
-        "epoch": result.epoch,
-        "metrics": result.metrics,
-        "weights": result.weights,
-        "precision": result.precision,
-        "per_class": result.per_class,
-        "predicted": result.predicted,
-        "ae_distances": result.ae_distances,
-        "subset_hash": trainer.splits.subset_hash,
-        "samples_per_class": trainer.counts.tolist(),
-        "classes": list(trainer.splits.classes),
-        "image_shape": list(trainer.splits.train.images.shape[1:]),
-    }
-    write_json(task.path / "result.json", last)
-    return last
+    end = CompleteTraining(
+        state="complete",
+        epoch=result.epoch,
+        metrics=result.metrics,
+        weights=result.weights,
+        precision=result.precision,
+        per_class=result.per_class,
+        predicted=result.predicted,
+        ae_distances=result.ae_distances,
+        subset_hash=trainer.splits.subset_hash,
+        samples_per_class=trainer.counts.tolist(),
+        classes=list(trainer.splits.classes),
+        image_shape=list(trainer.splits.train.images.shape[1:]),
+    )
+    write_training(task.path, end)
+    return end.as_data()
 
 
 def _memory() -> dict[str, float]:
@@ -165,23 +175,24 @@ def _test(task: Task, report: ReportTo) -> dict[str, Any]:
     config = TrialConfig.from_flat(task.config)
     trainer = Trainer(config, device=task.device, cache_dir=Path(task.cache))
     result = trainer.fit(checkpoint=task.path / "checkpoint.pt")
-    done: dict[str, Any] = read_json(task.path / "test.json") or {
-        "state": "complete", "epoch": result.epoch, "weights": result.weights,
-        "metrics": {}, "per_class": {}, "images": {},
-    }  # fmt: skip
+    done = read_test(task.path) or MeasuredOnTest(
+        state="complete", epoch=result.epoch, weights=result.weights,
+        metrics={}, per_class={}, images={},
+    )  # fmt: skip
     test = trainer.splits.test().to(trainer.device)
     for attack in task.attacks:
-        if f"test/{attack}" in done["per_class"]:
+        if done.has(attack):
             continue
         accuracy = measure_accuracy(
             result.model, test, attack, config, classes=len(trainer.splits.classes)
         )
-        done["metrics"] |= accuracy.metrics(f"test/{attack}", trainer.groups)
-        done["per_class"][f"test/{attack}"] = accuracy.per_class
-        done["images"][attack] = len(measured_part(test, attack, config))
-        write_json(task.path / "test.json", done)
-        report({"metrics": done["metrics"]})
-    return done
+        done = done.with_attack(
+            attack, accuracy.metrics(f"test/{attack}", trainer.groups), accuracy.per_class,
+            len(measured_part(test, attack, config)),
+        )  # fmt: skip
+        write_test(task.path, done)
+        report({"metrics": done.metrics})
+    return done.as_data()
 
 
 def _watch(task: Task, report: ReportTo) -> dict[str, Any]:
@@ -209,7 +220,7 @@ def _watch(task: Task, report: ReportTo) -> dict[str, Any]:
         state=kept,
         weights=result.weights,  # scale and log-prior are the configuration's, as the folder is
     )
-    write_json(task.path / "sentinel.json", seen.to_json())
+    write_masking(task.path, MaskingReport(**seen.to_json()))
     shutil.rmtree(kept, ignore_errors=True)
     return {"state": "complete", "epoch": result.epoch}
 

@@ -19,6 +19,7 @@ from ltat_tune.data.datasets import Splits, load_splits
 from ltat_tune.errors import CheckpointError, ConfigError, StudyError
 from ltat_tune.methods import needs_projection
 from ltat_tune.models import Classifier, build_model, measured
+from ltat_tune.results.model import read_results
 from ltat_tune.storage.folder import StudyFolder, list_studies
 from ltat_tune.training.checkpoint import load_checkpoint, weights_hash
 from ltat_tune.training.metrics import ClassGroups
@@ -135,19 +136,19 @@ def _beside(config: Path, checkpoint: Path) -> Target:
 
 def _winners(root: Path) -> list[Target]:
     folder = StudyFolder.open(root)
-    results = folder.read_results()
+    results = read_results(folder)
     if results is None:
         raise StudyError(
             f"{root.name} has no results yet; finish it: ltat-tune resume {root.name}, or give "
             "the folder of one trial"
         )
     found = []
-    for scenario in results["scenarios"]:
-        for confirmed in scenario["confirmed"]:
-            if confirmed["recipe"] == scenario["winner"]:
-                for seed in confirmed["seeds"]:
-                    place = folder.confirmation(scenario["name"], confirmed["recipe"], seed)
-                    found.append(_beside(place / "config.yaml", place / "checkpoint.pt"))
+    for scenario in results.scenarios:
+        if scenario.winner is None:
+            continue
+        for seed in scenario.winner.seeds:
+            place = folder.confirmation(scenario.name, scenario.winner.recipe, seed)
+            found.append(_beside(place / "config.yaml", place / "checkpoint.pt"))
     if not found:
         raise StudyError(f"{root.name} has confirmed nothing; give the folder of one trial")
     return found

@@ -12,8 +12,7 @@ from ltat_tune.config.scalars import pixels
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.presentation.names import NORM_NAMES
 from ltat_tune.presentation.text_tables import markdown_table
-from ltat_tune.results.collect import find, masking, mean_std
-from ltat_tune.results.range_edges import in_words
+from ltat_tune.results.wording import certainty, masking_line, mean_std, trial_ends
 
 if TYPE_CHECKING:
     from ltat_tune.export.winner import Winner
@@ -50,16 +49,16 @@ def _title(winner: Winner, config: TrialConfig) -> str:
     rank = "winner" if winner.place == 1 else f"place {winner.place}"
     name = f"{config.method.name} with {config.loss.name} on {config.data.name}"
     return (
-        f"# {name}: {winner.scenario['title']}\n\n"
-        f"The {rank} of study `{winner.results['study']}` in scenario "
-        f"`{winner.scenario['name']}`, trial `{winner.recorded['trial']}`, seed "
+        f"# {name}: {winner.scenario.title}\n\n"
+        f"The {rank} of study `{winner.results.study}` in scenario "
+        f"`{winner.scenario.name}`, trial `{winner.recorded['trial']}`, seed "
         f"{config.seeds.seed}; made by ltat-tune {winner.recorded['versions']['ltat-tune']}."
     )
 
 
 def _warnings(winner: Winner) -> str:
     lines = []
-    if winner.results.get("smoke"):
+    if winner.results.smoke:
         lines.append("> **Smoke run.** The study only showed that its file runs; no number here "
                      "means anything.")  # fmt: skip
     if winner.recorded["selected_on_test"]:
@@ -73,7 +72,7 @@ def _model(winner: Winner, config: TrialConfig) -> str:
     model, recorded = config.model, winner.recorded
     width = "" if model.width is None else f", width {model.width}"
     classes, shape = recorded.get("classes"), recorded.get("image_shape")
-    count = len(winner.confirmed["samples_per_class"])
+    count = len(winner.confirmed.samples_per_class)
     logits = f"logits x {model.inference_scale:g}" if model.inference_scale != 1 else "logits"
     adjusted = f", less {model.posthoc_tau:g} times the log-prior" if model.posthoc_tau else ""
     rows = {
@@ -114,7 +113,7 @@ def _table(rows: Mapping[str, str]) -> str:
 
 
 def _data(winner: Winner, config: TrialConfig) -> str:
-    data, counts = config.data, winner.confirmed["samples_per_class"]
+    data, counts = config.data, winner.confirmed.samples_per_class
     images = ", ".join(f"{attack} {n}" for attack, n in winner.recorded["test_images"].items())
     where = f" in `{data.root}`" if data.root else ""
     rows = {
@@ -136,23 +135,20 @@ def _data(winner: Winner, config: TrialConfig) -> str:
 
 def _protocol(winner: Winner, config: TrialConfig) -> str:
     results, scenario = winner.results, winner.scenario
-    trials = scenario["trials"]
     attack = config.attack
     trained = (
         f"{attack.steps} steps of {_pixels(attack.step_size)}, {NORM_NAMES[attack.norm]}, eps "
         f"{_pixels(attack.eps)}" if attack.eps > 0 else "none"
     )  # fmt: skip
     rows = {
-        "chosen by": f"`{results['objective']}`, mean over the confirmation seeds",
-        "search": f"{sum(trials.values())} trials: {trials['complete']} complete, "
-        f"{trials['pruned']} stopped early, {trials['failed']} failed, "
-        f"{trials['diverged']} diverged",
-        "confirmation": f"retrained with seeds {', '.join(map(str, winner.confirmed['seeds']))} "
+        "chosen by": f"`{results.objective}`, mean over the confirmation seeds",
+        "search": trial_ends(scenario.trials),
+        "confirmation": f"retrained with seeds {', '.join(map(str, winner.confirmed.seeds))} "
         f"for {config.optim.epochs} epochs; this file is seed {config.seeds.seed}, the first, "
         "not the best",
         "attack in training": trained,
-        "attacks measured": f"{', '.join(results['confirm']['attacks'])}; "
-        f"{NORM_NAMES[scenario['norm']]}, eps {pixels(scenario['eps'])}",
+        "attacks measured": f"{', '.join(results.confirm.attacks)}; "
+        f"{NORM_NAMES[scenario.norm]}, eps {pixels(scenario.eps)}",
         "gradient masking": _masking(winner),
     }
     return "## Protocol\n\n" + _table(rows)
@@ -163,44 +159,45 @@ def _pixels(value: float | None) -> str:
 
 
 def _masking(winner: Winner) -> str:
-    report = winner.scenario.get("sentinel") if winner.place == 1 else None
+    report = winner.scenario.sentinel if winner.place == 1 else None
     if report is None:
         return "not looked for: robust numbers may be too high"
-    return masking(report)
+    return masking_line(report)
 
 
 def _numbers(winner: Winner) -> str:
     """Mean and spread over the seeds, this file's own, and the baseline's."""
     confirmed, recorded = winner.confirmed, winner.recorded
-    baseline = find(winner.scenario, winner.scenario["baseline"])
-    beside = baseline is not None and baseline["recipe"] != confirmed["recipe"]
-    seeds = len(confirmed["seeds"])
+    baseline = winner.scenario.baseline
+    beside = baseline is not None and baseline.recipe != confirmed.recipe
+    seeds = len(confirmed.seeds)
     lines = [["accuracy, %", f"mean ± std, n = {seeds}", "this file", *["baseline"] * beside]]
     for split in ("val", "test"):
-        for metric, values in sorted(confirmed[split].items()):
+        columns = confirmed.val if split == "val" else confirmed.test
+        for metric, values in sorted(columns.items()):
             if not metric.startswith(split) or _LEFT_OUT.search(metric):
                 continue
             own = recorded[split].get(metric)
             cells = [metric, mean_std(values), "" if own is None else f"{100 * own:.1f}"]
             if beside and baseline is not None:
-                cells.append(mean_std(baseline[split].get(metric, [])))
+                cells.append(mean_std(baseline.scores(split, metric)))
             lines.append(cells)
     said = []
-    lead = winner.scenario.get("leads", {}).get("baseline")
+    lead = winner.scenario.leads.baseline
     if lead is not None and winner.place == 1 and beside:
-        said.append(f"{100 * lead['gain']:+.1f} points of `{winner.results['objective']}` against "
-                    f"the baseline ({in_words(lead)}).")  # fmt: skip
+        said.append(f"{100 * lead.gain:+.1f} points of `{winner.results.objective}` against "
+                    f"the baseline ({certainty(lead)}).")  # fmt: skip
     said.append("balanced: mean recall over the classes; worst: the smallest recall; head, body, "
                 "tail: thirds of the classes by training count.")  # fmt: skip
     return "## Numbers\n\n" + markdown_table(lines) + "\n\n" + " ".join(said)
 
 
 def _limits(winner: Winner, config: TrialConfig) -> str:
-    seeds = len(winner.confirmed["seeds"])
-    measured = winner.results["confirm"]["attacks"]
+    seeds = len(winner.confirmed.seeds)
+    measured = winner.results.confirm.attacks
     lines = [
-        f"Robust only as measured: {NORM_NAMES[winner.scenario['norm']]} within eps "
-        f"{pixels(winner.scenario['eps'])}. Other norms, larger radii, patches, corruptions and "
+        f"Robust only as measured: {NORM_NAMES[winner.scenario.norm]} within eps "
+        f"{pixels(winner.scenario.eps)}. Other norms, larger radii, patches, corruptions and "
         "images from elsewhere were not tried.",
     ]
     if not any(attack == "aa" for attack in measured):

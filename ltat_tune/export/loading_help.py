@@ -27,7 +27,7 @@ def weights_help(winner: Winner, path: Path, channels: int) -> str:
     )  # fmt: skip
     settings += [f"{path.partition('.')[2]}={config.get(path)!r}"
                  for part in _own_network(config) for path in part.defaults]  # fmt: skip
-    shape = f"in_channels={channels}, num_classes={len(winner.confirmed['samples_per_class'])}"
+    shape = f"in_channels={channels}, num_classes={len(winner.confirmed.samples_per_class)}"
     projection = ", projection=True" if needs_projection(config) else ""
     shift = ", shift=shift" if model.posthoc_tau > 0 else ""
     adjusted = model.inference_scale != 1 or shift

@@ -46,4 +46,4 @@ def export_winners(
             continue
         files = ModelFiles(path, winner.path, loaded.weights, about(winner), model_card(winner),
                            winner.plugins)  # fmt: skip
-        tracker.model(winner.training.key, winner.scenario["name"], files)
+        tracker.model(winner.training.key, winner.scenario.name, files)

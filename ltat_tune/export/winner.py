@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ltat_tune.results.model import ConfirmedResult, ScenarioResults, StudyResults
 from ltat_tune.results.selection import Confirmation
 
 
@@ -27,9 +28,9 @@ class Winner:
 
     path: Path
     place: int
-    results: Mapping[str, Any]
-    scenario: Mapping[str, Any]
-    confirmed: Mapping[str, Any]
+    results: StudyResults
+    scenario: ScenarioResults
+    confirmed: ConfirmedResult
     training: Confirmation
     recorded: Mapping[str, Any]
     plugins: Mapping[str, Path] = field(default_factory=dict)
@@ -37,5 +38,4 @@ class Winner:
     @property
     def params(self) -> Mapping[str, Any]:
         """What was searched, by dotted path."""
-        params: Mapping[str, Any] = self.confirmed["params"]
-        return params
+        return self.confirmed.params

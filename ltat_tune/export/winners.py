@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ltat_tune import provenance
 from ltat_tune.config.config_file import dump_config
@@ -13,11 +11,13 @@ from ltat_tune.config.plugin_loader import copy_plugins
 from ltat_tune.errors import StudyError
 from ltat_tune.export.card import model_card
 from ltat_tune.export.winner import Winner
-from ltat_tune.files import read_json, write_text
-from ltat_tune.results.collect import masking, mean_std
-from ltat_tune.results.selection import Candidate, confirmation_of, standing
+from ltat_tune.files import write_text
+from ltat_tune.results.model import ConfirmedResult, ScenarioResults, StudyResults, read_results
+from ltat_tune.results.selection import Candidate, confirmation_of
+from ltat_tune.results.wording import masking_line, mean_std
 from ltat_tune.space.space import Space
 from ltat_tune.storage.folder import StudyFolder
+from ltat_tune.storage.training_files import read_complete, read_masking, read_test
 
 
 def export_study(
@@ -43,23 +43,24 @@ def export_study(
         StudyError: no such scenario, or nothing was confirmed; `target` has another plugin.
         ConfigError: a plugin is gone or not what it was.
     """
-    results = folder.read_results()
+    results = read_results(folder)
     if results is None:
         raise StudyError(
             f"{folder.root.name} has no results yet; finish it: {folder.resume_command}"
         )
-    names = [s["name"] for s in results["scenarios"]]
+    names = [one.name for one in results.scenarios]
     if scenario is not None and scenario not in names:
         raise StudyError(
             f"no scenario {scenario} in {folder.root.name}; choose from: {', '.join(names)}"
         )
     written = []
-    for found in results["scenarios"]:
-        if scenario is None or found["name"] == scenario:
-            for place, confirmed in enumerate(_best(results, found)[:top], start=1):
+    for one in results.scenarios:
+        if scenario is None or one.name == scenario:
+            best = one.contenders(results.objective)[:top]
+            for place, confirmed in enumerate(best, start=1):
                 suffix = "" if place == 1 else f"-{place}"
-                path = target / f"best-{found['name']}{suffix}.yaml"
-                written.append(_write(path, place, folder, space, results, found, confirmed))
+                path = target / f"best-{one.name}{suffix}.yaml"
+                written.append(_write(path, place, folder, space, results, one, confirmed))
     if not written:
         raise StudyError(
             f"{folder.root.name} has confirmed nothing, so there is nothing to export"
@@ -67,53 +68,52 @@ def export_study(
     return written
 
 
-def _best(results: Mapping[str, Any], scenario: Mapping[str, Any]) -> list[dict[str, Any]]:
-    metric = results["objective"]
-    chosen = [c for c in scenario["confirmed"] if c["is_winner"] and c["val"].get(metric)]
-    return sorted(chosen, key=lambda c: standing(c["val"][metric]), reverse=True)
-
-
 def _write(
     path: Path,
     place: int,
     folder: StudyFolder,
     space: Space,
-    results: Mapping[str, Any],
-    scenario: Mapping[str, Any],
-    confirmed: Mapping[str, Any],
+    results: StudyResults,
+    scenario: ScenarioResults,
+    confirmed: ConfirmedResult,
 ) -> Winner:
-    seed = confirmed["seeds"][0]
-    candidate = Candidate(confirmed["number"], confirmed["params"], False, True)
-    training = confirmation_of(space, folder, scenario["name"], candidate, seed)
-    trained = read_json(training.path / "result.json")
-    measured = read_json(training.path / "test.json") or {"metrics": {}, "images": {}}
+    seed = confirmed.seeds[0]
+    candidate = Candidate(confirmed.number, confirmed.params, False, True)
+    training = confirmation_of(space, folder, scenario.name, candidate, seed)
+    trained, measured = read_complete(training.path), read_test(training.path)
+    if trained is None:
+        raise StudyError(
+            f"{training.path} must hold the training of trial t{confirmed.number:04d} with seed "
+            f"{seed}, which the results name, and holds none; {folder.resume_command} makes it"
+        )
+    facts = {"classes": trained.classes, "image_shape": trained.image_shape}
     recorded = {
-        "study": results["study"],
-        "scenario": scenario["name"],
-        "trial": f"t{confirmed['number']:04d}",
-        "seeds": list(confirmed["seeds"]),
-        "objective": results["objective"],
-        "selected_on_test": results["selected_on_test"],
-        "epoch": trained["epoch"],
-        "weights": trained["weights"],
-        "subset_hash": trained["subset_hash"],
-        "val": {k: v for k, v in sorted(trained["metrics"].items()) if k.startswith("val/")},
-        "test": dict(sorted(measured["metrics"].items())),
-        "test_images": measured["images"],
-        "attacks": results["confirm"]["attacks"],
-        **{name: trained[name] for name in ("classes", "image_shape") if name in trained},
+        "study": results.study,
+        "scenario": scenario.name,
+        "trial": f"t{confirmed.number:04d}",
+        "seeds": list(confirmed.seeds),
+        "objective": results.objective,
+        "selected_on_test": results.selected_on_test,
+        "epoch": trained.epoch,
+        "weights": trained.weights,
+        "subset_hash": trained.subset_hash,
+        "val": {k: v for k, v in sorted(trained.metrics.items()) if k.startswith("val/")},
+        "test": dict(sorted(measured.metrics.items())) if measured else {},
+        "test_images": measured.images if measured else {},
+        "attacks": results.confirm.attacks,
+        **{name: value for name, value in facts.items() if value is not None},
         "threads": space.resources.cpus_per_trial,
-        "precision": trained.get("precision", "fp32"),
+        "precision": trained.precision,
         "versions": provenance.versions(),
     }
-    report = read_json(training.path / "sentinel.json")
-    score = mean_std(confirmed["val"][results["objective"]])
+    report = read_masking(training.path)
+    score = mean_std(confirmed.val[results.objective])
     comment = (
-        f"{scenario['title']}: {score} % {results['objective']} over seeds "
-        f"{', '.join(map(str, confirmed['seeds']))} "
-        f"(study {results['study']}, trial {recorded['trial']})\n"
+        f"{scenario.title}: {score} % {results.objective} over seeds "
+        f"{', '.join(map(str, confirmed.seeds))} "
+        f"(study {results.study}, trial {recorded['trial']})\n"
         + ("selected on the test images, so optimistic\n" if space.selected_on_test else "")
-        + (f"gradient masking: {masking(report)}\n" if report is not None else "")
+        + (f"gradient masking: {masking_line(report)}\n" if report is not None else "")
         + f"Train it again to the digits under `recorded` (seed {seed}):\n"
         f"  ltat-tune train {os.path.relpath(path)}"
     )

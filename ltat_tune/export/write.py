@@ -91,12 +91,12 @@ def weights_file(path: Path, winner: Winner, loaded: Loaded) -> None:
 def about(winner: Winner) -> dict[str, str]:
     """Facts for those who find a model without its study."""
     return {
-        "study": str(winner.results["study"]),
-        "scenario": str(winner.scenario["name"]),
+        "study": winner.results.study,
+        "scenario": winner.scenario.name,
         "trial": str(winner.recorded["trial"]),
         "seed": str(winner.recorded["seeds"][0]),
         "selected_on_test": str(bool(winner.recorded["selected_on_test"])).lower(),
-        "smoke": str(bool(winner.results.get("smoke"))).lower(),
+        "smoke": str(winner.results.smoke).lower(),
     }
 
 

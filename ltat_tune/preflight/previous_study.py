@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial
 
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.errors import SpaceError, StudyError
-from ltat_tune.results.selection import standing
+from ltat_tune.results.model import StudyResults, read_results
 from ltat_tune.space.problems import Problems
 from ltat_tune.space.space import Scenario, Space
 from ltat_tune.storage.folder import StudyFolder
@@ -105,7 +105,7 @@ def read_previous(study: str, problems: Problems) -> PreviousStudy | None:
         folder = StudyFolder.open(root)
         smoke = folder.read_facts().get("smoke")
         space = read_space(folder.space)
-        results = folder.read_results() or {}
+        results = read_results(folder)
         if smoke:
             problems.add(
                 place, f"warm_start.study {study} was a smoke run, and its numbers mean nothing"
@@ -131,7 +131,7 @@ def read_previous(study: str, problems: Problems) -> PreviousStudy | None:
 
 
 def _found(
-    space: Space, scenario: Scenario, rows: list[FrozenTrial], results: Mapping[str, Any]
+    space: Space, scenario: Scenario, rows: list[FrozenTrial], results: StudyResults | None
 ) -> list[PreviousTrial]:
     complete = [row for row in rows if score_of(row) is not None and is_feasible(row)]
     complete.sort(key=lambda row: (-(score_of(row) or 0.0), row.number))
@@ -147,12 +147,12 @@ def _found(
     return sorted(found, key=lambda f: (places.get(f.number, last), f.share))
 
 
-def _confirmed(results: Mapping[str, Any], scenario: str) -> dict[int, int]:
-    """Trial number -> place among the confirmed winners of a scenario."""
-    metric = results.get("objective")
-    for entry in results.get("scenarios", []):
-        if entry["name"] == scenario:
-            tested = [c for c in entry["confirmed"] if c["is_winner"] and c["val"].get(metric)]
-            tested.sort(key=lambda c: standing(c["val"][metric]), reverse=True)
-            return {c["number"]: place for place, c in enumerate(tested)}
-    return {}
+def _confirmed(results: StudyResults | None, scenario: str) -> dict[int, int]:
+    """Return trial number -> place among the confirmed winners of a scenario."""
+    if results is None:
+        return {}
+    return {
+        one.number: place
+        for entry in results.scenarios if entry.name == scenario
+        for place, one in enumerate(entry.contenders(results.objective))
+    }  # fmt: skip

@@ -11,16 +11,22 @@ from typing import Any, Literal
 
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.errors import CheckpointError
-from ltat_tune.files import read_json
 from ltat_tune.presentation.names import labels
-from ltat_tune.results.collect import collect, find
+from ltat_tune.results.collect import collect
 from ltat_tune.results.cross_scenario import Average, on_average
 from ltat_tune.results.importance import Importances, importances
+from ltat_tune.results.model import (
+    ConfirmedResult,
+    ScenarioResults,
+    StudyResults,
+    read_results,
+)
 from ltat_tune.search.rungs import Rungs, place_rungs
 from ltat_tune.space.reader import read_space
 from ltat_tune.space.space import Scenario, Space
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.trained_run import Run, read_run
+from ltat_tune.storage.training_files import MaskingReport, read_masking
 from ltat_tune.storage.trials import LedgerView, TrialRow, open_studies, read_trials
 
 State = Literal["finished", "running", "unfinished"]
@@ -49,7 +55,7 @@ class TrialCurve:
 class Confirmed:
     """One confirmed configuration: what `results.json` says of it, and its runs by seed."""
 
-    found: Mapping[str, Any]
+    result: ConfirmedResult
     config: TrialConfig
     runs: tuple[Run, ...]
 
@@ -59,7 +65,7 @@ class Scene:
     """One scenario of the study."""
 
     scenario: Scenario
-    found: Mapping[str, Any]  # its part of the results
+    results: ScenarioResults
     rows: Sequence[TrialRow]
     study: Any  # optuna's, in memory; None where nothing has begun
     curves: Mapping[int, Sequence[TrialCurve]]  # by trial
@@ -75,15 +81,15 @@ class Scene:
     @property
     def winner(self) -> Confirmed | None:
         """The confirmed winner."""
-        return self._confirmed(self.found["winner"])
+        return self._confirmed(self.results.winner_recipe)
 
     @property
     def baseline(self) -> Confirmed | None:
         """The first entry of `start_from`, confirmed."""
-        return self._confirmed(self.found["baseline"])
+        return self._confirmed(self.results.baseline_recipe)
 
     def _confirmed(self, recipe: str | None) -> Confirmed | None:
-        return next((c for c in self.confirmed if c.found["recipe"] == recipe), None)
+        return next((c for c in self.confirmed if c.result.recipe == recipe), None)
 
     def with_state(self, *states: str) -> list[TrialRow]:
         """Trials that ended so, or run."""
@@ -103,7 +109,7 @@ class ReportData:
     folder: StudyFolder
     space: Space
     facts: Mapping[str, Any]
-    results: Mapping[str, Any]
+    results: StudyResults
     state: State
     at: datetime
     rungs: Rungs
@@ -117,7 +123,7 @@ class ReportData:
     @property
     def is_smoke(self) -> bool:
         """Whether its numbers mean nothing."""
-        return bool(self.results.get("smoke"))
+        return self.results.smoke
 
     @cached_property
     def average(self) -> list[Average]:
@@ -152,7 +158,7 @@ class Reader:
         space = read_space(self.folder.space)
         space = replace(space, smoke=str(facts.get("smoke", "")))
         studies, rows = open_studies(self.folder), read_trials(self.folder)
-        results = self.folder.read_results()
+        results = read_results(self.folder)
         state: State = "running" if self.folder.is_running() else "unfinished"
         if results is None or state == "running":
             results = collect(space, self.folder, LedgerView(self.folder))
@@ -161,8 +167,8 @@ class Reader:
         scenes = []
         for scenario in space.scenarios:
             own = [row for row in rows if row.scenario == scenario.name]
-            found = next(s for s in results["scenarios"] if s["name"] == scenario.name)
-            scenes.append(self._scene(space, scenario, found, own, studies.get(scenario.name)))
+            part = next(one for one in results.scenarios if one.name == scenario.name)
+            scenes.append(self._scene(space, scenario, part, own, studies.get(scenario.name)))
         return ReportData(
             folder=self.folder, space=space, facts=facts, results=results, state=state,
             at=datetime.now().astimezone(), rungs=place_rungs(space), scenes=scenes,
@@ -172,23 +178,23 @@ class Reader:
         self,
         space: Space,
         scenario: Scenario,
-        found: Mapping[str, Any],
+        results: ScenarioResults,
         rows: Sequence[TrialRow],
         study: Any,
     ) -> Scene:
         metric = space.objective.metric
         confirmed, curves = [], []
-        for one in found["confirmed"]:
-            config = space.config(scenario, one["params"])
+        for one in results.confirmed:
+            config = space.config(scenario, one.params)
             runs = []
-            for seed in one["seeds"]:
-                place = self.folder.confirmation(scenario.name, one["recipe"], seed)
+            for seed in one.seeds:
+                place = self.folder.confirmation(scenario.name, one.recipe, seed)
                 run = read_run(place)
                 runs += [run] if run is not None else []
                 curves += self._curves_in(place, metric)
             confirmed.append(Confirmed(one, config, tuple(runs)))
         return Scene(
-            scenario=scenario, found=found, rows=rows, study=study,
+            scenario=scenario, results=results, rows=rows, study=study,
             curves={row.number: self._curves_in(row.folder, metric) for row in rows},
             confirmed=confirmed, confirmation_curves=curves,
             ranked=partial(self._importances_of, scenario.name, study),
@@ -247,15 +253,15 @@ def shown_names(configs: Sequence[TrialConfig]) -> list[str]:
     return [name.replace("$_{\\mathrm{", "_").replace("}}$", "") for name in labels(configs)]
 
 
-def sentinel(scene: Scene) -> Mapping[str, Any] | None:
-    """The winner's sentinel report, also one that came after the results."""
-    found: Mapping[str, Any] | None = scene.found.get("sentinel")
-    if found is None and scene.winner is not None and scene.winner.runs:
-        found = read_json(scene.winner.runs[0].path / "sentinel.json")
-    return found
+def sentinel(scene: Scene) -> MaskingReport | None:
+    """Return the winner's sentinel report, also one that came after the results."""
+    report = scene.results.sentinel
+    if report is None and scene.winner is not None and scene.winner.runs:
+        report = read_masking(scene.winner.runs[0].path)
+    return report
 
 
 __all__ = [
-    "Confirmed", "TrialCurve", "Reader", "ReportData", "Scene", "deleted", "find", "shown_names",
+    "Confirmed", "TrialCurve", "Reader", "ReportData", "Scene", "deleted", "shown_names",
     "sentinel",
 ]  # fmt: skip

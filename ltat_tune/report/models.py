@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import plotly.graph_objects as go
 
-from ltat_tune.files import read_json
 from ltat_tune.report import pictures
 from ltat_tune.report.blocks import Block, Heading, PageSection, Plot, Text, table
 from ltat_tune.report.data import Confirmed, ReportData, Scene, sentinel, shown_names
 from ltat_tune.report.plot_style import BLUE, VERMILLION
 from ltat_tune.report.words import attack_name, count, metric_name, trial
+from ltat_tune.results.pareto import pareto_front
 from ltat_tune.space.objective import group_of
 from ltat_tune.storage.trained_run import Run
+from ltat_tune.storage.training_files import MaskingReport, read_complete
 
 _CHECKED = {True: "speaks for masking", False: "as it should be"}
 
@@ -43,12 +43,13 @@ def trade_off_of(data: ReportData, scene: Scene) -> TradeOff | None:
     points = _points(scene, first, second)
     if len(points) < 2:
         return None
-    front = _front(points)
+    places = pareto_front([(x, y) for _, x, y in points], equals=True)
+    front = [points[place][0] for place in places]
     confirmed = []
-    done = [one for one in scene.confirmed if {first, second} <= set(one.found["val"])]
+    done = [one for one in scene.confirmed if {first, second} <= set(one.result.val)]
     for one, name in zip(done, shown_names([one.config for one in done]), strict=True):
-        pair = [[100 * v for v in one.found["val"][metric]] for metric in (first, second)]
-        title = f"{name} ({trial(one.found['number'])}), confirmed"
+        pair = [[100 * v for v in one.result.val[metric]] for metric in (first, second)]
+        title = f"{name} ({trial(one.result.number)}), confirmed"
         confirmed.append((title, pair[0], pair[1], one is scene.winner))
     titles = f"{metric_name(first)}, %", f"{metric_name(second)}, %"
     figure = pictures.trade_off_plot(points, front, confirmed, titles)
@@ -94,17 +95,11 @@ def _measures(data: ReportData) -> tuple[str, str]:
 def _points(scene: Scene, first: str, second: str) -> list[tuple[int, float, float]]:
     found = []
     for row in scene.with_state("complete"):
-        metrics = (read_json(row.folder / "result.json") or {}).get("metrics", {})
+        trained = read_complete(row.folder)
+        metrics = trained.metrics if trained else {}
         if first in metrics and second in metrics:
             found.append((row.number, 100 * metrics[first], 100 * metrics[second]))
     return found
-
-
-def _front(points: Sequence[tuple[int, float, float]]) -> list[int]:
-    return [
-        n for n, x, y in points
-        if not any(a >= x and b >= y and (a, b) != (x, y) for _, a, b in points)
-    ]  # fmt: skip
 
 
 def classes(data: ReportData) -> PageSection:
@@ -127,7 +122,7 @@ def _recalls(data: ReportData, scene: Scene, winner: Confirmed) -> list[Block]:
     models = [("winner", winner.runs, VERMILLION)]
     if scene.baseline is not None and scene.baseline is not winner and scene.baseline.runs:
         models.append(("baseline", scene.baseline.runs, BLUE))
-    robust = next((a for a in data.results["confirm"]["attacks"] if a != "clean"), None)
+    robust = next((a for a in data.results.confirm.attacks if a != "clean"), None)
     wanted = [("test", a) for a in ("clean", robust) if a]
     wanted += [("val", a) for a in ("clean", data.space.objective.attack)]
     every = [run for _, runs, _ in models for run in runs]
@@ -186,24 +181,22 @@ def masking_section(data: ReportData) -> PageSection:
             blocks.append(Heading(scene.scenario.title))
         report = sentinel(scene)
         if report is None:
-            asked = data.results["confirm"].get("sentinel")
-            why = "not yet" if asked and scene.found["eps"] > 0 else "it was not asked for"
+            asked = data.results.confirm.sentinel
+            why = "not yet" if asked and scene.results.eps > 0 else "it was not asked for"
             blocks.append(Text(f"Not looked for: {why}."))
             continue
-        loud = report["verdict"] != "clear"
-        told = str(report["headline"])
-        images = f"{report['right']} of {count(report['images'], 'image')} attacked"
-        blocks.append(Text(f"{told[0].upper()}{told[1:].rstrip('.')} ({images}).",
-                           "loud" if loud else "plain"))  # fmt: skip
+        headline = report.headline[0].upper() + report.headline[1:].rstrip(".")
+        images = f"{report.right} of {count(report.images, 'image')} attacked"
+        blocks.append(Text(f"{headline} ({images}).", "plain" if report.is_clear else "loud"))
         blocks.append(_checks(report))
-        blocks += [Text(f"Left out: {why}", "quiet") for why in report.get("left_out", ())]
+        blocks += [Text(f"Left out: {why}", "quiet") for why in report.left_out]
     return PageSection("masking", "Gradient masking", tuple(blocks))
 
 
-def _checks(report: Mapping[str, Any]) -> Block:
+def _checks(report: MaskingReport) -> Block:
     rows = [
-        [check["title"], _CHECKED[bool(check["triggered"])],
-         check["severity"] if check["triggered"] else "", check["sentence"]]
-        for check in report["checks"]
+        [check.title, _CHECKED[check.triggered], check.severity if check.triggered else "",
+         check.sentence]
+        for check in report.checks
     ]  # fmt: skip
     return table("The sentinel's checks.", ["check", "found", "weight", "in words"], rows, text=4)

@@ -61,7 +61,7 @@ def page(
 
 def _facts(data: ReportData) -> list[str]:
     trials = sum(len(scene.rows) for scene in data.scenes)
-    confirmed = sum(bool(one.found["seeds"]) for s in data.scenes for one in s.confirmed)
+    confirmed = sum(bool(one.result.seeds) for s in data.scenes for one in s.confirmed)
     return [
         _STATES[data.state],
         count(len(data.scenes), "scenario"),

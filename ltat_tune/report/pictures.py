@@ -44,8 +44,8 @@ def learning_curves_plot(scene: Scene, rungs: Sequence[int]) -> tuple[go.Figure,
         rungs: epochs at which trials are judged, short copies' lengths among them.
     """
     fig = empty_plot(height=400)
-    winner = scene.winner.found["number"] if scene.winner else None
-    baseline = scene.baseline.found["number"] if scene.baseline else None
+    winner = scene.winner.result.number if scene.winner else None
+    baseline = scene.baseline.result.number if scene.baseline else None
     drawn = _most_telling(scene.rows, {winner, baseline})
     looks = {
         "stopped early": (GREY, 1.0), "trained to the end": (SKY, 1.4),

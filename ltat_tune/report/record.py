@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from ltat_tune.config.scalars import pixels
 from ltat_tune.config.trial_config import TrialConfig
-from ltat_tune.files import read_json
 from ltat_tune.presentation.names import NORM_NAMES, problem_name
 from ltat_tune.presentation.units import duration
 from ltat_tune.report import pictures
@@ -17,6 +15,7 @@ from ltat_tune.report.data import ReportData, Scene, TrialCurve, deleted
 from ltat_tune.report.search import trials_tables
 from ltat_tune.report.words import NONE, attack_name, count, trial
 from ltat_tune.storage.code_history import code_history
+from ltat_tune.storage.training_files import read_complete
 
 _VALIDATION = {
     "train": "{} of each class, held out of the training images before the subset is cut",
@@ -69,24 +68,24 @@ def costs(data: ReportData) -> PageSection:
         ))  # fmt: skip
     if data.space.budget is not None:
         blocks.append(Text(f"Budget: {data.space.budget}."))
-    blocks += [Text(str(scene.found["exhausted"]), "quiet") for scene in data.scenes
-               if scene.found.get("exhausted")]  # fmt: skip
+    blocks += [Text(scene.results.exhausted, "quiet") for scene in data.scenes
+               if scene.results.exhausted]  # fmt: skip
     return PageSection("costs", "Costs", tuple(blocks))
 
 
 def _cost(data: ReportData, scene: Scene) -> dict[str, str]:
-    epochs, trials = scene.found["epochs"], scene.found["trials"]
+    epochs, trials = scene.results.epochs, scene.results.trials
     searched = [curve for found in scene.curves.values() for curve in found]
     confirmed = scene.confirmation_curves
-    share = 100 * epochs["saved"] / epochs["planned"] if epochs["planned"] else 0.0
+    share = 100 * epochs.saved / epochs.planned if epochs.planned else 0.0
     return {
-        "trials trained to the end": str(trials["complete"]),
-        "trials stopped early": str(trials["pruned"]),
-        "trials failed": str(trials["failed"]),
-        "trials diverged": str(trials["diverged"]),
-        "epochs, had all been trained whole": str(epochs["planned"]),
-        "epochs trained in the search": str(epochs["trained"]),
-        "epochs saved": f"{epochs['saved']} ({share:.0f} %)",
+        "trials trained to the end": str(trials.complete),
+        "trials stopped early": str(trials.pruned),
+        "trials failed": str(trials.failed),
+        "trials diverged": str(trials.diverged),
+        "epochs, had all been trained whole": str(epochs.planned),
+        "epochs trained in the search": str(epochs.trained),
+        "epochs saved": f"{epochs.saved} ({share:.0f} %)",
         "training time of the search": _time(searched, sum(deleted(scene, data.rungs).values())),
         "training time saved, at as many seconds an epoch": _saved_time(scene, searched),
         "training time of confirmations": _time(
@@ -105,7 +104,7 @@ def _time(curves: Sequence[TrialCurve], lost: int) -> str:
 
 def _saved_time(scene: Scene, searched: Sequence[TrialCurve]) -> str:
     trained = sum(curve.trained for curve in searched)
-    saved = scene.found["epochs"]["saved"]
+    saved = scene.results.epochs.saved
     if not trained or saved <= 0:
         return NONE
     return duration(saved * sum(curve.seconds for curve in searched) / trained)
@@ -139,15 +138,14 @@ def protocol(data: ReportData) -> PageSection:
 
 def _protocol(data: ReportData, scene: Scene) -> dict[str, str]:
     config = data.config(scene, {})
-    facts = _measured(scene)
-    counts = facts.get("samples_per_class")
+    subset, counts, measured = _images(scene)
     tuned = {path.partition(".")[0] for path in data.space.tuned}
-    images = ", ".join(f"{attack_name(a)} on {n}" for a, n in facts.get("test_images", {}).items())
+    images = ", ".join(f"{attack_name(a)} on {n}" for a, n in measured.items())
     return {
         "data": problem_name(config.data),
         "training images": str(sum(counts)) if counts else NONE,
         "most and fewest of a class": f"{max(counts)} and {min(counts)}" if counts else NONE,
-        "subset hash": str(facts.get("subset_hash", NONE)),
+        "subset hash": subset or NONE,
         "subset seed": str(config.seeds.subset_seed),
         "validation images": _VALIDATION[config.data.val_source].format(config.data.val_per_class),
         "chosen by": data.metric,
@@ -171,16 +169,21 @@ def _attack(config: TrialConfig) -> str:
     )
 
 
-def _measured(scene: Scene) -> dict[str, Any]:
-    """Counts and hash, from a confirmation or else from any trial that was trained."""
+def _images(scene: Scene) -> tuple[str, Sequence[int], Mapping[str, int]]:
+    """Return the subset's hash, its images by class, and how many each attack was run on.
+
+    They are a confirmation's, or else of any trial that was trained; empty where there is none.
+    """
     for one in scene.confirmed:
-        if one.found.get("subset_hash"):
-            return dict(one.found)
+        if one.result.subset_hash:
+            return (
+                one.result.subset_hash, one.result.samples_per_class, one.result.test_images
+            )  # fmt: skip
     for row in scene.rows:
-        found = read_json(row.folder / "result.json") or {}
-        if "subset_hash" in found:
-            return {key: found[key] for key in ("subset_hash", "samples_per_class")}
-    return {}
+        trained = read_complete(row.folder)
+        if trained is not None:
+            return trained.subset_hash, trained.samples_per_class, {}
+    return "", [], {}
 
 
 def reproduce(data: ReportData) -> PageSection:

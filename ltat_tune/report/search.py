@@ -48,7 +48,7 @@ def importance(data: ReportData) -> PageSection:
             f"Importance of each tuned parameter, {scene.scenario.title}; the table below has "
             "the same numbers.",
         ))  # fmt: skip
-        edges = {e["path"]: f"{e['side']} edge of its range" for e in scene.found.get("edges", [])}
+        edges = {e.path: f"{e.side} edge of its range" for e in scene.results.edges}
         blocks.append(table(
             "Shares in %, in brackets the 90 % interval over resampled trials.",
             ["parameter", "fANOVA", "PED-ANOVA", "by chance up to", "trials with it",
@@ -89,7 +89,7 @@ def where_good_values_lie(data: ReportData) -> PageSection:
         if not judged:
             blocks.append(Text("No trial has been judged yet."))
             continue
-        winner = scene.winner.found["number"] if scene.winner else None
+        winner = scene.winner.result.number if scene.winner else None
         tuned = data.space.tuned
         names = ", ".join(f"{short(path)} is {path}" for path in tuned if short(path) != path)
         blocks.append(Plot(

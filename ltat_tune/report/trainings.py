@@ -58,16 +58,16 @@ def _stops(scene: Scene) -> Table:
 
 def _quality(data: ReportData, scene: Scene) -> Block:
     """How well each rung predicted the end."""
-    found = scene.found.get("rungs", [])
-    if not found:
+    rungs = scene.results.rungs
+    if not rungs:
         return Text("Nothing was stopped early: this study has no rungs.", "quiet")
     rows = []
-    for rung in found:
-        known = rung["correlation"]
+    for rung in rungs:
+        known = rung.correlation
         told = NONE if known is None else f"{known:.2f}"
         rows.append([
-            _KINDS[rung["kind"]].format(rung["epochs"]), told, str(rung["trials"]),
-            _meaning(known, rung["trials"]),
+            _KINDS[rung.kind].format(rung.epochs), told, str(rung.trials),
+            _meaning(known, rung.trials),
         ])  # fmt: skip
     passed = count(len(scene.with_state("complete")), "trial")
     return Table(

@@ -22,8 +22,9 @@ from ltat_tune.report.words import (
     trial,
     value,
 )
-from ltat_tune.results.collect import masking, mean, mean_std
-from ltat_tune.results.range_edges import in_words
+from ltat_tune.results.model import ConfirmedResult
+from ltat_tune.results.verdict import ITSELF, verdict_of
+from ltat_tune.results.wording import certainty, masking_line, mean_std
 from ltat_tune.space.objective import attack_of, group_of
 
 _NOT_YET = {"running": "So far", "unfinished": "When it was stopped"}
@@ -35,7 +36,7 @@ def warnings(data: ReportData) -> list[Text]:
     if data.is_smoke:
         found.append(Text("Smoke run: it shows that the file runs. Its numbers mean nothing.",
                           "loud"))  # fmt: skip
-    if data.results["selected_on_test"]:
+    if data.results.selected_on_test:
         found.append(Text(
             "selected_on_test: the validation images are the test images, as in the papers' own "
             "protocol. Configurations and epochs were chosen on the images that they are measured "
@@ -63,26 +64,23 @@ def verdict_section(data: ReportData) -> PageSection:
 
 def _sentence(data: ReportData, scene: Scene) -> str:
     where = f"On {place(scene.scenario)}, " if scene.scenario.values else ""
-    winner = scene.winner
-    if winner is None:
+    winner, baseline = scene.winner, scene.baseline
+    found = verdict_of(data.results, scene.results)
+    if winner is None or found is None:
         return where + _unconfirmed(data, scene)
-    score = winner.found["val"][data.metric]
-    text = f"{where}{configuration(winner.config, winner.found['params'])} is best: "
-    text += f"{mean_std(score)} % {metric_name(data.metric)}"
-    baseline = scene.baseline
-    if baseline is winner:
-        text += ", and it is the baseline itself, which nothing beat"
-    elif baseline is not None and baseline.found["val"].get(data.metric):
-        base = baseline.found["val"][data.metric]
-        text += f" against {mean_std(base)} % for the baseline, {method_name(baseline.config)}"
-        lead = scene.found.get("leads", {}).get("baseline")
-        text += f" ({in_words(lead)})" if lead else ""
-    parts = [text, _masked(data, scene), _saved(scene)]
-    if data.results["selected_on_test"]:
-        parts.insert(0, "Chosen on the test images (selected_on_test)")
-    classes = len(winner.found["samples_per_class"])
-    if data.metric.endswith("_balanced_acc") and mean(score) < 1.1 / classes:
-        parts.append(f"but it is no better than guessing one of {classes} classes: train longer")
+    text = f"{where}{configuration(winner.config, winner.result.params)} is best: "
+    text += f"{found.score} % {metric_name(data.metric)}"
+    if found.is_baseline:
+        text += f", and {ITSELF}"
+    elif baseline is not None and found.baseline_score is not None:
+        rival = method_name(baseline.config)
+        text += f" against {found.baseline_score} % for the baseline, {rival}"
+        text += f" ({found.certainty})" if found.certainty else ""
+    parts = [
+        "Chosen on the test images (selected_on_test)" if found.selected_on_test else "",
+        text, _masked(data, scene), _saved(scene),
+        f"but it is {found.guessing}" if found.guessing else "",
+    ]  # fmt: skip
     sentence = "; ".join(part for part in parts if part)
     return sentence[0].upper() + sentence[1:] + "."
 
@@ -94,30 +92,30 @@ def _unconfirmed(data: ReportData, scene: Scene) -> str:
         what = f"{percent(best.score)} % {metric_name(data.metric)} with one seed"
         why = "not confirmed" if data.state == "finished" else "not confirmed yet"
         return f"the best trial is {trial(best.number)}, {told}: {what}, {why}."
-    if scene.found.get("infeasible"):
-        return f"{scene.found['infeasible']}."
+    if scene.results.infeasible:
+        return f"{scene.results.infeasible}."
     if not scene.rows:
         return "nothing has been trained yet."
-    states = ", ".join(f"{n} {s}" for s, n in scene.found["trials"].items() if n)
+    states = ", ".join(f"{n} {s}" for s, n in scene.results.trials if n)
     return f"no trial was trained to its end{f' ({states})' if states else ''}."
 
 
 def _masked(data: ReportData, scene: Scene) -> str:
     report = sentinel(scene)
     if report is None:
-        asked = data.results["confirm"].get("sentinel") and scene.found["eps"] > 0
+        asked = data.results.confirm.sentinel and scene.results.eps > 0
         return "gradient masking was not looked for yet" if asked else ""
-    if report["verdict"] == "clear" and report["right"]:
+    if report.is_clear and report.right:
         return "no sign of gradient masking"
-    return f"gradient masking: {masking(report)}".rstrip(".")
+    return f"gradient masking: {masking_line(report)}".rstrip(".")
 
 
 def _saved(scene: Scene) -> str:
-    epochs = scene.found["epochs"]
-    if not epochs["planned"] or not epochs["saved"]:
+    epochs = scene.results.epochs
+    if not epochs.planned or not epochs.saved:
         return ""
-    share = 100 * abs(epochs["saved"]) / epochs["planned"]
-    return f"{share:.0f} % of epochs {'saved' if epochs['saved'] > 0 else 'more than planned'}"
+    share = 100 * abs(epochs.saved) / epochs.planned
+    return f"{share:.0f} % of epochs {'saved' if epochs.saved > 0 else 'more than planned'}"
 
 
 def _average_sentence(data: ReportData) -> str:
@@ -136,7 +134,7 @@ def _average_sentence(data: ReportData) -> str:
 def winners(data: ReportData) -> PageSection:
     """Each scenario's winner beside the baseline: scores, then parameters."""
     blocks: list[Block] = []
-    attacks = data.results["confirm"]["attacks"]
+    attacks = data.results.confirm.attacks
     rows: list[list[str]] = []
     strong = []
     for scene in data.scenes:
@@ -146,9 +144,9 @@ def winners(data: ReportData) -> PageSection:
             if role == "winner":
                 strong.append(len(rows))
             rows.append([
-                place(scene.scenario), f"{role} {trial(one.found['number'])}",
-                method_name(one.config), *_scores(data, one.found, attacks),
-                str(len(one.found["seeds"])),
+                place(scene.scenario), f"{role} {trial(one.result.number)}",
+                method_name(one.config), *_scores(data, one.result, attacks),
+                str(len(one.result.seeds)),
             ])  # fmt: skip
     if not rows:
         blocks.append(Text("Nothing was confirmed, so there are no winners to show; the best "
@@ -158,7 +156,7 @@ def winners(data: ReportData) -> PageSection:
                 *(f"test {attack_name(a)}" for a in attacks), "seeds"]  # fmt: skip
         chosen = (
             "Chosen on the test images, which the val column is of as well: selected_on_test."
-            if data.results["selected_on_test"] else
+            if data.results.selected_on_test else
             "Chosen by the validation column alone; the test images were looked at once, at the "
             "end."
         )  # fmt: skip
@@ -173,9 +171,9 @@ def _short(metric: str) -> str:
     return f"{attack_name(attack_of(metric))} {group_of(metric)}".strip()
 
 
-def _scores(data: ReportData, found: Mapping[str, Any], attacks: Sequence[str]) -> list[str]:
-    cells = [mean_std(found["val"].get(data.metric, []))]
-    return cells + [mean_std(found["test"].get(f"test/{a}_acc", [])) for a in attacks]
+def _scores(data: ReportData, result: ConfirmedResult, attacks: Sequence[str]) -> list[str]:
+    cells = [mean_std(result.scores("val", data.metric))]
+    return cells + [mean_std(result.scores("test", f"test/{a}_acc")) for a in attacks]
 
 
 def _parameters(data: ReportData, scene: Scene) -> list[Block]:
@@ -184,13 +182,13 @@ def _parameters(data: ReportData, scene: Scene) -> list[Block]:
         return []
     other: Mapping[str, Any] = {}
     if baseline is not None and baseline is not winner:
-        other = baseline.found["params"]
-    paths = list(dict.fromkeys([*winner.found["params"], *other]))
-    edges = {edge["path"]: edge for edge in scene.found.get("edges", [])}
+        other = baseline.result.params
+    paths = list(dict.fromkeys([*winner.result.params, *other]))
+    edges = {edge.path: edge for edge in scene.results.edges}
     rows = []
     for path in paths:
-        won = winner.found["params"]
-        mark = f"on the {edges[path]['side']} edge" if path in edges else ""
+        won = winner.result.params
+        mark = f"on the {edges[path].side} edge" if path in edges else ""
         cells = [value(path, p[path]) if path in p else NONE for p in (won, other)]
         rows.append([label(path), *cells, str(data.space.tuned.get(path, "")), mark])
     blocks: list[Block] = [Heading(scene.scenario.title)]
@@ -199,17 +197,17 @@ def _parameters(data: ReportData, scene: Scene) -> list[Block]:
         ("parameter", "winner", "baseline", "searched", "note"),
         tuple(map(tuple, rows)), numeric=frozenset({1, 2}),
     ))  # fmt: skip
-    second = scene.found.get("leads", {}).get("runner_up")
+    second = scene.results.leads.runner_up
     if second is not None:
         blocks.append(Text(
-            f"{100 * second['gain']:+.1f} points against the runner-up "
-            f"{trial(second['number'])} ({in_words(second)})."
+            f"{100 * second.gain:+.1f} points against the runner-up "
+            f"{trial(second.number)} ({certainty(second)})."
         ))  # fmt: skip
     for edge in edges.values():
         blocks.append(Text(
-            f"{label(edge['path'])} = {value(edge['path'], edge['value'])} lies on the "
-            f"{edge['side']} edge of its range, so the best may lie outside. Search wider: "
-            f"{edge['yaml']}"
+            f"{label(edge.path)} = {value(edge.path, edge.value)} lies on the "
+            f"{edge.side} edge of its range, so the best may lie outside. Search wider: "
+            f"{edge.yaml}"
         ))  # fmt: skip
     return blocks
 
@@ -247,10 +245,10 @@ def _on_average(data: ReportData) -> list[Block]:
 
 def confirmations_section(data: ReportData) -> PageSection:
     """Every confirmed configuration under every attack."""
-    attacks = data.results["confirm"]["attacks"]
+    attacks = data.results.confirm.attacks
     blocks: list[Block] = []
     for scene in data.scenes:
-        done = [one for one in scene.confirmed if one.found["seeds"]]
+        done = [one for one in scene.confirmed if one.result.seeds]
         if not done:
             continue
         if len(data.scenes) > 1:
@@ -263,7 +261,7 @@ def confirmations_section(data: ReportData) -> PageSection:
                 part = f"test/{attack}_{group}_acc" if group else f"test/{attack}_acc"
                 metrics[title] = ("test", part)
         rows = [
-            [title, *(mean_std(one.found[split].get(metric, [])) or NONE for one in done)]
+            [title, *(mean_std(one.result.scores(split, metric)) or NONE for one in done)]
             for title, (split, metric) in metrics.items()
         ]
         head = ["accuracy, %"]
@@ -279,8 +277,8 @@ def confirmations_section(data: ReportData) -> PageSection:
 
 
 def _title(one: Confirmed, name: str) -> str:
-    told = [trial(one.found["number"]), *(["baseline"] if one.found["is_baseline"] else [])]
-    return f"{name} ({', '.join(told)}, seeds {_list(one.found['seeds'])})"
+    told = [trial(one.result.number), *(["baseline"] if one.result.is_baseline else [])]
+    return f"{name} ({', '.join(told)}, seeds {_list(one.result.seeds)})"
 
 
 def _list(values: Sequence[Any]) -> str:
@@ -288,7 +286,7 @@ def _list(values: Sequence[Any]) -> str:
 
 
 def _test_images(done: Sequence[Confirmed]) -> str:
-    images: Mapping[str, int] = done[0].found.get("test_images", {})
+    images = done[0].result.test_images
     told = ", ".join(f"{attack_name(a)} on {n}" for a, n in images.items())
     return f"Test images: {told}. " if told else ""
 
@@ -297,8 +295,8 @@ def _against_baseline(data: ReportData, scene: Scene) -> list[Block]:
     baseline, winner = scene.baseline, scene.winner
     if winner is None or baseline is None or winner is baseline:
         return []
-    score, base = (one.found["val"].get(data.metric) for one in (winner, baseline))
-    lead = scene.found.get("leads", {}).get("baseline")
+    score, base = (one.result.scores("val", data.metric) for one in (winner, baseline))
+    lead = scene.results.leads.baseline
     if not score or not base or lead is None:
         return []
-    return [Text(f"Winner against baseline: {gain(score, base)} points ({in_words(lead)}).")]
+    return [Text(f"Winner against baseline: {gain(score, base)} points ({certainty(lead)}).")]

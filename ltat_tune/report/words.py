@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,6 @@ from ltat_tune.config.parameters import PARAMETERS
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.presentation.names import attack_name, method_name
 from ltat_tune.report.search_plots import short
-from ltat_tune.results.collect import mean
 from ltat_tune.space.objective import attack_of, group_of
 from ltat_tune.space.space import Scenario, text_of
 
@@ -72,7 +72,7 @@ def place(scenario: Scenario) -> str:
 
 def gain(score: Sequence[float], other: Sequence[float]) -> str:
     """`+5.9` points."""
-    return f"{100 * (mean(score) - mean(other)):+.1f}"
+    return f"{100 * (statistics.fmean(score) - statistics.fmean(other)):+.1f}"
 
 
 __all__ = ["attack_name", "method_name", "short", "text_of"]

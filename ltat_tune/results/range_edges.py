@@ -1,4 +1,4 @@
-"""What a result allows one to say: winners on the edge of a range, and leads in words."""
+"""Winners on the edge of what was searched, and where to search wider."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from ltat_tune.config.parameters import PARAMETERS
+from ltat_tune.results.model import RangeEdge
 from ltat_tune.space.domains import Domain
 
 _EDGE = 0.05  # of a range, on its scale
 _WIDER = 0.5  # by how much of itself a range is widened
 
 
-def edges(tuned: Mapping[str, Domain], params: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Values that lie on the edge of what was searched, each with a wider range to paste.
+def edges(tuned: Mapping[str, Domain], params: Mapping[str, Any]) -> list[RangeEdge]:
+    """Return values that lie on the edge of what was searched, each with a wider range to paste.
 
     The edge is the outer twentieth of a range, on a log scale where it was searched so. The new
     range is half as long again beyond that edge, as far as the parameter allows; where it allows
@@ -35,7 +36,7 @@ def edges(tuned: Mapping[str, Domain], params: Mapping[str, Any]) -> list[dict[s
         wider = _allowed(domain, beyond, side)
         if wider is not None:
             ends = {"low": domain.low, "high": domain.high, side: wider}
-            found.append({"path": path, "value": value, "side": side, "yaml": _yaml(domain, ends)})
+            found.append(RangeEdge(path=path, value=value, side=side, yaml=_yaml(domain, ends)))
     return found
 
 
@@ -75,14 +76,3 @@ def _yaml(domain: Domain, ends: Mapping[str, float]) -> str:
         rules = ", ".join(f"{p}: [{', '.join(map(str, v))}]" for p, v in domain.when.items())
         parts.append(f"when: {{{rules}}}")
     return f"{domain.path}: {{{', '.join(parts)}}}"
-
-
-def in_words(found: Mapping[str, Any]) -> str:
-    """`paired t-test: p = 0.03, 3 seeds`, or why there is none; of a lead in `results.json`."""
-    if found["p"] is None:
-        return "the same in every seed" if found["gain"] == 0 else "too few seeds to say more"
-    one, other = found["seeds"]
-    p = "p < 0.001" if found["p"] < 0.001 else f"p = {found['p']:.2g}"
-    sure = "" if found["p"] < 0.05 else ", which chance may explain"
-    seeds = f"{one} and {other}" if found["test"].startswith("Welch") else found["n"]
-    return f"{found['test']}: {p}{sure}, {seeds} seeds"

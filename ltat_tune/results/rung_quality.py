@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from optuna.trial import FrozenTrial
 
+from ltat_tune.results.model import RungQuality
 from ltat_tune.search.rungs import Rungs
 
 LEAST = 4  # trials below which a rank correlation says nothing
 
 
-def rung_quality(rungs: Rungs, rows: Sequence[FrozenTrial]) -> list[dict[str, Any]]:
-    """Of every rung: its kind, its epochs, and the rank correlation of its scores with the end.
+def rung_quality(rungs: Rungs, rows: Sequence[FrozenTrial]) -> list[RungQuality]:
+    """Return of every rung its kind, epochs, and the rank correlation of its scores with the end.
 
     Only trials that trained to their end have one, and a rung let those pass that it thought
     best: among all trials the correlation would be higher. None where it cannot be told.
@@ -35,6 +35,6 @@ def rung_quality(rungs: Rungs, rows: Sequence[FrozenTrial]) -> list[dict[str, An
 
             correlation = float(spearmanr(scores, ends).statistic)
         found.append(
-            {"kind": kind, "epochs": epoch, "trials": len(pairs), "correlation": correlation}
+            RungQuality(kind=kind, epochs=epoch, trials=len(pairs), correlation=correlation)
         )
     return found

@@ -11,9 +11,11 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from ltat_tune.config.trial_config import TrialConfig
-from ltat_tune.files import read_json
+from ltat_tune.results.model import standing
+from ltat_tune.results.pareto import pareto_front
 from ltat_tune.space.space import Space
 from ltat_tune.storage.folder import StudyFolder
+from ltat_tune.storage.training_files import read_complete, read_test
 from ltat_tune.storage.trial_state import Rows, is_feasible, score_of, state_of
 
 
@@ -70,14 +72,7 @@ def ranking(ledger: Rows, scenario: str) -> list[FrozenTrial]:
 def front(ledger: Rows, scenario: str) -> list[FrozenTrial]:
     """Trials of `ranking` that no other beats in every objective; with one, the best alone."""
     ranked = ranking(ledger, scenario)
-    return [row for row in ranked if not any(_beats(other, row) for other in ranked)]
-
-
-def _beats(one: FrozenTrial, other: FrozenTrial) -> bool:
-    """At least as good in every objective, and better in one or as good but earlier."""
-    if any(a < b for a, b in zip(one.values, other.values, strict=True)):
-        return False
-    return bool(one.values != other.values or one.number < other.number)
+    return [ranked[place] for place in pareto_front([row.values for row in ranked])]
 
 
 def infeasible(space: Space, ledger: Rows, scenario: str) -> str:
@@ -124,8 +119,8 @@ def candidates(space: Space, ledger: Rows, scenario: str) -> list[Candidate]:
 
 def is_tested(space: Space, path: Path) -> bool:
     """Whether the weights of the confirmation in `path` have met all of `confirm.attacks`."""
-    measured = read_json(path / "test.json") or {"per_class": {}}
-    return all(f"test/{attack}" in measured["per_class"] for attack in space.confirm.attacks)
+    measured = read_test(path)
+    return all(measured is not None and measured.has(attack) for attack in space.confirm.attacks)
 
 
 def winner(space: Space, folder: StudyFolder, ledger: Rows, scenario: str) -> Confirmation | None:
@@ -142,11 +137,11 @@ def winner(space: Space, folder: StudyFolder, ledger: Rows, scenario: str) -> Co
         trained, scores, ends = [], [], []
         for seed in space.confirm.seeds:
             confirmed = confirmation_of(space, folder, scenario, candidate, seed)
-            found = read_json(confirmed.path / "result.json")
-            if found is not None and found["state"] == "complete" and metric in found["metrics"]:
+            end = read_complete(confirmed.path)
+            if end is not None and metric in end.metrics:
                 trained.append(confirmed)
-                scores.append(found["metrics"][metric])
-                ends.append(found["metrics"])
+                scores.append(end.metrics[metric])
+                ends.append(end.metrics)
         if ends and all(_mean(ends, bounded) >= least for bounded, least in bounds.items()):
             standings.append((standing(scores), trained[0]))
     return max(standings, key=lambda found: found[0])[1] if standings else None
@@ -154,11 +149,3 @@ def winner(space: Space, folder: StudyFolder, ledger: Rows, scenario: str) -> Co
 
 def _mean(ends: Sequence[Mapping[str, float]], metric: str) -> float:
     return statistics.fmean(end[metric] for end in ends)
-
-
-def standing(scores: Sequence[float]) -> tuple[int, float]:
-    """What confirmed configurations are ranked by: seeds that trained to their end, then the mean.
-
-    Seeds first, or one that diverges on its bad seeds would win by the good ones that are left.
-    """
-    return len(scores), statistics.fmean(scores)

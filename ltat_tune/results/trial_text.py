@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.filesize import decimal
@@ -12,11 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from ltat_tune.config.parameters import PARAMETERS
-from ltat_tune.files import read_json
 from ltat_tune.results.trial_view import TrialView, curves, sparkline
 from ltat_tune.search.stems import acting
 from ltat_tune.space.space import text_of
 from ltat_tune.storage.cleanup import size_of
+from ltat_tune.storage.training_files import CompleteTraining, read_test, read_training
 from ltat_tune.tracking.store import public_uri, tracking_uri
 
 _MANY_CLASSES = 20
@@ -38,8 +37,8 @@ def trial_tables(view: TrialView, *, every: bool) -> RenderableType:
         parts += [Text(), _rungs(view)]
     if lines := curves(view):
         parts += [Text(), _curves(lines)]
-    if per_class := view.result.get("per_class"):
-        parts += [Text(), _per_class(view, per_class, every)]
+    if view.result is not None and view.result.per_class:
+        parts += [Text(), _per_class(view.result, every)]
     parts += [Text(), _confirmations(view)] if view.confirmations else []
     return Group(*parts, Text())
 
@@ -98,10 +97,10 @@ def _curves(lines: Mapping[str, list[tuple[int, float]]]) -> Table:
     return table
 
 
-def _per_class(view: TrialView, per_class: Mapping[str, Any], every: bool) -> RenderableType:
-    """Recalls by class; of many classes the groups alone."""
-    counts = view.result["samples_per_class"]
-    classes = view.result.get("classes") or [str(place) for place in range(len(counts))]
+def _per_class(result: CompleteTraining, every: bool) -> RenderableType:
+    """Return recalls by class; of many classes the groups alone."""
+    counts, per_class = result.samples_per_class, result.per_class
+    classes = result.classes or [str(place) for place in range(len(counts))]
     names = list(per_class)
     table = Table(box=None, pad_edge=False, header_style="dim")
     if len(counts) <= _MANY_CLASSES or every:
@@ -114,9 +113,8 @@ def _per_class(view: TrialView, per_class: Mapping[str, Any], every: bool) -> Re
         return table
     for title in ("classes", *[f"{name}, %" for name in names]):
         table.add_column(title, justify="right")
-    metrics = view.result["metrics"]
     for group in ("head", "body", "tail", "worst"):
-        found = [metrics.get(f"{name}_{group}_acc") for name in names]
+        found = [result.metrics.get(f"{name}_{group}_acc") for name in names]
         table.add_row(group, *["-" if v is None else f"{100 * v:.1f}" for v in found])
     return Group(table, Text(f"{len(counts)} classes one by one: --all", style="dim"))
 
@@ -126,13 +124,14 @@ def _confirmations(view: TrialView) -> Table:
     for title in ("confirmation", "state", f"{view.objective}, %", "test, %"):
         table.add_column(title)
     for seed, path in view.confirmations.items():
-        trained, tested = read_json(path / "result.json"), read_json(path / "test.json")
-        score = ((trained or {}).get("metrics") or {}).get(view.objective)
-        told = [f"{a} {100 * (tested['metrics'][f'test/{a}_acc']):.1f}"
-                for a in (tested or {}).get("images", {})]  # fmt: skip
+        trained, tested = read_training(path), read_test(path)
+        metrics = trained.metrics if isinstance(trained, CompleteTraining) else {}
+        score = metrics.get(view.objective)
+        tests = [f"{attack} {100 * tested.metrics[f'test/{attack}_acc']:.1f}"
+                 for attack in tested.images] if tested else []  # fmt: skip
         table.add_row(
-            f"seed {seed}", "training" if trained is None else trained["state"],
-            "-" if score is None else f"{100 * score:.1f}", ", ".join(told) or "not tested",
+            f"seed {seed}", "training" if trained is None else trained.state,
+            "-" if score is None else f"{100 * score:.1f}", ", ".join(tests) or "not tested",
         )  # fmt: skip
     return table
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.errors import CheckpointError, StudyError
-from ltat_tune.files import read_json
 from ltat_tune.space.reader import read_space
 from ltat_tune.space.space import Space
 from ltat_tune.storage.folder import StudyFolder
+from ltat_tune.storage.training_files import CompleteTraining, read_complete
 from ltat_tune.storage.trials import TrialRow, read_trials
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -24,7 +24,7 @@ class TrialView:
 
     Attributes:
         origins: path -> tuned, scenario, fixed or default.
-        result: what its training left, or empty.
+        result: what its training left; None if it did not come to its end.
         history: (epoch, metrics) of its training, from the checkpoint; empty without one.
         confirmations: folders of its configuration's confirmations, by seed.
     """
@@ -34,7 +34,7 @@ class TrialView:
     row: TrialRow
     config: TrialConfig
     origins: Mapping[str, str]
-    result: Mapping[str, Any]
+    result: CompleteTraining | None
     history: Sequence[tuple[int, Mapping[str, float]]]
     confirmations: Mapping[int, Path]
 
@@ -99,7 +99,7 @@ def view_trial(folder: StudyFolder, row: TrialRow) -> TrialView:
     for path in sorted(place.glob(f"{config.recipe}-seed*")):
         confirmations[int(path.name.rpartition("-seed")[2])] = path
     return TrialView(
-        folder, space, row, config, origins, read_json(row.folder / "result.json") or {},
+        folder, space, row, config, origins, read_complete(row.folder),
         _history(row.folder / "checkpoint.pt"), dict(sorted(confirmations.items())),
     )  # fmt: skip
 
@@ -157,7 +157,7 @@ def events(folder: StudyFolder, row: TrialRow) -> list[str]:
 
 def trial_data(view: TrialView) -> dict[str, Any]:
     """For `--format json`."""
-    row = view.row
+    row, result = view.row, view.result
     return {
         "trial": view.name, "state": row.state, "score": row.score, "objective": view.objective,
         "reason": row.reason, "epochs": row.epochs, "seconds": row.seconds,
@@ -169,9 +169,9 @@ def trial_data(view: TrialView) -> dict[str, Any]:
             path: {"value": value, "from": view.origins[path]}
             for path, value in view.config.flat().items()
         },
-        "metrics": view.result.get("metrics", {}),
-        "per_class": view.result.get("per_class", {}),
-        "samples_per_class": view.result.get("samples_per_class"),
+        "metrics": result.metrics if result else {},
+        "per_class": result.per_class if result else {},
+        "samples_per_class": result.samples_per_class if result else None,
         "history": [{"epoch": epoch, **metrics} for epoch, metrics in view.history],
         "folder": str(row.folder),
         "confirmations": {str(seed): str(path) for seed, path in view.confirmations.items()},

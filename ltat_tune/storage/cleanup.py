@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,22 +68,26 @@ def remove(folder: StudyFolder) -> None:
         shutil.rmtree(aside)
 
 
-def all_but_best(folder: StudyFolder) -> list[Waste]:
-    """All but best/, the winners' checkpoints, the results and the small files about trials.
+def all_but_best(
+    folder: StudyFolder, winners: Collection[tuple[str, str | None]] | None
+) -> list[Waste]:
+    """List all but best/, the winners' checkpoints, the results and the small files of trials.
 
     With those, `compare`, `show`, `evaluate` and `export` go on; what was deleted cannot be
     branched or continued from.
 
+    Args:
+        folder: the study.
+        winners: scenario and recipe of each winner; None of a study without results.
+
     Raises:
         StudyError: the study has no results, so nothing is known to be best.
     """
-    results = folder.read_results()
-    if results is None:
+    if winners is None:
         raise StudyError(
             f"{folder.root.name} has no results yet, so its best is not known; finish it: "
             f"{folder.resume_command}, or delete it without --keep-best"
         )
-    winners = {(s["name"], s["winner"]) for s in results["scenarios"]}
     found = _everywhere(folder)
     found += [_waste(p, "MLflow's store of this study") for p in own_store(folder)]
     found += [_waste(p, "weights of a trial") for p in _weights(folder.root / "trials")]
@@ -107,7 +111,7 @@ def waste(folder: StudyFolder) -> list[Waste]:
     ]
     if folder.ray.exists():
         found.append(_waste(folder.ray, "Ray's own files of a study that is not running"))
-    if folder.read_results() is None:
+    if not folder.results.exists():
         return _once(found)
     from ltat_tune.storage.trials import read_trials
 

@@ -152,13 +152,6 @@ class StudyFolder:
         """Replaces what `create` recorded; only its owner reads it, a URI may hold a password."""
         write_json(self.facts, facts, mode=0o600)
 
-    def read_results(self) -> dict[str, Any] | None:
-        """The results, or None before the study's end."""
-        if not self.results.exists():
-            return None
-        results: dict[str, Any] = json.loads(self.results.read_text())
-        return results
-
     def state(self) -> str:
         """running, finished or unfinished."""
         if self.is_running():

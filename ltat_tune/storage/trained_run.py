@@ -11,8 +11,8 @@ from typing import Literal, TypeVar
 from ltat_tune.config.config_file import load_config
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.errors import DataError, MissingData
-from ltat_tune.files import read_json
 from ltat_tune.storage.folder import StudyFolder
+from ltat_tune.storage.training_files import read_complete, read_test
 from ltat_tune.training.metrics import ClassGroups
 
 Kind = Literal["trial", "confirmation", "training"]
@@ -121,12 +121,13 @@ def read_run(path: Path) -> Run | None:
 
     Raises:
         ConfigError: its configuration cannot be read.
+        StudyError: its results cannot.
     """
-    result = read_json(path / "result.json")
-    if result is None or result["state"] != "complete" or not (path / "config.yaml").exists():
+    trained = read_complete(path)
+    if trained is None or not (path / "config.yaml").exists():
         return None
     config, _ = load_config(path / "config.yaml")
-    tested = read_json(path / "test.json") or {"metrics": {}, "per_class": {}}
+    tested = read_test(path)
     kind, study, scenario, cache = _place(path.resolve())
     return Run(
         path=path,
@@ -135,12 +136,12 @@ def read_run(path: Path) -> Run | None:
         scenario=scenario,
         config=config,
         cache=cache,
-        epoch=result["epoch"],
-        metrics={**result["metrics"], **tested["metrics"]},
-        per_class={**result["per_class"], **tested["per_class"]},
-        samples_per_class=result["samples_per_class"],
-        predicted=result.get("predicted", []),
-        ae_distances=result.get("ae_distances", []),
+        epoch=trained.epoch,
+        metrics={**trained.metrics, **(tested.metrics if tested else {})},
+        per_class={**trained.per_class, **(tested.per_class if tested else {})},
+        samples_per_class=trained.samples_per_class,
+        predicted=trained.predicted,
+        ae_distances=trained.ae_distances,
     )
 
 

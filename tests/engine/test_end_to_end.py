@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 import torch
 
-from ltat_tune.results.collect import masking
+from ltat_tune.results.wording import masking_line
 from ltat_tune.storage.folder import StudyFolder
+from ltat_tune.storage.training_files import MaskingReport
 from tests.drive import (
     MINI,
     Running,
@@ -136,7 +137,7 @@ def test_every_winner_is_looked_at_for_gradient_masking_and_nobody_else(finished
     for scenario, place in zip(results["scenarios"], places, strict=True):
         report = scenario["sentinel"]
         assert report == json.loads((place / "sentinel.json").read_text())
-        line = masking(report)
+        line = masking_line(MaskingReport.model_validate(report))
         assert f"gradient masking: {line}" in " ".join(shown.split())
         assert f"gradient masking: {line}" in " ".join(
             (finished / "summary.txt").read_text().split()

@@ -251,7 +251,7 @@ def test_the_card_marks_smoke_runs_and_what_was_selected_on_test(
     assert "> **" not in model_card(winner)
     marked = replace(
         winner,
-        results={**winner.results, "smoke": True},
+        results=winner.results.model_copy(update={"smoke": True}),
         recorded={**winner.recorded, "selected_on_test": True},
     )
     card = model_card(marked)

@@ -14,8 +14,13 @@ from matplotlib.transforms import Bbox
 
 from ltat_tune.config.config_file import dump_config
 from ltat_tune.config.trial_config import TrialConfig
-from ltat_tune.files import write_json
 from ltat_tune.storage.folder import StudyFolder
+from ltat_tune.storage.training_files import (
+    CompleteTraining,
+    MeasuredOnTest,
+    write_test,
+    write_training,
+)
 from ltat_tune.training.evaluation import measure_accuracy, measured_part
 from ltat_tune.training.trainer import Trainer
 from tests.training.toys import TINY
@@ -64,20 +69,24 @@ def _confirm(place: Path, config: TrialConfig, cache: Path) -> None:
     place.mkdir(parents=True)
     result = trainer.fit(checkpoint=place / "checkpoint.pt")
     dump_config(place / "config.yaml", config, comment="tiny")
-    write_json(place / "result.json", {
-        "state": "complete", "epoch": result.epoch, "metrics": result.metrics,
-        "weights": result.weights, "per_class": result.per_class, "predicted": result.predicted,
-        "ae_distances": result.ae_distances, "subset_hash": trainer.splits.subset_hash,
-        "samples_per_class": trainer.counts.tolist(),
-    })  # fmt: skip
+    write_training(place, CompleteTraining(
+        state="complete", epoch=result.epoch, metrics=result.metrics,
+        weights=result.weights, per_class=result.per_class, predicted=result.predicted,
+        ae_distances=result.ae_distances, subset_hash=trainer.splits.subset_hash,
+        samples_per_class=trainer.counts.tolist(),
+    ))  # fmt: skip
     test, classes = trainer.splits.test(), len(trainer.splits.classes)
-    found: dict[str, Any] = {"state": "complete", "metrics": {}, "per_class": {}, "images": {}}
+    measured = MeasuredOnTest(
+        state="complete", epoch=result.epoch, weights=result.weights,
+        metrics={}, per_class={}, images={},
+    )  # fmt: skip
     for attack in ATTACKS:
         accuracy = measure_accuracy(result.model, test, attack, config, classes=classes)
-        found["metrics"] |= accuracy.metrics(f"test/{attack}", trainer.groups)
-        found["per_class"][f"test/{attack}"] = accuracy.per_class
-        found["images"][attack] = len(measured_part(test, attack, config))
-    write_json(place / "test.json", found)
+        measured = measured.with_attack(
+            attack, accuracy.metrics(f"test/{attack}", trainer.groups), accuracy.per_class,
+            len(measured_part(test, attack, config)),
+        )  # fmt: skip
+    write_test(place, measured)
 
 
 def bar_heights(axes: Axes) -> list[float]:

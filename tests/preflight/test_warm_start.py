@@ -16,10 +16,15 @@ from ltat_tune.engine.study import StudyRun
 from ltat_tune.errors import SpaceError
 from ltat_tune.preflight.load import load_space
 from ltat_tune.preflight.warm_start import narrow
+from ltat_tune.results.collect import collect
+from ltat_tune.results.model import ConfirmedResult, write_results
 from ltat_tune.space.domains import Domain
+from ltat_tune.space.reader import read_space
 from ltat_tune.space.space import Space
+from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.ledger import Ledger
 from ltat_tune.storage.task import Outcome
+from ltat_tune.storage.trials import LedgerView
 
 METRIC = "val/pgd20_balanced_acc"
 TUNED = {
@@ -71,12 +76,23 @@ def _run(
 
 
 def _confirm(root: Path, scenario: str, scores: dict[int, list[float]]) -> None:
+    """What the results of a study say of these trials, confirmed."""
+    folder = StudyFolder(root)
+    space = read_space(folder.space)
+    results = collect(space, folder, LedgerView(folder))
     confirmed = [
-        {"number": number, "is_winner": True, "val": {METRIC: values}}
+        ConfirmedResult(
+            recipe=f"{number:08x}", number=number, search_score=None, is_winner=True,
+            is_baseline=False, params={}, seeds=list(range(len(values))), val={METRIC: values},
+            test={},
+        )
         for number, values in scores.items()
+    ]  # fmt: skip
+    scenarios = [
+        one.model_copy(update={"confirmed": confirmed}) if one.name == scenario else one
+        for one in results.scenarios
     ]
-    scenarios = [{"name": scenario, "confirmed": confirmed}]
-    (root / "results.json").write_text(json.dumps({"objective": METRIC, "scenarios": scenarios}))
+    write_results(folder, results.model_copy(update={"scenarios": scenarios}))
 
 
 def _later(folder: Path, root: Path | str, **parts: Any) -> Space:

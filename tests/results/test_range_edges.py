@@ -1,8 +1,8 @@
-"""Edges and leads, by hand."""
+"""Edges, by hand."""
 
 from __future__ import annotations
 
-from ltat_tune.results.range_edges import edges, in_words
+from ltat_tune.results.range_edges import edges
 from ltat_tune.space.domains import Domain
 
 
@@ -10,11 +10,11 @@ def test_a_value_on_the_edge_comes_with_a_wider_range() -> None:
     # on the log scale the range is ln 10 long; half of that beyond 0.3 is 0.3 * sqrt(10) = 0.949
     domain = Domain("optim.lr", "float", 0.03, 0.3, log=True)
     (found,) = edges({"optim.lr": domain}, {"optim.lr": 0.29})
-    assert (found["side"], found["value"]) == ("high", 0.29)
-    assert found["yaml"] == "optim.lr: {type: float, low: 0.03, high: 0.95, log: true}"
+    assert (found.side, found.value) == ("high", 0.29)
+    assert found.yaml == "optim.lr: {type: float, low: 0.03, high: 0.95, log: true}"
     # 0.03 / sqrt(10) = 0.00949
     (found,) = edges({"optim.lr": domain}, {"optim.lr": 0.031})
-    assert found["yaml"] == "optim.lr: {type: float, low: 0.0095, high: 0.3, log: true}"
+    assert found.yaml == "optim.lr: {type: float, low: 0.0095, high: 0.3, log: true}"
 
 
 def test_the_middle_of_a_range_is_no_edge() -> None:
@@ -34,23 +34,8 @@ def test_steps_and_whole_numbers_stay_what_they_are() -> None:
     # half of 4 is 2: two steps of 1 beyond 5
     domain = Domain("attack.steps", "int", 1, 5, when={"method.name": ("srat", "reat")})
     (found,) = edges({"attack.steps": domain}, {"attack.steps": 5})
-    assert found["yaml"] == (
+    assert found.yaml == (
         "attack.steps: {type: int, low: 1, high: 7, when: {method.name: [srat, reat]}}"
     )
     choice = Domain("loss.name", "categorical", choices=("cross_entropy", "ldam"))
     assert edges({"loss.name": choice}, {"loss.name": "ldam"}) == []
-
-
-def test_a_lead_names_its_test_how_sure_it_is_and_over_how_many_seeds() -> None:
-    found = {"gain": 0.1, "p": 0.29, "test": "Welch's t-test", "n": 2, "seeds": [3, 2]}
-    assert in_words(found) == "Welch's t-test: p = 0.29, which chance may explain, 3 and 2 seeds"
-    paired = {**found, "p": 0.034, "test": "paired t-test", "n": 2}
-    assert in_words(paired) == "paired t-test: p = 0.034, 2 seeds"
-    assert in_words({**paired, "p": 1e-5}) == "paired t-test: p < 0.001, 2 seeds"
-    assert in_words({**found, "p": None}) == "too few seeds to say more"
-    assert in_words({**found, "p": None, "gain": 0.0}) == "the same in every seed"
-
-
-def test_a_lead_of_a_study_of_before_is_read_too() -> None:
-    found = {"gain": 0.1, "p": 0.034, "test": "Welch's t", "seeds": [3, 3], "number": 1}
-    assert in_words(found) == "Welch's t: p = 0.034, 3 and 3 seeds"

@@ -25,7 +25,7 @@ def test_each_rung_is_held_against_the_end() -> None:
         _row(0.4, e3=0.4),
     ]  # fmt: skip
     found = rung_quality(Rungs((9,), (), probes=(3,), probe_epochs=2), rows)
-    assert found == [
+    assert [one.as_data() for one in found] == [
         {"kind": "probe", "epochs": 3, "trials": 4, "correlation": pytest.approx(0.8)},
         {"kind": "prefix", "epochs": 9, "trials": 3, "correlation": None},
     ]
@@ -34,4 +34,4 @@ def test_each_rung_is_held_against_the_end() -> None:
 def test_equal_scores_have_no_correlation() -> None:
     rows = [_row(0.1 * i, e2=0.5) for i in range(5)]
     (found,) = rung_quality(Rungs((), (), copies=(2,)), rows)
-    assert (found["kind"], found["trials"], found["correlation"]) == ("copy", 5, None)
+    assert (found.kind, found.trials, found.correlation) == ("copy", 5, None)

@@ -8,22 +8,30 @@ from typing import Any
 import pytest
 
 from ltat_tune.engine.task_factory import confirmation_task, sentinel_tasks, test_tasks
-from ltat_tune.files import write_json
 from ltat_tune.preflight.load import load_space
-from ltat_tune.results.selection import candidates, standing, winner
+from ltat_tune.results.model import standing
+from ltat_tune.results.selection import candidates, winner
 from ltat_tune.space.space import Space
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.ledger import Ledger
 from ltat_tune.storage.task import Outcome, Task
+from ltat_tune.storage.training_files import (
+    BrokenTraining,
+    CompleteTraining,
+    MaskingReport,
+    MeasuredOnTest,
+    write_masking,
+    write_test,
+    write_training,
+)
 from tests.drive import MINI, write_space
 
 SCENARIO = "imbalance_ratio_2"
 METRIC = "val/pgd3_balanced_acc"
-TESTED: dict[str, Any] = {
-    "metrics": {},
-    "per_class": {"test/clean": [], "test/pgd3": []},
-    "images": {},
-}
+TESTED = MeasuredOnTest(
+    state="complete", epoch=6, weights="abcd", metrics={},
+    per_class={"test/clean": [], "test/pgd3": []}, images={},
+)  # fmt: skip
 test_tasks.__test__ = False  # type: ignore[attr-defined]  # the planner's own word
 
 
@@ -51,8 +59,11 @@ class Searched:
     def train(self, place: int, scores: dict[int, float]) -> None:
         """What trainings by seed leave on disk."""
         for seed, score in scores.items():
-            done = {"state": "complete", "metrics": {METRIC: score}}
-            write_json(self.task(place, seed).path / "result.json", done)
+            done = CompleteTraining(
+                state="complete", epoch=6, metrics={METRIC: score}, weights="abcd", per_class={},
+                subset_hash="0123", samples_per_class=[],
+            )  # fmt: skip
+            write_training(self.task(place, seed).path, done)
 
     def winner(self) -> Path | None:
         won = winner(self.space, self.folder, self.ledger, SCENARIO)
@@ -83,7 +94,7 @@ def test_of_equals_the_one_that_the_search_ranked_higher_wins(tmp_path: Path) ->
 
 def test_a_winner_is_known_by_the_first_seed_that_came_to_its_end(tmp_path: Path) -> None:
     study = Searched(tmp_path)
-    write_json(study.task(0, 0).path / "result.json", {"state": "diverged", "reason": "why"})
+    write_training(study.task(0, 0).path, BrokenTraining(state="diverged", reason="why"))
     study.train(0, {1: 0.5})
     assert study.winner() == study.task(0, 1).path
 
@@ -95,16 +106,17 @@ def test_the_sentinel_looks_once_at_the_winner_alone_after_its_test(tmp_path: Pa
     assert study.sentinels() == []  # its weights are still to be tested
     left = test_tasks(study.space, study.folder, study.ledger, SCENARIO, device="cpu")
     assert len(left) == 4
-    write_json(study.task(0, 0).path / "test.json", TESTED)
+    write_test(study.task(0, 0).path, TESTED)
     assert study.sentinels() == []  # another one's were
     best = study.task(1, 0)
-    write_json(best.path / "test.json", TESTED)
+    write_test(best.path, TESTED)
     (look,) = study.sentinels()
     assert (look.kind, look.key) == ("sentinel", f"{best.key}/sentinel")
     assert (look.path, look.run_key, look.config) == (best.path, best.run_key, best.config)
     assert look.title == f"{SCENARIO}/t0000 seed 0 sentinel"
     assert Task.from_json(look.to_json()) == look
-    write_json(best.path / "sentinel.json", {"verdict": "clear"})
+    seen = MaskingReport(verdict="clear", headline="", images=1, right=1, checks=[])
+    write_masking(best.path, seen)
     assert study.sentinels() == []
 
 
@@ -122,5 +134,5 @@ def test_nobody_looks_unasked_nor_inside_a_radius_of_nothing(
     study = Searched(tmp_path, **changes)
     for place in range(len(candidates(study.space, study.ledger, SCENARIO))):
         study.train(place, {0: 0.5, 1: 0.5})
-        write_json(study.task(place, 0).path / "test.json", TESTED)
+        write_test(study.task(place, 0).path, TESTED)
     assert study.sentinels() == []

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ltat_tune.cli import options
 from ltat_tune.cli.complete import BY, STUDY
+
+if TYPE_CHECKING:
+    from ltat_tune.results.model import StudyResults
+
 
 _FORMS = ("table", "json", "csv", "latex", "markdown")
 _KINDS = ("subset", "split", "eps", "smoke", "all")
@@ -97,9 +102,8 @@ def compare_command(
         click.echo("\n" + more[form](beside), nl=False)
 
 
-def _one(results: object, form: str, warning: str) -> None:
-    assert isinstance(results, dict)
-    options.print_results([results], form)
+def _one(results: StudyResults, form: str, warning: str) -> None:
+    options.print_results(results, form)
     if form == "table":
         from rich.console import Console
 

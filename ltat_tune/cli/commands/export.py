@@ -56,11 +56,11 @@ def export_command(
     wanted.check()
     study = StudyRun.open(out / name, check_machine=False)
     winners = write(study.folder, study.space, target, scenario=scenario, top=top)
-    several = len({winner.scenario["name"] for winner in winners}) > 1
+    several = len({winner.scenario.name for winner in winners}) > 1
     for winner in winners:
         of_this = register if winner.place == 1 else None
         if of_this and several:
-            of_this = f"{register}-{winner.scenario['name']}"
+            of_this = f"{register}-{winner.scenario.name}"
         written = write_more(study.folder, winner, replace(wanted, register=of_this))
         for path in written.paths:
             click.echo(path)

@@ -198,7 +198,7 @@ def _show_end(study: StudyRun, end: StudyEnd, form: str, again: str) -> None:
     if end.reason is not None:
         click.echo(f"{end.reason}\nresume with: {again}", err=True)
         return
-    options.print_results([end.results], form)
+    options.print_results(end.results, form)
     if form == "json":
         return
     click.echo("\nnext:")

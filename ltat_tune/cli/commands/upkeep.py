@@ -35,11 +35,16 @@ def rm(name: str, out: Path, keep_best: bool, yes: bool) -> None:
     """Delete a study, after asking. One that runs is refused; no other study is touched."""
     from rich.filesize import decimal
 
+    from ltat_tune.results.model import read_results
     from ltat_tune.storage import cleanup
 
     folder = options.find_study(out, name)
     _refuse_running(folder)
-    items = cleanup.all_but_best(folder) if keep_best else []
+    results = read_results(folder) if keep_best else None
+    winners = None
+    if results is not None:
+        winners = {(one.name, one.winner_recipe) for one in results.scenarios}
+    items = cleanup.all_but_best(folder, winners) if keep_best else []
     size = sum(item.size for item in items) if keep_best else cleanup.size_of(folder.root)
     what = "all but the best of it" if keep_best else "the whole study"
     if keep_best:

@@ -1,0 +1,179 @@
+"""What a training leaves in its folder: `result.json`, `test.json` and `sentinel.json`, typed.
+
+The worker writes them, everybody else reads them here. A training has a `result.json` once it
+ended, whatever its end; a `test.json` from its first attack on the test images on.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter
+
+from ltat_tune.files import read_json, write_json
+from ltat_tune.storage.versioned import FileModel, parse, read_versioned, write_versioned
+
+RESULT, TEST, SENTINEL = "result.json", "test.json", "sentinel.json"
+_VERSION = 1  # of result.json and of test.json
+
+
+class CompleteTraining(FileModel):
+    """`result.json` of a training that came to its end.
+
+    Attributes:
+        epoch: that the kept weights are from.
+        metrics: of that epoch, `val/pgd20_acc` and others.
+        weights: hash of the kept weights.
+        precision: fp32 or bf16.
+        per_class: `val/<attack>` -> recall of every class, (K,).
+        predicted: training images by predicted class, (epochs, K).
+        ae_distances: see `training.ae_distances`, (epochs, K); empty: not recorded.
+        subset_hash: of the training images.
+        samples_per_class: training images, (K,).
+        classes: their names.
+        image_shape: channels, height, width.
+    """
+
+    state: Literal["complete"]
+    epoch: int
+    metrics: dict[str, float]
+    weights: str
+    precision: str = "fp32"
+    per_class: dict[str, list[float | None]]
+    predicted: list[list[int]] = []
+    ae_distances: list[list[float | None]] = []
+    subset_hash: str
+    samples_per_class: list[int]
+    classes: list[str] | None = None
+    image_shape: list[int] | None = None
+
+
+class BrokenTraining(FileModel):
+    """`result.json` of a training that failed or diverged.
+
+    Attributes:
+        reason: what happened, of a failed one with its traceback.
+        seconds: that it took.
+    """
+
+    state: Literal["failed", "diverged"]
+    reason: str = ""
+    seconds: float = 0.0
+
+
+class MeasuredOnTest(FileModel):
+    """`test.json`: what a confirmation's weights reach on the test images, attack by attack.
+
+    Attributes:
+        epoch: that the weights are from.
+        weights: their hash.
+        metrics: `test/<attack>_acc` and others.
+        per_class: `test/<attack>` -> recall of every class, (K,).
+        images: attack -> images that it was run on.
+    """
+
+    state: Literal["complete"]
+    epoch: int
+    weights: str
+    metrics: dict[str, float]
+    per_class: dict[str, list[float | None]]
+    images: dict[str, int]
+
+    def with_attack(
+        self, attack: str, metrics: dict[str, float], recalls: list[float | None], images: int
+    ) -> MeasuredOnTest:
+        """Return the same with one attack more."""
+        return self.model_copy(
+            update={
+                "metrics": {**self.metrics, **metrics},
+                "per_class": {**self.per_class, f"test/{attack}": recalls},
+                "images": {**self.images, attack: images},
+            }
+        )
+
+    def has(self, attack: str) -> bool:
+        """Return whether the weights have met this attack."""
+        return f"test/{attack}" in self.per_class
+
+
+class MaskingCheck(FileModel):
+    """One check of the sentinel, as far as others than the sentinel read it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    title: str
+    triggered: bool
+    severity: str
+    sentence: str
+
+
+class MaskingReport(FileModel):
+    """`sentinel.json`: what the sentinel found, as far as others than the sentinel read it.
+
+    `evaluation.sentinel.SentinelReport` explains its fields, those that are kept unread too.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    verdict: str
+    headline: str
+    images: int
+    right: int
+    checks: list[MaskingCheck]
+    left_out: list[str] = []
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether nothing speaks for gradient masking."""
+        return self.verdict == "clear"
+
+    @property
+    def triggered(self) -> list[MaskingCheck]:
+        """Checks that speak for gradient masking."""
+        return [check for check in self.checks if check.triggered]
+
+
+TrainingEnd = CompleteTraining | BrokenTraining
+_RESULT: TypeAdapter[TrainingEnd] = TypeAdapter(
+    Annotated[TrainingEnd, Field(discriminator="state")]
+)
+_TEST, _SENTINEL = TypeAdapter(MeasuredOnTest), TypeAdapter(MaskingReport)
+
+
+def write_training(folder: Path, end: TrainingEnd) -> None:
+    """Write how a training ended."""
+    write_versioned(folder / RESULT, end, _VERSION)
+
+
+def read_training(folder: Path) -> TrainingEnd | None:
+    """Return how the training in a folder ended, or None if it has not. Raises: StudyError."""
+    return read_versioned(folder / RESULT, _RESULT, _VERSION)
+
+
+def read_complete(folder: Path) -> CompleteTraining | None:
+    """Return what a training left that came to its end, or None. Raises: StudyError."""
+    end = read_training(folder)
+    return end if isinstance(end, CompleteTraining) else None
+
+
+def write_test(folder: Path, measured: MeasuredOnTest) -> None:
+    """Write what was measured so far on the test images."""
+    write_versioned(folder / TEST, measured, _VERSION)
+
+
+def read_test(folder: Path) -> MeasuredOnTest | None:
+    """Return what was measured on the test images, or None. Raises: StudyError."""
+    return read_versioned(folder / TEST, _TEST, _VERSION)
+
+
+def write_masking(folder: Path, report: MaskingReport) -> None:
+    """Write the sentinel's report."""
+    write_json(folder / SENTINEL, report.as_data())
+
+
+def read_masking(folder: Path) -> MaskingReport | None:
+    """Return the sentinel's report, or None if it has not looked. Raises: StudyError."""
+    path = folder / SENTINEL
+    document = read_json(path)
+    return None if document is None else parse(path, _SENTINEL, document)

@@ -1,0 +1,72 @@
+"""JSON files with a version number: typed when they are read, refused when they are too new."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from ltat_tune.errors import StudyError
+from ltat_tune.files import read_json, write_json
+
+T = TypeVar("T")
+_KEY = "version"
+_BEFORE = 0  # of files of 0.4.0 and before, which have no number
+
+
+class FileModel(BaseModel):
+    """A part of a file that a study leaves; what an older file lacks has a default."""
+
+    model_config = ConfigDict(frozen=True)
+
+    def as_data(self) -> dict[str, Any]:
+        """Return plain data with the file's own keys, without what was never set."""
+        return self.model_dump(by_alias=True, exclude_unset=True)
+
+
+def write_versioned(path: Path, content: FileModel, version: int) -> None:
+    """Write the content with its version, whole or not at all."""
+    write_json(path, {_KEY: version, **content.as_data()})
+
+
+def read_versioned(path: Path, kind: TypeAdapter[T], version: int) -> T | None:
+    """Return the file's content, or None if it is not there.
+
+    Args:
+        path: the file.
+        kind: what it holds.
+        version: the latest that is known.
+
+    Raises:
+        StudyError: the file has a later version, or lacks what such a file has.
+    """
+    document = read_json(path)
+    if document is None:
+        return None
+    number = document.pop(_KEY, _BEFORE) if isinstance(document, dict) else _BEFORE
+    if number not in range(version + 1):
+        raise StudyError(
+            f"{path} must have version {version} or an earlier one, got version {number}; read "
+            "it with the ltat-tune that wrote it, or a later one"
+        )
+    return parse(path, kind, document)
+
+
+def parse(path: Path, kind: TypeAdapter[T], document: Any) -> T:
+    """Return the typed content of a file.
+
+    Raises:
+        StudyError: it lacks what such a file has, or has something else in its place.
+    """
+    try:
+        return kind.validate_python(document)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        value = json.dumps(first["input"], default=str)[:80]
+        raise StudyError(
+            f"{path} is not as ltat-tune writes it ({where}: {first['msg']}, got {value}); "
+            "restore it from a copy, or delete it and resume the study"
+        ) from error
