@@ -156,7 +156,9 @@ class Study:
         """Where everything of it lies."""
         return self._folder.root
 
-    def run(self, *, quiet: bool = True, address: str | None = None) -> Study:
+    def run(
+        self, *, quiet: bool = True, address: str | None = None, in_process: bool = False
+    ) -> Study:
         """Runs the study to its end; one that was opened or stopped goes on where it was.
 
         Ctrl-C, or a notebook's interrupt, ends it cleanly and then raises KeyboardInterrupt;
@@ -165,8 +167,10 @@ class Study:
         Args:
             quiet: show nothing; False shows the progress on stderr as the command does.
             address: a Ray cluster's, whose nodes train; None is a Ray of its own on this machine.
+            in_process: run one task after another in this process, without Ray; breakpoints work.
 
         Raises:
+            ValueError: both `address` and `in_process` are given.
             StudyError: the study exists already and was not opened, is being run, or stopped
                 before its end, with the reason.
             DataError: images are missing or cannot be read.
@@ -179,7 +183,7 @@ class Study:
                 return self._create()
             return Engine.open(self.folder, cluster=address is not None)
 
-        return self._run(engine, quiet, address)
+        return self._run(engine, quiet, address, in_process)
 
     def resume(
         self,
@@ -188,6 +192,7 @@ class Study:
         budget: str | None = None,
         quiet: bool = True,
         address: str | None = None,
+        in_process: bool = False,
     ) -> Study:
         """Goes on with a study that exists, longer if asked.
 
@@ -196,8 +201,10 @@ class Study:
             budget: what it may take from its first start on, such as `6h`.
             quiet: as for `run`.
             address: as for `run`.
+            in_process: as for `run`.
 
         Raises:
+            ValueError: as `run`.
             StudyError: as `run`; no such study, or fewer trials than it has.
         """
 
@@ -208,7 +215,7 @@ class Study:
                 self.folder, trials=trials, budget=budget, cluster=address is not None
             )
 
-        return self._run(engine, quiet, address)
+        return self._run(engine, quiet, address, in_process)
 
     def _create(self) -> Engine:
         from ltat_tune.engine.study import StudyRun as Engine
@@ -224,7 +231,14 @@ class Study:
             tracking_uri=self._tracking_uri, overwrite=self._overwrite,
         )  # fmt: skip
 
-    def _run(self, made: Callable[[], Engine], quiet: bool, address: str | None) -> Study:
+    def _run(
+        self, made: Callable[[], Engine], quiet: bool, address: str | None, in_process: bool
+    ) -> Study:
+        if address is not None and in_process:
+            raise ValueError(
+                f"address trains on a Ray cluster and in_process uses no Ray, got {address!r} and "
+                "True; give one of them"
+            )
         with process_kept():
             from rich.console import Console  # draws from `random`
 
@@ -232,7 +246,7 @@ class Study:
             self._space, self._is_new = engine.space, False
             console = Console(stderr=True, highlight=False, force_jupyter=False)
             engine.owns_process = False
-            end = engine.run(console, quiet=quiet, address=address)
+            end = engine.run(console, quiet=quiet, address=address, in_process=in_process)
         if end.interrupted:
             raise KeyboardInterrupt
         if end.reason is not None:

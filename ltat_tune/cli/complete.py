@@ -59,6 +59,18 @@ def _paths(out: Path, begun: str) -> Iterable[CompletionItem]:
     ]
 
 
+def _terms(out: Path, begun: str) -> Iterable[CompletionItem]:
+    """Sections, then parameters and keys of a space file, for params."""
+    from ltat_tune.config.parameters import PARAMETERS
+    from ltat_tune.space.reference import SPACE_KEYS, space_sections
+
+    sections = dict.fromkeys([*(p.partition(".")[0] for p in PARAMETERS), *space_sections()])
+    keys = [(path, p.meaning[:60]) for path, p in {**PARAMETERS, **SPACE_KEYS}.items()]
+    found = [(section, "section") for section in sections]
+    found += [(path, meaning) for path, meaning in keys if path not in sections]
+    return [CompletionItem(text, help=help) for text, help in found if text.startswith(begun)]
+
+
 def _by(out: Path, begun: str) -> Iterable[CompletionItem]:
     words = ("method", "loss", "model", "reweight", "data", "scenario", "study")
     found = [CompletionItem(word) for word in words if word.startswith(begun)]
@@ -68,8 +80,11 @@ def _by(out: Path, begun: str) -> Iterable[CompletionItem]:
 def _settings(out: Path, begun: str) -> Iterable[CompletionItem]:
     """`path=`, for --set."""
     from ltat_tune.config.parameters import PARAMETERS
+    from ltat_tune.space.reference import SPACE_KEYS
+    from ltat_tune.space.spec import PARTS
 
-    paths = [*PARAMETERS, "name", "searcher.trials", "searcher.seed", "confirm.top"]
+    keys = [path for path in SPACE_KEYS if path.partition(".")[0] in PARTS]
+    paths = [*PARAMETERS, "name", "budget", *keys]
     return [CompletionItem(f"{path}=") for path in paths if path.startswith(begun)]
 
 
@@ -90,9 +105,31 @@ def _spaces(out: Path, begun: str) -> Iterable[CompletionItem]:
     return [*[CompletionItem(str(path)) for path in here], *found]
 
 
+def _data(out: Path, begun: str) -> Iterable[CompletionItem]:
+    """Data sets, then folders."""
+    from ltat_tune.space.protocols import PROTOCOLS
+
+    found = [CompletionItem(name) for name in PROTOCOLS if name.startswith(begun)]
+    return [*found, CompletionItem(begun, type="dir")]
+
+
+def _methods(out: Path, begun: str) -> Iterable[CompletionItem]:
+    """What may follow in a comma-separated list."""
+    from ltat_tune.space.protocols import METHOD_STARTS
+
+    before, comma, last = begun.rpartition(",")
+    named = before.split(",")
+    return [
+        CompletionItem(f"{before}{comma}{name}") for name in METHOD_STARTS
+        if name.startswith(last) and name not in named
+    ]  # fmt: skip
+
+
 STUDY = _quietly(_studies)
 TRIAL = _quietly(_trials)
-PATH = _quietly(_paths)
+TERM = _quietly(_terms)
 BY = _quietly(_by)
 SETTING = _quietly(_settings)
 SPACE = _quietly(_spaces)
+DATA = _quietly(_data)
+METHODS = _quietly(_methods)

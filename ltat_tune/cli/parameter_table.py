@@ -13,6 +13,7 @@ from ltat_tune.config.catalogue import Choice
 from ltat_tune.config.parameters import PARAMETERS, Parameter
 from ltat_tune.config.scalars import pixels
 from ltat_tune.space.listing import SpaceFile
+from ltat_tune.space.reference import SPACE_KEYS, shown_default
 
 LATE = {
     "start": "",
@@ -74,6 +75,8 @@ def print_spaces(files: Iterable[SpaceFile]) -> None:
 
 
 def _default(parameter: Parameter) -> str:
+    if parameter.path in SPACE_KEYS:
+        return shown_default(parameter)
     return _shown(parameter.default, parameter)
 
 

@@ -14,6 +14,9 @@ VALIDATION_PATTERN = r"clean|fgsm|(?:pgd|cw|adaptive)[1-9]\d*"  # others would o
 _VALIDATION = re.compile(VALIDATION_PATTERN)
 _ITERATED = re.compile(r"(pgd|mim|cw|adaptive|transfer)([1-9]\d*)(?:x([2-9]|[1-9]\d+))?")
 _OTHERS = ("clean", "fgsm", "square", "aa", "cwl2", "cwl2_fixed")
+ATTACK_PATTERN = (  # what `is_attack` accepts
+    rf"{'|'.join(_OTHERS)}|(?:pgd|mim|cw|adaptive)[1-9]\d*(?:x(?:[2-9]|[1-9]\d+))?"
+)
 
 
 @dataclass(frozen=True)

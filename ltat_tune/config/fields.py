@@ -28,12 +28,14 @@ def documented(
     also: tuple[str, ...] = (),
     acts_from: ActsFrom = "start",
     instead: tuple[Instead, ...] = (),
+    words: tuple[str, ...] = (),
     **bounds: Any,
 ) -> Any:
-    """A documented field. `also`: its names in other code; `acts_from`: when it first acts;
-    `instead`: other defaults under a method, loss, norm or data set."""
+    """Document a field. `also`: its names in other code; `acts_from`: when it first acts;
+    `instead`: other defaults under a method, loss, norm or data set; `words`: what may be written
+    in place of a number."""
     extra: dict[str, Any] = {"symbol": symbol, "unit": unit, "source": source, "also": also}
-    extra |= {"acts_from": acts_from, "instead": instead}
+    extra |= {"acts_from": acts_from, "instead": instead, "words": words}
     return Field(default, description=meaning, json_schema_extra=extra, **bounds)
 
 

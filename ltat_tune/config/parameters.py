@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args, get_origin
 
@@ -22,7 +24,7 @@ class Parameter:
 
     path: str
     symbol: str
-    kind: str  # float | int | bool | text | choice | list
+    kind: str  # float | int | bool | text | choice | list | mapping | any
     default: Any
     choices: tuple[str, ...]
     low: float | None
@@ -35,12 +37,17 @@ class Parameter:
     also: tuple[str, ...]
     acts_from: ActsFrom
     instead: tuple[Instead, ...]  # other defaults: (path, its values, the default then)
+    words: tuple[str, ...]  # what may stand in place of a number
     optional: bool
     field: FieldInfo
 
     @property
     def range(self) -> str:
-        """The values that are allowed, for people: `[0, 1)`, `exp | step`, `text`."""
+        """Return the values that are allowed, for people: `[0, 1)`, `exp | step`, `text`."""
+        return " | ".join([self._own_range, *self.words])
+
+    @property
+    def _own_range(self) -> str:
         if self.choices:
             return " | ".join(self.choices)
         if self.low is None and self.high is None:
@@ -67,6 +74,10 @@ class Parameter:
 
 
 _ADAPTERS: dict[str, TypeAdapter[Any]] = {}
+_KINDS: dict[Any, str] = {
+    float: "float", int: "int", bool: "bool", str: "text", tuple: "list", list: "list",
+    dict: "mapping", Any: "any",
+}  # fmt: skip
 
 
 def add_parameter(path: str, field: FieldInfo) -> None:
@@ -99,22 +110,22 @@ def read_parameter(path: str, field: FieldInfo) -> Parameter:
     choices: tuple[str, ...] = ()
     if get_origin(inner) is Literal:
         kind, choices = "choice", get_args(inner)
-    elif get_origin(inner) is tuple:
-        kind = "list"
     else:
-        kind = {float: "float", int: "int", bool: "bool", str: "text"}[inner]
+        kind = _KINDS[get_origin(inner) or inner]
     bounds: dict[str, float] = {}
     for rule in field.metadata:
         for name in ("ge", "gt", "le", "lt"):
             if getattr(rule, name, None) is not None:
                 bounds[name] = getattr(rule, name)
     extra: Any = field.json_schema_extra
+    default = None if field.is_required() else field.default
     return Parameter(
-        path=path, symbol=extra["symbol"], kind=kind, default=field.default, choices=choices,
+        path=path, symbol=extra["symbol"], kind=kind, default=default, choices=choices,
         low=bounds.get("ge", bounds.get("gt")), high=bounds.get("le", bounds.get("lt")),
         low_open="gt" in bounds, high_open="lt" in bounds, unit=extra["unit"],
         meaning=field.description or "", source=extra["source"], also=tuple(extra["also"]),
-        acts_from=extra["acts_from"], instead=extra["instead"], optional=optional, field=field,
+        acts_from=extra["acts_from"], instead=extra["instead"], words=extra["words"],
+        optional=optional, field=field,
     )  # fmt: skip
 
 
@@ -137,6 +148,47 @@ def defaults() -> dict[str, str]:
         path: json.dumps([parameter.default, *parameter.instead])
         for path, parameter in PARAMETERS.items()
     }
+
+
+GREEK: dict[str, str] = dict(
+    zip(
+        "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho "
+        "sigma tau upsilon phi chi psi omega".split(),
+        "αβγδεζηθικλμνξοπρστυφχψω",
+        strict=True,
+    )
+)
+
+
+def find_parameters(word: str, parameters: Iterable[Parameter]) -> list[Parameter]:
+    """Return the parameters that a word is about, in their order.
+
+    A Greek letter and its name find the same: symbols of that letter, with any index unless one is
+    given (`tau_b`), and parameters named after it. Any other word is looked for in path, symbol
+    and meaning, or is a name that other code gives the parameter.
+    """
+    part = word.strip().casefold()
+    name, _, index = part.partition("_")
+    letter = GREEK.get(name, name)
+    if letter not in GREEK.values():
+        return [p for p in parameters if part in _text(p) or part in p.also]
+    name = next(n for n, greek in GREEK.items() if greek == letter)
+    spelled, symbol = (f"{n}_{index}" if index else n for n in (name, letter))
+    whole = re.compile(rf"(?<![a-z]){spelled}(?![a-z])")
+    return [
+        p for p in parameters
+        if symbol in _symbols(p, with_index=bool(index)) or whole.search(p.path)
+        or spelled in p.also
+    ]  # fmt: skip
+
+
+def _text(parameter: Parameter) -> str:
+    return f"{parameter.path} {parameter.symbol} {parameter.meaning}".casefold()
+
+
+def _symbols(parameter: Parameter, *, with_index: bool) -> list[str]:
+    symbols = parameter.symbol.casefold().split(", ")
+    return symbols if with_index else [symbol.partition("_")[0] for symbol in symbols]
 
 
 def nearest_parameter(path: str) -> str | None:

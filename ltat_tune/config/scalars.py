@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-_FRACTION = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*/\s*([0-9]*\.?[0-9]+)\s*")
+FRACTION = r"\s*([0-9]*\.?[0-9]+)\s*/\s*([0-9]*\.?[0-9]+)\s*"
+_FRACTION = re.compile(FRACTION)
 _EXPONENT = re.compile(r"\s*([+-]?)([0-9]+)(\.[0-9]*)?[eE]([+-]?)([0-9]+)\s*")
 
 

@@ -12,12 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
+from pydantic import ValidationError
 
 from ltat_tune.config.fields import rule_sentence
-from ltat_tune.config.scalars import Integer, shown
+from ltat_tune.config.scalars import shown
 from ltat_tune.space.domains import Domain, sampling_order
 from ltat_tune.space.space import Scenario, Space, text_of
+from ltat_tune.space.spec import WarmStart
 from ltat_tune.space.start_points import read_start
 
 if TYPE_CHECKING:
@@ -27,17 +28,6 @@ if TYPE_CHECKING:
 
 _LEAST_COMPLETE = 8  # trials whose best quarter says anything about a range
 _WIDER = 0.25  # of its span, on both sides
-
-
-class WarmStart(BaseModel):
-    """Which study is lent from, and how much; `taken` is written by the study that took it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    study: str
-    best: Integer = Field(3, ge=0, le=100)
-    narrow: StrictBool = False
-    taken: dict[str, list[Any]] | None = None  # points by scenario
 
 
 @dataclass

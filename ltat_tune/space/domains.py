@@ -86,28 +86,27 @@ def _divides(step: float, length: float) -> bool:
     return abs(steps - round(steps)) < 1e-8
 
 
-def read_domain(path: str, raw: Any) -> tuple[Domain | None, list[tuple[str, str]]]:
-    """The domain that a space file writes, or None; and its problems as (key, sentence)."""
-    parameter = PARAMETERS[path]
+def why_not_tunable(path: str) -> str:
+    """Return why a parameter may not stand under `tuned`, as a sentence; nothing where it may."""
     section, _, name = path.partition(".")
     if section in _NOT_TUNABLE:
-        return None, [("", f"{path} cannot be tuned: {_NOT_TUNABLE[section]}")]
+        return f"{path} cannot be tuned: {_NOT_TUNABLE[section]}"
     if section == "data" and name in _PROBLEM:
-        return None, [
-            (
-                "",
-                f"{path} cannot be tuned: it changes the problem, not the method; "
-                "put it under scenarios",
-            )
-        ]
+        return (
+            f"{path} cannot be tuned: it changes the problem, not the method; "
+            "put it under scenarios"
+        )
     if path == "optim.epochs":
-        return None, [
-            ("", "optim.epochs cannot be tuned: it is the budget; set scheduler.max_epochs")
-        ]
-    if parameter.kind == "list":
-        return None, [
-            ("", f"{path} is a list and cannot be tuned; fix it, or compare under scenarios")
-        ]
+        return "optim.epochs cannot be tuned: it is the budget; set scheduler.max_epochs"
+    if PARAMETERS[path].kind == "list":
+        return f"{path} is a list and cannot be tuned; fix it, or compare under scenarios"
+    return ""
+
+
+def read_domain(path: str, raw: Any) -> tuple[Domain | None, list[tuple[str, str]]]:
+    """The domain that a space file writes, or None; and its problems as (key, sentence)."""
+    if reason := why_not_tunable(path):
+        return None, [("", reason)]
     if not isinstance(raw, dict):
         example = "{type: float, low: 0.01, high: 0.3, log: true}"
         return None, [("", f"{path} must be a mapping such as {example}, got {shown(raw)}")]

@@ -8,11 +8,12 @@ from typing import Literal
 from pydantic import ValidationInfo, field_validator
 
 from ltat_tune.config.attack_names import VALIDATION_PATTERN
-from ltat_tune.config.fields import Section
+from ltat_tune.config.fields import Section, documented
 from ltat_tune.config.scalars import Number
 
 GROUPS = ("balanced", "head", "body", "tail", "under", "well", "worst")
-_METRIC = re.compile(rf"val/({VALIDATION_PATTERN})(?:_({'|'.join(GROUPS)}))?_acc")
+METRIC = rf"val/({VALIDATION_PATTERN})(?:_({'|'.join(GROUPS)}))?_acc"
+_METRIC = re.compile(METRIC)
 
 
 class Objective(Section):
@@ -22,10 +23,19 @@ class Objective(Section):
     a trial below a bound of `at_least` is infeasible and never wins.
     """
 
-    metric: str = "val/pgd20_balanced_acc"
-    mode: Literal["max"] = "max"
-    also: tuple[str, ...] = ()
-    at_least: dict[str, Number] = {}
+    metric: str = documented(
+        "val/pgd20_balanced_acc",
+        "the validation accuracy that decides rungs, ranks and winners: val/<attack>_acc or "
+        f"val/<attack>_<group>_acc; groups of classes are {', '.join(GROUPS)}",
+    )
+    mode: Literal["max"] = documented("max", "the metric is maximised; there is no other mode")
+    also: tuple[str, ...] = documented(
+        (), "further metrics that the searcher raises; they choose no winner"
+    )
+    at_least: dict[str, Number] = documented(
+        {},
+        "lower bounds, such as {val/clean_acc: 0.75}; a trial below one of them never wins",
+    )
 
     @field_validator("metric")
     @classmethod

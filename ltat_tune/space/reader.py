@@ -22,12 +22,18 @@ from ltat_tune.space.domains import Domain, check_conditions, read_domain
 from ltat_tune.space.enumeration import enumerate_all
 from ltat_tune.space.problems import Problems
 from ltat_tune.space.space import Space, name_scenarios
-from ltat_tune.space.spec import PARTS, Budget, parse_budget, unknown_key
+from ltat_tune.space.spec import (
+    PARTS,
+    STUDY_NAME,
+    Budget,
+    SpaceDocument,
+    parse_budget,
+    unknown_key,
+)
 from ltat_tune.space.start_points import read_start_from
 from ltat_tune.yaml_lines import Key, YamlProblem, read_yaml
 
-_KEYS = ("name", "plugins", "objective", "fixed", "scenarios", "tuned", "start_from", "warm_start",
-         "searcher", "scheduler", "confirm", "resources", "budget")  # fmt: skip
+_KEYS = tuple(SpaceDocument.model_fields)
 
 
 def read_space(path: Path | str) -> Space:
@@ -115,7 +121,7 @@ def build_space(document: dict[str, Any], stem: str, problems: Problems) -> Spac
     name = document.get("name", stem)
     if not isinstance(name, str):
         problems.add(("name",), f"name must be text, got {shown(name)}; write it in quotes")
-    elif not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", name):
+    elif not re.fullmatch(STUDY_NAME, name):
         remedy = "" if "name" in document else ", the file's own name; give it a name:"
         problems.add(
             ("name",),

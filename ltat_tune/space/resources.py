@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, model_validator
+from pydantic import ModelWrapValidatorHandler, PrivateAttr, model_validator
 
-from ltat_tune.config.fields import Section
+from ltat_tune.config.fields import Section, documented
 from ltat_tune.config.scalars import Integer, Number
 
 
@@ -20,11 +20,26 @@ class ResourcesSpec(Section):
     `hang_floor_s` at least, is taken to hang: its worker is killed, and it is tried again.
     """
 
-    cpus_per_trial: Integer = Field(1, ge=1)
-    gpus_per_trial: Number = Field(0.0, ge=0)
-    concurrency: Integer | None = Field(None, ge=1)  # null: as many trials at once as fit
-    hang_factor: Number = Field(20.0, ge=2)
-    hang_floor_s: Number = Field(600.0, ge=1)
+    cpus_per_trial: Integer = documented(1, "CPU cores, and threads, of each trial", ge=1)
+    gpus_per_trial: Number = documented(
+        0.0,
+        "share of a GPU that each trial takes, or whole GPUs; 0 trains on the CPU; auto measures "
+        "before the first trial how many trainings share a GPU best",
+        words=("auto",), ge=0,
+    )  # fmt: skip
+    concurrency: Integer | None = documented(
+        None, "trials that run at once; null is as many as fit on the machine", ge=1
+    )
+    hang_factor: Number = documented(
+        20.0,
+        "a training hangs if it reports no epoch for this many times its usual seconds; its "
+        "worker is killed, and the training is tried again",
+        ge=2,
+    )
+    hang_floor_s: Number = documented(
+        600.0, "a training that has been silent for less than this never counts as hanging",
+        unit="seconds", ge=1,
+    )  # fmt: skip
     _measures_share: bool = PrivateAttr(False)
 
     @model_validator(mode="wrap")

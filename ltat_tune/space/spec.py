@@ -1,4 +1,4 @@
-"""The parts of a space file beside parameters: objective, searcher, scheduler, confirmation."""
+"""The space file as models: the whole of it, and its parts beside parameters."""
 
 from __future__ import annotations
 
@@ -7,20 +7,18 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal
 
-from pydantic import (
-    Field,
-    StrictBool,
-    field_validator,
-)
+from pydantic import StrictBool, field_validator
 
 from ltat_tune.config.attack_names import WRITTEN, is_attack
-from ltat_tune.config.fields import Section
+from ltat_tune.config.fields import Section, documented
 from ltat_tune.config.parameters import unknown_parameter
 from ltat_tune.config.scalars import Integer, Number, shown
 from ltat_tune.space.objective import Objective
 from ltat_tune.space.resources import ResourcesSpec
 
-_BUDGET = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*(gpuh|h|min|epochs)\s*")
+STUDY_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
+BUDGET = r"\s*([0-9]*\.?[0-9]+)\s*(gpuh|h|min|epochs)\s*"
+_BUDGET = re.compile(BUDGET)
 
 
 class SearcherSpec(Section):
@@ -31,15 +29,38 @@ class SearcherSpec(Section):
     Sobol sequence, which with the searcher `random` goes on to the end.
     """
 
-    name: Literal["tpe", "random", "grid", "list", "gp", "cmaes", "nsga2", "nsga3"] = "tpe"
-    trials: Integer = Field(20, ge=1, le=100000)
-    seed: Integer = Field(0, ge=0, le=10**6)
-    startup: Literal["random", "qmc"] = "random"
-    # before anything is modelled, and nsga's generation; null: trials // 3, 1..10
-    startup_trials: Integer | None = Field(None, ge=1)
-    max_failures_in_a_row: Integer = Field(3, ge=1)
-    branches: Integer = Field(1, ge=1, le=100)  # late parameters tried per set of early ones
-    seeds_per_trial: Integer = Field(1, ge=1, le=100)  # a trial's score is their mean
+    name: Literal["tpe", "random", "grid", "list", "gp", "cmaes", "nsga2", "nsga3"] = documented(
+        "tpe",
+        "what proposes configurations: tpe, gp, cmaes, nsga2 and nsga3 learn from earlier trials, "
+        "random does not; grid trains every combination, list the entries of start_from",
+    )
+    trials: Integer = documented(
+        20, "trials of each scenario; a grid or list counts its own", ge=1, le=100000
+    )
+    seed: Integer = documented(0, "seed of the proposals", ge=0, le=10**6)
+    startup: Literal["random", "qmc"] = documented(
+        "random",
+        "how the first trials are drawn: at random, or spread evenly by a scrambled Sobol "
+        "sequence (qmc)",
+    )
+    startup_trials: Integer | None = documented(
+        None,
+        "trials that are drawn before the searcher models anything, and the size of a generation "
+        "of nsga2 and nsga3; null is a third of the trials, at most 10",
+        ge=1,
+    )
+    max_failures_in_a_row: Integer = documented(
+        3, "the study stops after so many failed tasks in a row", ge=1
+    )
+    branches: Integer = documented(
+        1,
+        "settings of the parameters that act late, for each setting of those that act early; "
+        "such trials share one stem",
+        ge=1, le=100,
+    )  # fmt: skip
+    seeds_per_trial: Integer = documented(
+        1, "seeds that each configuration is trained with; its score is their mean", ge=1, le=100
+    )
 
     @property
     def enumerates(self) -> bool:
@@ -53,17 +74,32 @@ class SearcherSpec(Section):
 
 
 class SchedulerSpec(Section):
-    """How weak trials are stopped early, and by what they are judged (search/rungs.py)."""
+    """How weak trials are stopped early, and by what they are judged."""
 
-    name: Literal["asha", "hyperband", "median", "none"] = "asha"
-    rungs: Literal["auto", "prefix", "copy", "probe"] = "auto"
-    max_epochs: Integer | None = Field(None, ge=1)
-    grace_epochs: Integer | None = Field(None, ge=1)  # null: where the first rung judges no noise
-    reduction_factor: Number = Field(3.0, gt=1, le=100)
-    probe_epochs: Integer = Field(3, ge=1, le=1000)
-    # parameter -> its values in the copies, from the shortest; `attack.steps` alone so far.
-    # null: the shortest copies train with a fifth of the steps (search/rungs.py), {}: none do
-    fidelity: dict[Literal["attack.steps"], tuple[Integer, ...]] | None = None
+    name: Literal["asha", "hyperband", "median", "none"] = documented(
+        "asha", "rule that stops weak trials early; none stops nothing"
+    )
+    rungs: Literal["auto", "prefix", "copy", "probe"] = documented(
+        "auto",
+        "what a rung judges: prefix (the training so far), copy (a short complete training), "
+        "probe (a fork that trains as at the end of the run), or auto (prefix where it can judge "
+        "in the first half of the run, copy elsewhere)",
+    )
+    max_epochs: Integer | None = documented(
+        None, "epochs of a whole training; the same as optim.epochs, so write one of them", ge=1
+    )
+    grace_epochs: Integer | None = documented(
+        None, "epochs before the first rung; null places it where it does not judge noise", ge=1
+    )
+    reduction_factor: Number = documented(
+        3.0, "one in so many trials goes on at each rung", gt=1, le=100
+    )
+    probe_epochs: Integer = documented(3, "epochs that a probe trains", ge=1, le=1000)
+    fidelity: dict[Literal["attack.steps"], tuple[Integer, ...]] | None = documented(
+        None,
+        "attack steps of the copies, from the shortest copy on, such as {attack.steps: [2]}; null "
+        "gives the shortest copies a fifth of the steps, {} gives every copy all of them",
+    )
 
     @field_validator("fidelity")
     @classmethod
@@ -83,16 +119,24 @@ class SchedulerSpec(Section):
 
 
 class ConfirmSpec(Section):
-    """How winners are retrained and, only then, measured on the test split.
+    """How winners are retrained and, only then, measured on the test split."""
 
-    `sentinel` looks for gradient masking in each scenario's winner, with its first seed's weights.
-    It is told and chooses nothing: the winner was chosen by validation before.
-    """
-
-    top: Integer = Field(1, ge=0, le=100)
-    seeds: tuple[Integer, ...] = (0, 1, 2)
-    attacks: tuple[str, ...] = ("clean", "pgd20", "aa")
-    sentinel: StrictBool = True
+    top: Integer = documented(
+        1,
+        "best configurations of each scenario that are trained again with every seed and then "
+        "tested; 0 confirms nothing and leaves the test images alone",
+        ge=0, le=100,
+    )  # fmt: skip
+    seeds: tuple[Integer, ...] = documented((0, 1, 2), "seeds of the confirmations, all different")
+    attacks: tuple[str, ...] = documented(
+        ("clean", "pgd20", "aa"),
+        f"attacks on the test images, once a confirmation is trained: {WRITTEN}",
+    )
+    sentinel: StrictBool = documented(
+        True,
+        "look for gradient masking in the winner of each scenario, after its test; this chooses "
+        "nothing",
+    )
 
     @field_validator("seeds")
     @classmethod
@@ -110,6 +154,25 @@ class ConfirmSpec(Section):
         if strange or not attacks or len(set(attacks)) != len(attacks):
             raise ValueError(f"must be different attacks out of {WRITTEN}, got {list(attacks)}")
         return attacks
+
+
+class WarmStart(Section):
+    """Which earlier study lends its best configurations, and how much of them."""
+
+    study: str = documented(
+        ..., "folder of the earlier study, such as studies/srat; must be given"
+    )
+    best: Integer = documented(
+        3, "configurations that each scenario takes from it, best first", ge=0, le=100
+    )
+    narrow: StrictBool = documented(
+        False, "also shrink the ranges to where the best quarter of its trials lies"
+    )
+    taken: dict[str, list[Any]] | None = documented(
+        None,
+        "what was taken, by scenario; the study writes it into its own copy of the file, so that "
+        "a resume does not need the earlier study",
+    )
 
 
 @dataclass(frozen=True)
@@ -139,6 +202,59 @@ def parse_budget(written: Any) -> Budget:
     if unit == "min":
         return Budget(amount / 60, "h")
     return Budget(amount, unit)  # type: ignore[arg-type]
+
+
+class SpaceDocument(Section):
+    """A space file: one question, and everything that is needed to answer it."""
+
+    name: str | None = documented(
+        None, "name of the study and of its folder; null is the file's name without its ending"
+    )
+    plugins: list[Any] = documented([], "modules of yours whose methods, losses, models or data sets "
+                               "the file names; their code runs")  # fmt: skip
+    objective: Objective = Objective()
+    fixed: dict[str, Any] = documented(
+        {}, "values that every trial shares, by parameter; what is left out takes its default"
+    )
+    scenarios: dict[str, list[Any]] = documented(
+        {}, "lists of values that change the problem, by parameter; each combination has its own "
+        "search and its own winner",
+    )  # fmt: skip
+    tuned: dict[str, Any] = documented(
+        ..., "domains that the searcher chooses from, by parameter; must name at least one"
+    )
+    start_from: list[dict[str, Any]] = documented(
+        [], "configurations that are tried first; the first one is the baseline"
+    )
+    warm_start: WarmStart | None = None
+    searcher: SearcherSpec = SearcherSpec()
+    scheduler: SchedulerSpec = SchedulerSpec()
+    confirm: ConfirmSpec = ConfirmSpec()
+    resources: ResourcesSpec = ResourcesSpec()
+    budget: str | None = documented(
+        None,
+        "what the study may take, such as 6h, 90min, 40gpuh or 500epochs; the search ends in time "
+        "for the confirmations and tests",
+    )
+
+
+class DomainKeys(Section):
+    """What a tuned parameter may be: a range, or a list of choices."""
+
+    type: Literal["float", "int", "categorical"] = documented(
+        ..., "a range of numbers, a range of whole numbers, or a list of choices; must be given"
+    )
+    low: Number | None = documented(None, "smallest value of a range")
+    high: Number | None = documented(None, "largest value of a range")
+    log: StrictBool = documented(False, "draw from a range on a log scale; low must be above 0")
+    step: Number | None = documented(
+        None, "distance between the values of a range; it must divide high - low", gt=0
+    )
+    choices: list[Any] | None = documented(None, "two or more values of a categorical parameter")
+    when: dict[str, Any] = documented(
+        {}, "condition, such as {method.name: srat}: the parameter exists only where other tuned "
+        "parameters have these values; a list names several",
+    )  # fmt: skip
 
 
 PARTS: dict[str, type[Section]] = {

@@ -11,23 +11,33 @@ from typing import Any
 import click
 
 from ltat_tune.cli import options
-from ltat_tune.cli.complete import PATH
+from ltat_tune.cli.complete import TERM
 
 
 @click.command(
-    short_help="List every parameter.",
-    epilog="\b\nExamples:\n  ltat-tune params\n  ltat-tune params reweight",
+    short_help="List parameters, and the keys of a space file.",
+    epilog="\b\nExamples:\n  ltat-tune params\n  ltat-tune params reweight\n"
+    "  ltat-tune params lambda\n  ltat-tune params searcher",
 )
-@click.argument("pattern", default="", metavar="[WORD]", shell_complete=PATH)
+@click.argument("pattern", default="", metavar="[SECTION|WORD]", shell_complete=TERM)
 @options.plugins
 @options.format_
 def params(pattern: str, plugins: tuple[str, ...], form: str) -> None:
-    """List every parameter: path, symbol, range, default, meaning, source."""
-    options.load_given_plugins(plugins)
-    from ltat_tune.config.parameters import PARAMETERS
+    """List every training parameter: path, symbol, range, default, meaning, source.
 
-    part, every = pattern.lower(), PARAMETERS.values()
-    chosen = [p for p in every if part in f"{p.path} {p.symbol} {p.meaning}".lower()]
+    SECTION prints one section: of the parameters, such as loss, or of the space file itself,
+    such as searcher, confirm or budget. WORD looks in both. A Greek letter and its name find the
+    same parameters.
+    """
+    options.load_given_plugins(plugins)
+    from ltat_tune.config.parameters import PARAMETERS, find_parameters
+    from ltat_tune.space.reference import SPACE_KEYS, keys_of, space_sections
+
+    every = [*PARAMETERS.values(), *SPACE_KEYS.values()]
+    word = pattern.strip().lower()
+    section = keys_of(word) or [p for p in PARAMETERS.values() if p.path.startswith(f"{word}.")]
+    matching = find_parameters(word, every)
+    chosen = (section or matching) if word else list(PARAMETERS.values())
     if not chosen:
         raise click.UsageError(f"no parameter matches {pattern!r}")
     if form == "json":
@@ -47,6 +57,12 @@ def params(pattern: str, plugins: tuple[str, ...], form: str) -> None:
     from ltat_tune.cli.parameter_table import print_parameters
 
     print_parameters(chosen)
+    others = [p.path for p in matching if p not in chosen]
+    if not word:
+        names = ", ".join(space_sections())
+        click.echo(f"\nThe space file's own sections: {names}; see `ltat-tune params SECTION`.")
+    elif others:
+        click.echo(f"\nAlso about {word}: {', '.join(others)}")
 
 
 _KINDS = ("studies", "methods", "losses", "datasets", "models", "attacks", "spaces")

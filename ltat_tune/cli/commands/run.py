@@ -37,6 +37,11 @@ _address = click.option(
     help="Train on the nodes of this Ray cluster  [default: a Ray of the study's own, here].",
 )  # fmt: skip
 
+_in_process = click.option(
+    "--in-process", is_flag=True,
+    help="Run one task after another in this process, without Ray: to debug, breakpoints work.",
+)  # fmt: skip
+
 _budget = click.option(
     "--budget", metavar="6h|40gpuh|500epochs",
     help="End in time with the confirmations done (sets budget).",
@@ -86,6 +91,7 @@ class _Group(click.Group):
     help="MLflow server or store  [default: SQLite beside the study].",
 )  # fmt: skip
 @_address
+@_in_process
 @_budget
 @click.option("--dry-run", is_flag=True, help="Check all, print the first trials, start nothing.")
 @click.option("--overwrite", is_flag=True, help="Delete a study of this name first.")
@@ -108,6 +114,7 @@ def main(
     overrides: tuple[str, ...],
     tracking_uri: str | None,
     address: str | None,
+    in_process: bool,
     budget: str | None,
     dry_run: bool,
     overwrite: bool,
@@ -130,6 +137,7 @@ def main(
     if space is None:
         click.echo(ctx.get_help())
         return
+    _refuse_both(address, in_process)
     from ltat_tune.engine.study import StudyRun
     from ltat_tune.preflight.load import load_space
 
@@ -146,7 +154,7 @@ def main(
     study = StudyRun.create(
         checked, out, source=str(space), tracking_uri=tracking_uri, overwrite=overwrite
     )
-    _run(ctx, study, quiet, form, address)
+    _run(ctx, study, quiet, form, address, in_process)
 
 
 @click.command(epilog="\b\nExample:\n  ltat-tune resume quickstart --trials 24")
@@ -154,6 +162,7 @@ def main(
 @options.out
 @click.option("--trials", type=int, help="Extend the search to this many trials per scenario.")
 @_address
+@_in_process
 @_budget
 @options.quiet
 @options.format_
@@ -164,24 +173,42 @@ def resume(
     out: Path,
     trials: int | None,
     address: str | None,
+    in_process: bool,
     budget: str | None,
     quiet: bool,
     form: str,
 ) -> None:
     """Go on with STUDY where it stopped, or extend it."""
+    _refuse_both(address, in_process)
     from ltat_tune.engine.study import StudyRun
 
     study = StudyRun.open(out / name, trials=trials, budget=budget, cluster=address is not None)
-    _run(ctx, study, quiet, form, address)
+    _run(ctx, study, quiet, form, address, in_process)
 
 
-def _run(ctx: click.Context, study: StudyRun, quiet: bool, form: str, address: str | None) -> None:
+def _refuse_both(address: str | None, in_process: bool) -> None:
+    if address is not None and in_process:
+        raise click.UsageError(
+            "--address trains on a Ray cluster and --in-process uses no Ray; give one of them"
+        )
+
+
+def _run(
+    ctx: click.Context,
+    study: StudyRun,
+    quiet: bool,
+    form: str,
+    address: str | None,
+    in_process: bool,
+) -> None:
     from rich.console import Console
 
     again = study.folder.resume_command + (f" --address {address}" if address else "")
+    again += " --in-process" if in_process else ""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        end = study.run(Console(stderr=True, highlight=False), quiet=quiet, address=address)
+        console = Console(stderr=True, highlight=False)
+        end = study.run(console, quiet=quiet, address=address, in_process=in_process)
     except (KeyboardInterrupt, SystemExit):  # too early, or twice; on SIGTERM Ray exits
         click.echo(f"\ninterrupted\nresume with: {again}", err=True)
         ctx.exit(130)

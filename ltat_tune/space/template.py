@@ -1,0 +1,324 @@
+"""A first space file for a data set and methods: what `ltat-tune init` writes."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from ltat_tune.config.catalogue import METHODS
+from ltat_tune.config.parameters import PARAMETERS
+from ltat_tune.config.scalars import shown
+from ltat_tune.config.sections import DataConfig
+from ltat_tune.data.sources import open_source
+from ltat_tune.errors import DataError
+from ltat_tune.space.protocols import (
+    FOLDER,
+    METHOD_DOMAINS,
+    METHOD_STARTS,
+    PLAIN_LOSSES,
+    PROTOCOLS,
+    TRADES_LOSSES,
+    WITH_LOSSES,
+    DataProtocol,
+)
+from ltat_tune.space.spec import STUDY_NAME, parse_budget
+
+DATASETS = tuple(PROTOCOLS)
+_COMMENT_AT = 43  # the column of comments behind short lines
+
+
+@dataclass(frozen=True)
+class FirstQuestion:
+    """What a new space file asks.
+
+    Attributes:
+        data: a data set's name, or the folder of an image folder.
+        methods: the methods to compare, the baseline first.
+        ratios: imbalance ratios; one search each.
+        budget: as in a space file; None is no budget.
+    """
+
+    data: str
+    methods: tuple[str, ...]
+    ratios: tuple[float, ...]
+    budget: str | None = None
+
+    @property
+    def protocol(self) -> DataProtocol:
+        """How the data set is trained and measured."""
+        return PROTOCOLS.get(self.data, FOLDER)
+
+
+def read_data(text: str) -> str:
+    """Return a data set's name, or a folder of images.
+
+    Raises:
+        ValueError: it is neither, or images are missing in the folder.
+    """
+    data = text.strip()
+    if data in PROTOCOLS:
+        return data
+    if not data or not Path(data).expanduser().is_dir():
+        close = difflib.get_close_matches(data, DATASETS, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise ValueError(
+            f"must be one of {', '.join(DATASETS)}, or a folder that holds train/ and test/, got "
+            f"{shown(data)}{hint}"
+        )
+    try:
+        _folder_counts(data)
+    except DataError as error:
+        raise ValueError(f"{data}: {error}") from None
+    return data
+
+
+def read_methods(text: str) -> tuple[str, ...]:
+    """Return the methods of a comma-separated list; PGD-AT, the usual baseline, comes first.
+
+    Raises:
+        ValueError: one is unknown or named twice, or there is none.
+    """
+    methods = _parts(text)
+    strange = [method for method in methods if method not in METHOD_STARTS]
+    if strange or not methods or len(set(methods)) != len(methods):
+        close = difflib.get_close_matches(strange[0], METHOD_STARTS, n=1) if strange else []
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise ValueError(
+            f"must be different methods out of {', '.join(METHOD_STARTS)}, got {shown(text)}{hint}"
+        )
+    return tuple(sorted(methods, key=lambda method: method != "pgd_at"))
+
+
+def read_ratios(text: str) -> tuple[float, ...]:
+    """Return the imbalance ratios of a comma-separated list.
+
+    Raises:
+        ValueError: one is no ratio or written twice, or there is none.
+    """
+    ratios: list[float] = []
+    for part in _parts(text):
+        try:
+            written = yaml.safe_load(part)
+        except yaml.YAMLError:
+            written = part
+        value, broken = PARAMETERS["data.imbalance_ratio"].check(written)
+        if broken:
+            raise ValueError(broken)
+        ratios.append(value)
+    if not ratios or len(set(ratios)) != len(ratios):
+        raise ValueError(f"must be different imbalance ratios such as 10,50, got {shown(text)}")
+    return tuple(ratios)
+
+
+def read_budget(text: str) -> str | None:
+    """Return a budget as a space file writes it; None for an empty text.
+
+    Raises:
+        ValueError: it is no budget.
+    """
+    if not text.strip():
+        return None
+    try:
+        parse_budget(text)
+    except ValueError as error:
+        raise ValueError(str(error).removeprefix("budget ")) from None
+    return text.strip()
+
+
+# what a space file's first question is read from, by the flag's name
+READERS: dict[str, Callable[[str], object]] = {
+    "data": read_data, "methods": read_methods, "ratios": read_ratios, "budget": read_budget,
+}  # fmt: skip
+
+
+def usual_answers(data: str) -> dict[str, str]:
+    """Return what is taken for `methods`, `ratios` and `budget` where nobody says it."""
+    ratios = PROTOCOLS.get(data, FOLDER).ratios
+    return {"methods": "pgd_at,srat", "ratios": ratios, "budget": ""}
+
+
+def file_for(data: str) -> Path:
+    """Return the file that a new space file is written into: that of the data set's name."""
+    return Path(f"{_study_name(Path(data).expanduser().resolve().name)}.yaml")
+
+
+def write_template(question: FirstQuestion, file: Path) -> str:
+    """Return the text of a commented space file.
+
+    Args:
+        question: what it asks.
+        file: where it will lie; names the study, and stands in the command that runs it.
+    """
+    protocol = question.protocol
+    lines = [
+        *_head(question, file),
+        f"name: {_study_name(file.stem)}",
+        *_objective(question),
+        *_fixed(question),
+        "scenarios:" + " " * 33 + "# what changes the problem: one search and one winner each",
+        f"  data.imbalance_ratio: [{', '.join(f'{ratio:g}' for ratio in question.ratios)}]",
+        "tuned:" + " " * 37 + "# what the searcher chooses; `ltat-tune params` has more",
+        *_tuned(question),
+        "start_from:" + " " * 32 + "# tried first: published values; the first is the baseline",
+        *_start_from(question),
+        _commented(f"searcher: {{name: tpe, trials: {8 + 4 * len(question.methods)}}}",
+                   "trials of each scenario"),
+        _commented("scheduler: {name: asha}", "stops weak trials early"),
+        _commented(f"confirm: {{top: {protocol.top}, seeds: [0, 1, 2], attacks: "
+                   f"[{', '.join(_attacks(question))}]}}", "then the test images"),
+        _commented(f"resources: {protocol.resources}", protocol.resources_note),
+    ]  # fmt: skip
+    if question.budget:
+        lines.append(
+            _commented(
+                f"budget: {question.budget}", "the search ends in time for the confirmations"
+            )
+        )
+    return "\n".join([*lines, "", f"# Run it: ltat-tune --space {file}", ""])
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _study_name(stem: str) -> str:
+    """Return a name that a study may have."""
+    if re.fullmatch(STUDY_NAME, stem):
+        return stem
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", stem).lstrip("-_.")[:100] or "study"
+
+
+def _folder_counts(root: str) -> list[int]:
+    """Return how many training images each class of an image folder has."""
+    return open_source(DataConfig(name="image_folder", root=root)).train_counts()
+
+
+def _commented(line: str, comment: str) -> str:
+    if not comment:
+        return line
+    return (
+        f"{line}   # {comment}"
+        if len(line) >= _COMMENT_AT
+        else f"{line:<{_COMMENT_AT}}# {comment}"
+    )
+
+
+def _head(question: FirstQuestion, file: Path) -> list[str]:
+    names = {entry.name: entry.symbol or entry.name for entry in METHODS}
+    methods = [names[method] for method in question.methods]
+    data = question.data if question.data in PROTOCOLS else f"the images in {question.data}"
+    ratios = [f"{ratio:g}" for ratio in question.ratios]
+    at = f"at imbalance ratio{'s' if len(ratios) > 1 else ''} {_listed(ratios)}"
+    asks = f"Which of {_listed(methods)} is most robust on {data}, {at}?"
+    if len(methods) == 1:
+        asks = f"With which values is {methods[0]} most robust on {data}, {at}?"
+    return [
+        f"# {asks}",
+        f"#   ltat-tune --space {file}",
+        "# An editor with a YAML language server completes and checks this file if you run",
+        "# `ltat-tune schema > space.schema.json` beside it and put this line first:",
+        "#   # yaml-language-server: $schema=space.schema.json",
+    ]
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def _judged_by(question: FirstQuestion) -> str:
+    """Return the validation attack: RoBal's cosines flatter PGD, and the margin asks no scale."""
+    return "cw20" if "robal" in question.methods else "pgd20"
+
+
+def _objective(question: FirstQuestion) -> list[str]:
+    attack = _judged_by(question)
+    why = "validation images alone choose"
+    if attack == "cw20":
+        why = "the C&W margin, because RoBal's cosines flatter PGD accuracy"
+    return [_commented(f"objective: {{metric: val/{attack}_balanced_acc}}", why)]
+
+
+def _fixed(question: FirstQuestion) -> list[str]:
+    protocol = question.protocol
+    lines = ["fixed:" + " " * 37 + "# what every trial shares; what is left out takes its default"]
+    if question.data in PROTOCOLS:
+        lines.append(f"  data.name: {question.data}")
+    else:
+        counts = _folder_counts(question.data)
+        held_out = min(50, max(1, min(counts) // 5))
+        root = json.dumps(question.data, ensure_ascii=False)
+        lines += [
+            "  data.name: image_folder",
+            _commented(f"  data.root: {root}", "relative to where the command is typed"),
+            _commented("  # data.image_size: 64", "if the images are not all of one size"),
+            _commented(f"  data.val_per_class: {held_out}", "validation images of each class"),
+            _commented(f"  evaluation.aa_images: {10 * len(counts)}", "for AutoAttack; null: all"),
+        ]
+    lines += [_commented(f"  {path}: {value}", why) for path, value, why in protocol.fixed]
+    if _judged_by(question) != "pgd20":
+        lines.append(f"  evaluation.val_attack: {_judged_by(question)}")
+    if len(question.methods) == 1:
+        lines.append(f"  method.name: {question.methods[0]}")
+    return lines
+
+
+def _with_loss(question: FirstQuestion) -> list[str]:
+    """Return the methods whose loss is tuned. Few losses go with TRADES: alone, it tunes them."""
+    methods = [method for method in question.methods if method in WITH_LOSSES]
+    return methods or [method for method in question.methods if method == "trades"]
+
+
+def _when(question: FirstQuestion, methods: Sequence[str]) -> str:
+    """Return the condition under which one of `methods` is chosen; nothing where it always is."""
+    if len(methods) == len(question.methods):
+        return ""
+    value = methods[0] if len(methods) == 1 else f"[{', '.join(methods)}]"
+    return f", when: {{method.name: {value}}}"
+
+
+def _tuned(question: FirstQuestion) -> list[str]:
+    lines = []
+    if len(question.methods) > 1:
+        choices = ", ".join(question.methods)
+        lines.append(f"  method.name: {{type: categorical, choices: [{choices}]}}")
+    low, high = question.protocol.lr
+    lines.append(f"  optim.lr: {{type: float, low: {low}, high: {high}, log: true}}")
+    if methods := _with_loss(question):
+        losses = TRADES_LOSSES if methods == ["trades"] else PLAIN_LOSSES
+        choices = f"[{', '.join(losses)}]"
+        line = f"{{type: categorical, choices: {choices}{_when(question, methods)}}}"
+        lines.append(f"  loss.name: {line}")
+    for path, (domain, of) in METHOD_DOMAINS.items():
+        if methods := [method for method in question.methods if method in of]:
+            line = f"  {path}: {{{domain}{_when(question, methods)}}}"
+            symbol = PARAMETERS[path].symbol
+            lines.append(f"{line}   # {symbol}" if symbol else line)
+    return lines
+
+
+def _start_from(question: FirstQuestion) -> list[str]:
+    lines = []
+    with_loss = _with_loss(question)
+    for method in question.methods:
+        values = {"method.name": method} if len(question.methods) > 1 else {}
+        published = METHOD_STARTS[method]
+        values |= {
+            path: value for path, value in published.items()
+            if path != "loss.name" or method in with_loss
+        }  # fmt: skip
+        values["optim.lr"] = "0.1"
+        lines.append(f"  - {{{', '.join(f'{path}: {value}' for path, value in values.items())}}}")
+    return lines
+
+
+def _attacks(question: FirstQuestion) -> list[str]:
+    attacks = [*question.protocol.attacks]
+    if _judged_by(question) not in attacks:
+        attacks.insert(2, _judged_by(question))
+    return attacks
