@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ltat_tune.space.reference import markdown_table
+from ltat_tune.space.reference import reference_table
 
 README = Path(__file__).parent.parent / "search_spaces" / "README.md"
 BEGIN, END = "<!-- reference: begin -->", "<!-- reference: end -->"
@@ -26,7 +26,7 @@ def with_table(page: str) -> str:
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"the page must hold the lines {BEGIN} and {END}")
-    return f"{before}{begin}{markdown_table()}{end}{after}"
+    return f"{before}{begin}{reference_table()}{end}{after}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

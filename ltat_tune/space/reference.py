@@ -9,6 +9,7 @@ from typing import Any, get_args
 from ltat_tune.config.fields import Section
 from ltat_tune.config.parameters import Parameter, read_parameter
 from ltat_tune.config.scalars import shown
+from ltat_tune.presentation.text_tables import markdown_table
 from ltat_tune.space.spec import DomainKeys, SpaceDocument
 
 
@@ -56,12 +57,11 @@ def shown_default(parameter: Parameter) -> str:
     return "{}" if value == {} else shown(value)
 
 
-def markdown_table(parameters: Iterable[Parameter] = tuple(SPACE_KEYS.values())) -> str:
+def reference_table(parameters: Iterable[Parameter] = tuple(SPACE_KEYS.values())) -> str:
     """Return a table of keys as Markdown: key, values, default, meaning."""
-    rows = [["key", "values", "default", "meaning"], ["---"] * 4]
+    rows = [["key", "values", "default", "meaning"]]
     for p in parameters:
         unit = f" ({p.unit})" if p.unit else ""
         meaning = f"{p.meaning}{unit}".replace("<", r"\<")  # Markdown would read a tag
-        cells = [f"`{p.path}`", f"`{p.range}`", f"`{shown_default(p)}`", meaning]
-        rows.append([cell.replace("|", r"\|") for cell in cells])
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+        rows.append([f"`{p.path}`", f"`{p.range}`", f"`{shown_default(p)}`", meaning])
+    return markdown_table(rows, words=4) + "\n"

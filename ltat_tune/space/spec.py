@@ -210,8 +210,11 @@ class SpaceDocument(Section):
     name: str | None = documented(
         None, "name of the study and of its folder; null is the file's name without its ending"
     )
-    plugins: list[Any] = documented([], "modules of yours whose methods, losses, models or data sets "
-                               "the file names; their code runs")  # fmt: skip
+    plugins: list[Any] = documented(
+        [],
+        "modules of yours whose methods, losses, models or data sets the file names; their code "
+        "runs",
+    )
     objective: Objective = Objective()
     fixed: dict[str, Any] = documented(
         {}, "values that every trial shares, by parameter; what is left out takes its default"

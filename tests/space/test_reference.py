@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ltat_tune.space.reference import SPACE_KEYS, keys_of, markdown_table, shown_default
+from ltat_tune.space.reference import SPACE_KEYS, keys_of, reference_table, shown_default
 from ltat_tune.space.spec import PARTS, WarmStart
 from scripts import space_reference
 
@@ -48,7 +48,7 @@ def test_a_key_says_what_it_may_hold(path: str, kind: str, values: str, default:
 
 
 def test_the_table_has_a_row_for_every_key() -> None:
-    rows = markdown_table().splitlines()[2:]
+    rows = reference_table().splitlines()[2:]
     assert [row.split("`")[1] for row in rows] == list(SPACE_KEYS)
     assert all(row.replace(r"\|", "").count("|") == 5 for row in rows)
 
@@ -59,7 +59,7 @@ def test_the_script_replaces_what_is_between_the_markers(tmp_path: Path) -> None
     assert space_reference.main([str(page), "--check"]) == 1
     assert "old" in page.read_text()
     assert space_reference.main([str(page)]) == 0
-    table = f"{space_reference.BEGIN}\n{markdown_table()}{space_reference.END}\n"
+    table = f"{space_reference.BEGIN}\n{reference_table()}{space_reference.END}\n"
     assert page.read_text() == f"before\n{table}after\n"
     assert space_reference.main([str(page), "--check"]) == 0
 
