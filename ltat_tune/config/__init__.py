@@ -1,4 +1,4 @@
-"""What one training is: every parameter, the rules between them, and when each acts.
+"""The configuration of one training: parameters, the rules between them, and when each acts.
 
 Imports only the modules in the package's root. Everything else imports it.
 """

@@ -1,16 +1,16 @@
-"""Names of evaluation attacks, such as `clean`, `pgd20`, `pgd20x5`, `aa`. Reads no model."""
+"""Parses the names of evaluation attacks, such as `clean`, `pgd20`, `pgd20x5` and `aa`."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-# the choice, for messages; transfer<steps> is not in it, because it needs a second model
+# The choices that messages list. transfer<steps> is left out, because it needs a second model.
 WRITTEN = (
     "clean, fgsm, pgd<steps>, mim<steps>, cw<steps>, adaptive<steps>, square, aa, cwl2, "
     "cwl2_fixed; x<restarts> may follow the steps"
 )
-VALIDATION_PATTERN = r"clean|fgsm|(?:pgd|cw|adaptive)[1-9]\d*"  # others would outlast the training
+VALIDATION_PATTERN = r"clean|fgsm|(?:pgd|cw|adaptive)[1-9]\d*"  # others take too long
 _VALIDATION = re.compile(VALIDATION_PATTERN)
 _ITERATED = re.compile(r"(pgd|mim|cw|adaptive|transfer)([1-9]\d*)(?:x([2-9]|[1-9]\d+))?")
 _OTHERS = ("clean", "fgsm", "square", "aa", "cwl2", "cwl2_fixed")
@@ -21,10 +21,10 @@ ATTACK_PATTERN = (  # what `is_attack` accepts
 
 @dataclass(frozen=True)
 class AttackName:
-    """The parts of a name: `pgd`, 20 and 5 of `pgd20x5`."""
+    """The parts of an attack's name: `pgd`, 20 and 5 for `pgd20x5`."""
 
     family: str
-    steps: int = 0  # 0: the name has none
+    steps: int = 0  # 0 if the name has no steps
     restarts: int = 1
 
     def __str__(self) -> str:
@@ -33,7 +33,7 @@ class AttackName:
 
 
 def read_name(name: str) -> AttackName | None:
-    """The parts of `name`, or None where it names no attack."""
+    """Split `name` into its parts. Return None if it names no attack."""
     if name in _OTHERS:
         return AttackName(name)
     match = _ITERATED.fullmatch(name)
@@ -44,21 +44,21 @@ def read_name(name: str) -> AttackName | None:
 
 
 def is_attack(name: str) -> bool:
-    """Whether `name` is an attack that a trained model can be measured under, by itself."""
+    """Return whether `name` is an attack that needs no model but the one that is measured."""
     parts = read_name(name)
     return parts is not None and parts.family != "transfer"
 
 
 def is_validation_attack(name: str) -> bool:
-    """Whether `name` is an attack for the validation images, during the training."""
+    """Return whether `name` is an attack that may be run on the validation images in training."""
     return _VALIDATION.fullmatch(name) is not None
 
 
 def with_steps(name: str, steps: int) -> str:
-    """`pgd2` for `pgd20` and 2 steps; names without steps stay.
+    """Replace the steps in a name: `pgd2` for `pgd20` and 2 steps. Other names stay unchanged.
 
     Raises:
-        ValueError: no attack of this name.
+        ValueError: there is no attack of this name.
     """
     parts = read_name(name)
     if parts is None:

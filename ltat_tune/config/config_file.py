@@ -1,4 +1,4 @@
-"""Configuration files: written for people, read by `ltat-tune train`."""
+"""Human-readable configuration files, which `ltat-tune train` reads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _KEYS = ("config", "plugins", "recorded")
 def dump_config(
     path: Path, config: TrialConfig, *, comment: str, recorded: dict[str, Any] | None = None
 ) -> None:
-    """Writes every value of a configuration, defaults included, and the digits it once gave."""
+    """Write every value of a configuration, including defaults, and the digits it once gave."""
     plugins = config.plugins
     document: dict[str, Any] = {"plugins": plugins} if plugins else {}
     document["config"] = config.model_dump(mode="json")
@@ -34,10 +34,11 @@ def dump_config(
 
 
 def load_config(path: Path) -> tuple[TrialConfig, dict[str, Any] | None]:
-    """Reads a configuration and, if the file has them, the recorded digits.
+    """Read a configuration and, if the file has them, the recorded digits.
 
     Raises:
-        ConfigError: with every problem, each with the file and, where it is known, the line.
+        ConfigError: the file has problems. The error lists all of them, each with the file and, if
+            known, the line.
     """
     try:
         document, lines = read_yaml(path.read_bytes().decode())
@@ -81,6 +82,6 @@ def load_config(path: Path) -> tuple[TrialConfig, dict[str, Any] | None]:
 
 
 def _line(problem: str, lines: dict[tuple[str, ...], int]) -> int:
-    """Where the first parameter or section stands that the problem names and the file has."""
+    """Return the line of the first parameter or section in `problem` that the file contains."""
     names = [("config", *name.split(".")) for name in re.findall(r"\w+(?:\.\w+)?", problem)]
     return next((lines[name] for name in names if name in lines), lines["config",])

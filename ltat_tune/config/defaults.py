@@ -1,11 +1,11 @@
 """Defaults that depend on the method, the loss, the norm or the data set.
 
-Those of a plugin's own parameters exist only where the plugin's part is chosen.
+The defaults of a plugin's own parameters apply only where the plugin's part is chosen.
 
-They are what makes a method that method: loss, head, class weights, what its attack raises and
-where it starts. The protocol (radius, steps, BatchNorm mode, schedule) is the same for all
-methods, so that they can be compared; the space files set the releases' own. Of the data set only
-the hold-out depends, on its number of classes.
+A method's defaults are what defines the method: its loss, head and class weights, and the
+objective and start of its attack. The protocol (radius, steps, BatchNorm mode, schedule) is the
+same for all methods, so that they can be compared; the space files set the protocols of the
+releases. The data set changes only the size of the hold-out, by its number of classes.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from pydantic import BaseModel
 from ltat_tune.config.extensions import PARTS
 from ltat_tune.config.fields import Instead
 
-# Method before loss before the rest, because each may follow from the one before it.
+# The method comes first and the loss second, because each may decide defaults of those after it.
 _ORDER = ("method", "loss")
 
 
 def fill_in(values: Any, config: type[BaseModel]) -> Any:
-    """Nested values with the defaults of their method and loss in place of what was left out.
+    """Fill missing values of nested sections with the defaults of their method and loss.
 
-    What is not a mapping of sections is returned as it is, for the validation to complain about.
+    A value that is not a mapping of sections is returned unchanged: the validation refuses it.
     """
     if not isinstance(values, Mapping):
         return values
@@ -37,8 +37,8 @@ def fill_in(values: Any, config: type[BaseModel]) -> Any:
             rules: tuple[Instead, ...] = field.json_schema_extra["instead"]
             if not rules or _given(filled.get(section, {}), name):
                 continue
-            for path, wanted, default in rules:
-                if _value(filled, path, config) in wanted:
+            for path, choices, default in rules:
+                if _value(filled, path, config) in choices:
                     _put(filled, section, name, default)
                     break
     for part in PARTS.values():
@@ -51,7 +51,7 @@ def fill_in(values: Any, config: type[BaseModel]) -> Any:
 
 
 def _given(section: Any, name: str) -> bool:
-    """Whether a section says something of this parameter; True where it cannot be told."""
+    """Return whether a section sets this parameter; True if the section is not a mapping."""
     if isinstance(section, BaseModel):
         return name in section.model_fields_set
     return name in section if isinstance(section, Mapping) else True

@@ -1,4 +1,4 @@
-"""Which parameters act, and from which epoch: so that nobody tunes an unconnected knob."""
+"""Decides which parameters act, and from which epoch, so that nobody tunes one without effect."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _Rule = Callable[[ConfigValues], str | None]
 
 
 def _needs(path: str, *values: str) -> _Rule:
-    """The parameter acts only while `path` has one of these values."""
+    """Make the rule of a parameter that acts only if `path` has one of these values."""
 
     def rule(config: ConfigValues) -> str | None:
         value = config.get(path)
@@ -26,7 +26,7 @@ def _needs(path: str, *values: str) -> _Rule:
 
 
 def _not(path: str, *values: str) -> _Rule:
-    """The parameter acts unless `path` has one of these values."""
+    """Make the rule of a parameter that acts unless `path` has one of these values."""
 
     def rule(config: ConfigValues) -> str | None:
         value = config.get(path)
@@ -43,7 +43,7 @@ def _all(*rules: _Rule) -> _Rule:
 
 
 def _imbalanced(config: ConfigValues) -> str | None:
-    """Equal counts give equal class weights, and equal margins and priors."""
+    """Return a reason if all classes have equal counts: then weights, margins and priors agree."""
     data = config.data
     if data.profile in ("balanced", "balanced_small"):
         return f"data.profile is {data.profile}, so all classes weigh the same"
@@ -56,12 +56,12 @@ def _imbalanced(config: ConfigValues) -> str | None:
 
 
 def _class_weights(config: ConfigValues) -> str | None:
-    """A given weight for the rarer half acts on equal counts too: ties go to the later classes."""
+    """Return why class weights cannot act. On equal counts, `under_represented` still acts."""
     return None if config.reweight.name == "under_represented" else _imbalanced(config)
 
 
 def _effective_numbers(config: ConfigValues) -> str | None:
-    """`reweight.beta` is read by the class weights, by one loss and by the attack's weights."""
+    """Return why `reweight.beta` cannot act. Class weights, one loss and the attack read it."""
     if (
         config.reweight.name == "class_balanced"
         or config.loss.name == "effective_number"
@@ -80,22 +80,23 @@ def _attack_beta(config: ConfigValues) -> bool:
 
 
 def _attack_weights(config: ConfigValues) -> str | None:
-    """With BatchNorm in eval mode a positive factor on an image's loss only scales its gradient.
+    """Return why class weights in the attack cannot act.
 
-    Neither the gradient's sign nor its direction changes, so no PGD step does.
+    With BatchNorm in eval mode a positive factor on an image's loss only scales its gradient.
+    Neither the gradient's sign nor its direction changes, so no PGD step changes.
     """
     attack = config.attack
     if attack.bn_mode == "eval" and attack.reweight not in ("none", "balanced_softmax"):
         return (
-            "attack.bn_mode is eval, where a positive class weight leaves every PGD step as it "
-            "is; use attack.bn_mode train or batch"
+            "attack.bn_mode is eval, where a positive class weight changes no PGD step; use "
+            "attack.bn_mode train or batch"
         )
-    # RBL goes by predictions, which differ on equal counts too.
+    # RBL weighs by predictions, which differ on equal counts too.
     return None if attack.reweight in ("none", "rbl") else _imbalanced(config)
 
 
 def _raises_weighted_loss(config: ConfigValues) -> bool:
-    """Whether the attack raises the prediction loss with class weights in it."""
+    """Return whether the attack raises the prediction loss with class weights in it."""
     attack = config.attack
     return (
         attack.objective == "loss"
@@ -128,7 +129,7 @@ def _attack_moves(config: ConfigValues) -> str | None:
 
 
 def _attack_eps(config: ConfigValues) -> str | None:
-    """Without `evaluation.eps` it is the radius of the evaluation too."""
+    """Return why `attack.eps` cannot act. Without `evaluation.eps` the evaluation uses it too."""
     reason = _attacks(config)
     if reason is not None and config.evaluation.eps is not None:
         return f"{reason} and evaluation.eps is given"
@@ -136,12 +137,12 @@ def _attack_eps(config: ConfigValues) -> str | None:
 
 
 def _above_zero(path: str) -> _Rule:
-    """The parameter acts only while the number at `path` is not 0."""
+    """Make the rule of a parameter that acts only if the number at `path` is not 0."""
     return lambda config: f"{path} is 0" if config.get(path) == 0 else None
 
 
 def _is_null(path: str) -> _Rule:
-    """The parameter acts only while the one at `path` is not given."""
+    """Make the rule of a parameter that acts only if the one at `path` is not given."""
     return lambda config: None if config.get(path) is None else f"{path} is given"
 
 
@@ -161,7 +162,7 @@ def _falls(config: ConfigValues) -> str | None:
     if drop_epochs(config.optim):
         return None
     if config.optim.lr_schedule == "step":
-        return "optim.step_fraction is so long that the rate never falls"
+        return "optim.step_fraction is so long that the learning rate never falls"
     return "optim.milestones is empty"
 
 
@@ -229,17 +230,17 @@ _RULES: dict[str, _Rule] = {
 
 
 def add_rule(path: str, chosen_by: str, name: str) -> None:
-    """A plugin's parameter acts only while its part is chosen."""
+    """Add the rule of a plugin's parameter: it acts only if its part is chosen."""
     _RULES[path] = _needs(chosen_by, name)
 
 
 def forget_rule(path: str) -> None:
-    """Takes the rule of a plugin's parameter out again."""
+    """Remove the rule of a plugin's parameter."""
     del _RULES[path]
 
 
 def why_inert(config: ConfigValues, path: str) -> str | None:
-    """The reason why `path` cannot change this configuration's result, or None if it can."""
+    """Return why `path` cannot change this configuration's result, or None if it can."""
     for part in config.parts:
         if path in part.ignores:
             return f"{part.chosen_by} is {part.name}, which does not read it"
@@ -248,7 +249,7 @@ def why_inert(config: ConfigValues, path: str) -> str | None:
 
 
 def acts_from_epoch(config: ConfigValues, path: str) -> int:
-    """The first epoch, counted from 0, in which `path` changes the training."""
+    """Return the first epoch, counted from 0, in which `path` changes the training."""
     begins = {
         "start": 0,
         "deferral": deferral_epoch(config),
@@ -257,7 +258,7 @@ def acts_from_epoch(config: ConfigValues, path: str) -> int:
     }[PARAMETERS[path].acts_from]
     if path.startswith("attack."):
         return max(begins, clean_epochs(config))
-    # the loss and the attack read it before any deferral
+    # The loss and the attack read it before any deferral.
     early = config.loss.name == "effective_number" or _attack_beta(config)
     if path == "reweight.beta" and early:
         return 0

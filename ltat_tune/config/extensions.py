@@ -1,6 +1,6 @@
-"""What plugins have added to the package's tables in this process; `plugins` puts it there.
+"""The parts that plugins have added to the package's tables in this process.
 
-Empty until somebody loads a plugin: nothing is looked for, nothing is found by itself.
+The tables are empty until a plugin is loaded. The package never searches for plugins by itself.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from ltat_tune.config.fields import Section, check_value
 
 @dataclass(frozen=True)
 class Plugin:
-    """A user's module: its name, its file, and the hash of what the file holds."""
+    """A user's module: its name, its file, and the hash of the file's content."""
 
     name: str
     file: str
     sha256: str  # the first 16 digits
 
     def as_data(self) -> dict[str, str]:
-        """As it stands in a study's space file and in an exported configuration."""
+        """Return name, file and sha256, as a study and an exported configuration record them."""
         return dict(vars(self))
 
     @property
     def note(self) -> str:
-        """That its code runs, for whoever starts something."""
+        """A notice, for whoever starts a command, that the plugin's code runs."""
         return f"plugin {self.name} runs code of {self.file} (sha256 {self.sha256})"
 
 
@@ -45,12 +45,12 @@ class Part:
     """A method, loss, model or data set from outside the package.
 
     Attributes:
-        chosen_by: the parameter whose value it is, such as `method.name`.
-        name: that value.
-        file: where it is defined.
-        plugin: that brought it; None if it was registered by hand, in a notebook's cell.
-        defaults: its own parameters by dotted path, with their defaults.
-        ignores: parameters of its section that others of its kind read, and it does not.
+        chosen_by: the parameter that chooses the part, such as `method.name`.
+        name: the value that chooses it.
+        file: the file that defines it.
+        plugin: the plugin that registered it; None if a notebook's cell registered it by hand.
+        defaults: the defaults of its own parameters by dotted path.
+        ignores: parameters of its section that other parts of its kind read and this one does not.
     """
 
     chosen_by: str
@@ -63,12 +63,12 @@ class Part:
 
 PARTS: dict[tuple[str, str], Part] = {}  # by chosen_by and name
 FIELDS: dict[str, TypeAdapter[Any]] = {}  # checks of plugins' parameters, by dotted path
-UNDO: dict[tuple[str, str], Callable[[], None]] = {}  # takes a part out of every table again
-LOADING: list[Plugin] = []  # the one whose code runs now
+UNDO: dict[tuple[str, str], Callable[[], None]] = {}  # functions that remove a part everywhere
+LOADING: list[Plugin] = []  # the plugin whose code runs now, if any
 
 
 def extension_names(chosen_by: str) -> list[str]:
-    """What plugins have added to the values of `method.name`, `loss.name` and so on."""
+    """Return the values that plugins have added to `method.name`, `loss.name` and so on."""
     return [name for path, name in PARTS if path == chosen_by]
 
 
@@ -118,19 +118,25 @@ class OpenSection(Section):
             checked[name], problem = cls._check(name, checked.pop(name))
             problems += [problem] if problem else []
         try:
-            made = handler(checked)
+            section = handler(checked)
         except ValidationError as error:
-            # said again, so that they and the others are told together
-            told = [(e["type"], e["loc"], e["input"], e.get("ctx", {})) for e in error.errors()]
-            again = [InitErrorDetails(type=t, loc=at, input=i, ctx=c) for t, at, i, c in told]
-            raise ValidationError.from_exception_data(cls.__name__, again + problems) from None
+            # Repeated in one error, so that the user sees all problems together.
+            own_problems = [
+                InitErrorDetails(
+                    type=e["type"], loc=e["loc"], input=e["input"], ctx=e.get("ctx", {})
+                )
+                for e in error.errors()
+            ]
+            raise ValidationError.from_exception_data(
+                cls.__name__, own_problems + problems
+            ) from None
         if problems:
             raise ValidationError.from_exception_data(cls.__name__, problems)
-        return made
+        return section
 
     @classmethod
     def _check(cls, name: str, value: Any) -> tuple[Any, InitErrorDetails | None]:
-        """A plugin's parameter as the configuration holds it, and what is wrong with it."""
+        """Return a plugin's parameter as the configuration holds it, and its problem, if any."""
         adapter = FIELDS.get(f"{cls.section}.{name}")
         if adapter is None:
             return value, InitErrorDetails(type="extra_forbidden", loc=(name,), input=value)

@@ -1,4 +1,4 @@
-"""Fields that carry their symbol, unit, source and other names along."""
+"""Pydantic fields that carry their symbol, unit, source and alternative names."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pydantic_core import ErrorDetails
 
 from ltat_tune.config.scalars import shown
 
-# The first epoch in which a parameter changes the training: see `ltat_tune.config.effects`.
+# The time from which a parameter changes the training: see `ltat_tune.config.effects`.
 ActsFrom = Literal["start", "deferral", "clean_stage", "awp"]
 
-# (path, values, default): the default while the parameter at `path` has one of the values.
+# (path, values, default): the default if the parameter at `path` has one of the values.
 Instead = tuple[str, tuple[str, ...], Any]
 
 
@@ -31,9 +31,20 @@ def documented(
     words: tuple[str, ...] = (),
     **bounds: Any,
 ) -> Any:
-    """Document a field. `also`: its names in other code; `acts_from`: when it first acts;
-    `instead`: other defaults under a method, loss, norm or data set; `words`: what may be written
-    in place of a number."""
+    """Make a documented field.
+
+    Args:
+        default: the default value.
+        meaning: a noun phrase or sentence, without a full stop, for `ltat-tune params`.
+        symbol: the symbol that the papers use.
+        unit: the unit of the value.
+        source: the paper or release that defines the parameter.
+        also: names of the parameter in other code.
+        acts_from: the time from which the parameter acts.
+        instead: other defaults under a method, a loss, a norm or a data set.
+        words: words that may be written in place of a number.
+        bounds: bounds of the value, such as `ge`, and further arguments of pydantic's `Field`.
+    """
     extra: dict[str, Any] = {"symbol": symbol, "unit": unit, "source": source, "also": also}
     extra |= {"acts_from": acts_from, "instead": instead, "words": words}
     return Field(default, description=meaning, json_schema_extra=extra, **bounds)
@@ -44,24 +55,24 @@ class Section(BaseModel):
 
 
 def annotated(field: FieldInfo) -> Any:
-    """The type with its bounds, as a TypeAdapter takes it."""
+    """Return the type with its bounds, for a TypeAdapter."""
     if not field.metadata:
         return field.annotation
     return Annotated[field.annotation, *field.metadata]
 
 
 def check_value(adapter: TypeAdapter[Any], value: Any) -> tuple[Any, str | None]:
-    """Return the value as a configuration holds it, and the rule that it breaks, if any."""
+    """Return the value as a configuration holds it, and the broken rule, if any."""
     try:
         return adapter.validate_python(value), None
     except ValidationError as error:
-        # of an optional parameter's two complaints, the one about None is noise
+        # An optional parameter gives two errors; the one about None does not help.
         details = [e for e in error.errors() if e["type"] != "none_required"]
         return value, rule_sentence(details[0])
 
 
 def rule_sentence(details: ErrorDetails) -> str:
-    """`must be >= 1, got 0.02`: the rule and the value of one pydantic complaint."""
+    """Phrase one pydantic error as rule and value: `must be >= 1, got 0.02`."""
     context, value = details.get("ctx", {}), details["input"]
     rules = {
         "greater_than_equal": "must be >= {ge}, got {value}",

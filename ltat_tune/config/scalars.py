@@ -1,4 +1,4 @@
-"""The one parser of numbers that people write: `0.031`, `8/255`; and what YAML misreads."""
+"""Parses numbers that people write, such as `0.031` and `8/255`; says what YAML misreads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _EXPONENT = re.compile(r"\s*([+-]?)([0-9]+)(\.[0-9]*)?[eE]([+-]?)([0-9]+)\s*")
 
 
 def shown(value: Any) -> str:
-    """A value in a message: as YAML writes it, text in quotes, and never a page of it."""
+    """Format a value for a message: as in YAML, text in quotes, at most 80 characters."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
@@ -27,15 +27,15 @@ def shown(value: Any) -> str:
 def _is_finite(value: float) -> bool:
     try:
         return math.isfinite(value)
-    except OverflowError:  # a whole number of hundreds of digits
+    except OverflowError:  # an integer with hundreds of digits
         return False
 
 
 def parse_number(value: Any) -> float:
-    """Returns a finite float from a number or a fraction such as "8/255".
+    """Return a finite float from a number or a fraction such as "8/255".
 
     Raises:
-        ValueError: for anything else, with what to write instead.
+        ValueError: the value is anything else. The message says what to write instead.
     """
     if isinstance(value, bool):
         raise ValueError(f"must be a number, got {shown(value)}")
@@ -62,10 +62,10 @@ def parse_number(value: Any) -> float:
 
 
 def parse_integer(value: Any) -> int:
-    """Returns an int; refuses booleans, fractions and text.
+    """Return an int. Booleans, fractions and text are refused.
 
     Raises:
-        ValueError: with what to write instead.
+        ValueError: the value is refused. The message says what is expected.
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"must be a whole number, got {shown(value)}")
@@ -75,10 +75,10 @@ def parse_integer(value: Any) -> int:
 
 
 def parse_ratio(value: Any) -> float:
-    """Returns an imbalance ratio n_max / n_min; explains the inverse convention of other code.
+    """Return an imbalance ratio n_max / n_min. Other code uses its inverse.
 
     Raises:
-        ValueError: below 1, with the ratio that was probably meant.
+        ValueError: the value is below 1. The message suggests the ratio that was probably meant.
     """
     ratio = parse_number(value)
     if 0 < ratio < 1:
@@ -94,6 +94,6 @@ Ratio = Annotated[float, BeforeValidator(parse_ratio)]
 
 
 def pixels(value: float) -> str:
-    """A radius or step as the field writes it: `8/255`, else `0.1`."""
+    """Format a radius or step as papers write it: `8/255`, or else `0.1`."""
     steps = value * 255
     return f"{round(steps)}/255" if abs(steps - round(steps)) < 1e-9 and steps else f"{value:g}"

@@ -1,4 +1,4 @@
-"""The epochs at which a training changes: class weights, stages, perturbation, rate drops."""
+"""The epochs at which class weights, stages, weight perturbation and rate drops begin."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ from ltat_tune.config.values import ConfigValues
 
 
 def deferral_epoch(config: ConfigValues) -> int:
-    """The first epoch, counted from 0, with class weights: 160 for 0.8 of 200 (SRAT 5.1)."""
+    """Return the first epoch, from 0, with class weights: 160 for 0.8 of 200 (SRAT 5.1)."""
     if config.reweight.name == "none" or config.reweight.schedule == "immediate":
         return 0
     return round(config.reweight.start_fraction * config.optim.epochs)
 
 
 def clean_epochs(config: ConfigValues) -> int:
-    """Epochs on clean images before the adversarial stage: 40 for 0.4 of 100 (TAET), else 0."""
+    """Return the number of clean epochs before TAET's adversarial stage; 0 for other methods."""
     if config.method.name != "taet":
         return 0
     return round(config.method.clean_fraction * config.optim.epochs)
 
 
 def awp_epoch(config: ConfigValues) -> int:
-    """The first epoch, counted from 0, with weight perturbation, where there is any."""
+    """Return the first epoch, counted from 0, with weight perturbation; 0 if there is none."""
     if config.method.awp_gamma == 0:
         return 0
     return round(config.method.awp_start_fraction * config.optim.epochs)
 
 
 def drop_epochs(config: OptimConfig) -> list[int]:
-    """Epochs, counted from 0, at which the rate falls at once; empty for smooth schedules."""
+    """Return the epochs, counted from 0, at which the rate drops; empty for smooth schedules."""
     if config.lr_schedule == "step":
         length = max(1, round(config.step_fraction * config.epochs))
         return list(range(length, config.epochs, length))
     if config.lr_schedule not in ("multistep", "piecewise", "robal_release"):
         return []
-    # RoBal's release counts epochs from 1
+    # RoBal's release counts epochs from 1.
     first = 1 if config.lr_schedule == "robal_release" else 0
     return [round(fraction * config.epochs) - first for fraction in config.milestones]

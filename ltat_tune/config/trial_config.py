@@ -1,8 +1,8 @@
 """`TrialConfig`: everything that decides the result of one training, checked and frozen.
 
-Every field carries its symbol, unit, range, meaning and source; `ltat-tune params` prints them and
-the search space is checked against them. A field's dotted path (`method.temperature`) is its name
-everywhere: in space files, in MLflow, in exports.
+Every field carries its symbol, unit, range, meaning and source. `ltat-tune params` prints them,
+and search spaces are checked against them. A field's dotted path (`method.temperature`) is its
+name everywhere: in space files, in MLflow and in exports.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ltat_tune.errors import ConfigError
 
 
 class TrialConfig(ConfigValues):
-    """One training, completely. Two equal `identity` values mean the same result."""
+    """The complete configuration of one training. Equal `identity` values mean equal results."""
 
     @model_validator(mode="before")
     @classmethod
@@ -37,10 +37,10 @@ class TrialConfig(ConfigValues):
 
     @classmethod
     def from_flat(cls, values: dict[str, Any]) -> TrialConfig:
-        """Build from `{"method.name": "srat", ...}`; what is left out takes its default.
+        """Build from `{"method.name": "srat", ...}`. Missing parameters take their defaults.
 
         Raises:
-            ConfigError: with every problem, each naming path, rule and value.
+            ConfigError: a value breaks a rule. Each problem names path, rule and value.
         """
         nested: dict[str, Any] = {}
         for path, value in values.items():
@@ -50,21 +50,21 @@ class TrialConfig(ConfigValues):
 
     @classmethod
     def from_nested(cls, values: Any) -> TrialConfig:
-        """Build from nested mappings, as an exported file holds them. Raises: ConfigError."""
+        """Build from nested mappings, as in an exported file. Raise ConfigError if invalid."""
         try:
             return cls.model_validate(values)
         except ValidationError as error:
             raise ConfigError(explain(error)) from None
 
     def replace(self, values: dict[str, Any]) -> TrialConfig:
-        """Return a copy with the values at these dotted paths. Raises: ConfigError."""
+        """Return a copy with the values at these dotted paths. Raise ConfigError if invalid."""
         return self.from_flat({**self.flat(), **values})
 
     def shortened(self, epochs: int) -> TrialConfig:
-        """Return the same run squeezed into fewer epochs: drops, deferral, warm-up and all.
+        """Return the same run compressed into fewer epochs, including drops and deferral.
 
-        Only what is counted in epochs is scaled here; every other point in time is a fraction of
-        the run already. A warm-up keeps at least one epoch.
+        Only parameters that count epochs are scaled here, because every other time is already a
+        share of the run. A warm-up keeps at least one epoch.
         """
         share = epochs / self.optim.epochs
         scaled = {
@@ -76,12 +76,12 @@ class TrialConfig(ConfigValues):
 
     @property
     def identity(self) -> str:
-        """8 hex digits of everything that changes the result, seeds included."""
+        """8 hex digits that hash everything that changes the result, including the seeds."""
         return self._hash(exclude=())
 
     @property
     def recipe(self) -> str:
-        """`identity` without `seeds.seed`: equal for the repeats of one configuration."""
+        """A hash like `identity` without `seeds.seed`, equal for repeats of one configuration."""
         return self._hash(exclude=("seeds.seed",))
 
     def _hash(self, exclude: tuple[str, ...]) -> str:

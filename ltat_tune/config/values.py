@@ -1,7 +1,7 @@
-"""`ConfigValues`: the values of one training by section, before any rule between them is checked.
+"""`ConfigValues`: the values of one training by section, without the rules between them.
 
-The rules themselves (`constraints`, `effects`, `timeline`) are written against this class, and
-`TrialConfig` adds them to it.
+The rules (`constraints`, `effects`, `timeline`) are written against this class. `TrialConfig` adds
+them to it.
 """
 
 from __future__ import annotations
@@ -48,27 +48,27 @@ class ConfigValues(Section):
         section, _, name = path.partition(".")
         values = getattr(self, section)
         if name not in type(values).model_fields and name not in (values.model_extra or {}):
-            return None  # of a plugin's part that is not chosen
+            return None  # it belongs to a plugin's part that is not chosen
         return getattr(values, name)
 
     @property
     def parts(self) -> list[Part]:
-        """The methods, losses, models and data sets from outside the package that it uses."""
+        """The methods, losses, models and data sets of plugins that the configuration uses."""
         return [part for part in PARTS.values() if self.get(part.chosen_by) == part.name]
 
     @property
     def plugins(self) -> list[dict[str, str]]:
-        """What `load_plugins` needs before another process can have this configuration."""
+        """The plugins that another process must load before it can use this configuration."""
         plugins = dict.fromkeys(part.plugin for part in self.parts if part.plugin)
         return [plugin.as_data() for plugin in plugins]
 
     @property
     def measured_eps(self) -> float:
-        """Radius of the evaluation: `evaluation.eps`, else the training attack's. Pixel units."""
+        """Radius of the evaluation, in pixel units: `evaluation.eps`, or else `attack.eps`."""
         eps = self.evaluation.eps
         return self.attack.eps if eps is None else eps
 
     @property
     def measured_norm(self) -> str:
-        """Norm of the evaluation: `evaluation.norm`, else the training attack's."""
+        """Norm of the evaluation: `evaluation.norm`, or else `attack.norm`."""
         return self.evaluation.norm or self.attack.norm

@@ -1,5 +1,4 @@
-"""Images: where they come from, which of them train, and how they are batched.
+"""Image data: reading data sets, cutting long-tailed subsets, and batching images.
 
-May import `config` and what stands below. Training and all that stands above it import this
-package.
+May import `config` and what stands below. Training and everything above it import this package.
 """

@@ -1,4 +1,4 @@
-"""Images on the device, batched and augmented there: no workers, no per-image Python."""
+"""Batches and augments images on the device, without workers and without per-image Python."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from ltat_tune.config.sections import DataConfig
 from ltat_tune.data.datasets import LabelledImages
 from ltat_tune.data.policies import POLICIES
 
-_POLICY_IMAGES = 2048  # more at once are no faster by the image
+_POLICY_IMAGES = 2048  # more images at once do not make a policy faster per image
 
 
 def to_unit(images: Tensor) -> Tensor:
-    """Images (N, C, H, W) as float32 in [0, 1], from uint8 in 0..255 or floats as they are."""
+    """Convert images (N, C, H, W) to float32 in [0, 1]. Only uint8 images are divided by 255."""
     return images.float().div_(255) if images.dtype == torch.uint8 else images.float()
 
 
 def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
-    """Zero-pads by `padding` and crops each image of (N, C, H, W) at its own random place."""
+    """Zero-pad by `padding` and crop each image of (N, C, H, W) at its own random place."""
     n, _, height, width = images.shape
     device = images.device
     shift = torch.randint(0, 2 * padding + 1, (2, n, 1), generator=generator).to(device)
@@ -35,22 +35,23 @@ def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Ten
 
 
 def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Mirrors each image of (N, C, H, W) left to right with probability 1/2."""
+    """Mirror each image of (N, C, H, W) left to right with probability 1/2."""
     mirrored = torch.rand(images.shape[0], generator=generator).to(images.device) < 0.5
     return torch.where(mirrored[:, None, None, None], images.flip(3), images)
 
 
 def random_rotation(images: Tensor, degrees: float, generator: torch.Generator) -> Tensor:
-    """Turns each image of (N, C, H, W) about its centre, by its own angle within +-`degrees`.
+    """Rotate each image of (N, C, H, W) about its centre, by its own angle within +-`degrees`.
 
-    The nearest pixel, and 0 where there is none, as torchvision's RandomRotation.
+    Each pixel takes the value of the nearest source pixel, or 0 outside the image, as in
+    torchvision's RandomRotation.
     """
     n, _, height, width = images.shape
     device = images.device
-    drawn = torch.rand(n, generator=generator)
-    angle = ((2 * drawn - 1) * math.radians(degrees)).to(device)[:, None, None]  # (N, 1, 1)
-    # Where each pixel comes from, in pixels from the centre. Written out instead of multiplied by
-    # a matrix, which a GPU may do in TF32: too coarse to name a pixel.
+    uniform = torch.rand(n, generator=generator)
+    angle = ((2 * uniform - 1) * math.radians(degrees)).to(device)[:, None, None]  # (N, 1, 1)
+    # The source of each pixel, in pixels from the centre. The product is written out: a GPU may
+    # multiply matrices in TF32, which is too coarse to address a pixel.
     y = torch.arange((1 - height) / 2, height / 2, device=device)[:, None]  # (H, 1)
     x = torch.arange((1 - width) / 2, width / 2, device=device)  # (W,)
     column = angle.cos() * x - angle.sin() * y  # (N, H, W)
@@ -62,12 +63,12 @@ def random_rotation(images: Tensor, degrees: float, generator: torch.Generator) 
 def training_batches(
     data: LabelledImages, batch_size: int, *, config: DataConfig, generator: torch.Generator
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """One epoch of shuffled (images (B, C, H, W), targets (B,)).
+    """Yield one epoch of shuffled batches: images (B, C, H, W) and targets (B,).
 
-    Images go through the policy, the crop, the flip and the rotation, in this order; what is off
-    draws no random numbers. A policy takes many batches at once: its 30 or so operations cost
-    about as much for 16 images as for 1. A last batch of one image joins the batch before it:
-    BatchNorm cannot train on one.
+    Images pass through the policy, the crop, the flip and the rotation, in this order. A step that
+    is turned off draws no random numbers. A policy takes many batches at once, because its 30 or
+    so operations cost about as much for 16 images as for one. A last batch of one image joins the
+    batch before it, because BatchNorm cannot train on one image.
     """
     order = torch.randperm(len(data), generator=generator).to(data.targets.device)
     batches = list(order.split(batch_size))
@@ -89,7 +90,7 @@ def training_batches(
 
 
 def evaluation_batches(data: LabelledImages, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """All of (images (B, C, H, W), targets (B,)) in order, unchanged."""
+    """Yield all images (B, C, H, W) and targets (B,) in order, without augmentation."""
     for images, targets in zip(
         data.images.split(batch_size), data.targets.split(batch_size), strict=True
     ):

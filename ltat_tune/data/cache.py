@@ -1,4 +1,4 @@
-"""Decoded once: official splits as memory-mapped arrays that all trials of a node share."""
+"""A cache of decoded splits as memory-mapped arrays, which all trials of a node share."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from ltat_tune.errors import DataError
 
 
 def open_cached(config: DataConfig, cache_dir: Path | None) -> Source:
-    """The data set, its splits decoded at most once into `cache_dir`; None decodes every time.
+    """Open a data set and decode its splits at most once into `cache_dir`; None always decodes.
 
-    Splits are cached whole and classes picked afterwards, so that profiles, ratios, hold-outs and
-    (but for image folders) choices of classes all share one copy. Every split has an entry of its
-    own: a training never opens the test images. Entries are made in a temporary folder and
-    renamed, so several processes may do it at once.
+    Whole splits are cached and classes are selected afterwards, so that profiles, ratios,
+    hold-outs and (except for image folders) selections of classes share one copy. Every split has
+    its own entry, so a training never opens the test images. An entry is written to a temporary
+    folder and renamed, so several processes may write it at once.
 
     Raises:
-        DataError: as `open_source`.
+        DataError: see `open_source`.
     """
     if cache_dir is None:
         return open_source(config)
@@ -52,38 +52,37 @@ def open_cached(config: DataConfig, cache_dir: Path | None) -> Source:
 
 
 def prepare_cache(config: DataConfig, cache_dir: Path) -> list[str]:
-    """Decodes every split into the cache now, so that a bad image shows before a study begins.
+    """Decode every split into the cache now, so that a bad image shows before a study begins.
 
-    The official files must be there (`sources.ensure_available`).
+    The official files must be present (`sources.ensure_available`).
 
     Returns:
-        Notes for people, such as how many images are not RGB.
+        Human-readable notes, such as how many images are not RGB.
 
     Raises:
-        DataError: everything that is wrong, in all splits at once.
+        DataError: images cannot be used. The error lists the problems of all splits.
     """
     try:
-        found = [read() for read in open_cached(config, cache_dir).splits.values()]
-        alike = len({data.images.shape[1:] for data in found}) == 1
+        splits = [read() for read in open_cached(config, cache_dir).splits.values()]
+        alike = len({data.images.shape[1:] for data in splits}) == 1
     except DataError:
         if config.name == "image_folder":
-            image_folder.check_image_folder(
-                config
-            )  # says all of it, where reading stops at the first split
+            # Lists all problems, where reading stops at the first split.
+            image_folder.check_image_folder(config)
         raise
     if not alike and config.name == "image_folder":
         image_folder.check_image_folder(config)
-    return list(dict.fromkeys(note for data in found for note in data.notes))
+    return list(dict.fromkeys(note for data in splits for note in data.notes))
 
 
 def _key(config: DataConfig, source: Source, split: str) -> str:
-    """Changes with everything that changes the decoded arrays: the split's files above all."""
+    """Hash everything that changes the decoded arrays, above all the files of the split."""
     files = []
     for path in source.files(split):
         try:
             stat = os.stat(path)
             files.append([os.path.abspath(path), stat.st_size, stat.st_mtime_ns])
-        except OSError:  # reading it will say what is wrong
+        except OSError:  # reading the file will report the error
             files.append([os.path.abspath(path)])
     facts: list[Any] = [config.name, source.classes, config.image_size, files]
     facts += [config.model_extra] if config.model_extra else []  # of a plugin's data set
@@ -100,7 +99,7 @@ def _write(entry: Path, data: Images) -> None:
         os.chmod(temporary, 0o755)
         os.rename(temporary, entry)
     except OSError:
-        if not entry.is_dir():  # else another process was quicker, and its copy is as good
+        if not entry.is_dir():  # otherwise another process was faster, and its copy is equal
             raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

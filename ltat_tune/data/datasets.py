@@ -1,4 +1,4 @@
-"""A trial's splits: long-tailed training subset, balanced validation, and test behind a call."""
+"""The splits of a trial: the long-tailed training subset, the validation and the test images."""
 
 from __future__ import annotations
 
@@ -29,28 +29,32 @@ class LabelledImages:
         return self.targets.shape[0]
 
     def to(self, device: torch.device | str) -> LabelledImages:
-        """The same images on another device."""
+        """Return the same images on another device."""
         return LabelledImages(self.images.to(device), self.targets.to(device))
 
     def class_balanced_part(self, images: int | None, *, seed: int) -> LabelledImages:
-        """At most `images` of them, the same number of every class, seeded; None is all.
+        """Return at most `images` images, the same number of every class; None returns all.
 
         Raises:
-            DataError: fewer images than classes are asked for, or a class has too few.
+            DataError: `images` is below the number of classes, or a class has too few images.
         """
         if images is None or images >= len(self):
             return self
         classes = int(self.targets.max()) + 1
         per_class = images // classes
         if per_class == 0:
-            raise DataError(f"a part of {images} images cannot hold all {classes} classes")
+            raise DataError(
+                f"a part of {images} images cannot hold one of each of the {classes} classes"
+            )
         generator = np.random.RandomState(seed)
         targets = self.targets.cpu().numpy()
         chosen = []
         for label in range(classes):
             members = np.flatnonzero(targets == label)
             if len(members) < per_class:
-                raise DataError(f"class {label} has {len(members)} images, {per_class} are needed")
+                raise DataError(
+                    f"class {label} must have at least {per_class} images, got {len(members)}"
+                )
             chosen.append(np.sort(generator.permutation(members)[:per_class]))
         indices = torch.from_numpy(np.concatenate(chosen)).to(self.targets.device)
         return LabelledImages(self.images[indices], self.targets[indices])
@@ -58,13 +62,13 @@ class LabelledImages:
 
 @dataclass(frozen=True)
 class Splits:
-    """What a trial may see. `test()` reads the test images only when it is called."""
+    """The images of a trial. The test images are read only when `test()` is called."""
 
     train: LabelledImages
     val: LabelledImages
     test: Callable[[], LabelledImages]
     classes: tuple[str, ...]
-    subset_hash: str  # of training and validation images and labels: equal means the same images
+    subset_hash: str  # of all training and validation images and labels
 
     @property
     def samples_per_class(self) -> Tensor:
@@ -73,10 +77,10 @@ class Splits:
 
 
 def load_splits(config: TrialConfig, *, cache_dir: Path | None = None) -> Splits:
-    """Read the data set, hold validation images out, then cut the long tail.
+    """Read the data set, hold out validation images, then cut the long tail.
 
     Raises:
-        DataError: what is missing, unreadable or impossible, with a remedy.
+        DataError: images are missing, unreadable or too few. The error names a remedy.
     """
     data, seeds = config.data, config.seeds
     source = open_cached(data, cache_dir)

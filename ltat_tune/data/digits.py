@@ -1,4 +1,4 @@
-"""scikit-learn's digits: real scans inside its package, so a study needs no download."""
+"""scikit-learn's digits: real scans inside the package, so a study needs no download."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ TEST_PER_CLASS = 40
 
 
 def digits(config: DataConfig) -> Source:
-    """1,797 scans of 8x8 in float32. There is no official test split, so a fixed one is made.
+    """Open 1,797 scans of 8x8 pixels in float32, with a fixed test split.
 
-    40 images of every class are the test split, by RandomState(0), whatever the seeds are.
+    The data set has no official test split. RandomState(0) chooses 40 images of every class for
+    it, whatever the seeds of the trial are.
     """
 
     return Source(
@@ -32,7 +33,7 @@ def digits(config: DataConfig) -> Source:
 
 @functools.cache
 def _splits() -> tuple[Images, Images]:
-    """Train and test."""
+    """Return the training images and the test images."""
     pixels, targets = _scans()
     images = (pixels.reshape(-1, 1, 8, 8) / 16.0).astype(np.float32)
     generator = np.random.RandomState(0)
@@ -49,13 +50,17 @@ def _splits() -> tuple[Images, Images]:
 
 
 def _scans() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Pixels (1797, 64) in 0..16 and classes, as `sklearn.datasets.load_digits` reads them.
+    """Return pixels (1797, 64) in 0..16 and classes, as `sklearn.datasets.load_digits` does.
 
-    From its file: importing scikit-learn takes seconds, which every command on digits would pay.
+    The file is read directly, because importing scikit-learn would cost every command on digits
+    several seconds.
     """
     package = importlib.util.find_spec("sklearn")
     if package is None or not package.submodule_search_locations:
-        raise DataError("the digits lie inside scikit-learn; install it: pip install scikit-learn")
+        raise DataError(
+            "the digits are part of scikit-learn, which is not installed; run "
+            "`pip install scikit-learn`"
+        )
     folder = Path(package.submodule_search_locations[0])
     table = np.loadtxt(folder / "datasets" / "data" / "digits.csv.gz", delimiter=",")
     return table[:, :64], table[:, 64].astype(np.int64)

@@ -1,4 +1,4 @@
-"""Official files: where they lie, what they should be, and how they get there."""
+"""Official files of data sets: their folder, their hashes and their download."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _UNPACKED = ("cifar-10-batches-py", "cifar-100-python", "tiny-imagenet-200")
 
 @dataclass(frozen=True)
 class Download:
-    """A file as its publisher offers it."""
+    """A file that its publisher offers for download."""
 
     url: str
     name: str
@@ -28,31 +28,33 @@ class Download:
 
 
 def official_root(config: DataConfig) -> Path:
-    """The folder of official files: data.root, else `ltat-tune` in the user's cache folder.
+    """Return the folder of official files: data.root, or else `ltat-tune` in the user's cache.
 
-    A data.root that is what an archive unpacks to is taken for the folder that holds it.
+    If data.root is the folder that an archive unpacks to, its parent is returned.
 
     Raises:
-        DataError: data.root names a home that does not exist.
+        DataError: data.root names a home directory that does not exist.
     """
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     try:
         root = Path(config.root or Path(cache) / "ltat-tune").expanduser().absolute()
     except RuntimeError:
-        raise DataError(f"data.root names a home that does not exist, got {config.root}") from None
+        raise DataError(
+            f"data.root must not name a home directory that does not exist, got {config.root}"
+        ) from None
     return root.parent if root.name in _UNPACKED else root
 
 
 def require(config: DataConfig, paths: Sequence[Path], downloads: Sequence[Download]) -> None:
-    """Raises: DataError, when one of the official files is not there, with what to do."""
+    """Raise DataError with a remedy if one of the official files is missing."""
     missing = [path for path in paths if not path.is_file()]
     if missing:
         first = f"{missing[0]} is" if len(missing) == 1 else f"{missing[0]} and others are"
-        raise DataError(f"{first} not there; {how_to_get(config, downloads)}")
+        raise DataError(f"{first} missing; {how_to_get(config, downloads)}")
 
 
 def how_to_get(config: DataConfig, downloads: Sequence[Download]) -> str:
-    """The remedy for files that are not there, with and without a network."""
+    """Return the remedy for missing files, with and without a network."""
     root = official_root(config)
     at = "" if config.root is None else f" --root {config.root}"
     files = " and ".join(f"{d.url} ({d.size / 1e6:.0f} MB)" for d in downloads)
@@ -63,7 +65,7 @@ def how_to_get(config: DataConfig, downloads: Sequence[Download]) -> str:
 
 
 def has_md5(path: Path, md5: str) -> bool:
-    """Whether the file is there and is the published one."""
+    """Return whether the file exists and is the published one."""
     if not path.is_file():
         return False
     digest = hashlib.md5(usedforsecurity=False)
@@ -76,20 +78,20 @@ def has_md5(path: Path, md5: str) -> bool:
 def fetch(
     config: DataConfig, downloads: Sequence[Download], *, download: bool, unpack_to: Path
 ) -> None:
-    """Downloads what is not in the root yet and unpacks archives into `unpack_to`.
+    """Download the files that the root lacks and unpack archives into `unpack_to`.
 
-    A file that somebody put into the root is taken if it is the published one.
+    A file that is already in the root is used if it is the published one.
 
     Raises:
-        DataError: a file is missing and may not or cannot be downloaded, or cannot be unpacked.
+        DataError: a file is missing and cannot or must not be downloaded, or cannot be unpacked.
     """
     root = official_root(config)
-    for offered in downloads:
-        path = root / offered.name
-        if not has_md5(path, offered.md5):
+    for file in downloads:
+        path = root / file.name
+        if not has_md5(path, file.md5):
             if not download:
-                raise DataError(f"{path} is not there; {how_to_get(config, downloads)}")
-            _download(offered, root)
+                raise DataError(f"{path} is missing; {how_to_get(config, downloads)}")
+            _download(file, root)
         try:
             if path.name.endswith((".tar.gz", ".tgz")):
                 shutil.unpack_archive(path, unpack_to, filter="data")
@@ -102,13 +104,13 @@ def fetch(
             ) from error
 
 
-def _download(offered: Download, root: Path) -> None:
+def _download(file: Download, root: Path) -> None:
     datasets = import_torchvision("datasets.utils")
     try:
-        datasets.download_url(offered.url, root, offered.name, offered.md5)
+        datasets.download_url(file.url, root, file.name, file.md5)
     except (OSError, RuntimeError, http.client.HTTPException) as error:
         raise DataError(
-            f"{offered.url} ({offered.size / 1e6:.0f} MB) cannot be downloaded "
-            f"({type(error).__name__}: {error}); get it on a machine with a network, put "
-            f"{offered.name} into {root} and run the same command again"
+            f"{file.url} ({file.size / 1e6:.0f} MB) cannot be downloaded "
+            f"({type(error).__name__}: {error}); download it on a machine with a network, put "
+            f"{file.name} into {root} and run the same command again"
         ) from error

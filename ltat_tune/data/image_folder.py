@@ -1,4 +1,4 @@
-"""Anybody's own images: `root/train/<class>/*`, `root/test/<class>/*`, and `root/val` if asked."""
+"""The user's own images: `root/train/<class>/*`, `root/test/<class>/*`, optionally `root/val`."""
 
 from __future__ import annotations
 
@@ -20,41 +20,41 @@ _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", 
 
 @dataclass(frozen=True)
 class _Folder:
-    """File names of a folder of images, found without opening one."""
+    """The file names in a folder of images. No image is opened."""
 
     classes: tuple[str, ...]
-    files: dict[str, list[list[Path]]]  # of each split and class, in the order of names
+    files: dict[str, list[list[Path]]]  # by split, then by class, sorted by name
     problems: list[str]
-    nested: dict[str, int]  # folders inside class folders of each split, which are passed over
+    nested: dict[str, int]  # number of folders inside class folders, by split; they are ignored
 
     def listed(self, split: str) -> list[Path]:
         return [path for paths in self.files[split] for path in paths]
 
-    def notes(self, split: str, found: Decoded) -> list[str]:
-        """What people should know of a split."""
-        passed = self.nested[split]
-        nested = [f"folders inside class folders are passed over: {passed}"] if passed else []
-        return [f"{split}/: {note}" for note in (*nested, *found.notes)]
+    def notes(self, split: str, decoded: Decoded) -> list[str]:
+        """Return notes for the user about a split."""
+        count = self.nested[split]
+        nested = [f"folders inside class folders are ignored: {count}"] if count else []
+        return [f"{split}/: {note}" for note in (*nested, *decoded.notes)]
 
 
 def image_folder(config: DataConfig) -> Source:
-    """The folder's splits; classes in the order that is given, else in that of their names.
+    """Open a folder of images, with classes in the order of data.classes, else sorted by name.
 
-    Hidden files, other files and nested folders are passed over. `val/` is read with
-    data.val_source folder only.
+    Hidden files, files that are not images and nested folders are ignored. `val/` is read only if
+    data.val_source is folder.
 
     Raises:
-        DataError: folders or classes that are not there or hold no image, all at once.
+        DataError: folders or classes are missing or hold no image. The error lists all of them.
     """
     folder = _find(config)
     if folder.problems:
         raise DataError("\n".join(folder.problems))
 
     def load(split: str) -> Images:
-        found = decode(folder.listed(split), config.image_size)
+        decoded = decode(folder.listed(split), config.image_size)
         targets = np.repeat(np.arange(len(folder.classes)), [len(p) for p in folder.files[split]])
-        notes = folder.notes(split, found)
-        return Images(found.require(), targets.astype(np.int64), tuple(notes))
+        notes = folder.notes(split, decoded)
+        return Images(decoded.require(), targets.astype(np.int64), tuple(notes))
 
     return Source(
         classes=folder.classes,
@@ -67,20 +67,20 @@ def image_folder(config: DataConfig) -> Source:
 
 
 def check_image_folder(config: DataConfig) -> list[str]:
-    """Reads every image of every split and keeps none; returns notes for people.
+    """Read every image of every split, keep none, and return human-readable notes.
 
     Raises:
-        DataError: all that is wrong, of every kind and split, at once.
+        DataError: images cannot be used. The error lists all problems of all splits.
     """
     folder = _find(config)
     problems, notes = list(folder.problems), []
     sizes: dict[str, Counter[tuple[int, int]]] = {}
     for split in folder.files:
-        found = decode(folder.listed(split), config.image_size, keep=False)
-        problems += [f"{split}/: {problem}" for problem in found.problems]
-        notes += folder.notes(split, found)
-        sizes[split] = found.sizes
-    if all(len(found) <= 1 for found in sizes.values()):
+        decoded = decode(folder.listed(split), config.image_size, keep=False)
+        problems += [f"{split}/: {problem}" for problem in decoded.problems]
+        notes += folder.notes(split, decoded)
+        sizes[split] = decoded.sizes
+    if all(len(counts) <= 1 for counts in sizes.values()):
         problems += size_problems(sum(sizes.values(), Counter()))
     if problems:
         raise DataError("\n".join(problems))
@@ -88,17 +88,21 @@ def check_image_folder(config: DataConfig) -> list[str]:
 
 
 def _find(config: DataConfig) -> _Folder:
-    """Raises: DataError where there are no splits or no classes to speak of."""
+    """List the files of all splits.
+
+    Raises:
+        DataError: splits are missing, or there are fewer than two classes.
+    """
     folders = _split_folders(config)
-    found = sorted(name for name, is_folder in _entries(folders["train"]) if is_folder)
-    labels = find_labels(found, config.classes, where=str(folders["train"]))
-    classes = tuple(found[label] for label in labels)
+    names = sorted(name for name, is_folder in _entries(folders["train"]) if is_folder)
+    labels = find_labels(names, config.classes, where=str(folders["train"]))
+    classes = tuple(names[label] for label in labels)
     if len(classes) < 2:
-        raise DataError(f"{folders['train']} must hold two or more class folders, found {found}")
+        raise DataError(f"{folders['train']} must hold two or more class folders, got {names}")
     files: dict[str, list[list[Path]]] = {split: [] for split in folders}
     nested = dict.fromkeys(folders, 0)
     empty, problems = [], []
-    # Of test/ too, by its names: otherwise a study would end with an error it could start with.
+    # The names in test/ are checked too, so that an error ends the study at its start.
     for split, name in itertools.product(folders, classes):
         folder = folders[split] / name
         inside: list[tuple[str, bool]] = []
@@ -126,11 +130,17 @@ def _find(config: DataConfig) -> _Folder:
 
 
 def _split_folders(config: DataConfig) -> dict[str, Path]:
-    """Raises: DataError, when train/, test/, or val/ where it is asked for, is not there."""
+    """Return the folder of each split by its name.
+
+    Raises:
+        DataError: train/, test/ or (if data.val_source is folder) val/ is missing.
+    """
     try:
         root = Path(config.root or "").expanduser()
     except RuntimeError:
-        raise DataError(f"data.root names a home that does not exist, got {config.root}") from None
+        raise DataError(
+            f"data.root must not name a home directory that does not exist, got {config.root}"
+        ) from None
     names = ("train", "val", "test") if config.val_source == "folder" else ("train", "test")
     folders = {split: root / split for split in names}
     missing = [str(folder) for folder in folders.values() if not folder.is_dir()]
@@ -138,13 +148,13 @@ def _split_folders(config: DataConfig) -> dict[str, Path]:
         needed = "train/, val/ (for data.val_source folder) and test/"
         raise DataError(
             f"data.root must hold {needed if 'val' in names else 'train/ and test/'} with one "
-            f"folder a class, but {' and '.join(missing)} "
-            f"{'is' if len(missing) == 1 else 'are'} not there"
+            f"folder per class, but {' and '.join(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} missing"
         )
     return folders
 
 
 def _entries(folder: Path) -> list[tuple[str, bool]]:
-    """Names in a folder, and which are folders; what is hidden is passed over."""
+    """Return the names in a folder and whether each is a folder, without hidden entries."""
     with os.scandir(folder) as entries:
         return [(e.name, e.is_dir()) for e in entries if not e.name.startswith(".")]

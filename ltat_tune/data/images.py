@@ -1,4 +1,4 @@
-"""What a data set is to the rest: images, labels, class names, and how to get at them."""
+"""The interface of a data set: images, labels, class names, and functions that read them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Images:
 
     images: NDArray[Any]  # (N, C, H, W), uint8 in 0..255 or float32 in [0, 1]
     targets: NDArray[np.int64]  # (N,), 0..K-1
-    notes: tuple[str, ...] = ()  # what people should know of how the files were read
+    notes: tuple[str, ...] = ()  # for the user, about how the files were read
 
 
 def _no_files(split: str) -> list[Path]:
@@ -29,25 +29,25 @@ def _no_files(split: str) -> list[Path]:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set as published. Its splits are functions: nothing reads the test by accident."""
+    """A published data set. Its splits are functions, so nothing reads the test by accident."""
 
     classes: tuple[str, ...]
     train: Callable[[], Images]
     test: Callable[[], Images]
     train_counts: Callable[[], list[int]]
     val: Callable[[], Images] | None = None  # of an image folder with data.val_source folder
-    files: Callable[[str], list[Path]] = _no_files  # what a split (train, test, val) is read from
+    files: Callable[[str], list[Path]] = _no_files  # files of a split (train, test, val)
 
     @property
     def splits(self) -> dict[str, Callable[[], Images]]:
-        """Every split by its name, in the order in which people think of them."""
-        found = {"train": self.train, "val": self.val, "test": self.test}
-        return {name: read for name, read in found.items() if read is not None}
+        """The function of every split by its name, in the order train, val, test."""
+        splits = {"train": self.train, "val": self.val, "test": self.test}
+        return {name: read for name, read in splits.items() if read is not None}
 
     def with_splits(
         self, changed: Callable[[str, Callable[[], Images]], Callable[[], Images]]
     ) -> Source:
-        """The same with another function for every split, made of its name and its old one."""
+        """Return a copy whose split functions are `changed(name, function)`."""
         val = None if self.val is None else changed("val", self.val)
         return replace(
             self, train=changed("train", self.train), test=changed("test", self.test), val=val
@@ -57,10 +57,10 @@ class Source:
 def find_labels(
     available: Sequence[str], wanted: Sequence[str] | None, *, where: str
 ) -> list[int]:
-    """Places of the wanted classes among the available ones, shape (K,); None is all of them.
+    """Return the indices of the wanted classes among the available ones, (K,); None wants all.
 
     Raises:
-        DataError: classes that are not there, all at once, with the nearest names.
+        DataError: classes do not exist. The error lists all of them and suggests similar names.
     """
     if wanted is None:
         return list(range(len(available)))
@@ -72,17 +72,17 @@ def find_labels(
         raise DataError(
             f"data.classes must be classes of {where}, but {', '.join(unknown)} "
             f"{'is' if len(unknown) == 1 else 'are'} not; "
-            + (f"did you mean {meant}? " if meant else "")
-            + f"there are: {shown}"
+            + (f"did you mean {meant}? Choose from: " if meant else "choose from: ")
+            + shown
         )
     return [available.index(name) for name in wanted]
 
 
 def pick_classes(source: Source, wanted: Sequence[str] | None, *, where: str) -> Source:
-    """The data set with the wanted classes only, relabelled 0..K-1 in the wanted order.
+    """Return the data set with the wanted classes only, relabelled 0..K-1 in the wanted order.
 
     Raises:
-        DataError: as `find_labels`.
+        DataError: see `find_labels`.
     """
     labels = find_labels(source.classes, wanted, where=where)
     if labels == list(range(len(source.classes))):

@@ -1,7 +1,7 @@
-"""Which images: counts of a long-tailed profile, the hold-out before it, and the cut itself.
+"""Chooses the hold-out and the long-tailed subset of a data set by the counts of a profile.
 
-Private generators throughout: the same stream as `np.random.seed(s)` of the papers' releases
-without touching the global one.
+The generators are private. They give the same numbers as `np.random.seed(s)` in the papers'
+releases, without touching the global generator.
 """
 
 from __future__ import annotations
@@ -36,68 +36,68 @@ def profile_counts(
     rounding: str = "floor",
     names: Sequence[str] | None = None,
 ) -> list[int]:
-    """Training images of every class under a profile, in the order of the classes, shape (C,).
+    """Return the number of training images of every class, in the order of the classes, (C,).
 
-    exp: n_max * UR^(-i/(C-1)), Cui2019Class; step: the first C//2 classes n_max, the rest
-    n_max / UR; linear: in equal steps from n_max to n_max / UR; balanced: n_max each;
-    balanced_small: the total of exp, the same for every class; given: `counts`; full: what there
-    is.
+    exp: n_max * UR^(-i/(C-1)), Cui2019Class. step: n_max for the first C//2 classes, n_max / UR
+    for the rest. linear: equal steps from n_max to n_max / UR. balanced: n_max for every class.
+    balanced_small: the total of exp, spread evenly. given: `counts`. full: every available image.
 
     Source: REAT 5.1 and appendix (exp, balanced_small, linear); SRAT 5.1 (exp, step).
-    Deviations: n_max is never above what a class has; the releases take images / C for every
-        class, which on SVHN is more than its rarest class has.
+    Deviations: n_max never exceeds the images of a class. The releases take images / C for every
+        class, which on SVHN exceeds the images of the rarest class.
 
     Args:
         profile: exp | step | linear | given | balanced | balanced_small | full.
-        available: images of every class that may be used, shape (C,).
+        available: number of available images of every class, shape (C,).
         imbalance_ratio: UR = n_max / n_min >= 1.
-        max_per_class: n_max; None is what `base` says.
-        counts: what profile given takes, shape (C,).
-        base: n_max is min_class (the smallest class's images, for every class, so that the ratio
-            is exact) or per_class (each class's own, in exp, step and linear: not monotone).
-        rounding: floor (cut off, as the releases) | round (to the nearest, ties to even).
-        names: the classes' names, for errors; None is their numbers.
+        max_per_class: n_max; None lets `base` decide.
+        counts: the counts of profile given, shape (C,).
+        base: min_class sets n_max to the size of the smallest class, for every class, so that the
+            ratio is exact. per_class takes each class's own size in exp, step and linear, so that
+            counts may not fall monotonically.
+        rounding: floor (down, as in the releases) | round (to the nearest, ties to even).
+        names: names of the classes, for errors; None uses their numbers.
 
     Raises:
-        DataError: a class would be left without images, or has fewer than asked for.
+        DataError: a class would get no images, or has fewer images than requested.
     """
-    named = [str(c) for c in range(len(available))] if names is None else list(names)
+    labels = [str(c) for c in range(len(available))] if names is None else list(names)
     if profile == "given":
-        found = list(counts or ())
-        if len(found) != len(available):
+        chosen = list(counts or ())
+        if len(chosen) != len(available):
             raise DataError(
                 f"data.counts must hold one number for each of the {len(available)} classes, "
-                f"got {len(found)}"
+                f"got {len(chosen)}"
             )
     else:
         n_max = _n_max(profile, available, max_per_class, base)
-        found = _counts(profile, available, n_max, imbalance_ratio, rounding)
-        empty = [name for name, count in zip(named, found, strict=True) if count < 1]
+        chosen = _counts(profile, available, n_max, imbalance_ratio, rounding)
+        empty = [name for name, count in zip(labels, chosen, strict=True) if count < 1]
         if empty:
             raise DataError(
-                f"every class needs an image, but profile {profile} with imbalance ratio "
-                f"{imbalance_ratio:g} and n_max {max(n_max)} leaves {_classes(empty)} without "
-                f"any; {_ratio_that_works(profile, available, n_max, rounding)}"
+                f"every class must have an image, but profile {profile} with imbalance ratio "
+                f"{imbalance_ratio:g} and n_max {max(n_max)} leaves none for {_classes(empty)}; "
+                f"{_ratio_that_works(profile, available, n_max, rounding)}"
             )
-    for name, count, there in zip(named, found, available, strict=True):
-        if count > there:
+    for name, count, size in zip(labels, chosen, available, strict=True):
+        if count > size:
             remedy = (
-                f"lower it to at most {there}"
+                f"lower it to at most {size}"
                 if profile == "given"
                 else f"lower data.max_per_class to at most {min(available)}"
             )
-            asked = "data.counts asks for {}" if profile == "given" else "{} are asked for"
+            asking = "data.counts asks" if profile == "given" else "the profile asks"
             raise DataError(
-                f"class {name} has {there} images left for training, but "
-                f"{asked.format(count)}; {remedy}"
+                f"class {name} has {size} images left for training, but {asking} for {count}; "
+                f"{remedy}"
             )
-    return found
+    return chosen
 
 
 def _n_max(
     profile: str, available: Sequence[int], max_per_class: int | None, base: str
 ) -> list[int]:
-    """n_max of every class, (C,): all alike but for base per_class."""
+    """Return n_max of every class, (C,). The values differ only for base per_class."""
     if max_per_class is not None:
         return [max_per_class] * len(available)
     if base == "per_class" and profile != "balanced":
@@ -120,9 +120,9 @@ def _counts(
         return [total // classes] * classes
     mu, last = 1 / imbalance_ratio, classes - 1
     shapes: dict[str, Callable[[int, int], float]] = {
-        "exp": lambda n, i: n * mu ** (i / last),  # in this order of operations, as the releases
+        "exp": lambda n, i: n * mu ** (i / last),  # the order of operations of the releases
         "step": lambda n, i: n if i < classes // 2 else n * mu,
-        "linear": lambda n, i: (n * (last - i) + n * mu * i) / last,  # exact where it is whole
+        "linear": lambda n, i: (n * (last - i) + n * mu * i) / last,  # exact for whole numbers
         "balanced": lambda n, i: n,
     }
     whole: Callable[[float], int] = round if rounding == "round" else int
@@ -132,9 +132,9 @@ def _counts(
 def _ratio_that_works(
     profile: str, available: Sequence[int], n_max: Sequence[int], rounding: str
 ) -> str:
-    """What to do about a class without images."""
+    """Return the remedy for a class without images."""
     n = min(n_max)
-    # n * (1 / n) may be just below 1 in floating point, and would be truncated to 0.
+    # n * (1 / n) may be just below 1 in floating point and would be truncated to 0.
     for ratio in (2 * n - 1, n, n - 1):
         if ratio >= 1 and min(_counts(profile, available, n_max, ratio, rounding)) >= 1:
             return f"use a ratio of at most {ratio}"
@@ -150,24 +150,24 @@ def _classes(names: Sequence[str]) -> str:
 def after_hold_out(
     totals: Sequence[int], per_class: int, *, names: Sequence[str] | None = None
 ) -> list[int]:
-    """Images of every class that remain for training when `per_class` of each are set aside.
+    """Return the images of every class that remain when `per_class` of each are held out.
 
     Raises:
-        DataError: a class would keep none; the smallest is named.
+        DataError: a class would keep no image. The error names the smallest class.
     """
-    named = [str(c) for c in range(len(totals))] if names is None else names
-    total, name = min(zip(totals, named, strict=True), key=lambda entry: entry[0])
+    labels = [str(c) for c in range(len(totals))] if names is None else names
+    total, name = min(zip(totals, labels, strict=True), key=lambda entry: entry[0])
     if total <= per_class:
         remedy = f"to at most {total - 1}" if total > 1 else "or add images"
         raise DataError(
-            f"class {name} has {total} training images, but data.val_per_class sets {per_class} "
-            f"aside and at least one must remain; lower data.val_per_class {remedy}"
+            f"class {name} has {total} training images, but data.val_per_class holds out "
+            f"{per_class} and at least one must remain; lower data.val_per_class {remedy}"
         )
     return [total - per_class for total in totals]
 
 
 def hold_out(targets: NDArray[np.int64], per_class: int, *, subset_seed: int) -> Indices:
-    """Sets `per_class` images of every class aside, shape (C * per_class,), before any cut."""
+    """Choose `per_class` images of every class for validation: indices (C * per_class,)."""
     generator = np.random.RandomState(np.array([subset_seed, 0x76616C]))  # its own stream: "val"
     chosen = []
     for label in range(int(targets.max()) + 1):
@@ -189,22 +189,22 @@ def cut(
     rounding: str = "floor",
     names: Sequence[str] | None = None,
 ) -> Cut:
-    """Chooses the hold-out and then the long-tailed subset of the rest, disjoint from it.
+    """Choose the hold-out, and then the long-tailed subset among the remaining images.
 
-    Of every class, in ascending order, all indices are shuffled by RandomState(subset_seed) and
-    the first are taken, as the releases of LDAM-DRW, RoBal, REAT and SRAT do; so subsets are
-    nested over the ratio, and without a hold-out (`val_per_class=0`) they are exactly the papers'
-    subsets.
+    For each class, in ascending order, RandomState(subset_seed) shuffles all indices and the first
+    ones are taken, as in the releases of LDAM-DRW, RoBal, REAT and SRAT. The subset of a higher
+    ratio is therefore part of the subset of a lower one. Without a hold-out (`val_per_class=0`)
+    the subsets are exactly those of the papers.
 
     Args:
         targets: labels 0..C-1 of the official training images, shape (N,).
-        val_per_class: images of every class that are set aside first; 0 is none.
-        subset_seed: decides both choices. The other arguments are those of `profile_counts`.
+        val_per_class: number of images of every class that are held out first; 0 holds out none.
+        subset_seed: seed of both choices. The other arguments are those of `profile_counts`.
 
     Raises:
-        DataError: as `after_hold_out` and `profile_counts`.
+        DataError: see `after_hold_out` and `profile_counts`.
     """
-    wanted = profile_counts(
+    sizes = profile_counts(
         profile,
         after_hold_out(np.bincount(targets).tolist(), val_per_class, names=names),
         imbalance_ratio=imbalance_ratio,
@@ -219,7 +219,7 @@ def cut(
     free[val] = False
     generator = np.random.RandomState(subset_seed)
     chosen = []
-    for label, count in enumerate(wanted):
+    for label, count in enumerate(sizes):
         members = np.flatnonzero(targets == label)
         generator.shuffle(members)
         chosen.append(members[free[members]][:count])

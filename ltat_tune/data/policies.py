@@ -1,13 +1,13 @@
-"""RandAugment and AutoAugment on whole batches: a loop over operations, never over images.
+"""RandAugment and AutoAugment on whole batches. They loop over operations, never over images.
 
 Source: Cubuk2020RandAugment, arXiv:1909.13719; Cubuk2019AutoAugment, arXiv:1805.09501, with the
     operations, ranges and random choices of torchvision 0.28 `transforms.v2`, which AT-BSL's
     release applies image by image (NISPLab/AT-BSL@23f433e).
-Deviations: random numbers come from the trial's generator: the same choices are as likely, but
-    their order differs. Operations are torchvision's for tensors; the release hands PIL images to
-    it, and the two round some pixels differently. Both work in 8 bits, so floats in [0, 1] are
-    rounded to 256 levels on the way in and come back as floats. On images of one channel "Color"
-    changes nothing, as in PIL. Pixels moved in from outside are 0.
+Deviations: random numbers come from the trial's generator, so choices have the same probabilities
+    but another order. The operations are torchvision's for tensors; the release passes PIL images,
+    and the two round some pixels differently. Both work in 8 bits, so floats in [0, 1] are rounded
+    to 256 levels first and converted back to floats. On images of one channel "Color" changes
+    nothing, as in PIL. Pixels that move in from outside the image are 0.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Operation = tuple[str, float]  # name, and magnitude with its sign
 
 
 class _Kind(NamedTuple):
-    """What an operation does with a magnitude, and the ends of the range it is taken from."""
+    """The function of an operation, and the range of its magnitude."""
 
     apply: Callable[[Any, Tensor, float], Tensor]
     weakest: float = 0.0
@@ -58,8 +58,9 @@ def _affine(
     return moved
 
 
-# Units: shear is a slope, translation a share of the side, rotation degrees; "Brightness" to
-# "Sharpness" a distance from the factor 1, posterize bits that stay, solarize a share of white.
+# Units of magnitudes: shear is a slope, translation a share of the side, rotation is in degrees.
+# "Brightness" to "Sharpness" are distances from the factor 1, posterize is a number of remaining
+# bits, and solarize a share of white.
 _KINDS = {
     "Identity": _Kind(lambda tv, images, m: images),
     "ShearX": _Kind(lambda tv, images, m: _shear(tv, images, m, 0), 0, 0.3, True),
@@ -81,8 +82,8 @@ RANDAUGMENT_OPERATIONS = tuple(name for name in _KINDS if name != "Invert")
 _RANDAUGMENT_LEVELS = 31
 _AUTOAUGMENT_LEVELS = 10
 
-# (operation, probability, level of 0..9) twice for each sub-policy; a level of 0 stands beside
-# operations that have none. Found on CIFAR-10 by Cubuk2019AutoAugment.
+# (operation, probability, level of 0..9) twice for each sub-policy. Operations without a magnitude
+# have level 0. Cubuk2019AutoAugment searched these sub-policies on CIFAR-10.
 CIFAR10_POLICY = (
     (("Invert", 0.1, 0), ("Contrast", 0.2, 6)),
     (("Rotate", 0.7, 2), ("TranslateX", 0.3, 9)),
@@ -116,25 +117,25 @@ CIFAR10_POLICY = (
 def at_level(
     name: str, level: int, levels: int, *, height: int, width: int, negative: bool = False
 ) -> Operation:
-    """The operation at one of `levels` equal steps from its weakest to its strongest.
+    """Return the operation at one of `levels` equally spaced strengths.
 
     Args:
         name: a key of the table of operations.
-        level: 0 is the weakest, `levels - 1` the strongest.
-        levels: how many there are: 31 in RandAugment, 10 in AutoAugment.
-        height: of the images, in pixels.
-        width: of the images, in pixels.
-        negative: the other direction, where the operation has two.
+        level: strength; 0 is the weakest and `levels - 1` the strongest.
+        levels: number of levels: 31 in RandAugment, 10 in AutoAugment.
+        height: height of the images in pixels.
+        width: width of the images in pixels.
+        negative: uses the other direction, if the operation has two.
     """
     kind = _KINDS[name]
     side = {"TranslateX": width, "TranslateY": height}.get(name, 1)
-    # float32 as in torchvision: int() and comparisons with pixels see the same number.
+    # float32 as in torchvision, so that int() and comparisons with pixels see the same number.
     magnitude = float(torch.linspace(kind.weakest, kind.strongest * side, levels)[level])
     return name, -magnitude if negative and kind.signed else magnitude
 
 
 def transform(images: Tensor, operation: Operation) -> Tensor:
-    """All of uint8 images (N, C, H, W), C 1 or 3, after one operation."""
+    """Apply one operation to all uint8 images (N, C, H, W), where C is 1 or 3."""
     name, magnitude = operation
     return _KINDS[name].apply(_functional(), images, magnitude)
 
@@ -147,12 +148,12 @@ def _functional() -> Any:
 def rand_augment(
     images: Tensor, operations: int, magnitude: int, generator: torch.Generator
 ) -> Tensor:
-    """Each image after operations drawn for it alone, all of them equally likely.
+    """Apply random operations to each image, all equally likely and drawn for each image.
 
     Args:
-        images: (N, C, H, W), uint8 or floats in [0, 1], C 1 or 3; the dtype stays.
-        operations: how many on each image, one after the other.
-        magnitude: level of all of them, of 0..30.
+        images: shape (N, C, H, W), uint8 or floats in [0, 1], C is 1 or 3. The dtype is kept.
+        operations: number of operations on each image, one after the other.
+        magnitude: level of all operations, 0..30.
         generator: on the CPU; draws the operations (operations, N), then the signs.
     """
     names = RANDAUGMENT_OPERATIONS
@@ -165,24 +166,24 @@ def rand_augment(
         for name in names
     ]
     shape = (operations, images.shape[0])
-    drawn = torch.randint(len(names), shape, generator=generator)
-    drawn += len(names) * (torch.rand(shape, generator=generator) < 0.5)
+    indices = torch.randint(len(names), shape, generator=generator)
+    indices += len(names) * (torch.rand(shape, generator=generator) < 0.5)
     pixels = _to_8_bits(images)
-    for which in drawn:
+    for which in indices:
         pixels = _each_its_own(pixels, choices, which)
     return _from_8_bits(pixels, images.dtype)
 
 
 def auto_augment(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Each image after one of the 25 sub-policies found on CIFAR-10, drawn for it alone.
+    """Apply to each image one of the 25 sub-policies for CIFAR-10, drawn for each image.
 
     Args:
-        images: (N, C, H, W), uint8 or floats in [0, 1], C 1 or 3; the dtype stays.
+        images: shape (N, C, H, W), uint8 or floats in [0, 1], C is 1 or 3. The dtype is kept.
         generator: on the CPU; draws the sub-policies (N,), whether each of their two operations
             happens (2, N), then the signs (2, N).
     """
     n, _, height, width = images.shape
-    drawn = torch.randint(len(CIFAR10_POLICY), (n,), generator=generator)
+    policies = torch.randint(len(CIFAR10_POLICY), (n,), generator=generator)
     chance = torch.rand((2, n), generator=generator)
     negative = torch.rand((2, n), generator=generator) < 0.5
     pixels = _to_8_bits(images)
@@ -192,21 +193,21 @@ def auto_augment(images: Tensor, generator: torch.Generator) -> Tensor:
             for minus in (False, True)
             for name, _, level in half
         ]
-        happens = chance[i] < torch.tensor([probability for _, probability, _ in half])[drawn]
-        which = torch.where(happens, drawn + len(half) * negative[i], len(choices))
+        happens = chance[i] < torch.tensor([probability for _, probability, _ in half])[policies]
+        which = torch.where(happens, policies + len(half) * negative[i], len(choices))
         pixels = _each_its_own(pixels, [*choices, ("Identity", 0.0)], which)
     return _from_8_bits(pixels, images.dtype)
 
 
-def _each_its_own(images: Tensor, choices: Sequence[Operation], drawn: Tensor) -> Tensor:
-    """Image i of (N, C, H, W) after operation drawn[i] of `choices`; `drawn` is on the CPU.
+def _each_its_own(images: Tensor, choices: Sequence[Operation], which: Tensor) -> Tensor:
+    """Apply operation which[i] of `choices` to image i of (N, C, H, W); `which` is on the CPU.
 
     Images are sorted by operation, so that one call changes all images of the same operation.
     """
     distinct = list(dict.fromkeys(choices))
-    drawn = torch.tensor([distinct.index(choice) for choice in choices])[drawn]
-    order = drawn.argsort(stable=True)
-    sizes = drawn.bincount(minlength=len(distinct)).tolist()
+    which = torch.tensor([distinct.index(choice) for choice in choices])[which]
+    order = which.argsort(stable=True)
+    sizes = which.bincount(minlength=len(distinct)).tolist()
     groups = images[order.to(images.device)].split(sizes)
     changed = [
         transform(group, choice) if len(group) else group

@@ -1,4 +1,4 @@
-"""Where images come from: a table of the data sets, and what can be known without pixels."""
+"""The table of data sets, and functions that need no pixels: availability and class counts."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class _Ensure(Protocol):
     def __call__(self, config: DataConfig, *, download: bool) -> None: ...
 
 
-SOURCES: dict[str, Callable[[DataConfig], Source]] = {  # each with all its classes
+SOURCES: dict[str, Callable[[DataConfig], Source]] = {  # with all classes
     "digits": digits,
     "cifar10": torchvision_sets.cifar10,
     "cifar100": torchvision_sets.cifar100,
     "svhn": torchvision_sets.svhn,
     "tiny_imagenet": tiny_imagenet.tiny_imagenet,
-    "image_folder": image_folder,  # with data.classes only: it may hold much that is not meant
+    "image_folder": image_folder,  # with data.classes only, as a folder may hold other things
 }
 
 
@@ -42,39 +42,40 @@ _ENSURE: dict[str, _Ensure] = {
     **dict.fromkeys(("cifar10", "cifar100", "svhn"), torchvision_sets.ensure_torchvision_set),
     "tiny_imagenet": tiny_imagenet.ensure_tiny_imagenet,
 }
-_IS_THERE: dict[str, Callable[[DataConfig], bool]] = {
+_IS_AVAILABLE: dict[str, Callable[[DataConfig], bool]] = {
     **dict.fromkeys(("cifar10", "cifar100", "svhn"), torchvision_sets.has_torchvision_set),
     "tiny_imagenet": tiny_imagenet.has_tiny_imagenet,
 }
 
 
 def open_source(config: DataConfig) -> Source:
-    """The data set and classes that the configuration names. Reads names at most, no image.
+    """Open the data set and select the classes that the configuration names, without images.
 
-    Nothing is ever downloaded here: that is `ensure_available`.
+    This function downloads nothing; `ensure_available` does.
 
     Raises:
-        DataError: folder, files or classes that are not there.
+        DataError: the folder, files or classes are missing.
     """
     return select_classes(SOURCES[config.name](config), config)
 
 
 def select_classes(source: Source, config: DataConfig) -> Source:
-    """The classes of `source` that the configuration names. Raises: DataError, if unknown."""
+    """Select the classes that the configuration names. Raise DataError if one is unknown."""
     return pick_classes(source, config.classes, where=config.name)
 
 
 def ensure_available(config: DataConfig, *, download: bool = True) -> None:
-    """Fetches official files that are not there yet: an archive that was put there, or a download.
+    """Fetch missing official files, from an archive in the folder or by a download.
 
-    Nothing to do for digits and image_folder. Takes seconds where the files are there: they are
-    checked.
+    There is nothing to do for digits and image_folder. If the files are present, the call takes a
+    few seconds to check them.
 
     Args:
-        download: False unpacks at most what somebody has put into the folder.
+        config: the data set.
+        download: False only unpacks archives that the user has put into the folder.
 
     Raises:
-        DataError: which file is missing, where it is published, and where to put it.
+        DataError: a file is missing. The error says where it is published and where to put it.
     """
     ensure = _ENSURE.get(config.name)
     if ensure is not None:
@@ -82,16 +83,16 @@ def ensure_available(config: DataConfig, *, download: bool = True) -> None:
 
 
 def is_available(config: DataConfig) -> bool:
-    """Whether the official files are there, by their names alone; True where there are none."""
-    there = _IS_THERE.get(config.name)
-    return there is None or there(config)
+    """Return whether the official files exist, by name; True for a data set without such files."""
+    check = _IS_AVAILABLE.get(config.name)
+    return check is None or check(config)
 
 
 def class_counts(config: TrialConfig) -> list[int]:
-    """Training images of every class that this configuration would have, without reading pixels.
+    """Return the number of training images of every class, (K,), without reading pixels.
 
     Raises:
-        DataError: as `load_splits`.
+        DataError: see `load_splits`.
     """
     source, data = open_source(config.data), config.data
     held_out = data.val_per_class if data.val_source == "train" else 0

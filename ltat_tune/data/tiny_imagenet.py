@@ -1,4 +1,4 @@
-"""Tiny-ImageNet from its official folder; the official validation split is the test split."""
+"""Reads Tiny-ImageNet from its official folder. Its validation split serves as the test split."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _SIDE = 64
 
 
 def tiny_imagenet(config: DataConfig) -> Source:
-    """100,000 and 10,000 images of 64x64 in 200 classes of equally many.
+    """Open 100,000 training and 10,000 test images of 64x64 in 200 classes of equal size.
 
-    Classes are WordNet ids in sorted order; words.txt of the data set says what they mean. Images
-    of a class come in the order of their names. Grey images are read as RGB. The official test
-    split has no labels and is not used.
+    Classes are WordNet ids in sorted order; the file words.txt of the data set explains them.
+    Images of a class are sorted by name. Grey images are read as RGB. The official test split has
+    no labels and is not used.
 
     Raises:
-        DataError: the official folder is not there, with what to do.
+        DataError: the official folder is missing. The error says what to do.
     """
     folder = folder_of(config)
     require(config, _lists(folder), DOWNLOADS)
@@ -54,7 +54,7 @@ def tiny_imagenet(config: DataConfig) -> Source:
         return _load("test", [folder / "val" / "images" / n for n in names], np.array(labels))
 
     def files(split: str) -> list[Path]:
-        # One look per folder and not per image: on a network disk 100,000 looks take minutes.
+        # Folders, not images: on a network disk, 100,000 file accesses take minutes.
         if split == "test":
             return [folder / "val" / "val_annotations.txt", folder / "val" / "images"]
         return [folder / "wnids.txt", *(folder / "train" / name / "images" for name in classes)]
@@ -69,32 +69,32 @@ def tiny_imagenet(config: DataConfig) -> Source:
 
 
 def folder_of(config: DataConfig) -> Path:
-    """The folder that the official archive unpacks to."""
+    """Return the folder that the official archive unpacks to."""
     return official_root(config) / "tiny-imagenet-200"
 
 
 def has_tiny_imagenet(config: DataConfig) -> bool:
-    """Whether the official lists are there, by their names; images are not counted."""
+    """Return whether the official lists exist, by their names. Images are not counted."""
     return all(path.is_file() for path in _lists(folder_of(config)))
 
 
 def ensure_tiny_imagenet(config: DataConfig, *, download: bool) -> None:
-    """Fetches and unpacks the official archive, unless a complete folder is there.
+    """Fetch and unpack the official archive, unless a complete folder exists.
 
     Raises:
-        DataError: the folder is incomplete, or the archive is not there and cannot be had.
+        DataError: the folder is incomplete, or the archive is missing and cannot be fetched.
     """
     folder = folder_of(config)
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        # Unpacked beside and renamed, so that a folder that is there is complete.
+        # Unpacked beside it and then renamed, so that an existing folder is complete.
         temporary = Path(tempfile.mkdtemp(prefix=".tiny-imagenet-", dir=folder.parent))
         try:
             fetch(config, DOWNLOADS, download=download, unpack_to=temporary)
             os.rename(temporary / "tiny-imagenet-200", folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-    problems = [f"{path} is not there" for path in _lists(folder) if not path.is_file()]
+    problems = [f"{path} is missing" for path in _lists(folder) if not path.is_file()]
     if not problems:
         classes = tuple(sorted((folder / "wnids.txt").read_text().split()))
         problems = _miscounted(folder, classes)
@@ -108,8 +108,8 @@ def _lists(folder: Path) -> list[Path]:
 
 def _of_class(folder: Path, name: str) -> list[Path]:
     images = folder / "train" / name / "images"
-    found = sorted(os.listdir(images)) if images.is_dir() else []
-    return [images / file for file in found if file.endswith(".JPEG")]
+    names = sorted(os.listdir(images)) if images.is_dir() else []
+    return [images / file for file in names if file.endswith(".JPEG")]
 
 
 def _miscounted(folder: Path, classes: tuple[str, ...]) -> list[str]:
@@ -127,7 +127,7 @@ def _miscounted(folder: Path, classes: tuple[str, ...]) -> list[str]:
 def _annotations(
     config: DataConfig, folder: Path, classes: tuple[str, ...]
 ) -> tuple[list[str], list[int]]:
-    """File names and labels of the official validation images, in the order of the list."""
+    """Return file names and labels of the official validation images, in the list's order."""
     path = folder / "val" / "val_annotations.txt"
     rows = [line.split("\t")[:2] for line in path.read_text().splitlines() if line]
     label_of = {name: label for label, name in enumerate(classes)}
@@ -136,29 +136,29 @@ def _annotations(
         _complain(
             config,
             [
-                f"{path} must give {TEST_IMAGES} images one of the {len(classes)} classes each, "
-                f"got {len(rows) - len(strange)} that do"
+                f"{path} must assign one of the {len(classes)} classes to each of {TEST_IMAGES} "
+                f"images, got {len(rows) - len(strange)} valid lines"
             ],
         )
     images = path.parent / "images"
-    there = set(os.listdir(images)) if images.is_dir() else set()
-    missing = [name for name, _ in rows if name not in there]
+    present = set(os.listdir(images)) if images.is_dir() else set()
+    missing = [name for name, _ in rows if name not in present]
     if missing:
-        _complain(config, [f"{images} lacks {len(missing)} images, first {missing[0]}"])
+        _complain(config, [f"{images} lacks {len(missing)} images, the first is {missing[0]}"])
     return [name for name, _ in rows], [label_of[wnid] for _, wnid in rows]
 
 
 def _load(split: str, paths: list[Path], targets: np.ndarray) -> Images:
-    found = decode(paths, None)
-    images = found.require()
+    decoded = decode(paths, None)
+    images = decoded.require()
     if images.shape[2:] != (_SIDE, _SIDE):
-        raise DataError(f"images of Tiny-ImageNet are {_SIDE}x{_SIDE}, got {images.shape[2:]}")
-    notes = tuple(f"{split}: {note}" for note in found.notes)
+        raise DataError(f"images of Tiny-ImageNet must be {_SIDE}x{_SIDE}, got {images.shape[2:]}")
+    notes = tuple(f"{split}: {note}" for note in decoded.notes)
     return Images(images, targets.astype(np.int64), notes)
 
 
 def _complain(config: DataConfig, problems: list[str]) -> None:
-    """Raises: DataError, when there are problems."""
+    """Raise DataError if there are problems."""
     if problems:
         shown = problems[:20] + ([f"... and {len(problems) - 20} more"] if problems[20:] else [])
         raise DataError(

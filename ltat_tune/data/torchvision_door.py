@@ -1,8 +1,8 @@
-"""The one place that imports torchvision, whose data sets and transforms need no compiled part.
+"""The only module that imports torchvision. Its data sets and transforms need no compiled part.
 
-Beside a torch that it was not compiled for (a CPU build, say) torchvision fails on import, because
-it describes two compiled operators, `nms` and `qnms`, that are not there. Nothing here ever calls
-them: declaring them is enough for the import.
+torchvision cannot be imported beside a torch that it was not compiled for (such as a CPU build),
+because it describes two compiled operators, `nms` and `qnms`, that are then missing. This package
+never calls them, so it is enough to declare them.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from ltat_tune.errors import DataError
 
 _OPERATORS = ("nms", "qnms")
 _SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-_declared: list[Any] = []  # torch forgets a declaration with its library
+_declared: list[Any] = []  # torch drops a declaration when its library object is deleted
 
 
 def import_torchvision(submodule: str = "") -> Any:
-    """torchvision, or one of its submodules: `import_torchvision("transforms.v2")`.
+    """Import torchvision or one of its submodules: `import_torchvision("transforms.v2")`.
 
     Raises:
-        DataError: it is missing or cannot be imported, with a remedy.
+        DataError: torchvision is missing or cannot be imported. The error names a remedy.
     """
     name = f"torchvision.{submodule}" if submodule else "torchvision"
-    import torch  # here, because looking at a space file must not take the seconds of it
+    import torch  # here, because reading a space file must not take the seconds of this import
 
     try:
         try:
@@ -41,14 +41,14 @@ def import_torchvision(submodule: str = "") -> Any:
     except (ImportError, OSError, RuntimeError) as error:
         raise DataError(
             f"torchvision, which reads the official data sets, cannot be imported beside torch "
-            f"{torch.__version__} ({type(error).__name__}: {error}); install the torchvision of "
-            "this torch, from the same package index"
+            f"{torch.__version__} ({type(error).__name__}: {error}); install the torchvision that "
+            "matches this torch, from the same package index"
         ) from error
 
 
 def _import(name: str) -> Any:
     with warnings.catch_warnings():
-        # torchvision.io's own JPEG decoder; Pillow decodes here.
+        # The warning is about torchvision.io's JPEG decoder; here Pillow decodes.
         warnings.filterwarnings("ignore", message="Failed to load (image|'image')")
         return importlib.import_module(name)
 

@@ -1,4 +1,4 @@
-"""CIFAR-10, CIFAR-100 and SVHN: the official files, checked and read by torchvision."""
+"""CIFAR-10, CIFAR-100 and SVHN. torchvision checks and reads the official files."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ _CIFAR100_CLASSES = tuple(
     snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone television
     tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm""".split()
 )
-# Written out although torchvision knows them: importing it takes seconds, and looking whether
-# files are there must not.
+# Repeated from torchvision, because importing it takes seconds and a check for files must not.
 _CIFAR_FOLDERS = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
 _CIFAR_FILES = {
     "cifar10": {
@@ -43,17 +42,17 @@ _SVHN_DOWNLOAD_BYTES = {"train": 182_040_794, "test": 64_275_384}
 
 
 def cifar10(config: DataConfig) -> Source:
-    """50,000 and 10,000 images of 32x32 in 10 classes of equally many."""
+    """Open 50,000 training and 10,000 test images of 32x32 in 10 classes of equal size."""
     return _cifar(config, _CIFAR10_CLASSES, per_class=5000)
 
 
 def cifar100(config: DataConfig) -> Source:
-    """50,000 and 10,000 images of 32x32 in 100 classes of equally many."""
+    """Open 50,000 training and 10,000 test images of 32x32 in 100 classes of equal size."""
     return _cifar(config, _CIFAR100_CLASSES, per_class=500)
 
 
 def svhn(config: DataConfig) -> Source:
-    """73,257 and 26,032 house numbers of 32x32; the digits are not equally frequent."""
+    """Open 73,257 training and 26,032 test images of 32x32 in 10 classes of unequal size."""
 
     def files(split: str) -> list[Path]:
         return [official_root(config) / f"{split}_32x32.mat"]
@@ -63,15 +62,15 @@ def svhn(config: DataConfig) -> Source:
         return Images(np.ascontiguousarray(dataset.data), dataset.labels.astype(np.int64))
 
     def train_counts() -> list[int]:
-        """Of the files: they alone say how often a digit comes."""
+        """Count the digits in the file, because they are not equally frequent."""
         require(config, files("train"), _downloads(config))
-        loadmat = importlib.import_module("scipy.io").loadmat  # what torchvision reads it with
+        loadmat = importlib.import_module("scipy.io").loadmat  # torchvision uses it too
         try:
             labels: Any = loadmat(files("train")[0], variable_names=["y"])["y"].ravel()
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise _broken(config, files("train"), error) from error
         counts: list[int] = np.bincount(labels.astype(np.int64) % 10, minlength=10).tolist()
-        return counts  # the files call a zero 10
+        return counts  # the files label a zero as 10
 
     return Source(
         classes=tuple(str(digit) for digit in range(10)),
@@ -109,7 +108,7 @@ def _cifar(config: DataConfig, classes: tuple[str, ...], *, per_class: int) -> S
 
 
 def files_of(config: DataConfig) -> list[Path]:
-    """All official files of a data set that torchvision reads."""
+    """Return all official files of a data set that torchvision reads."""
     root = official_root(config)
     if config.name == "svhn":
         return [root / f"{split}_32x32.mat" for split in ("train", "test")]
@@ -118,41 +117,41 @@ def files_of(config: DataConfig) -> list[Path]:
 
 
 def has_torchvision_set(config: DataConfig) -> bool:
-    """Whether the official files are there, by their names alone."""
+    """Return whether the official files exist, by their names alone."""
     return all(path.is_file() for path in files_of(config))
 
 
 def ensure_torchvision_set(config: DataConfig, *, download: bool) -> None:
-    """Fetches and unpacks the official files, unless they are there with the right MD5.
+    """Fetch and unpack the official files, unless they exist with the right MD5.
 
     Raises:
-        DataError: files that are not there and cannot be had, with what to put where.
+        DataError: files are missing and cannot be fetched. The error says what to put where.
     """
     if not _wrong(config):
         return
     root = official_root(config)
     fetch(config, _downloads(config), download=download, unpack_to=root)
-    still = _wrong(config)
-    if still:
-        raise DataError(f"{_names(still)} not what was published even after unpacking anew")
+    wrong = _wrong(config)
+    if wrong:
+        raise DataError(f"{_names(wrong)} not as published (MD5), even after unpacking again")
 
 
 def _there(config: DataConfig, paths: list[Path]) -> list[Path]:
-    if not all(path.is_file() for path in paths):  # else torchvision need not be asked
+    if not all(path.is_file() for path in paths):  # otherwise torchvision need not be imported
         require(config, paths, _downloads(config))
     return paths
 
 
 def _read(config: DataConfig, paths: list[Path], name: str, **split: Any) -> Any:
-    """torchvision's data set, which checks every MD5 before it reads."""
+    """Read a data set by torchvision, which checks every MD5 first."""
     _there(config, paths)
     build: Callable[..., Any] = getattr(import_torchvision("datasets"), name)
     with warnings.catch_warnings():
-        # The published pickles were written by a NumPy of 2009, and today's remarks on it.
+        # The published pickles come from a NumPy of 2009, and today's NumPy warns about that.
         warnings.filterwarnings("ignore", message=r"dtype\(\): align should be passed")
         try:
             return build(official_root(config), **split)
-        except Exception as error:  # what unpickling or scipy makes of a torn file
+        except Exception as error:  # unpickling and scipy raise many errors on torn files
             raise _broken(config, paths, error) from error
 
 
@@ -164,7 +163,7 @@ def _broken(config: DataConfig, paths: list[Path], error: Exception) -> DataErro
 
 
 def _to_mend(config: DataConfig) -> str:
-    return f"delete what is there and {how_to_get(config, _downloads(config))}"
+    return f"delete the files and {how_to_get(config, _downloads(config))}"
 
 
 def _names(paths: list[Path]) -> str:
@@ -172,29 +171,30 @@ def _names(paths: list[Path]) -> str:
 
 
 def _wrong(config: DataConfig) -> list[Path]:
-    """Official files that are missing or have another MD5 than torchvision's table says."""
+    """Return the official files that are missing or whose MD5 differs from torchvision's table."""
     return [path for path, md5 in zip(files_of(config), _md5s(config), strict=True)
             if not has_md5(path, md5)]  # fmt: skip
 
 
 def _md5s(config: DataConfig) -> list[str]:
-    """In the order of `files_of`."""
+    """Return the MD5 hashes in the order of `files_of`."""
     datasets = import_torchvision("datasets")
     if config.name == "svhn":
         return [datasets.SVHN.split_list[split][2] for split in ("train", "test")]
-    known = getattr(datasets, config.name.upper())
-    by_name = dict(known.train_list + known.test_list)
-    by_name[known.meta["filename"]] = known.meta["md5"]
+    dataset = getattr(datasets, config.name.upper())
+    by_name = dict(dataset.train_list + dataset.test_list)
+    by_name[dataset.meta["filename"]] = dataset.meta["md5"]
     return [by_name[path.name] for path in files_of(config)]
 
 
 def _downloads(config: DataConfig) -> list[Download]:
     datasets = import_torchvision("datasets")
     if config.name == "svhn":
-        found = []
+        files = []
         for split, size in _SVHN_DOWNLOAD_BYTES.items():
             url, name, md5 = datasets.SVHN.split_list[split]
-            found.append(Download(url, name, md5, size))
-        return found
-    known = getattr(datasets, config.name.upper())
-    return [Download(known.url, known.filename, known.tgz_md5, _CIFAR_DOWNLOAD_BYTES[config.name])]
+            files.append(Download(url, name, md5, size))
+        return files
+    dataset = getattr(datasets, config.name.upper())
+    size = _CIFAR_DOWNLOAD_BYTES[config.name]
+    return [Download(dataset.url, dataset.filename, dataset.tgz_md5, size)]

@@ -1,4 +1,4 @@
-"""Methods: what happens in a training step, one paper each.
+"""Training methods: what happens in one training step. Each module implements one paper.
 
 May import `attacks`, `models`, `losses` and what stands below. Training imports it.
 """
@@ -69,7 +69,7 @@ def _taet(config: TrialConfig, counts: Tensor, loss: PredictionLoss) -> MethodOf
     return lambda attack: TAET(attack, weights=weights, label_smoothing=smoothing)
 
 
-# (config, samples_per_class (K,), prediction loss) -> the method around any attack
+# (config, samples_per_class (K,), prediction loss) -> a function from an attack to the method
 METHODS: dict[str, Callable[[TrialConfig, Tensor, PredictionLoss], MethodOf]] = {
     "natural": lambda config, counts, loss: lambda attack: Natural(loss),
     "pgd_at": lambda config, counts, loss: lambda attack: PGDAT(loss, attack),
@@ -102,17 +102,19 @@ def build_method(
     epoch: int = 0,
     predicted: Tensor | None = None,
 ) -> Method:
-    """The configured method of one epoch, with its loss, its attack and what goes around it.
+    """Build the method of one epoch, with its loss, its attack and the wrappers around it.
 
-    It keeps no state between epochs: what depends on the epoch (RBL's weights, RobustLT's radius,
-    TAET's stage, the start of AWP) is settled here, so a resumed training needs nothing more.
+    A method keeps no state between epochs. Everything that depends on the epoch (RBL's weights,
+    RobustLT's radius, TAET's stage, the start of AWP) is decided here, so a resumed training needs
+    no further state.
 
     Args:
         config: the trial.
-        samples_per_class: training images per class, shape (K,), on the device that trains: the
-            loss keeps its buffers there.
+        samples_per_class: training images per class, shape (K,), on the device that trains. The
+            loss keeps its buffers on this device.
         epoch: counted from 0.
-        predicted: last epoch's training images by predicted class, shape (K,); None in the first.
+        predicted: last epoch's training images by predicted class, shape (K,); None in the first
+            epoch.
     """
     method = config.method
     name = "natural" if epoch < clean_epochs(config) else method.name
@@ -127,7 +129,7 @@ def build_method(
     if name == "natural":
         return method_of(no_attack)
     if 0 < epoch == clean_epochs(config):
-        predicted = None  # the last epoch's images were clean ones
+        predicted = None  # the images of the previous epoch were clean
     return method_of(
         build_attack(config, samples_per_class, epoch=epoch, predicted=predicted, loss=loss)
     )
@@ -138,7 +140,7 @@ def _penalised(method_of: MethodOf, weight: float) -> MethodOf:
 
 
 def needs_projection(config: TrialConfig) -> bool:
-    """Whether the model must be built with a projection head (only where the head is trained)."""
+    """Return whether the model must have a projection head. Only a trained head is built."""
     method = config.method
     return (
         method.name == "srat"

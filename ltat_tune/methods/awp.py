@@ -13,26 +13,28 @@ from ltat_tune.attacks.frozen import still_statistics
 from ltat_tune.methods.base import Method, StepOutput
 from ltat_tune.models import Classifier
 
-_TINY = 1e-20  # keeps a layer without gradient where it is
+_TINY = 1e-20  # a layer without a gradient then keeps its weights
 
 
 class AWP:
-    """Trains at the weights that are worst within gamma of each layer's norm.
+    """Trains at the worst weights within a distance of gamma times each layer's norm.
 
-    On the adversarial images of the batch: v_l = gamma ||w_l|| d_l / (||d_l|| + 1e-20), d_l being
-    the gradient of the method's loss; the loss is taken, and the optimiser steps, at w + v; the
-    same v is subtracted again by `StepOutput.after_update`. Only tensors named weight with more
-    than one dimension move: no BatchNorm, no bias. v does not depend on the learning rate.
+    On the adversarial images of the batch, v_l = gamma ||w_l|| d_l / (||d_l|| + 1e-20), where d_l
+    is the gradient of the method's loss. The loss is computed at w + v, and the optimiser makes
+    its step there. `StepOutput.after_update` then subtracts the same v. Only tensors that are
+    named weight and have more than one dimension move, so BatchNorm and biases do not. v does not
+    depend on the learning rate.
 
     Source: Wu2020Adversarial Eq. 8-11, arXiv:2004.05884; csdongxian/AWP.
-    Deviations: the release finds d on a copy of the model, here it is found in place with
-        BatchNorm's statistics held still, which gives the same d; its AT variant takes d from
-        cross-entropy, here it is the method's own loss (equal with cross-entropy).
+    Deviations: the release computes d on a copy of the model. Here d is computed in place while
+        BatchNorm's statistics are held still, which gives the same d. The AT variant of the
+        release takes d from cross-entropy; here d comes from the method's own loss (the two are
+        equal with cross-entropy).
 
     Args:
-        method_of: the method around a given attack.
-        attack: makes the adversarial images, once a step.
-        gamma: size of the perturbation, share of each layer's norm, > 0.
+        method_of: builds the method for a given attack.
+        attack: makes the adversarial images, once in each step.
+        gamma: size of the perturbation as a share of each layer's norm, > 0.
     """
 
     def __init__(
@@ -84,7 +86,7 @@ def _move(moves: list[tuple[nn.Parameter, Tensor]], sign: int) -> None:
 
 
 def made_already(adv_images: Tensor) -> TrainingAttack:
-    """An attack that returns these images, for a method inside another."""
+    """Return an attack that returns `adv_images`, for a method inside another method."""
 
     def attack(
         model: nn.Module, images: Tensor, targets: Tensor, *, generator: torch.Generator

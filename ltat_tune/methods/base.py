@@ -1,4 +1,4 @@
-"""The one thing the trainer asks of a method: a training step."""
+"""The interface between the trainer and a method: one training step."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from ltat_tune.models import Classifier
 
 @dataclass(frozen=True)
 class StepOutput:
-    """What a step returns.
+    """The result of one training step.
 
     Attributes:
-        loss: to be minimised, shape (), with its graph.
-        logits: of the images the model was trained on in this step, shape (N, K), with graph.
-        terms: the parts of the loss by name, shape () each, detached, before their factors.
-        after_update: to be called once the optimiser has made its step, before anything else looks
-            at the model; None if there is nothing to do.
+        loss: the loss to minimise, shape (), with its graph.
+        logits: logits of the images that the model was trained on in this step, shape (N, K), with
+            their graph.
+        terms: the terms of the loss by name, shape () each, detached, before they are multiplied
+            by their factors.
+        after_update: a function that the trainer calls after the optimiser's step, before anything
+            else reads the model. None if there is nothing to do.
     """
 
     loss: Tensor
@@ -39,7 +41,7 @@ class PredictionLoss(Protocol):
 
 
 class Method(Protocol):
-    """Makes the loss of one batch; never steps the optimiser, never clears gradients."""
+    """Computes the loss of one batch. Never steps the optimiser and never clears gradients."""
 
     def training_step(
         self,
@@ -50,14 +52,15 @@ class Method(Protocol):
         class_weights: Tensor | None,
         generator: torch.Generator,
     ) -> StepOutput:
-        """One step on images (N, C, H, W) in [0, 1] and targets (N,); leaves the model in train
-        mode.
+        """Compute the loss of one step and leave the model in train mode.
+
+        Images have shape (N, C, H, W) and lie in [0, 1]; targets have shape (N,).
 
         Args:
-            model: the network in training.
+            model: the network that is trained.
             images: clean images of the batch.
             targets: their classes.
-            class_weights: shape (K,), or None while the trainer defers them.
+            class_weights: shape (K,); None while the trainer defers them.
             generator: source of the attack's noise.
         """
         ...

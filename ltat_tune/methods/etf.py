@@ -19,7 +19,7 @@ class ETFPenalty:
         PGD-AT plus this term).
 
     Args:
-        method: makes the loss.
+        method: computes the loss.
         weight: factor of the penalty, no unit, > 0.
     """
 

@@ -1,4 +1,4 @@
-"""Forwards of a release that do nothing but move BatchNorm's running statistics."""
+"""Forwards that a release makes and that only move BatchNorm's running statistics."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from ltat_tune.models import Classifier
 
 
 class ExtraForwards:
-    """A method with further train-mode forwards, without gradient.
+    """A method with additional train-mode forwards, without gradients.
 
-    `clean_before`: the clean images before the loss (TAET's release). `adv_clean_before`: the
-    adversarial and then the clean ones (RoBal's release). `adv_clean_after`: both after the update
-    (RobustLT's release, for its log).
+    `clean_before` forwards the clean images before the loss (TAET's release). `adv_clean_before`
+    forwards the adversarial and then the clean images before the loss (RoBal's release).
+    `adv_clean_after` forwards both after the update (RobustLT's release, for its log).
 
     Source: the releases of RoBal, AT-BSL, RobustLT and TAET.
 
     Args:
-        method_of: the method around a given attack.
-        attack: makes the adversarial images, once a step; in a clean stage they are the clean
-            ones.
-        which: one of the three names.
+        method_of: builds the method for a given attack.
+        attack: makes the adversarial images, once in each step. In a clean stage it returns the
+            clean images.
+        which: one of the three names above.
     """
 
     def __init__(

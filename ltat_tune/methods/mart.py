@@ -1,4 +1,4 @@
-"""MART: more consistency where the clean prediction is wrong."""
+"""MART: the consistency term weighs more where the clean prediction is wrong."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ltat_tune.models import Classifier
 class MART:
     """Boosted cross-entropy on adversarial images plus a consistency weighted by 1 - p_y(x).
 
-    loss = L(z(x'), y) - mean log(1 - max_{k != y} q_k) + beta * mean KL(p || q) (1 - p_y), with
-    p and q the clean and adversarial predictions. Two forwards in train mode, clean then
-    adversarial. Class weights act on L alone.
+    loss = L(z(x'), y) - mean log(1 - max_{k != y} q_k) + beta * mean KL(p || q) (1 - p_y), where
+    p is the clean and q the adversarial prediction. A step makes two forwards in train mode, first
+    on the clean and then on the adversarial images. Class weights act on L alone.
 
     Source: Wang2020Improving Eq. 9-11; YisenWang/MART@2d83e17.
     Deviations: L is the configured prediction loss (cross-entropy in the paper).

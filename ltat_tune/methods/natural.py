@@ -10,7 +10,7 @@ from ltat_tune.models import Classifier
 
 
 class Natural:
-    """The baseline without an attack; the generator is not used."""
+    """The baseline without an attack. It does not use the generator."""
 
     def __init__(self, loss: PredictionLoss) -> None:
         self.loss = loss

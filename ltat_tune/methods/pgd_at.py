@@ -13,8 +13,8 @@ from ltat_tune.models import Classifier
 class PGDAT:
     """Trains on adversarial images only.
 
-    The attack's objective is plain cross-entropy whatever the loss, and its mode is its own
-    (`attack.bn_mode`); the one forward of the loss is in train mode, on the adversarial images.
+    The attack raises plain cross-entropy whatever the loss is, in the mode `attack.bn_mode`. The
+    loss needs one forward, in train mode, on the adversarial images.
 
     Source: Madry2018Towards Eq. 2.1, arXiv:1706.06083.
     """

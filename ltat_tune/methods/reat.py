@@ -14,20 +14,20 @@ from ltat_tune.models import Classifier
 class REAT:
     """Prediction loss plus TAIL, both on adversarial images.
 
-    loss = L(z(x'), y) + tail_weight * TAIL(f(x'), y), L being the balanced softmax unless another
-    is chosen. RBL, the class weights by last epoch's predictions, is the attack's
-    (`attack.reweight: rbl`). The one forward of the loss is in train mode, on the adversarial
-    images.
+    loss = L(z(x'), y) + tail_weight * TAIL(f(x'), y), where L is the balanced softmax unless
+    another loss is chosen. RBL, which weighs classes by the previous epoch's predictions, belongs
+    to the attack (`attack.reweight: rbl`). The loss needs one forward, in train mode, on the
+    adversarial images.
 
     Source: Li2023Alleviating Eq. 1-4; GuanlinLee/REAT@a7909fd.
-    Deviations: see `TailLoss` for its variants. As released, the attack runs in eval mode, where
-        RBL changes no adversarial image; `attack.bn_mode: batch` makes it act.
+    Deviations: see `TailLoss` for its variants. As in the release, the attack runs in eval mode,
+        where RBL changes no adversarial image. With `attack.bn_mode: batch` RBL acts.
 
     Args:
-        loss: prediction loss, with class weights where the trainer gives them.
+        loss: prediction loss; it gets class weights when the trainer passes them.
         attack: makes the adversarial images.
         tail: TAIL on features (N, D) and targets (N,).
-        tail_weight: its factor, no unit, >= 0; 0 leaves it out.
+        tail_weight: factor of TAIL, no unit, >= 0; 0 leaves TAIL out.
     """
 
     def __init__(

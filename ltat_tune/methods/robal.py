@@ -1,4 +1,4 @@
-"""RoBal: cosine classifier, class-aware margin and bias, consistency."""
+"""RoBal: a cosine classifier with class-aware margins and biases, and a consistency term."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from ltat_tune.losses import kl_consistency
 from ltat_tune.methods.base import PredictionLoss, StepOutput
 from ltat_tune.models import Classifier
 
-LOG_FLOOR = 1e-12  # added inside the logarithm of the adversarial prediction, as the release does
+LOG_FLOOR = 1e-12  # added inside the logarithm of the adversarial prediction, as in the release
 
 
 class RoBal:
     """loss = L(cos(x'), y) + beta * mean KL(p(x) || p(x')), on the logits of a cosine head.
 
-    L is `RoBalLoss` unless another is chosen; its scale s is inside the loss, while attack and
-    consistency work on the head's own logits (scale 1 in the release, `model.head_scale`). Two
-    forwards in train mode, clean then adversarial. The adjustment after training is the model's
-    (`model.inference_scale`, `model.posthoc_tau`).
+    L is `RoBalLoss` unless another loss is chosen. The scale s acts inside the loss; the attack
+    and the consistency use the head's own logits (scale 1 in the release, `model.head_scale`). A
+    step makes two forwards in train mode, first on the clean and then on the adversarial images.
+    The model makes the adjustment after training (`model.inference_scale`, `model.posthoc_tau`).
 
     Source: Wu2021Adversarial; wutong16/Adversarial_Long-Tail@ab2f3a7.
-    Deviations: the release forwards both batches twice in each step (order adversarial, clean,
-        clean, adversarial), which `method.extra_forwards: adv_clean_before` repeats for
+    Deviations: the release forwards both batches twice in each step, in the order adversarial,
+        clean, clean, adversarial. `method.extra_forwards: adv_clean_before` reproduces this for
         BatchNorm's statistics.
 
     Args:

@@ -12,18 +12,18 @@ from ltat_tune.models import Classifier
 
 
 class SRAT:
-    """Weighted prediction loss plus separation of the features, both on adversarial images.
+    """Weighted prediction loss plus a feature separation loss, both on adversarial images.
 
-    loss = L(z(x'), y; w) + separation_weight * L_sep(project(f(x')), y). The one forward of the
-    loss is in train mode, on the adversarial images; the attack's mode is its own
-    (`attack.bn_mode`).
+    loss = L(z(x'), y; w) + separation_weight * L_sep(project(f(x')), y). The loss needs one
+    forward, in train mode, on the adversarial images. The attack runs in the mode
+    `attack.bn_mode`.
 
     Source: Wang2022Imbalanced Eq. 7, Algorithm 1; anonymous2share/SRAT@daa8352.
-    Deviations: Eq. 5 and 7 put the class weights inside the maximisation; as in the release, the
-        adversarial images are made with plain cross-entropy (equal in eval mode).
+    Deviations: Eq. 5 and 7 put the class weights inside the maximisation. Here, as in the release,
+        the attack raises plain cross-entropy (the two are equal in eval mode).
 
     Args:
-        loss: prediction loss, with class weights where the trainer gives them.
+        loss: prediction loss; it gets class weights when the trainer passes them.
         attack: makes the adversarial images.
         separation_weight: lambda, no unit, >= 0; 0 leaves the projection out.
         temperature: tau of the separation loss, no unit, > 0.

@@ -1,4 +1,4 @@
-"""TAET: a clean stage, then class losses that are made small and alike."""
+"""TAET: a clean stage, then an adversarial stage that equalises the losses of the classes."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ from ltat_tune.models import Classifier
 class TAET:
     """The adversarial stage: bcl_weight * BCL + hdl_weight * HDL + rcel_weight * RCEL.
 
-    L_c is the mean cross-entropy of class c in the batch, 0 if it is absent; BCL is the mean of
-    the L_c over all classes, HDL their variance, RCEL the sum of their squared shares. One forward
-    in train mode, on the adversarial images. In the clean stage before it, `natural` trains.
+    L_c is the mean cross-entropy of class c in the batch, or 0 if the batch lacks the class. BCL
+    is the mean of the L_c over all classes, HDL their variance, and RCEL the sum of their squared
+    shares. A step makes one forward, in train mode, on the adversarial images. `natural` trains
+    the clean stage before it.
 
     Source: Wang2025TAET; BuhuiOK/TAET@a374adf.
-    Deviations: the release's superfluous clean forward is `method.extra_forwards: clean_before`.
+    Deviations: the release makes an unnecessary clean forward. It is available as
+        `method.extra_forwards: clean_before`.
 
     Args:
         attack: makes the adversarial images.
         weights: factors of `bcl`, `hdl` and `rcel`, no unit, >= 0.
-        label_smoothing: of the cross-entropy, share in [0, 1).
+        label_smoothing: label smoothing of the cross-entropy, a share in [0, 1).
     """
 
     def __init__(
@@ -46,9 +48,9 @@ class TAET:
         adv_images = self.attack(model, images, targets, generator=generator)
         model.train()
         logits = model(adv_images)
-        of_classes = class_losses(
+        losses = class_losses(
             logits, targets, logits.shape[1], label_smoothing=self.label_smoothing
         )
-        terms = taet_terms(of_classes)
+        terms = taet_terms(losses)
         loss = torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
         return StepOutput(loss, logits, {name: term.detach() for name, term in terms.items()})

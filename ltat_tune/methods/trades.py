@@ -12,15 +12,15 @@ from ltat_tune.models import Classifier
 
 
 class TRADES:
-    """loss = L(z(x), y) + beta * mean KL(p(x) || p(x')), gradient through both predictions.
+    """loss = L(z(x), y) + beta * mean KL(p(x) || p(x')), with gradients through both predictions.
 
-    Two forwards in train mode, clean then adversarial. The attack raises the KL
-    (`attack.objective: kl`) from a start of 0.001 times normal noise, unless told otherwise. Class
-    weights act on the prediction loss.
+    A step makes two forwards in train mode, first on the clean and then on the adversarial images.
+    By default the attack raises the KL (`attack.objective: kl`) and starts from 0.001 times normal
+    noise. Class weights act on the prediction loss.
 
     Source: Zhang2019Theoretically Eq. 5, arXiv:1901.08573; yaodongyu/TRADES.
     Deviations: the release forwards the clean images twice in each step, which moves BatchNorm's
-        statistics once more.
+        statistics one more time.
 
     Args:
         loss: prediction loss of the clean logits.

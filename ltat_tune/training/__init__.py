@@ -1,5 +1,5 @@
-"""Training and measuring one configuration: the one trainer that every trial uses.
+"""Training and measuring of one configuration. Every trial uses the same trainer.
 
-Knows nothing of Ray, Optuna or MLflow. May import `methods`, `attacks`, `models`, `losses`, `data`
-and what stands below. Storage, evaluation, the engine and the API import it.
+This package does not depend on Ray, Optuna or MLflow. May import `methods`, `attacks`, `models`,
+`losses`, `data` and what stands below. Storage, evaluation, the engine and the API import it.
 """

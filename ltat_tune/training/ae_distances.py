@@ -1,7 +1,8 @@
-"""How far the adversarial image of a training image moves from epoch to epoch (REAT Figure 3).
+"""Distances between the adversarial images of consecutive epochs (REAT Figure 3).
 
-Measured on a few images of every class, with the same noise in every epoch, so that only the model
-moves them. The training does not notice: own generator, eval mode, no image that it would not see.
+They are measured on a few training images of every class, with the same noise in every epoch, so
+that only the model moves the images. The measurement does not change the training: it has its own
+generator, runs in eval mode and uses training images only.
 """
 
 from __future__ import annotations
@@ -24,15 +25,15 @@ _STREAM = "ae distances"
 class AEDistances:
     """Mean L2 distance by class between the adversarial images of consecutive epochs.
 
-    PGD on cross-entropy in eval mode with the radius, step and number of steps of the training
-    attack. Cost: as a training epoch on `per_class * K` images, about a hundredth of CIFAR-10-LT's
-    at 10 images a class.
+    The attack is PGD on cross-entropy in eval mode, with the radius, step size and number of steps
+    of the training attack. Each epoch costs as much as a training epoch on `per_class * K` images:
+    about a hundredth of an epoch of CIFAR-10-LT with 10 images per class.
 
     Source: REAT section 3.2 and Figure 3.
 
     Args:
-        data: training images on the device that trains.
-        per_class: images of every class, fewer where a class has fewer.
+        data: training images, on the device that trains.
+        per_class: number of images of every class; a class with fewer images gives all of them.
         classes: K.
         attack: the training attack.
     """
@@ -45,32 +46,32 @@ class AEDistances:
         indices = torch.from_numpy(chosen).to(data.targets.device)
         self._images, self._targets = to_unit(data.images[indices]), data.targets[indices]
         self._classes, self._attack = classes, attack
-        self._before: Tensor | None = None
-        self.by_epoch: list[list[float | None]] = []  # (epochs, K); None in the first epoch
+        self._previous: Tensor | None = None
+        self.by_epoch: list[list[float | None]] = []  # (epochs, K); None in the first
 
     def measure(self, model: nn.Module) -> None:
-        """Attacks the images once more and notes how far they have moved."""
+        """Attack the images with `model` and add their mean distances by class to `by_epoch`."""
         attack = self._attack
         adv_images = pgd(
             model, self._images, self._targets, eps=attack.eps, step_size=attack.step_size,
             steps=attack.steps, norm=attack.norm, generator=new_generator(0, _STREAM),
         )  # fmt: skip
-        if self._before is None:
+        if self._previous is None:
             self.by_epoch.append([None] * self._classes)
         else:
-            moved = torch.linalg.vector_norm(adv_images - self._before, dim=(1, 2, 3))
+            moved = torch.linalg.vector_norm(adv_images - self._previous, dim=(1, 2, 3))
             sums = torch.zeros(self._classes, device=moved.device)
             sums.index_add_(0, self._targets, moved)
             counts = torch.bincount(self._targets, minlength=self._classes)
             self.by_epoch.append((sums / counts).tolist())
-        self._before = adv_images
+        self._previous = adv_images
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed training needs to go on."""
-        return {"before": self._before, "by_epoch": self.by_epoch}
+        """Return the state to resume from: `before` (adversarial images) and `by_epoch`."""
+        return {"before": self._previous, "by_epoch": self.by_epoch}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes over what `state_dict` gave."""
-        before = state["before"]
-        self._before = None if before is None else before.to(self._images.device)
+        """Continue from a state that `state_dict` returned."""
+        previous = state["before"]
+        self._previous = None if previous is None else previous.to(self._images.device)
         self.by_epoch = state["by_epoch"]

@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, read without running code."""
+"""Checkpoint files. They are written completely or not at all, and reading one runs no code."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ FORMAT = 1
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write a state, so that a reader finds the old one or the new one.
 
-    The state before stays as `earlier(path)`: a power cut may tear what was renamed but is not
-    on the disk yet. `mend_checkpoint` goes back to it.
+    The previous state is kept as `earlier(path)`, because a power cut may tear a renamed file that
+    has not reached the disk. `mend_checkpoint` then restores the previous state.
 
     Raises:
-        OSError: the disk is full or the folder not writable; the old checkpoint stays.
+        OSError: the disk is full, or the folder is not writable. The old checkpoint remains.
     """
     try:
         with replacing(path, sync=False) as temporary:
@@ -32,43 +32,45 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
                 torch.save({"format": FORMAT, **state}, file)
             if path.exists():
                 _keep(path)
-    except RuntimeError as error:  # torch reports a full disk so
+    except RuntimeError as error:  # torch reports a full disk this way
         raise OSError(f"cannot write {path}: {error}") from error
 
 
 def load_checkpoint(path: Path, *, identity: str) -> dict[str, Any]:
-    """Reads tensors and plain values only; nothing in the file can run.
+    """Read a checkpoint. It holds tensors and plain values only, so no code can run.
 
     Raises:
-        CheckpointError: torn, of another format, or of a configuration with another identity.
+        CheckpointError: the file is torn, has another format, or belongs to a configuration with
+            another identity.
         OSError: the file cannot be read.
     """
     state = _read(path)
     if state.get("identity") != identity:
         raise CheckpointError(
-            f"{path} must be of configuration {identity}, got {state.get('identity')}; "
+            f"{path} must belong to configuration {identity}, got {state.get('identity')}; "
             "use another folder"
         )
     return state
 
 
 def earlier(path: Path) -> Path:
-    """Where the state before a checkpoint's newest lies while it trains."""
+    """Return the path of the state before the newest one. It exists while the trial trains."""
     return path.with_name(f"{path.stem}-earlier{path.suffix}")
 
 
 def _keep(path: Path) -> None:
     earlier(path).unlink(missing_ok=True)
     try:
-        os.link(path, earlier(path))  # so `path` is there at every moment
-    except OSError:  # a file system without hard links: for a moment only the earlier one is
+        os.link(path, earlier(path))  # so that `path` exists at every moment
+    except OSError:  # without hard links, only the earlier file exists for a moment
         os.replace(path, earlier(path))
 
 
 def mend_checkpoint(path: Path, *, identity: str) -> None:
-    """Leaves the newest whole state at `path`, or nothing if there is none.
+    """Leave the newest complete state at `path`, or no file if there is none.
 
-    Of another configuration counts as torn: training again costs time, a wrong start the result.
+    A state of another configuration counts as torn: training again only costs time, but a wrong
+    start would falsify the result.
 
     Raises:
         OSError: a file cannot be read or moved.
@@ -87,25 +89,25 @@ def mend_checkpoint(path: Path, *, identity: str) -> None:
 
 
 def adopt_checkpoint(source: Path, target: Path, *, identity: str) -> None:
-    """Makes one configuration's early state the beginning of another's: a branch from a stem.
+    """Copy one configuration's early state as the start of another: a branch from a stem.
 
-    That the two agree in everything that acts so far is the caller's business.
+    The caller must ensure that the two configurations agree in everything that has acted so far.
 
     Raises:
-        CheckpointError: the source is torn, or of another format.
-        OSError: it cannot be read, or the target not be written.
+        CheckpointError: the source is torn or has another format.
+        OSError: the source cannot be read, or the target cannot be written.
     """
     save_checkpoint(target, {**_read(source), "identity": identity})
 
 
 def read_history(path: Path) -> list[Any]:
-    """[epoch, metrics, seconds] of every epoch that a checkpoint knows; weights are not read.
+    """Return [epoch, metrics, seconds] of every epoch in a checkpoint, without reading weights.
 
     Raises:
-        CheckpointError: torn, or of another format.
+        CheckpointError: the file is torn or has another format.
         OSError: the file cannot be read.
     """
-    with open(path, "rb"):  # what torch makes of a missing file is told from a torn one
+    with open(path, "rb"):  # a missing file raises OSError here; `_load` would call it torn
         pass
     history: list[Any] = _load(path, path, mmap=True)["history"]
     return history
@@ -120,7 +122,7 @@ def _load(path: Path, content: Path | io.BytesIO, *, mmap: bool = False) -> dict
         state: dict[str, Any] = torch.load(
             content, map_location="cpu", weights_only=True, mmap=mmap
         )
-    except Exception as error:  # torn bytes raise anything, OSError, KeyError, IndexError included
+    except Exception as error:  # torn bytes raise many errors, even OSError and IndexError
         raise CheckpointError(f"{path} is not a whole checkpoint: {error}") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise CheckpointError(f"{path} must have checkpoint format {FORMAT}; train it again")
@@ -128,7 +130,7 @@ def _load(path: Path, content: Path | io.BytesIO, *, mmap: bool = False) -> dict
 
 
 def weights_hash(state: dict[str, Tensor]) -> str:
-    """16 hex digits of every weight and buffer: equal means equal to the last bit."""
+    """Return 16 hex digits that hash all weights and buffers, down to the last bit."""
     digest = hashlib.sha256()
     for name in sorted(state):
         digest.update(name.encode())

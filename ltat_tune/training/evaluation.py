@@ -1,4 +1,4 @@
-"""Measuring a model: its accuracy on one split, clean or under one attack."""
+"""Measures the accuracy of a model on one split, on clean images or under one attack."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from ltat_tune.models.computing import exactly
 from ltat_tune.seeding import new_generator, stream_seed
 from ltat_tune.training.metrics import Accuracy
 
-# All models of a study meet the same attack noise, whatever their own seeds are.
+# Every model of a study is attacked with the same noise, whatever its own seed is.
 _EVALUATION_SEED = 0
 _OBJECTIVES = {"pgd": "cross_entropy", "cw": "margin"}
 _SLOW = ("aa", "square", "cwl2", "cwl2_fixed")
 
 
 def measured_part(data: LabelledImages, attack: str, config: TrialConfig) -> LabelledImages:
-    """The images that an attack is run on: all, or a seeded, class-balanced part for slow ones."""
+    """Return the images to attack: all of them, or a class-balanced part for slow attacks."""
     if attack not in _SLOW:
         return data
     return data.class_balanced_part(config.evaluation.aa_images, seed=_EVALUATION_SEED)
@@ -34,20 +34,21 @@ def measured_part(data: LabelledImages, attack: str, config: TrialConfig) -> Lab
 def measure_accuracy(
     model: nn.Module, data: LabelledImages, attack: str, config: TrialConfig, *, classes: int
 ) -> Accuracy:
-    """Right answers by class under one attack, in eval mode; the model is left as found.
+    """Count the correct predictions by class under one attack, in eval mode.
 
-    Only images that are right as they are get attacked: one that is wrong already counts as wrong,
-    as in RobustBench, and costs nothing. Answers are computed in float32, whatever the model
-    trains and is attacked in. Norm, radius and step are those of `evaluation`, else of
-    the training attack; the step is a quarter of the radius in L-inf and a fifth in L2.
-    `EvaluationAttack` says what each attack is; the noise of an image is the same for all models.
+    The model's modes and parameters are restored afterwards. Only correctly classified clean
+    images are attacked: a misclassified clean image counts as misclassified under every attack, as
+    in RobustBench. Predictions are computed in float32, whatever precision the model trains and is
+    attacked in. The norm and the radius are those of `evaluation`, or of the training attack where
+    `evaluation` has none. The default step is a quarter of the radius in L-inf and a fifth in L2.
+    `EvaluationAttack` describes each attack. The noise of an image is the same for all models.
 
     Raises:
-        ConfigError: an attack that does not exist, or that is none in this norm.
+        ConfigError: the attack does not exist, or not in this norm.
     """
     if not is_attack(attack):
         raise ConfigError(f"unknown attack {attack!r}; choose from: {WRITTEN}")
-    made = parse_attack(attack)
+    parsed = parse_attack(attack)
     part = measured_part(data, attack, config)
     generator = new_generator(_EVALUATION_SEED, attack)
     right = []
@@ -58,7 +59,7 @@ def measure_accuracy(
                 standing = model(images).argmax(dim=1) == targets
             if attack != "clean" and bool(standing.any()):
                 adv_images = _attacked(
-                    made, model, images, targets, standing, config, generator, number
+                    parsed, model, images, targets, standing, config, generator, number
                 )
                 with torch.no_grad(), exactly(model):
                     still = model(adv_images).argmax(dim=1) == targets[standing]
@@ -77,7 +78,7 @@ def _attacked(
     generator: torch.Generator,
     number: int,
 ) -> Tensor:
-    """Adversarial images of those that stand, (sum of standing, C, H, W)."""
+    """Attack the images that stand (are still classified correctly): (standing, C, H, W)."""
     eps, norm = config.measured_eps, config.measured_norm
     family, restarts = attack.parts.family, attack.parts.restarts
     if family not in _OBJECTIVES or restarts > 1:
@@ -86,7 +87,7 @@ def _attacked(
             step_size=config.evaluation.step_size,
             seed=stream_seed(_EVALUATION_SEED, f"{attack.name}/{number}") % 2**31,
         )  # fmt: skip
-    # drawn for the whole batch, so that an image's noise does not depend on the model
+    # Drawn for the whole batch, so that the noise of an image does not depend on the model.
     start = first_images(images, eps, start="uniform_clipped", norm=norm, generator=generator)
     return pgd(
         model, images[standing], targets[standing], eps=eps, norm=norm,

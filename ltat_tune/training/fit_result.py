@@ -1,4 +1,4 @@
-"""What a training tells of its epochs, and what it leaves in the end."""
+"""The results that a training reports after each epoch and at its end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class EpochMetrics:
-    """What one epoch gave. `epoch` counts completed epochs, from 1."""
+    """The metrics of one epoch. `epoch` counts completed epochs, from 1."""
 
     epoch: int
     metrics: dict[str, float]  # repeatable to the last digit
@@ -20,23 +20,23 @@ class EpochMetrics:
 
 @dataclass(frozen=True)
 class FitResult:
-    """A finished training: the kept weights and the metrics of the epoch they are from."""
+    """A finished training: the kept weights, and the metrics of the epoch that they come from."""
 
-    model: nn.Module  # as it is measured: averaged, scaled and adjusted where that is configured
+    model: nn.Module  # ready to measure: averaged, scaled and adjusted as configured
     epoch: int
     metrics: dict[str, float]
     weights: str  # hash of the kept weights
-    precision: str  # fp32 or bf16: what they were trained in
+    precision: str  # of the training: fp32 or bf16
     per_class: dict[str, list[float | None]]  # `val/<attack>` -> recall of every class, (K,)
-    predicted: list[list[int]]  # training images by predicted class, (epochs, K); REAT 4.1's n_i
-    ae_distances: list[list[float | None]]  # see `AEDistances`, (epochs, K); empty: not recorded
+    predicted: list[list[int]]  # training images by predicted class, (epochs, K); n_i of REAT 4.1
+    ae_distances: list[list[float | None]]  # see `AEDistances`, (epochs, K); empty if not measured
 
 
 @dataclass
 class Kept:
-    """The weights that `evaluation.select_epoch` keeps so far."""
+    """The weights that `evaluation.select_epoch` has selected so far."""
 
     epoch: int = 0
     score: float = -math.inf
-    weights: dict[str, Tensor] = field(default_factory=dict)  # empty: the model's own are kept
+    weights: dict[str, Tensor] = field(default_factory=dict)  # empty: the model's current weights
     per_class: dict[str, list[float | None]] = field(default_factory=dict)

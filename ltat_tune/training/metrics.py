@@ -1,4 +1,4 @@
-"""Accuracies by class group; the groups are defined here and nowhere else."""
+"""Accuracies by class group. This module alone defines the groups."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ClassGroups:
-    """Classes by training count: REAT's thirds (head, body, tail) and SRAT's halves (well, under).
+    """Class groups by training count: REAT's head, body and tail; SRAT's well and under.
 
-    Classes are sorted by count, most frequent first, ties by index. Tail is ceil(2C/3)..C and
-    head 1..floor(C/3), counted from 1 (REAT 4.2); under is the C // 2 rarest (SRAT 3.1).
+    Classes are sorted by count, the most frequent first, ties by index. Tail is ceil(2C/3)..C and
+    head is 1..floor(C/3), counted from 1 (REAT 4.2). Under is the C // 2 rarest (SRAT 3.1).
     """
 
     members: dict[str, list[int]]
 
     @classmethod
     def from_counts(cls, samples_per_class: list[int]) -> ClassGroups:
-        """Groups of K classes with these training counts, shape (K,)."""
+        """Group K classes by their training counts, shape (K,)."""
         classes = len(samples_per_class)
         order = sorted(range(classes), key=lambda c: (-samples_per_class[c], c))
         first_tail = -(-2 * classes // 3) - 1
@@ -32,19 +32,19 @@ class ClassGroups:
             "well": order[: classes - classes // 2],
             "under": order[classes - classes // 2 :],
         }
-        return cls({name: sorted(found) for name, found in groups.items() if found})
+        return cls({name: sorted(members) for name, members in groups.items() if members})
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Counts of right answers by class, and the accuracies that follow from them."""
+    """Counts of correct predictions by class, and the accuracies that follow from them."""
 
     right: list[int]  # (K,)
     total: list[int]  # (K,)
 
     @classmethod
     def count(cls, correct: Tensor, targets: Tensor, classes: int) -> Accuracy:
-        """From correct (N,) bool and targets (N,) int64."""
+        """Count by class from `correct`, (N,) bool, and `targets`, (N,) int64."""
         right = targets[correct].bincount(minlength=classes)
         total = targets.bincount(minlength=classes)
         return cls(right.tolist(), total.tolist())
@@ -55,13 +55,13 @@ class Accuracy:
         return [r / t if t else None for r, t in zip(self.right, self.total, strict=True)]
 
     def metrics(self, prefix: str, groups: ClassGroups) -> dict[str, float]:
-        """`<prefix>_acc` and `<prefix>_<group>_acc`, fractions in [0, 1].
+        """Return `<prefix>_acc` and `<prefix>_<group>_acc` by name, fractions in [0, 1].
 
-        balanced is the mean recall over classes, worst the smallest, a group's the mean over its
-        classes; classes without images are left out of every mean.
+        The group `balanced` is the mean recall over all classes and `worst` the smallest recall.
+        Every other group is the mean recall over its classes. Classes without images are left out.
         """
         recalls = {c: recall for c, recall in enumerate(self.per_class) if recall is not None}
-        found = {
+        accuracies = {
             f"{prefix}_acc": sum(self.right) / sum(self.total),
             f"{prefix}_balanced_acc": _mean(list(recalls.values())),
             f"{prefix}_worst_acc": min(recalls.values()),
@@ -69,8 +69,8 @@ class Accuracy:
         for name, members in groups.members.items():
             present = [recalls[c] for c in members if c in recalls]
             if present:
-                found[f"{prefix}_{name}_acc"] = _mean(present)
-        return found
+                accuracies[f"{prefix}_{name}_acc"] = _mean(present)
+        return accuracies
 
 
 def _mean(values: list[float]) -> float:

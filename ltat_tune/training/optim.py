@@ -1,4 +1,4 @@
-"""The optimiser, what follows its steps, and the learning rate as a function of the epoch."""
+"""The optimiser, gradient clipping, weight averaging and the learning-rate schedules."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 def build_optimizer(config: OptimConfig, model: nn.Module) -> torch.optim.SGD:
-    """SGD over all parameters, BatchNorm and biases included, as both papers' releases do."""
+    """Build SGD over all parameters, including BatchNorm and biases, as both releases do."""
     return torch.optim.SGD(
         model.parameters(),
         lr=config.lr,
@@ -29,23 +29,23 @@ def build_optimizer(config: OptimConfig, model: nn.Module) -> torch.optim.SGD:
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Takes over a saved state, with each momentum in the memory layout of its parameter.
+    """Load a saved state and give each momentum the memory layout of its parameter.
 
     A state from another device or precision may have another layout, and the fused update reads
-    both in the order in which they lie in memory.
+    momentum and parameter in memory order.
     """
     optimizer.load_state_dict(state)
-    for parameter, kept in optimizer.state.items():
-        for name, value in kept.items():
+    for parameter, buffers in optimizer.state.items():
+        for name, value in buffers.items():
             if isinstance(value, Tensor) and value.shape == parameter.shape:
-                kept[name] = torch.empty_like(parameter).copy_(value)
+                buffers[name] = torch.empty_like(parameter).copy_(value)
 
 
 def clip_gradients(model: nn.Module, max_norm: float | None) -> None:
-    """Scales all gradients by one factor so that their joint L2 norm is at most `max_norm`.
+    """Scale all gradients by one factor so that their joint L2 norm is at most `max_norm`.
 
-    Nothing is read back from the device. A norm that is not finite leaves NaN in the gradients,
-    hence in the weights, where the training's own check finds it.
+    Nothing is read back from the device. A non-finite norm puts NaN into the gradients and so into
+    the weights, where the trainer's own check finds it.
     """
     if max_norm is not None:
         nn.utils.clip_grad_norm_(
@@ -54,21 +54,22 @@ def clip_gradients(model: nn.Module, max_norm: float | None) -> None:
 
 
 def new_average(model: nn.Module, decay: float) -> AveragedModel | None:
-    """The exponential moving average of a model, `average.module`; None for a decay of 0.
+    """Return an exponential moving average of a model, or None for a decay of 0.
 
-    After each step of the optimiser, `average.update_parameters(model)` sets parameters and
-    buffers, BatchNorm's statistics included, to decay * average + (1 - decay) * model; the first
-    call copies the model. Leave the average where it is made: its count of updates stays on the
-    CPU, so that no update waits for the device.
+    `average.module` holds the averaged weights. After each optimiser step,
+    `average.update_parameters(model)` sets parameters and buffers, including BatchNorm's
+    statistics, to decay * average + (1 - decay) * model. The first call copies the model. Do not
+    move the average to another device: its update counter stays on the CPU, so that no update
+    waits for the device.
 
     Source: Gowal2020Uncovering 4.4, arXiv:2010.03593; torch's AveragedModel.
-    Deviations: integer buffers, which are BatchNorm's counts of batches, are copied. torch's own
-        function averages them and cuts off the fraction, which lowers even a constant: 3 * 0.9 +
-        3 * 0.1 is a little less than 3.
+    Deviations: integer buffers, which are BatchNorm's batch counters, are copied. torch's own
+        function averages them and drops the fraction, which lowers even a constant: 3 * 0.9 +
+        3 * 0.1 is slightly less than 3.
 
     Args:
-        model: on its device already; it is copied, not changed.
-        decay: share of the old average in a step, in [0, 1).
+        model: the model, already on its device. It is copied, not changed.
+        decay: share of the old average in each update, in [0, 1).
     """
     if decay == 0:
         return None
@@ -78,18 +79,18 @@ def new_average(model: nn.Module, decay: float) -> AveragedModel | None:
         if averages[0].is_floating_point():
             average(averages, currents, count)
         else:
-            for kept, current in zip(averages, currents, strict=True):
-                kept.copy_(current)
+            for mean, current in zip(averages, currents, strict=True):
+                mean.copy_(current)
 
     return AveragedModel(model, multi_avg_fn=update, use_buffers=True)
 
 
 def learning_rate(config: OptimConfig, epoch: int) -> float:
-    """The rate of one epoch, counted from 0: linear warm-up, then the schedule.
+    """Return the learning rate of one epoch, counted from 0: a linear warm-up, then the schedule.
 
-    A pure function of the epoch, so a resumed run needs no schedule state. The schedule counts
-    from the start of the run, not from the end of the warm-up. REAT (80 epochs, milestones 60 and
-    75): 0.1 in 0..59, 0.01 in 60..74, 0.001 in 75..79.
+    The rate depends on the epoch alone, so a resumed run needs no schedule state. The schedule
+    counts from the start of the run, not from the end of the warm-up. REAT (80 epochs, milestones
+    60 and 75) has a rate of 0.1 in epochs 0..59, 0.01 in 60..74 and 0.001 in 75..79.
     """
     if config.lr_schedule == "robal_release":
         return config.lr * _robal_release(config, epoch)
@@ -107,19 +108,20 @@ def _piecewise(config: OptimConfig, epoch: int) -> float:
 
 
 def _robal_release(config: OptimConfig, epoch: int) -> float:
-    """The share of the peak rate in RoBal's release, which never goes back to the peak.
+    """Return the share of the peak rate in RoBal's release, which never returns to the peak.
 
-    Before each epoch, counted from 1, the rate of the epoch before is multiplied: in the warm-up
-    by (epoch + 1) / warmup_epochs, and from then on by lr_decay for each milestone reached. The
-    release (wutong16/Adversarial_Long-Tail@ab2f3a7, lr 0.1, milestones 60 and 75 of 80) is at 0.1
-    until epoch 59, at 1e-2 in 60, 1e-16 in 74, 1e-18 in 75 and 1e-28 in 80. A warm-up of 5
-    multiplies 2/5, 3/5, 4/5 and 5/5, and leaves 0.0192 until the first milestone.
+    Before each epoch, counted from 1, the release multiplies the rate of the previous epoch:
+    during the warm-up by (epoch + 1) / warmup_epochs, afterwards by lr_decay for each milestone
+    that has been reached. With lr 0.1 and milestones 60 and 75 of 80, the rate of the release
+    (wutong16/Adversarial_Long-Tail@ab2f3a7) is 0.1 until epoch 59, 1e-2 in 60, 1e-16 in 74, 1e-18
+    in 75 and 1e-28 in 80. A warm-up of 5 multiplies 2/5, 3/5, 4/5 and 5/5, so that the rate is
+    0.0192 until the first milestone.
     """
     now, warmup = epoch + 1, config.warmup_epochs
-    risen = math.prod((e + 1) / warmup for e in range(1, min(now + 1, warmup)))
+    rise = math.prod((e + 1) / warmup for e in range(1, min(now + 1, warmup)))
     milestones = [round(fraction * config.epochs) for fraction in config.milestones]
     falls = sum(max(0, now - max(milestone, warmup, 1) + 1) for milestone in milestones)
-    return risen * config.lr_decay**falls
+    return rise * config.lr_decay**falls
 
 
 _SHAPES: dict[str, Callable[[OptimConfig, int], float]] = {

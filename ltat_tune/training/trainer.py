@@ -1,4 +1,4 @@
-"""The one loop of every trial, confirmation and `ltat-tune train`. Knows no Ray, no MLflow."""
+"""The training loop of every trial, every confirmation and `ltat-tune train`."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ class Trainer:
     """Trains one configuration: `Trainer(config).fit(on_epoch=report)`.
 
     Args:
-        config: what to train.
-        splits: images, if they are loaded already.
-        device: where to train.
-        cache_dir: where decoded data sets are kept; None decodes again.
-        precision: what `compute.precision: auto` is; None goes by the device.
+        config: the configuration to train.
+        splits: the images, if they have been loaded; None loads them.
+        device: the device that trains.
+        cache_dir: folder of decoded data sets; None decodes the images again.
+        precision: the precision that `compute.precision: auto` stands for; None asks the device.
 
     Raises:
-        DataError: as `load_splits`.
+        DataError: see `load_splits`.
     """
 
     def __init__(
@@ -87,27 +87,25 @@ class Trainer:
         probe_at: Collection[int] = (),
         probe_epochs: int = 3,
     ) -> FitResult:
-        """Trains to the end, from `checkpoint` if it exists, and keeps it up to date.
-
-        `on_epoch` hears of every epoch, of those read back from a checkpoint too, in order; what
-        it raises ends the training after the epoch was saved.
+        """Train to the last epoch, from `checkpoint` if it exists, and save each epoch there.
 
         Args:
-            on_epoch: told of each epoch once it is saved.
-            checkpoint: file of this training's state; None keeps none.
-            validate_at: further epochs, from 1, to validate after. No weight depends on them, and
-                none of them is kept as the best.
-            probe_at: epochs, from 1, after which the state is forked and the fork judged, see
-                `probe`; the training itself stays as it is, to the last bit.
-            probe_epochs: length of such a fork.
+            on_epoch: called with each epoch, in order, once it is saved. The epochs of the
+                checkpoint come first. An exception that it raises ends the training.
+            checkpoint: file of this training's state; None saves no state.
+            validate_at: further epochs, from 1, after which to validate. No weight depends on
+                them, and none of them is kept as the best.
+            probe_at: epochs, from 1, after which to run `probe`. A probe does not change the
+                training, not even its last bit.
+            probe_epochs: length of a probe in epochs.
 
         Raises:
             TrainingDiverged: the loss or a weight became non-finite.
-            CheckpointError: the checkpoint is torn, of another configuration or of other images.
+            CheckpointError: the checkpoint is torn, or belongs to another configuration or images.
         """
         self._start(checkpoint)
         for past in self.history:
-            _tell(on_epoch, past, replayed=True)
+            _report(on_epoch, past, replayed=True)
         for epoch in range(len(self.history), self.config.optim.epochs):
             began = time.perf_counter()
             metrics = self._train_epoch(epoch)
@@ -124,17 +122,17 @@ class Trainer:
             self.history.append(EpochMetrics(epoch + 1, metrics, seconds))
             if checkpoint is not None:
                 save_checkpoint(checkpoint, self.state_dict())
-            _tell(on_epoch, self.history[-1])
+            _report(on_epoch, self.history[-1])
         if checkpoint is not None:
             earlier(checkpoint).unlink(missing_ok=True)
         return self._result()
 
     def probe(self, epochs: int) -> dict[str, float]:
-        """What the training would reach if it ended soon: `probe/...` for each `val/...` metric.
+        """Return what the training would reach soon: `probe/...` for each `val/...` metric.
 
-        A copy of the present state trains the last quarter of a run of 4 * epochs epochs: the
-        learning rate falls as at the end of the whole run, and what acts late acts; then it is
-        validated and thrown away. Of a copy that diverges there is nothing.
+        A copy of the present state trains the last quarter of a run of 4 * epochs epochs. The
+        learning rate falls as at the end of the whole run, and everything that acts late acts. The
+        copy is then validated and discarded. A copy that diverges gives an empty dictionary.
         """
         config = self.config.shortened(4 * epochs).replace({"evaluation.ae_distance_images": 0})
         fork = Trainer(config, splits=self.splits, device=self.device, precision=self.precision)
@@ -145,11 +143,11 @@ class Trainer:
                 fork._train_epoch(epoch)
         except TrainingDiverged:
             return {}
-        _, found = fork._validate()
-        return {f"probe/{name.removeprefix('val/')}": value for name, value in found.items()}
+        _, scores = fork._validate()
+        return {f"probe/{name.removeprefix('val/')}": value for name, value in scores.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the rest of the training depends on, as tensors and plain values."""
+        """Return everything that the rest of the training needs, as tensors and plain values."""
         return {
             "identity": self.config.identity,
             "subset_hash": self.splits.subset_hash,
@@ -192,13 +190,13 @@ class Trainer:
             state = load_checkpoint(checkpoint, identity=config.identity)
             if state["subset_hash"] != self.splits.subset_hash:
                 raise CheckpointError(
-                    f"{checkpoint} must be of the images {self.splits.subset_hash}, got "
+                    f"{checkpoint} must belong to the images {self.splits.subset_hash}, got "
                     f"{state['subset_hash']}: the data set has changed; use another folder"
                 )
             self._load(state)
 
     def _load(self, state: dict[str, Any]) -> None:
-        # What began in one precision goes on in it, on another device too.
+        # A training continues in the precision that it began in, even on another device.
         self.precision = state.get("precision", "fp32")
         for model in filter(None, (self.model, self.average)):
             prepare_model(model, self.precision, self.device)
@@ -215,7 +213,7 @@ class Trainer:
             self.distances.load_state_dict(state["distances"])
 
     def _statistics(self) -> tuple[Tensor | None, Tensor | None]:
-        """Per-channel mean and std of the training subset, (C,) each, where they are asked for."""
+        """Return mean and std of the training subset by channel, (C,) each; None if not used."""
         if self.config.model.normalisation == "none":
             return None, None
         images = to_unit(self._train.images)
@@ -230,10 +228,10 @@ class Trainer:
         if weights is not None:
             weights = weights.to(self.device)
         method = build_method(
-            config, self.counts.to(self.device), epoch=epoch, predicted=self._predicted_before()
+            config, self.counts.to(self.device), epoch=epoch, predicted=self._last_predicted()
         )
         self.model.train()
-        # Sums stay on the device: one transfer an epoch, none a step.
+        # The sums stay on the device: one transfer per epoch instead of one per step.
         sums: dict[str, Tensor] = {}
         predicted = torch.zeros(len(self.splits.classes), dtype=torch.int64, device=self.device)
         seen = 0
@@ -257,10 +255,10 @@ class Trainer:
                 self.average.update_parameters(self.model)
             size = len(targets)
             seen += size
-            answers = step.logits.detach().argmax(dim=1)
-            # not bincount, which waits for a GPU
-            predicted += nn.functional.one_hot(answers, len(predicted)).sum(dim=0)
-            terms = {"loss": step.loss.detach() * size, "acc": (answers == targets).sum()}
+            guesses = step.logits.detach().argmax(dim=1)
+            # bincount would wait for a GPU
+            predicted += nn.functional.one_hot(guesses, len(predicted)).sum(dim=0)
+            terms = {"loss": step.loss.detach() * size, "acc": (guesses == targets).sum()}
             terms |= {name: term * size for name, term in step.terms.items()}
             for name, term in terms.items():
                 sums[name] = sums[name] + term if name in sums else term
@@ -271,8 +269,8 @@ class Trainer:
         self.predicted.append(predicted.tolist())
         return {**metrics, "train/lr": rate}
 
-    def _predicted_before(self) -> Tensor | None:
-        """Last epoch's training images by predicted class, (K,); None in the first epoch."""
+    def _last_predicted(self) -> Tensor | None:
+        """Return last epoch's training images by predicted class, (K,); None in the first."""
         if not self.predicted:
             return None
         return torch.tensor(self.predicted[-1], device=self.device)
@@ -293,7 +291,7 @@ class Trainer:
         return epoch % every == 0 or epoch in also or epoch == self.config.optim.epochs
 
     def _validate(self) -> tuple[dict[str, list[float | None]], dict[str, float]]:
-        """Recalls by class, and metrics, on the validation images."""
+        """Return the recalls by class and the metrics on the validation images, both by name."""
         per_class: dict[str, list[float | None]] = {}
         metrics: dict[str, float] = {}
         for attack in dict.fromkeys(["clean", self.config.evaluation.val_attack]):
@@ -305,11 +303,11 @@ class Trainer:
         return per_class, metrics
 
     def _kept_module(self) -> nn.Module:
-        """Whose weights are validated and kept: the average, where there is one."""
+        """Return the module that is validated and kept: the average, if there is one."""
         return self.model if self.average is None else self.average.module
 
     def _measured(self) -> nn.Module:
-        """The model with the scale and the log-prior that it is measured with."""
+        """Return the model with the scale and the log-prior that it is measured with."""
         config = self.config.model
         shift = None
         if config.posthoc_tau > 0:
@@ -343,7 +341,7 @@ class Trainer:
         )
 
 
-def _tell(
+def _report(
     on_epoch: Callable[[EpochMetrics], None] | None, past: EpochMetrics, replayed: bool = False
 ) -> None:
     if on_epoch is not None:

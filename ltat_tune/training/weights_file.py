@@ -1,4 +1,4 @@
-"""Trained weights as a safetensors file beside their configuration: nothing in it can run."""
+"""Trained weights as a safetensors file beside their configuration. Reading it runs no code."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _SHIFT = "shift"  # the only tensor that is not the network's
 
 @dataclass(frozen=True)
 class Exported:
-    """What a safetensors file of ours holds."""
+    """The content of a safetensors file that `save_weights` wrote."""
 
     tensors: dict[str, Tensor]  # of the network, on the CPU
-    shift: Tensor | None  # taken from the logits, (K,); of `model.posthoc_tau`
+    shift: Tensor | None  # subtracted from the logits, (K,); from `model.posthoc_tau`
     identity: str  # of the configuration
     subset_hash: str
-    weights: str  # hash of the tensors, as a study and a card name it
-    epoch: int  # that they are from
+    weights: str  # hash of the tensors, as in a study and a card
+    epoch: int  # after which the weights were kept
     classes: tuple[str, ...]
     image_shape: tuple[int, int, int]  # C, H, W
 
     def build(self, config: TrialConfig) -> nn.Module:
-        """The model as it is measured, in eval mode: images in [0, 1] to logits."""
+        """Build the model in eval mode, ready to measure: images in [0, 1] to logits."""
         network = build_model(
             config.model, in_channels=self.image_shape[0], num_classes=len(self.classes),
             projection=needs_projection(config),
@@ -57,18 +57,18 @@ def save_weights(
     image_shape: tuple[int, int, int],
     about: dict[str, str],
 ) -> None:
-    """Writes a model as it is measured; the file is whole or not there.
+    """Write a model, with its adjustments, to a file that is complete or absent.
 
     Args:
-        path: ends in .safetensors.
-        model: of `build_model`, perhaps within `measured`.
-        identity: of its configuration.
-        subset_hash: of the images it was trained and chosen on.
+        path: the file; it ends in .safetensors.
+        model: the result of `build_model`, possibly wrapped by `measured`.
+        identity: identity of its configuration.
+        subset_hash: hash of the images that it was trained and selected on.
         weights: hash of its tensors.
-        epoch: that they are from.
-        classes: names, (K,).
+        epoch: the epoch that the weights come from.
+        classes: class names, (K,).
         image_shape: C, H, W.
-        about: for people who open the file elsewhere: study, scenario, seed.
+        about: origin of the file, for people who open it elsewhere: study, scenario, seed.
     """
     from safetensors.torch import save
 
@@ -76,27 +76,28 @@ def save_weights(
     if not isinstance(model, Classifier):
         shift, model = cast(Tensor, model.shift), cast(nn.Module, model.model)
     tensors = {n: t.detach().cpu().contiguous().clone() for n, t in model.state_dict().items()}
-    if shift is not None and shift.dim() == 1:  # else it is a plain 0
+    if shift is not None and shift.dim() == 1:  # otherwise it is a scalar 0
         tensors[_SHIFT] = shift.detach().cpu().contiguous().clone()
     metadata = {
         **about, "format": FORMAT, "identity": identity, "subset_hash": subset_hash,
         "weights": weights, "epoch": str(epoch), "classes": json.dumps(list(classes)),
         "image_shape": json.dumps(list(image_shape)),
     }  # fmt: skip
-    write_bytes(path, save(tensors, metadata))  # its own writer lets only the owner read
+    # safetensors' own writer makes files that only the owner can read
+    write_bytes(path, save(tensors, metadata))
 
 
 def read_weights(path: Path) -> Exported:
-    """Reads what `save_weights` wrote.
+    """Read a file that `save_weights` wrote.
 
     Raises:
-        CheckpointError: torn, or not written by this package.
+        CheckpointError: the file is torn, or this package did not write it.
     """
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            about: dict[str, Any] = file.metadata() or {}
+            metadata: dict[str, Any] = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from None
@@ -104,48 +105,48 @@ def read_weights(path: Path) -> Exported:
         raise CheckpointError(
             f"{path} is not a whole safetensors file ({error}); copy it again, or export it again"
         ) from None
-    if about.get("format") != FORMAT:
+    if metadata.get("format") != FORMAT:
         raise CheckpointError(
             f"{path} must be a file of `ltat-tune export --checkpoint` (format {FORMAT}), got "
-            f"{about.get('format', 'another kind of safetensors file')}"
+            f"{metadata.get('format', 'another kind of safetensors file')}"
         )
-    channels, height, width = json.loads(about["image_shape"])
+    channels, height, width = json.loads(metadata["image_shape"])
     return Exported(
         {name: tensor for name, tensor in tensors.items() if name != _SHIFT},
         tensors.get(_SHIFT),
-        about["identity"], about["subset_hash"], about["weights"], int(about["epoch"]),
-        tuple(json.loads(about["classes"])), (channels, height, width),
+        metadata["identity"], metadata["subset_hash"], metadata["weights"], int(metadata["epoch"]),
+        tuple(json.loads(metadata["classes"])), (channels, height, width),
     )  # fmt: skip
 
 
 def load_model(
     path: Path | str, *, config: Path | str | None = None, device: torch.device | str = "cpu"
 ) -> nn.Module:
-    """The exported model, in eval mode: images (N, C, H, W) in [0, 1] to logits (N, K).
+    """Load an exported model in eval mode: images (N, C, H, W) in [0, 1] to logits (N, K).
 
     Args:
         path: the safetensors file.
-        config: its configuration file; None is the one of the same name beside it.
-        device: where it is to be.
+        config: its configuration file; None is the file of the same name beside it.
+        device: the device to put the model on.
 
     Raises:
-        CheckpointError: torn, of another kind, or of another configuration.
+        CheckpointError: the file is torn, of another kind, or belongs to another configuration.
         ConfigError: the configuration cannot be read.
     """
     path = Path(path)
     place = path.with_suffix(".yaml") if config is None else Path(config)
-    read = read_weights(path)
+    exported = read_weights(path)
     settings, _ = load_config(place)
-    check_identity(path, read, settings, place)
-    return read.build(settings).to(device)
+    check_identity(path, exported, settings, place)
+    return exported.build(settings).to(device)
 
 
 def check_identity(path: Path, read: Exported, config: TrialConfig, place: Path) -> None:
-    """Raises: CheckpointError where the weights are of another configuration."""
+    """Raise CheckpointError if the weights belong to another configuration."""
     if read.identity != config.identity:
         raise CheckpointError(
-            f"{path} must be of configuration {config.identity} ({place}), got {read.identity}; "
-            "name its own file with --config"
+            f"{path} must belong to configuration {config.identity} ({place}), got "
+            f"{read.identity}; name its own configuration file with --config"
         )
 
 

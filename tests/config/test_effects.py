@@ -79,7 +79,7 @@ def _config(values: dict[str, Any]) -> TrialConfig:
         (
             "attack.reweight",
             {"method.name": "reat"},
-            "attack.bn_mode is eval, where a positive class weight leaves every PGD step as it is;"
+            "attack.bn_mode is eval, where a positive class weight changes no PGD step;"
             " use attack.bn_mode train or batch",
         ),
         ("attack.reweight", {"method.name": "reat", "attack.bn_mode": "batch"}, None),

@@ -141,10 +141,10 @@ def test_what_is_wrong_with_a_plugin_is_told_with_its_place(tmp_path: Path) -> N
     with pytest.raises(ConfigError) as caught:
         load_plugins(["gone_away", "some/file.py", 3], beside=tmp_path)
     assert caught.value.problems == [
-        f"plugin gone_away is missing: no {tmp_path}/gone_away.py, and no installed module of "
-        "that name; put gone_away.py beside the file that names it",
-        "a plugin must be a module's name without path and .py, got 'some/file.py'; did you mean "
-        "file?",
+        f"plugin gone_away is missing: there is no {tmp_path}/gone_away.py and no installed "
+        "module of that name; put gone_away.py beside the file that names it",
+        "a plugin must be a module's name without a path and .py, got 'some/file.py'; did you "
+        "mean file?",
         "a plugin must be a module's name such as my_method, got 3",
     ]
     assert problem(tmp_path, "import os\n\nraise OSError('no licence')") == (
@@ -154,7 +154,7 @@ def test_what_is_wrong_with_a_plugin_is_told_with_its_place(tmp_path: Path) -> N
         f"plugin tilted cannot run: {file}:1: SyntaxError: invalid syntax"
     )
     assert problem(tmp_path, "x = 1") == (
-        f"plugin {file}: it registers nothing; call register_method or one of its kind"
+        f"plugin {file}: it registers nothing; call register_method or a similar function"
     ) or "it registers nothing" in problem(tmp_path, "x = 1")
 
 
@@ -193,7 +193,8 @@ def test_a_space_file_must_name_what_it_uses(tmp_path: Path) -> None:
     tuned = {"method.tilt": {"type": "float", "low": 0.1, "high": 5}}
     fixed = {**MINI["fixed"], "method.name": "tilted"}
     named = write_space(tmp_path, plugins=["tilted"], tuned=tuned, fixed=fixed, start_from=[])
-    with pytest.raises(SpaceError, match=r"mini.yaml:\d+: plugin tilted is missing: no .*tilted"):
+    missing = r"mini.yaml:\d+: plugin tilted is missing: there is no .*tilted"
+    with pytest.raises(SpaceError, match=missing):
         load_space(named)
     (tmp_path / "tilted.py").write_text(METHOD)
     space = load_space(named)
@@ -230,8 +231,9 @@ def test_a_configuration_finds_its_plugin_beside_it_and_refuses_another(tmp_path
     with pytest.raises(ConfigError) as caught:
         load_config(away / "best.yaml")
     assert re.fullmatch(
-        rf"{away}/best.yaml:\d+: plugin tilted is not what it was: {away}/tilted.py has sha256 "
-        r"\w{16}, \w{16} was recorded; put the file back, or begin anew with the changed one",
+        rf"{away}/best.yaml:\d+: plugin tilted has changed: {away}/tilted.py must have the "
+        r"recorded sha256 \w{16}, got \w{16}; restore the file, or start a new study with the "
+        r"changed one",
         str(caught.value),
     )
 
@@ -255,7 +257,7 @@ def test_the_method_that_is_shown_runs_through_a_study(tmp_path: Path) -> None:
     refused = run("resume", "tilted", "--trials", "4", cwd=tmp_path)
     assert refused.returncode == 2
     assert "space.yaml:" in refused.stderr
-    assert "plugin tilted is not what it was" in refused.stderr
+    assert "plugin tilted has changed" in refused.stderr
     (tmp_path / "tilted.py").write_text(METHOD)
     listed = run("ls", "methods", "--plugins", "tilted", cwd=tmp_path)
     assert "soft maximum over the batch" in listed.stdout

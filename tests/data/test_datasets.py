@@ -197,7 +197,7 @@ def test_class_counts_name_the_class_that_is_too_small_for_the_hold_out(tmp_path
     with pytest.raises(DataError) as caught:
         class_counts(config)
     assert str(caught.value) == (
-        "class bee has 10 training images, but data.val_per_class sets 10 aside and at least one "
+        "class bee has 10 training images, but data.val_per_class holds out 10 and at least one "
         "must remain; lower data.val_per_class to at most 9"
     )
     with pytest.raises(DataError, match="lower data.val_per_class"):
@@ -237,10 +237,12 @@ def test_a_part_of_all_images_is_the_data_itself(images: int | None) -> None:
 
 
 def test_a_part_smaller_than_the_classes_is_refused() -> None:
-    with pytest.raises(DataError, match="a part of 2 images cannot hold all 3 classes"):
+    with pytest.raises(
+        DataError, match="a part of 2 images cannot hold one of each of the 3 classes"
+    ):
         _unbalanced().class_balanced_part(2, seed=0)
 
 
 def test_a_part_larger_than_a_class_allows_is_refused() -> None:
-    with pytest.raises(DataError, match="class 2 has 4 images, 5 are needed"):
+    with pytest.raises(DataError, match="class 2 must have at least 5 images, got 4"):
         _unbalanced().class_balanced_part(15, seed=0)

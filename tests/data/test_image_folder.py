@@ -80,7 +80,7 @@ def test_sizes_that_differ_are_counted_with_the_remedy(tmp_path: Path) -> None:
     config = write_folder(tmp_path, {"ant": 2, "bee": 1})
     write_image(tmp_path / "train" / "ant" / "odd.png", 0, size=(20, 10))
     assert _error(config) == (
-        "images must all have one size, found 2 sizes (3 of 8x8, 1 of 20x10); "
+        "all images must have the same size, got 2 sizes (3 of 8x8, 1 of 20x10); "
         "set data.image_size to resize them"
     )
 
@@ -111,7 +111,7 @@ def test_16_bit_images_are_refused_because_they_would_be_clipped_to_white(tmp_pa
     config = write_folder(tmp_path, {"ant": 1, "bee": 1})
     deep = tmp_path / "train" / "ant" / "deep.png"
     Image.fromarray(np.full((8, 8), 30000, dtype=np.uint16)).save(deep)
-    assert f"{deep}: ValueError: more than 8 bits a channel (I;16)" in _error(config)
+    assert f"{deep}: ValueError: more than 8 bits per channel (I;16)" in _error(config)
 
 
 def test_a_file_that_claims_to_be_enormous_is_one_of_the_unreadable(tmp_path: Path) -> None:
@@ -123,12 +123,12 @@ def test_a_file_that_claims_to_be_enormous_is_one_of_the_unreadable(tmp_path: Pa
 
 def test_missing_folders_are_both_named(tmp_path: Path) -> None:
     config = DataConfig(name="image_folder", root=str(tmp_path))
-    both = f"{tmp_path / 'train'} and {tmp_path / 'test'} are not there"
+    both = f"{tmp_path / 'train'} and {tmp_path / 'test'} are missing"
     assert _error(config) == (
-        f"data.root must hold train/ and test/ with one folder a class, but {both}"
+        f"data.root must hold train/ and test/ with one folder per class, but {both}"
     )
     (tmp_path / "train").mkdir()
-    assert _error(config).endswith(f"but {tmp_path / 'test'} is not there")
+    assert _error(config).endswith(f"but {tmp_path / 'test'} is missing")
 
 
 def test_empty_class_folders_are_all_named_those_of_test_too_before_any_image_is_read(
@@ -152,16 +152,16 @@ def test_unknown_classes_are_all_named_with_those_that_exist(tmp_path: Path) -> 
     config = DataConfig(name="image_folder", root=str(tmp_path), classes=("ant", "wasp", "hornet"))
     assert _error(config) == (
         f"data.classes must be classes of {tmp_path / 'train'}, but wasp, hornet are not; "
-        "there are: ant, bee"
+        "choose from: ant, bee"
     )
 
 
 def test_a_single_class_is_refused(tmp_path: Path) -> None:
     config = write_folder(tmp_path, {"ant": 1})
-    assert _error(config).endswith("must hold two or more class folders, found ['ant']")
+    assert _error(config).endswith("must hold two or more class folders, got ['ant']")
 
 
-def test_hidden_files_and_nested_folders_are_passed_over(tmp_path: Path) -> None:
+def test_hidden_files_and_nested_folders_are_ignored(tmp_path: Path) -> None:
     config = write_folder(tmp_path, {"ant": 2, "bee": 1})
     (tmp_path / "train" / "ant" / "._000.png").write_text("what a Mac leaves behind")
     write_image(tmp_path / "train" / "ant" / "more" / "deep.png", 5)
@@ -169,9 +169,7 @@ def test_hidden_files_and_nested_folders_are_passed_over(tmp_path: Path) -> None
     source = open_source(config)
     assert source.classes == ("ant", "bee")
     assert source.train_counts() == [2, 1]
-    assert check_image_folder(config) == [
-        "train/: folders inside class folders are passed over: 1"
-    ]
+    assert check_image_folder(config) == ["train/: folders inside class folders are ignored: 1"]
 
 
 def test_a_palette_with_transparent_entries_keeps_their_colours(tmp_path: Path) -> None:
@@ -190,7 +188,7 @@ def test_val_is_read_only_where_the_configuration_asks_for_it(tmp_path: Path) ->
         open_source(asked)
     assert str(caught.value) == (
         "data.root must hold train/, val/ (for data.val_source folder) and test/ with one folder "
-        f"a class, but {tmp_path / 'val'} is not there"
+        f"per class, but {tmp_path / 'val'} is missing"
     )
     write_image(tmp_path / "val" / "ant" / "1.png", 1)
     with pytest.raises(DataError, match=f"these hold none: {tmp_path / 'val' / 'bee'}$"):
@@ -221,9 +219,11 @@ def test_a_check_names_everything_of_every_kind_and_split_at_once(tmp_path: Path
     assert lines[1] == "train/: 2 of 7 images cannot be read:"
     assert lines[2].startswith(f"  {tmp_path / 'train' / 'bee' / 'gone.png'}: FileNotFoundError")
     assert lines[3].startswith(f"  {tmp_path / 'train' / 'bee' / 'torn.png'}: Unidentified")
-    assert lines[4].startswith("train/: images must all have one size, found 2 sizes (4 of 8x8, 1")
+    assert lines[4].startswith(
+        "train/: all images must have the same size, got 2 sizes (4 of 8x8, 1"
+    )
     assert lines[5] == "test/: 1 of 10 images cannot be read:"
-    assert lines[6].startswith(f"  {deep}: ValueError: more than 8 bits a channel (I;16)")
+    assert lines[6].startswith(f"  {deep}: ValueError: more than 8 bits per channel (I;16)")
     assert len(lines) == 7
 
 

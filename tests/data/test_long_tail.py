@@ -340,13 +340,13 @@ def test_classes_left_without_images_are_named_with_a_ratio_that_works() -> None
     with pytest.raises(DataError) as caught:
         profile_counts("exp", [20] * 10, imbalance_ratio=50)
     assert str(caught.value) == (
-        "every class needs an image, but profile exp with imbalance ratio 50 and n_max 20 leaves "
-        "classes 7, 8, 9 without any; use a ratio of at most 20"
+        "every class must have an image, but profile exp with imbalance ratio 50 and n_max 20 "
+        "leaves none for classes 7, 8, 9; use a ratio of at most 20"
     )
 
 
 def test_one_class_left_without_images_is_named_alone_and_many_are_cut_short() -> None:
-    with pytest.raises(DataError, match="leaves class 9 without any; use a ratio of at most 20"):
+    with pytest.raises(DataError, match="leaves none for class 9; use a ratio of at most 20"):
         profile_counts("exp", [20] * 10, imbalance_ratio=21)
     with pytest.raises(DataError, match=r"leaves classes 6, 7, 8, 9, 10, 11, \.\.\. without any"):
         profile_counts("step", [4] * 13, imbalance_ratio=5)
@@ -371,7 +371,7 @@ def test_a_class_too_small_for_the_hold_out_is_named() -> None:
     with pytest.raises(DataError) as caught:
         _cut(_targets(each=60), val_per_class=60)
     assert str(caught.value) == (
-        "class 0 has 60 training images, but data.val_per_class sets 60 aside and at least one "
+        "class 0 has 60 training images, but data.val_per_class holds out 60 and at least one "
         "must remain; lower data.val_per_class to at most 59"
     )
 
@@ -381,7 +381,7 @@ def test_the_rule_of_the_hold_out_names_the_smallest_class() -> None:
     with pytest.raises(DataError) as caught:
         after_hold_out([12, 1, 10], 10, names=("ant", "bee", "cat"))
     assert str(caught.value) == (
-        "class bee has 1 training images, but data.val_per_class sets 10 aside and at least one "
+        "class bee has 1 training images, but data.val_per_class holds out 10 and at least one "
         "must remain; lower data.val_per_class or add images"
     )
 
@@ -390,7 +390,7 @@ def test_more_images_than_a_class_has_are_refused_with_the_number_that_works() -
     with pytest.raises(DataError) as caught:
         _cut(_targets(each=60), max_per_class=56, val_per_class=5)
     assert str(caught.value) == (
-        "class 0 has 55 images left for training, but 56 are asked for; "
+        "class 0 has 55 images left for training, but the profile asks for 56; "
         "lower data.max_per_class to at most 55"
     )
     assert len(_cut(_targets(each=60), max_per_class=55, val_per_class=5).train) > 0

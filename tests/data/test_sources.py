@@ -38,7 +38,7 @@ def test_unknown_digits_are_all_named() -> None:
     text = _error(DataConfig(classes=("1", "ten", "cat")))
     assert text == (
         "data.classes must be classes of digits, but ten, cat are not; "
-        "there are: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9"
+        "choose from: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9"
     )
 
 
@@ -46,6 +46,6 @@ def test_unknown_classes_come_with_the_nearest_names_and_at_most_20_others() -> 
     text = _error(DataConfig(name="cifar100", classes=("mapletree", "qqq", "whales")))
     assert text.startswith(
         "data.classes must be classes of cifar100, but mapletree, qqq, whales are not; "
-        "did you mean maple_tree, whale? there are: apple, aquarium_fish, "
+        "did you mean maple_tree, whale? Choose from: apple, aquarium_fish, "
     )
     assert text.endswith(", cattle, ...")

@@ -62,7 +62,7 @@ def test_without_the_folder_the_error_says_how_to_get_it(tmp_path: Path) -> None
     with pytest.raises(DataError) as caught:
         open_source(config)
     assert str(caught.value) == (
-        f"{tmp_path}/tiny-imagenet-200/wnids.txt and others are not there; run `ltat-tune prepare "
+        f"{tmp_path}/tiny-imagenet-200/wnids.txt and others are missing; run `ltat-tune prepare "
         f"tiny_imagenet --root {tmp_path}`, which downloads "
         "http://cs231n.stanford.edu/tiny-imagenet-200.zip (248 MB); without a network, put "
         f"tiny-imagenet-200.zip into {tmp_path} first"
@@ -90,7 +90,7 @@ def test_without_a_network_nothing_half_made_is_left(config: DataConfig, tmp_pat
     other = DataConfig(name="tiny_imagenet", root=str(tmp_path / "other"))
     with pytest.raises(DataError, match="tiny-imagenet-200.zip .0 MB. cannot be downloaded"):
         ensure_available(other)
-    with pytest.raises(DataError, match="tiny-imagenet-200.zip is not there; run"):
+    with pytest.raises(DataError, match="tiny-imagenet-200.zip is missing; run"):
         ensure_available(other, download=False)
     assert list((tmp_path / "other").iterdir()) == []
 
@@ -112,11 +112,11 @@ def test_an_incomplete_folder_is_named_class_by_class(config: DataConfig) -> Non
 def test_test_images_that_are_missing_or_of_no_class_are_refused(config: DataConfig) -> None:
     folder = _folder(config) / "val"
     (folder / "images" / "val_4.JPEG").unlink()
-    with pytest.raises(DataError, match="val/images lacks 1 images, first val_4.JPEG"):
+    with pytest.raises(DataError, match="val/images lacks 1 images, the first is val_4.JPEG"):
         open_source(config).test()
     listed = folder / "val_annotations.txt"
     listed.write_text(listed.read_text().replace("n02", "n99"))
     with pytest.raises(
-        DataError, match="must give 6 images one of the 3 classes each, got 4 that"
+        DataError, match="must assign one of the 3 classes to each of 6 images, got 4 valid"
     ):
         open_source(config).test()

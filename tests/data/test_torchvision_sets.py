@@ -145,13 +145,13 @@ def test_files_that_are_not_there_are_named_with_the_remedy(tmp_path: Path, name
             read()
         text = str(caught.value)
         assert text.startswith(f"{tmp_path}/")
-        assert f"not there; run `ltat-tune prepare {name} --root {tmp_path}`, which" in text
+        assert f"missing; run `ltat-tune prepare {name} --root {tmp_path}`, which" in text
         assert text.endswith(f" into {tmp_path} first")
     assert list(tmp_path.iterdir()) == []  # nothing was downloaded
 
 
 def test_svhn_counts_need_the_files(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="train_32x32.mat is not there; run `ltat-tune prepare sv"):
+    with pytest.raises(DataError, match="train_32x32.mat is missing; run `ltat-tune prepare sv"):
         open_source(_config(tmp_path, "svhn")).train_counts()
 
 
@@ -161,7 +161,7 @@ def test_a_torn_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     torn.write_bytes(torn.read_bytes()[:1000])
     with pytest.raises(DataError) as caught:
         open_source(_config(tmp_path)).train()
-    assert str(caught.value).startswith(f"{torn} is not as published (MD5); delete what is there")
+    assert str(caught.value).startswith(f"{torn} is not as published (MD5); delete the files")
 
 
 def test_the_default_root_is_in_the_users_cache(
@@ -258,7 +258,7 @@ def test_nothing_is_downloaded_where_that_is_not_allowed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_cifar10(tmp_path / "web", monkeypatch)
-    with pytest.raises(DataError, match="cifar-10-python.tar.gz is not there; run `ltat-tune pre"):
+    with pytest.raises(DataError, match="cifar-10-python.tar.gz is missing; run `ltat-tune pre"):
         ensure_available(_config(tmp_path / "root"), download=False)
 
 

@@ -331,7 +331,9 @@ def test_the_worst_case_counts_the_images_that_every_attack_has_seen() -> None:
 
 def test_a_part_smaller_than_the_classes_is_refused() -> None:
     data = LabelledImages(torch.zeros(4, 1, 1, 1), torch.tensor([0, 1, 2, 3]))
-    with pytest.raises(DataError, match="a part of 3 images cannot hold all 4 classes"):
+    with pytest.raises(
+        DataError, match="a part of 3 images cannot hold one of each of the 4 classes"
+    ):
         MeasuredPart.of("test", data, 3)
 
 

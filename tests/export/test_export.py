@@ -105,7 +105,7 @@ def test_evaluate_takes_exported_weights_for_the_model_they_are(
 
 def test_weights_of_another_configuration_are_refused(exported: Path, tmp_path: Path) -> None:
     other = exported / f"best-{NAMES[0]}.yaml"
-    with pytest.raises(CheckpointError, match="must be of configuration .* got .*--config"):
+    with pytest.raises(CheckpointError, match="must belong to configuration .* got .*--config"):
         load_model(exported / f"{BEST}.safetensors", config=other)
     with pytest.raises(ConfigError, match="cannot be read: No such file"):
         load_model(exported / f"{BEST}.safetensors", config=tmp_path / "none.yaml")

@@ -155,8 +155,8 @@ def test_the_registered_code_is_refused_once_it_was_edited(
         said = python(script, model, cwd=tmp_path)
     finally:
         code.write_text(MODEL)
-    assert said.startswith("ConfigError") and "plugin shallow is not what it was" in said
-    assert f"{SHA256} was recorded" in said
+    assert said.startswith("ConfigError") and "plugin shallow has changed" in said
+    assert f"the recorded sha256 {SHA256}, got" in said
 
 
 def test_onnx_needs_no_plugin(exported: Exported, logits: Path) -> None:
@@ -203,5 +203,7 @@ def test_another_file_of_its_name_is_not_written_over(tmp_path: Path) -> None:
         copy_plugins([plugin], target)
     assert (target / "shallow.py").read_text() == "# mine\n"
     file.write_text(MODEL + "# edited\n")
-    with pytest.raises(ValueError, match=f"must be what the study ran, .* {SHA256}, but it has"):
+    with pytest.raises(
+        ValueError, match=f"must be the file that the study ran, .* {SHA256}, but it has"
+    ):
         copy_plugins([plugin], tmp_path / "other")

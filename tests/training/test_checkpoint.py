@@ -197,7 +197,7 @@ def test_another_configurations_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError) as caught:
         load_checkpoint(path, identity="bbbb")
     assert str(caught.value) == (
-        f"{path} must be of configuration bbbb, got aaaa; use another folder"
+        f"{path} must belong to configuration bbbb, got aaaa; use another folder"
     )
 
 

@@ -246,7 +246,7 @@ def test_an_exception_of_on_epoch_comes_after_the_epoch_was_saved(tmp_path: Path
 def test_another_configurations_checkpoint_is_refused(tmp_path: Path) -> None:
     checkpoint = tmp_path / "checkpoint.pt"
     _interrupt_after(tiny(), 1, checkpoint)
-    with pytest.raises(CheckpointError, match="must be of configuration"):
+    with pytest.raises(CheckpointError, match="must belong to configuration"):
         Trainer(tiny(seeds__seed=1)).fit(checkpoint=checkpoint)
 
 
@@ -261,7 +261,7 @@ def test_a_checkpoint_of_other_images_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError) as caught:
         Trainer(config).fit(checkpoint=checkpoint)
     assert str(caught.value) == (
-        f"{checkpoint} must be of the images {after}, got {before}: the data set has changed; "
+        f"{checkpoint} must belong to the images {after}, got {before}: the data set has changed; "
         "use another folder"
     )
 
@@ -275,7 +275,7 @@ def _scripted(
     """The validation of epoch e finds `scores[e]` of 10 images of each class right."""
 
     def bind(trainer: Trainer) -> None:
-        def evaluate(
+        def measure_accuracy(
             model: Classifier,
             data: LabelledImages,
             attack: str,
@@ -286,7 +286,7 @@ def _scripted(
             epoch = len(trainer.history) + 1
             return Accuracy([scores[epoch]] * classes, [10] * classes)
 
-        monkeypatch.setattr(module, "evaluate", evaluate)
+        monkeypatch.setattr(module, "measure_accuracy", measure_accuracy)
 
     return bind
 

@@ -1,4 +1,4 @@
-"""A configuration's sections: every parameter with its default, bounds, meaning and source."""
+"""The sections of a configuration, each parameter with default, bounds, meaning and source."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`attack.*`: how the training images are made."""
+"""`attack.*`: the attack that makes the adversarial training images."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from ltat_tune.config.scalars import Integer, Number
 
 
 class AttackConfig(Section):
-    """PGD that makes the training images. Pixel units: images are in [0, 1]."""
+    """The PGD attack of the training. Lengths are in pixel units: images are in [0, 1]."""
 
     norm: Literal["linf", "l2"] = documented(
-        "linf", "norm of the ball, in which the evaluation attacks too", source="REAT Table 12"
+        "linf",
+        "norm of the ball around each image; the evaluation uses it too by default",
+        source="REAT Table 12",
     )
     eps: Number = documented(
         8 / 255,
-        "radius of the ball",
+        "radius of the ball around each image",
         symbol="ε",
         unit="pixels, 0 to 1",
         ge=0,
@@ -37,12 +39,13 @@ class AttackConfig(Section):
         instead=(("attack.norm", ("l2",), 0.2),),
     )
     steps: Integer = documented(
-        10, "steps", ge=0, le=10000, also=("num_steps", "perturb_steps", "iters")
+        10, "number of PGD steps", ge=0, le=10000, also=("num_steps", "perturb_steps", "iters")
     )
     start: Literal["none", "uniform", "uniform_clipped", "one_sided", "gaussian"] = documented(
         "uniform",
-        "first images: the clean ones, noise in the ball (clipped to [0, 1] before the first "
-        "gradient or not), noise in its positive part only, or 0.001 times normal noise",
+        "start of the attack: the clean image (none), uniform noise in the ball (uniform; "
+        "uniform_clipped clips to [0, 1] before the first gradient), noise in the positive part "
+        "of the ball (one_sided), or 0.001 times normal noise (gaussian)",
         source="releases of REAT (uniform), SRAT (uniform_clipped), RoBal (one_sided), TRADES",
         also=("random_start",),
         instead=(
@@ -53,8 +56,9 @@ class AttackConfig(Section):
     )
     objective: Literal["cross_entropy", "margin", "kl", "loss"] = documented(
         "cross_entropy",
-        "what the attack raises: cross-entropy of the label, the margin of Carlini and Wagner, KL "
-        "from the clean prediction (TRADES), or the method's own prediction loss",
+        "quantity that the attack maximises: the cross-entropy of the label, the margin of "
+        "Carlini and Wagner, the KL from the clean prediction (TRADES), or the method's own "
+        "prediction loss (loss)",
         source="Madry2018Towards; Carlini2017Towards; Zhang2019Theoretically",
         instead=(("method.name", ("trades",), "kl"),),
     )
@@ -62,24 +66,26 @@ class AttackConfig(Section):
         "none", "inverse", "inverse_sqrt", "class_balanced", "balanced_softmax", "rbl"
     ] = documented(
         "none",
-        "class weights in the attack's objective: 1/n (RW), 1/sqrt(n) (RWS), effective number "
-        "(ENR), log-prior on the logits (BRW), or by the effective number of last epoch's "
-        "predictions (RBL). All but BRW act only with bn_mode train or batch: a positive factor "
-        "on an image's loss leaves its PGD step as it is",
+        "class weights in the attack's objective: 1/n (inverse, RW), 1/sqrt(n) (inverse_sqrt, "
+        "RWS), the effective number (class_balanced, ENR), the log-prior on the logits "
+        "(balanced_softmax, BRW), or the effective number of the last epoch's predictions (rbl, "
+        "RBL). All but balanced_softmax act only with bn_mode train or batch: in eval mode a "
+        "positive factor on an image's loss does not change its PGD step",
         source="REAT 4.1, Eq. 1-2, Table 2",
         also=("ae_weights",),
         instead=(("method.name", ("reat",), "rbl"),),
     )
     bn_mode: Literal["eval", "train", "batch"] = documented(
         "eval",
-        "BatchNorm mode while images are made: eval; train, which also moves its running "
-        "statistics; batch, which normalises by the batch and moves nothing",
+        "BatchNorm mode while the attack runs: eval; train, which also updates the running "
+        "statistics; or batch, which normalises by the batch and updates nothing",
         source="releases of REAT (eval), SRAT (train), RobustLT (batch)",
     )
     class_budget: Number = documented(
         0.0,
-        "RobustLT: share of the radius that goes from frequent to rare classes; radius and step "
-        "of class c are scaled alike, the mean over images stays",
+        "RobustLT: share of the radius that moves from frequent to rare classes. The radius and "
+        "the step size of a class are scaled by the same factor; the mean radius over images "
+        "does not change",
         symbol="α_CPB",
         ge=0,
         le=1,
@@ -88,7 +94,7 @@ class AttackConfig(Section):
     )
     class_budget_warmup: Number = documented(
         0.0,
-        "RobustLT: share of the epochs over which the radius grows from 0; 0 is none",
+        "RobustLT: share of the epochs during which the radius grows from 0; 0 turns this off",
         symbol="b",
         unit="of optim.epochs",
         ge=0,

@@ -1,4 +1,4 @@
-"""`compute.*`: how exactly and how fast the network computes."""
+"""`compute.*`: the precision and the speed of the network's arithmetic."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from ltat_tune.config.fields import Section, documented
 
 
 class ComputeConfig(Section):
-    """How the arithmetic of a training is done. It is no choice of the method: not tunable.
+    """The arithmetic of a training. It does not belong to the method, so it cannot be tuned.
 
-    `auto` follows the device, so it is not part of a configuration's identity; results and exports
-    record what it came to.
+    `auto` depends on the device, so it is not part of a configuration's identity. Results and
+    exports record the precision that was used.
     """
 
     precision: Literal["auto", "fp32", "bf16"] = documented(
         "auto",
-        "what the network computes in while it trains: float32; bfloat16, with weights, logits,"
-        " losses and images in float32; or, auto, bfloat16 on a GPU that has it and float32"
-        " elsewhere. Predictions that count, and all test attacks, are computed in float32",
+        "precision of the network during training: fp32 is float32; bf16 is bfloat16, with"
+        " weights, logits, losses and images in float32; auto is bf16 on a GPU that supports it"
+        " and fp32 elsewhere. Predictions that are counted and all test attacks use float32",
         also=("amp", "dtype", "mixed_precision"),
     )
     graphs: Literal["auto", "off"] = documented(
         "auto",
-        "on a GPU the training attack is recorded once an epoch as a CUDA graph and replayed, or,"
-        " off, its kernels are launched one by one; a CPU has no graphs",
+        "CUDA graphs on a GPU: auto records the training attack once per epoch and replays it;"
+        " off launches its kernels one by one. A CPU has no graphs",
         also=("compile", "cuda_graphs"),
     )

@@ -1,4 +1,4 @@
-"""`data.*`: which images train, and what happens to them on the way."""
+"""`data.*`: the images that a training uses, and their augmentation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ltat_tune.config.scalars import Integer, Number, Ratio
 
 
 class DataConfig(OpenSection):
-    """Which images: the data set, the long-tailed cut of it, and the validation hold-out."""
+    """The data set, its long-tailed subset, the validation images and the augmentation."""
 
     section: ClassVar[str] = "data"
 
@@ -20,20 +20,22 @@ class DataConfig(OpenSection):
     ] = documented("digits", "data set", source="REAT 5; SRAT 5.1")
     root: str | None = documented(
         None,
-        "folder of an image_folder: train/ and test/ (and val/), each with one folder a class; of "
-        "the other data sets, where their official files lie (null: ~/.cache/ltat-tune)",
+        "folder of the data set. For image_folder it holds train/ and test/ (and val/), each with "
+        "one folder per class. For the other data sets it holds the official files; null is "
+        "~/.cache/ltat-tune",
         unit="path",
         also=("data_dir", "path"),
     )
     classes: tuple[str, ...] | None = documented(
         None,
-        "classes to use, most frequent first; null is all of them in the data set's order",
+        "classes to use, the most frequent first; null uses all classes in the data set's order",
         also=("class_names",),
         source="SRAT 3.1 (pairs of classes)",
     )
     image_size: Integer | None = documented(
         None,
-        "side to which images of a folder are resized; null keeps theirs (all must be alike)",
+        "side length to which the images of an image_folder are resized; null keeps their size, "
+        "which must then be the same for all images",
         unit="pixels",
         ge=4,
         le=1024,
@@ -41,21 +43,22 @@ class DataConfig(OpenSection):
     profile: Literal["exp", "step", "linear", "given", "balanced", "balanced_small", "full"] = (
         documented(
             "exp",
-            "how class counts fall: exp n_max*UR^(-i/(C-1)), step (half the classes at n_max/UR),"
-            " linear (in equal steps to n_max/UR), given (data.counts), balanced (all at n_max),"
-            " balanced_small (the total of exp, spread evenly), full (every image there is)",
+            "shape of the class counts: exp is n_max*UR^(-i/(C-1)); step has half the classes at"
+            " n_max/UR; linear falls in equal steps to n_max/UR; given takes data.counts; balanced"
+            " has n_max images of every class; balanced_small spreads the total of exp evenly;"
+            " full takes every image",
             source="Cui2019Class; REAT 5 and appendix; SRAT 5.1",
             also=("imb_type",),
         )
     )
     counts: tuple[Integer, ...] | None = documented(
         None,
-        "profile given: training images of every class, in the order of the classes",
+        "number of training images of every class, in the order of the classes, for profile given",
         unit="images",
     )
     imbalance_ratio: Ratio = documented(
         50.0,
-        "n_max / n_min",
+        "imbalance ratio: n_max / n_min",
         symbol="UR, K",
         ge=1,
         le=1e6,
@@ -64,31 +67,33 @@ class DataConfig(OpenSection):
     )
     max_per_class: Integer | None = documented(
         None,
-        "n_max: images of the most frequent class; null is as many as data.base says",
+        "n_max: number of images of the most frequent class; null lets data.base decide",
         unit="images",
         ge=1,
     )
     base: Literal["min_class", "per_class"] = documented(
         "min_class",
-        "what n_max is when it is not given: the images of the smallest class, for every class "
-        "(the ratio is exact), or each class's own (as SRAT words it for SVHN; not monotone)",
+        "n_max if data.max_per_class is null: the number of images of the smallest class, for "
+        "every class (min_class; the ratio is then exact), or each class's own number (per_class, "
+        "SRAT's wording for SVHN; the counts may then not fall monotonically)",
         source="SRAT 5.1",
     )
     rounding: Literal["floor", "round"] = documented(
         "floor",
-        "how counts become whole: cut off, as the releases of LDAM-DRW, REAT, SRAT; or rounded",
+        "rounding of the class counts to whole numbers: down (floor), as in the releases of "
+        "LDAM-DRW, REAT and SRAT, or to the nearest (round)",
         source="MCAT release (round)",
     )
     val_source: Literal["train", "folder", "test"] = documented(
         "train",
-        "where validation images come from: train (held out before the cut), folder (val/ of an "
-        "image_folder), or test, the papers' own protocol, which marks every result "
-        "selected_on_test",
+        "source of the validation images: train holds them out before the long tail is cut; "
+        "folder reads val/ of an image_folder; test uses the test images, the papers' own "
+        "protocol, and marks every result selected_on_test",
     )
     val_per_class: Integer = documented(
         100,
-        "held-out validation images of each class; with many classes fewer, so that validating "
-        "costs less than a quarter of an epoch",
+        "number of held-out validation images of each class. Data sets with many classes have a "
+        "smaller default, so that a validation costs less than a quarter of an epoch",
         unit="images",
         ge=1,
         also=("num_val",),
@@ -96,11 +101,12 @@ class DataConfig(OpenSection):
     )
     policy: Literal["none", "randaugment", "autoaugment"] = documented(
         "none",
-        "augmentation policy before the crop: RandAugment, or AutoAugment's CIFAR-10 policy",
+        "augmentation policy before the crop: none, RandAugment, or AutoAugment's policy for "
+        "CIFAR-10",
         source="Yue2024Revisiting (AT-BSL); Cubuk2020RandAugment; Cubuk2019AutoAugment",
     )
     policy_ops: Integer = documented(
-        2, "randaugment: operations on each image", symbol="N", ge=1, le=10,
+        2, "randaugment: number of operations on each image", symbol="N", ge=1, le=10,
         source="AT-BSL release (2)",
     )  # fmt: skip
     policy_magnitude: Integer = documented(
@@ -109,14 +115,16 @@ class DataConfig(OpenSection):
     )  # fmt: skip
     augmentation: Literal["none", "crop", "crop_flip"] = documented(
         "none",
-        "random crop after zero padding, and horizontal flip; whole batches at once",
+        "augmentation of each image: none, a random crop after zero padding (crop), or a crop and "
+        "a random horizontal flip (crop_flip)",
     )
     crop_padding: Integer = documented(
-        4, "zero padding before the random crop", unit="pixels", ge=1, le=64
+        4, "width of the zero padding before the random crop", unit="pixels", ge=1, le=64
     )
     rotation: Number = documented(
         0.0,
-        "random rotation after the crop and flip, uniform in plus and minus this",
+        "largest angle of the random rotation after crop and flip; the angle is uniform between "
+        "minus and plus this value",
         unit="degrees",
         ge=0,
         le=180,

@@ -10,7 +10,7 @@ from ltat_tune.config.scalars import Number
 
 
 class LossConfig(OpenSection):
-    """The prediction loss on logits."""
+    """The prediction loss, which is computed from the logits."""
 
     section: ClassVar[str] = "loss"
 
@@ -19,8 +19,8 @@ class LossConfig(OpenSection):
         Extensible("loss.name"),
     ] = documented(
         "cross_entropy",
-        "prediction loss; effective_number is cross-entropy with class-balanced weights from the "
-        "first epoch (REAT's EN), robal the class-aware margin and bias on cosines",
+        "prediction loss. effective_number is cross-entropy with class-balanced weights from the "
+        "first epoch on (REAT's EN); robal has class-aware margins and biases on cosines",
         source="Lin2017Focal; Cui2019Class; Cao2019LDAM Eq. 12-13; Ren2020Balanced Eq. 4;"
         " RoBal release",
         also=("criterion",),
@@ -31,7 +31,7 @@ class LossConfig(OpenSection):
     )
     gamma: Number = documented(
         1.0,
-        "focusing strength of the focal loss; 0 is cross-entropy",
+        "focal: focusing strength; 0 is cross-entropy",
         symbol="γ",
         ge=0,
         le=10,
@@ -39,14 +39,14 @@ class LossConfig(OpenSection):
     )
     focal_weight: Literal["outside", "inside"] = documented(
         "outside",
-        "where class weights stand in the focal loss: before it, or inside, p = exp(-w CE), as "
-        "the LDAM-DRW and SRAT releases have it",
+        "focal: position of the class weights: in front of the loss (outside), or also in "
+        "p = exp(-w CE) (inside), as in the releases of LDAM-DRW and SRAT",
         source="LDAM-DRW release; SRAT release",
         acts_from="deferral",
     )
     max_margin: Number = documented(
         0.5,
-        "margin of the rarest class in LDAM",
+        "ldam: margin of the rarest class",
         symbol="C",
         ge=0,
         le=10,
@@ -55,7 +55,7 @@ class LossConfig(OpenSection):
     )
     scale: Number = documented(
         30.0,
-        "factor on the logits of ldam and robal, after the margin",
+        "ldam, robal: factor on the logits after the margin",
         symbol="s",
         gt=0,
         le=1000,
@@ -65,7 +65,8 @@ class LossConfig(OpenSection):
     )
     tau: Number = documented(
         1.0,
-        "strength of the log-prior shift in balanced_softmax and robal; 0 is none",
+        "balanced_softmax, robal: strength of the shift of the logits by the log-prior; 0 turns "
+        "it off",
         symbol="τ_b",
         ge=0,
         le=10,
@@ -84,7 +85,7 @@ class LossConfig(OpenSection):
     )
     margin_tau: Number = documented(
         0.3,
-        "robal: how much larger the margin of frequent classes is, (tau_m / s) ln(N / N_min)",
+        "robal: growth of the margin for frequent classes, which is (tau_m / s) ln(N / N_min)",
         symbol="τ_m",
         ge=0,
         le=10,
@@ -101,7 +102,8 @@ class LossConfig(OpenSection):
     )
     etf_weight: Number = documented(
         0.0,
-        "weight of the distance between the head's class weights and a simplex; 0 is none",
+        "weight of the ETF penalty, the distance between the head's class weights and a simplex; "
+        "0 turns it off",
         symbol="β_ETF",
         ge=0,
         le=1000,
@@ -111,13 +113,14 @@ class LossConfig(OpenSection):
 
 
 class ReweightConfig(Section):
-    """Class weights inside the prediction loss, and when they begin."""
+    """Class weights inside the prediction loss, and the epoch in which they begin."""
 
     name: Literal["none", "class_balanced", "inverse", "inverse_sqrt", "under_represented"] = (
         documented(
             "none",
-            "class weights: effective number, 1/n, 1/sqrt(n), or one given value for the rarer "
-            "half",
+            "class weights in the prediction loss: none, by the effective number "
+            "(class_balanced), 1/n, 1/sqrt(n), or one given value for the rarer half of the "
+            "classes (under_represented)",
             source="Cui2019Class Eq. 2; REAT Table 2 (ENR, RW, RWS); SRAT 5.1",
             also=("reweighting",),
             acts_from="deferral",
@@ -126,9 +129,9 @@ class ReweightConfig(Section):
     )
     beta: Number | None = documented(
         0.9999,
-        "effective-number parameter, wherever class weights are by effective number (here, in the "
-        "loss effective_number, in attack.reweight); 0 weighs all classes alike, null is "
-        "(N - 1) / N with N the training images, REAT's reading",
+        "parameter of the effective number, wherever it gives class weights (reweight.name, the "
+        "loss effective_number, attack.reweight); 0 weighs all classes alike, null is (N - 1) / N "
+        "for N training images, as REAT defines it",
         symbol="β",
         ge=0,
         lt=1,
@@ -137,7 +140,7 @@ class ReweightConfig(Section):
     )
     under_weight: Number = documented(
         100.0,
-        "weight of the under-represented half of the classes; the others weigh 1",
+        "weight of the under-represented half of the classes; the other classes weigh 1",
         symbol="w",
         gt=0,
         le=1e6,
@@ -146,13 +149,14 @@ class ReweightConfig(Section):
     )
     schedule: Literal["immediate", "deferred"] = documented(
         "deferred",
-        "from the first epoch, or deferred (DRW)",
+        "start of the class weights: in the first epoch (immediate), or after start_fraction of "
+        "the epochs (deferred, DRW)",
         source="Cao2019LDAM 3.3; SRAT 4.2",
         also=("drw",),
     )
     start_fraction: Number = documented(
         0.8,
-        "share of the epochs before deferred weights begin",
+        "share of the epochs before deferred class weights begin",
         unit="of optim.epochs",
         ge=0,
         lt=1,

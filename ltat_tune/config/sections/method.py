@@ -1,4 +1,4 @@
-"""`method.*`: what happens in one training step."""
+"""`method.*`: the training method."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ltat_tune.config.scalars import Number
 
 
 class MethodConfig(OpenSection):
-    """What happens in one training step, and what is wrapped around it."""
+    """The training method, and the modifications around it."""
 
     section: ClassVar[str] = "method"
 
@@ -19,8 +19,8 @@ class MethodConfig(OpenSection):
         Extensible("method.name"),
     ] = documented(
         "pgd_at",
-        "training method; adversarial weight perturbation (awp_gamma), class budgets "
-        "(attack.class_budget) and the ETF penalty (loss.etf_weight) go around any of them",
+        "training method. Adversarial weight perturbation (awp_gamma), class budgets "
+        "(attack.class_budget) and the ETF penalty (loss.etf_weight) can be added to any method",
         source="Madry2018Towards; Wang2022Imbalanced (SRAT); Li2023Alleviating (REAT); "
         "Wu2021Adversarial (RoBal); Zhang2019Theoretically; Wang2020Improving; Wang2025TAET",
         also=("defense", "train_mode"),
@@ -45,41 +45,47 @@ class MethodConfig(OpenSection):
     )
     separation_features: Literal["projection", "penultimate"] = documented(
         "projection",
-        "features that are separated: the two-layer projection head of the authors'"
-        " release, or the penultimate layer; both L2-normalised",
+        "srat: features that are separated: the output of the two-layer projection head of the"
+        " authors' release, or of the penultimate layer; both are L2-normalised",
         source="SRAT Eq. 6, release",
     )
     tail_weight: Number = documented(
-        1.0, "reat: weight of TAIL", ge=0, le=1000, source="REAT Eq. 3 (coefficient 1)"
+        1.0,
+        "reat: weight of the feature regulariser TAIL",
+        ge=0,
+        le=1000,
+        source="REAT Eq. 3 (coefficient 1)",
     )
     tail_variant: Literal["bounded", "paper", "released"] = documented(
         "bounded",
-        "which TAIL: the paper's with the KL of different classes capped, the paper's (no lower "
-        "bound: runs away), or the released code's (opposite sign, ignores pairs)",
+        "reat: form of TAIL: the paper's with the KL of different classes capped (bounded), the "
+        "paper's own (paper; it has no lower bound and diverges), or that of the released code "
+        "(released; it has the opposite sign and does not distinguish pairs)",
         source="REAT Eq. 3, release",
     )
     tail_set: Literal["paper", "released"] = documented(
         "paper",
-        "which classes, by count, are tail: the paper's ceil(2C/3)..C from 1, or the release's"
-        " 2*(C//3)+1..C-1 from 0",
+        "reat: classes that count as tail, sorted by count: the paper's ceil(2C/3)..C counted from"
+        " 1, or the release's 2*(C//3)+1..C-1 counted from 0",
         source="REAT 4.2, release",
     )
     tail_kl_max: Number = documented(
         0.1,
-        "bounded TAIL: the KL of two images of different classes counts up to this",
+        "reat, bounded TAIL: largest value at which the KL of two images of different classes "
+        "counts",
         unit="nats",
         gt=0,
         le=1000,
     )
     tail_detach_anchor: bool = documented(
         False,
-        "TAIL moves the other sample only, not the tail sample it starts from",
+        "reat: TAIL moves only the other sample of a pair, not the tail sample (the anchor)",
         strict=True,
         source="REAT release (always)",
     )
     beta: Number = documented(
         6.0,
-        "trades, mart, robal: weight of the consistency between clean and adversarial",
+        "trades, mart, robal: weight of the consistency between clean and adversarial predictions",
         symbol="β",
         ge=0,
         le=1000,
@@ -92,12 +98,12 @@ class MethodConfig(OpenSection):
         source="TAET release", acts_from="clean_stage",
     )  # fmt: skip
     hdl_weight: Number = documented(
-        0.1, "taet: weight of their variance", symbol="β_HDL", ge=0, le=1000,
+        0.1, "taet: weight of the variance of the class losses", symbol="β_HDL", ge=0, le=1000,
         source="TAET release", acts_from="clean_stage",
     )  # fmt: skip
     rcel_weight: Number = documented(
-        0.1, "taet: weight of the sum of their squared shares", symbol="γ_RCEL", ge=0, le=1000,
-        source="TAET release", acts_from="clean_stage",
+        0.1, "taet: weight of the sum of the squared shares of the class losses",
+        symbol="γ_RCEL", ge=0, le=1000, source="TAET release", acts_from="clean_stage",
     )  # fmt: skip
     clean_fraction: Number = documented(
         0.4,
@@ -110,8 +116,8 @@ class MethodConfig(OpenSection):
     )
     awp_gamma: Number = documented(
         0.0,
-        "adversarial weight perturbation around the method: size of the step against each layer's "
-        "norm; 0 is none",
+        "size of the adversarial weight perturbation, as a share of each layer's norm; 0 turns it "
+        "off",
         symbol="γ_AWP",
         ge=0,
         le=1,
@@ -121,7 +127,7 @@ class MethodConfig(OpenSection):
     )
     awp_start_fraction: Number = documented(
         0.0,
-        "share of the epochs before the weight perturbation begins",
+        "share of the epochs before the adversarial weight perturbation begins",
         unit="of optim.epochs",
         ge=0,
         lt=1,
@@ -131,8 +137,9 @@ class MethodConfig(OpenSection):
     extra_forwards: Literal["none", "clean_before", "adv_clean_before", "adv_clean_after"] = (
         documented(
             "none",
-            "further forwards in train mode that only move BatchNorm's statistics, as a release "
-            "makes them: TAET before the loss, RoBal before the loss, RobustLT after the update",
+            "additional forwards in train mode, which only update BatchNorm's statistics, as in "
+            "some releases: TAET (clean_before), RoBal (adv_clean_before) or RobustLT "
+            "(adv_clean_after)",
             source="releases of TAET, RoBal, RobustLT",
         )
     )

@@ -10,7 +10,7 @@ from ltat_tune.config.scalars import Integer, Number
 
 
 class ModelConfig(OpenSection):
-    """The network. Its input is an image in [0, 1]; normalisation is its own first layer."""
+    """The network. Its input is an image in [0, 1]; its first layer normalises the image."""
 
     section: ClassVar[str] = "model"
 
@@ -19,34 +19,34 @@ class ModelConfig(OpenSection):
         Extensible("model.name"),
     ] = documented(
         "small_cnn",
-        "architecture; the residual ones with the 3x3 stem of CIFAR-sized images",
+        "architecture; the residual networks have a 3x3 stem for CIFAR-sized images",
         also=("arch", "net"),
         source="He2016Deep; He2016Identity; Zagoruyko2016Wide",
     )
     width: Integer | None = documented(
         None,
-        "channels of the first stage; null is the published network's (small_cnn 32, ResNets 64,"
-        " WRNs 160)",
+        "number of channels of the first stage; null is that of the published network (32 for"
+        " small_cnn, 64 for ResNets, 160 for WRNs)",
         unit="channels",
         ge=1,
         le=512,
     )
     stem: Literal["conv", "space_to_depth"] = documented(
         "conv",
-        "how small_cnn begins: two convolutions, or 2x2 pixels as channels and one "
-        "(0.6 of the time)",
+        "small_cnn: first layers: two convolutions (conv), or 2x2 pixels as channels and one "
+        "convolution (space_to_depth, which needs about 0.6 of the time)",
     )
     head: Literal["linear", "cosine"] = documented(
         "linear",
-        "how features become logits: a linear layer, or head_scale times the cosine between "
-        "feature and class weight",
+        "layer from features to logits: linear, or head_scale times the cosine between feature "
+        "and class weight (cosine)",
         source="Wu2021Adversarial (RoBal); Cao2019LDAM, release",
         instead=(("method.name", ("robal",), "cosine"), ("loss.name", ("robal",), "cosine")),
     )
     head_scale: Number = documented(
         10.0,
-        "factor on the cosines in training and attack; ldam and robal multiply once more, by "
-        "loss.scale",
+        "cosine head: factor on the cosines in training and attack; the losses ldam and robal "
+        "also multiply by loss.scale",
         gt=0,
         le=1000,
         source="RoBal release (1)",
@@ -54,7 +54,7 @@ class ModelConfig(OpenSection):
     )
     head_gamma: Number = documented(
         1 / 32,
-        "cosine head: added to the norm of each class weight",
+        "cosine head: number that is added to the norm of each class weight",
         symbol="γ",
         ge=0,
         le=10,
@@ -71,7 +71,8 @@ class ModelConfig(OpenSection):
     )
     posthoc_tau: Number = documented(
         0.0,
-        "log-prior that is taken from the logits whenever the model is measured; 0 is none",
+        "multiple of the log-prior that is subtracted from the logits whenever the model is "
+        "measured; 0 turns this off",
         symbol="τ_p",
         ge=0,
         le=10,
@@ -79,5 +80,6 @@ class ModelConfig(OpenSection):
     )
     normalisation: Literal["none", "data"] = documented(
         "none",
-        "none (inputs stay in [0, 1], as both papers), or mean and std of the training subset",
+        "normalisation of the images: none (images stay in [0, 1], as in both papers), or by the "
+        "mean and standard deviation of the training subset (data)",
     )
