@@ -1,8 +1,8 @@
-"""An existing Ray cluster: what is checked before a study starts there, and how many tasks fit.
+"""Joins an existing Ray cluster: checks its nodes before a study starts, and counts free places.
 
-Every node reads and writes the study's folder, so that a trial which loses its node goes on from
-its checkpoint on another. The driver decodes the images once, into the study's folder; a node maps
-that file into memory and so reads it once, for all its trials.
+Every node reads and writes the study's folder, so that a trial which loses its node continues from
+its checkpoint on another. The driver decodes the images once, into the study's folder. A node maps
+that file into memory, so it reads the file once for all its trials.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from ltat_tune.errors import StudyError
 from ltat_tune.space.resources import ResourcesSpec, fitting
 from ltat_tune.storage.folder import StudyFolder
 
-_POLL_S = 2.0  # a node that joins or leaves is noticed so late at most
-_ANSWER_S = 120.0  # a node's first answer takes a process and its imports
-_SETTLE_S = 2.0  # shared folders may show another machine's file a moment later
+_POLL_S = 2.0  # the longest delay until a node that joins or leaves is noticed
+_ANSWER_S = 120.0  # a node's first answer starts a process and its imports
+_SETTLE_S = 2.0  # shared folders may show another machine's file with a delay
 _DESK = ".cluster"
 
 
@@ -38,8 +38,8 @@ class Cluster:
     """
 
     def __init__(self, resources: ResourcesSpec, folder: StudyFolder) -> None:
-        self.news: list[str] = []  # nodes that joined or left, for people; the reader empties it
-        self.problem = ""  # of a node that joined and cannot be used
+        self.news: list[str] = []  # nodes that joined or left; readers empty it
+        self.problem = ""  # why a node that joined cannot be used
         self.resources, self._folder = resources, folder
         self._data: tuple[DataConfig, ...] = ()
         self._nodes: dict[str, Node] = {}  # checked and alive
@@ -49,31 +49,31 @@ class Cluster:
         self._desk = folder.root.resolve() / _DESK
 
     def check(self) -> list[str]:
-        """Looks at every node before anything is trained; returns notes.
+        """Check every node before anything trains. Return notes.
 
         Raises:
             StudyError: no node has what a task takes, or nodes cannot be used; all at once.
         """
-        found = alive_nodes()
-        if fitting_on(found.values(), self.resources) == 0:
-            raise StudyError(self._too_small(found.values()))
+        nodes = alive_nodes()
+        if fitting_on(nodes.values(), self.resources) == 0:
+            raise StudyError(self._too_small(nodes.values()))
         shutil.rmtree(self._desk, ignore_errors=True)
         self._desk.mkdir()
         (self._desk / "word").write_text(self._word)
-        problems, notes = self._look_at(found.values())
+        problems, notes = self._look_at(nodes.values())
         if problems:
             raise StudyError("\n".join(problems))
-        self._nodes, self._polled = found, time.monotonic()
-        fit = fitting_on(found.values(), self.resources)
-        cpus, gpus = (sum(getattr(n, what) for n in found.values()) for what in ("cpus", "gpus"))
+        self._nodes, self._polled = nodes, time.monotonic()
+        fit = fitting_on(nodes.values(), self.resources)
+        cpus, gpus = (sum(getattr(n, what) for n in nodes.values()) for what in ("cpus", "gpus"))
         return [
-            f"Ray cluster of {_count(len(found), 'node')} with {_count(cpus, 'CPU')} and "
+            f"Ray cluster of {_count(len(nodes), 'node')} with {_count(cpus, 'CPU')} and "
             f"{_count(gpus, 'GPU')}: {_count(fit, 'task')} at once",
             *notes,
         ]
 
     def check_images(self, data: Iterable[DataConfig]) -> None:
-        """Opens every data set on every node, once the driver has decoded them.
+        """Open every data set on every node, once the driver has decoded them.
 
         Raises:
             StudyError: with every node that cannot.
@@ -82,7 +82,7 @@ class Cluster:
         for config in self._data:
             if config.root is not None and not Path(config.root).expanduser().is_absolute():
                 raise StudyError(
-                    "data.root must be an absolute path, as every node has its own working "
+                    "data.root must be an absolute path, because every node has its own working "
                     f"folder, got {config.root}; --set data.root={Path(config.root).resolve()}"
                 )
         problems, _ = self._look_at(self._nodes.values())
@@ -90,18 +90,21 @@ class Cluster:
             raise StudyError("\n".join(problems))
 
     def slots(self) -> int:
-        """Tasks that fit on the nodes of this moment, looked up every two seconds at most."""
+        """Return how many tasks fit on the present nodes, polled every two seconds at most."""
         if time.monotonic() - self._polled >= _POLL_S:
             self._poll()
         return fitting_on(self._nodes.values(), self.resources)
 
     def largest(self) -> int:
-        """Tasks that fit on the node that holds most."""
+        """Return how many tasks fit on the largest node."""
         fits = [fitting(node.cpus, node.gpus, self.resources) for node in self._nodes.values()]
         return max(fits, default=0)
 
     def settle(self) -> str:
-        """`problem`, once every node that joined has answered: a task that failed is asking."""
+        """Wait until every node that joined has answered. Return `problem`.
+
+        A failed task calls this to learn whether its node is the cause.
+        """
         deadline = time.monotonic() + _ANSWER_S
         self._poll()
         while self._asked and time.monotonic() < deadline:
@@ -141,14 +144,14 @@ class Cluster:
         self.news.append(f"{event}: {_count(fit, 'task')} at once")
 
     def _look_at(self, nodes: Iterable[Node]) -> tuple[list[str], list[str]]:
-        """Problems and notes of all nodes, which answer side by side."""
+        """Return the problems and the notes of all nodes, which answer side by side."""
         answers = [(node, self._ask(node)) for node in nodes]
         problems: dict[str, None] = {}
         notes: dict[str, None] = {}
         for node, answer in answers:
-            found = self._judge(node, answer)
-            problems |= dict.fromkeys(found[0])
-            notes |= dict.fromkeys(found[1])
+            result = self._judge(node, answer)
+            problems |= dict.fromkeys(result[0])
+            notes |= dict.fromkeys(result[1])
         return list(problems), list(notes)
 
     def _ask(self, node: Node) -> Any:
@@ -163,16 +166,16 @@ class Cluster:
         )
 
     def _judge(self, node: Node, answer: Any) -> tuple[list[str], list[str]]:
-        """What is wrong with a node, and what is worth knowing."""
+        """Return the problems of a node, and notes on it."""
         import ray
         from ray.exceptions import GetTimeoutError, RayError
 
         try:
-            found = ray.get(answer, timeout=_ANSWER_S)
+            report = ray.get(answer, timeout=_ANSWER_S)
         except GetTimeoutError:
             return [
                 f"node {node.title} did not answer within {_ANSWER_S:.0f} s; perhaps "
-                f"{self._folder.root.resolve()} hangs there; take it out of the cluster"
+                f"{self._folder.root.resolve()} hangs there; take the node out of the cluster"
             ], []
         except (RayError, ImportError) as error:
             last = str(error).strip().splitlines()[-1]
@@ -180,28 +183,28 @@ class Cluster:
                 f"node {node.title} cannot run ltat-tune ({last}); install ltat-tune "
                 f"{provenance.versions()['ltat-tune']} there, in the environment that runs Ray"
             ], []
-        seen = found["problem"] or self._unseen(node)
+        seen = report["problem"] or self._unseen(node)
         if seen:
             return [
                 f"node {node.title} must see the study's folder {self._folder.root.resolve()}, "
                 f"but {seen}; choose a folder that all nodes mount, with --out, or take "
                 "the node out of the cluster"
             ], []
-        problems, notes = node_differences(node, found["versions"], found["commit"])
-        if found["images"]:
+        problems, notes = node_differences(node, report["versions"], report["commit"])
+        if report["images"]:
             problems.append(
-                f"node {node.title} cannot open the images: {found['images']}; put them where "
+                f"node {node.title} cannot open the images: {report['images']}; put them where "
                 "all nodes mount them, and name that place as data.root"
             )
-        if not found["token"]:
+        if not report["token"]:
             notes.append(
-                f"node {node.title} runs what anybody sends who reaches its ports: stop Ray there "
+                f"node {node.title} runs code from anyone who reaches its ports: stop Ray there "
                 "and start it again with RAY_AUTH_MODE=token and the same token file on all nodes"
             )
         return problems, notes
 
     def _unseen(self, node: Node) -> str:
-        """Why the driver does not see what the node wrote; empty if it does."""
+        """Return why the driver does not see what the node wrote; empty if it does."""
         deadline = time.monotonic() + _SETTLE_S
         while True:
             try:
@@ -210,16 +213,16 @@ class Cluster:
             except OSError:
                 pass
             if time.monotonic() > deadline:
-                return "what it writes there is not seen here"
+                return "what it writes there does not appear here"
             time.sleep(0.1)
 
     def _too_small(self, nodes: Iterable[Node]) -> str:
-        wanted = f"{self.resources.cpus_per_trial} CPUs"
+        needed = f"{self.resources.cpus_per_trial} CPUs"
         if self.resources.gpus_per_trial:
-            wanted += f" and {self.resources.gpus_per_trial:g} GPUs"
+            needed += f" and {self.resources.gpus_per_trial:g} GPUs"
         there = "; ".join(f"{n.title}: {n.cpus:g} CPUs, {n.gpus:g} GPUs" for n in nodes)
         return (
-            f"one node must have the {wanted} that resources asks for each trial, got {there}; "
+            f"one node must have the {needed} that resources asks for each trial, got {there}; "
             "lower resources.cpus_per_trial or gpus_per_trial, or add such a node"
         )
 
@@ -230,7 +233,7 @@ def _count(number: float, what: str) -> str:
 
 @contextmanager
 def joined(address: str, resources: ResourcesSpec, folder: StudyFolder) -> Iterator[Cluster]:
-    """A connection to the cluster at an address, for the length of a study.
+    """Connect to the cluster at an address for the length of a study.
 
     Raises:
         StudyError: there is none, or it does not let us in.

@@ -1,7 +1,7 @@
-"""A study's tasks one after another in the driver's own process, without Ray.
+"""Runs a study's tasks one after another in the driver's own process, without Ray.
 
-Breakpoints work, tracebacks are whole, and a plugin can be debugged. The worker function, the
-queue, the rungs, the ledger and MLflow are those of every study.
+Breakpoints work, tracebacks are complete, and a plugin can be debugged. The worker function, the
+queue, the rungs, the ledger and MLflow are the same as in every study.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from ltat_tune.storage.task import Task
 
 
 class _TaskEnds(BaseException):
-    """Leaves a task at a report; no `except Exception` of the task's may hold it."""
+    """Ends a task at a report. No `except Exception` of a task catches it."""
 
 
 def run_in_process(work: Work, run_task: RunTask, stopping: EarlyStopping) -> None:
     """Run all tasks here, until there are no more or the work is to stop.
 
-    A task is left at its next report once a rung stops it or the work is to stop. What stops the
-    work leaves the task to a resume.
+    A task ends at its next report once a rung stops it or the work is to stop. If the work stops,
+    a resume takes the task up again.
 
     Args:
         work: hands tasks out and takes reports.
@@ -32,7 +32,7 @@ def run_in_process(work: Work, run_task: RunTask, stopping: EarlyStopping) -> No
     for number in itertools.count():
         slot = f"task-{number}"
         task = work.next_task(slot)
-        if isinstance(task, NoTask):  # with one slot, nothing runs that could bring more
+        if isinstance(task, NoTask):  # with one slot, no running task could add more
             return
         last = _run(work, slot, task, run_task, stopping)
         work.on_end(slot, last, error=False)
@@ -41,7 +41,7 @@ def run_in_process(work: Work, run_task: RunTask, stopping: EarlyStopping) -> No
 def _run(
     work: Work, slot: str, task: Task, run_task: RunTask, stopping: EarlyStopping
 ) -> dict[str, Any]:
-    """Do one task. Returns its last report."""
+    """Do one task. Return its last report."""
     last: dict[str, Any] = {}
 
     def report(values: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The nodes of a Ray cluster: what each has, how many tasks fit, and what a node finds there."""
+"""The nodes of a Ray cluster: what each one has, how many tasks fit, and checks that run there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ltat_tune.data.cache import open_cached
 from ltat_tune.errors import LtatError
 from ltat_tune.space.resources import ResourcesSpec, fitting
 
-# With one of these different, the same trial would end with other numbers on another node.
+# If one of these differs, the same trial gives other numbers on another node.
 _ALIKE = ("ltat-tune", "python", "torch", "ray")
 
 
@@ -23,22 +23,22 @@ class Node:
     """One machine of the cluster, as Ray counts it."""
 
     id: str
-    title: str  # for people: address and name
+    title: str  # human-readable: address and name
     cpus: float
     gpus: float
 
 
 def fitting_on(nodes: Iterable[Node], resources: ResourcesSpec) -> int:
-    """Tasks that fit on all of them at once; no task is spread over two nodes."""
+    """Return how many tasks fit on all nodes at once. No task is spread over two nodes."""
     fit = sum(fitting(node.cpus, node.gpus, resources) for node in nodes)
     return fit if resources.concurrency is None else min(fit, resources.concurrency)
 
 
 def alive_nodes() -> dict[str, Node]:
-    """The nodes that Ray has now, by id."""
+    """Return the nodes that Ray has now, by id."""
     import ray
 
-    found = {}
+    nodes = {}
     for entry in ray.nodes():
         if not entry["Alive"]:
             continue
@@ -46,23 +46,27 @@ def alive_nodes() -> dict[str, Node]:
         if name == address:
             name = entry["NodeManagerHostname"]
         total = entry["Resources"]
-        found[entry["NodeID"]] = Node(
+        nodes[entry["NodeID"]] = Node(
             entry["NodeID"], f"{address} ({name})", total.get("CPU", 0), total.get("GPU", 0)
         )
-    return found
+    return nodes
 
 
 def inspect(
     desk: str, word: str, node: str, data: Sequence[DataConfig], cache: str
 ) -> dict[str, Any]:
-    """What a node finds; runs there.
+    """Check what a node sees. Runs on that node.
 
     Args:
         desk: a folder inside the study's, with a file `word`.
-        word: what that file says; copied into a file of the node's own.
-        node: the node's id, which names that file.
+        word: the content of that file, which the node copies into a file of its own.
+        node: the node's id, which names the node's file.
         data: data sets that the node must be able to open.
-        cache: where they are decoded.
+        cache: folder of the decoded images.
+
+    Returns:
+        A dict with the keys problem, images, versions, commit and token. The first two are
+        empty if all is well.
     """
     problem = ""
     try:
@@ -91,18 +95,22 @@ def inspect(
 def node_differences(
     node: Node, theirs: dict[str, str], commit: str
 ) -> tuple[list[str], list[str]]:
-    """What a node has in other versions than the driver: reasons to refuse, and notes."""
+    """Compare a node's versions and commit with the driver's.
+
+    Returns:
+        Reasons to refuse the node, and notes.
+    """
     problems, notes = [], []
     for name, ours in provenance.versions().items():
         other = theirs.get(name, "not installed")
         short = name == "python"  # patch releases compute alike
         if (_minor(other) if short else other) == (_minor(ours) if short else ours):
             continue
-        told = f"node {node.title} has {name} {other}, the driver {ours}"
+        difference = f"node {node.title} has {name} {other}, the driver {ours}"
         if name in _ALIKE:
-            problems.append(f"{told}; install the same on both")
+            problems.append(f"{difference}; install the same on both")
         else:
-            notes.append(told)
+            notes.append(difference)
     if commit != provenance.commit():
         notes.append(
             f"node {node.title} has the code at commit {commit or 'unknown'}, "

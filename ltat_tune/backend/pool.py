@@ -1,4 +1,4 @@
-"""The same work on several things at once, each in a Ray worker."""
+"""Runs the same function on several inputs at once, each in a Ray worker."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ def in_workers(
     gpu: bool,
     on_done: Callable[[int], None],
 ) -> Iterator[Any]:
-    """What `work(*arguments)` returns of each, in order; a worker that died gives an LtatError.
+    """Yield what `work(*arguments)` returns for each of `arguments`, in order.
+
+    For a worker that died it yields an LtatError.
 
     Args:
         work: a function of a module, which the workers import.
-        arguments: of each call.
+        arguments: one tuple for each call.
         slots: calls at once.
-        cpus: of each call.
+        cpus: CPUs of each call.
         gpu: whether the calls share the machine's GPUs.
-        on_done: told how many calls are done, whenever one is.
+        on_done: called with the number of finished calls whenever one finishes.
     """
     with ray_session(slots, cpus=cpus) as resources:
         import ray
@@ -41,8 +43,8 @@ def in_workers(
                 _, waiting = ray.wait(waiting)
                 on_done(len(jobs) - len(waiting))
             try:
-                found: Any = ray.get(job)
-            except RayError as error:  # killed for memory, above all
+                result: Any = ray.get(job)
+            except RayError as error:  # most often killed for memory
                 reason = str(error).strip().splitlines()[-1]
-                found = LtatError(f"its worker died; fewer models at once may help ({reason})")
-            yield found
+                result = LtatError(f"its worker died; fewer models at once may help ({reason})")
+            yield result

@@ -1,6 +1,6 @@
-"""The only module that uses private names of Ray (2.60): what its public interface lacks.
+"""The only module that uses private names of Ray (2.60), where its public interface is not enough.
 
-tests/backend/test_ray_internals.py says what breaks when one of them moves.
+tests/backend/test_ray_internals.py shows what breaks when one of them changes.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-# A web server without pages, the autoscaler of one machine, and a reader of logs that are not
-# shown: Ray starts them and waits for them, and they serve nobody here.
+# A web server without pages, an autoscaler for one machine, and a reader of logs that are not
+# shown: Ray starts them and waits for them, but a study does not use them.
 UNNEEDED = ("start_api_server", "start_monitor", "start_log_monitor")
 
 
@@ -23,10 +23,10 @@ def set_reachable(reachable: bool) -> None:
 
 @contextlib.contextmanager
 def few_processes() -> Iterator[None]:
-    """Inside, a Ray that starts leaves out the processes that are `UNNEEDED`.
+    """Start Ray without the processes that are `UNNEEDED`.
 
-    They are a third of what starting Ray costs. Ray has no option for it; a Ray whose methods are
-    called otherwise starts them.
+    They are a third of the cost of starting Ray, and Ray has no option for it. A Ray whose methods
+    have other names starts them.
     """
     from ray._private.node import Node
 
@@ -46,7 +46,7 @@ def _nothing(*arguments: Any, **options: Any) -> None:
 
 @contextlib.contextmanager
 def no_worker_environment() -> Iterator[None]:
-    """Inside, Tune asks for no environment of its own by name, so that it takes idle workers."""
+    """Let Tune ask for no environment variables by name, so that it takes idle workers."""
     from ray.tune.execution import class_cache
 
     before = class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE
@@ -58,7 +58,7 @@ def no_worker_environment() -> Iterator[None]:
 
 
 def asks_for_tokens() -> bool:
-    """Whether this process's Ray lets nobody in without its token."""
+    """Return whether this process's Ray refuses everybody without its token."""
     from ray._private.authentication.authentication_utils import is_token_auth_enabled
 
     return bool(is_token_auth_enabled())

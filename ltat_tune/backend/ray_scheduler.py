@@ -1,4 +1,4 @@
-"""Early stopping as Ray asks for it: a thin adapter over the study's own rules."""
+"""Adapts the study's own early stopping to Ray's scheduler interface."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ltat_tune.storage.task import Task
 
 
 class StoppingScheduler(FIFOScheduler):
-    """Stops weak search trials; copies, confirmations and looks always run to their end."""
+    """Stops weak search trials. Copies, confirmations and looks always run to their end."""
 
     def __init__(self, stopping: EarlyStopping) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""The work queue as Ray Tune's searcher: a thin adapter, the queue itself knows nothing of Ray."""
+"""Adapts the work queue to Ray Tune's searcher interface. The queue itself does not know Ray."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def encoded(report: Report) -> dict[str, str]:
 
 
 def decoded(result: dict[str, Any] | None) -> dict[str, Any]:
-    """Return what a worker reported, out of all that Ray puts beside it."""
+    """Return the worker's report without the values that Ray adds."""
     return {name: json.loads(result[name]) for name in _REPORTED if name in (result or {})}  # type: ignore[index]
 
 
@@ -27,7 +27,7 @@ class QueueSearcher(Searcher):
 
     Args:
         work: the study's.
-        metric: the objective's name, which Ray wants to know and nobody reads.
+        metric: the objective's name, which Ray requires and nothing reads.
     """
 
     def __init__(self, work: Work, metric: str) -> None:

@@ -1,4 +1,4 @@
-"""Ray, started quietly and safely, and gone afterwards. The only place that configures it."""
+"""Starts Ray quietly and safely and shuts it down. The only place that configures Ray."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from ltat_tune.errors import StudyError
 _SCRATCH = "ltat-ray-"
 _CONNECT_S = 10.0
 _PRELOAD = "RAY_preload_python_modules"
-_IMPORT_S = 10.0  # that a study waits for its workers' imports at most
+_IMPORT_S = 10.0  # the longest wait for the workers' imports
 
-# Nothing but our own lines on the terminal, token authentication on, and time
-# enough for a worker to leave its epoch. Read by Ray when it is imported or starts a process.
+# Only our own lines on the terminal, token authentication, and time for a worker to leave its
+# epoch. Ray reads these when it is imported or starts a process.
 _ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_AUTH_MODE": "token",
@@ -33,21 +33,21 @@ _ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
-    "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # Ray's own snapshots serve nobody here
-    # else a slot's first task waits until another slot's worker is up; the queue counts slots
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # Ray's own snapshots are not used
+    # else a slot's first task waits for another slot's worker; the queue counts slots itself
     "TUNE_MAX_PENDING_TRIALS_PG": "1000",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 
 
-# Ray's switch of macOS and Windows: its servers listen on 127.0.0.1 alone. Without it they listen
+# Ray's switch for macOS and Windows: its servers listen on 127.0.0.1 only. Without it they listen
 # on every interface of the machine, whatever address ray.init is given (Ray 2.60).
 _REACHABLE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 
 def prepare_environment() -> None:
-    """Sets what Ray reads from the environment; what the user has set stays."""
+    """Set the environment variables that Ray reads; the user's own values stay."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
 
@@ -60,16 +60,16 @@ def _make_reachable(reachable: bool) -> None:
 
 @contextlib.contextmanager
 def ray_session(slots: int, *, cpus: int = 1) -> Iterator[dict[str, float]]:
-    """A local Ray for the length of a study; yields its resources, such as {"CPU": 2.0}.
+    """Run a local Ray for the length of a study. Yields its resources, such as {"CPU": 2.0}.
 
-    It listens on loopback alone, and to none but who has its token.
+    It listens on loopback only, and serves only those who have its token.
 
     Args:
         slots: tasks at once.
-        cpus: of each.
+        cpus: CPUs of each task.
 
     Raises:
-        StudyError: this process has a Ray already, which ours would take away from its owner.
+        StudyError: this process is connected to a Ray already, which the study would shut down.
     """
     prepare_environment()
     _make_reachable(False)
@@ -77,7 +77,7 @@ def ray_session(slots: int, *, cpus: int = 1) -> Iterator[dict[str, float]]:
 
     if ray.is_initialized():
         raise StudyError(
-            "this process is connected to a Ray already, and a study starts its own; call "
+            "this process is already connected to a Ray, but a study starts its own; call "
             "ray.shutdown() first"
         )
     # Ray's sockets need a short path, and nobody else cleans its session folders.
@@ -103,10 +103,11 @@ def ray_session(slots: int, *, cpus: int = 1) -> Iterator[dict[str, float]]:
 
 
 def _leave() -> None:
-    """Shuts Ray down here, whatever it says.
+    """Shut Ray down here, and ignore its errors.
 
-    A reference of Ray's that another thread lets go meanwhile ends the process without a word, and
-    any thread that allocates may collect those left in cycles: none is left, and none collects.
+    If another thread drops a reference of Ray's meanwhile, the process ends without a message. Any
+    thread that allocates may collect references left in cycles. So collect them all first, and let
+    no thread collect during the shutdown.
     """
     import ray
 
@@ -123,9 +124,10 @@ def _leave() -> None:
 
 @contextlib.contextmanager
 def _workers_ready(cpus: int, scratch: Path) -> Iterator[None]:
-    """Workers import what trains as soon as Ray is up, while the driver prepares the first tasks.
+    """Let workers import the training code as soon as Ray is up.
 
-    Ray starts a worker for every CPU, so only where each has a task of its own.
+    Meanwhile the driver prepares the first tasks. Ray starts a worker for every CPU, so this
+    applies only if each of them has a task of its own.
     """
     if cpus > 1 or _PRELOAD in os.environ:
         yield
@@ -142,11 +144,11 @@ def _workers_ready(cpus: int, scratch: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def workers_as_they_are(slots: int) -> Iterator[None]:
-    """Inside, Tune takes the workers that are up, of a Ray of this process's own.
+    """Let Tune take the idle workers of this process's own Ray.
 
-    They have its environment. Tune asks for a part of it by name, for which Ray starts others anew
-    and leaves those that are up and have imported everything idle. It does so, too, if they are
-    asked for while they import; so that is waited for first.
+    Tune asks for part of the environment by name. For that Ray starts new workers, and those that
+    have imported everything stay idle, although they have the same environment. Ray also does so
+    if workers are asked for while they import, so this waits for the imports first.
     """
     deadline = time.monotonic() + _IMPORT_S
     while worker_ready.workers() < slots and time.monotonic() < deadline:
@@ -155,13 +157,13 @@ def workers_as_they_are(slots: int) -> Iterator[None]:
         yield
 
 
-# What a worker reads; those of a cluster have the environment of its `ray start`.
+# Variables that a worker reads: a cluster's workers have the environment of its `ray start`.
 _OF_WORKERS = ("RAY_CHDIR_TO_TRIAL_DIR", "TUNE_FUNCTION_THREAD_TIMEOUT_S")
 
 
 @contextlib.contextmanager
 def cluster_session(address: str) -> Iterator[None]:
-    """A connection to a Ray cluster that somebody else started and that stays.
+    """Connect to a Ray cluster that somebody else started and that goes on afterwards.
 
     Raises:
         StudyError: there is none at the address, or it does not let us in.
@@ -172,13 +174,13 @@ def cluster_session(address: str) -> Iterator[None]:
     import ray
     from ray.exceptions import RayError
 
-    told = {name: os.environ[name] for name in _OF_WORKERS}
+    environment = {name: os.environ[name] for name in _OF_WORKERS}
     try:
         ray.init(
             address=address,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            runtime_env={"env_vars": told},
+            runtime_env={"env_vars": environment},
         )
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
         reason = " ".join(str(error).split())
@@ -195,15 +197,19 @@ def cluster_session(address: str) -> Iterator[None]:
 
 
 def _check_address(address: str) -> None:
-    """Raises: StudyError for what is no cluster's address, or one where nothing listens."""
+    """Check that an address is one of a cluster, and that something listens there.
+
+    Raises:
+        StudyError: it is not.
+    """
     if address == "auto":
         return
     host, _, port = address.rpartition(":")
     if "://" in address or not host or not port.isdigit():
         raise StudyError(
-            f"--address must be auto or HOST:PORT, got {address}; leave it away for a Ray of the "
-            "study's own, and where only a ray:// address is open, start ltat-tune on a node of "
-            "the cluster (scripts/cluster/README.md)"
+            f"--address must be auto or HOST:PORT, got {address}; leave it out to start a Ray for "
+            "this study; where only a ray:// address is open, start ltat-tune on a node of the "
+            "cluster (scripts/cluster/README.md)"
         )
     try:  # Ray itself would try for minutes
         socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
@@ -220,7 +226,7 @@ def _quieten() -> None:
 
 
 def _remove_abandoned() -> None:
-    """Deletes the scratch folders of drivers that were killed."""
+    """Delete the scratch folders of drivers that were killed."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*"):
         owner = folder.name.removeprefix(_SCRATCH).partition("-")[0]
         if owner.isdigit() and not Path(f"/proc/{owner}").exists():

@@ -1,4 +1,4 @@
-"""A study's tasks on Ray Tune: one Tuner, built anew by each start for what is left."""
+"""Runs a study's tasks on Ray Tune: each start builds one Tuner for the tasks that are left."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WORKER_RETRIES = 3
 
 
 class _EachTurn(tune.Stopper):
-    """What Tune's loop asks at each turn: to end it, once the work has a reason to stop."""
+    """Tells Tune's loop at each turn whether to end: once the work has a reason to stop."""
 
     def __init__(self, work: Work, each_turn: Callable[[], None]) -> None:
         self._work, self._each_turn = work, each_turn
@@ -61,7 +61,7 @@ def run_in_ray(
         spec: what a task takes of the machine.
         scratch: folder for Ray's own bookkeeping, which is deleted afterwards.
         slots: tasks at once.
-        own_ray: Ray was started by this process, for this study alone.
+        own_ray: whether this process started Ray, for this study only.
         each_turn: called several times a second.
     """
 
@@ -69,9 +69,9 @@ def run_in_ray(
         run_task(Task.from_json(config["task"]), lambda values: tune.report(encoded(values)))
 
     def resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        # Ray calls a pickled copy of this, which knows the work as it was at the start only
+        # Ray calls a pickled copy, which knows only the state of the work at the start
         share = config["slots"]
-        # a training uses one GPU, so more than a whole one is room for nothing
+        # a training uses one GPU, so more than a whole one would be wasted
         gpus = max(spec.gpus_per_trial, min(1.0, share * spec.gpus_per_trial))
         return tune.PlacementGroupFactory([{"CPU": share * spec.cpus_per_trial, "GPU": gpus}])
 
@@ -81,7 +81,7 @@ def run_in_ray(
         tune_config=tune.TuneConfig(
             search_alg=QueueSearcher(work, metric),
             scheduler=StoppingScheduler(stopping),
-            num_samples=1_000_000,  # the work says when there is no more
+            num_samples=1_000_000,  # the work ends the search
             reuse_actors=True,
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM during a study: the first asks it to stop, the second ends it."""
+"""Handles Ctrl-C and SIGTERM during a study: the first asks it to stop, the second ends it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 
 @contextlib.contextmanager
 def stop_signals(on_stop: Callable[[str], None]) -> Iterator[None]:
-    """Ctrl-C or SIGTERM once: `on_stop(name)`, then the study stops; twice: at once.
+    """Call `on_stop(name)` at the first Ctrl-C or SIGTERM, and end the study at the second.
 
-    Tune listens to SIGUSR1 as to Ctrl-C, which is how the first signal reaches its loop. Only the
-    main thread may listen to signals; in another, nothing happens here.
+    Tune treats SIGUSR1 like Ctrl-C, which is how the first signal reaches its loop. Only the main
+    thread may handle signals; in any other thread this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -17,7 +17,7 @@ from ltat_tune.backend.ray_internals import actor_of
 from ltat_tune.space.resources import ResourcesSpec
 from ltat_tune.storage.task import Task
 
-_REMEMBERED = 101  # epochs that the median is of
+_REMEMBERED = 101  # epochs in the median
 
 
 @dataclass
@@ -31,13 +31,13 @@ class _Watched:
 class Watchdog(tune.Callback):
     """Watches how long ago each training reported an epoch.
 
-    It may be silent for `hang_factor` times the median epoch of the study or its own longest
-    epoch, whichever is longer, and for `hang_floor_s` at least. Before the study's first epoch
-    nothing is known, so nothing is judged. Tests and looks report too seldom to be watched.
+    A training may be silent for `hang_factor` times the median epoch of the study or its own
+    longest epoch, whichever is longer, and for `hang_floor_s` at least. Nothing is judged before
+    the study's first epoch. Tests and looks report too seldom to be watched.
 
     Args:
-        resources: the two numbers.
-        on_hang: told of Ray's trial id and of what was seen, before the worker is killed.
+        resources: `hang_factor` and `hang_floor_s`.
+        on_hang: called with Ray's trial id and a description, before the worker is killed.
     """
 
     def __init__(self, resources: ResourcesSpec, on_hang: Callable[[str, str], None]) -> None:
@@ -49,7 +49,7 @@ class Watchdog(tune.Callback):
         self._median_s = 0.0
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A worker has the training, perhaps again."""
+        """Watch a training that a worker starts, perhaps for a second time."""
         if Task.from_json(trial.config["task"]).kind in ("test", "sentinel"):
             return
         self._watched[trial.trial_id] = _Watched(time.monotonic())
@@ -58,7 +58,7 @@ class Watchdog(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """An epoch, replayed or not: both say how long one takes."""
+        """Note an epoch, replayed or not: both show how long one takes."""
         watched = self._watched.get(trial.trial_id)
         if watched is None or "epoch_seconds" not in result:
             return
@@ -68,19 +68,19 @@ class Watchdog(tune.Callback):
         self._median_s = statistics.median(self._epochs)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **i: Any) -> None:
-        """A training ended."""
+        """Forget a training that ended."""
         self._forget(trial.trial_id)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **i: Any) -> None:
-        """A training's worker died too often."""
+        """Forget a training whose worker died too often."""
         self._forget(trial.trial_id)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **i: Any) -> None:
-        """A training waits for another worker."""
+        """Forget a training that waits for another worker."""
         self._forget(trial.trial_id)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Several times a second, whatever the workers do."""
+        """Kill workers of trainings that are silent too long; called several times a second."""
         if not self._epochs:
             return
         now = time.monotonic()

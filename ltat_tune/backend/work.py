@@ -1,4 +1,4 @@
-"""What a backend needs of a study: tasks to run, somebody to tell, and a function that does one.
+"""What a backend needs of a study: tasks to run, a receiver of reports, and a worker function.
 
 Both backends, Ray's and the in-process one, run the same worker function over the same queue.
 """
@@ -18,7 +18,7 @@ RunTask = Callable[[Task, ReportTo], None]
 
 
 class NoTask(Enum):
-    """Why a slot gets no task."""
+    """The reason why a slot gets no task."""
 
     WAIT = "wait"  # there may be one later
     FINISHED = "finished"  # there will be none
@@ -29,7 +29,7 @@ class Work(Protocol):
 
     @property
     def stop_reason(self) -> str | None:
-        """Why the study stops before its end; None while it goes on."""
+        """The reason why the study stops before its end; None while it goes on."""
         ...
 
     def next_task(self, slot: str) -> Task | NoTask:
@@ -41,7 +41,7 @@ class Work(Protocol):
         ...
 
     def on_report(self, slot: str, report: Report) -> None:
-        """Take in what a task that goes on reported."""
+        """Take in a report of a task that goes on."""
         ...
 
     def on_end(self, slot: str, report: Report | None, *, error: bool) -> None:
@@ -54,7 +54,7 @@ class Work(Protocol):
 
 
 def lets_go_on(stopping: EarlyStopping, task: Task, report: Report) -> bool:
-    """Whether early stopping lets a task go on after a report; it judges search trials alone."""
+    """Return whether early stopping lets a task go on after a report; it judges trials only."""
     if "epoch" not in report or task.kind != "trial":
         return True
     return stopping.goes_on(

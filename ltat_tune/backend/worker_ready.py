@@ -1,4 +1,4 @@
-"""Says that a worker of a study's own Ray has imported what trains: it imports this last."""
+"""Tells a study that a worker of its own Ray has imported the training code. Imported last."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _FILE = "ready-"
 
 
 def workers() -> int:
-    """How many are; as many as anybody can ask for where none is waited for."""
+    """Return how many workers are ready; a very large number if no study waits for them."""
     folder = os.environ.get(FOLDER)
     return len([*Path(folder).glob(f"{_FILE}*")]) if folder else 1_000_000
 

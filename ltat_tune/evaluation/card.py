@@ -1,4 +1,4 @@
-"""The card of a model: what was measured, how, how sure it is, and the command to do it again."""
+"""The card of a model: what was measured and how, how certain it is, and the command for it."""
 
 from __future__ import annotations
 
@@ -26,51 +26,51 @@ from ltat_tune.tracking import attach, tracking_uri
 FORMAT = 1
 
 _NOTES = (
-    "An image that is wrong without attack is wrong under every attack, keeps its answer and is "
-    "not attacked.",
-    "noise: of a row with `place`, the start of an image depends on the seed, the attack, the "
-    "split and the image's place in it alone: not on the batch size, nor on other images. With "
-    "`batch` the attack's own code (pyautoattack: aa, square) draws one sequence for the images "
-    "attacked together, so that --batch-size, and which images still stand, may move its number. "
-    "With `none` nothing is drawn. Rounding still differs between batch sizes, in the last digits "
-    "of confidences and, rarely, in an image at the edge.",
-    "worst_case: images that survive every attack of its list, on the images that all have seen.",
+    "A misclassified clean image counts as misclassified under every attack. It keeps its answer "
+    "and is not attacked.",
+    "noise: in a row with `place`, an image's start depends only on the seed, the attack, the "
+    "split and the image's place in it, not on the batch size or on other images. With `batch`, "
+    "the attack's own code (pyautoattack: aa, square) draws one sequence for the images attacked "
+    "together, so --batch-size, and which images still stand, may change its number. With `none`, "
+    "nothing is drawn. Rounding still differs between batch sizes, in the last digits of "
+    "confidences and, rarely, for an image at the edge.",
+    "worst_case: images that survive every attack of its list, among those that all attacks saw.",
     "balanced_acc under attack is the mean recall over classes, which TAET calls balanced "
-    "robustness: the same formula on the same images. On a class-balanced split it equals acc; "
-    "on TAET's own test images, which are long-tailed, it does not, and rests on few tail images.",
-    "confidence, ece, reliability and confusion are of the answers after the attack; images that "
-    "were not attacked count with their clean answer.",
+    "robustness: the same formula on the same images. On a class-balanced split it equals acc. "
+    "TAET's own test images are long-tailed: there it differs, and rests on few tail images.",
+    "confidence, ece, reliability and confusion describe the answers after the attack. Images "
+    "that were not attacked count with their clean answer.",
 )
 _EACH_ALONE = (
-    "Every image that is right without attack meets every attack, so no number depends on the "
+    "Every attack sees every image that is right without attack, so no number depends on the "
     "order of attacks."
 )
 _WORST_CASE = (
-    "Worst case: each attack saw only the images that withstood those above it. A row is what is "
-    "left after its attack and all above; what an attack does alone is known of the first only."
+    "Worst case: each attack saw only the images that withstood those above it. A row shows what "
+    "is left after its attack and all above. Only the first row shows what an attack does alone."
 )
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line asks for; None is the model's own configuration.
+    """The options of the command line; None is the model's own configuration.
 
     Attributes:
         attacks: names; clean is always measured.
         split: `test` or `val`.
-        images: a class-balanced, seeded part of so many, for every attack.
-        eps: radii, pixel units; every attack runs at each.
+        images: number of images in a class-balanced, seeded part, for every attack.
+        eps: radii, pixel units; every attack runs at each of them.
         norm: `linf` or `l2`.
         step_size: pixel units.
         scales: values of `model.inference_scale`.
         source: checkpoint for transfer attacks, and its configuration.
-        seed: of random starts.
+        seed: seed of random starts.
         batch_size: images attacked together.
-        device: where.
+        device: cpu, cuda or cuda:1.
         threads: CPU threads of one model.
-        sentinel: whether to look for gradient masking.
-        worst_case: whether an attack sees only images that withstood those before it; all see
-            the same part then, that of aa where it is the smaller.
+        sentinel: whether to check for gradient masking.
+        worst_case: whether an attack sees only images that withstood those before it. All attacks
+            then see the same part, that of aa if it is the smaller.
     """
 
     attacks: tuple[str, ...]
@@ -90,8 +90,8 @@ class Request:
 
 
 def command(loaded: Loaded, request: Request) -> str:
-    """The line that measures this again, every default written out."""
-    asked: dict[str, Any] = {
+    """Return the command line that repeats this measurement, every default written out."""
+    options: dict[str, Any] = {
         "--config": loaded.target.config,
         "--attacks": ",".join(request.attacks),
         "--split": request.split,
@@ -108,7 +108,7 @@ def command(loaded: Loaded, request: Request) -> str:
         "--threads": request.threads,
     }
     words = ["ltat-tune", "evaluate", str(loaded.target.checkpoint)]
-    words += [word for name, value in asked.items() if value is not None
+    words += [word for name, value in options.items() if value is not None
               for word in (name, str(value))]  # fmt: skip
     words += ["--worst-case"] if request.worst_case else []
     words.append("--sentinel" if request.sentinel else "--no-sentinel")
@@ -116,7 +116,7 @@ def command(loaded: Loaded, request: Request) -> str:
 
 
 def _fraction(value: float) -> str:
-    """`8/255` where that is the very same number below 1, else all digits."""
+    """Return `8/255` if that is exactly the same number below 1, else all digits."""
     steps = round(value * 255)
     return f"{steps}/255" if value < 1 and steps / 255 == value else f"{value!r}"
 
@@ -129,13 +129,13 @@ def build(
     sentinel: Sequence[Mapping[str, Any]],
     split_images: int,
 ) -> dict[str, Any]:
-    """The card as plain data.
+    """Return the card as plain data.
 
     Args:
         loaded: the model.
-        request: what was asked for, every default resolved.
-        outcomes: what was measured; of every scale the clean one first.
-        sentinel: reports, one of every scale.
+        request: the request, every default resolved.
+        outcomes: what was measured; for every scale the clean outcome first.
+        sentinel: reports, one for every scale.
         split_images: images in the whole split, attacked or not.
     """
     config, splits = loaded.config, loaded.splits
@@ -192,7 +192,7 @@ def _row(loaded: Loaded, request: Request, outcome: AttackOutcome) -> dict[str, 
     again = replace(
         request, attacks=(*(setting.after or ()), setting.attack),
         images=_asked(outcome, loaded, request), scales=(setting.scale,), sentinel=False,
-        # those before it may take steps where this one takes none
+        # earlier attacks may take steps even if this one takes none
         step_size=request.step_size if chain else setting.step_size, worst_case=chain,
         eps=request.eps if setting.attack == "clean" else (setting.eps,),
     )  # fmt: skip
@@ -208,14 +208,14 @@ def _row(loaded: Loaded, request: Request, outcome: AttackOutcome) -> dict[str, 
 
 
 def _asked(outcome: AttackOutcome, loaded: Loaded, request: Request) -> int | None:
-    """`--images` for this row: its own count where that is a part of the split."""
+    """Return `--images` for this row: its own count if that is a part of the split."""
     limited = outcome.setting.attack == "aa" and request.images is None
     whole = loaded.config.evaluation.aa_images is None or not limited
     return request.images if whole else len(outcome.part)
 
 
 def _same_threat(outcomes: Sequence[AttackOutcome]) -> list[list[AttackOutcome]]:
-    """Attacks of one scale, radius and norm, two or more of them."""
+    """Return the groups of two or more attacks of one scale, radius and norm."""
     groups: dict[tuple[float, float, str], list[AttackOutcome]] = {}
     for outcome in outcomes:
         s = outcome.setting
@@ -245,17 +245,17 @@ def _worst(
 
 
 def file_name(card: Mapping[str, Any]) -> str:
-    """`<model>-<8 hex digits of the command>.json`: another protocol is another file."""
+    """Return `<model>-<8 hex digits of the command>.json`, which differs for another protocol."""
     text = json.dumps([card["command"], card["model"]["weights"]])
     return f"{card['model']['name']}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.json"
 
 
 def metrics(card: Mapping[str, Any]) -> dict[str, float]:
-    """The card's numbers by the names MLflow shows: `card/test/linf-8of255/pgd20_acc`.
+    """Return the card's numbers by MLflow's names, such as `card/test/linf-8of255/pgd20_acc`.
 
-    What is left after several attacks is `.../worst_case-pgd20-cw100_acc`, in either mode.
+    Accuracy after several attacks is `.../worst_case-pgd20-cw100_acc`, in either mode.
     """
-    found: dict[str, float] = {}
+    by_name: dict[str, float] = {}
     split = card["data"]["split"]
     scales = {row["scale"] for row in card["rows"]}
     for row in [*card["rows"], *card["worst_case"]]:
@@ -266,15 +266,15 @@ def metrics(card: Mapping[str, Any]) -> dict[str, float]:
         what = "-".join(attacks if len(attacks) == 1 else ["worst_case", *attacks])
         prefix = "/".join(["card", split, *at, what])
         values = {**row["numbers"], **({"ece": row["ece"]} if "ece" in row else {})}
-        found |= {f"{prefix}_{name}": value for name, value in values.items()}
-    return found
+        by_name |= {f"{prefix}_{name}": value for name, value in values.items()}
+    return by_name
 
 
 _GROUPS = ("head_acc", "body_acc", "tail_acc", "worst_acc")
 
 
 def card_text(card: Mapping[str, Any]) -> Group:
-    """The card as people read it on the terminal, percent; ends of intervals without decimals."""
+    """Return the card for the terminal, in percent; ends of intervals have no decimals."""
     model, data = card["model"], card["data"]
     text = Text(f"{model['name']}: {model['method']}, {model['loss']}, weights {model['weights']}")
     if card["selected_on_test"]:
@@ -317,19 +317,19 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
 
 
 def source_hash(loaded: Loaded) -> str:
-    """Of a transfer's source as it is measured."""
+    """Return the fingerprint of a transfer's source as it is measured."""
     return loaded.fingerprint(loaded.config.model.inference_scale)
 
 
 def write(card: Mapping[str, Any], folder: Path) -> Path:
-    """Writes the card, whole or not at all; its path."""
+    """Write the card, whole or not at all. Return its path."""
     path = folder / file_name(card)
     write_json(path, card)
     return path
 
 
 def log(card: Mapping[str, Any], target: Target) -> bool:
-    """Adds the card to the model's MLflow run; False where its study has no store or no such run.
+    """Add the card to the model's MLflow run. Return False if there is no store or no such run.
 
     Raises:
         StudyError: the store does not answer.

@@ -1,4 +1,4 @@
-"""A study, a folder, a configuration or a checkpoint -> the trained model, safely."""
+"""Loads a trained model safely from a study, a folder, a configuration or a checkpoint."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from ltat_tune.training.metrics import ClassGroups
 from ltat_tune.training.trainer import Trainer
 from ltat_tune.training.weights_file import SUFFIX, check_identity, read_weights
 
-_ZIP = b"PK"  # what torch.save writes begins so
+_ZIP = b"PK"  # the first bytes of what torch.save writes
 
 
 @dataclass(frozen=True)
 class Target:
-    """A trained model by its files, and what is known of where it is from."""
+    """The files of a trained model, and the study that they come from."""
 
     name: str
     config: Path
@@ -54,7 +54,7 @@ class Loaded:
     selected_on_test: bool
 
     def at_scale(self, scale: float) -> nn.Module:
-        """The model with another `model.inference_scale`; the log-prior stays as it is."""
+        """Return the model with another `model.inference_scale` and the same log-prior."""
         if scale == self.config.model.inference_scale:
             return self.model
         if isinstance(self.model, Classifier):
@@ -63,25 +63,26 @@ class Loaded:
         return measured(inner, scale=scale, shift=shift)
 
     def fingerprint(self, scale: float) -> str:
-        """What tells the model at this scale from all others: `<16 hex digits> at scale 1`.
+        """Return a text that identifies the model at this scale: `<16 hex digits> at scale 1`.
 
-        The digits are of the weights and of the log-prior that is taken away, the scale's are all.
+        The digits are of the weights and of the log-prior that is subtracted; the scale is written
+        with all its digits.
         """
         return f"{weights_hash(self.at_scale(scale).state_dict())} at scale {scale!r}"
 
 
 def find_targets(text: str, studies: Path, *, config: Path | None = None) -> list[Target]:
-    """The models that one word of the command line means.
+    """Return the models that one argument of the command line names.
 
     Args:
         text: a study's name or folder (the winner of every scenario, all seeds), the folder of a
             trial or confirmation, a configuration with a checkpoint beside it, or a checkpoint.
         studies: folder that holds the studies.
-        config: of a checkpoint that has none beside it.
+        config: configuration of a checkpoint that has none beside it.
 
     Raises:
-        StudyError: nothing of this name, or a study without results.
-        CheckpointError, ConfigError: a part is missing, with what makes it.
+        StudyError: nothing has this name, or the study has no results.
+        CheckpointError, ConfigError: a part is missing; the message says how to create it.
     """
     path = Path(text)
     for folder in (path, studies / text):
@@ -96,7 +97,7 @@ def find_targets(text: str, studies: Path, *, config: Path | None = None) -> lis
     if not path.exists():
         names = ", ".join(list_studies(studies)) or "none"
         raise StudyError(
-            f"{text} is no study, folder or file; studies in {studies}: {names}; or give a "
+            f"{text} is not a study, folder or file; studies in {studies}: {names}; or give a "
             "folder of a trial, a configuration or a checkpoint"
         )
     if path.suffix in (".yaml", ".yml"):
@@ -106,13 +107,13 @@ def find_targets(text: str, studies: Path, *, config: Path | None = None) -> lis
         use_shared = shared.exists() and path.name == "config.yaml" and not own.exists()
         return [_beside(path, shared if use_shared else own)]
     beside = [path.with_suffix(".yaml"), path.with_name("config.yaml")]
-    found = config or next((file for file in beside if file.exists()), None)
-    if found is None:
+    own_config = config or next((file for file in beside if file.exists()), None)
+    if own_config is None:
         raise ConfigError(
-            f"{path} needs the configuration it was trained with: put it beside as "
+            f"{path} needs the configuration it was trained with: put it beside the file as "
             f"{beside[1].name}, or name it with --config"
         )
-    return [_beside(found, path)]
+    return [_beside(own_config, path)]
 
 
 def _beside(config: Path, checkpoint: Path) -> Target:
@@ -127,7 +128,7 @@ def _beside(config: Path, checkpoint: Path) -> Target:
         name = place if checkpoint.name == "checkpoint.pt" else f"{place}-{checkpoint.stem}"
         return Target(name, config, checkpoint)
     rest = checkpoint.resolve().parent.relative_to(study).parts[1:]
-    # files beside others, such as those of best/, are told apart by their own names
+    # files that share a folder, such as those of best/, differ by their own names
     own = () if rest and checkpoint.name == "checkpoint.pt" else (checkpoint.stem,)
     return Target(
         "-".join((study.name, *rest, *own)), config, checkpoint, StudyFolder(study).cache, study
@@ -142,26 +143,26 @@ def _winners(root: Path) -> list[Target]:
             f"{root.name} has no results yet; finish it: ltat-tune resume {root.name}, or give "
             "the folder of one trial"
         )
-    found = []
+    targets = []
     for scenario in results.scenarios:
         if scenario.winner is None:
             continue
         for seed in scenario.winner.seeds:
             place = folder.confirmation(scenario.name, scenario.winner.recipe, seed)
-            found.append(_beside(place / "config.yaml", place / "checkpoint.pt"))
-    if not found:
+            targets.append(_beside(place / "config.yaml", place / "checkpoint.pt"))
+    if not targets:
         raise StudyError(f"{root.name} has confirmed nothing; give the folder of one trial")
-    return found
+    return targets
 
 
 def load_target(target: Target, *, device: str = "cpu") -> Loaded:
-    """The model of a finished training with the weights that it kept.
+    """Load the model of a finished training with the weights that it kept.
 
-    Nothing in the checkpoint can run: tensors and plain values are read, all else is refused.
+    The checkpoint cannot run code: only tensors and plain values are read.
 
     Raises:
-        CheckpointError: torn, of another format, of another network, data set or configuration,
-            or not trained to its end; which of them is said.
+        CheckpointError: the checkpoint is torn, of another format, network, data set or
+            configuration, or not trained to its end; the message says which.
         ConfigError, DataError: as for a training.
     """
     config, recorded = load_config(target.config)
@@ -202,7 +203,7 @@ def load_target(target: Target, *, device: str = "cpu") -> Loaded:
 def _load_exported(
     target: Target, config: TrialConfig, recorded: dict[str, Any], device: str
 ) -> Loaded:
-    """The model of a safetensors file, which is complete: nothing is trained or continued."""
+    """Load the model of a safetensors file, which is complete: nothing trains."""
     read = read_weights(target.checkpoint)
     splits = load_splits(config, cache_dir=target.cache)
     _check_network(target, config, {"model": read.tensors}, splits)
@@ -217,15 +218,15 @@ def _load_exported(
     )  # fmt: skip
 
 
-def _other_images(target: Target, found: str, splits: Splits) -> CheckpointError:
+def _other_images(target: Target, actual: str, splits: Splits) -> CheckpointError:
     return CheckpointError(
         f"{target.checkpoint} must be of the images {splits.subset_hash}, got "
-        f"{found}: the data set has changed since the training"
+        f"{actual}: the data set has changed since the training"
     )
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """The file's plain content, whoever's it is."""
+    """Return the file's plain content; the file may come from anybody."""
     try:
         whole = path.read_bytes()
     except OSError as error:
@@ -237,8 +238,8 @@ def _read(path: Path) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(
-            f"{path} is refused: it is no checkpoint of tensors and plain values, and reading it "
-            f"might run code ({reason})"
+            f"{path} is refused: it is not a checkpoint of tensors and plain values, and reading "
+            f"it might run code ({reason})"
         ) from None
     except Exception:  # torn bytes raise anything, KeyError and EOFError included
         if whole and not whole.startswith(_ZIP):
@@ -262,7 +263,11 @@ def _read(path: Path) -> dict[str, Any]:
 def _check_network(
     target: Target, config: TrialConfig, state: dict[str, Any], splits: Splits
 ) -> None:
-    """Raises: CheckpointError that names the first of class count, input, architecture."""
+    """Check class count, input and architecture.
+
+    Raises:
+        CheckpointError: with the first of them that differs.
+    """
     weights: dict[str, Tensor] = state["model"]
     path, classes = target.checkpoint, len(splits.classes)
     head, mean = weights.get("head.weight"), weights.get("mean")
@@ -293,7 +298,7 @@ def _check_network(
         raise CheckpointError(
             f"{path} must hold the network of {target.config} ({model.name}{width}, "
             f"{model.head} head), but it {problems[0]}"
-            + (f", and {len(problems) - 1} differences more" if len(problems) > 1 else "")
+            + (f", and {len(problems) - 1} more differences" if len(problems) > 1 else "")
             + "; name its own file with --config"
         )
 
@@ -301,19 +306,23 @@ def _check_network(
 def _check_normalisation(
     target: Target, config: TrialConfig, state: dict[str, Any], splits: Splits
 ) -> None:
-    """The checkpoint's mean and std against the configuration's. Raises: CheckpointError."""
+    """Compare the checkpoint's mean and std with the configuration's.
+
+    Raises:
+        CheckpointError: they differ.
+    """
     images = to_unit(splits.train.images)
     if config.model.normalisation == "none":
         mean, std = torch.zeros(images.shape[1]), torch.ones(images.shape[1])
     else:
         mean, std = images.mean(dim=(0, 2, 3)), images.std(dim=(0, 2, 3)).clamp_min(1e-6)
     for name, expected in (("mean", mean), ("std", std)):
-        found = state["model"][name].flatten()
-        # another machine may add up the last digits in another order
-        if not torch.allclose(found, expected, rtol=1e-4, atol=1e-5):
+        actual = state["model"][name].flatten()
+        # another machine may sum in another order
+        if not torch.allclose(actual, expected, rtol=1e-4, atol=1e-5):
             raise CheckpointError(
                 f"{target.checkpoint} must have model.normalisation {config.model.normalisation}, "
-                f"that is {name} {_digits(expected)}, got {name} {_digits(found)}: its images "
+                f"that is {name} {_digits(expected)}, got {name} {_digits(actual)}: its images "
                 "would be shifted; name its own file with --config"
             )
 

@@ -1,4 +1,4 @@
-"""What answers amount to: accuracies with 95 % intervals, calibration, confusion."""
+"""Turns answers into accuracies with 95 % intervals, calibration and confusion."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ class Interval:
 
 
 def wilson(right: int, total: int) -> Interval:
-    """Wilson score interval of a proportion, without continuity correction.
+    """Return the Wilson score interval of a proportion, without continuity correction.
 
     Source: Wilson1927Probable, by `scipy.stats.binomtest`.
     """
-    found = binomtest(right, total).proportion_ci(LEVEL, method="wilson")
-    return Interval(float(found.low), float(found.high))
+    interval = binomtest(right, total).proportion_ci(LEVEL, method="wilson")
+    return Interval(float(interval.low), float(interval.high))
 
 
 def mean_interval(right: Sequence[int], total: Sequence[int]) -> Interval:
-    """Interval of the mean of K proportions, each with its own images, all totals >= 1.
+    """Return the interval of the mean of K proportions, each with its own images, all totals >= 1.
 
     low = mean - sqrt(sum (p_k - low_k)^2) / K, high likewise, with the Wilson interval of every
-    proportion. A bootstrap within classes agrees with it where counts are large, but is of width 0
-    where every class is at 0 or at 1.
+    proportion. A bootstrap within classes agrees with it if counts are large, but has width 0 if
+    every class is at 0 or at 1.
 
     Source: Zou2009Note (MOVER, for linear functions of binomial proportions).
     """
@@ -60,7 +60,7 @@ def mean_interval(right: Sequence[int], total: Sequence[int]) -> Interval:
 
 @dataclass(frozen=True)
 class Answers:
-    """What a model answered to N images, attacked or not."""
+    """A model's answers to N images, attacked or not."""
 
     targets: Tensor  # (N,) int64
     predicted: Tensor  # (N,) int64
@@ -68,33 +68,36 @@ class Answers:
 
     @property
     def correct(self) -> Tensor:
-        """(N,) bool."""
+        """Whether each answer is correct, (N,) bool."""
         return self.predicted == self.targets
 
 
 def accuracies(
     correct: Tensor, targets: Tensor, groups: ClassGroups, classes: int
 ) -> dict[str, Any]:
-    """Accuracies by the names of training/metrics.py, their intervals, and every class's.
+    """Return accuracies by the names of training/metrics.py, their intervals, and every class's.
 
     Args:
         correct: shape (N,), bool.
         targets: shape (N,), int64.
-        groups: of the training counts.
+        groups: class groups by training counts.
         classes: K.
+
+    Returns:
+        A dict with the keys numbers, intervals, worst_class and per_class.
     """
-    found = Accuracy.count(correct, targets, classes)
-    present = [c for c in range(classes) if found.total[c]]
-    numbers = {name.removeprefix("_"): value for name, value in found.metrics("", groups).items()}
-    intervals = {"acc": wilson(sum(found.right), sum(found.total))}
-    recalls = {c: found.right[c] / found.total[c] for c in present}
+    counts = Accuracy.count(correct, targets, classes)
+    present = [c for c in range(classes) if counts.total[c]]
+    numbers = {name.removeprefix("_"): value for name, value in counts.metrics("", groups).items()}
+    intervals = {"acc": wilson(sum(counts.right), sum(counts.total))}
+    recalls = {c: counts.right[c] / counts.total[c] for c in present}
     worst = min(present, key=lambda c: recalls[c])
-    intervals["worst_acc"] = wilson(found.right[worst], found.total[worst])
+    intervals["worst_acc"] = wilson(counts.right[worst], counts.total[worst])
     for name, members in {"balanced": present, **groups.members}.items():
-        chosen = [c for c in members if found.total[c]]
+        chosen = [c for c in members if counts.total[c]]
         if chosen:
             intervals[f"{name}_acc"] = mean_interval(
-                [found.right[c] for c in chosen], [found.total[c] for c in chosen]
+                [counts.right[c] for c in chosen], [counts.total[c] for c in chosen]
             )
     return {
         "numbers": numbers,
@@ -107,15 +110,16 @@ def accuracies(
                 "acc": right / total if total else None,
                 **(asdict(wilson(right, total)) if total else {"low": None, "high": None}),
             }
-            for right, total in zip(found.right, found.total, strict=True)
+            for right, total in zip(counts.right, counts.total, strict=True)
         ],
     }
 
 
 def reliability(answers: Answers) -> list[dict[str, float | int | None]]:
-    """Fifteen bins of equal width over the confidence, each (low, high], the first with its 0.
+    """Return fifteen bins of equal width over the confidence, each (low, high], the first with 0.
 
-    Every bin has its images, mean confidence and accuracy; the last two are None when empty.
+    The keys of a bin are low, high, images, confidence (the mean) and acc; the last two are None
+    if the bin is empty.
     """
     confidence = answers.confidence.double().cpu()
     edges = torch.linspace(0, 1, BINS + 1, dtype=torch.float64)
@@ -137,7 +141,7 @@ def reliability(answers: Answers) -> list[dict[str, float | int | None]]:
 
 
 def calibration_error(bins: Sequence[dict[str, float | int | None]]) -> float:
-    """ECE: mean over images of |accuracy - confidence| of their bin.
+    """Return the ECE: the mean over images of |accuracy - confidence| of their bin.
 
     Source: Guo2017Calibration.
     """
@@ -151,14 +155,14 @@ def calibration_error(bins: Sequence[dict[str, float | int | None]]) -> float:
 
 
 def confusion(answers: Answers, classes: int) -> list[list[int]]:
-    """Images by true class (row) and predicted class (column), (K, K)."""
+    """Return images by true class (row) and predicted class (column), (K, K)."""
     place = answers.targets.cpu() * classes + answers.predicted.cpu()
     counts: list[list[int]] = place.bincount(minlength=classes**2).view(classes, classes).tolist()
     return counts
 
 
 def summarise(answers: Answers, groups: ClassGroups, classes: int) -> dict[str, Any]:
-    """Everything that a card says of one attack."""
+    """Return all that a card reports on one attack: `accuracies`, ece, reliability, confusion."""
     bins = reliability(answers)
     return {
         **accuracies(answers.correct, answers.targets, groups, classes),

@@ -1,4 +1,4 @@
-"""Models measured one after another, or side by side in Ray workers: the same numbers."""
+"""Measures models one after another, or side by side in Ray workers, with the same numbers."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from ltat_tune.seeding import prepare_process
 # RoBal's own README says so.
 _COSINE_SCALES = (1.0, 10.0)
 _ADAPTIVE = "adaptive20"
-_LONGEST = 100  # as attack.eps: beyond the diagonal of CIFAR's images, 55, in l2
+_LONGEST = 100  # the limit of attack.eps; the diagonal of CIFAR's images in l2 is 55
 
-# what is measured now, images done, images in all, right answers so far
+# (present measurement, images done, images in all, right answers so far)
 OnProgress = Callable[[str, int, int, int], None]
 
 
 def resolve(request: Request, config: TrialConfig) -> Request:
-    """The request with every default filled in from the model's configuration.
+    """Return the request with every default filled in from the model's configuration.
 
     Raises:
-        ConfigError: another norm than the configured one without a radius in it.
+        ConfigError: the norm is not the configured one, and there is no radius in it.
     """
     measured = config.evaluation
     configured = config.measured_norm
@@ -48,7 +48,7 @@ def resolve(request: Request, config: TrialConfig) -> Request:
     if norm != configured and request.eps is None:
         raise ConfigError(
             f"--norm is {norm} and the model is configured for {configured}, so --eps must be "
-            "given: a radius of the one means nothing in the other"
+            "given: a radius in one norm means nothing in the other"
         )
     step_size = request.step_size
     if step_size is None and request.eps is None and request.norm is None:
@@ -56,7 +56,7 @@ def resolve(request: Request, config: TrialConfig) -> Request:
     scales, attacks = request.scales, tuple(dict.fromkeys(request.attacks))
     if scales is None:
         scales = (config.model.inference_scale,)
-        # with a log-prior taken away, another scale would be another classifier
+        # after subtracting a log-prior, another scale would be another classifier
         model = config.model
         if (
             model.head == "cosine"
@@ -68,7 +68,7 @@ def resolve(request: Request, config: TrialConfig) -> Request:
                 attacks = (*attacks, _ADAPTIVE)
     images = request.images
     if images is None and request.worst_case and "aa" in attacks:
-        images = measured.aa_images  # all attacks on the same images, or none would be the last
+        images = measured.aa_images  # in a chain, all attacks see the same images
     return replace(
         request, attacks=attacks, norm=norm, scales=scales, step_size=step_size, images=images,
         eps=(config.measured_eps,) if request.eps is None else request.eps,
@@ -77,11 +77,11 @@ def resolve(request: Request, config: TrialConfig) -> Request:
 
 
 def check_request(request: Request) -> None:
-    """What can be told without the model; once `resolve` has run, the norm's radius too.
+    """Check what is known without the model; after `resolve`, the norm's radius too.
 
     Raises:
-        ConfigError: attacks that do not exist, lack their source or their norm, a radius or step
-            beyond the images, or a device that is not here.
+        ConfigError: an attack does not exist, or lacks its source or its norm; a radius or step
+            goes beyond the images; or the device is not on this machine.
     """
     problems = []
     for name in request.attacks:
@@ -113,25 +113,28 @@ def check_request(request: Request) -> None:
 def _device_problems(device: str) -> list[str]:
     try:
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch's, for names and for what is not here
+    except (RuntimeError, AssertionError) as error:  # torch's, for bad names and absent devices
         reason = str(error).splitlines()[0][:80]
-        return [f"--device must be one that is here, cpu, cuda or cuda:1, got {device} ({reason})"]
+        return [
+            f"--device must be a device of this machine, got {device} ({reason}); name cpu, "
+            "cuda or cuda:1"
+        ]
     return []
 
 
 def evaluate_model(
     target: Target, request: Request, *, state: Path, on_progress: OnProgress | None = None
 ) -> dict[str, Any]:
-    """Everything that was asked for of one model, as its card.
+    """Measure everything requested of one model. Return its card.
 
     Args:
         target: the model.
         request: what to measure.
-        state: folder of the batches that are done.
-        on_progress: told of every batch.
+        state: folder of the finished batches.
+        on_progress: called after every batch.
 
     Raises:
-        LtatError: as `load`, `Part.of` and `evaluate_attack`.
+        LtatError: as `load_target`, `MeasuredPart.of` and `evaluate_attack`.
     """
     loaded = load_target(target, device=request.device)
     source = None
@@ -151,10 +154,10 @@ def measure_targets(
     source: Loaded | None = None,
     on_progress: OnProgress | None = None,
 ) -> dict[str, Any]:
-    """As `evaluate_model`, of a model in memory.
+    """Measure a model in memory, as `evaluate_model` does. Return its card.
 
     Raises:
-        LtatError: as `Part.of` and `evaluate_attack`.
+        LtatError: as `MeasuredPart.of` and `evaluate_attack`.
     """
     request = resolve(request, loaded.config)
     check_request(request)
@@ -195,13 +198,13 @@ def _at_scale(
     )  # fmt: skip
     many_scales = len(request.scales or ()) > 1
     title = f"{loaded.target.name} scale {scale:g} " if many_scales else f"{loaded.target.name} "
-    found = [
+    outcomes = [
         evaluate_clean(
             model, whole, setting, weights=weights, state=state,
             on_batch=_named(on_progress, f"{title}clean"),
         )
     ]  # fmt: skip
-    clean = found[0].answers
+    clean = outcomes[0].answers
     names = [name for name in request.attacks if name != "clean"]
     for eps in request.eps:
         for number, name in enumerate(names):
@@ -215,19 +218,19 @@ def _at_scale(
                 after=tuple(names[:number]) if request.worst_case else None,
             )  # fmt: skip
             chained = request.worst_case and number > 0
-            before = found[-1].answers if chained else _restricted(clean, whole, part)
-            found.append(
+            before = outcomes[-1].answers if chained else _restricted(clean, whole, part)
+            outcomes.append(
                 evaluate_attack(
                     model, part, attacked, before=before,
                     weights=weights, state=state, source=source.model if source else None,
                     on_batch=_named(on_progress, f"{title}{name} eps {eps:.4g}"),
                 )
             )  # fmt: skip
-    return found
+    return outcomes
 
 
 def _restricted(answers: Answers, whole: MeasuredPart, part: MeasuredPart) -> Answers:
-    """The answers to the images of a smaller part."""
+    """Return the answers to the images of a smaller part."""
     if part is whole:
         return answers
     place = {int(p): i for i, p in enumerate(whole.places.tolist())}
@@ -249,7 +252,7 @@ def _watch(
     state: Path,
     on_progress: OnProgress | None,
 ) -> dict[str, Any]:
-    """The sentinel's report on the model at one scale, at the first radius."""
+    """Return the sentinel's report on the model at one scale, at the first radius."""
     from ltat_tune.evaluation.sentinel import BATCH_SIZE, watch
 
     assert request.eps is not None and request.norm is not None and request.batch_size is not None
@@ -279,16 +282,16 @@ def evaluate_models(
     parallel: int = 1,
     on_progress: OnProgress | None = None,
 ) -> Iterator[dict[str, Any] | LtatError]:
-    """A card for every model, in order, each as soon as it and those before it are done.
+    """Yield a card for every model, in order, as soon as it and those before it are done.
 
-    For a model that cannot be measured it is the error; the others go on.
+    A model that cannot be measured gives its error, and the others go on.
 
     Args:
         targets: the models.
         request: what to measure of each.
-        state: folder of the batches that are done.
+        state: folder of the finished batches.
         parallel: models at once, each in a Ray worker of its own with `request.threads` threads.
-        on_progress: told of every batch, or, in parallel, of every model.
+        on_progress: called after every batch, or, in parallel, after every model.
     """
     if parallel == 1 or len(targets) == 1:
         prepare_process(request.threads)
@@ -322,7 +325,7 @@ def _in_workers(
 
 
 def _work(target: Target, request: Request, state: Path) -> dict[str, Any] | LtatError:
-    """In a worker."""
+    """Measure one model in a worker."""
     prepare_process(request.threads)
     return _outcome(target, request, state, None)
 

@@ -1,10 +1,10 @@
-"""A model under one attack: in batches, each kept on disk, so that a killed evaluation goes on.
+"""Measures a model under one attack, in batches kept on disk, so that a killed run resumes.
 
-What an accuracy means here: an image that is wrong before any attack is wrong under every attack
-and is not attacked. Every other image is either attacked by every attack that was asked for, so
-that no number depends on the order of attacks, or, where the worst case alone is asked for, by
-each until one of them succeeds. Either way an image survives the worst case if it survives each
-of them. AutoAttack orders its four attacks itself: each sees what the ones before it left.
+A misclassified clean image counts as misclassified under every attack and is not attacked. By
+default every attack sees all other images, so that no number depends on the order of attacks. If
+only the worst case is requested, an attack sees only the images that withstood those before it.
+Either way an image survives the worst case if it survives each attack. AutoAttack orders its four
+attacks itself: each of them sees what those before it left.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from ltat_tune.files import read_json, write_json
 from ltat_tune.provenance import versions
 from ltat_tune.seeding import stream_seed
 
-# Which images make a smaller part: those of `training.evaluation`, whatever the attack's seed is.
+# Chooses the images of a smaller part as `training.evaluation` does, whatever the attack's seed.
 _PART_SEED = 0
 
 
 @dataclass(frozen=True)
 class MeasuredPart:
-    """Images of one split, and their places in it."""
+    """Images of one split, with their places in it."""
 
     split: str
     data: LabelledImages
@@ -45,7 +45,7 @@ class MeasuredPart:
 
     @classmethod
     def of(cls, split: str, data: LabelledImages, images: int | None) -> MeasuredPart:
-        """All images, or a seeded part with the same number of every class.
+        """Return all images, or a seeded part with the same number from every class.
 
         A smaller part lies inside every larger one.
 
@@ -68,21 +68,21 @@ class MeasuredPart:
 
 @dataclass(frozen=True)
 class Setting:
-    """One attack on one model: everything that its numbers depend on but the weights and images.
+    """One attack on one model: all that its numbers depend on, except the weights and the images.
 
     Attributes:
         attack: name, by the grammar of attack_names.py.
         scale: factor on the logits, `model.inference_scale`.
         eps: radius, pixel units; 0 for clean.
         norm: `linf` or `l2`.
-        step_size: of attacks with steps, pixel units; None for the others.
-        seed: of random starts.
-        batch_size: images of the split that are gone through together; those of them that stand
-            are attacked together. The noise of aa and square depends on it, other numbers only by
-            the rounding of sums.
-        source: the fingerprint of the model that a transfer attack is made on.
-        after: attacks that left the images which this one sees; None where it sees all that are
-            right without attack.
+        step_size: step of attacks that have steps, pixel units; None for the others.
+        seed: seed of random starts.
+        batch_size: images of the split in one batch; those of them that still stand are attacked
+            together. The noise of aa and square depends on it, other numbers only by the rounding
+            of sums.
+        source: fingerprint of the model on which a transfer attack is made.
+        after: attacks that left the images which this one sees; None if it sees all images that
+            are right without attack.
     """
 
     attack: str
@@ -98,7 +98,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class AttackOutcome:
-    """Answers to a part's images under one setting."""
+    """The answers to a part's images under one setting."""
 
     setting: Setting
     part: MeasuredPart
@@ -106,7 +106,7 @@ class AttackOutcome:
     seconds: float
 
 
-# images done, images in all, right answers so far
+# (images done, images in all, right answers so far)
 OnBatch = Callable[[int, int, int], None]
 
 
@@ -119,7 +119,7 @@ def evaluate_clean(
     state: Path,
     on_batch: OnBatch | None = None,
 ) -> AttackOutcome:
-    """The model's answers to the images as they are."""
+    """Measure the model's answers to the clean images."""
     return _run(model, part, setting, None, weights, state, None, on_batch)
 
 
@@ -134,7 +134,7 @@ def evaluate_attack(
     source: nn.Module | None = None,
     on_batch: OnBatch | None = None,
 ) -> AttackOutcome:
-    """The model's answers under attack; images that are wrong in `before` keep that answer.
+    """Measure the model's answers under attack; images wrong in `before` keep that answer.
 
     Batches that an earlier process finished are read from `state`, where each is written whole or
     not at all.
@@ -144,14 +144,14 @@ def evaluate_attack(
         part: the images.
         setting: the attack.
         before: answers to the same images without an attack, or after those of `setting.after`.
-        weights: what tells the model from all others, part of the key under which batches are
-            kept: see `Loaded.fingerprint`.
+        weights: identifies the model, as part of the key under which batches are kept: see
+            `Loaded.fingerprint`.
         state: folder of the batches.
-        source: model that transfer attacks are made on.
-        on_batch: told of every batch.
+        source: model on which transfer attacks are made.
+        on_batch: called after every batch.
 
     Raises:
-        ConfigError: no such attack, or one that cannot run so.
+        ConfigError: there is no such attack, or it cannot run so.
         CheckpointError: the model's logits are not finite.
     """
     return _run(model, part, setting, before, weights, state, source, on_batch)
@@ -181,15 +181,15 @@ def _run(
         for first in range(0, len(part), setting.batch_size):
             here = slice(first, first + setting.batch_size)
             path = folder / f"{first:06d}.json"
-            found = _read(path)
-            if found is None:
-                known = None if before is None else _slice(before, here)
-                found = _batch(model, part, setting, here, known, source, device)
-                write_json(path, found)
-            batches.append(found)
-            seconds += found["seconds"]
+            batch = _read(path)
+            if batch is None:
+                before_here = None if before is None else _slice(before, here)
+                batch = _batch(model, part, setting, here, before_here, source, device)
+                write_json(path, batch)
+            batches.append(batch)
+            seconds += batch["seconds"]
             targets = part.data.targets[here].tolist()
-            right += sum(p == t for p, t in zip(found["predicted"], targets, strict=True))
+            right += sum(p == t for p, t in zip(batch["predicted"], targets, strict=True))
             if on_batch is not None:
                 on_batch(min(here.stop, len(part)), len(part), right)
     answers = Answers(
@@ -205,7 +205,7 @@ def _key(about: dict[str, Any]) -> str:
 
 
 def _digest(answers: Answers) -> str:
-    """Batches hold these answers, and which images were attacked follows from them."""
+    """Return a hash of the answers, which batches hold and which decide what is attacked."""
     digest = hashlib.sha256(answers.predicted.contiguous().numpy().tobytes())
     digest.update(answers.confidence.contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
@@ -214,7 +214,7 @@ def _digest(answers: Answers) -> str:
 def _read(path: Path) -> Any:
     try:
         return read_json(path)
-    except ValueError:  # torn, whatever did that; doing it again costs a batch
+    except ValueError:  # torn: the batch is measured again
         return None
 
 
@@ -242,7 +242,7 @@ def _batch(
         if len(standing):
             attack = parse_attack(setting.attack)
             seed = setting.seed
-            if attack.noise == "place":  # the others' code reseeds for every batch, as on its own
+            if attack.noise == "place":  # pyautoattack's own code reseeds each batch
                 seed = stream_seed(seed, part.split)
             adv_images = attack.run(
                 model, images[standing], targets[standing], eps=setting.eps, norm=setting.norm,
@@ -262,16 +262,16 @@ def _batch(
 
 
 def _answers(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Predicted class (N,) and its softmax (N,) float64, on the CPU."""
+    """Return the predicted class (N,) and its softmax (N,) float64, on the CPU."""
     with torch.no_grad():
         probability, predicted = model(images).double().softmax(dim=1).max(dim=1)
     return predicted.cpu(), probability.cpu()
 
 
 def worst_case(outcomes: Sequence[AttackOutcome]) -> tuple[Tensor, Tensor]:
-    """Which images survive all of the attacks: correct (N,) bool, targets (N,).
+    """Return which images survive all attacks: correct (N,) bool, targets (N,).
 
-    Where an attack ran on a smaller part, only the images that every attack has seen count.
+    If an attack ran on a smaller part, only the images that every attack has seen count.
     """
     smallest = min((o.part for o in outcomes), key=len)
     correct = torch.ones(len(smallest), dtype=torch.bool)

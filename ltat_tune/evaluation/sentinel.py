@@ -1,4 +1,4 @@
-"""Whether a robust accuracy is too good to be true: the gradient-masking sentinel."""
+"""The gradient-masking sentinel: checks whether a robust accuracy is too good to be true."""
 
 from __future__ import annotations
 
@@ -35,35 +35,35 @@ Verdict = Literal["clear", "suspicious", "masked"]
 # (attack that comes next, attacks done, attacks in all)
 Progress = Callable[[str, int, int], None]
 
-# RoBal at scale 1 with a robust accuracy of 40 % then loses about 16 of them to the right attack,
-# where the test asks for 7; with half as many images it would often be overlooked.
+# With so many images, RoBal at scale 1 and a robust accuracy of 40 % loses about 16 of them to the
+# right attack, where the test needs 7. With half as many images it would often be overlooked.
 MAX_IMAGES = 400
-# The windows of Square are of the batch: one size for `ltat-tune evaluate` and for a study, so
-# that both say the same of one model.
+# Square's windows depend on the batch size. `ltat-tune evaluate` and a study use the same size, so
+# that both report the same on one model.
 BATCH_SIZE = 100
 
 _MEANING: dict[Verdict, str] = {
-    "clear": "nothing speaks against the robust accuracy that PGD finds",
+    "clear": "no check contradicts the robust accuracy that PGD finds",
     "suspicious": "PGD-20 may overstate the robustness; quote the lowest figure of all attacks",
-    "masked": "the gradient misleads PGD; its accuracy says little about robustness, quote the "
+    "masked": "the gradient misleads PGD, so its accuracy says little about robustness; quote the "
     "lowest figure of all attacks",
 }
 
 
 @dataclass(frozen=True)
 class SentinelReport:
-    """What the sentinel found on one model.
+    """The sentinel's report on one model.
 
     Attributes:
-        verdict: `masked` with a serious check triggered, `suspicious` with only warnings, else
+        verdict: `masked` if a serious check triggered, `suspicious` if only warnings did, else
             `clear`.
-        images: attacked part of the images, N.
-        right: of them answered right without an attack, M; only these are attacked.
+        images: images in the measured part, N.
+        right: images of it that are answered right without an attack, M; only these are attacked.
         eps: radius, pixel units in [0, 1].
         norm: `linf` or `l2`.
-        seed: of the part and of all noise.
+        seed: seed of the part and of all noise.
         square_queries: forwards of Square for an image that withstands.
-        checks: all that were made, triggered or not.
+        checks: all checks that were made, triggered or not.
         left_out: why a check was not made, one sentence each.
     """
 
@@ -79,7 +79,7 @@ class SentinelReport:
 
     @property
     def resolution(self) -> float:
-        """Below this a gap between two attacks is left to chance, points of all images."""
+        """The smallest gap between two attacks that chance does not explain, in points."""
         return 100 * FEWEST / max(1, self.images)
 
     @property
@@ -91,7 +91,7 @@ class SentinelReport:
         return f"{self.verdict}: {_MEANING[self.verdict]}"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data: every field, the headline and the resolution."""
+        """Return plain data: every field, the headline and the resolution."""
         return {**asdict(self), "headline": self.headline, "resolution": self.resolution}
 
 
@@ -110,10 +110,10 @@ def watch(
     weights: str | None = None,
     progress: Progress | None = None,
 ) -> SentinelReport:
-    """Attacks a class-balanced part in ways that must agree on a sound model, and compares.
+    """Attack a class-balanced part in ways that must agree on a sound model, and compare them.
 
-    About 260 forward-backward passes over the images that are answered right and at most
-    `square_queries` forwards. The model is attacked in eval mode and left as found, as is the
+    Takes about 260 forward-backward passes over the images that are answered right, and at most
+    `square_queries` forwards. The model is attacked in eval mode and left unchanged, as is the
     global random state. With `state`, attacks that an earlier process finished are read from
     there, where each is written whole or not at all: a kill costs at most one attack.
 
@@ -125,19 +125,20 @@ def watch(
         targets: classes, shape (N,).
         eps: radius of the ball, pixel units in [0, 1], > 0.
         norm: `linf` or `l2`.
-        seed: of the choice of the part and of all noise.
+        seed: seed of the choice of the part and of all noise.
         batch_size: images attacked together; it decides the random windows of Square, and of the
-            other attacks the last digits of a sum at most.
+            other attacks at most the last digits of a sum.
         square_queries: forwards of Square, which is left out in l2 below 15 pixels a side.
         max_images: most images in the part; every class has the same number, or all it has.
-        state: folder of the attacks that are done; None keeps none.
-        weights: what tells this model from all others that use `state`: a hash of its weights,
-            and the scale it is measured at.
-        progress: told of each attack before it starts, and of the end with an empty name.
+        state: folder of the finished attacks; None keeps none.
+        weights: identifies this model among all that use `state`: a hash of its weights, and the
+            scale at which it is measured.
+        progress: called before each attack, and at the end with an empty name.
 
     Raises:
-        ConfigError: no radius, no images, an unknown norm, a state without weights, or a model
-            whose logits have no gradient at all, such as one that detaches its input.
+        ConfigError: there is no radius or no image, the norm is unknown, a state has no weights,
+            or the model's logits have no gradient at all, for example because it detaches its
+            input.
         CheckpointError: the model's logits are not finite.
     """
     if not eps > 0:
@@ -166,12 +167,12 @@ def watch(
             state, images, targets, weights=weights, eps=eps, norm=norm, seed=seed,
             batch_size=batch_size, square_queries=square_queries,
         )  # fmt: skip
-    found = _measure(model, batches, attacks, images=len(part), kept=kept, progress=progress)
+    evidence = _measure(model, batches, attacks, images=len(part), kept=kept, progress=progress)
     checks = tuple(
-        check(found) for name, check in CHECKS.items() if name != "black_box" or not left_out
+        check(evidence) for name, check in CHECKS.items() if name != "black_box" or not left_out
     )
     return SentinelReport(
-        _verdict(checks), found.images, found.right, eps, norm, seed, square_queries, checks,
+        _verdict(checks), evidence.images, evidence.right, eps, norm, seed, square_queries, checks,
         left_out,
     )  # fmt: skip
 
@@ -184,9 +185,9 @@ def _verdict(checks: tuple[Check, ...]) -> Verdict:
 
 
 def _class_balanced(targets: Tensor, most: int, seed: int) -> Tensor:
-    """Places of at most `most` images, (N,): the same number of every class, or all it has.
+    """Return the places of at most `most` images, (N,): as many from every class, or all it has.
 
-    With more classes than that, one image each of so many classes.
+    With more than `most` classes, one image each from `most` of them.
     """
     generator = new_generator(seed, "sentinel")
     order = torch.randperm(len(targets), generator=generator)
@@ -200,7 +201,7 @@ def _class_balanced(targets: Tensor, most: int, seed: int) -> Tensor:
 
 
 def _right(model: nn.Module, images: Tensor, targets: Tensor, size: int) -> list[Batch]:
-    """The images that the model answers right, in batches; one empty batch if there is none."""
+    """Return the images that the model answers right, in batches; at least one, perhaps empty."""
     kept = torch.cat(
         [
             margins(model, i, t) > 0
@@ -228,12 +229,12 @@ def _measure(
         if progress is not None:
             progress(name, done, len(attacks))
         path = None if kept is None else kept / f"{name}.json"
-        found = None if path is None else _read(path, sum(len(b.targets) for b in batches))
-        if found is None:
-            found = torch.cat([attack(batch) for batch in batches]).double().cpu()
+        values = None if path is None else _read(path, sum(len(b.targets) for b in batches))
+        if values is None:
+            values = torch.cat([attack(batch) for batch in batches]).double().cpu()
             if path is not None:
-                write_json(path, {"attack": name, "margins": found.tolist()})
-        left[name] = found
+                write_json(path, {"attack": name, "margins": values.tolist()})
+        left[name] = values
     if progress is not None:
         progress("", len(attacks), len(attacks))
     broken = {name: margins <= 0 for name, margins in left.items()}
@@ -244,7 +245,7 @@ def _measure(
 
 
 def _folder(state: Path, images: Tensor, targets: Tensor, **about: Any) -> Path:
-    """Where the margins of these attacks on these images are kept."""
+    """Return the folder that keeps the margins of these attacks on these images."""
     digest = hashlib.sha256()
     for values in (images, targets):
         digest.update(values.cpu().contiguous().numpy().tobytes())
@@ -260,17 +261,17 @@ def _folder(state: Path, images: Tensor, targets: Tensor, **about: Any) -> Path:
 
 
 def _read(path: Path, right: int) -> Tensor | None:
-    """The margins (M,) that an earlier process kept; None if there are none, or torn ones."""
+    """Return the margins (M,) that an earlier process kept; None if there are none or torn."""
     try:
-        found = read_json(path)
-        kept = torch.tensor(found["margins"], dtype=torch.float64) if found else None
-    except (ValueError, TypeError, KeyError):  # whatever did that; it costs one attack
+        record = read_json(path)
+        kept = torch.tensor(record["margins"], dtype=torch.float64) if record else None
+    except (ValueError, TypeError, KeyError):  # torn: the attack runs again
         return None
     return kept if kept is not None and kept.shape == (right,) else None
 
 
 def sentinel_text(report: SentinelReport) -> Table:
-    """The report for a terminal: a row a check, triggered ones marked, the verdict above."""
+    """Return the report for a terminal: the verdict above, then a row for each check."""
     table = Table("", "check", "threshold", "finding", box=None, title_justify="left")
     table.title = Text(f"gradient masking: {report.headline}", "bold")
     for check in report.checks:

@@ -1,4 +1,4 @@
-"""What the gradient-masking sentinel does to the images, attack by attack."""
+"""The attacks of the gradient-masking sentinel."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from ltat_tune.attacks.square import square
 from ltat_tune.errors import CheckpointError, ConfigError
 from ltat_tune.losses.precision import full_precision
 
-RANDOM_DIRECTIONS = 20  # as many looks at the model as PGD-20 has
+RANDOM_DIRECTIONS = 20  # as many queries of the model as PGD-20 makes
 _UNBOUNDED_STEPS = 40
 _UNBOUNDED_STRIDE = 20  # steps that cross all of [0, 1]
 _DOWN = 0.1
 
 
 class Batch(NamedTuple):
-    """Images attacked together; `places` are those in the part, on which all noise depends."""
+    """Images attacked together, and their `places` in the part, on which all noise depends."""
 
     images: Tensor  # (N, C, H, W)
     targets: Tensor  # (N,)
     places: Tensor  # (N,) int64
 
 
-# a batch to the margins that are left, (N,)
+# maps a batch to the margins after the attack, (N,)
 MarginAttack = Callable[[Batch], Tensor]
 
 
 def margins(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-    """The label's logit minus the largest other one, (N,); an answer is right above 0.
+    """Return the label's logit minus the largest other one, (N,); an answer is right above 0.
 
     Raises:
-        CheckpointError: one is not finite: such an image would count as one that withstands.
+        CheckpointError: one is not finite; such an image would count as one that withstands.
     """
     with torch.no_grad(), frozen(model, training=False):
         left = -margin(full_precision(model(images)), targets, None)
@@ -53,7 +53,7 @@ def margins(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
 def build_attacks(
     model: nn.Module, *, eps: float, norm: str, seed: int, queries: int
 ) -> dict[str, MarginAttack]:
-    """Everything that the checks compare, in the order of the run: the quick ones first."""
+    """Return all attacks that the checks compare, by name, in the order of the run."""
 
     def named(name: str, radius: float = eps) -> MarginAttack:
         attack = parse_attack(name)
@@ -75,7 +75,7 @@ def build_attacks(
         return torch.stack(left).amin(dim=0)
 
     def _direction(batch: Batch, number: int) -> Tensor:
-        """Of length eps: corners of the L-inf ball, points on the L2 sphere."""
+        """Return a shift of length eps: a corner of the L-inf ball, a point on the L2 sphere."""
         shift = start_noise(
             batch.images, batch.places, eps, norm=norm, seed=seed, stream=f"direction/{number}"
         )
@@ -129,10 +129,10 @@ def build_attacks(
 
 
 def slope_and_pull(model: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """See `Evidence.slope` and `Evidence.pull`, both (N,) float64.
+    """Return `Evidence.slope` and `Evidence.pull`, both (N,) float64.
 
     With two classes the slope is 1 - p(label), whatever the size of the logits, and the pull is
-    infinite: there is no other wrong class to hide the one behind.
+    infinite: there is no other wrong class.
 
     Raises:
         ConfigError: the logits have no gradient at all.

@@ -1,21 +1,21 @@
-"""The checks of the gradient-masking sentinel: from answers under attack to plain sentences.
+"""The checks of the gradient-masking sentinel: they turn answers under attack into sentences.
 
 Two attacks are compared image by image: `gained` images are broken by the one and withstand the
 other, `lost` ones the other way round. A gap counts if chance does not explain it (McNemar's exact
 test: between equally strong attacks each of these images falls on either side with probability
 1/2) and if it is large enough to matter: a share of the images that the other attack leaves
-standing, because each of those is a claim of robustness, and the gap counts the false ones. Points
-of accuracy would ask ten times as much of a model at 5 % as of one at 50 %.
+standing. Each of those is a claim of robustness, and the gap counts the false claims. Points of
+accuracy would demand ten times as much of a model at 5 % as of one at 50 %.
 
-What the thresholds rest on, besides the reason at each: REAT's tables (Li2023Alleviating). Of what
-PGD-20 leaves standing there, PGD-100 takes 0.0 to 0.9 % and CW-100 0.5 to 7.8 %, from every method
-but RoBal; from RoBal at scale 1 CW-100 takes 8.1 to 15.3 % and cross-entropy on ten times the
-logits 9.8 to 15.3 %. So the size of a gap alone does not tell RoBal from MART (7.3 %), nor from
-TRADES (one of nine models of digits lost 10 %); `adaptive_x10` therefore asks for its cause.
+The thresholds also rest, beside the reason given at each, on REAT's tables (Li2023Alleviating). Of
+what PGD-20 leaves standing there, PGD-100 takes 0.0 to 0.9 % and CW-100 0.5 to 7.8 %, from every
+method but RoBal; from RoBal at scale 1 CW-100 takes 8.1 to 15.3 % and cross-entropy on ten times
+the logits 9.8 to 15.3 %. So the size of a gap alone does not tell RoBal from MART (7.3 %), nor
+from TRADES (one of nine models of digits lost 10 %); `adaptive_x10` therefore asks for its cause.
 
-What the checks cannot see: masking that costs PGD fewer images than chance explains, 7 at least;
+The checks cannot see masking that costs PGD fewer images than chance explains, 7 at least;
 masking that CW, ten times the logits, Square, one step and noise all fall for; a forward that is
-random; anything away from the measured images. Up to one in ten of what PGD-20 leaves standing
+random; anything outside the measured images. Up to one in ten of what PGD-20 leaves standing
 may fall to CW under `clear`. It is no proof of robustness: that is what AutoAttack is for.
 
 Source: Athalye2018Obfuscated 3.1 (one step, black box, unbounded, sampling at random, distortion);
@@ -35,49 +35,49 @@ from torch import Tensor
 Severity = Literal["serious", "warning"]
 Unit = Literal["standing", "right"]
 
-# Of each check, one-sided: at most one false alarm in a hundred between attacks that are equally
-# strong. On a sound model they are not: PGD-20 is stronger than what it is held against, but for
-# CW and ten times the logits, each of which has a condition of its own.
+# One-sided level of each check: at most one false alarm in a hundred between equally strong
+# attacks. On a sound model they are not equally strong: PGD-20 is stronger than what it is
+# compared with, except CW and ten times the logits, each of which has a condition of its own.
 LEVEL = 0.01
-# Images on one side that the test takes for no chance: 2^-7 < 0.01 < 2^-6.
+# Fewest images on one side that the test does not ascribe to chance: 2^-7 < 0.01 < 2^-6.
 FEWEST = math.ceil(math.log2(1 / LEVEL))
 # One in twenty: five times what more steps take from the sound models of the tables above, and
 # half of what the right attack takes from RoBal. Square, FGSM and cross-entropy on a tenth of the
 # logits break fewer images of a sound model than PGD-20.
 TOLERANCE = 0.05
-# One in ten: CW takes at most 7.8 % from a sound model of the tables. Held against the lower end
-# of what the images allow, so that a model below it is not accused by chance.
+# One in ten: CW takes at most 7.8 % from a sound model of the tables. The lower end of the
+# interval is compared with it, so that no model below it is accused by chance.
 OTHER_LOSS = 0.10
 # Pull of the runner-up over the average other wrong class, e^(their distance in logits). Below 2
-# cross-entropy aims at no class in particular: two of the others outweigh the one that is nearest.
+# cross-entropy aims at no class in particular: two of the others outweigh the nearest one.
 # Cosines at scale 1 lie within [-1, 1] and mostly within ln 2 of each other: RoBal's pull was 1.1
 # to 1.3 there, that of every sound model of digits and CIFAR-10 between 2.8 and 9.2.
 EVEN_PULL = 2.0
 # PGD-20 leads to a smaller margin than each of 20 random directions: once in 21 times if the
-# gradient says nothing, always on a smooth surface. Three in four leaves sound models the images
-# that everything breaks alike.
+# gradient is noise, and always on a smooth surface. Three in four allows for the images of a sound
+# model that every attack breaks.
 GRADIENT_SHARE = 0.75
 # The sign of a small gradient is as good as that of a large one, until softmax underflows in
 # float32 (at 1e-45). The 1e-14 of RoBal's cosines times 100 do PGD no harm.
 FLAT_RATIO = 1e-20
-_MOST = 1e9  # in JSON for infinity
+_MOST = 1e9  # stands for infinity in JSON
 
 
 @dataclass(frozen=True)
 class Check:
-    """One check.
+    """The result of one check.
 
     Attributes:
-        name: as the table and the JSON have it.
-        title: the same for people.
-        figures: what was measured; accuracies in percent of all images, the rest as named.
-        threshold: what `figures` are held against, a share in [0, 1].
-        unit: what it is a share of: the images that the other attack leaves standing, or the
-            right answers.
-        triggered: whether it speaks for masking.
-        severity: `serious` where only a gradient that misleads explains it, `warning` where
-            another attack on the same gradient gives the honest number.
-        sentence: what was found and, where triggered, what it means.
+        name: name in the table and in the JSON.
+        title: human-readable name.
+        figures: measured values; accuracies in percent of all images, the others as named.
+        threshold: limit for `figures`, a share in [0, 1].
+        unit: what the threshold is a share of: the images that the other attack leaves standing,
+            or the right answers.
+        triggered: whether the check indicates masking.
+        severity: `serious` if only a misleading gradient explains it, `warning` if another attack
+            on the same gradient gives the honest number.
+        sentence: the result and, if triggered, its meaning.
     """
 
     name: str
@@ -92,7 +92,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was measured on a part of the images, M of N of which are answered right.
+    """The measurements on a part of the images, M of N of which are answered right.
 
     Attributes:
         images: N.
@@ -101,7 +101,7 @@ class Evidence:
         gradient_wins: whether PGD-20 left a smaller margin than each random direction, (M,) bool.
         slope: L1 norm of the gradient of cross-entropy over that of the margin, (M,); 0 where the
             margin has none.
-        pull: at the image, how much stronger cross-entropy pulls at the runner-up than at the
+        pull: at the image, how much more strongly cross-entropy pulls at the runner-up than at the
             average other wrong class, (M,); infinity with two classes.
         random_directions: number of them.
     """
@@ -115,20 +115,20 @@ class Evidence:
     random_directions: int
 
     def accuracy(self, attack: str) -> float:
-        """In percent of all images, under one attack."""
+        """Return the accuracy under one attack, in percent of all images."""
         return 100 * self.standing(attack) / self.images
 
     def gained_and_lost(self, attack: str, other: str) -> tuple[int, int]:
-        """Images that only `attack` breaks, and images that only `other` breaks."""
+        """Return how many images only `attack` breaks, and how many only `other` breaks."""
         mine, theirs = self.broken[attack], self.broken[other]
         return int((mine & ~theirs).sum()), int((theirs & ~mine).sum())
 
     def standing(self, attack: str) -> int:
-        """Right answers that one attack leaves."""
+        """Return how many right answers one attack leaves."""
         return self.right - int(self.broken[attack].sum())
 
     def beats(self, attack: str, other: str) -> bool:
-        """Whether `attack` breaks more than `other`: enough to matter, and not by chance."""
+        """Return whether `attack` breaks more than `other`, enough to matter and not by chance."""
         gained, lost = self.gained_and_lost(attack, other)
         if gained == 0 or gained - lost < TOLERANCE * self.standing(other):
             return False
@@ -136,16 +136,16 @@ class Evidence:
 
 
 def _exceeds(count: int, of: int, share: float) -> bool:
-    """Whether more than this share is like that, and not by chance."""
+    """Return whether more than this share is affected, and not by chance."""
     return of > 0 and bool(binomtest(count, of, share, alternative="greater").pvalue < LEVEL)
 
 
 def black_box(found: Evidence) -> Check:
-    """Square, which reads no gradient, against PGD-20, which does.
+    """Compare Square, which reads no gradient, with PGD-20, which does.
 
-    Square lowers the margin, PGD-20 raises cross-entropy. Where CW-20, which follows the margin's
-    gradient, leaves no more than Square, the loss explains the gap and the gradient leads: a
-    warning, as of `margin`.
+    Square lowers the margin, PGD-20 raises cross-entropy. If CW-20, which follows the margin's
+    gradient, leaves no more than Square, the loss explains the gap and the gradient is sound. That
+    is a warning, as in `margin`.
     """
     triggered = found.beats("square", "pgd20")
     leads = found.standing("cw20") <= found.standing("square")
@@ -162,19 +162,19 @@ def black_box(found: Evidence) -> Check:
         f"{says}."
         if triggered
         else f"Square, which sees no gradient, leaves {figures['square']:.1f} %, PGD-20 "
-        f"{figures['pgd20']:.1f} %: the gradient is of use.",
+        f"{figures['pgd20']:.1f} %: the gradient is useful.",
     )  # fmt: skip
 
 
 def one_step(found: Evidence) -> Check:
-    """FGSM against PGD-20."""
+    """Compare FGSM with PGD-20."""
     triggered = found.beats("fgsm", "pgd20")
     figures = _compared(found, "fgsm", "pgd20")
     return Check(
         "one_step", "FGSM against PGD-20", figures, TOLERANCE, "standing", triggered,
         "serious",
         f"One step of FGSM does more harm ({figures['fgsm']:.1f} %) than 20 of PGD "
-        f"({figures['pgd20']:.1f} %): small steps do not find their way."
+        f"({figures['pgd20']:.1f} %): small steps are misled."
         if triggered
         else f"One step leaves {figures['fgsm']:.1f} %, 20 steps {figures['pgd20']:.1f} %, as "
         "they should.",
@@ -182,13 +182,13 @@ def one_step(found: Evidence) -> Check:
 
 
 def more_steps(found: Evidence) -> Check:
-    """PGD-100 against PGD-20: neither worse nor much better."""
+    """Compare PGD-100 with PGD-20: it must be neither worse nor much better."""
     worse = found.beats("pgd20", "pgd100")
     better = found.beats("pgd100", "pgd20")
     figures = _compared(found, "pgd100", "pgd20")
     sentence = f"100 steps leave {figures['pgd100']:.1f} %, 20 steps {figures['pgd20']:.1f} %: "
     if worse:
-        sentence += "more steps do less harm, so the gradient does not lead to where the loss is."
+        sentence += "more steps do less harm, so the gradient does not lead to a high loss."
     elif better:
         sentence += "20 steps stop too early to be quoted."
     else:
@@ -200,7 +200,7 @@ def more_steps(found: Evidence) -> Check:
 
 
 def larger_radius(found: Evidence) -> Check:
-    """Accuracy at 2, 4 times and without a limit to eps: it must fall, at last to nothing."""
+    """Check that accuracy falls at 2 and 4 times eps, and to nothing without a limit."""
     names = ("pgd20", "pgd20_2eps", "pgd20_4eps", "unbounded")
     figures = {name: found.accuracy(name) for name in names}
     survives = _exceeds(found.standing("unbounded"), found.right, TOLERANCE)
@@ -210,9 +210,9 @@ def larger_radius(found: Evidence) -> Check:
     listed = f"{figures['pgd20']:.1f} % at eps, {figures['pgd20_2eps']:.1f} % at 2 eps, "
     listed += f"{figures['pgd20_4eps']:.1f} % at 4 eps, {figures['unbounded']:.1f} % without limit"
     if survives:
-        sentence = f"{listed}: any image can become any other, so what is left was not found."
+        sentence = f"{listed}: any image can become any other, so the attack missed what is left."
     elif rises:
-        sentence = f"{listed}: a larger radius holds the smaller one, so it cannot do less harm."
+        sentence = f"{listed}: a larger ball contains the smaller one, so it cannot do less harm."
     else:
         sentence = f"{listed}: the larger the radius, the fewer right answers."
     return Check(
@@ -222,10 +222,10 @@ def larger_radius(found: Evidence) -> Check:
 
 
 def _scaled(
-    found: Evidence, attack: str, name: str, factor: str, cause: str, acts: bool = True
+    evidence: Evidence, attack: str, name: str, factor: str, cause: str, acts: bool = True
 ) -> Check:
-    more = found.beats(attack, "pgd20")
-    figures = _compared(found, attack, "pgd20")
+    more = evidence.beats(attack, "pgd20")
+    figures = _compared(evidence, attack, "pgd20")
     says = f"PGD-20 on {factor} times the logits leaves {figures[attack]:.1f} %, "
     says += f"on the logits themselves {figures['pgd20']:.1f} %: "
     if more and acts:
@@ -238,11 +238,11 @@ def _scaled(
 
 
 def adaptive_up(found: Evidence) -> Check:
-    """Cross-entropy on 10 z against cross-entropy on z, 20 steps both.
+    """Compare cross-entropy on 10 z with cross-entropy on z, 20 steps both.
 
     Ten times the logits makes cross-entropy nearly the margin, which is a somewhat better loss
-    against some sound models too (TRADES, MART). It speaks of the logits' size only where they are
-    so small that the pull is even over the wrong classes.
+    against some sound models too (TRADES, MART). It indicates small logits only if they are so
+    small that the pull is even over the wrong classes.
     """
     pull = float(found.pull.median()) if found.right else math.inf
     cause = f"the logits are so small that cross-entropy pulls at the runner-up {pull:.1f} times "
@@ -252,7 +252,7 @@ def adaptive_up(found: Evidence) -> Check:
 
 
 def adaptive_down(found: Evidence) -> Check:
-    """Cross-entropy on 0.1 z against cross-entropy on z, 20 steps both.
+    """Compare cross-entropy on 0.1 z with cross-entropy on z, 20 steps both.
 
     On a sound model the smaller logits only make the pull more even, which does less harm.
     """
@@ -261,7 +261,7 @@ def adaptive_down(found: Evidence) -> Check:
 
 
 def margin_check(found: Evidence) -> Check:
-    """CW-20, on the margin, against PGD-20, on cross-entropy."""
+    """Compare CW-20, on the margin, with PGD-20, on cross-entropy."""
     gained, _ = found.gained_and_lost("cw20", "pgd20")
     triggered = found.beats("cw20", "pgd20") and _exceeds(
         gained, found.standing("pgd20"), OTHER_LOSS
@@ -278,7 +278,7 @@ def margin_check(found: Evidence) -> Check:
 
 
 def flat(found: Evidence) -> Check:
-    """Images without a gradient, or with one that float32 has rounded away."""
+    """Count images without a gradient, or with one that float32 has rounded away."""
     count = int((found.slope < FLAT_RATIO).sum())
     share = count / found.right if found.right else 0.0
     triggered = _exceeds(count, found.right, TOLERANCE)
@@ -293,7 +293,7 @@ def flat(found: Evidence) -> Check:
 
 
 def random_direction(found: Evidence) -> Check:
-    """PGD-20 against as many random directions of full length."""
+    """Compare PGD-20 with as many random directions of full length."""
     wins = int(found.gradient_wins.sum())
     triggered = found.right > 0 and bool(
         binomtest(wins, found.right, GRADIENT_SHARE, alternative="less").pvalue < LEVEL
@@ -311,11 +311,11 @@ def random_direction(found: Evidence) -> Check:
     )  # fmt: skip
 
 
-def _compared(found: Evidence, attack: str, other: str) -> dict[str, float]:
-    gained, lost = found.gained_and_lost(attack, other)
+def _compared(evidence: Evidence, attack: str, other: str) -> dict[str, float]:
+    gained, lost = evidence.gained_and_lost(attack, other)
     return {
-        attack: found.accuracy(attack),
-        other: found.accuracy(other),
+        attack: evidence.accuracy(attack),
+        other: evidence.accuracy(other),
         "gained": float(gained),
         "lost": float(lost),
     }

@@ -1,4 +1,4 @@
-"""The small print below a figure: where its numbers come from, and what the paper's are from."""
+"""The small print below a figure: where its numbers come from, and how the paper's differ."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ltat_tune.presentation.names import NORM_NAMES, attack_name, problem_names
 from ltat_tune.presentation.value_phrases import setting
 from ltat_tune.storage.trained_run import Run
 
-# Of all figures of both papers: REAT 5, SRAT 5.1.
+# Setting of all figures of both papers: REAT 5, SRAT 5.1.
 _PAPERS_MODEL = "ResNet-18"
 _PAPERS_ATTACK, _PAPERS_TRAINING_ATTACK = (f"PGD-{k}, L∞, ε = 8/255" for k in (20, 10))
 _TEST, _TRAINING = "test images", "training attack "
@@ -31,22 +31,22 @@ def small_print(
     seeds: str | None = None,
     more: Sequence[str] = (),
 ) -> tuple[str, ...]:
-    """Writes the line without which a figure's numbers mean nothing.
+    """Write the line that a reader needs to understand a figure's numbers.
 
     Args:
         fig: the figure, which makes room for it.
         recipes: all models that it shows, not empty.
-        paper: the data of the paper's figure, empty where its text does not name them; None
-            where the figure is in no paper. Of a paper's figure is said what is not as in it.
-        data: None: the recipes', as SRAT names them.
+        paper: the data of the paper's figure, empty if its text does not name them; None if the
+            figure is in no paper. Below a paper's figure the line says what differs from it.
+        data: None: the recipes' data, as SRAT names them.
         attack: with norm and radius, empty for none; None: the evaluation's.
-        images: what was measured on; None: what `common_split` says of the clean accuracy and of
-            the evaluation's attack.
+        images: the measured images; None: what `common_split` returns for the clean accuracy and
+            for the evaluation's attack.
         seeds: None: how many, and that mean and spread are over them.
-        more: what else there is to say.
+        more: further parts of the line.
 
     Returns:
-        What is not as in the paper, for `Drawing.notes`.
+        What differs from the paper, for `Drawing.notes`.
     """
     run = robust_run(recipes)
     models = list(dict.fromkeys(setting("model.name", r.config.model.name) for r in recipes))
@@ -58,25 +58,28 @@ def small_print(
     ]
     if facts[2][0].startswith(_TRAINING):
         facts[2] = facts[2][0], _TRAINING + _PAPERS_TRAINING_ATTACK
-    elif facts[2][0].startswith(tuple(NORM_NAMES.values())):  # the ball alone, of many attacks
+    elif facts[2][0].startswith(tuple(NORM_NAMES.values())):  # only the ball, for many attacks
         facts[2] = facts[2][0], _PAPERS_ATTACK.partition(", ")[2]
-    told = [_compared(own, his if paper is not None else "") for own, his in facts]
-    below(fig, [text for text, _ in told if text] + [seeds_text(recipes) if seeds is None else
+    phrases = [_compared(own, his if paper is not None else "") for own, his in facts]
+    below(fig, [text for text, _ in phrases if text] + [seeds_text(recipes) if seeds is None else
                                                      seeds, *more])  # fmt: skip
-    return tuple(text for text, differs in told if differs)
+    return tuple(text for text, differs in phrases if differs)
 
 
 def _compared(own: str, papers: str) -> tuple[str, bool]:
-    """`digits Step-4, not the paper's CIFAR-10 Step-100`, and whether it is not as there."""
+    """Return a phrase, and whether it differs from the paper.
+
+    For example `digits Step-4, not the paper's CIFAR-10 Step-100`.
+    """
     if not own or not papers or own == papers or own.startswith(f"{papers} ("):
         return own, False
     ours = own.split(", ")
-    theirs = [part for part in papers.split(", ") if part not in ours]  # what differs suffices
+    theirs = [part for part in papers.split(", ") if part not in ours]  # only what differs
     return f"{own}, not the paper's {', '.join(theirs).removeprefix(_TRAINING)}", True
 
 
 def below(fig: Figure, parts: Sequence[str]) -> None:
-    """Small grey text under the axes; the layout makes room for it."""
+    """Write small grey text under the axes; the layout makes room for it."""
     text = "; ".join(parts).replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")
     most = int(fig.get_figwidth() * 22)  # letters that fit at this size
     lines = textwrap.wrap(text, most, break_on_hyphens=False)
@@ -88,33 +91,33 @@ def below(fig: Figure, parts: Sequence[str]) -> None:
 
 
 def robust_run(recipes: Sequence[Recipe]) -> Run:
-    """The run whose attack is the figure's: of adversarial training, if there is one."""
+    """Return the run whose attack the figure shows: of adversarial training, if there is one."""
     return next((r for r in recipes if r.config.method.name != "natural"), recipes[0]).first
 
 
 def norm_text(config: TrialConfig) -> str:
-    """`L∞` or `L2`: of the evaluation."""
+    """Return the norm of the evaluation, `L∞` or `L2`."""
     return NORM_NAMES[config.measured_norm]
 
 
 def ball_text(config: TrialConfig) -> str:
-    """`L∞, ε = 8/255`: of the evaluation."""
+    """Return the ball of the evaluation, such as `L∞, ε = 8/255`."""
     return f"{norm_text(config)}, ε = {pixels(config.measured_eps)}"
 
 
 def attack_text(run: Run) -> str:
-    """`PGD-20, L∞, ε = 8/255`."""
+    """Return the attack with its ball, such as `PGD-20, L∞, ε = 8/255`."""
     return f"{attack_name(run.attack)}, {ball_text(run.config)}"
 
 
 def training_attack_text(config: TrialConfig) -> str:
-    """`training attack PGD-10, L∞, ε = 8/255`."""
+    """Return a text such as `training attack PGD-10, L∞, ε = 8/255`."""
     attack = config.attack
     return f"{_TRAINING}PGD-{attack.steps}, {NORM_NAMES[attack.norm]}, ε = {pixels(attack.eps)}"
 
 
 def seeds_text(recipes: Sequence[Recipe]) -> str:
-    """`mean ± standard deviation of 3 seeds`, or `one seed`."""
+    """Return `mean ± standard deviation of 3 seeds`, or `one seed`."""
     numbers = sorted({len(recipe.runs) for recipe in recipes})
     if numbers == [1]:
         return "one seed"
@@ -123,14 +126,14 @@ def seeds_text(recipes: Sequence[Recipe]) -> str:
 
 
 def images_text(recipes: Sequence[Recipe], attacks: Sequence[str]) -> str:
-    """`test images`, `validation images`, or which of the attacks is on which of them.
+    """Return `test images`, `validation images`, or which attack ran on which of them.
 
-    The papers' protocol, to validate on the test images, is named where it was followed.
+    The text names the papers' protocol, validating on the test images, if a model followed it.
     """
-    known = {attack: _split_text(recipes, attack) for attack in attacks}
-    if len(set(known.values())) == 1:
-        return next(iter(known.values()))
-    return ", ".join(f"{attack_name(attack)}: {text}" for attack, text in known.items())
+    texts = {attack: _split_text(recipes, attack) for attack in attacks}
+    if len(set(texts.values())) == 1:
+        return next(iter(texts.values()))
+    return ", ".join(f"{attack_name(attack)}: {text}" for attack, text in texts.items())
 
 
 def _split_text(recipes: Sequence[Recipe], attack: str) -> str:
@@ -141,7 +144,7 @@ def _split_text(recipes: Sequence[Recipe], attack: str) -> str:
 
 
 def validation_text(config: TrialConfig) -> str:
-    """The validation images by name; the papers' protocol is named where it was followed."""
+    """Return the name of the validation images, with the papers' protocol if it was followed."""
     if config.data.val_source == "test":
         return "test images (also used for validation)"
     return "validation images"

@@ -1,4 +1,4 @@
-"""Which of the trained models a figure shows: those of the paper, on one data set."""
+"""Chooses the trained models that a figure shows: those of the paper, on one data set."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ltat_tune.storage.trained_run import Run
 
 @dataclass(frozen=True)
 class Wanted:
-    """A model that the paper's figure has."""
+    """A model of the paper's figure."""
 
     label: str
     fits: Callable[[TrialConfig], bool]
@@ -23,7 +23,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The models of one figure, in the paper's order, and what the reader should know."""
+    """The models of one figure, in the paper's order, with notes for the reader."""
 
     models: tuple[tuple[str, Recipe], ...]  # not empty
     notes: tuple[str, ...]
@@ -35,7 +35,7 @@ class Chosen:
 
     @property
     def data(self) -> str:
-        """Name of the data of the last model: the long-tailed one, where they differ."""
+        """Name of the data of the last model: the long-tailed data, if they differ."""
         return data_name(self.models[-1][1].config.data)
 
 
@@ -48,7 +48,7 @@ def choose(
     has_what: str = "",
     same_profile: bool = True,
 ) -> Chosen:
-    """The best model of each kind on the data set that has most of the kinds.
+    """Return the best model of each kind, on the data set that has most of the kinds.
 
     Among data sets with equally many, the paper's own wins, then the first.
 
@@ -58,10 +58,10 @@ def choose(
         paper: the paper's data, as `data_name` writes it.
         has: whether a run holds what the figure needs.
         has_what: the same in words, for the message: `predictions by epoch`.
-        same_profile: all models must be trained on the same counts.
+        same_profile: whether all models must be trained on the same counts.
 
     Raises:
-        MissingData: none of the models is there.
+        MissingData: there is none of the models.
     """
     fitting: dict[tuple[Any, ...], dict[str, list[Recipe]]] = {}
     lacking: list[str] = []
@@ -81,7 +81,7 @@ def choose(
         raise MissingData(f"a trained {names}")
     best = max(
         fitting.values(),
-        key=lambda found: (len(found), any(_on(r, paper) for rs in found.values() for r in rs)),
+        key=lambda kinds: (len(kinds), any(_on(r, paper) for rs in kinds.values() for r in rs)),
     )
     models = tuple(
         (kind.label, max(best[kind.label], key=_standing)) for kind in wanted if kind.label in best
@@ -102,5 +102,5 @@ def _on(recipe: Recipe, paper: str) -> bool:
 
 
 def _standing(recipe: Recipe) -> tuple[int, float]:
-    """More seeds first, then the better validation score."""
+    """Return a sort key: more seeds first, then the better validation score."""
     return len(recipe.runs), recipe.score

@@ -1,4 +1,4 @@
-"""Draws what can be drawn, and says of the rest what is missing."""
+"""Draws the figures whose data are there, and reports what the others lack."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ _NEEDS: dict[Need, str] = {
 
 @dataclass(frozen=True)
 class Drawn:
-    """One figure of the table after the command has tried it."""
+    """One figure of the table, after the command has tried to draw it."""
 
     spec: FigureSpec
-    paths: tuple[Path, ...] = ()  # PDF and PNG; empty: not drawn
+    paths: tuple[Path, ...] = ()  # PDF and PNG; empty if not drawn
     notes: tuple[str, ...] = ()
     missing: str = ""
-    command: str = ""  # that makes what is missing
+    command: str = ""  # creates what is missing
 
     def as_data(self) -> dict[str, Any]:
-        """For `--format json`."""
-        known = {
+        """Return the data for `--format json`."""
+        data = {
             "key": self.spec.key,
             "paper": self.spec.paper,
             "number": self.spec.number,
             "files": [str(path) for path in self.paths],
             "notes": list(self.notes),
         }
-        return known if self.paths else {**known, "missing": self.missing,
+        return data if self.paths else {**data, "missing": self.missing,
                                          "command": self.command}  # fmt: skip
 
 
 def draw(keys: Iterable[str], sources: Sources, folder: Path) -> Iterator[Drawn]:
-    """Draws and writes these figures, one after another.
+    """Draw and write figures one after another. Yields each result.
 
     Raises:
         OSError: the folder cannot be written.
@@ -60,16 +60,16 @@ def draw(keys: Iterable[str], sources: Sources, folder: Path) -> Iterator[Drawn]
             continue
         try:
             with look():
-                made = spec.draw(sources)
+                drawing = spec.draw(sources)
         except (MissingData, CheckpointError, DataError) as error:
             own = error.command if isinstance(error, MissingData) else ""
             yield Drawn(spec, missing=str(error), command=own or spec.command)
             continue
-        yield Drawn(spec, tuple(save(made.figure, folder, key)), made.notes)
+        yield Drawn(spec, tuple(save(drawing.figure, folder, key)), drawing.notes)
 
 
 def drawn_table(keys: Iterable[str]) -> list[dict[str, str]]:
-    """What `--list` prints: figure, paper, what it shows, what it needs, command."""
+    """Return the rows of `--list`, with the keys key, paper, figure, shows, needs and command."""
     return [
         {
             "key": spec.key,
@@ -84,5 +84,5 @@ def drawn_table(keys: Iterable[str]) -> list[dict[str, str]]:
 
 
 def again(targets: Iterable[Path], key: str) -> str:
-    """The command that draws one figure again."""
+    """Return the command that draws one figure again."""
     return shlex.join(["ltat-tune", "figures", *map(str, targets), "--only", key])

@@ -1,4 +1,4 @@
-"""Features in the plane: t-SNE, and colours for many classes in a few families."""
+"""Features in the plane by t-SNE, and colours for many classes in a few families."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NEIGHBOURS = 5
 
 
 def tsne(features: NDArray[np.float32]) -> Plane:
-    """t-SNE of features (N, D), N >= 4, seeded, stretched to the unit square.
+    """Return the t-SNE of features (N, D), N >= 4, seeded, stretched to the unit square.
 
     Source: Maaten2008Visualizing; scikit-learn's, PCA start, perplexity 30 or what N allows.
     """
@@ -34,20 +34,20 @@ def tsne(features: NDArray[np.float32]) -> Plane:
 
     perplexity = min(30.0, (len(features) - 1) / 3)
     embed = TSNE(n_components=2, init="pca", perplexity=perplexity, random_state=0)
-    found = np.asarray(embed.fit_transform(features), dtype=np.float64)
-    low, high = found.min(axis=0), found.max(axis=0)
-    plane: Plane = (found - low) / np.maximum(high - low, 1e-12)
+    points = np.asarray(embed.fit_transform(features), dtype=np.float64)
+    low, high = points.min(axis=0), points.max(axis=0)
+    plane: Plane = (points - low) / np.maximum(high - low, 1e-12)
     return plane
 
 
 def group_of_class(groups: ClassGroups, classes: int) -> list[str]:
-    """head, body or tail of every class."""
+    """Return head, body or tail for every class."""
     of = {c: name for name in _FAMILIES for c in groups.members.get(name, [])}
     return [of[c] for c in range(classes)]
 
 
 def class_colours(groups: ClassGroups, classes: int) -> list[tuple[float, float, float]]:
-    """Shades of blue for head classes, green for body, orange for tail."""
+    """Return shades of blue for head classes, green for body classes, orange for tail classes."""
     colours: list[tuple[float, float, float]] = [(0.0, 0.0, 0.0)] * classes
     for name, family in _FAMILIES.items():
         members = groups.members.get(name, [])
@@ -60,7 +60,7 @@ def class_colours(groups: ClassGroups, classes: int) -> list[tuple[float, float,
 def scatter_classes(
     ax: Axes, plane: Plane, found: Features, names: list[str], groups: ClassGroups
 ) -> None:
-    """Points by true class; up to 12 classes are named, more are named by group."""
+    """Draw points by true class; up to 12 classes are named, more are named by group."""
     colours = class_colours(groups, len(names))
     few = len(names) <= 12
     group = group_of_class(groups, len(names))
@@ -78,21 +78,24 @@ def scatter_classes(
 def scatter_areas(
     ax: Axes, plane: Plane, found: Features, groups: ClassGroups, classes: int
 ) -> dict[str, float]:
-    """Points by true group on the areas that the model gives to groups; returns the areas' shares.
+    """Draw points by true group on the areas that the model assigns to groups.
 
-    A place, if it is near any point, belongs to the group that most of its 5 nearest points are
-    predicted into: points on an area of another colour are images that were drawn over there.
+    A place near any point belongs to the group into which most of its 5 nearest points are
+    predicted. A point on an area of another colour is an image that was drawn over there.
+
+    Returns:
+        The share of each group's area, by group.
     """
     from sklearn.neighbors import NearestNeighbors
 
     names = list(_FAMILIES)
     group = np.array([names.index(name) for name in group_of_class(groups, classes)])
-    of_point, said = group[found.targets], group[found.predicted]
+    of_point, predicted = group[found.targets], group[found.predicted]
     ticks = (np.arange(_GRID) + 0.5) / _GRID * 1.06 - 0.03
     grid = np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 2)
     k = min(_NEIGHBOURS, len(plane))
     distances, nearest = NearestNeighbors(n_neighbors=k).fit(plane).kneighbors(grid)
-    votes = np.stack([(said[nearest] == i).sum(axis=1) for i in range(len(names))], axis=1)
+    votes = np.stack([(predicted[nearest] == i).sum(axis=1) for i in range(len(names))], axis=1)
     owner = votes.argmax(axis=1)
     inside = distances[:, 0] < 0.06
     shares = {
@@ -117,12 +120,12 @@ def scatter_areas(
 
 
 def _dot(plane: Plane) -> float:
-    """Area of a marker, points squared: smaller where there are more."""
+    """Return the area of a marker, points squared: smaller if there are more points."""
     return float(np.clip(4000 / len(plane), 3, 9))
 
 
 def bare(ax: Axes) -> None:
-    """A plane without a scale: t-SNE's axes mean nothing."""
+    """Remove the scale of a plane: t-SNE's axes mean nothing."""
     ax.set_xticks([])
     ax.set_yticks([])
     ax.set_xlim(-0.04, 1.04)

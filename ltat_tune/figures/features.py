@@ -1,6 +1,6 @@
-"""What figures need of the model itself: weights from a checkpoint, attacked again.
+"""Answers and features of models for figures: weights from a checkpoint, attacked again.
 
-A model is loaded when a figure asks for it; what it answered is kept for the next figure.
+A model is loaded when a figure needs it. Its answers are cached for the next figure.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SEED = 0  # the same images and the same noise for every model of a figure
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained model in eval mode, the images that it has seen, and those that it has not."""
+    """A trained model in eval mode, with its training images and its test images."""
 
     model: nn.Module
     train: LabelledImages
@@ -54,17 +54,17 @@ class Features:
 
 @dataclass(frozen=True)
 class AttackCurve:
-    """Accuracies in [0, 1] under PGD-0, PGD-1, ..., and the images that they are of."""
+    """Accuracies in [0, 1] under PGD-0, PGD-1, ..., and the number of images."""
 
     accuracies: list[float]
     images: int
 
 
 def trained(run: Run, device: str = "cpu") -> Trained:
-    """The model that a finished training kept; nothing is trained.
+    """Return the model that a finished training kept. Trains nothing.
 
     Raises:
-        MissingData: no checkpoint, or one of a training that did not come to its end.
+        MissingData: there is no checkpoint, or one of a training that did not come to its end.
         CheckpointError: torn, or of other images.
         DataError: the images are not there.
     """
@@ -76,14 +76,14 @@ def trained(run: Run, device: str = "cpu") -> Trained:
 
 
 def _test_part(run: Run, sources: Sources) -> tuple[nn.Module, LabelledImages]:
-    """The model and `sources.images` test images, the same number of every class."""
-    found = trained(run, sources.device)
-    images = max(sources.images, len(found.classes))
-    return found.model, found.test.class_balanced_part(images, seed=_SEED).to(sources.device)
+    """Return the model and `sources.images` test images, the same number from every class."""
+    restored = trained(run, sources.device)
+    images = max(sources.images, len(restored.classes))
+    return restored.model, restored.test.class_balanced_part(images, seed=_SEED).to(sources.device)
 
 
 def test_features(run: Run, sources: Sources, *, steps: int) -> Features:
-    """Features of test images under PGD with so many steps; 0 steps are the clean images.
+    """Return features of test images under PGD; 0 steps are the clean images.
 
     Raises:
         MissingData, CheckpointError, DataError: as `trained`.
@@ -99,7 +99,10 @@ def test_features(run: Run, sources: Sources, *, steps: int) -> Features:
 def features_under_attack(
     model: nn.Module, part: LabelledImages, config: TrialConfig, *, steps: int
 ) -> Features:
-    """Features of the adversarial images of `part`; radius, norm and step of the evaluation."""
+    """Return features of the adversarial images of `part`.
+
+    Radius, norm and step are the evaluation's.
+    """
     eps, norm, step_size = evaluation_ball(config)
     generator = new_generator(_SEED, "figures")
     kept: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -116,13 +119,13 @@ def features_under_attack(
 
 
 def evaluation_ball(config: TrialConfig) -> tuple[float, str, float]:
-    """Radius, norm and step size of `evaluation`, else of the training attack."""
+    """Return radius, norm and step size of `evaluation`, else of the training attack."""
     eps, norm = config.measured_eps, config.measured_norm
     return eps, norm, config.evaluation.step_size or eps / STEPS_IN_EPS[norm]
 
 
 def accuracy_over_steps(run: Run, sources: Sources, *, steps: int) -> AttackCurve:
-    """Accuracy under PGD-0 to PGD-`steps` from one start, shape (steps + 1,), in [0, 1].
+    """Return accuracies under PGD-0 to PGD-`steps` from one start, shape (steps + 1,), in [0, 1].
 
     One attack gives the whole curve: the images after k of its steps are those of PGD-k.
 

@@ -1,6 +1,7 @@
-"""Pieces that several figures share: which recipes they show, lines with spread, legends.
+"""Pieces that several figures share: the choice of recipes, lines with spread, legends.
 
-Accuracies are fractions everywhere else and percent from here on: that is what is printed.
+Accuracies are fractions everywhere else and percent from here on, because the figures print
+percent.
 """
 
 from __future__ import annotations
@@ -22,32 +23,36 @@ from ltat_tune.storage.trained_run import Run
 
 Group = list[Recipe]
 _BESIDE_PT = (0.0, 2.4, -2.4, 4.8, -4.8)
-_LETTER_IN, _HANDLE_IN = 0.058, 0.5  # of a legend, at its size
+_LETTER_IN, _HANDLE_IN = 0.058, 0.5  # sizes in a legend
 
 
 def groups(sources: Sources) -> list[Group]:
-    """Recipes that were trained and measured alike: of one scenario of one study each.
+    """Return recipes that were trained and measured alike: one scenario of one study each.
 
-    Where some of them were tested, the others are left out: validation images are others.
+    If some of them were tested, the others are left out, because validation images are other
+    images.
     """
     together: dict[tuple[str, str], Group] = {}
     for recipe in sources.recipes:
         together.setdefault((recipe.first.study, recipe.first.scenario), []).append(recipe)
-    found = []
+    comparable = []
     for group in together.values():
         tested = [recipe for recipe in group if all_tested(recipe)]
-        found.append(tested or group)
-    return found
+        comparable.append(tested or group)
+    return comparable
 
 
 def views(sources: Sources) -> tuple[Sources, Sources]:
-    """Everything, and the trials without their confirmations: more recipes, validation only."""
+    """Return all sources, and the trials without their confirmations.
+
+    The second has more recipes, but only validation images.
+    """
     searched = tuple(run for run in sources.runs if run.kind != "confirmation")
     return sources, Sources(searched, sources.device, sources.images)
 
 
 def all_tested(recipe: Recipe) -> bool:
-    """Whether all its seeds were measured on the test images."""
+    """Return whether all seeds of a recipe were measured on the test images."""
     return all(any(name.startswith("test/") for name in run.per_class) for run in recipe.runs)
 
 
@@ -59,10 +64,10 @@ def nearest_recipe(
     profile: str | None = None,
     ratio: float | None = None,
 ) -> Group:
-    """The group that has what a figure shows, of the profile and imbalance ratio if one is.
+    """Return the group that a figure can show, nearest in profile and imbalance ratio.
 
     Raises:
-        MissingData: no group has it; `what` says what was looked for.
+        MissingData: there is no such group; `what` names it in the message.
     """
     able: list[Group] = []
     for view in views(sources):
@@ -79,17 +84,17 @@ def nearest_recipe(
 
 
 def percents(values: tuple[float, float]) -> tuple[float, float]:
-    """Mean and spread as percent."""
+    """Return mean and spread in percent."""
     return 100 * values[0], 100 * values[1]
 
 
 def clean_axis() -> str:
-    """Label of a clean accuracy."""
+    """Return the label of a clean accuracy."""
     return "clean accuracy (%)"
 
 
 def robust_axis(run: Run) -> str:
-    """`PGD-20 accuracy (%)`: accuracy under the attack that was measured."""
+    """Return the label of the accuracy under the measured attack: `PGD-20 accuracy (%)`."""
     return f"{attack_name(run.attack)} accuracy (%)"
 
 
@@ -102,7 +107,7 @@ def spread_line(
     label: str,
     colour: str | None = None,
 ) -> None:
-    """One line over ascending x with bars of one standard deviation, which end at 0 and 100 %.
+    """Draw a line over ascending x with bars of one standard deviation, clipped to 0 to 100 %.
 
     Lines with bars stand a little beside their x, or their bars would hide each other.
     """
@@ -117,7 +122,7 @@ def spread_line(
         linestyle=style.LINES[index % len(style.LINES)], elinewidth=0.8, clip_on=False,
     )  # fmt: skip
     root = axes.get_figure(root=True)
-    if bars and root is not None:  # after the limits were found from the data
+    if bars and root is not None:  # the limits are set by now
         beside = _BESIDE_PT[index % len(_BESIDE_PT)] / 72
         moved = axes.transData + ScaledTranslation(beside, 0, root.dpi_scale_trans)
         for artist in drawn.get_children():
@@ -127,7 +132,7 @@ def spread_line(
 def within(
     means: Sequence[float], spreads: Sequence[float]
 ) -> tuple[list[float], list[float]] | None:
-    """Lengths of bars below and above, none past 0 or 100 %; None where there is no spread."""
+    """Return the lengths of bars below and above, none past 0 or 100 %; None without spread."""
     if not any(spreads):
         return None
     below_it = [min(s, m) for m, s in zip(means, spreads, strict=True)]
@@ -135,17 +140,17 @@ def within(
 
 
 def value_ticks(axes: Axes, values: Sequence[float], *, log: bool) -> None:
-    """Ticks at the values that were tried and nowhere else."""
-    found = sorted(set(values))
-    if log and min(found) > 0 and max(found) / min(found) >= 8:
+    """Set ticks at the values that were tried and nowhere else."""
+    unique = sorted(set(values))
+    if log and min(unique) > 0 and max(unique) / min(unique) >= 8:
         axes.set_xscale("log")
-    crowded = _thinned(found, log)
+    crowded = _thinned(unique, log)
     axes.set_xticks(crowded, [f"{value:g}" for value in crowded])
     axes.minorticks_off()
 
 
 def _thinned(values: list[float], log: bool) -> list[float]:
-    """Without those whose label would touch the one before it, the last one kept."""
+    """Return the values whose labels do not touch the one before; the last is always kept."""
     if len(values) < 3:
         return values
     place = [math.log(v) if log and v > 0 else v for v in values]
@@ -158,7 +163,7 @@ def _thinned(values: list[float], log: bool) -> list[float]:
 
 
 def legend_above(fig: Figure, *axes: Axes, most: int = 4) -> None:
-    """One legend of what `axes` show, outside of all panels: it can cover nothing."""
+    """Draw one legend of what `axes` show, outside of all panels, so that it covers nothing."""
     by_name: dict[str, Any] = {}
     for panel in axes:
         for handle, name in zip(*panel.get_legend_handles_labels(), strict=True):

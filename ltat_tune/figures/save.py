@@ -1,4 +1,4 @@
-"""Figures as files: vector PDF with real fonts, PNG for the screen, the same bytes each time."""
+"""Writes figures as files: vector PDF with real fonts, PNG for the screen, reproducible bytes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _METADATA: dict[str, dict[str, str | None]] = {
 
 
 def save(fig: Figure, folder: Path, name: str) -> list[Path]:
-    """Writes `<folder>/<name>.pdf` and `.png`, and returns both paths in this order.
+    """Write `<folder>/<name>.pdf` and `.png`. Return both paths in this order.
 
     Raises:
         OSError: the folder cannot be written.

@@ -1,4 +1,4 @@
-"""What trainings left on disk, as plain dataclasses: no figure reads a file itself."""
+"""Reads what trainings left on disk into plain dataclasses; no figure reads a file itself."""
 
 from __future__ import annotations
 
@@ -23,64 +23,64 @@ class Recipe:
 
     @property
     def config(self) -> TrialConfig:
-        """The first seed's."""
+        """The configuration of the first seed."""
         return self.runs[0].config
 
     @property
     def first(self) -> Run:
-        """The run of the lowest seed: what is drawn for one model alone."""
+        """The run of the lowest seed, for figures that show one model alone."""
         return self.runs[0]
 
     def over_seeds(self, value: Callable[[Run], float]) -> tuple[float, float]:
-        """Mean, and sample standard deviation over the seeds (0 for one seed)."""
+        """Return the mean and the sample standard deviation over seeds (0 for one seed)."""
         values = [value(run) for run in self.runs]
         return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0
 
     @property
     def score(self) -> float:
-        """Balanced accuracy under the validation attack, mean of the seeds."""
+        """The balanced accuracy under the validation attack, averaged over the seeds."""
         name = f"val/{self.config.evaluation.val_attack}_balanced_acc"
         return self.over_seeds(lambda run: run.metrics.get(name, 0.0))[0]
 
 
 def common_split(recipes: Iterable[Recipe], attack: str) -> Split:
-    """The images on which recipes can be compared: test if all their seeds were tested."""
+    """Return the split on which recipes can be compared: test if all their seeds were tested."""
     runs = [run for recipe in recipes for run in recipe.runs]
     return "test" if all(f"test/{attack}" in run.per_class for run in runs) else "val"
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Everything that the targets hold, and how models are run where a figure needs them."""
+    """Everything that the targets hold, and how figures run models."""
 
     runs: tuple[Run, ...]
     device: str = "cpu"
-    images: int = 1000  # test images, class by class alike, of figures that run models
-    root: str | None = None  # folder of official files, where figures count these without a run
+    images: int = 1000  # class-balanced test images for figures that run models
+    root: str | None = None  # folder of official files, for figures that count them without a run
     _known: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def once(self, key: tuple[object, ...], compute: Callable[[], T]) -> T:
-        """What `compute` gives, computed at most once for this key: figures share models."""
+        """Return the result of `compute`, which runs at most once for this key."""
         if key not in self._known:
             self._known[key] = compute()
-        found: T = self._known[key]
-        return found
+        value: T = self._known[key]
+        return value
 
     @cached_property
     def recipes(self) -> list[Recipe]:
-        """Runs by study, scenario and configuration; confirmations stand in for their trials."""
+        """Runs by study, scenario and configuration; confirmations replace their trials."""
         together: dict[tuple[str, str, str], list[Run]] = {}
         for run in self.runs:
             together.setdefault((run.study, run.scenario, run.config.recipe), []).append(run)
-        found = []
+        recipes = []
         for alike in together.values():
             confirmed = [run for run in alike if run.kind == "confirmation"]
             seeds = {run.seed: run for run in confirmed or alike}
-            found.append(Recipe(tuple(seeds[seed] for seed in sorted(seeds))))
-        return found
+            recipes.append(Recipe(tuple(seeds[seed] for seed in sorted(seeds))))
+        return recipes
 
     def where(self, **values: Any) -> list[Recipe]:
-        """Recipes with these values: `where(**{"method.name": "reat", "data.profile": "exp"})`."""
+        """Return the recipes with these values, such as `where(**{"method.name": "reat"})`."""
         return [
             recipe
             for recipe in self.recipes
@@ -91,15 +91,15 @@ class Sources:
 def read_sources(
     targets: Iterable[Path], *, device: str = "cpu", images: int = 1000, root: str | None = None
 ) -> Sources:
-    """All finished trainings in study folders, and in folders of single trainings.
+    """Read all finished trainings in study folders, and in folders of single trainings.
 
     Raises:
-        StudyError: a target is neither, or nothing in them is finished.
+        StudyError: a target is neither, or nothing in it is finished.
     """
     runs: list[Run] = []
     for target in targets:
-        found = _of_study(target) if (target / "study.json").exists() else _of_run(target)
-        runs += found
+        trainings = _of_study(target) if (target / "study.json").exists() else _of_run(target)
+        runs += trainings
     once = {run.path.resolve(): run for run in runs}
     return Sources(tuple(once.values()), device, images, root)
 

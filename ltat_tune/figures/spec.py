@@ -1,4 +1,4 @@
-"""What a figure is: its key, its place in the papers, what it needs and what draws it."""
+"""Specification of a figure: its key, its place in the papers, its needs and its function."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 
 Paper = Literal["REAT", "SRAT", "neither"]
-# What must have been kept: counts of the training subset; result.json's metrics and recalls by
-# class; its epochs by predicted class; its distances of adversarial images; seconds of each epoch;
+# The data that a figure needs: counts of the training subset; result.json's metrics and recalls by
+# class; its predicted classes by epoch; its distances of adversarial images; seconds by epoch;
 # the weights; a card of `ltat-tune evaluate`.
 Need = Literal[
     "counts", "results", "predicted", "ae_distances", "history", "checkpoint", "evaluation"
@@ -23,7 +23,7 @@ Need = Literal[
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure, and what a reader should know who compares it with the paper's."""
+    """A figure, with notes for readers who compare it with the paper's."""
 
     figure: Figure
     notes: tuple[str, ...] = ()

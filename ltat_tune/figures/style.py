@@ -1,6 +1,6 @@
-"""One look for every figure: sizes for print, colours that the colour-blind can tell apart.
+"""One style for every figure: sizes for print, and colours for the colour-blind.
 
-Everything is drawn on figures of its own with the Agg canvas: neither pyplot nor the backend nor
+Everything is drawn on separate figures with the Agg canvas: neither pyplot nor the backend nor
 matplotlib's global settings are touched.
 """
 
@@ -16,10 +16,10 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # with the colours, for print without colours
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # beside the colours, for print in grey
 LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
 GROUP_MARKERS = {"head": "o", "body": "s", "tail": "^", "well": "o", "under": "^"}
-SEQUENTIAL = "cividis"  # colour map that keeps its order in grey and for the colour-blind
+SEQUENTIAL = "cividis"  # keeps its order in grey and for the colour-blind
 
 
 WIDTHS_IN = {1: 3.35, 2: 6.9}  # one and two columns of a paper, inches
@@ -59,7 +59,7 @@ _RC: Any = {  # matplotlib types the keys as one long Literal
 
 
 def look() -> AbstractContextManager[None]:
-    """The look while the context lasts; the settings found before come back after it."""
+    """Return a context with this style; the previous settings come back after it."""
     return matplotlib.rc_context(_RC)
 
 
@@ -71,10 +71,10 @@ def paper_figure(
     height_in: float | None = None,
     **subplots: Any,
 ) -> tuple[Figure, NDArray[Any]]:
-    """An empty figure and its axes, shape (rows, cols); to be used inside `look()`.
+    """Return an empty figure and its axes, shape (rows, cols). Call it inside `look()`.
 
     Args:
-        columns: 1 or 2 columns of a paper wide.
+        columns: width in columns of a paper, 1 or 2.
         rows: rows of axes.
         cols: axes in a row.
         height_in: inches; None is 2.1 for each row.
@@ -88,23 +88,23 @@ def paper_figure(
 
 
 def pale(colour: str, share: float = 0.7) -> tuple[float, float, float]:
-    """The colour mixed with white: opaque, so that the grid does not shine through."""
+    """Return the colour mixed with white: opaque, so that the grid does not shine through."""
     red, green, blue = (share + (1 - share) * part for part in to_rgb(colour))
     return red, green, blue
 
 
 def horizontal_grid(axes: Axes) -> None:
-    """Thin lines at the ticks of the y axis, behind the data."""
+    """Draw thin lines at the ticks of the y axis, behind the data."""
     axes.grid(axis="y")
 
 
 def letter(axes: Axes, index: int, title: str) -> None:
-    """`(a) title` above a panel."""
+    """Write `(a) title` above a panel."""
     axes.set_title(f"({'abcdefghijklmnopqrstuvwxyz'[index]}) {title}")
 
 
 def class_ticks(axes: Axes, names: list[str]) -> None:
-    """Class names under the bars 0..K-1; above 20 classes indices, every tenth."""
+    """Write class names under the bars 0..K-1; above 20 classes, every tenth index."""
     if len(names) > 20:
         step = max(1, len(names) // 10)
         ticks = list(range(0, len(names), step))

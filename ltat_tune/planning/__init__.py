@@ -1,4 +1,4 @@
-"""What a study will take before it takes it: epochs, hours, memory, disk, slots, shares of a GPU.
+"""Estimates what a study takes before it runs: epochs, hours, memory, disk, slots, GPU shares.
 
 May import `backend`, `storage`, `search` and what stands below. Preflight and the engine import
 it.

@@ -1,8 +1,8 @@
-"""How fast this machine trains, and in how much memory: a short real training, apart.
+"""Measures how fast this machine trains, and in how much memory, with a short real training.
 
-It runs in a process of its own, so that nothing of it stays:
-`python -m ltat_tune.planning.calibration` reads what to train as JSON from stdin and writes what
-it found to stdout.
+It runs in a process of its own, so that nothing of it stays: `python -m
+ltat_tune.planning.calibration` reads from stdin, as JSON, what to train, and writes its
+measurement to stdout.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
     from ltat_tune.data.datasets import LabelledImages
 
 
-_SECONDS = 30.0  # that the measured training should take
-_LIMIT_S = 240.0  # after which nothing is measured
-_EPOCHS = 3  # the first warms up, the last is validated
-_FIRST_IMAGES = {"cpu": 16, "cuda": 256}  # of a try that shows how many there is time for
+_SECONDS = 30.0  # intended length of the measured training
+_LIMIT_S = 240.0  # then the measurement is given up
+_EPOCHS = 3  # the first one warms up, the last one is validated
+_FIRST_IMAGES = {"cpu": 16, "cuda": 256}  # in a first try, which shows how many fit the time
 
 
 def calibrate(
     config: TrialConfig, *, device: str, threads: int, cache_dir: Path | None = None
 ) -> Calibration:
-    """Trains a configuration for about half a minute and says what it takes.
+    """Train a configuration for about half a minute, and return what it takes.
 
-    Three epochs on as many images as there is time for, every class among them; the last is
-    validated.
+    It trains three epochs on as many images of every class as there is time for, and validates the
+    last epoch.
 
     Args:
         config: what to train.
@@ -47,7 +47,7 @@ def calibrate(
         cache_dir: decoded images, if there are any.
 
     Raises:
-        StudyError: the training failed, or not even a few images are done in time.
+        StudyError: the training failed, or even a few images take too long.
     """
     job = {"config": config.flat(), "device": device, "threads": threads, "seconds": _SECONDS,
            "plugins": config.plugins,
@@ -59,19 +59,19 @@ def calibrate(
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise StudyError(
-            f"nothing was measured: {_FIRST_IMAGES[device]} images are not trained {_EPOCHS} "
-            f"times in {_LIMIT_S:.0f} s on this machine; leave --measure out for a rule of thumb"
+            f"nothing was measured: this machine did not train {_FIRST_IMAGES[device]} images "
+            f"{_EPOCHS} times in {_LIMIT_S:.0f} s; leave out --measure to get a rule of thumb"
         ) from None
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["it was killed"])[-1]
-        raise StudyError(f"nothing was measured, the training failed: {last}")
+        raise StudyError(f"nothing was measured, because the training failed: {last}")
     return Calibration(**json.loads(done.stdout.splitlines()[-1]))
 
 
 def measure_training(
     config: TrialConfig, *, device: str, threads: int, cache_dir: Path | None, seconds: float
 ) -> Calibration:
-    """The same in this process; see `calibrate`."""
+    """Measure a training in this process; see `calibrate`."""
     from ltat_tune.data.datasets import load_splits
     from ltat_tune.seeding import prepare_process
 
@@ -87,7 +87,7 @@ def measure_training(
     from ltat_tune.planning.cost import attack_steps, training_mib
 
     short = short_run(config)
-    # where there was no time for a whole batch, what it takes more is taken from the rule of thumb
+    # without time for a whole batch, the rule of thumb gives the memory that it takes in addition
     part = config.replace({"optim.batch_size": min(images, config.optim.batch_size)})
     missing_mib = training_mib(config) - training_mib(part)
     passes = images * (attack_steps(short) + 1.5)
@@ -100,7 +100,7 @@ def measure_training(
 
 
 def _try(config: TrialConfig, splits: Any, images: int, device: str) -> tuple[float, float]:
-    """Seconds of an epoch over so many images, and of validating the same share of theirs."""
+    """Return the seconds of an epoch on some images, and of validating the same share of them."""
     from ltat_tune.training.trainer import Trainer
 
     val = _part_of(images, len(splits.train), len(splits.val))
@@ -114,7 +114,7 @@ def _try(config: TrialConfig, splits: Any, images: int, device: str) -> tuple[fl
 
 
 def short_run(config: TrialConfig) -> TrialConfig:
-    """A few epochs of it, validated once; what acts late acts in its share of them."""
+    """Return a run of a few epochs, validated once; what acts late acts in proportion."""
     return config.shortened(_EPOCHS).replace(
         {"evaluation.every_epochs": _EPOCHS, "evaluation.select_epoch": "last"}
     )
@@ -125,7 +125,7 @@ def _part_of(images: int, whole: int, val: int) -> int:
 
 
 def some_of(data: LabelledImages, images: int) -> LabelledImages:
-    """So many images, the classes in turn as long as they have any."""
+    """Return some images, taken from the classes in turn."""
     import torch
 
     places: Sequence[Any] = [torch.nonzero(data.targets == k).flatten()
@@ -136,29 +136,29 @@ def some_of(data: LabelledImages, images: int) -> LabelledImages:
 
 
 def peak_mib(device: str) -> float:
-    """The most memory that this process took so far, GPU memory where it trains on one."""
+    """Return the peak memory of this process in MiB, of GPU memory on a GPU."""
     if device == "cpu":
-        # not ru_maxrss, which a process takes over from the one that started it
+        # not ru_maxrss, which a process inherits from its parent
         status = Path("/proc/self/status").read_text()
         return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) / 1024
     import torch
 
-    context = 500 * 2**20  # of CUDA itself, which torch does not count
+    context = 500 * 2**20  # CUDA itself, which torch does not count
     return (torch.cuda.max_memory_reserved() + context) / 2**20
 
 
 def calibrate_stdin() -> None:
-    """Measures what stdin asks for."""
+    """Measure the training that stdin describes."""
     import ltat_tune.backend.ray_tuner  # noqa: F401  a worker has Ray, 130 MiB
 
     job = json.loads(sys.stdin.read())
     cache = job["cache_dir"]
     load_plugins(job["plugins"])
-    found = measure_training(
+    calibration = measure_training(
         TrialConfig.from_flat(job["config"]), device=job["device"], threads=job["threads"],
         cache_dir=None if cache is None else Path(cache), seconds=job["seconds"],
     )  # fmt: skip
-    print(json.dumps(asdict(found)))
+    print(json.dumps(asdict(calibration)))
 
 
 if __name__ == "__main__":

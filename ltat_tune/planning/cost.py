@@ -1,9 +1,10 @@
-"""What one configuration takes by a rule of thumb: time, memory, disk. Trains nothing.
+"""Estimates what one configuration takes by a rule of thumb: time, memory, disk. Trains nothing.
 
-Work is counted in passes: one attack step on one image, a forward and a backward pass to the
-pixels, which is two forwards; an update of the weights is three. The
-rule: 3 s for 100,000 passes of ResNet-18 over 32x32 pixels on one A100-class GPU, 2,000 s on one
-CPU thread, by multiply-adds for other networks and sizes, and a fixed time for each batch.
+Work is counted in passes. A pass is one attack step on one image: a forward and a backward pass to
+the pixels, as much as two forwards. An update of the weights is as much as three. The rule:
+100,000 passes of ResNet-18 on 32x32 pixels take 3 s on one A100-class GPU and 2,000 s on one CPU
+thread. Other networks and sizes take time in proportion to their multiply-adds, and each batch
+takes a fixed time.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ if TYPE_CHECKING:
 
 _FORWARD, _UPDATE = 0.5, 1.5  # in passes
 _GPU_S, _CPU_S = 3e-5, 2e-2  # of a pass of ResNet-18, whole GPU or one thread
-_GPU_BATCH_S, _CPU_BATCH_S = 5e-4, 2e-3  # of a pass of a batch, however small the network
+_GPU_BATCH_S, _CPU_BATCH_S = 5e-4, 2e-3  # least time of a pass of a batch, for any network
 _RESNET18_MACS = 555.4e6  # multiply-adds of one forward over 32x32 pixels
 
-# passes for each image; AutoAttack as its measured time on ResNet-18 says, Square by its queries
+# passes for each image: AutoAttack by its measured time on ResNet-18, Square by its queries
 _WHOLE_ATTACKS = {"aa": 3600.0, "square": 2500.0, "cwl2": 9000.0, "cwl2_fixed": 50.0}
 _SLOW = ("aa", "square", "cwl2", "cwl2_fixed")  # run on evaluation.aa_images at most
 _SENTINEL_IMAGES, _SENTINEL_PASSES = 400, 760.0  # 260 passes and up to 1,000 queries of Square
 
-# channels, pixels a side, test images of each class; an image folder says so itself
+# channels, pixels a side, test images of each class; an image folder has its own
 _IMAGES = {
     "digits": (1, 8, 40),
     "cifar10": (3, 32, 1000),
@@ -41,7 +42,7 @@ _IMAGES = {
     "svhn": (3, 32, 2603),
     "tiny_imagenet": (3, 64, 50),
 }
-_FOLDER_SIDE = 64  # of images whose size is not known before they are read
+_FOLDER_SIDE = 64  # for images whose size is not known before they are read
 _PROCESS_MIB, _CUDA_MIB = 480, 500  # of a worker, and of CUDA in it, before any image
 _ACTIVATIONS = 4.5  # bytes of each number in a layer's output; 4.3 measured on a CPU, ResNet-18
 
@@ -54,12 +55,12 @@ class Cost:
         train_images: N of the training subset.
         update: passes of one training epoch.
         validation: passes of one validation.
-        test: passes of every attack of the confirmation, once.
-        sentinel: passes of one look for gradient masking.
+        test: passes of all attacks of the confirmation, once.
+        sentinel: passes of one check for gradient masking.
         macs: multiply-adds of a forward over one image.
-        parameters: of the network.
+        parameters: parameters of the network.
         training_mib: memory of a training, without its process.
-        checkpoint_mib: of its state on disk.
+        checkpoint_mib: a training's state on disk.
         data_mib: decoded images of all splits.
         batch: images of a training batch.
     """
@@ -77,21 +78,21 @@ class Cost:
     batch: int
 
     def pass_seconds(self, *, gpu: bool, threads: int = 1) -> float:
-        """Seconds of one pass by the rule of thumb, on a whole GPU or on CPU threads."""
+        """Return the seconds of one pass by the rule of thumb, on a GPU or on CPU threads."""
         rate, fixed = (_GPU_S, _GPU_BATCH_S) if gpu else (_CPU_S / threads, _CPU_BATCH_S)
         return rate * self.macs / _RESNET18_MACS + fixed / min(self.batch, self.train_images)
 
     def memory_mib(self, *, gpu: bool) -> float:
-        """Memory of a trial, GPU memory where it trains on one."""
+        """Return the memory of a trial in MiB, of GPU memory on a GPU."""
         return self.training_mib + (_CUDA_MIB if gpu else _PROCESS_MIB)
 
 
 def cost_of(config: TrialConfig, attacks: tuple[str, ...]) -> Cost:
-    """The cost of a training and of measuring its weights.
+    """Return the cost of a training and of measuring its weights.
 
     Args:
         config: the training.
-        attacks: those of `confirm.attacks`.
+        attacks: the attacks of `confirm.attacks`.
 
     Raises:
         DataError: its images cannot be counted.
@@ -118,7 +119,7 @@ def cost_of(config: TrialConfig, attacks: tuple[str, ...]) -> Cost:
         sentinel=min(test_images, _SENTINEL_IMAGES) * _SENTINEL_PASSES,
         macs=macs,
         parameters=parameters,
-        # gradients beside what a checkpoint holds; what a backward pass needs of every layer
+        # gradients and the content of a checkpoint; all activations that a backward pass needs
         training_mib=(4 * (states + 1) * parameters + _ACTIVATIONS * activations * batch
                       + pixels * (train + val)) / 2**20,
         checkpoint_mib=4 * states * parameters / 2**20,
@@ -128,19 +129,23 @@ def cost_of(config: TrialConfig, attacks: tuple[str, ...]) -> Cost:
 
 
 def training_mib(config: TrialConfig) -> float:
-    """Memory of a training without its process. Raises: DataError."""
+    """Return the memory of a training in MiB, without its process.
+
+    Raises:
+        DataError: its images cannot be counted.
+    """
     return cost_of(config, ("clean",)).training_mib
 
 
 def attack_steps(config: TrialConfig) -> float:
-    """Attack steps of a training image in an epoch, on average over the training."""
+    """Return the attack steps on a training image in an epoch, averaged over the training."""
     if why_inert(config, "attack.steps") is not None:
         return 0.0
     return config.attack.steps * (1 - clean_epochs(config) / config.optim.epochs)
 
 
 def passes(attack: str) -> float:
-    """Passes over one image that is answered right; that it is costs a forward."""
+    """Return the passes over one correctly classified image, its first forward included."""
     name = read_name(attack)
     assert name is not None
     if name.family == "clean":
@@ -151,16 +156,16 @@ def passes(attack: str) -> float:
 
 
 def _images(config: TrialConfig) -> tuple[int, int, int, int]:
-    """Channels, pixels a side, test images, images of the official training split."""
+    """Return channels, pixels a side, test images, and images of the official training split."""
     source = open_source(config.data)
     official = sum(source.train_counts())
-    known = _IMAGES.get(config.data.name)
-    if known is None and config.data.name != "image_folder":  # a plugin's
+    dimensions = _IMAGES.get(config.data.name)
+    if dimensions is None and config.data.name != "image_folder":  # a plugin's
         shape = source.test().images.shape
         return shape[1], shape[2], shape[0], official
-    if known is None:
+    if dimensions is None:
         return 3, config.data.image_size or _FOLDER_SIDE, len(source.files("test")), official
-    channels, side, per_class = known
+    channels, side, per_class = dimensions
     return channels, side, per_class * len(source.classes), official
 
 
@@ -168,24 +173,24 @@ def _images(config: TrialConfig) -> tuple[int, int, int, int]:
 def _network(
     config: ModelConfig, channels: int, side: int, classes: int
 ) -> tuple[float, float, int]:
-    """Multiply-adds of a forward over one image, numbers in its layers' outputs, parameters."""
+    """Return multiply-adds of a forward over an image, numbers in layers' outputs, parameters."""
     import torch
 
     from ltat_tune.models import build_model
 
     model = build_model(config, in_channels=channels, num_classes=classes)
-    found = {"macs": 0.0, "outputs": 0.0}
+    totals = {"macs": 0.0, "outputs": 0.0}
 
     def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: object) -> None:
         if isinstance(output, torch.Tensor):
-            found["outputs"] += output.numel()
+            totals["outputs"] += output.numel()
             weight = getattr(layer, "weight", None)
             if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear) and weight is not None:
-                found["macs"] += output.numel() * weight[0].numel()
+                totals["macs"] += output.numel() * weight[0].numel()
 
     for layer in model.modules():
         if not list(layer.children()):
             layer.register_forward_hook(count)
     with torch.no_grad():
-        model(torch.zeros(2, channels, side, side))  # in train mode, where no layers are folded
-    return found["macs"] / 2, found["outputs"] / 2, sum(p.numel() for p in model.parameters())
+        model(torch.zeros(2, channels, side, side))  # train mode, because eval mode folds layers
+    return totals["macs"] / 2, totals["outputs"] / 2, sum(p.numel() for p in model.parameters())

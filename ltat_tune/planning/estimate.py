@@ -1,4 +1,4 @@
-"""What a study will take: trials, epochs, hours, memory and disk; nothing is trained for it."""
+"""Estimates a study's trials, epochs, hours, memory and disk, without training."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LONG_HOURS = 24.0  # a study that takes longer gets a note
 
 @dataclass(frozen=True)
 class Calibration:
-    """What a calibration found on this machine (planning/calibration.py)."""
+    """The measurement of a calibration on this machine (planning/calibration.py)."""
 
     pass_s: float  # of one attack step on one image
     memory_mib: float  # peak of the training process, GPU memory where it trains on one
@@ -32,7 +32,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class ScenarioEstimate:
-    """One scenario: counts as expected and at most, and seconds of one slot."""
+    """The estimate of one scenario: expected and largest counts, and seconds of one slot."""
 
     name: str
     title: str
@@ -40,28 +40,28 @@ class ScenarioEstimate:
     complete: float  # trials that train to their end
     search_epochs: float
     search_epochs_at_most: int
-    shared_epochs: float  # saved by stems, out of the expected
+    shared_epochs: float  # saved by stems, of the expected
     confirmations: int
     confirmation_epochs: float
     confirmation_epochs_at_most: int
     tests: int
-    epoch_s: float  # validation with it
+    epoch_s: float  # including validation
     seconds: float
     seconds_at_most: float
 
 
 @dataclass(frozen=True)
 class StudyEstimate:
-    """A whole study on one machine.
+    """The estimate of a whole study on one machine.
 
     Attributes:
-        scenarios: each by itself.
+        scenarios: the estimate of each scenario.
         slots: trials at once.
         gpu: whether trials train on GPUs.
-        gpus: of the machine; where it has none, the one that the rule of thumb is about.
-        measured: whether a calibration stands behind the seconds.
-        memory_mib: of one trial.
-        memory_free_mib: of the machine, or of one of its GPUs; None without the GPU.
+        gpus: GPUs of the machine; without one, the one GPU of the rule of thumb.
+        measured: whether the seconds rest on a calibration.
+        memory_mib: memory of one trial.
+        memory_free_mib: memory of the machine, or of one of its GPUs; None without the GPU.
         fit: trials that this memory holds at once, on all GPUs; None without the GPU.
         disk_mib: checkpoints, decoded images and stems.
     """
@@ -78,7 +78,7 @@ class StudyEstimate:
 
     @property
     def hours(self) -> float:
-        """Wall-clock hours that are expected."""
+        """Expected wall-clock hours."""
         return self._hours(sum(s.seconds for s in self.scenarios))
 
     @property
@@ -88,7 +88,7 @@ class StudyEstimate:
 
     @property
     def epochs(self) -> float:
-        """Epochs that are expected, confirmations with them."""
+        """Expected epochs, with those of confirmations."""
         return sum(s.search_epochs + s.confirmation_epochs for s in self.scenarios)
 
     @property
@@ -97,7 +97,7 @@ class StudyEstimate:
         return sum(s.search_epochs_at_most + s.confirmation_epochs_at_most for s in self.scenarios)
 
     def gpu_hours(self, at_most: bool = False) -> float | None:
-        """Hours of whole GPUs; None on CPUs."""
+        """Return the hours of whole GPUs; None on CPUs."""
         if not self.gpu:
             return None
         return sum(s.seconds_at_most if at_most else s.seconds for s in self.scenarios) / 3600
@@ -107,7 +107,7 @@ class StudyEstimate:
         return seconds / 3600 / (self.gpus if self.gpu else self.slots)
 
     def as_data(self) -> dict[str, Any]:
-        """As `plan --format json` prints it."""
+        """Return the data that `plan --format json` prints."""
         return {
             **asdict(self),
             "hours": self.hours,
@@ -126,34 +126,34 @@ def estimate(
     slots: int | None = None,
     measured: Calibration | None = None,
 ) -> StudyEstimate:
-    """Estimates a study, by the rule of thumb of planning/cost.py or by what was measured.
+    """Estimate a study, by the rule of thumb of planning/cost.py or by a measurement.
 
     Args:
         space: the study.
         rungs: where its trials are judged; None places them.
         slots: trials at once; None is what this machine holds.
-        measured: what a calibration on this machine found.
+        measured: a calibration of this machine.
 
     Raises:
-        DataError: images cannot be counted, because they are not here.
+        DataError: the images cannot be counted, because they are not on this machine.
     """
     rungs = place_rungs(space) if rungs is None else rungs
     gpu = space.resources.gpus_per_trial > 0
-    found = visible_gpus(space.resources)
-    slots = trials_at_once(space.resources, max(1, found)) if slots is None else slots
+    gpus = visible_gpus(space.resources)
+    slots = trials_at_once(space.resources, max(1, gpus)) if slots is None else slots
     scenarios, costs = [], []
     for scenario in space.scenarios:
         cost = mean_cost(space, scenario)
         scenarios.append(_scenario(space, scenario, rungs, cost, measured))
         costs.append(cost)
     memory = measured.memory_mib if measured else max(c.memory_mib(gpu=gpu) for c in costs)
-    free = _memory_mib(gpu, found)
-    fit = None if free is None else max(1, found) * int(free / memory)
+    free = _memory_mib(gpu, gpus)
+    fit = None if free is None else max(1, gpus) * int(free / memory)
     return StudyEstimate(
         scenarios=tuple(scenarios),
         slots=slots,
         gpu=gpu,
-        gpus=max(1, found) if gpu else 0,
+        gpus=max(1, gpus) if gpu else 0,
         measured=measured is not None,
         memory_mib=memory,
         memory_free_mib=free,
@@ -163,17 +163,22 @@ def estimate(
 
 
 def mean_cost(space: Space, scenario: Scenario) -> Cost:
-    """The mean cost of what a scenario may propose. Raises: DataError."""
+    """Return the mean cost of what a scenario may propose.
+
+    Raises:
+        DataError: the images cannot be counted.
+    """
     configs = [space.config(scenario, params) for params in space.contexts(_CONTEXTS)]
     costs = [cost_of(config, space.confirm.attacks) for config in configs]
     return replace(costs[0], update=statistics.fmean(cost.update for cost in costs))
 
 
 def confirmation_epochs(space: Space) -> tuple[int, int, int]:
-    """Of one scenario: confirmations, epochs they train, and epochs of those that may be spared.
+    """Return, for one scenario, confirmations, their epochs, and how many of these may be spared.
 
-    Every candidate trains every seed, but those that its trial has trained to the end. The
-    baseline's trial may have been stopped, so its seeds count, and are what may be spared.
+    Every candidate trains every seed, except those that its trial has trained to the end. The
+    trial of the baseline may have been stopped, so its seeds count, and they are what may be
+    spared.
     """
     confirm, total = space.confirm, space.max_epochs
     if confirm.top == 0:
@@ -187,7 +192,7 @@ def confirmation_epochs(space: Space) -> tuple[int, int, int]:
 
 
 def least_epochs(space: Space, rungs: Rungs) -> int:
-    """Epochs without which nothing comes of a study: a trial and all confirmations, everywhere."""
+    """Return the fewest epochs of a useful study: a trial and all confirmations per scenario."""
     _, confirming, _ = confirmation_epochs(space)
     return len(space.scenarios) * (sum(stage_epochs(space, rungs)) + confirming)
 
@@ -203,14 +208,14 @@ def long_study_note(space: Space, slots: int) -> str:
     if small or space.budget is not None:
         return ""
     try:
-        found = estimate(space, slots=max(1, slots))
-    except DataError:  # its images are not here yet
+        study = estimate(space, slots=max(1, slots))
+    except DataError:  # its images are not on this machine yet
         return ""
-    if found.hours <= _LONG_HOURS:
+    if study.hours <= _LONG_HOURS:
         return ""
-    where = f"{found.gpus} GPU(s)" if found.gpu else f"{found.slots} trials at once on CPUs"
+    where = f"{study.gpus} GPU(s)" if study.gpu else f"{study.slots} trials at once on CPUs"
     return (
-        f"this study is expected to take about {duration(3600 * found.hours)} on {where} (a rule "
+        f"this study is expected to take about {duration(3600 * study.hours)} on {where} (a rule "
         "of thumb: `ltat-tune plan FILE --measure` measures). Fewer trials, fewer epochs, "
         "scheduler.rungs=copy or a smaller model make it shorter; --budget 24h ends it after a day"
     )
@@ -224,7 +229,7 @@ def _scenario(
     pass_s = measured.pass_s if measured else cost.pass_seconds(gpu=gpu, threads=threads)
     epoch_s = pass_s * (cost.update + cost.validation / config.evaluation.every_epochs)
     confirmations, most, spared = confirmation_epochs(space)
-    # a stopped baseline goes on from where it was
+    # a stopped baseline continues
     done = min(1.0, length.complete / length.trials)
     confirming = most - spared * done
     price = _copy_price(space, rungs, length.by_length)
@@ -249,7 +254,7 @@ def _scenario(
 
 
 def _copy_price(space: Space, rungs: Rungs, by_length: Mapping[int, float]) -> float:
-    """What an epoch of the search costs, in whole epochs: cheaper attacks make cheaper copies."""
+    """Return the cost of a search epoch in whole epochs; cheaper attacks make copies cheaper."""
     cheap = space.scheduler.cheaper.get("attack.steps", ())
     whole = attack_steps(space.config(space.scenarios[0], {})) + 1.5
     total = search_length(space, rungs).expected
@@ -263,7 +268,7 @@ def _copy_price(space: Space, rungs: Rungs, by_length: Mapping[int, float]) -> f
 def _disk_mib(
     space: Space, rungs: Rungs, scenarios: tuple[ScenarioEstimate, ...], costs: list[Cost]
 ) -> float:
-    """A checkpoint for every stage of every trial, every confirmation and every stem."""
+    """Return the MiB of the images, and of checkpoints of stages, confirmations and stems."""
     mib, caches = 0.0, {}
     for scenario, cost in zip(scenarios, costs, strict=True):
         repeats = scenario.complete * (space.searcher.seeds_per_trial - 1)
@@ -272,12 +277,12 @@ def _disk_mib(
         stems = scenario.trials / space.searcher.branches if scenario.shared_epochs else 0.0
         mib += cost.checkpoint_mib * (stages + scenario.confirmations + stems)
         data = space.config(space.scenario(scenario.name), {}).data
-        caches[data.name, data.root] = cost.data_mib  # of all ratios and classes alike
+        caches[data.name, data.root] = cost.data_mib  # the same for all ratios and classes
     return mib + sum(caches.values())
 
 
 def _memory_mib(gpu: bool, gpus: int) -> float | None:
-    """Memory of the machine, or of its first GPU."""
+    """Return the memory of the machine, or of its first GPU, in MiB."""
     if not gpu:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**20
     if not gpus:

@@ -1,4 +1,4 @@
-"""How many epochs a search trains: at most, and expected where scores come in random order."""
+"""Computes the epochs of a search: the most, and the expected if scores come in random order."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ltat_tune.space.space import Space
 from ltat_tune.space.spec import SchedulerSpec
 
 _MOST_EXACT = 2000  # trials; more are promoted in proportion
-_CONTEXTS = 8  # proposals that are looked at for a shared beginning
-_MEDIAN_LEAST = 5  # trials that go on before a median is asked for
+_CONTEXTS = 8  # proposals that are checked for a shared beginning
+_MEDIAN_LEAST = 5  # trials that go on before a median is used
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class SearchLength:
 
     Attributes:
         trials: configurations.
-        expected: epochs, without what stems share.
+        expected: expected epochs, without sharing by stems.
         shared: expected epochs that stems save of these.
         at_most: epochs if nothing is stopped and nothing shared.
         complete: expected trials that train to their end.
-        by_length: expected epochs in copies of each length, the rest of `expected` is whole.
+        by_length: expected epochs in copies of each length; the rest of `expected` is whole.
     """
 
     trials: int
@@ -41,23 +41,23 @@ class SearchLength:
 
     @property
     def trained(self) -> float:
-        """Expected epochs that are trained."""
+        """The expected epochs that are trained."""
         return self.expected - self.shared
 
 
 def stage_epochs(space: Space, rungs: Rungs) -> list[int]:
-    """Most epochs of each stage of a trial: its copies, then all of its whole trainings."""
+    """Return the most epochs of each stage of a trial: its copies, then all whole trainings."""
     probes = len(rungs.probes) * rungs.probe_epochs
     return [*rungs.copies, space.max_epochs * space.searcher.seeds_per_trial + probes]
 
 
 def search_length(space: Space, rungs: Rungs) -> SearchLength:
-    """The epochs of one scenario's search; all scenarios are alike in this.
+    """Return the epochs of one scenario's search; all scenarios are alike in this.
 
     A trial's rank among those before it is taken to be random. ASHA then lets the i-th trial at a
     rung go on with probability ceil(i / eta) / i, and the first eta - 1 surely; the median rule
-    half of those behind the first five. Copies are promoted as `Promotions` does it. A searcher
-    that learns proposes better trials later, and a few more go on.
+    lets half go on after the first five. Copies are promoted as `Promotions` does it. A searcher
+    that learns proposes better trials later, so a few more go on.
     """
     trials, total, seeds = _trials(space), space.max_epochs, space.searcher.seeds_per_trial
     at_most = trials * sum(stage_epochs(space, rungs))
@@ -87,7 +87,7 @@ def search_length(space: Space, rungs: Rungs) -> SearchLength:
 
 
 def _trials(space: Space) -> int:
-    """Trials of a scenario; fewer than asked for where there are not as many configurations."""
+    """Return a scenario's trials: fewer than requested if there are not as many configurations."""
     trials = space.searcher.trials
     if all(domain.kind == "categorical" for domain in space.tuned.values()):
         return min(trials, len(space.contexts()))
@@ -95,14 +95,14 @@ def _trials(space: Space) -> int:
 
 
 def going_on(trials: float, spec: SchedulerSpec) -> float:
-    """How many of the trials that reach a rung are expected to pass it."""
+    """Return how many of the trials that reach a rung are expected to pass it."""
     whole = math.floor(trials)
     passed = sum(_probability(i, spec) for i in range(1, whole + 1))
     return passed + (trials - whole) * _probability(whole + 1, spec)
 
 
 def _probability(place: int, spec: SchedulerSpec) -> float:
-    """Of the place-th trial at a rung, from 1, to pass it."""
+    """Return the probability that the place-th trial at a rung, from 1, passes it."""
     if spec.name == "median":
         return 1.0 if place <= _MEDIAN_LEAST else 0.5
     eta = spec.reduction_factor
@@ -112,21 +112,21 @@ def _probability(place: int, spec: SchedulerSpec) -> float:
 def _judged(
     trials: int, total: int, rungs: Rungs, spec: SchedulerSpec, stem: int, group: int
 ) -> tuple[float, float, float]:
-    """Epochs, epochs that stems share, and trials that come to their end, under a stopping rule.
+    """Return expected epochs, epochs shared by stems, and complete trials, under a stopping rule.
 
-    Trials of a group share their first `stem` epochs: the first trains them, and the others begin
-    once it has.
+    Trials of a group share their first `stem` epochs: the first one trains them, and the others
+    begin after it.
     """
     if spec.name == "hyperband" and rungs.judged:
-        # of the k-th bracket the share is eta^-k, and it has no rung before the k-th
+        # the k-th bracket has a share of eta^-k, and no rung before the k-th
         skips = range(len(rungs.judged) + 1)
         shares = [math.ceil(spec.reduction_factor ** (len(rungs.judged) - k)) for k in skips]
-        found = [0.0, 0.0, 0.0]
+        totals = [0.0, 0.0, 0.0]
         for skip, share in enumerate(shares):
             part = trials * share / sum(shares)
             one = _one_bracket(part, total, rungs, rungs.judged[skip:], spec, stem, group)
-            found = [a + b for a, b in zip(found, one, strict=True)]
-        return found[0], found[1], found[2]
+            totals = [a + b for a, b in zip(totals, one, strict=True)]
+        return totals[0], totals[1], totals[2]
     return _one_bracket(trials, total, rungs, rungs.judged, spec, stem, group)
 
 
@@ -143,7 +143,7 @@ def _one_bracket(
     reach = trials
     for _ in before:
         reach = going_on(reach, spec)
-    # of every first trial that gets to its stem's end, group - 1 follow
+    # after every first trial that reaches its stem's end, group - 1 follow
     followed = 1 + (group - 1) * (reach / trials if trials else 0)
     count = trials / followed
     followers = trials - count
@@ -177,16 +177,18 @@ def promoted(trials: int, levels: int, factor: float) -> tuple[float, ...]:
 def _ever_among_the_best(trials: int, factor: float) -> float:
     """Return how many trials in random order are expected to be promoted, as `Promotions` does it.
 
-    Some time a trial is among the best floor(n / eta) of the first n, or at last among the best
-    ceil(n / eta) of all. Backwards over n, `chances` has for each rank among the first n the
-    probability of that, now or later: the next trial is the better one with probability
-    rank / (n + 1).
+    A trial is promoted if at some time it is among the best floor(n / eta) of the first n, or at
+    last among the best ceil(n / eta) of all. The loop goes backwards over n. For each rank among
+    the first n, `chances` holds the probability that this holds now or later: the next trial is
+    the better one with probability rank / (n + 1).
     """
     if trials > _MOST_EXACT:
         return trials / _MOST_EXACT * _ever_among_the_best(_MOST_EXACT, factor)
     ranks = np.arange(1, trials + 1)
     chances = (ranks <= math.ceil(trials / factor)).astype(float)
-    expected = float(chances.mean()) if trials else 0.0  # of the last one: all its ranks are alike
+    expected = (
+        float(chances.mean()) if trials else 0.0
+    )  # for the last trial, all ranks are equally likely
     for n in range(trials - 1, 0, -1):
         chances = chances[:n] + ranks[:n] / (n + 1) * (chances[1:] - chances[:n])
         chances[: math.floor(n / factor)] = 1.0
@@ -195,16 +197,16 @@ def _ever_among_the_best(trials: int, factor: float) -> float:
 
 
 def _siblings(count: float, trials: int, group: int) -> float:
-    """How many of `count` trials find the beginning trained by one of their group.
+    """Return how many of `count` trials find their beginning trained by one of their group.
 
-    Each of the trials is among the count alike, whatever its group.
+    Each of the trials is equally likely to be among the count, whatever its group.
     """
     share = min(1.0, count / trials)
     return count - trials / group * (1 - (1 - share) ** group)
 
 
 def _stems(space: Space, rungs: Rungs) -> tuple[dict[int, float], int]:
-    """Lengths of shared beginnings, each with the share of proposals; and trials in a group."""
+    """Return stem length -> share of proposals, and the number of trials in a group."""
     group = min(space.searcher.branches, space.searcher.trials)
     if space.enumerated or group == 1:
         return {}, 1
@@ -219,7 +221,7 @@ def _stems(space: Space, rungs: Rungs) -> tuple[dict[int, float], int]:
 
 
 def _shared_by_the_list(space: Space, rungs: Rungs) -> float:
-    """Epochs that the entries of a grid or list share, where none is stopped before."""
+    """Return the epochs that entries of a grid or list share, if none is stopped earlier."""
     keys: Counter[tuple[str, int]] = Counter()
     if not rungs.copies and len(space.enumerated) <= 1000:
         for params in space.enumerated:

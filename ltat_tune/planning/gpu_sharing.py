@@ -1,10 +1,9 @@
-"""`resources.gpus_per_trial: auto`: how many trainings share a GPU best, found out by trying it.
+"""`resources.gpus_per_trial: auto`: measures how many trainings share a GPU best.
 
-One training of batches of 128 does not fill a large GPU, and how many do is measured, not guessed:
-one, two, three ... processes train the same configuration at once, and the images that they train
-per second, all together, are counted. Each process is
-`python -m ltat_tune.planning.gpu_sharing`; it says that it is warm, waits for the others, and then
-trains for some seconds.
+One training in batches of 128 does not fill a large GPU, and how many do is measured, not guessed.
+One, two, three ... processes train the same configuration at once, and the images that they train
+per second are added up. Each process is `python -m ltat_tune.planning.gpu_sharing`. It reports
+that it is warm, waits for the others, and then trains for some seconds.
 """
 
 from __future__ import annotations
@@ -30,57 +29,58 @@ from ltat_tune.space.space import Space
 from ltat_tune.storage.folder import StudyFolder
 
 _NO_GPU = (
-    "resources.gpus_per_trial auto is measured on a GPU of the machine that ltat-tune runs on, "
-    "and there is none; write a share of one, such as 0.5"
+    "resources.gpus_per_trial auto is measured on a GPU of the machine that runs ltat-tune, but "
+    "it has none; write a share of one, such as 0.5"
 )
-MOST = 8  # trainings on one GPU that are tried
-_GAIN = 1.05  # what one more must bring, in images per second of all together
-_ROOM = 0.9  # of a GPU's memory that trainings may take
-_SECONDS = 8.0  # that is trained once every process is warm
-_LIMIT_S = 300.0  # for one try, its start with it
-_BATCHES = 20  # of an epoch
+MOST = 8  # trainings on one GPU; more are not tried
+_GAIN = 1.05  # required factor on images per second for one more training
+_ROOM = 0.9  # share of a GPU's memory that trainings may take
+_SECONDS = 8.0  # of training, once every process is warm
+_LIMIT_S = 300.0  # for one try, including its start
+_BATCHES = 20  # in an epoch
 
 
 @dataclass(frozen=True)
 class MeasuredShare:
-    """So many trainings at once."""
+    """The measurement of several trainings at once."""
 
     copies: int
     images_s: float  # images trained per second, all together
-    memory_mib: float  # peak of the one that took most
+    memory_mib: float  # the highest peak of a training
 
 
 def tries(
     attempt: Callable[[int], MeasuredShare], *, most: int, memory_mib: float
 ) -> tuple[list[MeasuredShare], str]:
-    """Tries one training, two, and so on; says why it stopped.
+    """Try one training, two, and so on. Return the measurements, and why it stopped.
 
-    The last that is worth it is `chosen`. What would not fit into the memory is not tried.
+    `chosen` picks the last one that is worth it. A number that would not fit into memory is not
+    tried.
 
     Args:
         attempt: trains so many at once.
-        most: trainings for which there are processors.
-        memory_mib: of the GPU.
+        most: number of trainings for which there are CPUs.
+        memory_mib: memory of the GPU.
 
     Raises:
         StudyError: not even one trains.
     """
-    found = [attempt(1)]
-    while len(found) < most:
-        more = len(found) + 1
-        if more * max(tried.memory_mib for tried in found) > _ROOM * memory_mib:
-            return found, f"{more} would not fit into {memory_mib / 1024:.1f} GiB"
+    shares = [attempt(1)]
+    while len(shares) < most:
+        more = len(shares) + 1
+        if more * max(tried.memory_mib for tried in shares) > _ROOM * memory_mib:
+            return shares, f"{more} would not fit into {memory_mib / 1024:.1f} GiB"
         try:
-            found.append(attempt(more))
-        except StudyError as error:  # a neighbour's peak came at the same moment
-            return found, f"{more} failed: {error}"
-        if found[-1].images_s < _GAIN * found[-2].images_s:
-            return found, f"{more} are hardly faster than {more - 1}"
-    return found, f"there are processors, or reason, for {most} at most"
+            shares.append(attempt(more))
+        except StudyError as error:  # such as two peaks of memory at the same moment
+            return shares, f"{more} failed: {error}"
+        if shares[-1].images_s < _GAIN * shares[-2].images_s:
+            return shares, f"{more} are hardly faster than {more - 1}"
+    return shares, f"at most {most} are tried here"
 
 
 def chosen(found: Sequence[MeasuredShare]) -> int:
-    """How many trainings share a GPU: the most of which each brought its gain."""
+    """Return how many trainings share a GPU: the most of which each brought its gain."""
     last = found[-1]
     if len(found) > 1 and last.images_s < _GAIN * found[-2].images_s:
         last = found[-2]
@@ -88,14 +88,14 @@ def chosen(found: Sequence[MeasuredShare]) -> int:
 
 
 def share_of(copies: int) -> float:
-    """`gpus_per_trial` for so many: rounded down, as Ray counts in ten-thousandths."""
+    """Return `gpus_per_trial` for so many copies, rounded down to Ray's ten-thousandths."""
     return math.floor(10_000 / copies) / 10_000
 
 
 def measured_resources(space: Space, folder: StudyFolder) -> tuple[ResourcesSpec, str]:
-    """A study's resources with a number in the place of `auto`, and a sentence about it.
+    """Return a study's resources with a number in place of `auto`, and a sentence about it.
 
-    It is measured once for a study and a kind of GPU, on this machine, where the driver is.
+    It is measured once for a study and a kind of GPU, on this machine, where the driver runs.
 
     Raises:
         StudyError: this machine has no GPU, or not even one training runs on it.
@@ -106,22 +106,22 @@ def measured_resources(space: Space, folder: StudyFolder) -> tuple[ResourcesSpec
     if not gpus:
         raise StudyError(_NO_GPU)
     facts, device = folder.read_facts(), torch.cuda.get_device_name(0)
-    known = facts.get("gpu_share", {})
-    if known.get("gpu") != device:
+    previous = facts.get("gpu_share", {})
+    if previous.get("gpu") != device:
         cpus = len(os.sched_getaffinity(0))
         share, why = measure_share(space, gpus=gpus, cpus=cpus, cache=folder.cache)
-        known = {"gpu": device, "gpus_per_trial": share, "why": why}
-        folder.write_facts({**facts, "gpu_share": known})
-    return space.resources.with_share(known["gpus_per_trial"]), known["why"]
+        previous = {"gpu": device, "gpus_per_trial": share, "why": why}
+        folder.write_facts({**facts, "gpu_share": previous})
+    return space.resources.with_share(previous["gpus_per_trial"]), previous["why"]
 
 
 def measure_share(space: Space, *, gpus: int, cpus: int, cache: Path | None) -> tuple[float, str]:
-    """`gpus_per_trial` on this machine, and a sentence about how it was found.
+    """Return `gpus_per_trial` for this machine, and a sentence that explains it.
 
     Args:
-        space: of which the configuration that takes most memory is trained.
-        gpus: of the machine, taken to be alike.
-        cpus: of the machine.
+        space: its configuration that takes most memory is trained.
+        gpus: GPUs of the machine, taken to be alike.
+        cpus: CPUs of the machine.
         cache: decoded images, if there are any.
 
     Raises:
@@ -140,12 +140,12 @@ def measure_share(space: Space, *, gpus: int, cpus: int, cache: Path | None) -> 
         return train_at_once(config, copies, device="cuda", threads=resources.cpus_per_trial,
                              cache=cache, images=_BATCHES * config.optim.batch_size)  # fmt: skip
 
-    found, why = tries(attempt, most=most, memory_mib=memory_mib)
-    return share_of(chosen(found)), share_sentence(found, why)
+    shares, why = tries(attempt, most=most, memory_mib=memory_mib)
+    return share_of(chosen(shares)), share_sentence(shares, why)
 
 
 def share_sentence(found: Sequence[MeasuredShare], why: str) -> str:
-    """What was tried, and what follows."""
+    """Return a sentence with the measurements and the share that follows from them."""
     copies = chosen(found)
     shown = ", ".join(f"{t.copies}: {t.images_s:.0f} images/s" for t in found)
     return (
@@ -155,7 +155,7 @@ def share_sentence(found: Sequence[MeasuredShare], why: str) -> str:
 
 
 def largest(space: Space) -> TrialConfig:
-    """The configuration of a study that takes most memory, by the rule of thumb."""
+    """Return the configuration of a study that takes most memory, by the rule of thumb."""
     configs = [space.config(s, params) for s in space.scenarios for params in space.contexts(8)]
     return max(configs, key=training_mib)
 
@@ -170,7 +170,7 @@ def train_at_once(
     images: int,
     seconds: float = _SECONDS,
 ) -> MeasuredShare:
-    """Trains the same configuration in so many processes at once.
+    """Train the same configuration in several processes at once, and return the measurement.
 
     Args:
         config: what to train.
@@ -178,8 +178,8 @@ def train_at_once(
         device: cpu or cuda.
         threads: CPU threads of each.
         cache: decoded images, if there are any.
-        images: of an epoch.
-        seconds: that are counted.
+        images: images of an epoch.
+        seconds: seconds that are measured.
 
     Raises:
         StudyError: one of them failed, or took too long to begin.
@@ -197,19 +197,19 @@ def train_at_once(
     try:
         for process in processes:
             _tell(process, json.dumps(job))
-        for process in processes:  # each is warm before any is counted
+        for process in processes:  # all are warm before any is measured
             _hear(process, deadline)
         for process in processes:
             _tell(process, "go")
-        found = [json.loads(_hear(process, deadline)) for process in processes]
+        reports = [json.loads(_hear(process, deadline)) for process in processes]
     finally:
         for process in processes:
             process.kill()
             process.communicate()
     return MeasuredShare(
         copies,
-        sum(done["images"] / done["seconds"] for done in found),
-        max(done["memory_mib"] for done in found),
+        sum(done["images"] / done["seconds"] for done in reports),
+        max(done["memory_mib"] for done in reports),
     )
 
 
@@ -218,11 +218,15 @@ def _tell(process: subprocess.Popen[str], line: str) -> None:
         cast(IO[str], process.stdin).write(f"{line}\n")
         cast(IO[str], process.stdin).flush()
     except BrokenPipeError:
-        pass  # it failed, and is asked why next
+        pass  # it failed; the next read reports why
 
 
 def _hear(process: subprocess.Popen[str], deadline: float) -> str:
-    """The next line of a process. Raises: StudyError if it ended, or says nothing in time."""
+    """Return the next line of a process.
+
+    Raises:
+        StudyError: the process ended, or wrote nothing in time.
+    """
     import select
 
     out = cast(IO[str], process.stdout)
@@ -230,12 +234,12 @@ def _hear(process: subprocess.Popen[str], deadline: float) -> str:
         raise StudyError(f"a training did not begin, or end, within {_LIMIT_S:.0f} s")
     if line := out.readline():
         return line
-    said = cast(IO[str], process.stderr).read().strip().splitlines()
-    raise StudyError(f"a training failed: {said[-1] if said else 'it was killed'}")
+    lines = cast(IO[str], process.stderr).read().strip().splitlines()
+    raise StudyError(f"a training failed: {lines[-1] if lines else 'it was killed'}")
 
 
 def train_stdin() -> None:
-    """One of the processes: stdin has the job, then the word to go; stdout gets two lines."""
+    """Run one of the processes: stdin has the job, then the word to go; stdout gets two lines."""
     from dataclasses import replace
 
     from ltat_tune.data.datasets import load_splits
@@ -257,8 +261,8 @@ def train_stdin() -> None:
     while (seconds := time.perf_counter() - began) < job["seconds"]:
         trainer.fit()
         images += config.optim.epochs * len(train)
-    found = {"images": images, "seconds": seconds, "memory_mib": peak_mib(job["device"])}
-    print(json.dumps(found), flush=True)
+    report = {"images": images, "seconds": seconds, "memory_mib": peak_mib(job["device"])}
+    print(json.dumps(report), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How many trials this machine runs at once."""
+"""Computes how many trials this machine runs at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a budget is enough for anything, before a study starts."""
+"""Checks before a study starts whether its budget is large enough."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from ltat_tune.space.space import Space
 
 
 def check_budget(space: Space, rungs: Rungs) -> str:
-    """What is wrong with `space.budget`, before anything runs; nothing if nothing can be told."""
+    """Return the problem with `space.budget`, or an empty text if there is none."""
     from ltat_tune.planning.estimate import least_epochs
 
     budget = space.budget
@@ -15,14 +15,14 @@ def check_budget(space: Space, rungs: Rungs) -> str:
         return ""
     if budget.unit == "gpuh" and space.resources.gpus_per_trial == 0:
         return (
-            f"budget {budget} counts GPU hours, and resources.gpus_per_trial is 0; write hours "
+            f"budget {budget} counts GPU hours, but resources.gpus_per_trial is 0; write hours "
             "(6h) or epochs (500epochs)"
         )
     least = least_epochs(space, rungs)
     if budget.unit == "epochs" and budget.amount < least:
         return (
-            f"budget must be at least {least}epochs, which one trial and its confirmations take "
-            f"in {len(space.scenarios)} scenario(s), got {budget}; or lower optim.epochs, "
-            "confirm.top or confirm.seeds"
+            f"budget must be at least {least}epochs, enough for one trial and its confirmations "
+            f"in {len(space.scenarios)} scenario(s), got {budget}; raise it, or lower "
+            "optim.epochs, confirm.top or confirm.seeds"
         )
     return ""

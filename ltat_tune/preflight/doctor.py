@@ -1,4 +1,4 @@
-"""`ltat-tune doctor`: what a study needs of this machine, each with what to do about it."""
+"""`ltat-tune doctor`: checks whether this machine can run a study, and names remedies."""
 
 from __future__ import annotations
 
@@ -32,11 +32,13 @@ __all__ = ["Finding", "examine"]
 
 
 def examine(out: Path, uri: str | None, *, ray: bool = True) -> list[Finding]:
-    """Everything, in the order of the report. Ray's start, the slowest, runs beside the others.
+    """Return the findings of all checks in the order of the report.
+
+    Ray's start is the slowest check, so it runs in a thread beside the others.
 
     Args:
-        out: folder of the studies, or where it would be.
-        uri: the MLflow store to ask; None is each study's own file.
+        out: folder of the studies; it need not exist yet.
+        uri: the MLflow store to check; None is each study's own file.
         ray: also start Ray once.
     """
     with ThreadPoolExecutor(1) as beside:
@@ -44,17 +46,17 @@ def examine(out: Path, uri: str | None, *, ray: bool = True) -> list[Finding]:
         first: list[Callable[[], Iterator[Finding]]] = [
             _check_python, _check_packages, _check_torch, _check_gpu, _check_cpu,
         ]  # fmt: skip
-        found = [finding for check in first for finding in _tried(check)]
-        found += _tried(_check_ray_room)
+        findings = [finding for check in first for finding in _tried(check)]
+        findings += _tried(_check_ray_room)
         last: list[Callable[[], Iterator[Finding]]] = [
             lambda: check_disk(out), lambda: check_mlflow(uri, out), check_data, _check_extras,
         ]  # fmt: skip
         rest = [finding for check in last for finding in _tried(check)]
-        return [*found, *(started.result() if started else []), *rest]
+        return [*findings, *(started.result() if started else []), *rest]
 
 
 def _tried(check: Callable[[], Iterator[Finding]]) -> list[Finding]:
-    """A check that breaks is a finding, not the end of the report."""
+    """Return the findings of a check; one that raises gives a warning, and the report goes on."""
     try:
         return list(check())
     except Exception as error:
@@ -67,25 +69,25 @@ def _check_python() -> Iterator[Finding]:
 
 
 def _check_packages() -> Iterator[Finding]:
-    """Installed versions against those that the package asks for."""
+    """Compare the installed versions with those that ltat-tune requires."""
     from packaging.requirements import Requirement
 
     wrong = []
     for text in metadata.requires("ltat-tune") or []:
-        wanted = Requirement(text)
-        if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
+        requirement = Requirement(text)
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
         try:
-            there = metadata.version(wanted.name)
+            version = metadata.version(requirement.name)
         except metadata.PackageNotFoundError:
-            wrong.append(f"{wanted.name} is missing")
+            wrong.append(f"{requirement.name} is missing")
             continue
-        if not wanted.specifier.contains(there, prereleases=True):
-            wrong.append(f"{wanted.name} {there} is not {wanted.specifier}")
+        if not requirement.specifier.contains(version, prereleases=True):
+            wrong.append(f"{requirement.name} {version} does not fit {requirement.specifier}")
     if wrong:
         yield Finding("packages", "fail", "; ".join(wrong), "pip install --upgrade ltat-tune")
     else:
-        yield Finding("packages", "ok", "all that ltat-tune asks for, in versions that fit")
+        yield Finding("packages", "ok", "all required packages are there, in versions that fit")
 
 
 def _check_torch() -> Iterator[Finding]:
@@ -105,14 +107,14 @@ def _check_gpu() -> Iterator[Finding]:
     seen = _nvidia_smi()
     if not torch.cuda.is_available():
         if not seen:
-            yield Finding("gpu", "ok", "none; trainings run on the processor")
+            yield Finding("gpu", "ok", "none; trials train on the CPU")
         elif torch.version.cuda is None:
-            yield Finding("gpu", "warn", f"{seen}, but torch is built for processors only",
+            yield Finding("gpu", "warn", f"{seen}, but this torch is built for CPUs only",
                           "install a torch built for CUDA: https://pytorch.org")  # fmt: skip
         else:
             yield Finding("gpu", "fail", f"{seen}, but torch (CUDA {torch.version.cuda}) cannot "
                           "use it", "update the driver, or install a torch for an older CUDA; "
-                          "see that CUDA_VISIBLE_DEVICES is not empty")  # fmt: skip
+                          "check that CUDA_VISIBLE_DEVICES is not empty")  # fmt: skip
         return
     for index in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(index)
@@ -120,14 +122,14 @@ def _check_gpu() -> Iterator[Finding]:
         used = (total - free) / total
         text = f"{index}: {name}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
         if used > 0.5:
-            yield Finding("gpu", "warn", text, "other programs hold most of its memory: "
-                          "nvidia-smi names them")  # fmt: skip
+            yield Finding("gpu", "warn", text, "other programs use most of its memory; "
+                          "nvidia-smi lists them")  # fmt: skip
         else:
             yield Finding("gpu", "ok", text)
 
 
 def _nvidia_smi() -> str:
-    """The GPUs that the driver knows, or nothing."""
+    """Return the GPUs that the driver lists, or an empty text."""
     if shutil.which("nvidia-smi") is None:
         return ""
     done = subprocess.run(
@@ -161,19 +163,19 @@ def _memory_available() -> int | None:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
         return None
-    found = next((line for line in lines if line.startswith("MemAvailable:")), None)
-    return int(found.split()[1]) << 10 if found else None
+    entry = next((line for line in lines if line.startswith("MemAvailable:")), None)
+    return int(entry.split()[1]) << 10 if entry else None
 
 
 def _check_ray_room() -> Iterator[Finding]:
-    """What Ray needs before it starts: shared memory, and the loopback interface."""
+    """Check what Ray needs before it starts: shared memory and the loopback interface."""
     shared = Path("/dev/shm")
     if shared.is_dir():
         free = shutil.disk_usage(shared).free
         text = f"/dev/shm has {free >> 20} MiB free"
         if free < _LEAST_SHM:
-            yield Finding("shared memory", "warn", text, "Ray puts its store into /tmp instead, "
-                          "slower; in a container: docker run --shm-size=1g")  # fmt: skip
+            yield Finding("shared memory", "warn", text, "Ray then keeps its store in /tmp, "
+                          "which is slower; in a container: docker run --shm-size=1g")  # fmt: skip
         else:
             yield Finding("shared memory", "ok", text)
     try:
@@ -184,11 +186,11 @@ def _check_ray_room() -> Iterator[Finding]:
         text = f"127.0.0.1 cannot be used: {error.strerror or error}"
         yield Finding("loopback", "fail", text, remedy)
     else:
-        yield Finding("loopback", "ok", "127.0.0.1 gives ports and answers")
+        yield Finding("loopback", "ok", "127.0.0.1 accepts connections")
 
 
 def _check_ray_starts() -> Iterator[Finding]:
-    """Starts Ray as a study does, in a process of its own, and runs one task."""
+    """Start Ray in a process of its own, as a study does, and run one task."""
     version = metadata.version("ray")
     environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
     try:
@@ -198,36 +200,36 @@ def _check_ray_starts() -> Iterator[Finding]:
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         yield Finding("ray", "fail", f"{version} did not start within {_RAY_WAIT_S:.0f} s",
-                      "look for a full /tmp, a proxy for 127.0.0.1 (set NO_PROXY), or no room "
-                      "for processes (ulimit -u)")  # fmt: skip
+                      "look for a full /tmp, a proxy for 127.0.0.1 (set NO_PROXY), or a limit "
+                      "on processes (ulimit -u)")  # fmt: skip
         return
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or ["no reason given"]
         text = f"{version} does not start: {lines[-1][:200]}"
-        yield Finding("ray", "fail", text, "is the folder of $TMPDIR full, or mounted noexec?")
+        yield Finding("ray", "fail", text, "check that $TMPDIR is neither full nor mounted noexec")
     else:
         yield Finding("ray", "ok", f"{version} starts on 127.0.0.1 with a token and runs a task")
 
 
 def _check_extras() -> Iterator[Finding]:
-    """What is installed of the optional parts."""
+    """Report which optional dependencies are installed."""
     from packaging.requirements import Requirement
 
-    there: dict[str, bool] = {}
+    installed: dict[str, bool] = {}
     for text in metadata.requires("ltat-tune") or []:
-        wanted = Requirement(text)
+        requirement = Requirement(text)
         for extra in metadata.metadata("ltat-tune").get_all("Provides-Extra") or []:
-            if wanted.marker is None or not wanted.marker.evaluate({"extra": extra}):
+            if requirement.marker is None or not requirement.marker.evaluate({"extra": extra}):
                 continue
-            if wanted.marker.evaluate({"extra": ""}):
+            if requirement.marker.evaluate({"extra": ""}):
                 continue
             try:
-                metadata.version(wanted.name)
-                there.setdefault(extra, True)
+                metadata.version(requirement.name)
+                installed.setdefault(extra, True)
             except metadata.PackageNotFoundError:
-                there[extra] = False
-    for extra, whole in there.items():
+                installed[extra] = False
+    for extra, complete in installed.items():
         if extra != "dev":
-            how = "" if whole else f"if you want it: pip install 'ltat-tune[{extra}]'"
-            text = f"[{extra}] is {'installed' if whole else 'not installed'}"
+            how = "" if complete else f"if you want it: pip install 'ltat-tune[{extra}]'"
+            text = f"[{extra}] is {'installed' if complete else 'not installed'}"
             yield Finding("extra", "ok", text, how)

@@ -1,4 +1,4 @@
-"""Whether everything that is tuned can have an effect, and is judged alike in all trials."""
+"""Checks that everything tuned can have an effect, and that all trials are judged alike."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def check_space(
     allow_inert: bool,
     cluster: bool = False,
 ) -> list[str]:
-    """Add every problem to `problems`. Returns notes: worth knowing, no reason to refuse."""
+    """Add every problem to `problems`. Return notes, which are no reason to refuse."""
     notes = _check_effects(space, problems, allow_inert)
     _check_measurement(space, problems)
     notes += check_attacks(space, problems)
@@ -30,7 +30,7 @@ def check_space(
         )
     if space.confirm.top == 0:
         notes.append(
-            "confirm.top is 0: no winner is retrained, and the test split is not looked at"
+            "confirm.top is 0: the study retrains no winner and does not use the test images"
         )
     if check_machine:
         notes += check_images_there(space, problems)
@@ -39,7 +39,7 @@ def check_space(
 
 
 def _check_effects(space: Space, problems: Problems, allow_inert: bool) -> list[str]:
-    """Refuses tuned parameters that cannot change any result where they are proposed."""
+    """Refuse tuned parameters that cannot change any result where they are proposed."""
     notes = []
     configs = space.configurations
     for path in space.tuned:
@@ -49,10 +49,10 @@ def _check_effects(space: Space, problems: Problems, allow_inert: bool) -> list[
             reasons = [why_inert(config, path) for params, config in contexts if path in params]
             if not reasons and (space.enumerated or len(contexts) < MANY):
                 why = (
-                    "no entry of start_from has it; remove it from tuned"
+                    "no entry of start_from sets it; remove it from tuned"
                     if space.searcher.name == "list"
-                    else "nothing fulfils its `when`, "
-                    "because what it names has a `when` of its own"
+                    else "its `when` is never met, "
+                    "because the parameters that it names have a `when` of their own"
                 )
                 label = PARAMETERS[path].label
                 problems.add(("tuned", path, "when"), f"{label} is never proposed: {why}")
@@ -69,20 +69,23 @@ def _check_effects(space: Space, problems: Problems, allow_inert: bool) -> list[
         if everywhere and scenarios:
             problem = f"{label} has no effect here: {scenarios[0][1]}; remove it from tuned"
         elif mixed:
-            problem = f"{label} has no effect where {mixed}; {_remedy(path, space)}"
+            problem = f"{label} has no effect in some trials: {mixed}; {_remedy(path, space)}"
         elif scenarios:
             notes.append(
                 f"{label} has no effect in the scenario {scenarios[0][0]}: {scenarios[0][1]}"
             )
         if problem and allow_inert:
-            notes.append(f"{problem} (run all the same, as asked)")
+            notes.append(f"{problem} (the study runs anyway)")
         elif problem:
             problems.add(("tuned", path), problem)
     return notes
 
 
 def _idle_rbl(space: Space) -> list[str]:
-    """REAT as released attacks in eval mode, where its RBL does nothing; nobody would notice."""
+    """Return a note if RBL does nothing because the method attacks in eval mode.
+
+    REAT as released does so, and without the note users would not notice.
+    """
     path = "attack.reweight"
     if path in space.tuned:
         return []
@@ -98,7 +101,7 @@ def _idle_rbl(space: Space) -> list[str]:
 
 
 def _remedy(path: str, space: Space) -> str:
-    """The `when` that takes a parameter out where it has no effect, if there is one."""
+    """Return a `when` that excludes a parameter where it has no effect, or another remedy."""
     contexts = [pair for _, pairs in space.configurations for pair in pairs if path in pair[0]]
     for other in (p for p, domain in space.tuned.items() if domain.choices and p != path):
         acting, idle = (
@@ -110,14 +113,14 @@ def _remedy(path: str, space: Space) -> str:
             for acts in (True, False)
         )
         if acting and not acting & idle and None not in acting:
-            held = sorted(map(text_of, acting))
-            values = held[0] if len(held) == 1 else f"[{', '.join(held)}]"
+            choices = sorted(map(text_of, acting))
+            values = choices[0] if len(choices) == 1 else f"[{', '.join(choices)}]"
             return f"give it `when: {{{other}: {values}}}`"
-    return "change that, or remove it from tuned"
+    return "change that, or remove the parameter from tuned"
 
 
 def _check_measurement(space: Space, problems: Problems) -> None:
-    """The objective must be measured, and alike for all trials of a scenario."""
+    """Check that the objective is measured, and in the same way for all trials of a scenario."""
     for scenario in space.scenarios:
         config = space.config(scenario, {})
         measured = {"clean", config.evaluation.val_attack}
@@ -126,7 +129,7 @@ def _check_measurement(space: Space, problems: Problems) -> None:
                 ("objective", "metric"),
                 f"objective.metric needs the attack {space.objective.attack} on validation "
                 f"images, but evaluation.val_attack is {config.evaluation.val_attack}; "
-                "set them alike under fixed",
+                "name the same attack in both, val_attack under fixed",
             )
             break
     _check_scale(space, problems)
@@ -140,7 +143,9 @@ def _check_measurement(space: Space, problems: Problems) -> None:
 
 
 def _check_scale(space: Space, problems: Problems) -> None:
-    """A factor on the logits hides the gradient of cross-entropy: the best would mask the most."""
+    """Refuse to tune a factor on the logits under PGD, because the scale that masks most would
+    win.
+    """
     path = "model.inference_scale"
     if (
         path in space.tuned

@@ -10,7 +10,7 @@ Level = Literal["ok", "warn", "fail"]
 
 @dataclass(frozen=True)
 class Finding:
-    """What was looked at, how it is, and what to do about it.
+    """The result of one check, with what to do about it.
 
     Attributes:
         level: ok; warn: studies run, but not as they might; fail: a study will not run.

@@ -1,4 +1,4 @@
-"""Loading a space file to run it: form, effects, machine and searcher, all problems at once."""
+"""Loads a space file to run it, and reports all of its problems at once."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def load_space(
     smoke: bool = False,
     cluster: bool = False,
 ) -> Space:
-    """Reads and checks a space file before anything is started.
+    """Read and check a space file before anything starts.
 
     Args:
         path: the YAML file.
         overrides: `path=value` assignments that replace what the file says.
         check_machine: also check data and resources, which depend on this machine.
         allow_inert: note tuned parameters without effect instead of refusing them.
-        smoke: check the file as it is, then make it so small that it runs at once.
+        smoke: check the file as written, then make it so small that it runs at once.
         cluster: trials run on a cluster's nodes, so this machine's resources are no limit.
 
     Raises:
@@ -71,18 +71,18 @@ def load_space(
     whole = checked(document, False, allow_inert)
     document, what = make_smoke(document, whole, overridden)
     document.pop("budget", None)
-    document.pop("warm_start", None)  # its two trials show the file, not an earlier study
-    small = checked(document, check_machine, True)  # two epochs may leave a parameter nothing
+    document.pop("warm_start", None)  # two trials try out the file, not an earlier study
+    small = checked(document, check_machine, True)  # two epochs may hide any effect
     return replace(small, smoke=what, notes=(what, *small.notes))
 
 
 def _check_configurations(space: Space, problems: Problems) -> None:
-    """Raises: SpaceError with every rule that a proposed configuration breaks."""
+    """Raise SpaceError with every rule that a proposed configuration breaks."""
     try:
         _ = space.configurations
         return
     except ConfigError:
-        pass  # the first of them; all are gathered below
+        pass  # this is only the first problem; the loop below collects all of them
     for scenario in space.scenarios:
         for params in space.contexts():
             try:

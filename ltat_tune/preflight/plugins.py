@@ -1,4 +1,4 @@
-"""The parts of plugins that a space file uses must be of plugins that it names."""
+"""Checks that a space file lists every plugin whose parts it uses."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from ltat_tune.space.space import Space
 
 
 def check_listed(space: Space, problems: Problems) -> None:
-    """What a plugin brought must be among this file's, or no worker would have it."""
+    """Refuse parts of plugins that the file does not list, which no worker would have."""
     for _, proposals in space.configurations:
         for part in (part for _, config in proposals for part in config.parts):
             if part.plugin not in space.plugins:
                 name = part.plugin.name if part.plugin else "MODULE"
                 problems.add_about(
-                    f"{part.chosen_by} {part.name} is of {part.file}, which this file does "
-                    f"not name; add plugins: [{name}]",
+                    f"{part.chosen_by} {part.name} comes from {part.file}, which this file does "
+                    f"not list; add plugins: [{name}]",
                     names=part.chosen_by,
                 )

@@ -1,4 +1,4 @@
-"""A study that ended, or was left, read for another one to start from; nothing is written."""
+"""Reads an earlier study for a warm start, finished or not; writes nothing."""
 
 from __future__ import annotations
 
@@ -41,20 +41,20 @@ class PreviousTrial:
 
     @property
     def title(self) -> str:
-        """`t0012`, and that it was confirmed."""
+        """The trial's name, such as `t0012` or `t0012 (confirmed)`."""
         return f"t{self.number:04d}" + (" (confirmed)" if self.confirmed else "")
 
 
 @dataclass(frozen=True)
 class PreviousStudy:
-    """What an earlier study found: of each scenario the confirmed, then the others, best first."""
+    """The configurations of an earlier study by scenario: the confirmed ones first, best first."""
 
     name: str
     space: Space
     found: Mapping[str, list[PreviousTrial]] = field(default_factory=dict)
 
     def best_for(self, scenario: Scenario) -> tuple[list[PreviousTrial], str]:
-        """Configurations, best first, and what they are the best of."""
+        """Return configurations, best first, and a text that says among which they are best."""
         same = self._same(scenario)
         if same is not None:
             return self.found[same.name], f"its scenario {same.title}" if same.values else "best"
@@ -64,19 +64,24 @@ class PreviousStudy:
         return self._on_average(), f"on average over its {len(some)} scenarios"
 
     def complete_for(self, scenario: Scenario) -> dict[str, list[PreviousTrial]]:
-        """Of the scenario that is like this one, or of all, the trials by their score."""
+        """Return trials by scenario name, best first.
+
+        They are those of the equal scenario, or of every scenario if there is no equal one.
+        """
         same = self._same(scenario)
         names = list(self.found) if same is None else [same.name]
         return {name: sorted(self.found[name], key=lambda f: f.share) for name in names}
 
     def _same(self, scenario: Scenario) -> Scenario | None:
-        """The scenario with the same values, if there is one and it completed a trial."""
+        """Return the scenario with the same values that has a complete trial, or None."""
         values = dict(scenario.values)
         alike = (s for s in self.space.scenarios if dict(s.values) == values)
         return next((s for s in alike if self.found[s.name]), None)
 
     def _on_average(self) -> list[PreviousTrial]:
-        """Each different configuration once, by its mean rank over scenarios that trained it."""
+        """Return each distinct configuration once, by its mean rank over the scenarios that
+        trained it.
+        """
         alike: dict[str, list[PreviousTrial]] = {}
         for trials in self.found.values():
             for trial in trials:
@@ -94,8 +99,11 @@ class PreviousStudy:
 
 
 def read_previous(study: str, problems: Problems) -> PreviousStudy | None:
-    """The study in a folder, or of this name under studies/; None with the problem reported."""
-    from ltat_tune.space.reader import read_space  # which reads warm starts
+    """Read the study in a folder, or of this name under studies/.
+
+    If it cannot be used, the problem is reported and None is returned.
+    """
+    from ltat_tune.space.reader import read_space  # it imports warm starts itself
 
     root = Path(study).expanduser()
     if not (root / "study.json").exists() and len(root.parts) == 1:
@@ -108,25 +116,25 @@ def read_previous(study: str, problems: Problems) -> PreviousStudy | None:
         results = read_results(folder)
         if smoke:
             problems.add(
-                place, f"warm_start.study {study} was a smoke run, and its numbers mean nothing"
+                place, f"warm_start.study {study} was a smoke run, whose numbers mean nothing"
             )
             return None
         rows = read_rows(folder.ledger)
-        found = {s.name: _found(space, s, rows.get(s.name, []), results) for s in space.scenarios}
+        trials = {s.name: _found(space, s, rows.get(s.name, []), results) for s in space.scenarios}
     except StudyError as error:
         problems.add(place, f"warm_start.study must be the folder of a study: {error}")
     except SpaceError as error:
         problems.add(
-            place, f"warm_start.study {study} has a space file that no longer holds: {error}"
+            place, f"warm_start.study {study} has a space file that is refused now: {error}"
         )
-    except Exception as error:  # a journal that is cut or written over fails in many ways
-        told = f"{type(error).__name__}: {error}"
-        problems.add(place, f"warm_start.study {study} cannot be read ({told[:200]})")
+    except Exception as error:  # a damaged journal fails in many ways
+        reason = f"{type(error).__name__}: {error}"
+        problems.add(place, f"warm_start.study {study} cannot be read ({reason[:200]})")
     else:
-        if not any(found.values()):
-            problems.add(place, f"warm_start.study {study} has no complete trial to lend")
+        if not any(trials.values()):
+            problems.add(place, f"warm_start.study {study} has no complete trial to start from")
             return None
-        return PreviousStudy(root.name, space, found)
+        return PreviousStudy(root.name, space, trials)
     return None
 
 
@@ -136,19 +144,19 @@ def _found(
     complete = [row for row in rows if score_of(row) is not None and is_feasible(row)]
     complete.sort(key=lambda row: (-(score_of(row) or 0.0), row.number))
     places = _confirmed(results, scenario.name)
-    found = []
+    trials = []
     for rank, row in enumerate(complete):
         config = space.config(scenario, row.params)
         share = rank / max(1, len(complete) - 1)
-        found.append(
+        trials.append(
             PreviousTrial(row.number, dict(row.params), config, row.number in places, share)
         )
     last = len(places)
-    return sorted(found, key=lambda f: (places.get(f.number, last), f.share))
+    return sorted(trials, key=lambda f: (places.get(f.number, last), f.share))
 
 
 def _confirmed(results: StudyResults | None, scenario: str) -> dict[int, int]:
-    """Return trial number -> place among the confirmed winners of a scenario."""
+    """Return, by trial number, the place among the confirmed winners of a scenario."""
     if results is None:
         return {}
     return {

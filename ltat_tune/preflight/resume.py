@@ -1,4 +1,4 @@
-"""What became different between the start of a study and its resume: its space file, the code."""
+"""Compares a resume with the start of its study: the space file and the code's defaults."""
 
 from __future__ import annotations
 
@@ -16,40 +16,41 @@ from ltat_tune.space.spec import PARTS
 from ltat_tune.storage.folder import StudyFolder
 
 _NOTHING = "nothing"
-# Lists that may get longer and numbers that may grow: nothing that is done becomes wrong.
+# A resume may extend these lists and raise these numbers: what is done stays valid.
 _MORE = ("searcher.trials", "confirm.top", "confirm.seeds", "confirm.attacks")
-# These change neither what is trained nor what it is measured by.
+# These change neither a training nor how it is measured.
 _FREE = ("resources.", "budget", "confirm.sentinel", "searcher.max_failures_in_a_row")
 
 
 def space_differences(
     facts: Mapping[str, Any], now: Mapping[str, Any]
 ) -> dict[str, tuple[Any, Any]]:
-    """Path -> (then, now) of everything in which a study's space file means something else.
+    """Return path -> (then, now) for all that differs in meaning in a study's space file.
 
-    What is only written differently, `8/255` or a default in full, is no difference.
+    A different spelling of the same value, such as `8/255` or a default written out, is no
+    difference.
 
     Args:
-        facts: the study's; of one that kept no space file nothing is known to differ.
-        now: the space file as it is read now.
+        facts: the study's facts; if they hold no space file, nothing is known to differ.
+        now: the space file as it reads now.
     """
     if "space" not in facts:
         return {}
     before, after = _flat(facts["space"]), _flat(json.loads(json.dumps(now)))
     unsaid = _unsaid({**defaults(), **facts["defaults"]}), _unsaid(defaults())
-    found = {}
+    differences = {}
     for path in [*before, *(path for path in after if path not in before)]:
         pair = tuple(
             side.get(path, default.get(path, _NOTHING))
             for side, default in zip((before, after), unsaid, strict=True)
         )
         if pair[0] != pair[1]:
-            found[path] = (pair[0], pair[1])
-    return found
+            differences[path] = (pair[0], pair[1])
+    return differences
 
 
 def difference_lines(found: Mapping[str, tuple[Any, Any]]) -> list[str]:
-    """One line for each difference, for people."""
+    """Return one human-readable line for each difference."""
     return [
         f"{path}: {_shown(then)} then, {_shown(now)} now" for path, (then, now) in found.items()
     ]
@@ -58,49 +59,54 @@ def difference_lines(found: Mapping[str, tuple[Any, Any]]) -> list[str]:
 def check_changes(
     folder: StudyFolder, facts: Mapping[str, Any], now: Mapping[str, Any]
 ) -> list[str]:
-    """The differences that a resume may have, as lines.
+    """Return the differences, one line each, if a resume may have all of them.
 
     Raises:
-        StudyError: there are others, with every one of them.
+        StudyError: a resume may not have some of them; the message lists these.
     """
-    found = space_differences(facts, now)
+    changes = space_differences(facts, now)
     enumerates = now.get("searcher", {}).get("name") in ("grid", "list")
     refused = {
-        path: pair for path, pair in found.items() if not _is_allowed(path, *pair, enumerates)
+        path: pair for path, pair in changes.items() if not _is_allowed(path, *pair, enumerates)
     }
     if refused:
         raise StudyError(
-            f"{folder.space} was changed since {folder.root.name} began; a resume may have more "
-            f"{', '.join(_MORE)} and other resources. Put back, or start a study of another name "
-            "with:" + "".join(f"\n  {line}" for line in difference_lines(refused))
+            f"{folder.space} has changed since {folder.root.name} began. A resume may only raise "
+            f"or extend {', '.join(_MORE)}, and change resources. Undo these changes, or start a "
+            "study under another name with them:"
+            + "".join(f"\n  {line}" for line in difference_lines(refused))
         )
-    return difference_lines(found)
+    return difference_lines(changes)
 
 
 def refuse_other_defaults(folder: StudyFolder, facts: dict[str, Any], space: Space) -> None:
-    """A value that the space file leaves out must mean what it meant when the study began.
+    """Check that what the space file leaves out still means what it meant at the start.
 
     Raises:
-        StudyError: with every default that another version of this package had.
+        StudyError: with every default that has changed since.
     """
     now = defaults()
-    said = {*space.fixed, *space.tuned, *space.scenarios[0].values}
+    written = {*space.fixed, *space.tuned, *space.scenarios[0].values}
     changed = [
         f"{path}: {then} then, {now[path]} now"
         for path, then in facts.get("defaults", {}).items()
-        if path in now and now[path] != then and path not in said
+        if path in now and now[path] != then and path not in written
     ]
     if changed:
-        made = facts["versions"].get("ltat-tune", "another version")
+        version = facts["versions"].get("ltat-tune", "another version")
         raise StudyError(
-            f"{folder.root.name} was made with ltat-tune {made}, whose defaults were others; "
+            f"{folder.root.name} began with ltat-tune {version}, which had other defaults; "
             f"finish it with that version, or write the old values under fixed in {folder.space}:"
             + "".join(f"\n  {line}" for line in changed)
         )
 
 
 def check_extension(folder: StudyFolder, trials: int) -> None:
-    """Raises: StudyError where so many trials are fewer than there are, or of a grid or list."""
+    """Check that `--trials` may extend a study.
+
+    Raises:
+        StudyError: the number is below the study's, or its searcher is a grid or a list.
+    """
     space = read_space(folder.space)
     searcher = space.searcher
     if searcher.enumerates:
@@ -114,7 +120,7 @@ def check_extension(folder: StudyFolder, trials: int) -> None:
 
 
 def needs_work(found: Sequence[str]) -> bool:
-    """Whether a finished study with these changes has something left to do."""
+    """Return whether a finished study with these changes has something left to do."""
     return any(line.startswith((*_MORE, "budget")) for line in found)
 
 
@@ -129,25 +135,25 @@ def _is_allowed(path: str, then: Any, now: Any, enumerates: bool) -> bool:
 
 
 def _flat(document: Mapping[str, Any]) -> dict[str, Any]:
-    """A space file by dotted path, with its values typed and its defaults written out."""
-    found = {p: _typed(p, value) for p, value in (document.get("fixed") or {}).items()}
+    """Return a space file by dotted path, with typed values and with its defaults written out."""
+    flat = {p: _typed(p, value) for p, value in (document.get("fixed") or {}).items()}
     for path, values in (document.get("scenarios") or {}).items():
-        found[f"scenarios {path}"] = [_typed(path, value) for value in values]
+        flat[f"scenarios {path}"] = [_typed(path, value) for value in values]
     for path, domain in (document.get("tuned") or {}).items():
-        found[f"tuned {path}"] = domain
+        flat[f"tuned {path}"] = domain
     for key, value in document.items():
         if key in PARTS:
             value = {**PARTS[key]().model_dump(mode="json"), **_part(key, value or {})}
-            found |= {f"{key}.{field}": given for field, given in value.items()}
+            flat |= {f"{key}.{field}": given for field, given in value.items()}
         elif key not in ("fixed", "scenarios", "tuned"):
-            found[key] = value
+            flat[key] = value
     for key in PARTS.keys() - document.keys():
-        found |= {f"{key}.{f}": v for f, v in PARTS[key]().model_dump(mode="json").items()}
-    return found
+        flat |= {f"{key}.{f}": v for f, v in PARTS[key]().model_dump(mode="json").items()}
+    return flat
 
 
 def _part(key: str, raw: dict[str, Any]) -> dict[str, Any]:
-    """A part's values as they are typed, or as they stand if this version has other rules."""
+    """Return a section's typed values, or the raw ones if this version's rules refuse them."""
     try:
         typed: dict[str, Any] = PARTS[key].model_validate(raw).model_dump(mode="json")
         return typed
@@ -156,9 +162,9 @@ def _part(key: str, raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def _unsaid(written: Mapping[str, str]) -> dict[str, Any]:
-    """What a path means that a file leaves out, where that depends on no other choice."""
-    found = {path: json.loads(text) for path, text in written.items()}
-    return {path: values[0] for path, values in found.items() if len(values) == 1}
+    """Return the default of each path, where it depends on no other choice."""
+    by_path = {path: json.loads(text) for path, text in written.items()}
+    return {path: values[0] for path, values in by_path.items() if len(values) == 1}
 
 
 def _typed(path: str, value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What a searcher cannot do, told before the study starts."""
+"""Checks what a searcher cannot do before the study starts."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ _GENETIC = ("nsga2", "nsga3")
 
 
 def check_search(space: Space, problems: Problems) -> list[str]:
-    """Add every problem to `problems`. Returns notes: worth knowing, no reason to refuse."""
+    """Add every problem to `problems`. Return notes, which are no reason to refuse."""
     _check_measured(space, problems)
     spec, objective = space.searcher, space.objective
     name, place = spec.name, ("searcher", "name")
     if spec.enumerates and spec.startup == "qmc":
         problems.add(
             ("searcher", "startup"),
-            f"searcher.startup must be random under searcher.name {name}, which proposes nothing, "
+            f"searcher.startup must be random with searcher.name {name}, which samples nothing, "
             "got qmc; leave it out",
         )
     if name in _GENETIC and not objective.also:
         problems.add(
             place,
-            f"searcher.name {name} trades several objectives off, and there is one, "
+            f"searcher.name {name} trades off several objectives, but there is only "
             f"{objective.metric}; name others under objective.also, or use tpe",
         )
     if name == "cmaes":
@@ -37,20 +37,22 @@ def check_search(space: Space, problems: Problems) -> list[str]:
 
 
 def _check_copies(space: Space, problems: Problems) -> None:
-    """Copies go by ASHA's rule, and cheaper attacks are for copies: what trains on must have
-    trained with its own attack."""
+    """Check that ASHA promotes copies, and that only copies have cheaper attacks.
+
+    A trial that trains on must have trained with its own attack.
+    """
     place, fidelity = ("scheduler", "fidelity"), space.scheduler.cheaper
     lengths = place_rungs(space).copies
     if lengths and space.scheduler.name != "asha":
         problems.add(
             ("scheduler", "rungs"),
-            f"scheduler.rungs copy promotes by ASHA's rule, got scheduler.name "
+            f"scheduler.rungs copy needs scheduler.name asha, whose rule promotes copies, got "
             f"{space.scheduler.name}; write name: asha, or rungs: prefix",
         )
     if fidelity and not lengths:
         problems.add(
             place,
-            "scheduler.fidelity is for the copies of scheduler.rungs copy, and this study has "
+            "scheduler.fidelity applies to the copies of scheduler.rungs copy, but this study has "
             "none; write rungs: copy, or leave fidelity out",
         )
         return
@@ -59,8 +61,8 @@ def _check_copies(space: Space, problems: Problems) -> None:
         if len(values) > len(lengths) or values[-1] > whole:
             problems.add(
                 place,
-                f"scheduler.fidelity: {path} must have at most {len(lengths)} values (a copy of "
-                f"{' and of '.join(map(str, lengths))} epochs), none above {whole}, got "
+                f"scheduler.fidelity: {path} must have at most {len(lengths)} values (for copies "
+                f"of {' and '.join(map(str, lengths))} epochs), none above {whole}, got "
                 f"{list(values)}",
             )
 
@@ -70,20 +72,20 @@ def _check_cmaes(space: Space, problems: Problems) -> None:
     if objective.also:
         problems.add(
             place,
-            "searcher.name cmaes has one objective, and objective.also names "
+            "searcher.name cmaes takes one objective, but objective.also names "
             f"{', '.join(objective.also)}; use tpe, gp, nsga2 or nsga3",
         )
     if objective.at_least:
         problems.add(
             place,
-            "searcher.name cmaes knows no bounds, and objective.at_least has "
+            "searcher.name cmaes cannot keep bounds, but objective.at_least has "
             f"{', '.join(objective.at_least)}; use tpe or gp",
         )
     if all(domain.kind == "categorical" for domain in space.tuned.values()):
         problems.add(
             place,
-            "searcher.name cmaes moves numbers in ranges, and everything tuned is categorical: "
-            f"{', '.join(space.tuned)}; use tpe, or grid to try them all",
+            "searcher.name cmaes searches ranges, but every tuned parameter is categorical: "
+            f"{', '.join(space.tuned)}; use tpe, or grid to try all choices",
         )
 
 
@@ -93,32 +95,31 @@ def _notes(space: Space) -> list[str]:
     choices = [path for path, domain in space.tuned.items() if domain.kind == "categorical"]
     if name == "cmaes" and choices:
         notes.append(
-            f"searcher.name cmaes models ranges alone: {', '.join(choices)} "
-            f"{'is' if len(choices) == 1 else 'are'} drawn at random to the end; tpe and gp learn "
-            "choices too"
+            f"searcher.name cmaes models only ranges and draws {', '.join(choices)} at random to "
+            "the end; tpe and gp also learn choices"
         )
     several = bool(objective.also or objective.at_least)
     if stops and name in ("gp", "cmaes") and not several:
         notes.append(
-            f"searcher.name {name} takes a trial that was stopped early for one that would have "
-            "risen to its end as the complete ones did"
+            f"searcher.name {name} extrapolates trials that were stopped early: it assumes that "
+            "they would have risen like the complete ones"
         )
     elif stops and (name in _GENETIC or (name == "gp" and several)):
         notes.append(
-            f"searcher.name {name} learns here from complete trials alone, and scheduler.name "
-            f"{space.scheduler.name} stops most before their end; tpe learns from those too, or "
-            "set scheduler.name none"
+            f"searcher.name {name} learns only from complete trials here, but scheduler.name "
+            f"{space.scheduler.name} stops most trials early; use tpe, which learns from those "
+            "too, or set scheduler.name none"
         )
     if not spec.enumerates and name != "random" and spec.random_trials >= spec.trials:
         notes.append(
-            f"searcher.startup_trials {spec.random_trials} of searcher.trials {spec.trials}: "
-            f"searcher.name {name} models nothing before the search ends"
+            f"searcher.startup_trials is {spec.random_trials} and searcher.trials {spec.trials}: "
+            f"the search ends before searcher.name {name} models anything"
         )
     return notes
 
 
 def _check_measured(space: Space, problems: Problems) -> None:
-    """What is pushed or bounded beside the objective is measured as it is, or not at all."""
+    """Check that every metric in `also` and `at_least` is measured on the validation images."""
     for scenario in space.scenarios:
         attack = space.config(scenario, {}).evaluation.val_attack
         for key, metrics in (
@@ -129,6 +130,7 @@ def _check_measured(space: Space, problems: Problems) -> None:
                 if attack_of(metric) not in ("clean", attack):
                     problems.add(
                         ("objective", key),
-                        f"objective.{key} has {metric}, but validation images are attacked by "
-                        f"evaluation.val_attack {attack} alone; name one of clean or {attack}",
+                        f"objective.{key} names {metric}, but evaluation.val_attack {attack} is "
+                        "the only attack on validation images; name a metric of clean or "
+                        f"{attack}",
                     )

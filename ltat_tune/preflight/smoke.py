@@ -1,4 +1,4 @@
-"""`--smoke`: any space file made so small that it runs at once, on any machine."""
+"""`--smoke`: makes any space file so small that it runs at once on any machine."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from ltat_tune.space.space import Space
 
 _TRIALS, _EPOCHS, _STEPS, _WIDTH = 2, 2, 2, 8
 _MOST_IMAGES, _MOST_RATIO, _VAL_IMAGES = 60, 10, 10
-_MANY_CLASSES = {"cifar100": 12, "tiny_imagenet": 6}  # n_max where 60 would be thousands of images
-_SIDE = 32  # to which an image folder's images are resized
+_MANY_CLASSES = {"cifar100": 12, "tiny_imagenet": 6}  # n_max; 60 would be thousands of images
+_SIDE = 32  # pixels a side of a resized image folder
 _LEAVE_OUT = ("data.root", "data.classes", "data.image_size", "data.counts")
 
 
 def make_smoke(
     document: dict[str, Any], space: Space, overridden: Collection[str]
 ) -> tuple[dict[str, Any], str]:
-    """The space file of a smoke run, and one sentence about what it is.
+    """Return the space file of a smoke run, and a sentence that describes it.
 
-    Two trials of the first scenario, two epochs, few images, a small network, two attack steps;
-    everything else, what is tuned above all, stays as it is. What the command line set is left
-    alone, except a data set that is not there: digits stand in for it.
+    The run has two trials of the first scenario, two epochs, few images, a small network and two
+    attack steps. Everything else stays, above all what is tuned. Values set on the command line
+    stay too, except a data set that is not on this machine: digits replace it.
 
     Args:
         document: the space file, every --set in place.
@@ -57,10 +57,10 @@ def make_smoke(
     if not there:
         _use_digits(document, config.data)
     _shrink_parts(document, space, overridden)
-    images = "few images" if there else f"digits instead of {config.data.name}, which is not here"
+    images = "few images" if there else f"digits in place of {config.data.name}, which is missing"
     return document, (
         f"smoke: {document['searcher']['trials']} trials of the first scenario, "
-        f"{_EPOCHS} epochs, {images}: it shows that the file runs, its numbers mean nothing"
+        f"{_EPOCHS} epochs, {images}. It shows that the file runs. Its numbers mean nothing"
     )
 
 
@@ -71,13 +71,13 @@ def _is_there(data: DataConfig) -> bool:
 
 
 def _training(config: TrialConfig, space: Space, overridden: Collection[str]) -> dict[str, Any]:
-    """Paths and values of a short training of a small network."""
+    """Return paths and values of a short training of a small network."""
     objective = space.objective.attack
     judged = objective if objective != "clean" else config.evaluation.val_attack
     pins: dict[str, Any] = {
         "optim.epochs": _EPOCHS,
         "attack.steps": _STEPS,
-        # what --set made the objective is what has to be measured
+        # an objective set with --set must be measured
         "evaluation.val_attack": judged
         if "objective.metric" in overridden
         else with_steps(judged, _STEPS),
@@ -89,18 +89,18 @@ def _training(config: TrialConfig, space: Space, overridden: Collection[str]) ->
         pins["optim.warmup_epochs"] = _EPOCHS - 1
     late = "reweight.start_fraction"
     if late not in space.tuned and late not in space.scenarios[0].values:
-        pins[late] = 0.5  # 0.8 of two epochs is behind the last
+        pins[late] = 0.5  # 0.8 of two epochs lies after the last one
     if "model.name" not in overridden:
         pins |= {"model.name": "small_cnn", "model.width": _WIDTH, "model.stem": "space_to_depth"}
     return pins
 
 
 def _images(used: DataConfig, written: DataConfig) -> dict[str, Any]:
-    """Paths and values that leave every class of the data set in use some images."""
+    """Return paths and values that leave some images to every class of the data set in use."""
     n_max, held_out = _MANY_CLASSES.get(used.name, _MOST_IMAGES), _VAL_IMAGES
     try:
         smallest = min(open_source(used).train_counts())
-    except DataError:  # told by the checks that follow
+    except DataError:  # the checks that follow report it
         smallest = n_max + held_out
     held_out = max(1, min(held_out, n_max, written.val_per_class, smallest // 2))
     n_max = max(1, min(n_max, written.max_per_class or n_max, smallest - held_out))
@@ -118,7 +118,7 @@ def _images(used: DataConfig, written: DataConfig) -> dict[str, Any]:
 
 
 def _settle(document: dict[str, Any], path: str, value: Any) -> None:
-    """Pins a parameter, unless nothing would be left to search."""
+    """Pin a parameter, unless nothing would be left to search."""
     tried = copy.deepcopy(document)
     pin(tried, path, value)
     if tried["tuned"]:
@@ -136,7 +136,7 @@ def _use_digits(document: dict[str, Any], written: DataConfig) -> None:
 
 
 def _shrink_parts(document: dict[str, Any], space: Space, overridden: Collection[str]) -> None:
-    """Objective, searcher, scheduler, confirmation and resources of a smoke run."""
+    """Shrink the objective, searcher, scheduler, confirmation and resources for a smoke run."""
     objective = space.objective
     values: dict[str, Any] = {
         "objective.metric": _with_few_steps(objective.metric),
@@ -145,7 +145,7 @@ def _shrink_parts(document: dict[str, Any], space: Space, overridden: Collection
         "confirm.top": 1,
         "confirm.seeds": list(space.confirm.seeds[:1]),
         "confirm.attacks": ["clean", f"pgd{_STEPS}"],
-        "confirm.sentinel": False,  # a verdict on a network of two epochs would be read as one
+        "confirm.sentinel": False,  # a verdict on two epochs would mislead
         "resources.cpus_per_trial": 1,
         "resources.gpus_per_trial": 0,
     }
@@ -153,7 +153,7 @@ def _shrink_parts(document: dict[str, Any], space: Space, overridden: Collection
     if space.searcher.enumerates:
         points = document["start_from"][:_TRIALS]
         document["start_from"] = points
-        for path in sorted(set(document["tuned"]).difference(*points)):  # only later ones set it
+        for path in sorted(set(document["tuned"]).difference(*points)):  # no point left
             if path in document["tuned"]:
                 untune(document["tuned"], [], path, ())
         document["searcher"] |= {"name": "list", "trials": len(points)}

@@ -1,7 +1,7 @@
-"""`warm_start`: what an earlier study found, as points and ranges for this one to start from.
+"""`warm_start`: takes points and ranges from an earlier study for this one to start from.
 
-The earlier study is only read, once, when this one is made. What is taken goes into this study's
-own space file, so a resume does not need the earlier one.
+The earlier study is read once, when this study is created, and never written. The points and
+ranges go into this study's own space file, so a resume does not need the earlier study.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
     from ltat_tune.space.problems import Problems
 
 
-_LEAST_COMPLETE = 8  # trials whose best quarter says anything about a range
-_WIDER = 0.25  # of its span, on both sides
+_LEAST_COMPLETE = 8  # with fewer trials, the best quarter tells nothing about a range
+_WIDER = 0.25  # share of the span, added on both sides
 
 
 @dataclass
 class Lent:
-    """What is taken of an earlier study, and what is to be said of it."""
+    """The points and ranges taken from an earlier study, with notes about them."""
 
     points: dict[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
-    ranges: dict[str, Domain] = field(default_factory=dict)  # of narrowed parameters
+    ranges: dict[str, Domain] = field(default_factory=dict)  # by narrowed parameter
     notes: list[str] = field(default_factory=list)
 
 
 def read_warm_start(raw: Any, problems: Problems) -> WarmStart | None:
-    """The `warm_start` of a space file, or None if it is wrong."""
+    """Read the `warm_start` section of a space file; return None if it is wrong."""
     fields = ", ".join(WarmStart.model_fields)
     if not isinstance(raw, dict):
         example = "{study: studies/srat, best: 3}"
@@ -63,12 +63,12 @@ def read_warm_start(raw: Any, problems: Problems) -> WarmStart | None:
 
 
 def lend(space: Space, spec: WarmStart, problems: Problems) -> Lent:
-    """What `spec` brings into a space that is otherwise read; problems go into `problems`."""
+    """Return what `spec` adds to a space that is otherwise read; problems go into `problems`."""
     if space.searcher.enumerates:
         problems.add(
             ("warm_start",),
-            f"warm_start gives a search points to start from, and searcher.name "
-            f"{space.searcher.name} searches nothing; write them under start_from, or use tpe",
+            f"warm_start gives a search its first points, but searcher.name "
+            f"{space.searcher.name} does not search; write them under start_from, or use tpe",
         )
         return Lent()
     if spec.taken is not None:
@@ -81,53 +81,56 @@ def lend(space: Space, spec: WarmStart, problems: Problems) -> Lent:
     if earlier.space.selected_on_test and not space.selected_on_test:
         problems.add(
             ("warm_start", "study"),
-            f"warm_start.study {spec.study} chose by its test images (data.val_source test), and "
-            "its choice would carry them into this search; lend from a study that validated on "
+            f"warm_start.study {spec.study} selected on its test images (data.val_source test), "
+            "so its choice would leak them into this search; name a study that validated on "
             "data.val_source train",
         )
         return Lent()
-    lent = Lent()
+    loan = Lent()
     theirs, ours = earlier.space.objective.metric, space.objective.metric
     if theirs != ours:
-        lent.notes.append(f"warm start: {earlier.name} was judged by {theirs}, this is by {ours}")
+        text = f"warm start: {earlier.name} was judged by {theirs}, this study by {ours}"
+        loan.notes.append(text)
     if lost := [path for path in earlier.space.tuned if path not in space.tuned]:
-        lent.notes.append(f"warm start: {earlier.name} tuned {', '.join(lost)}, this does not")
+        text = f"warm start: {earlier.name} tuned {', '.join(lost)}; this study does not"
+        loan.notes.append(text)
     for scenario in space.scenarios:
-        _take_points(space, scenario, earlier, spec.best, lent)
+        _take_points(space, scenario, earlier, spec.best, loan)
     if spec.narrow:
-        _narrow(space, earlier, lent)
-    return lent
+        _narrow(space, earlier, loan)
+    return loan
 
 
 def _again(space: Space, spec: WarmStart, taken: dict[str, list[Any]], problems: Problems) -> Lent:
-    """What an earlier start of this very study took."""
-    lent = Lent()
+    """Return the points that an earlier start of this same study took."""
+    loan = Lent()
     names = [scenario.name for scenario in space.scenarios]
     for name, points in taken.items():
         if name not in names:
             problems.add(
                 ("warm_start", "taken", name),
-                f"warm_start.taken must name scenarios, got {name}; there are {', '.join(names)}",
+                f"warm_start.taken must name scenarios, got {name}; choose from: "
+                f"{', '.join(names)}",
             )
-        lent.points[name] = tuple(
+        loan.points[name] = tuple(
             read_start(point, ("warm_start", "taken", name, str(i)), space.tuned, problems)
             for i, point in enumerate(points)
         )
-    count = sum(map(len, lent.points.values()))
+    count = sum(map(len, loan.points.values()))
     what = "configuration was" if count == 1 else "configurations were"
-    lent.notes.append(f"warm start: {count} {what} taken from {spec.study}")
-    return lent
+    loan.notes.append(f"warm start: {count} {what} taken from {spec.study}")
+    return loan
 
 
 def _take_points(
-    space: Space, scenario: Scenario, earlier: PreviousStudy, best: int, lent: Lent
+    space: Space, scenario: Scenario, earlier: PreviousStudy, best: int, loan: Lent
 ) -> None:
-    """The best configurations that this scenario can try, each in this study's parameters."""
-    found, where = earlier.best_for(scenario)
+    """Take the best configurations that this scenario can try, each in this study's parameters."""
+    candidates, where = earlier.best_for(scenario)
     points: list[dict[str, Any]] = []
-    said: list[str] = []
+    titles: list[str] = []
     out: dict[str, None] = {}
-    for candidate in found:
+    for candidate in candidates:
         if len(points) == best:
             break
         point, why = _translate(candidate, space, scenario)
@@ -135,30 +138,31 @@ def _take_points(
             out[f"{candidate.title}: {why}"] = None
         elif point not in points and point not in [dict(start) for start in space.start_from]:
             points.append(point)
-            said.append(candidate.title)
-    lent.points[scenario.name] = tuple(points)
-    took = f"took {', '.join(said)}" if said else "took nothing"
+            titles.append(candidate.title)
+    loan.points[scenario.name] = tuple(points)
+    took = f"took {', '.join(titles)}" if titles else "took nothing"
     left = f"; left out {'; '.join(list(out)[:3])}" if out else ""
     more = f" and {len(out) - 3} more" if len(out) > 3 else ""
-    lent.notes.append(
+    loan.notes.append(
         f"warm start of {scenario.title}: {took} of {earlier.name} ({where}){left}{more}"
     )
 
 
 def _translate(
-    found: PreviousTrial, space: Space, scenario: Scenario
+    trial: PreviousTrial, space: Space, scenario: Scenario
 ) -> tuple[dict[str, Any], str]:
-    """A configuration of the earlier study as a point of this one, or why it is none.
+    """Return a configuration of the earlier study as a point of this one, and why it cannot be
+    one.
 
-    What the earlier study did not tune is taken where it lies in the domain, and else left to
-    the searcher.
+    The point is empty if there is a reason. A value that the earlier study did not tune is taken
+    if it lies in the domain; otherwise the searcher proposes one.
     """
     here = space.config(scenario, {}).flat()
-    for path, value in found.params.items():
+    for path, value in trial.params.items():
         chosen = not isinstance(value, int | float) or isinstance(value, bool)
         if path not in space.tuned and chosen and here[path] != value:
-            return {}, f"{path} is {text_of(value)} there and {text_of(here[path])} here"
-    there = found.config.flat()
+            return {}, f"{path} was {text_of(value)} there and is {text_of(here[path])} here"
+    there = trial.config.flat()
     point: dict[str, Any] = {}
     for path in sampling_order(space.tuned):
         domain = space.tuned[path]
@@ -167,53 +171,53 @@ def _translate(
         value = there[path]
         if domain.contains(value):
             point[path] = value
-        elif path in found.params:
-            return {}, f"{path} {text_of(value)} is not in {domain}"
-    return ({}, "it sets nothing that is tuned here") if not point else (point, "")
+        elif path in trial.params:
+            return {}, f"{path} {text_of(value)} lies outside {domain}"
+    return ({}, "it sets no parameter that is tuned here") if not point else (point, "")
 
 
-def _narrow(space: Space, earlier: PreviousStudy, lent: Lent) -> None:
-    """Shrinks ranges to the span of the best quarter, a quarter wider on both sides."""
+def _narrow(space: Space, earlier: PreviousStudy, loan: Lent) -> None:
+    """Shrink ranges to the span of the best quarter, widened by a quarter on both sides."""
     best: dict[str, PreviousTrial] = {}
     complete = 0
     for scenario in space.scenarios:
         for name, trials in earlier.complete_for(scenario).items():
             quarter = trials[: math.ceil(len(trials) / 4)]
-            new = {f"{name}/{found.number}": found for found in quarter}
+            new = {f"{name}/{trial.number}": trial for trial in quarter}
             complete += 0 if new.keys() <= best.keys() else len(trials)
             best |= new
     if complete < _LEAST_COMPLETE:
-        lent.notes.append(
+        loan.notes.append(
             f"warm start: no range is narrowed, because {earlier.name} has {complete} complete "
-            f"trials here, and its best quarter says something from {_LEAST_COMPLETE} on"
+            f"trials here; that takes at least {_LEAST_COMPLETE}"
         )
         return
-    kept = [*space.start_from, *(p for points in lent.points.values() for p in points)]
+    kept = [*space.start_from, *(p for points in loan.points.values() for p in points)]
     for path, domain in space.tuned.items():
         values = [f.params[path] for f in best.values() if path in f.params]
         if domain.kind == "categorical":
             continue
         if len(values) < 2 or any(isinstance(v, bool | str) or v is None for v in values):
-            lent.notes.append(
-                f"warm start: {path} keeps {domain}, because {len(values)} of the best quarter "
-                "had it as a tuned number"
+            loan.notes.append(
+                f"warm start: {path} keeps {domain}, because {len(values)} trials of the best "
+                "quarter tuned it as a number"
             )
             continue
         narrowed = narrow(domain, values, [start[path] for start in kept if path in start])
         if narrowed == domain:
-            lent.notes.append(
-                f"warm start: {path} keeps {domain}, which the best quarter fills or is one value"
+            loan.notes.append(
+                f"warm start: {path} keeps {domain}: the best quarter spans it or has one value"
             )
         else:
-            lent.ranges[path] = narrowed
-            lent.notes.append(f"warm start: {path} is searched in {narrowed} instead of {domain}")
+            loan.ranges[path] = narrowed
+            loan.notes.append(f"warm start: {path} is searched in {narrowed} instead of {domain}")
 
 
 def narrow(domain: Domain, values: Sequence[float], kept: Sequence[float]) -> Domain:
-    """The span of `values`, a quarter wider on both sides, within the domain.
+    """Return the domain shrunk to the span of `values`, widened by a quarter on both sides.
 
-    On a log scale where the domain has one; on its steps; and never so narrow that one of `kept`
-    lies outside. The domain itself where the values are one value.
+    The result keeps the domain's log scale and steps, stays within the domain and contains every
+    value in `kept`. If all values are equal, it is the domain itself.
     """
     inside = [value for value in values if domain.low <= value <= domain.high]
     if not inside or min(inside) == max(inside):
@@ -234,7 +238,7 @@ def narrow(domain: Domain, values: Sequence[float], kept: Sequence[float]) -> Do
 
 
 def write_taken(document: dict[str, Any], spec: WarmStart, lent: Lent) -> None:
-    """Puts what was taken into the document that a resume reads."""
+    """Write the taken points and ranges into the document that a resume reads."""
     document["warm_start"] = {
         **spec.model_dump(exclude={"taken"}),
         "taken": {name: [dict(p) for p in points] for name, points in lent.points.items()},
@@ -252,13 +256,13 @@ def with_warm_start(space: Space, problems: Problems) -> Space:
     spec = read_warm_start(space.document["warm_start"], problems)
     if spec is None:
         return space
-    lent = lend(space, spec, problems)
+    loan = lend(space, spec, problems)
     document = copy.deepcopy(dict(space.document))
-    write_taken(document, spec, lent)
+    write_taken(document, spec, loan)
     return replace(
         space,
-        tuned={**space.tuned, **lent.ranges},
-        warm_starts=lent.points,
-        notes=tuple(lent.notes),
+        tuned={**space.tuned, **loan.ranges},
+        warm_starts=loan.points,
+        notes=tuple(loan.notes),
         document=document,
     )

@@ -1,6 +1,6 @@
-"""The only module that uses private names of Optuna (5.0): what its public interface lacks.
+"""The only module that uses private names of Optuna (5.0), where the public ones do not suffice.
 
-tests/search/test_optuna_internals.py says what breaks when one of them moves.
+tests/search/test_optuna_internals.py shows what breaks when one of them changes.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class JudgedStudy(optuna.Study):
     """Shows samplers a running trial that passed a rung as a pruned one, with its rung's score.
 
     A trial that waits for its promotion, or trains on after a rung, is RUNNING in the storage for
-    as long as it may still end otherwise; to Optuna's samplers that says nothing, or that it is
-    bad. What they ask is answered by `_get_trials` alone (Optuna 5.0).
+    as long as it may still end otherwise. To Optuna's samplers that means nothing, or a bad trial.
+    They read trials only through `_get_trials` (Optuna 5.0).
     """
 
     def _get_trials(
@@ -32,7 +32,7 @@ class JudgedStudy(optuna.Study):
         states: Container[TrialState] | None = None,
         use_cache: bool = False,
     ) -> list[FrozenTrial]:
-        if not use_cache:  # not a sampler: everybody else wants the rows as they are
+        if not use_cache:  # not a sampler: others need the true rows
             return super()._get_trials(deepcopy, states, use_cache)
         rows = [_as_judged(row) for row in super()._get_trials(False, None, use_cache)]
         return _selected(rows, states, deepcopy)
@@ -54,14 +54,16 @@ def _selected(
 
 
 class ShownStudy:
-    """A study as a searcher sees it; it answers to everything that `optuna.Study` does.
+    """A study as a searcher sees it, with all attributes of `optuna.Study`.
 
     Args:
         study: the study itself.
-        shown: makes of its rows what the searcher sees.
+        shown: turns its rows into those that the searcher sees.
     """
 
-    direction = StudyDirection.MAXIMIZE  # of the first objective: tpe ranks stopped trials by it
+    direction = (
+        StudyDirection.MAXIMIZE
+    )  # of the first objective, by which tpe ranks stopped trials
 
     def __init__(
         self, study: optuna.Study, shown: Callable[[list[FrozenTrial]], list[FrozenTrial]]
@@ -77,24 +79,24 @@ class ShownStudy:
         states: Container[TrialState] | None = None,
         use_cache: bool = False,
     ) -> list[FrozenTrial]:
-        # One driver writes, so what was read when the trial was asked for is still true; and with
-        # the cache the study answers as to a sampler (see JudgedStudy).
+        # Only one driver writes, so the rows that were read for this trial are still true. With
+        # the cache, the study answers as it does to a sampler (see JudgedStudy).
         return _selected(self._shown(self._study._get_trials(False, None, True)), states, deepcopy)
 
 
 def join_generation(sampler: BaseSampler, study: Any, trial: FrozenTrial) -> None:
-    """Give a trial its generation where the sampler is genetic; others ignore it.
+    """Give a trial its generation if the sampler is genetic; others ignore it.
 
-    Else what `start_from` sets never asks for a generation and is no parent.
+    Otherwise a trial from `start_from` would never ask for a generation, and would be no parent.
     """
     if isinstance(sampler, BaseGASampler):
         sampler.get_trial_generation(study, trial)
 
 
 class ResumedCmaEs(CmaEsSampler):
-    """Begins at the best trial, and keeps no pickle in the journal.
+    """CMA-ES that begins at the best trial and keeps no pickle in the journal.
 
-    A resumed search tells the generations once more instead.
+    A resumed search replays its generations instead.
     """
 
     _optimizer: Any = None
@@ -121,25 +123,25 @@ class ResumedCmaEs(CmaEsSampler):
         )
         begun = [t for t in completed_trials if self._attr_key_generation not in t.system_attrs]
         best = max(begun, key=lambda t: t.values[0], default=None)
-        # from the best of what was tried before; Optuna's own begins in the middle of the ranges
+        # begin at the best trial so far; Optuna's own begins in the middle of the ranges
         self._x0 = None if best is None else {path: best.params[path] for path in self._space}
         optimizer = self._init_optimizer(transform, self._direction)
         while True:
-            told = self._get_solution_trials(completed_trials, optimizer.generation)
-            told = told[: optimizer.population_size]
-            if len(told) < optimizer.population_size:
+            generation = self._get_solution_trials(completed_trials, optimizer.generation)
+            generation = generation[: optimizer.population_size]
+            if len(generation) < optimizer.population_size:
                 self._optimizer = optimizer
                 return optimizer
             points = [
                 t.system_attrs["x_for_tell"]
                 if self._with_margin
                 else transform.transform(t.params)
-                for t in told
+                for t in generation
             ]
             optimizer.tell(
                 [
                     (np.asarray(x, dtype=float), -float(t.value or 0.0))
-                    for x, t in zip(points, told, strict=True)
+                    for x, t in zip(points, generation, strict=True)
                 ]
             )
 
@@ -155,7 +157,7 @@ def stored(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial:
 
 
 def is_queued(row: FrozenTrial) -> bool:
-    """Whether a row was enqueued, and not proposed by a sampler."""
+    """Return whether a row was enqueued rather than proposed by a sampler."""
     return "fixed_params" in row.system_attrs
 
 
@@ -173,5 +175,5 @@ def set_score(
 
 def rows_of(storage: BaseStorage) -> Iterator[tuple[Any, list[FrozenTrial]]]:
     """Yield every study of a storage, as Optuna's summary, with its rows uncopied."""
-    for known in storage.get_all_studies():
-        yield known, storage.get_all_trials(known._study_id, deepcopy=False)
+    for summary in storage.get_all_studies():
+        yield summary, storage.get_all_trials(summary._study_id, deepcopy=False)

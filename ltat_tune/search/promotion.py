@@ -1,4 +1,4 @@
-"""Asynchronous successive halving over complete short runs: who trains a longer one."""
+"""Asynchronous successive halving over complete short runs: decides who trains a longer one."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ class Promotions:
     """ASHA's promotion rule (Li2020System, Algorithm 2, arXiv:1810.05934) over copies.
 
     A level is a length of short runs; the last promotion leads to the whole training. While a
-    level may still grow, the best floor(n / eta) of the n that ended there go on; once it cannot,
-    the best ceil(n / eta), so that at least one does.
+    level may still grow, the best floor(n / eta) of the n trials that ended there go on. Once it
+    cannot grow, the best ceil(n / eta) do, so that at least one does.
 
     Args:
-        levels: how many lengths there are.
+        levels: number of lengths.
         factor: eta > 1.
     """
 
@@ -26,34 +26,37 @@ class Promotions:
         self._forgotten: list[int] = []
 
     def add(self, level: int, trial: int, score: float, *, gone_on: bool = False) -> None:
-        """A short run ended; `gone_on` where an earlier process promoted it already."""
+        """Add the score of a short run; `gone_on` if an earlier process promoted the trial."""
         self._scores[level][trial] = score
         if gone_on:
             self._gone_on[level].add(trial)
 
     def end(self, trial: int, score: float) -> None:
-        """The whole training of a trial ended."""
+        """Add the score of a trial's whole training."""
         self._ends[trial] = score
 
     def pairs(self, level: int) -> list[tuple[float, float]]:
-        """Scores at a level and at the next stage, of the trials that have both."""
+        """Return (score at a level, score at the next stage) of the trials that have both."""
         later = self._scores[level + 1] if level + 1 < len(self._scores) else self._ends
         return [(s, later[trial]) for trial, s in self._scores[level].items() if trial in later]
 
     def forget(self, level: int) -> None:
-        """Judges no one by a level's scores so far; who was not promoted by them is out."""
+        """Stop judging by a level's scores so far; trials that they did not promote are out."""
         self._forgotten += [t for t in self._scores[level] if t not in self._gone_on[level]]
         self._scores[level].clear()
 
     def leave(self, trial: int) -> None:
-        """A trial ended for good: its scores stay, it is promoted no more."""
+        """Take a trial out that ended for good: its scores stay, and it is promoted no more."""
         self._out.add(trial)
 
     def next(self, settled: int) -> tuple[int, int] | None:
-        """(trial, level that it has passed) of the next promotion, the highest level first.
+        """Return (trial, level that it has passed) of the next promotion, the highest level first.
 
         Args:
-            settled: levels, from the lowest, at which no further run will end.
+            settled: number of levels, from the lowest, at which no further run will end.
+
+        Returns:
+            None if no promotion is due.
         """
         settled = self._still_settled(settled)
         for level in reversed(range(len(self._scores))):
@@ -63,7 +66,7 @@ class Promotions:
         return None
 
     def losers(self, settled: int) -> list[int]:
-        """Trials that wait at a settled level, or a forgotten one, and will never be promoted."""
+        """Return trials at a settled or forgotten level that will never be promoted."""
         settled = self._still_settled(settled)
         return [trial for trial in self._forgotten if trial not in self._out] + [
             trial
@@ -75,7 +78,7 @@ class Promotions:
         ]
 
     def _still_settled(self, settled: int) -> int:
-        """A level that a promotion is still due to is not settled."""
+        """Return how many levels are settled: one that a promotion leads to is not."""
         due = (level + 1 for level in range(settled) if self._due(level, settled))
         return min(due, default=settled)
 

@@ -1,4 +1,4 @@
-"""Where trials are judged before their end, so that no noise is judged."""
+"""Places the rungs, at which trials are judged before their end, where scores are not noise."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from ltat_tune.config.effects import acts_from_epoch, why_inert
 from ltat_tune.config.timeline import clean_epochs, drop_epochs
 from ltat_tune.space.space import Space
 
-# of the attack's steps in the shortest copies; a single step would be another attack (FGSM, which
-# overfits catastrophically), and below four steps there is nothing to save
+# The shortest copies have a fifth of the attack's steps. A single step would be another attack
+# (FGSM, which overfits catastrophically), and below four steps there is nothing to save.
 _CHEAP_SHARE, _CHEAP_LEAST, _LEAST_TO_CHEAPEN = 5, 2, 4
-_LEAST_TO_COPY = 8  # epochs below which a quarter of a run is no run
+_LEAST_TO_COPY = 8  # epochs; a quarter of fewer is too short to judge
 
 
 @dataclass(frozen=True)
 class Rungs:
-    """Where trials are judged; all empty means no early stopping.
+    """The epochs at which trials are judged. If all are empty, nothing stops early.
 
     Attributes:
         epochs: prefix rungs: epochs, from 1, after which a trial's own state is judged.
-        notes: what a user should know of them.
+        notes: notes for the user on these rungs.
         probes: epochs, from 1, after which a fork of a trial is judged.
-        copies: lengths, in epochs, of complete short runs that come before the whole one.
+        copies: lengths, in epochs, of complete short runs that precede the whole one.
         probe_epochs: length of a probe.
     """
 
@@ -36,14 +36,14 @@ class Rungs:
 
     @property
     def judged(self) -> tuple[int, ...]:
-        """Epochs of the whole training at which it may be stopped."""
+        """The epochs at which the whole training may be stopped."""
         return tuple(sorted({*self.epochs, *self.probes}))
 
     def score(self, epoch: int, metrics: Mapping[str, float], metric: str) -> float | None:
-        """What a trial is judged by after an epoch of its whole training, if it is.
+        """Return the score that judges a trial after an epoch of its whole training, or None.
 
-        Beside probes and copies only rungs count: what a state is worth before its learning rate
-        falls is no measure of theirs.
+        Beside probes and copies only rungs count, because a state before its learning rate falls
+        is not comparable with theirs.
         """
         if epoch in self.probes:
             return metrics.get(f"probe/{metric.removeprefix('val/')}")
@@ -53,11 +53,11 @@ class Rungs:
 
 
 def with_cheap_copies(space: Space) -> Space:
-    """The space with `scheduler.fidelity` filled in where it is left open.
+    """Return the space with `scheduler.fidelity` filled in if it is left open.
 
-    The shortest copies train with a fifth of the attack's steps, two at least: by
-    scripts/bench_search.py that reaches the same value for a quarter fewer epochs. Nothing is
-    cheapened where attacks have fewer than four steps already, or none.
+    The shortest copies train with a fifth of the attack's steps, and at least two: by
+    scripts/bench_search.py that reaches the same value for a quarter fewer epochs. Attacks with
+    fewer than four steps, or none, stay as they are.
     """
     if space.scheduler.fidelity is not None:
         return space
@@ -73,20 +73,20 @@ def with_cheap_copies(space: Space) -> Space:
 
 
 def place_rungs(space: Space) -> Rungs:
-    """Rungs of a study, by `scheduler.rungs`.
+    """Return the rungs of a study, by `scheduler.rungs`.
 
-    prefix: the first where it judges no noise, then spaced by the reduction factor. It must lie
-    behind the first learning-rate drop and behind the epoch from which each tuned parameter acts,
-    with a tenth of the run in between. `scheduler.grace_epochs` overrules this, and the study's
-    notes then say what such a rung cannot see.
+    prefix: the first rung lies where it judges no noise, the others follow by the reduction
+    factor. It must lie after the first learning-rate drop and after the epoch from which each
+    tuned parameter acts, with a tenth of the run in between. `scheduler.grace_epochs` overrides
+    this, and the study's notes then say what such a rung cannot see.
 
-    probe: forks from a tenth of the run (or grace_epochs) on, spaced by the reduction factor,
-    where a prefix would judge noise; one prefix rung behind that.
+    probe: forks from a tenth of the run (or grace_epochs) on, by the reduction factor, where a
+    prefix would judge noise; then one prefix rung.
 
-    copy: short complete runs of a quarter (or grace_epochs) and of half of the epochs.
+    copy: complete short runs of a quarter (or grace_epochs) and of half of the epochs.
 
-    auto: prefix if that judges nobody's noise in the first half of the run already, else copy: a
-    rung behind epoch 180 of 200 saves next to nothing (scripts/bench_search.py).
+    auto: prefix if its first rung lies in the first half of the run without judging noise, else
+    copy. A rung after epoch 180 of 200 saves next to nothing (scripts/bench_search.py).
     """
     spec = space.scheduler
     if spec.name == "none":
@@ -118,9 +118,9 @@ def _copies(space: Space) -> Rungs:
         for length, steps in zip(lengths, cheap, strict=False)
     )
     note = (
-        f"every configuration is first trained completely in {lengths[0]} epochs, learning-rate "
-        f"drops and deferral in proportion, and the best go on (rungs: copies of {shown} epochs"
-        f"{cheapened})"
+        f"every configuration first trains a complete copy of {lengths[0]} epochs, with "
+        "learning-rate drops and deferral in proportion, and the best go on (rungs: copies of "
+        f"{shown} epochs{cheapened})"
     )
     return Rungs((), (note,), copies=tuple(lengths))
 
@@ -138,7 +138,7 @@ def _probes(space: Space, settled: int, prefix: Rungs) -> Rungs:
     note = (
         f"trials are judged at epoch {', '.join(map(str, epochs))} by a fork that trains "
         f"{spec.probe_epochs} epochs as at the end of the run"
-        + (f", and at epoch {', '.join(map(str, behind))} as they are" if behind else "")
+        + (f", and at epoch {', '.join(map(str, behind))} by their own state" if behind else "")
     )
     return Rungs(behind, (note,), probes=tuple(epochs), probe_epochs=spec.probe_epochs)
 
@@ -152,13 +152,13 @@ def _prefixes(space: Space, settled: int, why: str) -> Rungs:
         first = spec.grace_epochs
         if first <= settled:
             notes.append(
-                f"the first rung stays at epoch {first}, as asked, but {why} acts from epoch "
-                f"{settled + 1}: what it stops there is stopped by luck"
+                f"the first rung stays at epoch {first}, as you asked, but {why} acts only from "
+                f"epoch {settled + 1}: a trial that stops there stops by chance"
             )
     elif settled:
         notes.append(
-            f"no trial is stopped before epoch {first}: {why} acts from epoch {settled + 1}, and "
-            "its effect must show"
+            f"no trial is stopped before epoch {first}: {why} acts only from epoch {settled + 1}, "
+            "and its effect must show first"
         )
     if first >= total:
         return Rungs((), (_none_fits(total),))
@@ -175,7 +175,7 @@ def _none_fits(total: int) -> str:
 
 
 def _settled_after(space: Space) -> tuple[int, str]:
-    """The last epoch, from 0, at which something begins to act in any trial, and what it is."""
+    """Return the last epoch, from 0, at which something begins to act in a trial, and its name."""
     settled, why = 0, ""
     for _, proposals in space.configurations:
         for params, config in proposals:

@@ -1,8 +1,9 @@
-"""Optuna's samplers as this study uses them: what each one sees of the trials so far.
+"""Optuna's samplers as this study uses them: what each of them sees of earlier trials.
 
-As they are, gp, cmaes, nsga2 and nsga3 drop parameters that only some trials have, gp and cmaes
-forget trials that were stopped early, tpe cannot rank those under several objectives, cmaes keeps
-a pickle in the journal, and qmc starts with a random trial. Checked against Optuna 5.0.
+Optuna's own gp, cmaes, nsga2 and nsga3 drop parameters that only some trials have. Its gp and
+cmaes ignore trials that were stopped early, and tpe cannot rank those under several objectives.
+Its cmaes keeps a pickle in the journal, and qmc starts with a random trial. Checked against Optuna
+5.0.
 """
 
 from __future__ import annotations
@@ -23,17 +24,17 @@ from ltat_tune.search.optuna_internals import ResumedCmaEs, ShownStudy, join_gen
 from ltat_tune.space.domains import Domain
 from ltat_tune.space.space import Space
 
-_MODELS_ENDED = ("gp", "cmaes", "nsga2", "nsga3")  # they ask for complete trials alone
+_MODELS_ENDED = ("gp", "cmaes", "nsga2", "nsga3")  # they read only complete trials
 
 
 def build_sampler(space: Space, *, place: int, rows: int) -> BaseSampler:
-    """The sampler of one scenario.
+    """Return the sampler of one scenario.
 
     Args:
         space: searcher, objective and tuned parameters.
-        place: of the scenario, from 0: each has random numbers of its own.
-        rows: that the scenario has already. A resumed searcher must not repeat its first
-            proposals; only a Sobol sequence goes on where it was.
+        place: index of the scenario, from 0: each has random numbers of its own.
+        rows: rows that the scenario has already. A resumed searcher must not repeat its first
+            proposals; only a Sobol sequence continues where it was.
     """
     spec = space.searcher
     base = spec.seed * 1009 + place * 101
@@ -53,8 +54,8 @@ def _main(space: Space, seed: int) -> BaseSampler:
             seed=seed,
             n_startup_trials=first,
             multivariate=True,
-            group=True,  # conditional parameters are modelled apart, not dropped
-            constant_liar=True,  # trials still running push new proposals away from theirs
+            group=True,  # model conditional parameters separately
+            constant_liar=True,  # keep proposals away from running trials
         )
     if spec.name == "gp":
         return optuna.samplers.GPSampler(
@@ -65,7 +66,7 @@ def _main(space: Space, seed: int) -> BaseSampler:
         return ResumedCmaEs(
             seed=seed,
             n_startup_trials=first,
-            with_margin=stepped,  # or its spread falls between two steps and it stands still
+            with_margin=stepped,  # otherwise its spread gets smaller than a step
             warn_independent_sampling=False,
         )
     size = max(2, first)
@@ -73,14 +74,14 @@ def _main(space: Space, seed: int) -> BaseSampler:
         return optuna.samplers.NSGAIISampler(seed=seed, population_size=size)
     if spec.name == "nsga3":
         return optuna.samplers.NSGAIIISampler(seed=seed, population_size=size)
-    return optuna.samplers.RandomSampler(seed=seed)  # random; grid and list never ask it
+    return optuna.samplers.RandomSampler(seed=seed)  # for random; grid and list never use it
 
 
 class _Proposals(BaseSampler):
-    """A sampler that is shown a `_View` of the study, with a Sobol sequence for its start.
+    """A sampler that sees a `ShownStudy`, with a Sobol sequence for its start.
 
     Args:
-        main: what proposes.
+        main: the sampler that proposes.
         space: searcher, objective and tuned parameters.
         start: proposes while `main` models nothing; None leaves that to `main`.
     """
@@ -107,7 +108,7 @@ class _Proposals(BaseSampler):
     ) -> dict[str, Any]:
         values = self._main.sample_relative(self._view(study), trial, self._asked)
         if not values and self._start is not None:
-            # every parameter has its dimension, also where it does not exist and is not used
+            # every parameter has a dimension, even if it does not exist in this trial
             values = self._start.sample_relative(study, trial, self._everything)
         return values
 
@@ -139,13 +140,13 @@ class _Proposals(BaseSampler):
         return ShownStudy(study, self.shown)
 
     def shown(self, rows: list[FrozenTrial]) -> list[FrozenTrial]:
-        """The rows as the sampler sees them."""
+        """Return the rows as the sampler sees them."""
         if self._fills:
             rows = [self._filled(row) if row.state.is_finished() else row for row in rows]
         return _extended(rows) if self._extends else rows
 
     def _filled(self, row: FrozenTrial) -> FrozenTrial:
-        """With a middle value for each parameter that does not exist in this trial."""
+        """Return a row with a middle value for each parameter that does not exist in it."""
         if row.params.keys() >= self._idle.keys():
             return row
         filled = copy.copy(row)
@@ -155,7 +156,7 @@ class _Proposals(BaseSampler):
 
 
 def _extended(rows: list[FrozenTrial]) -> list[FrozenTrial]:
-    """Stopped trials as complete ones, with the end that the others' rise lets expect.
+    """Return stopped trials as complete ones, with the end that the other trials suggest.
 
     The rise from an epoch to the end is the median over complete trials. A diverged trial counts
     as the worst of all.
@@ -167,7 +168,7 @@ def _extended(rows: list[FrozenTrial]) -> list[FrozenTrial]:
     for row in complete:
         for epoch, score in row.intermediate_values.items():
             rises.setdefault(epoch, []).append(row.values[0] - score)
-    rise = {epoch: statistics.median(found) for epoch, found in rises.items()}
+    rise = {epoch: statistics.median(gains) for epoch, gains in rises.items()}
     ends = {
         row.number: row.intermediate_values[row.last_step] + _nearest(rise, row.last_step)
         for row in rows
@@ -183,7 +184,7 @@ def _diverged(row: FrozenTrial) -> bool:
 
 
 def _nearest(rise: Mapping[int, float], epoch: int) -> float:
-    return rise[min(rise, key=lambda known: abs(known - epoch))] if rise else 0.0
+    return rise[min(rise, key=lambda other: abs(other - epoch))] if rise else 0.0
 
 
 def _ended(row: FrozenTrial, value: float) -> FrozenTrial:
@@ -193,14 +194,14 @@ def _ended(row: FrozenTrial, value: float) -> FrozenTrial:
 
 
 def _distribution(domain: Domain) -> BaseDistribution:
-    """What Optuna makes of a domain."""
+    """Return Optuna's distribution of a domain."""
     trial = FixedTrial({domain.path: _middle(domain)})
     domain.suggest(trial)  # type: ignore[arg-type]  # it asks as a Trial does
     return trial.distributions[domain.path]
 
 
 def _middle(domain: Domain) -> Any:
-    """The middle of a range, on a log scale where it has one; the first of several choices."""
+    """Return the middle of a range, on its own scale; of choices, the first."""
     if domain.kind == "categorical":
         return domain.choices[0]
     if domain.log:

@@ -1,4 +1,4 @@
-"""What trials have in common before late parameters act: trained once, as a stem."""
+"""Finds the epochs that trials share before late parameters act, to train them once, as a stem."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ class Stem:
 
 
 def stem_of(config: TrialConfig, *, device: str, threads: int) -> Stem | None:
-    """The longest beginning of a training that a parameter which acts late cannot change.
+    """Return the longest beginning of a training that no late parameter can change.
 
-    Everything that acts before its end is in the key, the code's version and what may change the
-    last digits too. None where everything acts from the start.
+    The key holds everything that acts before its end. It also holds the versions of ltat-tune and
+    torch, the device and the threads, which may change the last digits. None if everything acts
+    from the start.
     """
     begins = {path: acts_from_epoch(config, path) for path in acting(config)}
     epochs = max(begins.values())
@@ -38,12 +39,12 @@ def stem_of(config: TrialConfig, *, device: str, threads: int) -> Stem | None:
 
 
 def acting(config: TrialConfig) -> list[str]:
-    """Paths of the parameters that can change this configuration's result."""
+    """Return the paths of the parameters that can change this configuration's result."""
     return [path for path in PARAMETERS if why_inert(config, path) is None]
 
 
 def may_share(space: Space, config: TrialConfig) -> bool:
-    """Whether other trials may differ from this one in nothing but late parameters."""
+    """Return whether other trials may differ from this one only in late parameters."""
     late = late_paths(config)
     early = [domain for path, domain in space.tuned.items() if path not in late]
     if not late & space.tuned.keys():
@@ -53,7 +54,7 @@ def may_share(space: Space, config: TrialConfig) -> bool:
 
 
 def late_paths(config: TrialConfig) -> set[str]:
-    """Parameters, acting or not, that cannot change anything before the stem's end."""
+    """Return the parameters, acting or not, that cannot change anything before the stem's end."""
     begins = {path: acts_from_epoch(config, path) for path in PARAMETERS}
     epochs = max(begins[path] for path in acting(config))
     return {path for path, begin in begins.items() if begin >= epochs > 0}

@@ -1,4 +1,4 @@
-"""Early stopping: which trials go on behind a rung, scenario by scenario."""
+"""Early stopping: decides, scenario by scenario, which trials go on after a rung."""
 
 from __future__ import annotations
 
@@ -15,18 +15,17 @@ class Rule(Protocol):
     """Decides at rungs which trials go on."""
 
     def record(self, trial: str, epoch: int, value: float) -> bool:
-        """Notes a score; True if the trial should go on.
+        """Record a score. Return whether the trial goes on.
 
-        A trial that is told again of a rung that it has passed, after a restart, is never judged
-        there twice.
+        A trial that reports a rung again after a restart is never judged there twice.
         """
 
 
 class SuccessiveHalving:
     """The stopping rule of ASHA (Li2020System, arXiv:1810.05934) over given rungs.
 
-    A trial that reaches a rung goes on if it is among the best 1/reduction_factor of all that have
-    reached it, itself included; while fewer than reduction_factor have, every one goes on.
+    A trial goes on if it is among the best 1/reduction_factor of all trials that have reached the
+    rung, itself included. Until reduction_factor trials have reached it, every trial goes on.
 
     Args:
         rungs: epochs, from 1, in rising order.
@@ -38,7 +37,7 @@ class SuccessiveHalving:
         self._values: dict[int, dict[str, float]] = {rung: {} for rung in rungs}
 
     def record(self, trial: str, epoch: int, value: float) -> bool:
-        """See `Rule`."""
+        """Record a score, as `Rule` defines it."""
         values = self._values.get(epoch)
         if values is None or trial in values:
             return True
@@ -52,9 +51,9 @@ class SuccessiveHalving:
 class Hyperband:
     """Brackets of successive halving with later first rungs (Li2018Hyperband, arXiv:1603.06560).
 
-    Bracket b has no rung before the b-th, the last bracket has none. Trials go to the brackets in
-    turn, by their numbers, so that with each skipped rung reduction_factor times fewer are tried:
-    all brackets get about the same epochs.
+    Bracket b has no rung before the b-th; the last bracket has none. Trials go to the brackets in
+    turn, by number. Each skipped rung leaves reduction_factor times fewer trials, so that all
+    brackets get about the same epochs.
 
     Args:
         rungs: epochs, from 1, in rising order.
@@ -69,7 +68,7 @@ class Hyperband:
         self._turns = [b for b, share in enumerate(shares) for _ in range(share)]
 
     def record(self, trial: str, epoch: int, value: float) -> bool:
-        """See `Rule`."""
+        """Record a score, as `Rule` defines it."""
         number = int(trial.rpartition("t")[2])
         bracket = self._turns[number % len(self._turns)]
         return self._brackets[bracket].record(trial, epoch, value)
@@ -78,8 +77,8 @@ class Hyperband:
 class MedianStopping:
     """Stops a trial whose best score is below the median of the others' (Golovin2017Vizier 3.2.1).
 
-    At a rung, a trial's best score so far is compared with the median, over the trials that have
-    been there, of theirs; while fewer than five have, every one goes on.
+    At a rung, the best score of a trial so far is compared with the median of the best scores of
+    the trials that have been there. Until five trials have been there, every trial goes on.
 
     Args:
         rungs: epochs, from 1, in rising order.
@@ -92,7 +91,7 @@ class MedianStopping:
         self._best: dict[str, float] = {}
 
     def record(self, trial: str, epoch: int, value: float) -> bool:
-        """See `Rule`."""
+        """Record a score, as `Rule` defines it."""
         best = self._best[trial] = max(value, self._best.get(trial, value))
         values = self._values.get(epoch)
         if values is None or trial in values:
@@ -103,7 +102,7 @@ class MedianStopping:
 
 
 def new_rule(spec: SchedulerSpec, rungs: tuple[int, ...]) -> Rule:
-    """The rule that `scheduler.name` asks for."""
+    """Return the rule that `scheduler.name` asks for."""
     if spec.name == "hyperband":
         return Hyperband(rungs, spec.reduction_factor)
     if spec.name == "median":
@@ -115,10 +114,10 @@ class EarlyStopping:
     """The rungs of every scenario of a study, rebuilt from the ledger on resume.
 
     Args:
-        metric: what trials are judged by.
-        rungs: where they are judged.
-        spec: by which rule.
-        scenarios: names; each has rungs of its own.
+        metric: the metric that trials are judged by.
+        rungs: the epochs at which they are judged.
+        spec: the rule.
+        scenarios: names; each scenario has rungs of its own.
     """
 
     def __init__(
@@ -143,16 +142,16 @@ class EarlyStopping:
         last_epoch: int,
         replayed: bool,
     ) -> bool:
-        """Note a trial's epoch, and say whether it goes on; one that does not is `stopped`.
+        """Note a trial's epoch. Return whether it goes on; if not, it is `stopped`.
 
         Args:
             trial: its key.
             scenario: its scenario's name.
-            epoch: that it has completed, from 1.
-            metrics: what it reported.
-            last_epoch: of the whole training, after which nothing is left to stop.
-            replayed: read back from a checkpoint: what was judged, and found good enough, before
-                an interruption.
+            epoch: epochs that it has completed, from 1.
+            metrics: its report.
+            last_epoch: last epoch of the whole training, after which there is nothing to stop.
+            replayed: whether the epoch was read from a checkpoint; before the interruption it was
+                judged and found good enough.
         """
         value = self._rungs.score(epoch, metrics, self._metric)
         if value is None:

@@ -1,4 +1,4 @@
-"""Which configurations a scenario has tried, so that none is trained twice with one seed."""
+"""Keeps which configurations a scenario has tried, so that none trains twice with one seed."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from ltat_tune.space.domains import sampling_order
 from ltat_tune.space.enumeration import all_points
 from ltat_tune.space.space import Scenario, Space
 
-_DRAWS = 1000  # before a space that cannot be counted is taken for tried
+_DRAWS = 1000  # after so many repeats, an uncountable space counts as exhausted
 
 
 class SearchExhausted(Exception):
-    """Every configuration of a scenario is tried; the text says so."""
+    """Raised when every configuration of a scenario has been tried; the text says so."""
 
 
 class Tried:
     """The rows of one scenario by what they train.
 
-    Two proposals are the same where their recipes are: parameters that cannot change the result
-    make no difference. A row that repeats another is kept out of every count, and trials are
-    numbered as if it were not there.
+    Two proposals are the same if their recipes are: parameters that cannot change the result make
+    no difference. A row that repeats another is left out of every count, and trials are numbered
+    as if it did not exist.
 
     Args:
-        space: how a configuration is made of parameters.
-        scenario: whose rows these are.
+        space: turns parameters into a configuration.
+        scenario: the scenario of these rows.
     """
 
     def __init__(self, space: Space, scenario: Scenario) -> None:
         self._space, self._scenario = space, scenario
         self._rows: dict[str, int] = {}  # recipe -> Optuna's number of the row that trains it
         self._repeated: list[int] = []  # Optuna's numbers, rising
-        self._every: dict[str, dict[str, Any]] | None = None  # of a space that can be counted
+        self._every: dict[str, dict[str, Any]] | None = None  # only if the space is countable
         self.begun = 0  # trials, without repeats
 
     def add(self, number: int, params: Mapping[str, Any]) -> int | None:
-        """Counts a row as a trial, unless another trains the same: then that one's number."""
-        if not self.is_whole(params):  # it never began; what it would have been is not known
+        """Count a row as a trial, or return the number of the row that trains the same."""
+        if not self.is_whole(params):  # it never began, so its recipe is not known
             self.begun += 1
             return None
         earlier = self._rows.setdefault(self._recipe(params), number)
@@ -52,25 +52,25 @@ class Tried:
         return None
 
     def is_whole(self, params: Mapping[str, Any]) -> bool:
-        """Whether every parameter that exists in these has its value."""
+        """Return whether every parameter that exists in these has a value."""
         tuned = self._space.tuned
         return all(p in params for p in sampling_order(tuned) if tuned[p].active(params))
 
     def leave_out(self, number: int) -> None:
-        """Notes that this row, later than all others, is a repeat."""
+        """Note that this row, later than all others, is a repeat."""
         self._repeated.append(number)
 
     def is_repeat(self, number: int) -> bool:
-        """Whether a row, by Optuna's number, is left out."""
+        """Return whether a row, by Optuna's number, is left out."""
         place = bisect_left(self._repeated, number)
         return place < len(self._repeated) and self._repeated[place] == number
 
     def trial_number(self, number: int) -> int:
-        """The trial's number of a row with Optuna's number."""
+        """Return the trial's number of a row with Optuna's number."""
         return number - bisect_left(self._repeated, number)
 
     def row_number(self, number: int) -> int:
-        """Optuna's number of the row of a trial; the way back."""
+        """Return Optuna's number of a trial's row; the inverse of `trial_number`."""
         for repeat in self._repeated:
             if repeat > number:
                 break
@@ -78,7 +78,7 @@ class Tried:
         return number
 
     def untried(self, seed: int) -> dict[str, Any] | None:
-        """A configuration that no row has, at random; None where there is none left."""
+        """Return a random configuration that no row has, or None if there is none left."""
         if self._every is None:
             points = all_points(self._space.tuned)
             self._every = {} if points is None else {self._recipe(p): p for p in points}

@@ -1,4 +1,4 @@
-"""Sizes on disk, and deleting: whole studies, or only what nobody needs any more."""
+"""Measures sizes on disk and deletes: whole studies, or only what nobody needs any more."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Waste:
     """Something to delete.
 
     Attributes:
-        why: what it was for, so that it is known what is gone.
+        why: what it was for, so that users know what is gone.
         size: bytes.
     """
 
@@ -30,22 +30,28 @@ class Waste:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file or of all files below a folder; links are not followed, twins count once."""
+    """Return the bytes of a file, or of all files below a folder.
+
+    Links are not followed, and hard links to one file count once.
+    """
     seen: set[tuple[int, int]] = set()
     total = 0
     for file in _files(path):
         try:
-            found = file.lstat()
+            status = file.lstat()
         except FileNotFoundError:  # a running study deletes what it wrote
             continue
-        if (found.st_dev, found.st_ino) not in seen:
-            seen.add((found.st_dev, found.st_ino))
-            total += found.st_size
+        if (status.st_dev, status.st_ino) not in seen:
+            seen.add((status.st_dev, status.st_ino))
+            total += status.st_size
     return total
 
 
 def own_store(folder: StudyFolder) -> list[Path]:
-    """Files of an MLflow store that is the study's own; empty for one that others may use."""
+    """Return the files of an MLflow store that belongs to the study.
+
+    The list is empty if others may use the store.
+    """
     uri = folder.read_facts().get("tracking_uri")
     if uri not in (None, f"sqlite:///{folder.root.resolve() / 'mlflow.db'}"):
         return []
@@ -53,12 +59,12 @@ def own_store(folder: StudyFolder) -> list[Path]:
 
 
 def remove(folder: StudyFolder) -> None:
-    """Deletes a study with everything in its folder.
+    """Delete a study with everything in its folder.
 
-    It is renamed first, so that a deletion that is cut short leaves no half of it by its name.
+    The folder is renamed first, so that an interrupted deletion leaves no half study by its name.
 
     Raises:
-        StudyError: it is being run, or is a link.
+        StudyError: the study is running, or its folder is a link.
     """
     if folder.root.is_symlink():
         raise StudyError(f"{folder.root} is a link; delete what it points to, or unlink it")
@@ -71,64 +77,65 @@ def remove(folder: StudyFolder) -> None:
 def all_but_best(
     folder: StudyFolder, winners: Collection[tuple[str, str | None]] | None
 ) -> list[Waste]:
-    """List all but best/, the winners' checkpoints, the results and the small files of trials.
+    """Return everything but best/, winners' checkpoints, the results and small files of trials.
 
-    With those, `compare`, `show`, `evaluate` and `export` go on; what was deleted cannot be
-    branched or continued from.
+    With those, `compare`, `show`, `evaluate` and `export` still work. A study cannot branch or
+    continue from what was deleted.
 
     Args:
         folder: the study.
         winners: scenario and recipe of each winner; None of a study without results.
 
     Raises:
-        StudyError: the study has no results, so nothing is known to be best.
+        StudyError: the study has no results, so its best is not known.
     """
     if winners is None:
         raise StudyError(
             f"{folder.root.name} has no results yet, so its best is not known; finish it: "
             f"{folder.resume_command}, or delete it without --keep-best"
         )
-    found = _everywhere(folder)
-    found += [_waste(p, "MLflow's store of this study") for p in own_store(folder)]
-    found += [_waste(p, "weights of a trial") for p in _weights(folder.root / "trials")]
+    items = _everywhere(folder)
+    items += [_waste(p, "MLflow's store of this study") for p in own_store(folder)]
+    items += [_waste(p, "weights of a trial") for p in _weights(folder.root / "trials")]
     for place in sorted((folder.root / "confirmations").glob("*/*")):
         if (place.parent.name, place.name.rpartition("-seed")[0]) not in winners:
-            found += [_waste(p, "weights of a confirmation that did not win")
+            items += [_waste(p, "weights of a confirmation that did not win")
                       for p in _weights(place)]  # fmt: skip
-    return _once(found)
+    return _once(items)
 
 
 def waste(folder: StudyFolder) -> list[Waste]:
-    """What nobody needs: of a finished study, and of one that is left only what broke off.
+    """Return what nobody needs: of an unfinished study, only what was cut off.
 
-    Nothing that a resume, figures or an evaluation reads, but decoded images, which they make
-    again, and weights of trials that were stopped, which nothing continues.
+    Nothing that a resume, figures or an evaluation reads is in the list, with two exceptions:
+    decoded images, which they decode again, and weights of stopped trials, which nothing
+    continues.
     """
-    found = [
-        _waste(path, "half written by a process that is gone")
+    items = [
+        _waste(path, "half written by a process that no longer runs")
         for path in _files(folder.root)
         if is_left_over(path)
     ]
     if folder.ray.exists():
-        found.append(_waste(folder.ray, "Ray's own files of a study that is not running"))
+        items.append(_waste(folder.ray, "Ray's own files of a study that is not running"))
     if not folder.results.exists():
-        return _once(found)
+        return _once(items)
     from ltat_tune.storage.trials import read_trials
 
-    found += _everywhere(folder)
+    items += _everywhere(folder)
     for row in read_trials(folder):
         ended = row.state in ("pruned", "failed", "diverged")
         why = f"weights of a trial that {'was pruned' if row.state == 'pruned' else row.state}"
         if ended:
-            found += [_waste(path, why) for path in _weights(row.folder)]
+            items += [_waste(path, why) for path in _weights(row.folder)]
         else:
             copies = [path for copy in row.folder.glob("copy-*") for path in _weights(copy)]
-            found += [_waste(path, "weights of a short copy, judged and done") for path in copies]
-    return _once(found)
+            items += [_waste(path, "weights of a short copy that was judged") for path in copies]
+    return _once(items)
 
 
 def left_over_studies(out: Path) -> list[Waste]:
-    """Folders of studies whose deletion was cut short."""
+    """Return the folders of studies whose deletion was interrupted."""
     folders = out.iterdir() if out.is_dir() else ()
     return [
         _waste(path, "a deletion that was cut short")
@@ -138,7 +145,7 @@ def left_over_studies(out: Path) -> list[Waste]:
 
 
 def delete(items: Iterable[Waste]) -> int:
-    """Deletes; what is gone already is as good. Returns the bytes."""
+    """Delete the items, some of which may be gone already. Return the freed bytes."""
     freed = 0
     for item in items:
         if item.path.is_dir() and not item.path.is_symlink():
@@ -150,9 +157,9 @@ def delete(items: Iterable[Waste]) -> int:
 
 
 def _everywhere(folder: StudyFolder) -> list[Waste]:
-    """Folders that a finished study makes again if it ever needs them."""
+    """Return the folders that a finished study can create again."""
     kinds = {folder.stems: "beginnings that trials shared",
-             folder.cache: "decoded images, made again when they are needed"}  # fmt: skip
+             folder.cache: "decoded images, decoded again when needed"}  # fmt: skip
     return [_waste(path, why) for path, why in kinds.items() if path.exists()]
 
 
@@ -164,10 +171,10 @@ def _waste(path: Path, why: str) -> Waste:
     return Waste(path, why, size_of(path))
 
 
-def _once(found: Iterable[Waste]) -> list[Waste]:
-    """Each path once, and none inside a folder that is on the list."""
+def _once(items: Iterable[Waste]) -> list[Waste]:
+    """Return each path once, and none that lies inside a folder on the list."""
     by_path: dict[Path, Waste] = {}
-    for item in found:
+    for item in items:
         by_path.setdefault(item.path, item)
     return [item for path, item in by_path.items() if not by_path.keys() & set(path.parents)]
 

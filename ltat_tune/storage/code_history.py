@@ -1,4 +1,4 @@
-"""Which code ran a study, start by start, as its facts record it."""
+"""Keeps which code ran a study, start by start, in the study's facts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def code_history(facts: Mapping[str, Any]) -> str:
-    """The code that a study was run with: `0.1.0 (4f2a), then 0.2.0 (91bc)`."""
+    """Return the code that a study was run with: `0.1.0 (4f2a), then 0.2.0 (91bc)`."""
     codes = [str(entry["code"]) for entry in facts.get("history", [])] or [_code(facts)]
     return ", then ".join(code for code, _ in itertools.groupby(codes))
 
@@ -17,10 +17,10 @@ def code_history(facts: Mapping[str, Any]) -> str:
 def record_start(
     facts: dict[str, Any], *, versions: Mapping[str, str], commit: str, changes: Sequence[str]
 ) -> str:
-    """Notes in a study's facts that this code goes on with it, and what changed.
+    """Note in a study's facts that this code continues it, and what changed.
 
     Returns:
-        A warning if the code is another than before, else nothing.
+        A warning if the code differs from the code before, else an empty text.
     """
     before = code_history(facts).rpartition(", then ")[2]
     now = _code({"versions": versions, "commit": commit})
@@ -33,8 +33,8 @@ def record_start(
     if before == now:
         return ""
     return (
-        f"the code changed since this study ran last, from ltat-tune {before} to {now}: its "
-        "trials may not be comparable (CHANGELOG.md, Numbers); study.json and MLflow say so too"
+        f"the code has changed since this study last ran, from ltat-tune {before} to {now}: its "
+        "trials may not be comparable (CHANGELOG.md, Numbers); study.json and MLflow record this"
     )
 
 

@@ -1,4 +1,4 @@
-"""optuna-dashboard over a study's ledger, live and unable to write to it."""
+"""Serves optuna-dashboard over a study's ledger: live, and unable to write to it."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ _METRIC_NAMES = "study:metric_names"  # Optuna's own attribute
 
 
 class _ReadOnly(JournalFileBackend):
-    """A journal that is followed while its study writes it, and never written."""
+    """A journal that can be followed while its study writes it, but not written."""
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         raise optuna.exceptions.StorageInternalError(
-            "this page only looks at the study; nothing is changed"
+            "this page only reads the study; nothing was changed"
         )
 
 
 class _Named(optuna.storages.JournalStorage):
-    """With the objectives' names, which the ledger itself has not."""
+    """A storage with the objectives' names, which the ledger does not have."""
 
     def __init__(self, backend: JournalFileBackend, metrics: Sequence[str]) -> None:
         super().__init__(backend)
         self._metrics = list(metrics)
 
     def get_all_studies(self) -> list[Any]:
-        found = super().get_all_studies()
-        for study in found:
+        studies = super().get_all_studies()
+        for study in studies:
             study.system_attrs[_METRIC_NAMES] = self._metrics
-        return found
+        return studies
 
 
 class _Threaded(ThreadingMixIn, WSGIServer):
@@ -49,17 +49,17 @@ class _Threaded(ThreadingMixIn, WSGIServer):
 
 class _Quiet(WSGIRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
-        """Says nothing: the address is all that is printed."""
+        """Print nothing: only the address is printed."""
 
 
 @contextlib.contextmanager
 def dashboard(folder: StudyFolder, metrics: Sequence[str], port: int) -> Iterator[str]:
-    """Serves the dashboard on loopback; yields its address.
+    """Serve the dashboard on loopback. Yields its address.
 
     Args:
         folder: the study.
-        metrics: names of its objectives, the first one's first.
-        port: to listen on; 0 is any free one.
+        metrics: names of its objectives, the first objective's first.
+        port: port to listen on; 0 is any free one.
 
     Raises:
         StudyError: the extra dashboard is not installed, or there is no ledger yet.
@@ -87,5 +87,5 @@ def dashboard(folder: StudyFolder, metrics: Sequence[str], port: int) -> Iterato
 
 
 def open_read_only(ledger: Path, metrics: Sequence[str]) -> optuna.storages.JournalStorage:
-    """Optuna's view of a journal, up to date whenever it is asked; writing raises."""
+    """Return Optuna's view of a journal, which is always up to date; writing to it raises."""
     return _Named(_ReadOnly(str(ledger)), metrics)

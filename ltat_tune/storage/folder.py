@@ -1,4 +1,4 @@
-"""The folder of a study: where each thing lies, and the lock that keeps a second driver out."""
+"""The folder of a study: the place of each file, and the lock that keeps a second driver out."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LEAST_FREE_MIB = 64
 
 @dataclass(frozen=True)
 class StudyFolder:
-    """Paths inside one study; nothing is made until `create`."""
+    """The paths inside a study's folder; nothing exists until `create`."""
 
     root: Path
 
@@ -71,7 +71,7 @@ class StudyFolder:
 
     @property
     def spent(self) -> Path:
-        """Hours of all starts; only of a study whose budget is in hours."""
+        """Hours of all starts; exists only if the study's budget is in hours."""
         return self.root / "spent.json"
 
     @property
@@ -80,28 +80,28 @@ class StudyFolder:
         return self.root / ".ray"
 
     def trial(self, scenario: str, number: int) -> Path:
-        """One search trial: config.yaml, checkpoint.pt, result.json."""
+        """Return the folder of a search trial: config.yaml, checkpoint.pt, result.json."""
         return self.root / "trials" / scenario / f"t{number:04d}"
 
     def confirmation(self, scenario: str, recipe: str, seed: int) -> Path:
-        """One confirmation: the same files, and test.json."""
+        """Return the folder of a confirmation: the same files, and test.json."""
         return self.root / "confirmations" / scenario / f"{recipe}-seed{seed}"
 
     @property
     def resume_command(self) -> str:
-        """What to type to go on with the study, or to see it to its end."""
+        """The command that continues the study, or finishes it."""
         return f"ltat-tune resume {self.root.name}{self.out_option}"
 
     @property
     def out_option(self) -> str:
-        """` --out DIR` where the study is not in the default place, else nothing."""
+        """The text ` --out DIR` if the study is not in the default place, else an empty one."""
         return "" if self.root.parent == Path("studies") else f" --out {self.root.parent}"
 
     def create(self, document: dict[str, Any], facts: dict[str, Any]) -> None:
-        """Makes the folder of a new study.
+        """Create the folder of a new study.
 
         Raises:
-            StudyError: it exists already, cannot be written, or the disk is nearly full.
+            StudyError: it exists already, is not writable, or the disk is nearly full.
         """
         if self.root.exists() and any(self.root.iterdir()):
             raise StudyError(f"{self.root} exists already and is not empty")
@@ -117,17 +117,17 @@ class StudyFolder:
             ) from error
 
     def write_space(self, document: dict[str, Any]) -> None:
-        """The space file of this study; comments are the original's and stay there."""
-        header = f"# As run; go on with: ltat-tune resume {self.root.name}\n"
+        """Write the space file of this study, without the comments of the original."""
+        header = f"# As run. Continue with: ltat-tune resume {self.root.name}\n"
         text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120)
         write_text(self.space, header + text)
 
     @classmethod
     def open(cls, root: Path) -> StudyFolder:
-        """The folder of a study that exists.
+        """Open the folder of a study that exists.
 
         Raises:
-            StudyError: no study there, or one of a later format.
+            StudyError: there is no study, or it has a later format.
         """
         folder = cls(root)
         if not folder.facts.exists() or not folder.space.exists():
@@ -139,27 +139,27 @@ class StudyFolder:
         facts = folder.read_facts()
         if facts.get("format") != FORMAT:
             raise StudyError(
-                f"{root} has study format {facts.get('format')}, this version reads {FORMAT}"
+                f"{root} has study format {facts.get('format')}; this version reads {FORMAT}"
             )
         return folder
 
     def read_facts(self) -> dict[str, Any]:
-        """What `create` recorded."""
+        """Return the facts that `create` recorded."""
         facts: dict[str, Any] = json.loads(self.facts.read_text())
         return facts
 
     def write_facts(self, facts: dict[str, Any]) -> None:
-        """Replaces what `create` recorded; only its owner reads it, a URI may hold a password."""
+        """Replace the recorded facts. Only the owner may read the file: URIs hold passwords."""
         write_json(self.facts, facts, mode=0o600)
 
     def state(self) -> str:
-        """running, finished or unfinished."""
+        """Return running, finished or unfinished."""
         if self.is_running():
             return "running"
         return "finished" if self.results.exists() else "unfinished"
 
     def is_running(self) -> bool:
-        """Whether a driver holds the study's lock; nothing is written."""
+        """Return whether a driver holds the study's lock. Writes nothing."""
         try:
             with open(self.root / "study.lock") as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -171,7 +171,7 @@ class StudyFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Holds the study for this process; the lock goes with the process, however it ends.
+        """Lock the study for this process; the lock ends with the process, however that ends.
 
         Raises:
             StudyError: another process drives the study.
@@ -192,7 +192,7 @@ class StudyFolder:
 
 
 def list_studies(out: Path) -> list[str]:
-    """Names of the studies in a folder, sorted."""
+    """Return the names of the studies in a folder, sorted."""
     if not out.is_dir():
         return []
     return sorted(
@@ -201,7 +201,11 @@ def list_studies(out: Path) -> list[str]:
 
 
 def check_space_left(folder: Path) -> None:
-    """Raises: StudyError where less than 64 MiB are free."""
+    """Check that enough disk space is left for a study.
+
+    Raises:
+        StudyError: less than 64 MiB are free.
+    """
     free = shutil.disk_usage(folder).free >> 20
     if free < _LEAST_FREE_MIB:
-        raise StudyError(f"{folder} has {free} MiB free, a study needs at least {_LEAST_FREE_MIB}")
+        raise StudyError(f"{folder} has {free} MiB free; a study needs at least {_LEAST_FREE_MIB}")

@@ -1,7 +1,7 @@
-"""The ledger: Optuna's journal on disk, one Optuna study per scenario, one row per trial.
+"""The ledger: Optuna's journal on disk, with one Optuna study per scenario and one row per trial.
 
-The driver is its only writer. A row that is RUNNING when a driver starts belongs to a dead one;
-the new driver takes the same row over, so a trial never has two.
+The driver is its only writer. A row that is RUNNING when a driver starts belongs to a dead driver.
+The new driver takes over the same row, so a trial never has two.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from ltat_tune.storage.task import Outcome
 _STATES = {
     "complete": TrialState.COMPLETE,
     "pruned": TrialState.PRUNED,
-    # PRUNED without a score: TPE ranks it last, no number is made up (FAIL would be forgotten).
+    # PRUNED without a score: TPE ranks it last without an invented number. It would ignore FAIL.
     "diverged": TrialState.PRUNED,
     "failed": TrialState.FAIL,
 }
-_REPEATS = 10  # that a sampler may propose in a row before a configuration is drawn for it
+_REPEATS = 10  # most repeats in a row; then a configuration is drawn for the sampler
 
 
 class Ledger:
-    """Opens or makes the journal and a study in it for every scenario.
+    """A journal with a study for every scenario; opened if it exists, else created.
 
     Args:
         path: the journal file.
@@ -73,18 +73,18 @@ class Ledger:
         study = JudgedStudy(scenario.name, storage, pruner=optuna.pruners.NopPruner())
         rows = len(study.get_trials(deepcopy=False))
         study.sampler = build_sampler(self._space, place=place, rows=rows)
-        # Nothing else is ever asked for, so the rows that there are come first in the list.
+        # Only these points are ever proposed, so existing rows are the first points of the list.
         for point in self._space.enumerated[rows:]:
             study.enqueue_trial(dict(point))
-        lent = self._space.warm_starts.get(scenario.name, ())
-        for point in () if self._space.enumerated else (*self._space.start_from, *lent):
+        warm_starts = self._space.warm_starts.get(scenario.name, ())
+        for point in () if self._space.enumerated else (*self._space.start_from, *warm_starts):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 study.enqueue_trial(dict(point), skip_if_exists=True)
         return study
 
     def _recount(self, scenario: str) -> None:
-        """Learns what rows train, and ends those that a driver made and died before it did."""
+        """Register what each row trains, and end repeats that a driver left when it died."""
         study, tried = self._studies[scenario], self._tried[scenario]
         for row in study.get_trials(deepcopy=False):
             if row.state == TrialState.WAITING:
@@ -100,32 +100,32 @@ class Ledger:
                 continue
             if row.state == TrialState.RUNNING:
                 self._leave_out(scenario, row.number, earlier)
-            else:  # of a version that trained such trials
+            else:  # from a version that trained such trials
                 tried.begun += 1
 
     def unfinished(self, scenario: str) -> list[FrozenTrial]:
-        """Rows that a dead driver left RUNNING, oldest first."""
+        """Return the rows that a dead driver left RUNNING, oldest first."""
         rows = self._rows(scenario)
         return [row for row in rows if row.state == TrialState.RUNNING]
 
     def finished(self, scenario: str) -> list[FrozenTrial]:
-        """Rows that ended, whatever their state."""
+        """Return the rows that ended, whatever their state."""
         return [row for row in self._rows(scenario) if row.state.is_finished()]
 
     def _rows(self, scenario: str) -> list[FrozenTrial]:
-        """Every trial's row, with the trial's number; no repeats, and nothing queued."""
-        tried, found = self._tried[scenario], []
+        """Return the row of every trial with the trial's number: no repeats, nothing queued."""
+        tried, trials = self._tried[scenario], []
         for row in self._studies[scenario].get_trials(deepcopy=False):
             if row.state == TrialState.WAITING or tried.is_repeat(row.number):
                 continue
             if tried.trial_number(row.number) != row.number:
                 row = copy.copy(row)
                 row.number = tried.trial_number(row.number)
-            found.append(row)
-        return found
+            trials.append(row)
+        return trials
 
     def row(self, scenario: str, number: int) -> FrozenTrial:
-        """One trial's row as it is now."""
+        """Return the present row of one trial."""
         rows = self._studies[scenario].get_trials(deepcopy=False)
         place = self._tried[scenario].row_number(number)
         row = copy.copy(rows[place])
@@ -133,28 +133,28 @@ class Ledger:
         return row
 
     def count(self, scenario: str, **facts: Any) -> int:
-        """Rows, begun or queued, with these facts."""
+        """Return how many rows, begun or queued, have these facts."""
         rows = self._studies[scenario].get_trials(deepcopy=False)
         return sum(all(r.user_attrs.get(k) == v for k, v in facts.items()) for r in rows)
 
     def begun(self, scenario: str) -> int:
-        """Trials that were proposed, ended or not; queued `start_from` points are not yet."""
+        """Return how many trials were proposed, ended or not; queued points do not count yet."""
         return self._tried[scenario].begun
 
     def exhausted(self, scenario: str) -> str:
-        """Why a search ends before its trials: a sentence, or nothing while it goes on."""
+        """Return why a search ends before its trials: a sentence, or an empty text."""
         return str(self._studies[scenario].user_attrs.get("exhausted", ""))
 
     def is_searched(self, scenario: str) -> bool:
-        """Whether nothing more is to be proposed."""
+        """Return whether nothing more is to be proposed."""
         enough = self.begun(scenario) >= self._space.searcher.trials
         return enough or bool(self.exhausted(scenario))
 
     def propose(self, scenario: str) -> tuple[int, dict[str, Any]]:
-        """A new trial: its number and the proposed parameters, which no other trial has.
+        """Return the number of a new trial and its proposed parameters, which no other trial has.
 
         Raises:
-            SearchExhausted: every configuration is tried.
+            SearchExhausted: every configuration has been tried.
         """
         study, tried = self._studies[scenario], self._tried[scenario]
         if why := self.exhausted(scenario):
@@ -173,7 +173,7 @@ class Ledger:
         if point is None:
             title = self._space.scenario(scenario).title
             why = (
-                f"{title}: every configuration is tried, so the search ends after "
+                f"{title}: every configuration has been tried, so the search ends after "
                 f"{tried.begun} of {self._space.searcher.trials} trials"
             )
             study.set_user_attr("exhausted", why)
@@ -185,13 +185,13 @@ class Ledger:
         return self._begin(scenario, trial, params)
 
     def take_over(self, scenario: str, row: FrozenTrial) -> tuple[int, dict[str, Any]]:
-        """A dead driver's row as one's own."""
+        """Take over the row of a dead driver. Return the trial's number and its parameters."""
         trial = trial_of(self._studies[scenario], row)
         return self._begin(scenario, trial, self._suggest(trial))
 
     def _suggest(self, trial: optuna.Trial) -> dict[str, Any]:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # optuna's word on grouped conditional spaces
+            warnings.simplefilter("ignore")  # Optuna's warning about grouped conditional spaces
             return self._space.suggest(trial)
 
     def _begin(
@@ -202,56 +202,56 @@ class Ledger:
         return number, params
 
     def _leave_out(self, scenario: str, repeat: int, earlier: int) -> None:
-        """Ends the row of a repeated proposal as the earlier row did, so that samplers learn.
+        """End the row of a repeated proposal like the earlier row, so that samplers learn from it.
 
-        Both by Optuna's numbers. What still trains has nothing to tell yet.
+        Both numbers are Optuna's. An earlier row that still trains has no result yet.
         """
         study, tried = self._studies[scenario], self._tried[scenario]
         rows = study.get_trials(deepcopy=False)
-        row, known = rows[repeat], rows[earlier]
+        row, original = rows[repeat], rows[earlier]
         set_row_fact(study, row, "same_as", tried.trial_number(earlier))
         set_row_fact(study, row, "state", "repeated")
-        state = known.state if known.state.is_finished() else TrialState.FAIL
+        state = original.state if original.state.is_finished() else TrialState.FAIL
         if state != TrialState.FAIL:
-            for epoch, score in known.intermediate_values.items():
+            for epoch, score in original.intermediate_values.items():
                 set_score(study, row, epoch, score)
-            for metric, violation in known.constraints.items():
+            for metric, violation in original.constraints.items():
                 _constrain(trial_of(study, row), metric, violation)
-        study.tell(repeat, known.values if state == TrialState.COMPLETE else None, state=state)
+        study.tell(repeat, original.values if state == TrialState.COMPLETE else None, state=state)
         tried.leave_out(repeat)
 
     def record(self, scenario: str, number: int, epoch: int, value: float) -> None:
-        """A score after an epoch; one that the row has already is left alone."""
+        """Record a score after an epoch, unless the row has one already."""
         trial = self._running[scenario, number]
         study = self._studies[scenario]
         there = stored(study, trial).intermediate_values
-        if math.isfinite(value) and epoch not in there:  # a replayed epoch is
+        if math.isfinite(value) and epoch not in there:  # a replayed epoch has one
             set_score(study, trial, epoch, value)
 
     def note(self, scenario: str, number: int, **facts: Any) -> None:
-        """Writes facts of an unfinished trial into its row."""
+        """Write facts of an unfinished trial into its row."""
         for name, value in facts.items():
             self._running[scenario, number].set_user_attr(name, value)
 
     def remember(self, scenario: str, name: str, value: Any) -> None:
-        """Keeps a fact of a scenario's whole search."""
+        """Keep a fact of a scenario's whole search."""
         self._studies[scenario].set_user_attr(name, value)
 
     def recall(self, scenario: str, name: str) -> Any:
-        """What `remember` kept, or None."""
+        """Return what `remember` kept, or None."""
         return self._studies[scenario].user_attrs.get(name)
 
     def enqueue(self, scenario: str, params: Mapping[str, Any], **facts: Any) -> None:
-        """Values that are proposed next; what they leave open is the sampler's."""
+        """Queue values that are proposed next; the sampler completes them."""
         self._studies[scenario].enqueue_trial(dict(params), user_attrs=facts)
 
     def finish(self, scenario: str, number: int, outcome: Outcome, value: float | None) -> None:
-        """Ends a row for good.
+        """End a row for good.
 
         Args:
             scenario: its name.
-            number: the trial's.
-            outcome: how it ended; its metrics hold what else is pushed or bounded.
+            number: the trial's number.
+            outcome: how it ended; its metrics include the other objectives and the bounded ones.
             value: the score of a complete trial.
         """
         trial = self._running.pop((scenario, number))
@@ -273,14 +273,14 @@ class Ledger:
         self._studies[scenario].tell(trial.number, values, state=state)
 
     def scores(self, row: FrozenTrial) -> Mapping[int, float]:
-        """Epoch -> score of one row."""
+        """Return epoch -> score of one row."""
         return row.intermediate_values
 
 
 def _drop_torn_line(path: Path) -> None:
-    """Cuts off a last line that a full disk or a power cut left half written.
+    """Cut off a last line that a full disk or a power cut left half written.
 
-    Optuna forgives it when reading, but would glue the next record onto it.
+    Optuna ignores such a line when reading, but would append the next record to it.
     """
     if path.exists():
         whole = path.read_bytes().rfind(b"\n") + 1

@@ -1,4 +1,4 @@
-"""One piece of work for a Ray slot, and what a worker reports of it."""
+"""One piece of work for a slot, and the outcome that a worker reports."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ State = Literal["complete", "pruned", "failed", "diverged"]
 class Task:
     """A stage of a search trial, a confirmation, or a look at a confirmation's weights.
 
-    A trial's stages are short complete copies, its own training, and repeats of that with other
-    seeds; most trials have the training alone. A confirmation only trains. A look is the test, or
-    of one winner the sentinel.
+    The stages of a trial are complete short copies, its own training, and repeats of it with other
+    seeds; most trials have only the training. A confirmation only trains. A look is the test, or
+    the sentinel's for one winner.
     """
 
     key: str  # unique in the study: `imbalance_ratio_50/t0003`
@@ -35,30 +35,30 @@ class Task:
     validate_at: tuple[int, ...] = ()
     probe_at: tuple[int, ...] = ()
     probe_epochs: int = 0
-    stem: str = ""  # file of the shared beginning: used if it is there, else left there
+    stem: str = ""  # file of the shared beginning: read if it exists, else written
     stem_epochs: int = 0
-    fidelity: dict[str, Any] = field(default_factory=dict)  # what a copy trains with instead
+    fidelity: dict[str, Any] = field(default_factory=dict)  # values that replace those of a copy
     start_from: str = ""  # folder whose checkpoint this one continues
     attacks: tuple[str, ...] = ()
-    number: int = 0  # of the trial in its scenario
-    seed: int | None = None  # of a repeat; None is the configuration's own
-    plugins: tuple[dict[str, str], ...] = ()  # whose code the worker runs first
-    spacious: bool = False  # ran out of GPU memory once: up to twice the share now
+    number: int = 0  # the trial's, in its scenario
+    seed: int | None = None  # a repeat's; None is the configuration's own
+    plugins: tuple[dict[str, str], ...] = ()  # the worker runs their code first
+    spacious: bool = False  # ran out of GPU memory once, so it gets up to twice the share
 
     def to_json(self) -> str:
-        """As a worker gets it."""
+        """Return the task as JSON, for a worker."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Task:
-        """What `to_json` wrote."""
+        """Return the task that `to_json` wrote."""
         raw = json.loads(text)
         for name in ("validate_at", "probe_at", "attacks", "plugins"):
             raw[name] = tuple(raw[name])
         return cls(**raw)
 
     def training_config(self) -> TrialConfig:
-        """What is trained: `config`, as short as a copy is, with the seed of a repeat."""
+        """Return the configuration to train: as short as a copy is, with the seed of a repeat."""
         config = TrialConfig.from_flat(self.config)
         if self.kind == "copy":
             config = config.shortened(self.epochs).replace(self.fidelity)
@@ -71,7 +71,7 @@ class Task:
 
     @property
     def title(self) -> str:
-        """For people: `imbalance_ratio_50/t0003`, and the seed of a confirmation."""
+        """The human-readable name: `imbalance_ratio_50/t0003`, and the seed of a confirmation."""
         name = self.trial
         if self.kind == "trial":
             return name
@@ -84,7 +84,7 @@ class Task:
 
     @property
     def run_key(self) -> str:
-        """The MLflow run it is written to: a stage is its trial's, a look its confirmation's."""
+        """The key of its MLflow run: a stage's is its trial's, a look's its confirmation's."""
         return "/".join(self.key.split("/")[:2])
 
     @property
@@ -99,12 +99,12 @@ class Outcome:
 
     state: State
     epoch: int
-    reason: str = ""  # of failed and diverged; with the traceback of failed
+    reason: str = ""  # if failed or diverged; of a failure with the traceback
     metrics: dict[str, float] | None = None
     seconds: float = 0.0
 
     @property
     def cause(self) -> str:
-        """The last line of the reason: what one failure has in common with another."""
+        """The last line of the reason, which similar failures share."""
         lines = self.reason.strip().splitlines()
         return lines[-1] if lines else "no reason given"

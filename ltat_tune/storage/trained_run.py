@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class PastEpoch:
-    """One epoch as the checkpoint remembers it; `epoch` counts completed epochs, from 1."""
+    """One epoch as the checkpoint records it; `epoch` counts completed epochs, from 1."""
 
     epoch: int
     metrics: dict[str, float]
@@ -35,20 +35,20 @@ class Run:
 
     path: Path
     kind: Kind
-    study: str  # empty for a training of its own
+    study: str  # empty for a single training
     scenario: str
     config: TrialConfig
     cache: Path | None  # decoded images
-    epoch: int  # that the kept weights are from
-    metrics: dict[str, float]  # val/ of the kept epoch, and test/ where it was tested
+    epoch: int  # the epoch of the kept weights
+    metrics: dict[str, float]  # val/ of the kept epoch, and test/ if it was tested
     per_class: dict[str, list[float | None]]  # `val/<attack>`, `test/<attack>` -> recalls, (K,)
     samples_per_class: list[int]  # (K,)
     predicted: list[list[int]]  # training images by predicted class, (epochs, K)
-    ae_distances: list[list[float | None]]  # (epochs, K), or empty: not recorded
+    ae_distances: list[list[float | None]]  # (epochs, K); empty if not recorded
 
     @property
     def name(self) -> str:
-        """`quickstart/imbalance_ratio_50/t0003`."""
+        """The name with its study: `quickstart/imbalance_ratio_50/t0003`."""
         return "/".join(part for part in (self.study, self.scenario, self.path.name) if part)
 
     @property
@@ -58,12 +58,17 @@ class Run:
 
     @property
     def groups(self) -> ClassGroups:
-        """Head, body, tail, well and under."""
+        """The class groups head, body, tail, well and under."""
         return ClassGroups.from_counts(self.samples_per_class)
 
     @cached_property
     def history(self) -> list[PastEpoch]:
-        """Every epoch, from the checkpoint. Raises: MissingData, CheckpointError."""
+        """Every epoch, from the checkpoint.
+
+        Raises:
+            MissingData: the checkpoint was deleted.
+            CheckpointError: it cannot be read.
+        """
         from ltat_tune.training.checkpoint import read_history
 
         if not self.checkpoint.exists():
@@ -74,12 +79,12 @@ class Run:
 
     @property
     def checkpoint(self) -> Path:
-        """Where the weights lie, if they were kept."""
+        """The file of the weights, which may have been deleted."""
         return self.path / "checkpoint.pt"
 
     @cached_property
     def class_names(self) -> list[str]:
-        """Names of the K classes; their indices where the data set is not at hand."""
+        """Names of the K classes, or their indices if the data set cannot be read."""
         from ltat_tune.data.cache import open_cached
 
         try:
@@ -88,7 +93,7 @@ class Run:
             return [str(c) for c in range(len(self.samples_per_class))]
 
     def recall(self, attack: str, split: Split) -> list[float | None]:
-        """Recalls by class (K,).
+        """Return the recalls by class, (K,).
 
         Raises:
             MissingData: not measured on these images.
@@ -96,28 +101,28 @@ class Run:
         return self._measured(self.per_class, attack, split)
 
     def metric(self, name: str, split: Split) -> float:
-        """`pgd20_tail_acc`: [0, 1].
+        """Return a metric such as `pgd20_tail_acc`, in [0, 1].
 
         Raises:
             MissingData: not measured on these images.
         """
         return self._measured(self.metrics, name, split)
 
-    def _measured(self, known: dict[str, T], name: str, split: Split) -> T:
-        if f"{split}/{name}" not in known:
+    def _measured(self, values: dict[str, T], name: str, split: Split) -> T:
+        if f"{split}/{name}" not in values:
             images = "test" if split == "test" else "validation"
             raise MissingData(f"{name} of {self.name} on the {images} images")
-        return known[f"{split}/{name}"]
+        return values[f"{split}/{name}"]
 
     @property
     def attack(self) -> str:
-        """PGD-20 if the run was measured under it, else its validation attack."""
+        """The attack pgd20 if the run was measured under it, else its validation attack."""
         measured = {name.partition("/")[2] for name in self.per_class}
         return "pgd20" if "pgd20" in measured else self.config.evaluation.val_attack
 
 
 def read_run(path: Path) -> Run | None:
-    """The training in a folder; None if it did not come to its end.
+    """Read the training in a folder. Return None if it is not complete.
 
     Raises:
         ConfigError: its configuration cannot be read.
@@ -146,7 +151,7 @@ def read_run(path: Path) -> Run | None:
 
 
 def _place(path: Path) -> tuple[Kind, str, str, Path | None]:
-    """Kind, study, scenario and cache by where the folder lies."""
+    """Return kind, study, scenario and cache, by where the folder lies."""
     if len(path.parts) > 3 and (path.parents[2] / "study.json").exists():
         folder = StudyFolder(path.parents[2])
         kind: Kind = "trial" if path.parents[1].name == "trials" else "confirmation"

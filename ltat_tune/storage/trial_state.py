@@ -1,4 +1,4 @@
-"""What a row of the ledger says of a trial: its state, its score, whether it keeps the bounds."""
+"""Reads from a row of the ledger the trial's state, its score, and whether it keeps the bounds."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from optuna.trial import FrozenTrial
 
 
 class Rows(Protocol):
-    """What is asked of a ledger to say what was found; `trials.LedgerView` has it too."""
+    """The part of a ledger that results are read from; `trials.LedgerView` has it too."""
 
     def finished(self, scenario: str) -> list[FrozenTrial]:
-        """Rows that ended, whatever their state."""
+        """Return the rows that ended, whatever their state."""
         ...
 
     def exhausted(self, scenario: str) -> str:
-        """Why a search ended before its trials: a sentence, or nothing."""
+        """Return why a search ended before its trials: a sentence, or an empty text."""
         ...
 
 
 def state_of(row: FrozenTrial) -> str:
-    """complete | pruned | failed | diverged, or running."""
+    """Return complete, pruned, failed, diverged or running."""
     return str(row.user_attrs.get("state", "running" if not row.state.is_finished() else "failed"))
 
 
 def score_of(row: FrozenTrial) -> float | None:
-    """The objective's own metric of a complete trial, whatever else was pushed beside it."""
+    """Return the first objective's metric of a complete trial, else None."""
     values: list[float] | None = row.values
     return values[0] if values and state_of(row) == "complete" else None
 
 
 def is_feasible(row: FrozenTrial) -> bool:
-    """Whether a complete trial keeps every bound of `objective.at_least`."""
+    """Return whether a complete trial keeps every bound of `objective.at_least`."""
     return all(violation <= 0 for violation in row.constraints.values())

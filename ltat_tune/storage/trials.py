@@ -1,6 +1,7 @@
-"""Every trial of a study, read from its ledger; nothing is written, and a driver may be at work.
+"""Reads the trials of a study from its ledger. Writes nothing, so a driver may be at work.
 
-`Ledger` is the driver's, who repairs what a dead one left. Whoever only looks, looks through here.
+`Ledger` belongs to the driver and repairs what a dead driver left. All other readers use this
+module.
 """
 
 from __future__ import annotations
@@ -29,24 +30,24 @@ RowState = Literal["complete", "pruned", "failed", "diverged", "running"]
 
 @dataclass(frozen=True)
 class TrialRow:
-    """One trial as the ledger knows it.
+    """One trial as the ledger records it.
 
     Attributes:
         scenario: the name of its scenario.
-        number: its own in the scenario, from 0; the folder and the MLflow run have it as t0003.
+        number: its number in the scenario, from 0; the folder and the MLflow run are named t0003.
         state: how it ended; `running` while it may go on, also when its driver died.
-        score: the objective's own metric at its end, a fraction; None unless it is complete.
-        params: what was proposed, by dotted path; defaults and fixed values are not in it.
-        scores: epoch -> objective at a rung or evaluation, as far as it got.
-        epochs: that were trained for it.
+        score: the objective's metric at its end, a fraction; None unless it is complete.
+        params: proposed values by dotted path, without defaults and fixed values.
+        scores: epoch -> objective at a rung or evaluation, up to its end.
+        epochs: epochs that were trained for it.
         reason: why it failed, diverged or was stopped, with the traceback of a failure; or "".
         started: when it was proposed.
-        ended: when it was over; None while it runs.
-        folder: where its files lie, if it wrote any.
+        ended: when it ended; None while it runs.
+        folder: the folder of its files, if it wrote any.
         values: one for each objective of a complete trial, in the order of the space file.
         violations: metric -> by how much a complete trial misses `objective.at_least`; not
-            positive where it keeps the bound.
-        seeds: final metrics by seed where `searcher.seeds_per_trial` asks for several.
+            positive if it keeps the bound.
+        seeds: final metrics by seed if `searcher.seeds_per_trial` asks for several.
     """
 
     scenario: str
@@ -66,18 +67,18 @@ class TrialRow:
 
     @property
     def name(self) -> str:
-        """`imbalance_ratio_50/t0003`."""
+        """The scenario and the number: `imbalance_ratio_50/t0003`."""
         return f"{self.scenario}/t{self.number:04d}"
 
     @property
     def cause(self) -> str:
-        """The last line of the reason: what one failure has in common with another."""
+        """The last line of the reason, which similar failures share."""
         lines = self.reason.strip().splitlines()
         return lines[-1] if lines else ""
 
     @property
     def seconds(self) -> float | None:
-        """From its start to its end, waiting and interruptions included; None while it runs."""
+        """Seconds from its start to its end, interruptions included; None while it runs."""
         if self.started is None or self.ended is None:
             return None
         return (self.ended - self.started).total_seconds()
@@ -91,7 +92,7 @@ class TrialRow:
 
 
 def read_trials(folder: StudyFolder) -> list[TrialRow]:
-    """Every trial, scenario by scenario in the order of the space file, then by number.
+    """Return every trial, by scenario in the order of the space file, then by number.
 
     Raises:
         StudyError: the ledger cannot be read.
@@ -102,7 +103,7 @@ def read_trials(folder: StudyFolder) -> list[TrialRow]:
 
 
 class LedgerView:
-    """The rows of a study for whoever only looks, as `Ledger` gives them.
+    """The rows of a study for readers, as `Ledger` returns them.
 
     Args:
         folder: the study.
@@ -116,67 +117,67 @@ class LedgerView:
             self._read = _read(folder.ledger)
 
     def finished(self, scenario: str) -> list[FrozenTrial]:
-        """Rows that ended, whatever their state."""
+        """Return the rows that ended, whatever their state."""
         _, rows = self._read.get(scenario, (None, []))
         return [row for row in rows if row.state.is_finished()]
 
     def exhausted(self, scenario: str) -> str:
-        """Why the search ended before its trials: a sentence, or nothing."""
-        known, _ = self._read.get(scenario, (None, []))
-        return str(known.user_attrs.get("exhausted", "")) if known else ""
+        """Return why the search ended before its trials: a sentence, or an empty text."""
+        study, _ = self._read.get(scenario, (None, []))
+        return str(study.user_attrs.get("exhausted", "")) if study else ""
 
 
 def open_studies(folder: StudyFolder) -> dict[str, optuna.Study]:
-    """An Optuna study for every scenario, by its name: a copy in memory of what the ledger holds.
+    """Return an Optuna study for every scenario, by name: a copy of the ledger in memory.
 
-    For `optuna.importance` and `optuna.visualization`. Trials have the numbers of their folders;
-    what is done to these studies is not written anywhere.
+    For `optuna.importance` and `optuna.visualization`. Trials have the numbers of their folders.
+    Changes to these studies are not saved.
 
     Raises:
         StudyError: the ledger cannot be read.
     """
     with _readable(folder.ledger):
-        found = {}
-        for name, (known, rows) in _read(folder.ledger).items():
+        studies = {}
+        for name, (header, rows) in _read(folder.ledger).items():
             storage = optuna.storages.InMemoryStorage()
             with _silent():
-                storage.create_new_study(known.directions, name)
+                storage.create_new_study(header.directions, name)
                 study = optuna.Study(name, storage)
-                for attribute, value in known.user_attrs.items():
+                for attribute, value in header.user_attrs.items():
                     study.set_user_attr(attribute, value)
                 study.add_trials(rows)
-            found[name] = study
-        return found
+            studies[name] = study
+        return studies
 
 
 def read_rows(path: Path) -> dict[str, list[FrozenTrial]]:
-    """By scenario, the rows of a journal as `Ledger` numbers them: no repeats, nothing queued.
+    """Return the rows of a journal by scenario, numbered like `Ledger`: no repeat, nothing queued.
 
-    A journal that does not exist is an empty one; a torn last line is passed over. One that is
-    written over fails in Optuna, in many ways.
+    A journal that does not exist is empty, and a torn last line is skipped. A journal that was
+    overwritten fails in Optuna, in many ways.
     """
     return {name: rows for name, (_, rows) in _read(path).items()}
 
 
 @dataclass(frozen=True)
-class _Known:
+class _Header:
     directions: list[StudyDirection]
     user_attrs: Mapping[str, Any]
 
 
-def _read(path: Path) -> dict[str, tuple[_Known, list[FrozenTrial]]]:
-    if not path.exists():  # Optuna would make an empty one
+def _read(path: Path) -> dict[str, tuple[_Header, list[FrozenTrial]]]:
+    if not path.exists():  # Optuna would create an empty one
         return {}
     storage = JournalStorage(JournalFileBackend(str(path)))
-    found = {}
+    studies = {}
     for study, rows in rows_of(storage):
-        known = _Known(list(study.directions), study.user_attrs)
-        found[study.study_name] = known, _as_numbered(rows)
-    return found
+        header = _Header(list(study.directions), study.user_attrs)
+        studies[study.study_name] = header, _as_numbered(rows)
+    return studies
 
 
 def _as_numbered(rows: list[FrozenTrial]) -> list[FrozenTrial]:
-    """The rows that are trials, with the numbers of trials."""
+    """Return the rows that are trials, with the numbers of trials."""
     trials = [
         copy(row)
         for row in rows
@@ -189,8 +190,8 @@ def _as_numbered(rows: list[FrozenTrial]) -> list[FrozenTrial]:
 
 def _row(folder: StudyFolder, scenario: str, row: FrozenTrial) -> TrialRow:
     state = state_of(row)
-    known = row.user_attrs
-    so_far = max(int(known.get("spent", 0)), max(row.intermediate_values, default=0))
+    attributes = row.user_attrs
+    so_far = max(int(attributes.get("spent", 0)), max(row.intermediate_values, default=0))
     return TrialRow(
         scenario=scenario,
         number=row.number,
@@ -198,20 +199,20 @@ def _row(folder: StudyFolder, scenario: str, row: FrozenTrial) -> TrialRow:
         score=score_of(row),
         params=dict(row.params),
         scores=dict(sorted(row.intermediate_values.items())),
-        epochs=int(known.get("epochs", so_far)),
-        reason=str(known.get("reason", "")),
+        epochs=int(attributes.get("epochs", so_far)),
+        reason=str(attributes.get("reason", "")),
         started=row.datetime_start.astimezone() if row.datetime_start else None,
         ended=row.datetime_complete.astimezone() if row.datetime_complete else None,
         folder=folder.trial(scenario, row.number),
         values=tuple(row.values or ()) if state == "complete" else (),
         violations=dict(row.constraints),
-        seeds=tuple(known.get("seeds", ())),
+        seeds=tuple(attributes.get("seeds", ())),
     )
 
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Names the file in whatever Optuna makes of one that is not a journal any more."""
+    """Raise StudyError with the file's name for any error of Optuna on a broken journal."""
     try:
         yield
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, OSError) as error:
@@ -223,7 +224,7 @@ def _readable(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Without Optuna's line about each study that is made."""
+    """Suppress Optuna's line about each new study."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:

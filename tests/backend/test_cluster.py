@@ -297,7 +297,7 @@ def test_a_node_joins_and_another_is_lost_in_the_middle_of_a_study(
         running.wait_for("(two) left: 2 tasks at once")
         assert running.end() == 0, running.log.read_text()
     shown = running.log.read_text()
-    assert "failed" not in shown and "runs what anybody sends" not in shown
+    assert "failed" not in shown and "runs code from anyone" not in shown
     results = json.loads((study / "results.json").read_text())
     assert results["scenarios"][0]["trials"] == {
         "complete": TRIALS, "pruned": 0, "failed": 0, "diverged": 0,

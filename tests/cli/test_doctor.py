@@ -41,7 +41,7 @@ def test_a_server_that_does_not_answer_fails_with_what_to_do(tmp_path: Path) -> 
     done = _doctor(tmp_path, "--no-ray", "--tracking-uri", uri)
     assert done.exit_code == 1
     assert "FAIL  mlflow" in done.stdout
-    assert "start it, or mend --tracking-uri" in done.stdout
+    assert "start it, or correct --tracking-uri" in done.stdout
     assert "1 to mend" in done.stdout
     assert "secret" not in done.output
 
@@ -67,9 +67,10 @@ def test_a_store_of_this_mlflow_of_an_older_and_of_a_newer_one(tmp_path: Path) -
         connect(uri).search_experiments()
     assert schema_of(uri) == revisions()[1]  # what MLflow itself wrote
     assert _only(tmp_path, uri).level == "ok"
-    assert "the files of 1 studies can be opened" in _only(tmp_path).text
+    assert "those of 1 studies open" in _only(tmp_path).text
     older = min(revisions()[0] - {revisions()[1]})
-    for revision, level, word in ((older, "warn", "db upgrade"), ("f00", "fail", "that made it")):
+    expected = ((older, "warn", "db upgrade"), ("f00", "fail", "that created it"))
+    for revision, level, word in expected:
         with sqlite3.connect(path) as connection:
             connection.execute("update alembic_version set version_num = ?", (revision,))
         connection.close()

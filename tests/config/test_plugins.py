@@ -206,7 +206,9 @@ def test_a_space_file_must_name_what_it_uses(tmp_path: Path) -> None:
         f"plugin tilted runs code of {tmp_path}/tilted.py (sha256 {plugin.sha256})"
     )
     unnamed = write_space(tmp_path, tuned=tuned, fixed=fixed, start_from=[])
-    with pytest.raises(SpaceError, match=r"method.name tilted is of .*; add plugins: \[tilted\]"):
+    with pytest.raises(
+        SpaceError, match=r"method.name tilted comes from .*; add plugins: \[tilted\]"
+    ):
         load_space(unnamed)
     inert = write_space(
         tmp_path, plugins=["tilted"], tuned={**tuned, **MINI["tuned"]}, start_from=[]

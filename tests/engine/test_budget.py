@@ -57,8 +57,8 @@ def _space(folder: Path, budget: str, **changes: Any) -> Space:
     ("budget", "problem"),
     [
         # a trial of 6 and its second seed's 6
-        ("11epochs", "budget must be at least 12epochs, which one trial and its confirmations"),
-        ("5gpuh", "budget 5gpuh counts GPU hours, and resources.gpus_per_trial is 0"),
+        ("11epochs", "budget must be at least 12epochs, enough for one trial"),
+        ("5gpuh", "budget 5gpuh counts GPU hours, but resources.gpus_per_trial is 0"),
         ("5", "budget must be an amount above 0 and its unit"),
     ],
 )

@@ -95,7 +95,7 @@ def test_a_configuration_without_a_model_names_the_command_that_trains_it(
 
 
 def test_an_unknown_name_says_which_studies_there_are(tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match="nothing is no study, folder or file; studies in .*none"):
+    with pytest.raises(StudyError, match="is not a study, folder or file; studies in .*none"):
         find_targets("nothing", tmp_path)
     with pytest.raises(StudyError, match="must hold config.yaml and checkpoint.pt, or be a study"):
         find_targets(str(tmp_path), tmp_path)

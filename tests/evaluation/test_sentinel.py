@@ -85,7 +85,7 @@ def test_pgd_at_is_clear(pgd_at: Trained) -> None:
     assert _triggered(report) == set()
     assert [check.name for check in report.checks] == list(checks.CHECKS)
     assert "20 steps are enough" in _sentence(report, "more_steps")
-    assert report.headline.startswith("clear: nothing speaks against")
+    assert report.headline.startswith("clear: no check contradicts")
 
 
 @pytest.mark.parametrize(

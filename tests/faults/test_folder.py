@@ -94,7 +94,7 @@ def test_a_preempted_study_leaves_in_time_and_goes_on_with_what_may_change(
     done = run("resume", "mini", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "changed since the last start: confirm.top: 0 then, 1 now" in done.stderr
-    assert done.stderr.count("warning: the code changed since this study ran last") == 1
+    assert done.stderr.count("warning: the code has changed since this study last ran") == 1
     assert "confirmed:" in done.stderr
     again = read_history(checkpoint)
     assert again[: len(held)] == held  # to the digit of its seconds: nothing of it is trained anew

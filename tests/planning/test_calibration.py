@@ -41,13 +41,13 @@ def test_what_acts_late_is_measured_too() -> None:
 
 def test_what_takes_too_long_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ltat_tune.planning.calibration._LIMIT_S", 0.01)
-    with pytest.raises(StudyError, match="nothing was measured: 16 images are not trained"):
+    with pytest.raises(StudyError, match="nothing was measured: this machine did not train 16"):
         calibrate(CONFIG, device="cpu", threads=1)
 
 
 def test_a_training_that_fails_says_why() -> None:
     missing = CONFIG.replace({"data.name": "image_folder", "data.root": "/nowhere"})
-    with pytest.raises(StudyError, match=r"nothing was measured, the training failed: .*nowhere"):
+    with pytest.raises(StudyError, match=r"measured, because the training failed: .*nowhere"):
         calibrate(missing, device="cpu", threads=1)
 
 

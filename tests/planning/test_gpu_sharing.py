@@ -107,7 +107,7 @@ def test_auto_needs_a_gpu_and_is_measured_once_a_study(
 ) -> None:
     path = write_space(tmp_path, resources={"gpus_per_trial": "auto"})
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    with pytest.raises(SpaceError, match="must be at most the machine's 0, got auto; --set"):
+    with pytest.raises(SpaceError, match="the GPUs of this machine, got auto; --set"):
         load_space(path)
     space = load_space(path, cluster=True)
     folder = StudyFolder(tmp_path / "study")

@@ -30,7 +30,7 @@ def test_another_default_is_told_with_both_values_and_a_remedy(tmp_path: Path) -
     with pytest.raises(StudyError) as caught:
         StudyRun.open(root, check_machine=False)
     text = str(caught.value)
-    assert "whose defaults were others" in text and f"under fixed in {root}" in text
+    assert "which had other defaults" in text and f"under fixed in {root}" in text
     assert "optim.weight_decay: [0.123] then, [0.0005] now" in text
 
 

@@ -213,8 +213,8 @@ def test_data_and_resources_are_checked_only_when_the_machine_is(tmp_path: Path)
         ("1.5", "must be a share of one GPU or a whole number, got 1.5"),
         (
             "3",
-            "must be at most the machine's 2, got 3; --set resources.gpus_per_trial=0 trains on "
-            "the CPU, --smoke only tries the file out",
+            "must be at most 2, the GPUs of this machine, got 3; "
+            "--set resources.gpus_per_trial=0 trains on the CPU, --smoke only tries the file out",
         ),
         ("0.25", None),
         ("2", None),
@@ -238,13 +238,13 @@ def test_gpus_are_shared_or_taken_whole(
 def test_a_parameter_without_effect_is_a_note_where_that_is_allowed(tmp_path: Path) -> None:
     text = SMALL.replace(", when: {method.name: srat}", "", 1)
     assert _problems(_file(tmp_path, text)) == [
-        "11: method.temperature (τ) has no effect where method.name is pgd_at, and only srat "
-        "reads it; give it `when: {method.name: srat}`"
+        "11: method.temperature (τ) has no effect in some trials: method.name is pgd_at, and "
+        "only srat reads it; give it `when: {method.name: srat}`"
     ]
     space = _load(tmp_path, text, allow_inert=True)
     assert space.notes[0] == (
-        "method.temperature (τ) has no effect where method.name is pgd_at, and only srat reads "
-        "it; give it `when: {method.name: srat}` (run all the same, as asked)"
+        "method.temperature (τ) has no effect in some trials: method.name is pgd_at, and only "
+        "srat reads it; give it `when: {method.name: srat}` (the study runs anyway)"
     )
 
 
@@ -285,7 +285,7 @@ def test_the_papers_protocol_and_a_study_without_confirmation_are_noted(tmp_path
     notes = _load(tmp_path, f"{text}confirm: {{top: 0}}\nscheduler: {{name: none}}\n").notes
     assert notes == (
         "data.val_source is test (the papers' protocol): every result is marked selected_on_test",
-        "confirm.top is 0: no winner is retrained, and the test split is not looked at",
+        "confirm.top is 0: the study retrains no winner and does not use the test images",
     )
 
 
@@ -536,15 +536,16 @@ def test_square_on_an_image_folder_goes_by_the_side_that_is_given(tmp_path: Path
     fixed = "attack.norm: l2, data.name: image_folder, data.root: x, data.image_size: 14"
     path = _space(tmp_path, fixed, LR, "confirm: {attacks: [square]}\n")
     assert _problems(path) == [
-        "5: confirm.attacks has square, which in l2 needs images of 15 pixels a side or more, got "
-        "14 of image_folder; take it out"
+        "5: confirm.attacks names square, which in l2 needs images of at least 15 pixels a side, "
+        "got 14 (image_folder); remove it"
     ]
 
 
 def test_autoattack_without_its_square_is_noted(tmp_path: Path) -> None:
     path = _space(tmp_path, "attack.norm: l2", LR, "confirm: {attacks: [clean, aa]}\n")
     assert load_space(path, check_machine=False).notes[0] == (
-        "aa is AutoAttack without its Square, which in l2 needs images of 15 pixels a side, got 8"
+        "aa runs AutoAttack without Square, which in l2 needs images of at least 15 pixels a "
+        "side, got 8"
     )
 
 

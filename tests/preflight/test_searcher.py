@@ -32,14 +32,14 @@ def _notes(folder: Path, text: str) -> list[str]:
     [
         (
             f"{NUMBERS}scheduler: {{rungs: prefix, fidelity: {{attack.steps: [3]}}}}\n",
-            "3: scheduler.fidelity is for the copies of scheduler.rungs copy, and this study has "
-            "none; write rungs: copy, or leave fidelity out",
+            "3: scheduler.fidelity applies to the copies of scheduler.rungs copy, but this study "
+            "has none; write rungs: copy, or leave fidelity out",
         ),
         (
             f"fixed: {{attack.steps: 10, optim.epochs: 80}}\n{NUMBERS}"
             "scheduler: {rungs: copy, fidelity: {attack.steps: [3, 20]}}\n",
-            "4: scheduler.fidelity: attack.steps must have at most 2 values (a copy of 20 and of "
-            "40 epochs), none above 10, got [3, 20]",
+            "4: scheduler.fidelity: attack.steps must have at most 2 values (for copies of 20 "
+            "and 40 epochs), none above 10, got [3, 20]",
         ),
         (
             f"{NUMBERS}scheduler: {{rungs: copy, fidelity: {{attack.steps: [5, 3]}}}}\n",
@@ -48,39 +48,39 @@ def _notes(folder: Path, text: str) -> list[str]:
         ),
         (
             f"{NUMBERS}searcher: {{name: nsga2}}\n",
-            "3: searcher.name nsga2 trades several objectives off, and there is one, "
+            "3: searcher.name nsga2 trades off several objectives, but there is only "
             "val/pgd20_balanced_acc; name others under objective.also, or use tpe",
         ),
         (
             f"objective: {{also: [val/clean_acc]}}\n{NUMBERS}searcher: {{name: cmaes}}\n",
-            "4: searcher.name cmaes has one objective, and objective.also names val/clean_acc; "
+            "4: searcher.name cmaes takes one objective, but objective.also names val/clean_acc; "
             "use tpe, gp, nsga2 or nsga3",
         ),
         (
             f"objective: {{at_least: {{val/clean_acc: 0.7}}}}\n{NUMBERS}"
             "searcher: {name: cmaes}\n",
-            "4: searcher.name cmaes knows no bounds, and objective.at_least has val/clean_acc; "
+            "4: searcher.name cmaes cannot keep bounds, but objective.at_least has val/clean_acc; "
             "use tpe or gp",
         ),
         (
             f"tuned:\n{CHOICE}searcher: {{name: cmaes}}\n",
-            "3: searcher.name cmaes moves numbers in ranges, and everything tuned is categorical: "
-            "loss.name; use tpe, or grid to try them all",
+            "3: searcher.name cmaes searches ranges, but every tuned parameter is categorical: "
+            "loss.name; use tpe, or grid to try all choices",
         ),
         (
             f"tuned:\n{CHOICE}searcher: {{name: grid, startup: qmc}}\n",
-            "3: searcher.startup must be random under searcher.name grid, which proposes nothing, "
+            "3: searcher.startup must be random with searcher.name grid, which samples nothing, "
             "got qmc; leave it out",
         ),
         (
             f"objective: {{also: [val/cw20_acc]}}\n{NUMBERS}",
-            "1: objective.also has val/cw20_acc, but validation images are attacked by "
-            "evaluation.val_attack pgd20 alone; name one of clean or pgd20",
+            "1: objective.also names val/cw20_acc, but evaluation.val_attack pgd20 is the only "
+            "attack on validation images; name a metric of clean or pgd20",
         ),
         (
             f"objective: {{at_least: {{val/pgd10_acc: 0.4}}}}\n{NUMBERS}",
-            "1: objective.at_least has val/pgd10_acc, but validation images are attacked by "
-            "evaluation.val_attack pgd20 alone; name one of clean or pgd20",
+            "1: objective.at_least names val/pgd10_acc, but evaluation.val_attack pgd20 is the "
+            "only attack on validation images; name a metric of clean or pgd20",
         ),
         (
             f"objective: {{also: [val/pgd20_balanced_acc]}}\n{NUMBERS}",
@@ -110,23 +110,24 @@ def test_what_cannot_be_is_refused_with_rule_value_and_remedy(
     [
         (
             f"{NUMBERS}{CHOICE}{STOPS_NONE}searcher: {{name: cmaes}}\n",
-            "searcher.name cmaes models ranges alone: loss.name is drawn at random to the end; "
-            "tpe and gp learn choices too",
+            "searcher.name cmaes models only ranges and draws loss.name at random to the end; "
+            "tpe and gp also learn choices",
         ),
         (
             f"{NUMBERS}searcher: {{name: gp}}\n",
-            "searcher.name gp takes a trial that was stopped early for one that would have risen "
-            "to its end as the complete ones did",
+            "searcher.name gp extrapolates trials that were stopped early: it assumes that they "
+            "would have risen like the complete ones",
         ),
         (
             f"objective: {{also: [val/clean_acc]}}\n{NUMBERS}searcher: {{name: nsga3}}\n",
-            "searcher.name nsga3 learns here from complete trials alone, and scheduler.name asha "
-            "stops most before their end; tpe learns from those too, or set scheduler.name none",
+            "searcher.name nsga3 learns only from complete trials here, but scheduler.name asha "
+            "stops most trials early; use tpe, which learns from those too, or set scheduler.name "
+            "none",
         ),
         (
             f"{NUMBERS}searcher: {{trials: 10, startup_trials: 10}}\n",
-            "searcher.startup_trials 10 of searcher.trials 10: searcher.name tpe models nothing "
-            "before the search ends",
+            "searcher.startup_trials is 10 and searcher.trials 10: the search ends before "
+            "searcher.name tpe models anything",
         ),
     ],
 )

@@ -200,8 +200,8 @@ tuned: {optim.lr: {type: float, low: 0.01, high: 0.3}}
 """
     space = _smoke(tmp_path, text)
     assert space.notes[0] == (
-        "smoke: 2 trials of the first scenario, 2 epochs, digits instead of image_folder, "
-        "which is not here: it shows that the file runs, its numbers mean nothing"
+        "smoke: 2 trials of the first scenario, 2 epochs, digits in place of image_folder, "
+        "which is missing. It shows that the file runs. Its numbers mean nothing"
     )
     data = space.config(space.scenarios[0], {}).data
     assert (data.name, data.profile, data.val_source) == ("digits", "exp", "train")
@@ -266,7 +266,7 @@ def test_the_command_runs_a_file_whose_data_set_is_not_here(tmp_path: Path) -> N
     done = run("--space", "rows.yaml", "--smoke", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (
-        "note: smoke: 2 trials of the first scenario, 2 epochs, digits instead of" in done.stderr
+        "note: smoke: 2 trials of the first scenario, 2 epochs, digits in place of" in done.stderr
     )
     assert "--trials" not in done.stdout  # nobody searches on from here
     results = _check_marks(tmp_path / "studies" / "rows-smoke")

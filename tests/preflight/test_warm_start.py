@@ -178,14 +178,14 @@ def test_what_lies_outside_the_domains_is_left_out_with_the_reason(tmp_path: Pat
     points = [{"optim.lr": lr, "optim.momentum": 0.9} for lr in (0.1, 0.02)]
     assert space.warm_starts["imbalance_ratio_2"] == tuple(points)
     assert _said(space) == [
-        ": earlier tuned method.name, method.temperature, this does not",
+        ": earlier tuned method.name, method.temperature; this study does not",
         " of data.imbalance_ratio = 2: took t0001, t0003 of earlier (its scenario "
-        "data.imbalance_ratio = 2); left out t0000: method.name is pgd_at there and srat here; "
-        "t0002: method.name is pgd_at there and srat here",
+        "data.imbalance_ratio = 2); left out t0000: method.name was pgd_at there and is srat "
+        "here; t0002: method.name was pgd_at there and is srat here",
     ]
     space = _later(tmp_path, root, warm_start={"best": 9}, scenarios={},
                    tuned={**TUNED, "optim.lr": tuned["optim.lr"]})  # fmt: skip
-    assert "left out t0000: optim.lr 0.29 is not in 0.02 .. 0.2 (log)" in _said(space)[0]
+    assert "left out t0000: optim.lr 0.29 lies outside 0.02 .. 0.2 (log)" in _said(space)[0]
 
 
 def test_an_infeasible_or_repeated_trial_is_not_lent(tmp_path: Path) -> None:
@@ -245,8 +245,8 @@ def test_narrowed_ranges_are_proposed_from_and_written_down(tmp_path: Path) -> N
     assert (domain.low, domain.high) == pytest.approx((0.1 / math.e**0.25, 0.3), rel=1e-5)
     assert space.document["tuned"]["optim.lr"]["low"] == domain.low
     assert _said(space)[1:] == [
-        ": method.temperature keeps 0.05 .. 1, because 0 of the best quarter had it as a tuned "
-        "number",
+        ": method.temperature keeps 0.05 .. 1, because 0 trials of the best quarter tuned "
+        "it as a number",
         ": optim.lr is searched in 0.0778801 .. 0.3 (log) instead of 0.01 .. 0.3 (log)",
     ]
     ledger = Ledger(tmp_path / "ledger.journal", space)
@@ -260,8 +260,7 @@ def test_seven_complete_trials_narrow_nothing(tmp_path: Path) -> None:
     space = _later(tmp_path, root, **parts)
     assert space.tuned["optim.lr"].low == 0.01
     assert _said(space)[1:] == [
-        ": no range is narrowed, because earlier has 7 complete trials here, and its best quarter "
-        "says something from 8 on"
+        ": no range is narrowed, because earlier has 7 complete trials here; that takes at least 8"
     ]
 
 
@@ -311,11 +310,13 @@ def test_what_cannot_be_read_is_refused_plainly(tmp_path: Path) -> None:
     journal.write_bytes(b"\x00\xff\n" + journal.read_bytes())
     assert _refused(tmp_path, root).startswith(f"warm_start.study {root} cannot be read (")
     journal.unlink()
-    assert _refused(tmp_path, root) == f"warm_start.study {root} has no complete trial to lend"
+    assert (
+        _refused(tmp_path, root) == f"warm_start.study {root} has no complete trial to start from"
+    )
     assert not journal.exists()
     (root / "space.yaml").write_text("tuned: {}\n")
     assert _refused(tmp_path, root).startswith(
-        f"warm_start.study {root} has a space file that no longer holds: "
+        f"warm_start.study {root} has a space file that is refused now: "
     )
 
 
@@ -324,14 +325,14 @@ def test_smoke_runs_and_choices_by_test_images_are_not_lent(tmp_path: Path) -> N
     fixed = {"optim.lr_schedule": "cosine", "data.val_source": "test"}
     root = _run(tmp_path, trials, fixed=fixed)
     assert _refused(tmp_path, root) == (
-        f"warm_start.study {root} chose by its test images (data.val_source test), and its choice "
-        "would carry them into this search; lend from a study that validated on data.val_source "
+        f"warm_start.study {root} selected on its test images (data.val_source test), so its "
+        "choice would leak them into this search; name a study that validated on data.val_source "
         "train"
     )
     assert _later(tmp_path, root, fixed=fixed).warm_starts["imbalance_ratio_2"] == (_pgd(0.1),)
     facts = json.loads((root / "study.json").read_text())
     (root / "study.json").write_text(json.dumps({**facts, "smoke": "smoke: 2 trials"}))
-    problem = f"warm_start.study {root} was a smoke run, and its numbers mean nothing"
+    problem = f"warm_start.study {root} was a smoke run, whose numbers mean nothing"
     assert _refused(tmp_path, root, fixed=fixed) == problem
 
 
@@ -351,7 +352,7 @@ def test_smoke_runs_and_choices_by_test_images_are_not_lent(tmp_path: Path) -> N
         ),
         (
             {"study": "x", "taken": {"ratio_9": []}},
-            "warm_start.taken must name scenarios, got ratio_9; there are imbalance_ratio_2, "
+            "warm_start.taken must name scenarios, got ratio_9; choose from: imbalance_ratio_2, "
             "imbalance_ratio_5",
         ),
     ],
@@ -368,7 +369,7 @@ def test_a_grid_has_nothing_to_start_from(tmp_path: Path) -> None:
     tuned = {"optim.lr": {"type": "categorical", "choices": [0.1, 0.2]}}
     problem = _refused(tmp_path, "x", tuned=tuned, searcher={"name": "grid"})
     assert problem == (
-        "warm_start gives a search points to start from, and searcher.name grid searches nothing; "
+        "warm_start gives a search its first points, but searcher.name grid does not search; "
         "write them under start_from, or use tpe"
     )
 

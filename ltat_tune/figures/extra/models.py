@@ -1,4 +1,4 @@
-"""Figures that neither paper has and that attack trained models: eps, calibration, differences."""
+"""Figures in neither paper that attack trained models: eps, calibration, differences."""
 
 from __future__ import annotations
 
@@ -30,32 +30,33 @@ from ltat_tune.storage.trained_run import Run
 from ltat_tune.training.metrics import Accuracy
 
 TIMES_EPS = (0.0, 0.5, 1.0, 1.5, 2.0)
-FEWEST = 10  # images of a bin that is drawn; the calibration error has all
+FEWEST = 10  # images in a bin that is drawn; the calibration error uses all bins
 _SEED = 0  # the same images and the same noise for every model of a figure
-_STEPS = 20  # where the run's own attack is not PGD
+_STEPS = 20  # if the run's own attack is not PGD
 
 
 def steps_of(run: Run) -> int:
-    """Steps of the PGD that the run was measured with, else 20."""
-    found = re.fullmatch(r"pgd(\d+)", run.attack)
-    return int(found.group(1)) if found else _STEPS
+    """Return the steps of the PGD that the run was measured with, else 20."""
+    match = re.fullmatch(r"pgd(\d+)", run.attack)
+    return int(match.group(1)) if match else _STEPS
 
 
 def _attack(run: Run) -> str:
-    """What `answers` attacks with: `PGD-20, L∞, ε = 8/255`."""
+    """Return the attack that `answers` uses, such as `PGD-20, L∞, ε = 8/255`."""
     return f"PGD-{steps_of(run)}, {ball_text(run.config)}"
 
 
 def answers(run: Run, sources: Sources, *, times_eps: float) -> Answers:
-    """As `answers_at`, for one radius."""
+    """Return `answers_at` for one radius."""
     return answers_at(run, sources, (times_eps,))[0]
 
 
 def answers_at(run: Run, sources: Sources, times: Sequence[float]) -> list[Answers]:
-    """Answers to `sources.images` test images under PGD with multiples of the evaluation's eps.
+    """Return answers to `sources.images` test images under PGD at multiples of the eps.
 
-    The step grows with the radius. Every image is attacked, wrong ones too, so that confidences
-    are those of adversarial images. The model is loaded once, and not if all is known already.
+    The eps is the evaluation's, and the step grows with the radius. Every image is attacked, even
+    if it is misclassified, so that confidences are those of adversarial images. The model is
+    loaded once, and only if an answer is not cached.
 
     Raises:
         MissingData, CheckpointError, DataError: as `features.trained`.
@@ -71,27 +72,27 @@ def answers_at(run: Run, sources: Sources, times: Sequence[float]) -> list[Answe
 
 
 def _attacked(loaded: Callable[[], Trained], run: Run, sources: Sources, factor: float) -> Answers:
-    found = loaded()
-    images = max(sources.images, len(found.classes))
-    part = found.test.class_balanced_part(images, seed=_SEED).to(sources.device)
+    restored = loaded()
+    images = max(sources.images, len(restored.classes))
+    part = restored.test.class_balanced_part(images, seed=_SEED).to(sources.device)
     eps, norm, step_size = evaluation_ball(run.config)
     generator = new_generator(_SEED, "figures")
     probabilities = []
-    with frozen(found.model, training=False):
+    with frozen(restored.model, training=False):
         for batch, targets in evaluation_batches(part, run.config.evaluation.batch_size):
             adv_images = pgd(
-                found.model, batch, targets, eps=factor * eps, norm=norm,
+                restored.model, batch, targets, eps=factor * eps, norm=norm,
                 step_size=factor * step_size, steps=steps_of(run) if factor else 0,
                 start="uniform_clipped", generator=generator,
             )  # fmt: skip
             with torch.no_grad():
-                probabilities.append(found.model(adv_images).double().softmax(dim=1).cpu())
+                probabilities.append(restored.model(adv_images).double().softmax(dim=1).cpu())
     confidence, predicted = torch.cat(probabilities).max(dim=1)
     return Answers(part.targets.cpu(), predicted, confidence)
 
 
 def accuracy_over_eps(sources: Sources) -> Drawing:
-    """Accuracy over the radius of the attack, all classes and the tail."""
+    """Draw accuracy over the radius of the attack, of all classes and of the tail."""
     chosen = contestants(sources, 3)
     run = chosen[0][1].first
     eps = run.config.measured_eps
@@ -99,11 +100,11 @@ def accuracy_over_eps(sources: Sources) -> Drawing:
     x = [scale * eps * times for times in TIMES_EPS]
     fig, axes = style.paper_figure(2, cols=2, height_in=2.8)
     for place, (name, recipe) in enumerate(chosen):
-        found = np.array([_recalls(run, sources) for run in recipe.runs])  # (seeds, R, K)
+        recalls = np.array([_recalls(run, sources) for run in recipe.runs])  # (seeds, R, K)
         for column, group in enumerate(("all", "tail")):
             every = list(range(len(run.samples_per_class)))
             members = run.groups.members["tail"] if group == "tail" else every
-            values = 100 * found[:, :, members].mean(axis=2)
+            values = 100 * recalls[:, :, members].mean(axis=2)
             spread = values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros(len(x))
             points = list(zip(values.mean(axis=0).tolist(), spread.tolist(), strict=True))
             panels.spread_line(axes[0, column], x, points, index=place, label=name)
@@ -127,16 +128,16 @@ def accuracy_over_eps(sources: Sources) -> Drawing:
 
 
 def _recalls(run: Run, sources: Sources) -> list[list[float]]:
-    """Recalls at every radius, (R, K), NaN for a class without test images."""
-    found = []
-    for given in answers_at(run, sources, TIMES_EPS):
-        count = Accuracy.count(given.correct, given.targets, len(run.samples_per_class))
-        found.append([math.nan if recall is None else recall for recall in count.per_class])
-    return found
+    """Return recalls at every radius, (R, K), NaN for a class without test images."""
+    recalls = []
+    for answered in answers_at(run, sources, TIMES_EPS):
+        count = Accuracy.count(answered.correct, answered.targets, len(run.samples_per_class))
+        recalls.append([math.nan if recall is None else recall for recall in count.per_class])
+    return recalls
 
 
 def calibration(sources: Sources) -> Drawing:
-    """Accuracy over confidence, clean and adversarial, with the calibration error of each."""
+    """Draw accuracy over confidence, clean and adversarial, with each calibration error."""
     chosen = contestants(sources, 3)
     run = chosen[0][1].first
     fig, axes = style.paper_figure(2, cols=2, height_in=3.0)
@@ -170,7 +171,7 @@ def calibration(sources: Sources) -> Drawing:
 
 @dataclass(frozen=True)
 class Difference:
-    """How much more often the first of two models is right, and the ends of its interval."""
+    """How much more often the first of two models is right, with the ends of its interval."""
 
     mean: float
     low: float
@@ -178,10 +179,10 @@ class Difference:
 
 
 def paired_difference(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Difference:
-    """Difference of two proportions of right answers to the same images, (N,) each, 95 %.
+    """Return the difference of two shares of right answers to the same images, (N,) each, 95 %.
 
     Newcombe's square-and-add interval from both Wilson intervals and the correlation of the
-    answers; it has a width even where both models are always right or always wrong.
+    answers; it has a width even if both models are always right or always wrong.
 
     Source: Newcombe1998Improved, Statistics in Medicine 17, 2635, method 10.
     """
@@ -210,31 +211,32 @@ def _together(first: float, second: float, phi: float) -> float:
 def class_differences(
     first: Recipe, second: Recipe, sources: Sources, *, times_eps: float
 ) -> list[tuple[Difference, list[float]]]:
-    """Of every class the difference, averaged over the seeds that both have, and each seed's.
+    """Return, for every class, the mean difference over common seeds, and each seed's difference.
 
     The ends of the interval are averaged too: the seeds answer to the same images, so this is on
-    the safe side. It is about which images were drawn; the seeds' own spread is the second entry.
+    the safe side. The interval is about which images were drawn; the seeds' own spread is the
+    second entry.
     """
     pairs = [(a, b) for a in first.runs for b in second.runs if a.seed == b.seed]
     if not pairs:
         raise MissingData(f"a seed that is in both {first.first.name} and {second.first.name}")
-    given = [[answers(run, sources, times_eps=times_eps) for run in pair] for pair in pairs]
-    found = []
+    answered = [[answers(run, sources, times_eps=times_eps) for run in pair] for pair in pairs]
+    differences = []
     for c in range(len(first.first.samples_per_class)):
         of_seeds = []
-        for both in given:
+        for both in answered:
             of_class = both[0].targets == c
             of_seeds.append(paired_difference(*(a.correct[of_class].numpy() for a in both)))
         mean = Difference(*(
             sum(getattr(d, field) for d in of_seeds) / len(of_seeds)
             for field in ("mean", "low", "high")
         ))  # fmt: skip
-        found.append((mean, [d.mean for d in of_seeds]))
-    return found
+        differences.append((mean, [d.mean for d in of_seeds]))
+    return differences
 
 
 def difference_by_class(sources: Sources) -> Drawing:
-    """Recall of every class, best recipe minus the first configuration or second best."""
+    """Draw recall by class, best recipe minus the first configuration or second best."""
     chosen = contestants(sources, 2)
     if len(chosen) < 2:
         raise MissingData("a second configuration to compare with")
@@ -246,12 +248,12 @@ def difference_by_class(sources: Sources) -> Drawing:
     for column, (times, title) in enumerate(((0.0, "clean"), (1.0, f"PGD-{steps_of(run)}"))):
         panel = axes[0, column]
         panel.axhline(0, color=palette.GREY, linewidth=0.8)
-        for c, (found, by_seed) in enumerate(
+        for c, (difference, by_seed) in enumerate(
             class_differences(first, second, sources, times_eps=times)
         ):
             seeds = len(by_seed)
             colour = palette.GROUP_COLOURS["under" if c in under else "well"]
-            mean, low, high = (100 * v for v in (found.mean, found.low, found.high))
+            mean, low, high = (100 * v for v in (difference.mean, difference.low, difference.high))
             panel.errorbar(
                 c, mean, yerr=[[mean - low], [high - mean]], color=colour, linestyle="",
                 marker=style.GROUP_MARKERS["under" if c in under else "well"], markersize=4,

@@ -1,4 +1,4 @@
-"""Table of the figures that neither paper has."""
+"""Specifications of the figures that neither paper has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures that neither paper has, from files alone: learning curves, RBL's weights."""
+"""Figures in neither paper, from files alone: learning curves, RBL's weights."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from ltat_tune.presentation import palette
 from ltat_tune.presentation.names import attack_name, labels
 from ltat_tune.storage.trained_run import Run
 
-FIRST_TRIAL = "t0000"  # in a search, the first entry of start_from: what it has to beat
+FIRST_TRIAL = "t0000"  # in a search, the first entry of start_from: the baseline
 
 
 def contestants(sources: Sources, most: int) -> list[tuple[str, Recipe]]:
-    """The best recipes of the scenario that has most of them, by validation, and their names.
+    """Return (name, recipe) of the best recipes, by validation, of the scenario that has most.
 
     The first configuration of a study is always among them: in a search it is the baseline.
     """
-    found = panels.groups(sources)
-    if not found:
+    groups = panels.groups(sources)
+    if not groups:
         raise MissingData("a finished training")
-    largest: Group = max(found, key=len)
+    largest: Group = max(groups, key=len)
     group = sorted(largest, key=lambda recipe: recipe.score, reverse=True)
     first = first_recipe(sources, group)
     chosen = group[:most]
@@ -43,7 +43,7 @@ def contestants(sources: Sources, most: int) -> list[tuple[str, Recipe]]:
 
 
 def first_recipe(sources: Sources, group: Group) -> Recipe | None:
-    """The recipe of the scenario's first trial, if it is in the group."""
+    """Return the recipe of the scenario's first trial, if it is in the group."""
     where = group[0].first
     first = [
         run.config.recipe
@@ -55,7 +55,7 @@ def first_recipe(sources: Sources, group: Group) -> Recipe | None:
 
 
 def draw_learning_curves(sources: Sources) -> Drawing:
-    """Validation accuracy over the epochs, clean and attacked, with the band of the seeds."""
+    """Draw validation accuracy over the epochs, clean and attacked, with the band of the seeds."""
     chosen = contestants(sources, 4)
     run = chosen[0][1].first
     fig, axes = style.paper_figure(2, cols=2, height_in=2.8)
@@ -91,20 +91,20 @@ def draw_learning_curves(sources: Sources) -> Drawing:
 
 
 def _validated(run: Run) -> str:
-    """`PGD-20, L∞, ε = 8/255`: the attack on the validation images."""
+    """Return the attack on the validation images, such as `PGD-20, L∞, ε = 8/255`."""
     return f"{attack_name(run.config.evaluation.val_attack)}, {ball_text(run.config)}"
 
 
 def one_scenario(sources: Sources, run: Run) -> tuple[str, ...]:
-    """Which of several scenarios a figure of `contestants` is about; nothing for one alone."""
+    """Return a note that names the scenario of a figure of `contestants`, if there are others."""
     others = len(panels.groups(sources)) - 1
     if not others:
         return ()
-    return (f"of {others + 1} scenarios, drawn for {run.study}/{run.scenario} alone",)
+    return (f"drawn for {run.study}/{run.scenario} only, one of {others + 1} scenarios",)
 
 
 def over_epochs(recipe: Recipe, metric: str) -> tuple[list[int], NDArray[np.float64]]:
-    """Epochs at which every seed has a metric, and its values there in %: (E,), (seeds, E)."""
+    """Return the epochs at which every seed has a metric, (E,), and values in %, (seeds, E)."""
     by_seed = [
         {past.epoch: 100 * past.metrics[metric] for past in run.history if metric in past.metrics}
         for run in recipe.runs
@@ -116,20 +116,22 @@ def over_epochs(recipe: Recipe, metric: str) -> tuple[list[int], NDArray[np.floa
 
 
 def rate_drops(run: Run) -> list[int]:
-    """Last epochs, from 1, before the learning rate falls at once; none of a smooth schedule."""
+    """Return the last epochs, from 1, before the learning rate drops; none if it is smooth."""
     return drop_epochs(run.config.optim)
 
 
 def rbl_over_epochs(sources: Sources) -> Drawing:
-    """RBL's effective numbers and class weights in every epoch, of the best REAT, else the best.
+    """Draw RBL's effective numbers and class weights in every epoch of the best REAT.
+
+    Without a REAT, it is the best recipe of all.
 
     Source: REAT 4.1, Eq. 1; the weights are those of `losses.rbl`.
     """
-    known = [recipe for recipe in sources.recipes if recipe.first.predicted]
-    if not known:
+    recorded = [recipe for recipe in sources.recipes if recipe.first.predicted]
+    if not recorded:
         raise MissingData("predictions of the training images by epoch")
-    used = [recipe for recipe in known if recipe.config.method.name == "reat"]
-    recipe = max(used or known, key=lambda r: (len(r.runs), r.score))
+    used = [recipe for recipe in recorded if recipe.config.method.name == "reat"]
+    recipe = max(used or recorded, key=lambda r: (len(r.runs), r.score))
     run = recipe.first
     effective, weights = rbl_numbers(run)
     classes = len(run.samples_per_class)
@@ -167,7 +169,7 @@ def rbl_over_epochs(sources: Sources) -> Drawing:
 
 
 def rbl_numbers(run: Run) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Effective numbers N (1 - (1 - 1/N)^n) and weights as each epoch used them: (E, K) twice."""
+    """Return effective numbers N (1 - (1 - 1/N)^n) and weights by epoch: (E, K) twice."""
     import torch
 
     from ltat_tune.losses.rbl import effective_numbers, rbl_weights

@@ -1,7 +1,8 @@
 """REAT's Figures 2, 7 and 10: features of adversarial test images in the plane.
 
-Weights from the checkpoint, attacked with PGD-20, embedded with t-SNE, one model a panel. Classes
-keep the group that they have in long-tailed training in the balanced model's panel too.
+Weights come from the checkpoint and are attacked with PGD-20. Features are embedded with t-SNE,
+one model in each panel. In the balanced model's panel, too, classes keep the group that they have
+in long-tailed training.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ _PAPER = "CIFAR-10-LT (UR=50)"
 
 
 def figure_02(sources: Sources) -> Drawing:
-    """Areas predicted as head, body and tail, with balanced and with long-tailed training."""
+    """Draw the areas predicted as head, body and tail, in balanced and long-tailed training."""
     chosen = _choose(sources, (BALANCED, LONG_TAILED))
     fig, axes = style.paper_figure(2, cols=len(chosen.models), height_in=2.8)
     groups = chosen.models[-1][1].first.groups
     for panel, (ax, (label, recipe)) in enumerate(zip(axes[0], chosen.models, strict=True)):
-        found, plane = _plane(recipe.first, sources)
+        features, plane = _plane(recipe.first, sources)
         classes = len(recipe.first.samples_per_class)
-        shares = scatter_areas(ax, plane, found, groups, classes)
+        shares = scatter_areas(ax, plane, features, groups, classes)
         style.letter(ax, panel, label)
         text = ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares.items())
         ax.set_xlabel(f"predicted: {text}", fontsize=7)
@@ -45,17 +46,17 @@ def figure_02(sources: Sources) -> Drawing:
 
 
 def figure_07(sources: Sources) -> Drawing:
-    """Every class, with balanced and long-tailed training."""
+    """Draw every class, with balanced and long-tailed training."""
     return _by_class(sources, (BALANCED, LONG_TAILED))
 
 
 def figure_10(sources: Sources) -> Drawing:
-    """Every class, by training strategy."""
+    """Draw every class, by training strategy."""
     return _by_class(sources, (BALANCED, PGD_AT_BSL, ROBAL, REAT))
 
 
-def _by_class(sources: Sources, wanted: tuple[Wanted, ...]) -> Drawing:
-    chosen = _choose(sources, wanted)
+def _by_class(sources: Sources, kinds: tuple[Wanted, ...]) -> Drawing:
+    chosen = _choose(sources, kinds)
     cols = min(len(chosen.models), 2)
     rows = -(-len(chosen.models) // cols)
     fig, axes = style.paper_figure(2, rows=rows, cols=cols, height_in=2.8 * rows)
@@ -63,9 +64,9 @@ def _by_class(sources: Sources, wanted: tuple[Wanted, ...]) -> Drawing:
     for ax in axes.flat[len(chosen.models) :]:
         ax.set_visible(False)
     for panel, (ax, (label, recipe)) in enumerate(zip(axes.flat, chosen.models, strict=False)):
-        found, plane = _plane(recipe.first, sources)
-        scatter_classes(ax, plane, found, recipe.first.class_names, groups)
-        right = 100 * float((found.predicted == found.targets).mean())
+        features, plane = _plane(recipe.first, sources)
+        scatter_classes(ax, plane, features, recipe.first.class_names, groups)
+        right = 100 * float((features.predicted == features.targets).mean())
         style.letter(ax, panel, label)
         ax.set_xlabel(f"accuracy under PGD-{_STEPS}: {right:.1f} %")
     handles, names = axes[0, 0].get_legend_handles_labels()
@@ -76,24 +77,24 @@ def _by_class(sources: Sources, wanted: tuple[Wanted, ...]) -> Drawing:
 
 def _print_below(fig: Figure, chosen: Chosen, sources: Sources) -> tuple[str, ...]:
     run = chosen.recipes[-1].first
-    found, _ = _plane(run, sources)
+    features, _ = _plane(run, sources)
     return small_print(
         fig, chosen.recipes, paper=_PAPER, data=chosen.data,
         attack=f"PGD-{_STEPS}, {ball_text(run.config)}", seeds=f"seed {run.seed}",
-        images=f"{len(found.targets)} test images", more=["t-SNE of the penultimate features"],
+        images=f"{len(features.targets)} test images", more=["t-SNE of the penultimate features"],
     )  # fmt: skip
 
 
-def _choose(sources: Sources, wanted: tuple[Wanted, ...]) -> Chosen:
+def _choose(sources: Sources, kinds: tuple[Wanted, ...]) -> Chosen:
     return choose(
-        sources, wanted, paper=_PAPER, same_profile=False,
+        sources, kinds, paper=_PAPER, same_profile=False,
         has=lambda run: run.checkpoint.exists(), has_what="checkpoint.pt",
     )  # fmt: skip
 
 
 def _plane(run: Run, sources: Sources) -> tuple[Features, Plane]:
-    """Features and where t-SNE puts them; the same in every figure."""
+    """Return features and their place by t-SNE; the same in every figure."""
     from ltat_tune.figures.features import test_features
 
-    found = test_features(run, sources, steps=_STEPS)
-    return found, sources.once(("tsne", run.path, _STEPS), lambda: tsne(found.features))
+    features = test_features(run, sources, steps=_STEPS)
+    return features, sources.once(("tsne", run.path, _STEPS), lambda: tsne(features.features))

@@ -1,6 +1,7 @@
-"""REAT's Figures 1, 5, 6 and 11: into which classes training's adversarial images are put.
+"""REAT's Figures 1, 5, 6 and 11: the predicted classes of adversarial training images.
 
-All from `predicted` in result.json, the training images by predicted class in every epoch.
+All are drawn from `predicted` in result.json, the training images by predicted class in every
+epoch.
 """
 
 from __future__ import annotations
@@ -26,31 +27,29 @@ from ltat_tune.presentation import palette
 from ltat_tune.storage.trained_run import Run
 
 _SHOWN_EPOCHS = 8
-_BINS = (
-    20  # with more classes, means over neighbours in rank, or the noise of single ones hides all
-)
-# Without the end of the map that is lost on white.
+_BINS = 20  # with more classes, means over neighbours in rank, because single classes are noisy
+# Without the end of the map that is invisible on white.
 _EPOCHS = ListedColormap(matplotlib.colormaps[style.SEQUENTIAL](np.linspace(0, 0.88, 256)))
 _EPOCHS_OF_80 = (10, 30, 60)  # Figure 6
 
 
 def figure_01(sources: Sources) -> Drawing:
-    """PGD-AT on balanced and on long-tailed images."""
+    """Draw PGD-AT on balanced and on long-tailed images."""
     return _during_training(sources, (BALANCED, LONG_TAILED), "CIFAR-10-LT (UR=50)", False)
 
 
 def figure_05(sources: Sources) -> Drawing:
-    """RoBal and REAT."""
+    """Draw RoBal and REAT."""
     return _during_training(sources, (ROBAL, REAT), "CIFAR-10-LT (UR=50)", True)
 
 
 def figure_11(sources: Sources) -> Drawing:
-    """RoBal and REAT with many classes."""
+    """Draw RoBal and REAT with many classes."""
     return _during_training(sources, (ROBAL, REAT), "CIFAR-100-LT (UR=10)", True)
 
 
 def figure_06(sources: Sources) -> Drawing:
-    """RoBal and REAT in epochs 10, 30 and 60 of 80, or as far into a training of other length."""
+    """Draw RoBal and REAT in epochs 10, 30 and 60 of 80, or as far into a shorter training."""
     paper = "CIFAR-10-LT (UR=50)"
     chosen = _choose(sources, (ROBAL, REAT), paper, True)
     runs = [recipe.first for _, recipe in chosen.models]
@@ -78,9 +77,9 @@ def figure_06(sources: Sources) -> Drawing:
 
 
 def _during_training(
-    sources: Sources, wanted: tuple[Wanted, ...], paper: str, same_profile: bool
+    sources: Sources, kinds: tuple[Wanted, ...], paper: str, same_profile: bool
 ) -> Drawing:
-    chosen = _choose(sources, wanted, paper, same_profile)
+    chosen = _choose(sources, kinds, paper, same_profile)
     fig, axes = style.paper_figure(2, cols=len(chosen.models), height_in=2.4, sharey=True)
     last = max(len(recipe.first.predicted) for _, recipe in chosen.models)
     scale = ScalarMappable(Normalize(1, max(last, 2)), _EPOCHS)
@@ -98,7 +97,7 @@ def _during_training(
 
 
 def _distribution(ax: Axes, run: Run, scale: ScalarMappable, bins: Bins) -> None:
-    """Grey bars of clean labels, and a line over the classes for each of some epochs."""
+    """Draw grey bars of clean labels, and a line over the classes for each of some epochs."""
     shares = _shares(run)
     places = np.arange(len(bins.members))
     ax.bar(
@@ -127,14 +126,14 @@ def _print_below(fig: Figure, chosen: Chosen, paper: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Bins:
-    """What stands side by side: every class, or with more than 20 of them neighbours in rank."""
+    """Classes drawn together: each class alone, or neighbours in rank above 20 classes."""
 
     members: list[list[int]]
     names: list[str]  # of the classes
 
     @classmethod
     def of(cls, run: Run) -> Bins:
-        """Classes in their own order; many classes in the order of this run's counts."""
+        """Return bins in class order; many classes are ordered by this run's counts."""
         counts = run.samples_per_class
         if len(counts) <= _BINS:
             return cls([[c] for c in range(len(counts))], run.class_names)
@@ -142,11 +141,11 @@ class Bins:
         return cls([part.tolist() for part in np.array_split(ranked, _BINS)], run.class_names)
 
     def mean(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Mean of each bin: (K,) -> (bins,)."""
+        """Return the mean of each bin: (K,) -> (bins,)."""
         return np.array([values[members].mean() for members in self.members])
 
     def ticks(self, ax: Axes) -> None:
-        """Names of classes, or ranks from 1."""
+        """Set the names of classes as ticks, or ranks from 1."""
         if len(self.names) <= _BINS:
             style.class_ticks(ax, self.names)
             return
@@ -157,30 +156,28 @@ class Bins:
         ax.set_xlabel(f"class by rank, means of {size}")
 
 
-def _choose(
-    sources: Sources, wanted: tuple[Wanted, ...], paper: str, same_profile: bool
-) -> Chosen:
+def _choose(sources: Sources, kinds: tuple[Wanted, ...], paper: str, same_profile: bool) -> Chosen:
     return choose(
-        sources, wanted, paper=paper, same_profile=same_profile,
+        sources, kinds, paper=paper, same_profile=same_profile,
         has=lambda run: bool(run.predicted), has_what="predictions by epoch",
     )  # fmt: skip
 
 
 def _shares(run: Run) -> NDArray[np.float64]:
-    """Predictions of each epoch as fractions, (epochs, K)."""
+    """Return the predictions of each epoch as fractions, (epochs, K)."""
     counts = np.asarray(run.predicted, dtype=np.float64)
     shares: NDArray[np.float64] = counts / counts.sum(axis=1, keepdims=True)
     return shares
 
 
 def _labels(run: Run) -> NDArray[np.float64]:
-    """Labels of the training subset as fractions, (K,)."""
+    """Return the labels of the training subset as fractions, (K,)."""
     counts = np.asarray(run.samples_per_class, dtype=np.float64)
     shares: NDArray[np.float64] = counts / counts.sum()
     return shares
 
 
 def _shared_legend(fig: Figure, ax: Axes) -> None:
-    """One legend above all panels."""
+    """Draw one legend above all panels."""
     handles, names = ax.get_legend_handles_labels()
     fig.legend(handles, names, loc="outside upper center", ncols=len(names))

@@ -24,7 +24,7 @@ _CIFAR10, _CIFAR100 = "CIFAR-10-LT (UR=50)", "CIFAR-100-LT (UR=10)"
 
 
 def figure_03(sources: Sources) -> Drawing:
-    """How far the adversarial image of an image moves from epoch to epoch, by class group."""
+    """Draw how far an image's adversarial image moves from epoch to epoch, by class group."""
     chosen = choose(
         sources, (WITHOUT_RBL, WITH_RBL), paper=_CIFAR10,
         has=lambda run: len(run.ae_distances) > 1,
@@ -52,7 +52,7 @@ def figure_03(sources: Sources) -> Drawing:
 
 
 def figure_04(sources: Sources) -> Drawing:
-    """RoBal and REAT over the attack's steps, and by class."""
+    """Draw RoBal and REAT over the attack's steps, and by class."""
     chosen = _rivals(sources, _CIFAR10)
     fig, axes = style.paper_figure(2, cols=2, height_in=2.5, width_ratios=(1, 1.5))
     style.letter(axes[0, 0], 0, "over attack steps")
@@ -68,7 +68,7 @@ def figure_04(sources: Sources) -> Drawing:
 
 
 def figure_08(sources: Sources) -> Drawing:
-    """RoBal and REAT over the attack's steps, with many classes."""
+    """Draw RoBal and REAT over the attack's steps, with many classes."""
     chosen = _rivals(sources, _CIFAR100)
     fig, axes = style.paper_figure(1, height_in=2.3)
     images = _over_steps(axes[0, 0], chosen, sources)
@@ -81,7 +81,7 @@ def figure_08(sources: Sources) -> Drawing:
 
 
 def figure_09(sources: Sources) -> Drawing:
-    """RoBal and REAT by class, with many classes."""
+    """Draw RoBal and REAT by class, with many classes."""
     chosen = _rivals(sources, _CIFAR100)
     fig, axes = style.paper_figure(2, height_in=2.5)
     _by_class(axes[0, 0], chosen)
@@ -90,7 +90,7 @@ def figure_09(sources: Sources) -> Drawing:
 
 
 def table_14(sources: Sources) -> Drawing:
-    """Median seconds of a training epoch, its quartiles as bars, by data and method."""
+    """Draw median seconds of a training epoch, with quartiles as bars, by data and method."""
     methods = {kind.label: kind for kind in (PGD_AT_BSL, ROBAL, REAT)}
     rows: dict[str, dict[str, NDArray[np.float64]]] = {}
     for recipe in sources.recipes:
@@ -107,11 +107,11 @@ def table_14(sources: Sources) -> Drawing:
     ax = axes[0, 0]
     width = 0.8 / len(methods)
     for i, label in enumerate(methods):
-        there = [(j, found[label]) for j, found in enumerate(rows.values()) if label in found]
-        if not there:
+        measured = [(j, row[label]) for j, row in enumerate(rows.values()) if label in row]
+        if not measured:
             continue
-        at = np.array([j + (i - 1) * width for j, _ in there])
-        low, middle, high = np.array([quartiles for _, quartiles in there]).T
+        at = np.array([j + (i - 1) * width for j, _ in measured])
+        low, middle, high = np.array([quartiles for _, quartiles in measured]).T
         ax.bar(
             at, middle, 0.9 * width, label=label, color=palette.PALETTE[i],
             yerr=[middle - low, high - middle], error_kw={"lw": 0.8},
@@ -124,7 +124,7 @@ def table_14(sources: Sources) -> Drawing:
     ax.margins(y=0.2)
     style.horizontal_grid(ax)
     ax.figure.legend(loc="outside upper center", ncols=len(methods))
-    absent = [label for label in methods if not any(label in found for found in rows.values())]
+    absent = [label for label in methods if not any(label in row for row in rows.values())]
     shown = [recipe for recipe in sources.recipes
              if any(kind.fits(recipe.config) for kind in methods.values())]  # fmt: skip
     notes = small_print(
@@ -140,7 +140,7 @@ def _rivals(sources: Sources, paper: str) -> Chosen:
 
 
 def _distances(ax: Axes, run: Run, group: str, label: str, index: int) -> None:
-    """Mean over the group's classes, and the band from its smallest to its largest class."""
+    """Draw the mean over the group's classes, and the band from its lowest to its highest."""
     members = run.groups.members.get(group, [])
     by_epoch = np.array(run.ae_distances[1:], dtype=np.float64)[:, members]
     epochs = np.arange(2, len(run.ae_distances) + 1)
@@ -153,7 +153,7 @@ def _distances(ax: Axes, run: Run, group: str, label: str, index: int) -> None:
 
 
 def _over_steps(ax: Axes, chosen: Chosen, sources: Sources) -> int:
-    """Draws the curves; returns how many test images they are of."""
+    """Draw the curves. Return how many test images they are of."""
     from ltat_tune.figures.features import accuracy_over_steps
 
     for i, (label, recipe) in enumerate(chosen.models):
@@ -175,13 +175,13 @@ def _over_steps(ax: Axes, chosen: Chosen, sources: Sources) -> int:
 
 
 def _by_class(ax: Axes, chosen: Chosen) -> None:
-    """Robust bars in front of pale clean ones; many classes as points by rank, with means."""
+    """Draw robust bars in front of pale clean ones; many classes as points by rank, with means."""
     first = robust_run(chosen.recipes)
     attack = first.attack
     counts = first.samples_per_class
     many = len(counts) > _FEW_CLASSES
     order = sorted(range(len(counts)), key=lambda c: -counts[c]) if many else range(len(counts))
-    lowest = 1 if many else 0  # ranks count from 1, named classes have no number
+    lowest = 1 if many else 0  # ranks count from 1; named classes have no number
     rank = {c: place for place, c in enumerate(order, lowest)}
     width = 0.8 / len(chosen.models)
     for i, (label, recipe) in enumerate(chosen.models):
@@ -207,7 +207,7 @@ def _by_class(ax: Axes, chosen: Chosen) -> None:
     ax.set_ylabel("accuracy, %")
     ax.set_ylim(0, 100)
     style.horizontal_grid(ax)
-    above = 1.13 if ax.get_title() else 1.0  # the title stands between
+    above = 1.13 if ax.get_title() else 1.0  # leave room for the title
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, above), ncols=len(chosen.models))
 
 
@@ -220,7 +220,7 @@ def _group_means(
     label: str,
     line: str,
 ) -> None:
-    """A level line over the ranks of each group."""
+    """Draw a level line over the ranks of each group."""
     for i, group in enumerate(_GROUPS):
         members = recipe.first.groups.members.get(group, [])
         if members:
@@ -233,6 +233,6 @@ def _group_means(
 def _recalls(
     recipe: Recipe, attack: str, split: Split
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Recall by class in percent: mean and standard deviation over the seeds, (K,) each."""
+    """Return recalls by class in percent: mean and standard deviation over seeds, (K,) each."""
     rows = 100 * np.array([run.recall(attack, split) for run in recipe.runs], dtype=np.float64)
     return rows.mean(axis=0), rows.std(axis=0, ddof=1) if len(rows) > 1 else np.zeros(len(rows[0]))

@@ -1,4 +1,4 @@
-"""Table of REAT's figures. Its text has Figures 1 to 11; none of them is a mere drawing."""
+"""Specifications of REAT's figures. Its text has Figures 1 to 11, all of which show data."""
 
 from __future__ import annotations
 

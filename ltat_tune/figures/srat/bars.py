@@ -1,7 +1,7 @@
 """SRAT's figures of accuracies: by class, and over weights, λ and K.
 
-Deviations that hold for all: the weights, λ and K between the ends that the paper's text names are
-ours, and every point carries its spread over seeds.
+Deviations of all: the paper's text names only the ends of the weights, λ and K, so the values
+between them are ours. Every point has its spread over seeds.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 def by_class(profile: str, ratio: float) -> Callable[[Sources], Drawing]:
-    """Figures 1, 7, 8, 9: accuracy of every class after natural and adversarial training."""
+    """Return the function that draws Figures 1, 7, 8, 9: accuracy of every class by training."""
 
     def draw(sources: Sources) -> Drawing:
         group = panels.nearest_recipe(
@@ -62,7 +62,7 @@ def _columns(natural: T, adversarial: T, attack: str) -> list[tuple[str, T, str]
 
 
 def _plain(group: Group, method: str) -> Recipe | None:
-    """Cross-entropy without weights."""
+    """Return the recipe of a method with cross-entropy and without weights, or None."""
     for recipe in group:
         config = recipe.config
         unweighted = config.reweight.name == "none" or config.reweight.under_weight == 1
@@ -72,7 +72,7 @@ def _plain(group: Group, method: str) -> Recipe | None:
 
 
 def _both_plain(group: Group) -> bool:
-    """Of more than a pair: pairs have figures of their own."""
+    """Return whether both methods are there, for more than a pair: pairs have other figures."""
     return len(group[0].first.samples_per_class) > 2 and all(
         _plain(group, method) is not None for method in ("natural", "pgd_at")
     )
@@ -111,7 +111,7 @@ def _reading(metric: str, split: Split) -> Callable[[Run], float]:
 
 
 def binary_pair(classes: tuple[str, str] | None) -> Callable[[Sources], Drawing]:
-    """Figures 2, 10, 11, 12: both classes of a pair over the weight of the rare one.
+    """Return the function that draws Figures 2, 10, 11, 12: a pair over the rare class's weight.
 
     None is Figure 11, whose pair the paper's text does not name: any but the other three.
     """
@@ -119,8 +119,8 @@ def binary_pair(classes: tuple[str, str] | None) -> Callable[[Sources], Drawing]
     def draw(sources: Sources) -> Drawing:
         def fits(group: Group) -> bool:
             used = group[0].config.data.classes
-            asked = used == classes or used not in PAIRS
-            return asked and any(_weighted(group, name) for name in ("natural", "pgd_at"))
+            matches = used == classes or used not in PAIRS
+            return matches and any(_weighted(group, name) for name in ("natural", "pgd_at"))
 
         what = "natural or adversarial training, reweighted, of " + (
             " and ".join(classes) if classes else "a pair that is not in Figures 2, 10, 12"
@@ -171,7 +171,7 @@ def _weighted(group: Group, method: str) -> Group:
 
 
 def _member(run: Run, group: str) -> str | None:
-    """`cat (5000 training images)` where the group is one class."""
+    """Return `cat (5000 training images)` if the group is one class, else None."""
     members = run.groups.members[group]
     if len(members) != 1:
         return None
@@ -183,7 +183,7 @@ def _sweep(
     axes: Axes, recipes: Sequence[Recipe], path: str, attack: str, name: str, split: Split, *,
     index: int, label: str, colour: str | None = None,
 ) -> None:  # fmt: skip
-    """One accuracy of these recipes over the value of one parameter."""
+    """Draw one accuracy of these recipes over the value of one parameter."""
     x = [float(recipe.config.get(path)) for recipe in recipes]
     metric = f"{attack}_{name}"
     points = [panels.percents(r.over_seeds(_reading(metric, split))) for r in recipes]
@@ -192,30 +192,30 @@ def _sweep(
 
 
 def _srat_sweep(sources: Sources, path: str, what: str) -> list[Group]:
-    """SRAT's recipes of every scenario of the study that tried most values of a parameter.
+    """Return SRAT's recipes by scenario, of the study that tried most values of a parameter.
 
     Raises:
-        MissingData: none tried two values, confirmed or not.
+        MissingData: no study tried two values, confirmed or not.
     """
 
     def tried(group: Group) -> int:
         return len({recipe.config.get(path) for recipe in group})
 
     for view in panels.views(sources):
-        found = [
+        srat_groups = [
             [recipe for recipe in group if recipe.config.method.name == "srat"]
             for group in panels.groups(view)
         ]
-        widest = max(found, key=tried, default=[])
+        widest = max(srat_groups, key=tried, default=[])
         if tried(widest) >= 2:
             study = widest[0].first.study
-            together = [group for group in found if group and group[0].first.study == study]
+            together = [group for group in srat_groups if group and group[0].first.study == study]
             return sorted(together, key=lambda g: g[0].config.data.profile, reverse=True)
     raise MissingData(f"a trained SRAT with several {what}")
 
 
 def over_weight(sources: Sources) -> Drawing:
-    """Figure 5: SRAT with each loss over the weight of the under-represented classes."""
+    """Draw Figure 5: SRAT with each loss over the weight of the under-represented classes."""
     group = _srat_sweep(sources, "reweight.under_weight", "weights")[0]
     return _two_panels(group, "reweight.under_weight", _WEIGHT, "CIFAR-10 Step-100")
 
@@ -225,7 +225,7 @@ _LAMBDA = "weight λ of the separation loss"
 
 
 def over_weight_by_group(sources: Sources) -> Drawing:
-    """Figure 15: SRAT-LDAM over that weight: all, well- and under-represented classes."""
+    """Draw Figure 15: SRAT-LDAM over that weight: all, well- and under-represented classes."""
     group = _srat_sweep(sources, "reweight.under_weight", "weights")[0]
     ldam = [recipe for recipe in group if recipe.config.loss.name == "ldam"] or [
         r for r in group if r.config.loss.name == group[0].config.loss.name
@@ -250,21 +250,21 @@ def over_weight_by_group(sources: Sources) -> Drawing:
 
 
 def over_lambda(sources: Sources) -> Drawing:
-    """Figure 6: SRAT with each loss over λ, one row for each imbalanced data set."""
-    found = _srat_sweep(sources, "method.separation_weight", "λ")
-    fig, axes = style.paper_figure(2, rows=len(found), cols=2, height_in=1.9 * len(found) + 0.6)
-    for row, group in enumerate(found):
+    """Draw Figure 6: SRAT with each loss over λ, one row for each imbalanced data set."""
+    groups = _srat_sweep(sources, "method.separation_weight", "λ")
+    fig, axes = style.paper_figure(2, rows=len(groups), cols=2, height_in=1.9 * len(groups) + 0.6)
+    for row, group in enumerate(groups):
         _loss_lines(axes[row], group, "method.separation_weight", _LAMBDA, first=2 * row)
         for axis in axes[row]:
             axis.set_title(f"{axis.get_title()}, {problem_name(group[0].config.data)}")
-    panels.legend_above(fig, *axes[:, 0])  # a scenario for each loss has rows of one each
-    shown = [recipe for group in found for recipe in group]
+    panels.legend_above(fig, *axes[:, 0])  # with a scenario for each loss, a row has only one
+    shown = [recipe for group in groups for recipe in group]
     papers = "CIFAR-10 Step-100 and CIFAR-10 Exp-100"
     return Drawing(fig, small_print(fig, shown, paper=papers))
 
 
 def _two_panels(group: Group, path: str, x_label: str, papers: str) -> Drawing:
-    """Clean and robust accuracy over one parameter, one line for each loss."""
+    """Draw clean and robust accuracy over one parameter, one line for each loss."""
     fig, axes = style.paper_figure(2, cols=2, height_in=2.5)
     _loss_lines(axes[0], group, path, x_label)
     panels.legend_above(fig, axes[0, 0])
@@ -294,7 +294,7 @@ def _finish(axes: Axes, column: int, run: Run, x_label: str, *, first: int = 0) 
 
 
 def over_ratio(sources: Sources) -> Drawing:
-    """Figure 16: DRCB-Focal and SRAT-Focal over the imbalance ratio K of step imbalance."""
+    """Draw Figure 16: DRCB-Focal and SRAT-Focal over the imbalance ratio K of step imbalance."""
     recipes = [
         recipe
         for group in panels.groups(sources)

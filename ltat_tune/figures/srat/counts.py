@@ -24,7 +24,7 @@ HALVES = {"well": "well-represented", "under": "under-represented"}
 
 
 def bar_legend(*, means: bool = False) -> list[Any]:
-    """Entries for bars by half of the classes; with means, pale bars and the lines of these."""
+    """Return legend entries of bars by half of the classes; with means, of the mean lines too."""
     share = 0.45 if means else 0.0
     handles: list[Any] = [
         Patch(color=style.pale(palette.GROUP_COLOURS[g], share), label=f"{HALVES[g]} classes")
@@ -40,7 +40,7 @@ def bar_legend(*, means: bool = False) -> list[Any]:
 
 
 def draw_training_counts(data_set: str) -> Callable[[Sources], Drawing]:
-    """Figures 13, 14: training images of every class, Step and Exp, K = 10 and 100."""
+    """Return the function that draws Figures 13, 14: training images of every class."""
 
     def draw(sources: Sources) -> Drawing:
         fig, axes = style.paper_figure(2, rows=2, cols=2, height_in=3.6, sharex=True, sharey=True)
@@ -81,7 +81,7 @@ def _names(config: TrialConfig) -> list[str]:
 
 
 def count_bars(axes: Axes, counts: Sequence[int], names: Sequence[str]) -> None:
-    """Training images by class, coloured by half, with the numbers where there is room."""
+    """Draw training images by class, coloured by half, with the numbers if there is room."""
     alike = len(set(counts)) == 1  # no class is rarer than another
     under = [] if alike else ClassGroups.from_counts(list(counts)).members.get("under", [])
     colours = [

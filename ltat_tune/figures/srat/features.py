@@ -31,9 +31,10 @@ _SHOWN = ("CE", "DRCB-LDAM", "SRAT-LDAM")
 
 
 def of_pair(sources: Sources) -> Drawing:
-    """Figure 3: training images of a pair after unweighted natural and adversarial training.
+    """Draw Figure 3: training images of a pair after unweighted natural and adversarial training.
 
-    Deviations: of each class as many images as `--images` allows; all of the rare one in CIFAR.
+    Deviations: each class shows as many images as `--images` allows; the rare one of CIFAR shows
+    all.
     """
     from ltat_tune.data.datasets import LabelledImages
     from ltat_tune.figures.features import features_under_attack, trained
@@ -46,14 +47,14 @@ def of_pair(sources: Sources) -> Drawing:
     recipes = [_lightest(group, method) for method in methods]
     for column, (method, recipe) in enumerate(zip(methods, recipes, strict=True)):
         run = recipe.first
-        found = trained(run, sources.device)
-        targets = found.train.targets.cpu().numpy()
-        most = max(1, sources.images // len(found.classes))
+        restored = trained(run, sources.device)
+        targets = restored.train.targets.cpu().numpy()
+        most = max(1, sources.images // len(restored.classes))
         rows = np.concatenate(
-            [np.flatnonzero(targets == c)[:most] for c in range(len(found.classes))]
+            [np.flatnonzero(targets == c)[:most] for c in range(len(restored.classes))]
         )
-        part = LabelledImages(found.train.images[rows], found.train.targets[rows])
-        shown = features_under_attack(found.model, part.to(sources.device), run.config, steps=0)
+        part = LabelledImages(restored.train.images[rows], restored.train.targets[rows])
+        shown = features_under_attack(restored.model, part.to(sources.device), run.config, steps=0)
         separation = _scatter(axes[0, column], shown, run.samples_per_class)
         style.letter(axes[0, column], column, f"{_METHODS[method]}; {separation}")
     _legend(fig, run.class_names, run.samples_per_class)
@@ -82,19 +83,22 @@ def _methods(group: Group) -> list[str]:
 
 
 def _fits(group: Group) -> bool:
-    """Two classes; both methods, or one in a study of weights, as a smoke run leaves it."""
+    """Return whether a group is a pair with both methods, or with one in a study of weights.
+
+    A smoke run leaves only one method.
+    """
     if len(group[0].first.samples_per_class) != 2:
         return False
-    found = _methods(group)
+    methods = _methods(group)
     weighted = any(
-        recipe.config.method.name in found and recipe.config.reweight.name == "under_represented"
+        recipe.config.method.name in methods and recipe.config.reweight.name == "under_represented"
         for recipe in group
     )
-    return len(found) == 2 or weighted
+    return len(methods) == 2 or weighted
 
 
 def _lightest(group: Group, method: str) -> Recipe:
-    """Unweighted, or with the smallest weight that there is."""
+    """Return the recipe without weights, or with the smallest weight."""
 
     def weight(recipe: Recipe) -> float:
         reweight = recipe.config.reweight
@@ -104,9 +108,10 @@ def _lightest(group: Group, method: str) -> Recipe:
 
 
 def of_methods(sources: Sources) -> Drawing:
-    """Figure 4: test images after PGD-AT (CE), DRCB-LDAM and SRAT-LDAM.
+    """Draw Figure 4: test images after PGD-AT (CE), DRCB-LDAM and SRAT-LDAM.
 
-    Deviations: the text does not say of which images; here the class-balanced, clean test images.
+    Deviations: the text does not name the images; here they are the class-balanced, clean test
+    images.
     """
     from ltat_tune.figures.features import test_features
 
@@ -117,7 +122,7 @@ def of_methods(sources: Sources) -> Drawing:
     group = max(panels.groups(sources), key=lambda g: len(shown(g)), default=[])
     chosen = shown(group)
     if not chosen:
-        raise MissingData(f"a trained one of {', '.join(_SHOWN)}")
+        raise MissingData(f"a trained model out of {', '.join(_SHOWN)}")
     fig, axes = style.paper_figure(2, cols=len(chosen), height_in=2.9)
     for column, recipe in enumerate(chosen):
         features = test_features(recipe.first, sources, steps=0)
@@ -126,7 +131,7 @@ def of_methods(sources: Sources) -> Drawing:
         style.letter(axes[0, column], column, f"{name}; {separation}")
     run = chosen[0].first
     _legend(fig, run.class_names, run.samples_per_class)
-    on_cifar = run.config.data.name == "cifar10"  # of which imbalance the text does not say
+    on_cifar = run.config.data.name == "cifar10"  # the text does not name the imbalance
     notes = small_print(
         fig, chosen, paper="" if on_cifar else "CIFAR-10", attack="",
         images=f"{len(features.targets)} clean test images", seeds=f"seed {run.seed}",
@@ -138,32 +143,32 @@ def of_methods(sources: Sources) -> Drawing:
 
 
 def silhouette(features: NDArray[np.float32], targets: NDArray[np.int64]) -> float:
-    """How well the classes are separated in feature space, -1 to 1."""
+    """Return how well the classes are separated in feature space, -1 to 1."""
     from sklearn.metrics import silhouette_score
 
     return float(silhouette_score(features, targets))
 
 
 def _look_of(classes: int, counts: list[int]) -> list[tuple[str, str]]:
-    """Colour and marker of every class: dots well-represented, triangles under-represented."""
+    """Return every class's colour and marker: dots if well-represented, else triangles."""
     members = ClassGroups.from_counts(counts).members
-    found = {}
+    looks = {}
     for group, marker in (("well", "o"), ("under", "^")):
         for place, label in enumerate(members.get(group, [])):
-            found[label] = (place, marker)
+            looks[label] = (place, marker)
     if classes <= 2 * len(palette.PALETTE):
         start = {"o": 0, "^": 1 if classes == 2 else 0}
         return [
-            (palette.PALETTE[found[c][0] + start[found[c][1]]], found[c][1])
+            (palette.PALETTE[looks[c][0] + start[looks[c][1]]], looks[c][1])
             for c in range(classes)
         ]
     ranks = np.argsort(np.argsort([-n for n in counts], kind="stable"))
     shades = colormaps[style.SEQUENTIAL](ranks / (classes - 1))
-    return [(to_hex(shades[c]), found[c][1]) for c in range(classes)]
+    return [(to_hex(shades[c]), looks[c][1]) for c in range(classes)]
 
 
 def _scatter(axes: Axes, shown: Features, counts: list[int]) -> str:
-    """Draws the map; returns how separated the features are, for the title."""
+    """Draw the map. Return the separation of the features, for the title."""
     axes.set_box_aspect(1)
     bare(axes)
     if float(shown.features.std(axis=0).max()) == 0:
@@ -171,15 +176,15 @@ def _scatter(axes: Axes, shown: Features, counts: list[int]) -> str:
         return "no separation"
     points = tsne(shown.features)
     looks = _look_of(len(counts), counts)
-    for label in np.argsort([-n for n in counts], kind="stable"):  # the rare on top
+    for label in np.argsort([-n for n in counts], kind="stable"):  # rare classes on top
         of_class = shown.targets == label
         colour, marker = looks[label]
         axes.scatter(
             points[of_class, 0], points[of_class, 1], s=6, color=colour, marker=marker,
             linewidths=0, alpha=0.8,
         )  # fmt: skip
-    found = f"{silhouette(shown.features, shown.targets):.2f}"
-    return f"silhouette {found.replace('-', '−')}"
+    score = f"{silhouette(shown.features, shown.targets):.2f}"
+    return f"silhouette {score.replace('-', '−')}"
 
 
 def _legend(fig: Figure, names: list[str], counts: list[int]) -> None:

@@ -1,4 +1,4 @@
-"""Table of SRAT's figures."""
+"""Specifications of SRAT's figures."""
 
 from __future__ import annotations
 
