@@ -196,7 +196,7 @@ def noise_images(
     given = {**CIFAR, "model.width": width, "optim.batch_size": batch_size, **(changes or {})}
     config = TrialConfig.from_flat(given)
     generator = torch.Generator().manual_seed(0)
-    counts = torch.tensor(_counts(10, 5000, config.data.imbalance_ratio, 100))
+    counts = torch.tensor(counts_of(10, 5000, config.data.imbalance_ratio, 100))
     drawn = torch.randint(0, 256, (images, 3, 32, 32), dtype=torch.uint8, generator=generator)
     labels = torch.multinomial(counts.double(), images, replacement=True, generator=generator)
     train = LabelledImages(drawn, labels).to(device)
@@ -208,7 +208,7 @@ def noise_images(
     return Setting(f"ResNet-18, width {width}", given, model, train, val, counts, 1000)
 
 
-def _counts(classes: int, official: int, ratio: float, val_per_class: int) -> list[int]:
+def counts_of(classes: int, official: int, ratio: float, val_per_class: int) -> list[int]:
     available = [official - val_per_class] * classes
     return profile_counts("exp", available, imbalance_ratio=ratio)
 
@@ -228,7 +228,7 @@ def validation_rows(setting: Setting, rounds: int) -> list[dict[str, Any]]:
     sets = [(setting.name, int(setting.counts.sum()), setting.holdout)]
     if setting.config.data.name == "cifar10":
         sets = [
-            (f"{name}, UR {ratio}", sum(_counts(classes, official, ratio, held)),
+            (f"{name}, UR {ratio}", sum(counts_of(classes, official, ratio, held)),
              held * classes)
             for name, classes, official, ratio, held in (
                 ("CIFAR-10", 10, 5000, 10, 100), ("CIFAR-10", 10, 5000, 50, 100),
@@ -342,7 +342,7 @@ def together_rows(
     job = {
         "config": {**CIFAR, "model.width": width, **changes, "method.name": "reat"},
         "batch_size": batch_size, "steps": 1 if rounds == 0 else 3, "threads": 1,
-        "device": str(device), "precision": "fp32", "counts": _counts(10, 5000, 50, 100),
+        "device": str(device), "precision": "fp32", "counts": counts_of(10, 5000, 50, 100),
     }  # fmt: skip
     return throughputs(job, (1, 2), rounds)
 

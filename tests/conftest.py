@@ -16,11 +16,13 @@ from tests.small_study import made_once, small_study
 __all__ = ["browser", "chromium", "cifar_folder", "small_study"]
 
 _SHARED = "PYTEST_XDIST_WORKER" in os.environ  # this is one of several processes
-_LONGEST = (  # about a minute each, or more
-    "engine/test_end_to_end.py", "test_readme.py", "faults/test_around.py",
-    "faults/test_folder.py", "cli/test_evaluate.py", "faults/test_workers.py",
-    "engine/test_budget_end_to_end.py", "scripts/test_tour.py", "faults/test_disk_full.py",
-    "report/test_page.py", "export/test_export.py", "api/test_study.py", "cli/test_ui.py",
+_LONGEST = (  # half a minute each, or more; the first two over a minute
+    "engine/test_end_to_end.py", "test_readme.py", "backend/test_cluster.py", "cli/test_ui.py",
+    "export/test_plugins.py", "api/test_study.py", "faults/test_folder.py",
+    "faults/test_workers.py", "cli/test_evaluate.py", "export/test_export.py",
+    "engine/test_real_images.py", "engine/test_budget_end_to_end.py", "scripts/test_tour.py",
+    "report/test_page.py", "planning/test_gpu_sharing.py", "tracking/test_outage.py",
+    "faults/test_disk_full.py",
 )  # fmt: skip
 if _SHARED:
     # They have the cores between them. torch reads it when it is imported; studies that the tests
@@ -48,7 +50,7 @@ def _rank(item: pytest.Item) -> int:
 
 def _starts_studies(item: pytest.Item) -> bool:
     names = vars(getattr(item, "module", item))
-    makers = [names.get("run"), names.get("Running")]
+    makers = [names.get("run"), names.get("call"), names.get("Running")]
     return any(getattr(maker, "__module__", "") == "tests.drive" for maker in makers)
 
 

@@ -1,4 +1,9 @@
-"""Running `ltat-tune` as users do, in its own process, and reading what it left behind."""
+"""Running `ltat-tune` as users do, and reading what it left behind.
+
+`run` and `Running` start a Python process: seconds of imports, and ten more with Ray. They are for
+tests of processes, signals and Ray. `call` runs the same command in the process of the tests, and
+`call("--space", space, "--in-process", cwd=folder)` a whole study.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +19,11 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
+
+from ltat_tune.api.isolation import process_kept
+from ltat_tune.cli import main
+from ltat_tune.config import plugin_loader
 
 SLOW = pytest.mark.skipif(
     "LTAT_TEST_SLOW" not in os.environ,
@@ -78,6 +88,21 @@ def run(
         command(*arguments), cwd=cwd, env=environment, capture_output=True, text=True,
         timeout=timeout_s, check=False,
     )  # fmt: skip
+
+
+def call(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end as `run` does, but in this process, which is left as it was."""
+    environment = {"MLFLOW_TRACKING_URI": None, "COLUMNS": "80"}
+    words = [str(argument) for argument in arguments]
+    loaded = set(plugin_loader.loaded())
+    with process_kept():
+        os.chdir(cwd)
+        done = CliRunner(env=environment).invoke(main, words, prog_name="ltat-tune")
+    for plugin in set(plugin_loader.loaded()) - loaded:
+        plugin_loader.forget(plugin)
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return subprocess.CompletedProcess(words, done.exit_code, done.stdout, done.stderr)
 
 
 class Running:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.drive import ALONE, run, write_space
+from tests.drive import call, write_space
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
@@ -37,8 +37,8 @@ def small_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
 
     def make(folder: Path) -> None:
-        space = write_space(folder, searcher={"trials": 2}, resources=ALONE)
-        done = run("--space", space, "--quiet", cwd=folder)
+        space = write_space(folder, searcher={"trials": 2})
+        done = call("--space", space, "--in-process", "--quiet", cwd=folder)
         assert done.returncode == 0, done.stderr
 
     folder = tmp_path_factory.mktemp("small-study") / "own"

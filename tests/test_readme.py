@@ -15,7 +15,7 @@ import pytest
 
 from ltat_tune import Study
 from scripts.report_picture import PICTURE, installed_chromium, verdict_of
-from tests.drive import mlflow_runs, run
+from tests.drive import call, mlflow_runs, run
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -31,6 +31,7 @@ WORDS = (
 WHOLE = "LTAT_TEST_SLOW" in os.environ
 TRIALS, SEEDS = (12, 3) if WHOLE else (6, 1)
 REPORT = "report quickstart"  # several pages want what it writes
+PROCESSES = ("ltat-tune doctor", "ltat-tune version")  # as a reader types them, in Python anew
 SHORTER = f" --trials {TRIALS} --set confirm.seeds=[0] --set evaluation.aa_images=10"
 
 
@@ -51,12 +52,20 @@ def _runs_here(command: str) -> bool:
     return "PATH/TO" not in command and not command.startswith(elsewhere)
 
 
+def _without_ray(command: str) -> str:
+    """Add `--in-process` to what starts a study: the study that is made first has Ray."""
+    starts = command.startswith(("ltat-tune resume ", "ltat-tune --space "))
+    plain = not starts or any(word in command for word in ("--in-process", "--dry-run"))
+    return command if plain else f"{command} --in-process"
+
+
 def _first_said() -> dict[str, list[str]]:
     """Return page -> its commands that are run here, each once: on the first page that has it."""
     seen = {f"ltat-tune {REPORT}"}
     pages: dict[str, list[str]] = {}
     for page in PAGES:
-        new = [c for c in _commands(page) if _runs_here(c) and c not in seen]
+        commands = [_without_ray(command) for command in _commands(page) if _runs_here(command)]
+        new = [command for command in commands if command not in seen]
         seen.update(new)
         if new:
             pages[page] = list(dict.fromkeys(new))
@@ -101,7 +110,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         *f"--space search_spaces/quickstart.yaml{options}".split(), cwd=folder, timeout_s=900
     )
     assert done.returncode == 0, done.stderr
-    assert run(*REPORT.split(), cwd=folder).returncode == 0
+    assert call(*REPORT.split(), cwd=folder).returncode == 0
     return folder
 
 
@@ -137,7 +146,7 @@ def _run(command: str, folder: Path) -> None:
     text, _, file = command.partition(" > ")
     program, *words = shlex.split(text)
     if program == "ltat-tune":
-        done = run(*words, cwd=folder, timeout_s=900)
+        done = (run if command in PROCESSES else call)(*words, cwd=folder)
     else:
         assert program == "python", command
         if "report_picture" in command and installed_chromium() is None:
@@ -158,7 +167,7 @@ def test_the_image_folder_study_runs_on_real_images(tmp_path: Path, cifar_folder
                "confirm.attacks=[clean, pgd20]")  # fmt: skip
     options = [part for value in smaller for part in ("--set", value)]
     space = ROOT / "search_spaces" / "image_folder.yaml"
-    done = run("--space", space, *options, "--format", "json", cwd=tmp_path, timeout_s=900)
+    done = call("--space", space, *options, "--in-process", "--format", "json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     scenario = json.loads(done.stdout)["scenarios"][0]
     assert sum(scenario["trials"].values()) == 3
@@ -166,7 +175,7 @@ def test_the_image_folder_study_runs_on_real_images(tmp_path: Path, cifar_folder
     assert winner["samples_per_class"] == [200, 63, 20]
     assert winner["test_images"] == {"clean": 3000, "pgd20": 3000}
     best = tmp_path / "studies" / "image_folder" / "best" / "best-imbalance_ratio_10.yaml"
-    trained = run("train", best, cwd=tmp_path)
+    trained = call("train", best, cwd=tmp_path)
     assert trained.returncode == 0, trained.stderr
     assert "reproduced: weights" in trained.stderr
 

@@ -24,7 +24,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from ltat_tune.cli import main
-from tests.drive import SLOW, run
+from tests.drive import SLOW, call, run
 
 # MLflow's own warnings, about what it is built on
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -78,9 +78,11 @@ def _json(*arguments: str | Path) -> Any:
     return json.loads(_run(*arguments, "--format", "json").stdout)
 
 
-def _resume(*arguments: str) -> tuple[Any, str]:
+def _resume(*arguments: str, with_ray: bool = False) -> tuple[Any, str]:
     """The results that a resume prints, and its progress."""
-    done = run("resume", *arguments, "--format", "json", cwd=Path.cwd())
+    words = ("resume", *arguments, "--format", "json")
+    here = Path.cwd()
+    done = run(*words, cwd=here) if with_ray else call(*words, "--in-process", cwd=here)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout), done.stderr
 
@@ -237,7 +239,7 @@ def test_another_study_starts_from_the_best_of_this_one() -> None:
 
 def test_the_interrupted_study_goes_on_to_the_digits_that_0_4_0_gets(tmp_path: Path) -> None:
     ended = [_files(Path(f"studies/half/trials/default/t000{number}")) for number in range(3)]
-    results, progress = _resume("half")
+    results, progress = _resume("half", with_ray=True)
     (scenario,) = results["scenarios"]
     assert sum(scenario["trials"].values()) == 6
     assert re.findall(r"default/t(\d+) started", progress) == ["0003", "0004", "0005"]
@@ -270,7 +272,7 @@ def test_the_finished_study_has_nothing_to_do(tmp_path: Path) -> None:
 def test_the_finished_study_searches_on_as_0_4_0_does(tmp_path: Path) -> None:
     study = Path("studies/small")
     kept = [_files(study / "trials"), _files(study / "confirmations")]
-    results, progress = _resume("small", "--trials", "6")
+    results, progress = _resume("small", "--trials", "6", with_ray=True)
     started = sorted(re.findall(r"(\S+) started", progress))
     assert started == [f"{name}/t000{number}" for name in SCENARIOS for number in (4, 5)]
     for files in kept:

@@ -13,7 +13,7 @@ from ltat_tune.attacks.objectives import margin
 from ltat_tune.errors import ConfigError
 from ltat_tune.losses.precision import full_precision
 
-_INSIDE = 0.999999  # keeps black and white pixels at a finite place in tanh space
+INSIDE = 0.999999  # keeps black and white pixels at a finite place in tanh space
 _CHECKS = 10  # times in a search step that progress is looked at
 _NO_PROGRESS = 0.9999  # of the loss at the last look
 _BETA1, _BETA2, _ADAM_EPS = 0.9, 0.999, 1e-8
@@ -134,7 +134,7 @@ def _descend(
     nearest = images.clone()
     lengths = torch.full_like(c, math.inf)
     going = torch.arange(len(images), device=images.device)
-    w = ((2 * images - 1) * _INSIDE).atanh()
+    w = ((2 * images - 1) * INSIDE).atanh()
     first, second = torch.zeros_like(w), torch.zeros_like(w)
     last_loss = torch.full_like(c, math.inf)
     every = max(1, iterations // _CHECKS)

@@ -18,6 +18,11 @@ from ltat_tune.files import copy_file
 _loaded: dict[str, Plugin] = {}  # by name
 
 
+def loaded() -> tuple[Plugin, ...]:
+    """Return the plugins that this process has run."""
+    return tuple(_loaded.values())
+
+
 def forget(plugin: Plugin) -> None:
     """Remove everything that a plugin has registered from the tables."""
     for key in [key for key, part in PARTS.items() if part.plugin == plugin]:

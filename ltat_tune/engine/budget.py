@@ -74,7 +74,7 @@ class Claims:
 
 
 @dataclass(frozen=True)
-class _Test:
+class LookCost:
     """What is measured on weights, in passes of the rule of thumb (planning/cost.py)."""
 
     test: float
@@ -98,6 +98,10 @@ class BudgetKeeper:
         folder: where the hours of all starts are kept.
         rungs: where trials are judged.
         slots: tasks that run at once.
+
+    Attributes:
+        slots: as above; may change while the study runs.
+        look_costs: by scenario, what tests cost by the rule of thumb.
     """
 
     def __init__(self, space: Space, folder: StudyFolder, rungs: Rungs, *, slots: int) -> None:
@@ -110,7 +114,7 @@ class BudgetKeeper:
         self._stages = stage_epochs(space, rungs)
         self._claims: dict[str, Claims] = {}
         self._confirmations, self._confirming, _ = confirmation_epochs(space)
-        self._tests = {} if self.budget.unit == "epochs" else _tests(space)
+        self.look_costs = {} if self.budget.unit == "epochs" else _tests(space)
         earlier: Mapping[str, float] = read_json(folder.spent) or {}
         self._spent = {
             name: earlier.get(name, 0.0)
@@ -148,7 +152,7 @@ class BudgetKeeper:
             confirming = len(self._claims) * self._confirming
             return used + epochs + firsts + confirming <= self.budget.amount
         running = [left for claims in every for left in claims.remaining(stages, total)]
-        return self._hours_needed([*running, epochs], firsts) <= self.budget.amount
+        return self.hours_needed([*running, epochs], firsts) <= self.budget.amount
 
     def on_epoch(self, task: Task, seconds: float, *, replayed: bool) -> None:
         """A task trained an epoch, now or in an earlier start."""
@@ -170,7 +174,7 @@ class BudgetKeeper:
             self._spent["task_seconds"] += outcome.seconds
         self._keep(now=True)
 
-    def _hours_needed(self, epochs: list[int], firsts: int) -> float:
+    def hours_needed(self, epochs: list[int], firsts: int) -> float:
         """Hours at the end of the study, if tasks of so many epochs end and then nothing begins.
 
         Args:
@@ -189,7 +193,7 @@ class BudgetKeeper:
             looks["test"] += max(0, self._confirmations - done["test"])
             watched = self._space.confirm.sentinel and self._confirmations > 0
             looks["sentinel"] += watched and not done["sentinel"]
-        after = {kind: self._look_s(kind) for kind in looks}
+        after = {kind: self.look_s(kind) for kind in looks}
         if self.budget.unit == "gpuh":
             seconds = second * (sum(epochs) + firsts + trainings * total)
             seconds += sum(after[kind] * count for kind, count in looks.items())
@@ -200,11 +204,11 @@ class BudgetKeeper:
         seconds += sum(after[kind] * math.ceil(n / self.slots) for kind, n in looks.items())
         return (self._seconds() + seconds) / 3600
 
-    def _look_s(self, kind: str) -> float:
+    def look_s(self, kind: str) -> float:
         """Seconds of a test, or of a look for masking."""
         if known := self._spent[kind]:
             return known
-        rules = self._tests.values()
+        rules = self.look_costs.values()
         share = max((getattr(rule, kind) / rule.epoch for rule in rules), default=0.0)
         return share * self._spent["epoch_s"]
 
@@ -220,7 +224,7 @@ class BudgetKeeper:
         write_json(self._folder.spent, self._spent, sync=False)  # at worst a second is lost
 
 
-def _tests(space: Space) -> dict[str, _Test]:
+def _tests(space: Space) -> dict[str, LookCost]:
     """What tests cost beside epochs; nothing where images cannot be counted."""
     from ltat_tune.planning.estimate import mean_cost
 
@@ -231,7 +235,7 @@ def _tests(space: Space) -> dict[str, _Test]:
         except DataError:
             continue
         every = space.config(scenario, {}).evaluation.every_epochs
-        found[scenario.name] = _Test(
+        found[scenario.name] = LookCost(
             cost.test, cost.sentinel, cost.update + cost.validation / every
         )
     return found

@@ -65,7 +65,7 @@ class StudyRun:
     def __init__(self, space: Space, folder: StudyFolder) -> None:
         self.space, self.folder = space, folder
         self.owns_process = True  # a signal that Ray does not answer in time may end it
-        self._changes: list[str] = []  # seen by `open`; written down once the study is locked
+        self.changes: list[str] = []  # seen by `open`; written down once the study is locked
         self._new = False  # made by `create`, and nothing has been trained
 
     @classmethod
@@ -163,7 +163,7 @@ class StudyRun:
         if smoke := str(facts.get("smoke", "")):
             space = replace(space, smoke=smoke, notes=(smoke, *space.notes))
         study = cls(space, folder)
-        study._changes = check_changes(folder, facts, space.document)
+        study.changes = check_changes(folder, facts, space.document)
         return study
 
     def run(
@@ -195,7 +195,7 @@ class StudyRun:
             with view:
                 for note in (*self.space.notes, *notes):
                     view.say(f"note: {note}")
-                for line in self._changes:
+                for line in self.changes:
                     view.say(f"note: changed since the last start: {line}")
                 if warning:
                     view.say(f"warning: {warning}")
@@ -227,13 +227,13 @@ class StudyRun:
             facts,
             versions=provenance.versions(),
             commit=provenance.commit(),
-            changes=self._changes,
+            changes=self.changes,
         )
-        if warning or self._changes or "space" not in facts:
+        if warning or self.changes or "space" not in facts:
             self.folder.write_facts({**facts, "space": dict(self.space.document)})
-        if self._changes:
+        if self.changes:
             self.folder.write_space(dict(self.space.document))
-        if needs_work(self._changes):
+        if needs_work(self.changes):
             self.folder.results.unlink(missing_ok=True)  # until there are new ones
         return warning
 

@@ -34,25 +34,25 @@ class ConvBN(nn.Module):
             bias=False,
         )  # fmt: skip
         self.bn = nn.BatchNorm2d(out_channels)
-        # by the type that autocast asks for, None without it
-        self._kept: dict[torch.dtype | None, tuple[Tensor, Tensor]] | None = None
+        # what `folded_once` keeps, by the type that autocast asks for, None without it
+        self.folded: dict[torch.dtype | None, tuple[Tensor, Tensor]] | None = None
 
     def forward(self, images: Tensor) -> Tensor:
         if self.bn.training:
             normalised: Tensor = self.bn(self.conv(images))
             return normalised
-        weight, bias = self._folded() if self._kept is None else self._kept_for(images)
+        weight, bias = self._folded() if self.folded is None else self._kept_for(images)
         return F.conv2d(images, weight, bias, self.conv.stride, self.conv.padding)
 
     def _kept_for(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The kept weights, cast once for all forwards under autocast."""
-        assert self._kept is not None
+        assert self.folded is not None
         kind = images.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
-        if dtype not in self._kept:
-            weight, bias = self._kept[None]
-            self._kept[dtype] = (weight.to(dtype), bias.to(dtype))
-        return self._kept[dtype]
+        if dtype not in self.folded:
+            weight, bias = self.folded[None]
+            self.folded[dtype] = (weight.to(dtype), bias.to(dtype))
+        return self.folded[dtype]
 
     def _folded(self) -> tuple[Tensor, Tensor]:
         bn = self.bn
@@ -71,12 +71,12 @@ def folded_once(model: nn.Module) -> Iterator[None]:
         module
         for module in model.modules()
         # what an outer use keeps already is the outer one's to forget
-        if isinstance(module, ConvBN) and not module.bn.training and module._kept is None
+        if isinstance(module, ConvBN) and not module.bn.training and module.folded is None
     ]
     try:
         for module in modules:
-            module._kept = {None: module._folded()}
+            module.folded = {None: module._folded()}
         yield
     finally:
         for module in modules:
-            module._kept = None
+            module.folded = None

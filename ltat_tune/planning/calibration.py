@@ -26,14 +26,19 @@ if TYPE_CHECKING:
     from ltat_tune.data.datasets import LabelledImages
 
 
-_SECONDS = 30.0  # intended length of the measured training
+SECONDS = 30.0  # intended length of the measured training
 _LIMIT_S = 240.0  # then the measurement is given up
 _EPOCHS = 3  # the first one warms up, the last one is validated
 _FIRST_IMAGES = {"cpu": 16, "cuda": 256}  # in a first try, which shows how many fit the time
 
 
 def calibrate(
-    config: TrialConfig, *, device: str, threads: int, cache_dir: Path | None = None
+    config: TrialConfig,
+    *,
+    device: str,
+    threads: int,
+    cache_dir: Path | None = None,
+    limit_s: float = _LIMIT_S,
 ) -> Calibration:
     """Train a configuration for about half a minute, and return what it takes.
 
@@ -45,22 +50,23 @@ def calibrate(
         device: cpu or cuda.
         threads: CPU threads.
         cache_dir: decoded images, if there are any.
+        limit_s: time after which the measurement is given up.
 
     Raises:
         StudyError: the training failed, or even a few images take too long.
     """
-    job = {"config": config.flat(), "device": device, "threads": threads, "seconds": _SECONDS,
+    job = {"config": config.flat(), "device": device, "threads": threads, "seconds": SECONDS,
            "plugins": config.plugins,
            "cache_dir": None if cache_dir is None else str(cache_dir)}  # fmt: skip
     try:
         done = subprocess.run(
             [sys.executable, "-m", "ltat_tune.planning.calibration"], input=json.dumps(job),
-            capture_output=True, text=True, timeout=_LIMIT_S, check=False,
+            capture_output=True, text=True, timeout=limit_s, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise StudyError(
             f"nothing was measured: this machine did not train {_FIRST_IMAGES[device]} images "
-            f"{_EPOCHS} times in {_LIMIT_S:.0f} s; leave out --measure to get a rule of thumb"
+            f"{_EPOCHS} times in {limit_s:.0f} s; leave out --measure to get a rule of thumb"
         ) from None
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["it was killed"])[-1]

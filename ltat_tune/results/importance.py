@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 LEAST = 6  # trials below which nothing is said
 _ENOUGH = 12  # complete trials from which on only the end counts
 _TOP = 5  # trials that PED-ANOVA should find among the best, by its documentation
-_PED_DRAWS, _FANOVA_DRAWS = 40, 20  # resamples, and as many shuffles; a forest takes its time
+PED_DRAWS, FANOVA_DRAWS = 40, 20  # resamples, and as many shuffles; a forest takes its time
 _TREES = 24  # of fANOVA's
 _INTERVAL = (0.05, 0.95)
 
@@ -113,11 +113,11 @@ def importances(rows: Sequence[FrozenTrial], *, seed: int = 0) -> Importances:
     paths = list(dict.fromkeys(path for row, _ in scored for path in row.params))
     common = [path for path in paths if all(path in row.params for row, _ in scored)]
     draw = random.Random(seed)
-    ped_anova = _estimates(scored, paths, draw, _PED_DRAWS, _ped_anova)
+    ped_anova = _estimates(scored, paths, draw, PED_DRAWS, _ped_anova)
     fanova: dict[str, ImportanceEstimate] = {}
     if len(common) > 1:  # the share of one alone is 1 and says nothing
         forest = FanovaImportanceEvaluator(n_trees=_TREES, seed=seed)
-        fanova = _estimates(scored, common, draw, _FANOVA_DRAWS, lambda sample: forest)
+        fanova = _estimates(scored, common, draw, FANOVA_DRAWS, lambda sample: forest)
     active = {path: sum(path in row.params for row, _ in scored) for path in paths}
     found = [Importance(p, fanova.get(p), ped_anova[p], active[p]) for p in paths]
     found.sort(key=lambda one: (-(one.fanova.share if one.fanova else -1), -one.ped_anova.share))

@@ -143,7 +143,7 @@ class _Proposals(BaseSampler):
         """Return the rows as the sampler sees them."""
         if self._fills:
             rows = [self._filled(row) if row.state.is_finished() else row for row in rows]
-        return _extended(rows) if self._extends else rows
+        return extended(rows) if self._extends else rows
 
     def _filled(self, row: FrozenTrial) -> FrozenTrial:
         """Return a row with a middle value for each parameter that does not exist in it."""
@@ -155,7 +155,7 @@ class _Proposals(BaseSampler):
         return filled
 
 
-def _extended(rows: list[FrozenTrial]) -> list[FrozenTrial]:
+def extended(rows: list[FrozenTrial]) -> list[FrozenTrial]:
     """Return stopped trials as complete ones, with the end that the other trials suggest.
 
     The rise from an epoch to the end is the median over complete trials. A diverged trial counts

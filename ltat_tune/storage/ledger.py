@@ -103,6 +103,10 @@ class Ledger:
             else:  # from a version that trained such trials
                 tried.begun += 1
 
+    def study(self, scenario: str) -> optuna.Study:
+        """Return Optuna's own study of a scenario, with repeats and what is queued."""
+        return self._studies[scenario]
+
     def unfinished(self, scenario: str) -> list[FrozenTrial]:
         """Return the rows that a dead driver left RUNNING, oldest first."""
         rows = self._rows(scenario)

@@ -131,6 +131,11 @@ class Writes:
         run.names |= metrics.keys()
         self._unwritten[key] = None
 
+    @property
+    def unwritten(self) -> tuple[str, ...]:
+        """Keys of the runs that a flush will go through, oldest first."""
+        return tuple(self._unwritten)
+
     def flush(self) -> list[Write]:
         """The epochs of all runs that had one since."""
         return [write for key in list(self._unwritten) for write in self._flush(key)]

@@ -12,7 +12,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from ltat_tune.tracking.outbox import Spool, Write
 from ltat_tune.tracking.recorder import RunImages, Writes
 from ltat_tune.tracking.store import public_uri, reason, tracking_uri
 
-_FLUSH_S = 2.0
+_FLUSH_S = 2.0  # at most so long an epoch waits to be written
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _PAUSE_AT_THE_END_S = 1.0, 30.0, 2.0
 _SERVER_WAIT_S, _FILE_WAIT_S = 60.0, 5.0
 _STUCK_S = 600.0  # for one write to a store that answers; a large file takes its time
@@ -43,6 +43,9 @@ class Tracker:
             write a point twice. But a resume may have nobody to try it again, so it waits.
         end_wait_s: how long it is waited for at the end, after its last answer; None is 60, and
             5 for a SQLite file.
+        flush_s: how long an epoch waits at most, so that several are written at once.
+        longest_pause_s: between two tries of a store that does not answer.
+        clock: the time of day in seconds, which MLflow shows.
     """
 
     def __init__(
@@ -54,12 +57,16 @@ class Tracker:
         *,
         start_wait_s: float = 0.0,
         end_wait_s: float | None = None,
+        flush_s: float = _FLUSH_S,
+        longest_pause_s: float = _LONGEST_PAUSE_S,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.uri = tracking_uri(uri, folder)
         self._name, self._folder, self._uid = name, folder, uid
         usual_s = _FILE_WAIT_S if self.uri.startswith("sqlite:") else _SERVER_WAIT_S
         self._start_wait_s = start_wait_s
         self._end_wait_s = usual_s if end_wait_s is None else end_wait_s
+        self._flush_s, self._longest_pause_s, self._clock = flush_s, longest_pause_s, clock
         self._said: queue.SimpleQueue[tuple[str, tuple[Any, ...]] | None] = queue.SimpleQueue()
         self._wake = threading.Event()
         # The lock is for these four, and never held while the store is asked.
@@ -115,11 +122,11 @@ class Tracker:
         self, key: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
     ) -> None:
         """Makes or re-opens the run of `key`, a child of the study's run."""
-        self._say("begin", key, name, dict(params), dict(tags), _now())
+        self._say("begin", key, name, dict(params), dict(tags), self._now())
 
     def log(self, key: str, step: int, metrics: Mapping[str, float]) -> None:
         """One epoch's metrics; a step that the run has already is left alone."""
-        self._say("log", key, step, dict(metrics), _now())
+        self._say("log", key, step, dict(metrics), self._now())
 
     def end(
         self,
@@ -138,13 +145,13 @@ class Tracker:
         `images` are what it was trained on.
         """
         last = dict(metrics or {}), dict(tags or {}), dict(files or {}), artifacts
-        self._say("end", key, state, *last, _now(), images)
+        self._say("end", key, state, *last, self._now(), images)
 
     def finish(
         self, state: str, *, note: str = "", files: Mapping[str, str] | None = None
     ) -> None:
         """Closes the parent, and as interrupted every child that is still open; then waits."""
-        self._say("finish", state, note, dict(files or {}), _now())
+        self._say("finish", state, note, dict(files or {}), self._now())
         self.close()
 
     def close(self) -> None:
@@ -237,6 +244,10 @@ class Tracker:
                 told = True
                 self._ending.wait(1.0)
 
+    def _now(self) -> int:
+        """Return the time of day in milliseconds, as MLflow keeps it."""
+        return int(self._clock() * 1000)
+
     def _take(self) -> None:
         """Turns into writes what was said since."""
         with self._lock:
@@ -255,7 +266,7 @@ class Tracker:
                 self._waiting += getattr(self._writes, item[0])(*item[1])
         if self._ended or self._given_up.is_set() or time.monotonic() >= self._flush_at:
             self._waiting += self._writes.flush()
-            self._flush_at = time.monotonic() + _FLUSH_S
+            self._flush_at = time.monotonic() + self._flush_s
 
     def _deliver(self) -> None:
         """Says what waits, oldest first; what failed holds up the writes of its own run."""
@@ -285,9 +296,9 @@ class Tracker:
             self._progress = time.monotonic()
             self._take()
         if held:
-            longest_s = _PAUSE_AT_THE_END_S if self._ending.is_set() else _LONGEST_PAUSE_S
+            longest_s = _PAUSE_AT_THE_END_S if self._ending.is_set() else self._longest_pause_s
             self._retry_at = time.monotonic() + min(self._pause_s, longest_s)
-            self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+            self._pause_s = min(2 * self._pause_s, self._longest_pause_s)
         elif self._out and not self._waiting:
             self._recover()
 
@@ -334,7 +345,3 @@ def warn(text: str) -> None:
 
 def _counted(count: int) -> str:
     return f"{count} write{'' if count == 1 else 's'}"
-
-
-def _now() -> int:
-    return int(time.time() * 1000)

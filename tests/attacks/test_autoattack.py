@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ltat_tune.attacks import autoattack, standard_attacks
 from ltat_tune.errors import ConfigError
+from tests.attacks.short_autoattack import shorten_autoattack
 from tests.attacks.toys import snapshot, tiny_cnn, unusual_state
 
 FOUR = ("apgd-ce", "apgd-t", "fab-t", "square")
@@ -32,17 +33,7 @@ class Prototypes(nn.Module):
 @pytest.fixture
 def shortened(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every attack of the standard version really runs, but for few iterations."""
-    from pyautoattack import AutoAttack
-
-    set_version = AutoAttack._set_version
-
-    def few_iterations(adversary: Any, version: str) -> None:
-        set_version(adversary, version)
-        for attack in (adversary.apgd, adversary.apgd_targeted, adversary.fab):
-            attack.n_iter = 10
-        adversary.square.n_queries = 50
-
-    monkeypatch.setattr(AutoAttack, "_set_version", few_iterations)
+    shorten_autoattack(monkeypatch, iterations=10, queries=50)
 
 
 def _image(target: int, lead: float) -> Tensor:

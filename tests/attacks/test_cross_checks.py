@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ltat_tune.attacks import autoattack, pgd
 from ltat_tune.attacks.named import parse_attack
+from tests.attacks.short_autoattack import shorten_autoattack
 from tests.attacks.toys import undecided
 
 torchattacks = pytest.importorskip("torchattacks")
@@ -99,7 +100,7 @@ def test_cwl2_fixed_is_the_attack_of_torchattacks_to_its_last_iteration(
 
     Ours otherwise begins a millionth off in tanh space, where 0 and 1 are at a finite place.
     """
-    monkeypatch.setattr(sys.modules["ltat_tune.attacks.cw_l2"], "_INSIDE", 1.0)
+    monkeypatch.setattr(sys.modules["ltat_tune.attacks.cw_l2"], "INSIDE", 1.0)
     model, images, targets = _batch(40)
     targets[0] = 0
     falling = _Raised(model, factor, falls=True)
@@ -132,17 +133,8 @@ def test_autoattacks_numbers_are_those_of_the_package_run_directly(
 ) -> None:
     from pyautoattack import AutoAttack
 
-    set_version = AutoAttack._set_version
-
-    def few_iterations(adversary: Any, version: str) -> None:
-        set_version(adversary, version)
-        for attack in (adversary.apgd, adversary.apgd_targeted, adversary.fab):
-            attack.n_iter = 10
-        adversary.square.n_queries = 50
-        # four classes have three wrong ones
-        adversary.apgd_targeted.n_target_classes = adversary.fab.n_target_classes = 3
-
-    monkeypatch.setattr(AutoAttack, "_set_version", few_iterations)
+    # four classes have three wrong ones
+    shorten_autoattack(monkeypatch, iterations=10, queries=50, wrong_classes=3)
     model, images, targets = _batch(12, dtype=torch.float32)
     for norm, eps in (("Linf", 0.02), ("L2", 0.2)):
         with torch.random.fork_rng(devices=[]):

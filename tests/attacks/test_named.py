@@ -12,6 +12,7 @@ from ltat_tune.attacks import autoattack, cw_l2, pgd, square
 from ltat_tune.attacks.named import parse_attack
 from ltat_tune.attacks.noise import start_noise
 from ltat_tune.errors import ConfigError
+from tests.attacks.short_autoattack import shorten_autoattack
 from tests.attacks.toys import CentredLinear, snapshot, tiny_cnn, undecided, unusual_state
 
 ALL = (
@@ -30,17 +31,7 @@ def _cases(*names: str) -> list[tuple[str, str]]:
 @pytest.fixture(autouse=True)
 def _short_autoattack(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every attack of the standard version really runs, but for few iterations."""
-    from pyautoattack import AutoAttack
-
-    set_version = AutoAttack._set_version
-
-    def few_iterations(adversary: AutoAttack, version: str) -> None:
-        set_version(adversary, version)
-        for attack in (adversary.apgd, adversary.apgd_targeted, adversary.fab):
-            attack.n_iter = 5
-        adversary.square.n_queries = 10
-
-    monkeypatch.setattr(AutoAttack, "_set_version", few_iterations)
+    shorten_autoattack(monkeypatch, iterations=5, queries=10)
 
 
 def _batch(n: int = 6) -> tuple[nn.Module, Tensor, Tensor]:

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from ltat_tune.cli import main
-from tests.drive import run
+from tests.drive import call
 
 FIRST, SECOND = "imbalance_ratio_2", "imbalance_ratio_4"
 
@@ -93,16 +93,16 @@ def test_a_figure_that_lacks_weights_names_the_command_that_makes_them(kept: Pat
 
 def test_resume_writes_mlflow_s_runs_again_so_that_export_registers(kept: Path) -> None:
     asked = ("export", "mini", "--scenario", FIRST, "--register", "kept")
-    refused = run(*asked, cwd=kept)
+    refused = call(*asked, cwd=kept)
     assert refused.returncode == 2
     assert re.search(
         r"^error: sqlite:///\S+ has no run imbalance_ratio_2/\w+-seed0 of study mini, perhaps it "
         r"was deleted; write the study's runs anew: ltat-tune resume mini$", refused.stderr, re.M,
     )  # fmt: skip
     results = (kept / "studies" / "mini" / "results.json").read_bytes()
-    resumed = run("resume", "mini", "--quiet", cwd=kept)
+    resumed = call("resume", "mini", "--in-process", "--quiet", cwd=kept)
     assert resumed.returncode == 0, resumed.stderr
     assert (kept / "studies" / "mini" / "results.json").read_bytes() == results
-    done = run(*asked, cwd=kept)
+    done = call(*asked, cwd=kept)
     assert done.returncode == 0, done.stderr
     assert "models:/kept@champion (version 1): equal to the last bit" in done.stderr

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from ltat_tune.cli import main
 from ltat_tune.evaluation.card import metrics
-from tests.drive import ALONE, MINI, Running, mlflow_runs, run, write_space
+from tests.drive import MINI, Running, call, mlflow_runs, run, write_space
 from tests.evaluation.trainings import train_into
 
 # MLflow's own warnings, about what it is built on
@@ -33,9 +33,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         scenarios={"data.imbalance_ratio": [2]},
         searcher={"trials": 2},
         confirm={"top": 1, "seeds": [0, 1], "attacks": ["clean"]},
-        resources=ALONE,
     )
-    done = run("--space", space, "--quiet", cwd=folder)
+    done = call("--space", space, "--in-process", "--quiet", cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder / "studies" / "mini"
 

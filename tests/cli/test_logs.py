@@ -47,7 +47,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, S
         fixed={**MINI["fixed"], "optim.epochs": EPOCHS, "evaluation.every_epochs": 20},
         scheduler={"name": "none"}, resources={"concurrency": 1},
     )  # fmt: skip
-    with Running("--space", space, cwd=folder) as running:
+    with Running("--space", space, "--in-process", cwd=folder) as running:
         yield running, StudyFolder(folder / "studies" / "mini")
 
 

@@ -45,7 +45,7 @@ def test_plan_of_a_gpu_study_needs_no_gpu(tmp_path: Path) -> None:
 
 
 def test_plan_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ltat_tune.planning.calibration._SECONDS", 0.5)
+    monkeypatch.setattr("ltat_tune.planning.calibration.SECONDS", 0.5)
     shown = _typed("plan", write_space(tmp_path), "--measure")
     assert "measured here" in shown
 

@@ -9,7 +9,7 @@ import yaml
 from click.testing import CliRunner
 
 from ltat_tune.cli import main
-from tests.drive import ALONE, MINI, mlflow_runs, run, write_space
+from tests.drive import MINI, call, mlflow_runs, write_space
 
 BEST = "best-imbalance_ratio_2"
 
@@ -20,9 +20,9 @@ def papers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("papers")
     space = write_space(
         folder, name="papers", scenarios={"data.imbalance_ratio": [2]}, searcher={"trials": 2},
-        fixed={**MINI["fixed"], "data.val_source": "test", "optim.epochs": 2}, resources=ALONE,
+        fixed={**MINI["fixed"], "data.val_source": "test", "optim.epochs": 2},
     )  # fmt: skip
-    done = run("--space", space, cwd=folder)
+    done = call("--space", space, "--in-process", cwd=folder)
     assert done.returncode == 0, done.stderr
     (folder / "stdout.txt").write_text(done.stdout)
     (folder / "stderr.txt").write_text(done.stderr)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from ltat_tune.cli.alone import check_device, train_file
 from ltat_tune.config.config_file import dump_config, load_config
 from ltat_tune.config.trial_config import TrialConfig
-from ltat_tune.data.datasets import Splits
+from ltat_tune.data.datasets import LabelledImages, Splits, load_splits
 from ltat_tune.errors import ConfigError
 from ltat_tune.provenance import versions
 from ltat_tune.training.evaluation import measure_accuracy
@@ -144,12 +145,15 @@ def test_a_changed_version_is_named(
 def test_without_test_a_recorded_test_number_is_not_compared_and_test_is_not_read(
     recorded: dict[str, Any], write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(self: Splits) -> None:
+    def refuse() -> LabelledImages:
         raise AssertionError("the test split was read")
+
+    def unread_test(config: TrialConfig, *, cache_dir: Path | None = None) -> Splits:
+        return replace(load_splits(config, cache_dir=cache_dir), test=refuse)
 
     altered = copy.deepcopy(recorded)
     altered["test"]["test/clean_acc"] = 2.0
-    monkeypatch.setattr("ltat_tune.cli.alone._test", refuse)
+    monkeypatch.setattr("ltat_tune.training.trainer.load_splits", unread_test)
     assert _run(write(altered)) == 0
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser import Visit
-from tests.drive import command, descendants, run
+from tests.drive import call, command, descendants
 
 
 @contextlib.contextmanager
@@ -142,11 +142,11 @@ def test_a_taken_port_and_a_missing_study_are_named(small_study: Path, tmp_path:
         taken.listen()
         port = str(taken.getsockname()[1])
         for more in ((), ("--optuna",)):
-            done = run("ui", "mini", "--port", port, *more, cwd=small_study.parent.parent)
+            done = call("ui", "mini", "--port", port, *more, cwd=small_study.parent.parent)
             assert done.returncode != 0
             assert f"cannot listen on port {port}: Address already in use" in done.stderr
             assert "leave --port out" in done.stderr
-    done = run("ui", cwd=tmp_path)
+    done = call("ui", cwd=tmp_path)
     assert done.returncode == 2
     assert "no studies in studies; start one, or name their folder with --out" in done.stderr
 
@@ -179,14 +179,14 @@ def test_a_study_on_a_tracking_server_is_looked_at_there(
             copied = StudyFolder(tmp_path / "studies" / name)
             shutil.copytree(small_study, copied.root)
             copied.write_facts({**copied.read_facts(), "tracking_uri": server})
-        done = run("ui", "mini", "--no-browser", cwd=tmp_path)
+        done = call("ui", "mini", "--no-browser", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert re.fullmatch(
             rf"{server}/#/experiments/\d+/runs\?workflowType=machine_learning"
             r"&viewStateShareKey=ltat-tune\n",
             done.stdout,
         )
-        assert run("ui", cwd=tmp_path).stdout == f"{server}/#/experiments\n"
-        done = run("ui", "other", cwd=tmp_path)
+        assert call("ui", cwd=tmp_path).stdout == f"{server}/#/experiments\n"
+        done = call("ui", "other", cwd=tmp_path)
         assert done.returncode == 2
         assert f"{server} has no experiment other; has the study started?" in done.stderr

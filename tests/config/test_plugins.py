@@ -21,7 +21,7 @@ from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.errors import ConfigError, SpaceError
 from ltat_tune.preflight.load import load_space
 from ltat_tune.training.trainer import Trainer
-from tests.drive import MINI, run, write_space
+from tests.drive import MINI, call, write_space
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,7 +44,7 @@ METHOD = block("register_method")
 def no_plugin_stays() -> Iterator[None]:
     before = dict(PARAMETERS), dict(CATALOGUE), defaults()
     yield
-    for plugin in list(plugin_loader._loaded.values()):
+    for plugin in plugin_loader.loaded():
         plugin_loader.forget(plugin)
     assert (dict(PARAMETERS), dict(CATALOGUE), defaults()) == before
 
@@ -224,7 +224,7 @@ def test_a_configuration_finds_its_plugin_beside_it_and_refuses_another(tmp_path
     config = TrialConfig.from_flat({"method.name": "tilted"})
     away = tmp_path / "away"
     dump_config(away / "best.yaml", config, comment="")
-    for plugin in list(plugin_loader._loaded.values()):
+    for plugin in plugin_loader.loaded():
         plugin_loader.forget(plugin)
     assert load_config(away / "best.yaml")[0].identity == config.identity
     (tmp_path / "tilted.py").rename(away / "tilted.py")
@@ -245,7 +245,7 @@ def test_the_method_that_is_shown_runs_through_a_study(tmp_path: Path) -> None:
     (tmp_path / "tilted.yaml").write_text(
         next(text for text in blocks("yaml") if text.startswith("plugins: [tilted]"))
     )
-    done = run("--space", "tilted.yaml", cwd=tmp_path)
+    done = call("--space", "tilted.yaml", "--in-process", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert f"note: plugin tilted runs code of {tmp_path}/tilted.py (sha256 " in done.stderr
     trial = tmp_path / "studies/tilted/trials/default/t0000/config.yaml"
@@ -253,15 +253,15 @@ def test_the_method_that_is_shown_runs_through_a_study(tmp_path: Path) -> None:
     assert (config.method.name, config.get("method.tilt")) == ("tilted", 2)
     assert (trial.parent / "result.json").exists()
     best = "studies/tilted/best/best-default.yaml"
-    assert run("train", best, "--quiet", cwd=tmp_path).returncode == 0  # the recorded digits
+    assert call("train", best, "--quiet", cwd=tmp_path).returncode == 0  # the recorded digits
     assert evaluate("tilted", out=tmp_path / "studies", attacks=["pgd3"])[1].images == 400
     (tmp_path / "tilted.py").write_text(METHOD + "# edited\n")
-    refused = run("resume", "tilted", "--trials", "4", cwd=tmp_path)
+    refused = call("resume", "tilted", "--in-process", "--trials", "4", cwd=tmp_path)
     assert refused.returncode == 2
     assert "space.yaml:" in refused.stderr
     assert "plugin tilted has changed" in refused.stderr
     (tmp_path / "tilted.py").write_text(METHOD)
-    listed = run("ls", "methods", "--plugins", "tilted", cwd=tmp_path)
+    listed = call("ls", "methods", "--plugins", "tilted", cwd=tmp_path)
     assert "soft maximum over the batch" in listed.stdout
-    shown = run("params", "tilt", "--plugins", "tilted", cwd=tmp_path)
+    shown = call("params", "tilt", "--plugins", "tilted", cwd=tmp_path)
     assert "method.tilt" in shown.stdout and "(0, 10]" in shown.stdout

@@ -12,10 +12,11 @@ import pytest
 from PIL import Image
 
 from ltat_tune.config.sections import DataConfig
-from ltat_tune.data import image_folder, torchvision_sets
+from ltat_tune.data import image_folder
 from ltat_tune.data.cache import open_cached, prepare_cache
 from ltat_tune.data.decoding import decode
 from ltat_tune.data.sources import open_source
+from ltat_tune.data.torchvision_door import import_torchvision
 from ltat_tune.errors import DataError
 from tests.data.official import write_cifar10
 from tests.data.toys import write_folder, write_image
@@ -205,13 +206,14 @@ def test_classes_of_an_official_set_are_picked_from_one_copy_of_it(
 ) -> None:
     write_cifar10(tmp_path / "files", monkeypatch)
     reads: list[str] = []
-    original = torchvision_sets._read
+    data_set = import_torchvision("datasets").CIFAR10
+    build = data_set.__init__
 
-    def read(config: DataConfig, paths: list[Path], name: str, **split: object) -> object:
-        reads.append(name)
-        return original(config, paths, name, **split)
+    def counted(source: object, *arguments: object, **options: object) -> None:
+        reads.append("CIFAR10")
+        build(source, *arguments, **options)
 
-    monkeypatch.setattr(torchvision_sets, "_read", read)
+    monkeypatch.setattr(data_set, "__init__", counted)
     config = DataConfig(name="cifar10", root=str(tmp_path / "files"))
     open_cached(config, tmp_path / "cache").train()
     for classes in (("cat", "dog"), ("dog", "cat"), ("ship", "frog", "bird")):

@@ -197,7 +197,7 @@ def test_hours_are_what_an_epoch_took_so_far(tmp_path: Path) -> None:
     # 100 s an epoch: 6 epochs of a trial and 6 of a confirmation are 1,200 s, a test and the rest
     # are next to nothing beside; the clock itself does not move in this test
     driver = _Driver(tmp_path, "1h", searcher={"trials": 10})
-    driver.keeper._tests = {}
+    driver.keeper.look_costs = {}
     claims, keeper = driver.search.claims, driver.keeper
     task = driver.search.next_task()  # nothing is known yet
     assert task is not None
@@ -206,12 +206,12 @@ def test_hours_are_what_an_epoch_took_so_far(tmp_path: Path) -> None:
         keeper.on_epoch(task, 100, replayed=False)
     assert claims.remaining([6], 6) == [3]
     # three epochs left, a new trial of six beside on the only slot, then the confirmation: 1,500 s
-    assert keeper._hours_needed([3, 6], 0) == pytest.approx(1500 / 3600, abs=0.01)
+    assert keeper.hours_needed([3, 6], 0) == pytest.approx(1500 / 3600, abs=0.01)
     assert keeper.allows(NAME, 0)
     keeper.on_epoch(task, 900, replayed=False)  # the mean of four epochs is 300 now
     assert not keeper.allows(NAME, 0)
     keeper.slots = 2  # six epochs side by side with three, then six: 3,600 s and the clock
-    assert keeper._hours_needed([3, 6], 0) == pytest.approx(1, abs=0.01)
+    assert keeper.hours_needed([3, 6], 0) == pytest.approx(1, abs=0.01)
 
 
 def test_replayed_epochs_take_nothing(tmp_path: Path) -> None:
@@ -241,7 +241,7 @@ def test_gpu_hours_are_those_of_the_share(tmp_path: Path) -> None:
     driver = _Driver(
         tmp_path, "0.21gpuh", searcher={"trials": 10}, resources={"gpus_per_trial": 0.5}
     )
-    driver.keeper._tests = {}
+    driver.keeper.look_costs = {}
     assert driver.run(seconds=60) == 3  # 3 and the confirmation: 0.2
 
 
@@ -250,11 +250,11 @@ def test_a_test_is_thought_as_long_as_the_rule_says_until_one_was_seen(tmp_path:
     task = driver.search.next_task()
     assert task is not None
     driver.end(task, seconds=2)
-    (rule,) = driver.keeper._tests.values()
-    assert driver.keeper._look_s("test") == pytest.approx(2 * rule.test / rule.epoch)
+    (rule,) = driver.keeper.look_costs.values()
+    assert driver.keeper.look_s("test") == pytest.approx(2 * rule.test / rule.epoch)
     looked = Task(**{**vars(task), "kind": "test"})
     driver.keeper.on_end(looked, Outcome("complete", 6, "", {}, 7.5))
-    assert driver.keeper._look_s("test") == 7.5
+    assert driver.keeper.look_s("test") == 7.5
 
 
 def test_claims_are_what_trains_and_what_is_next() -> None:

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 
 def test_a_budget_ends_the_search_and_everything_is_confirmed(tmp_path: Path) -> None:
     space = write_space(tmp_path, searcher={"trials": 30})
-    with Running("--space", space, "--budget", "60epochs", cwd=tmp_path) as study:
+    with Running("--space", space, "--budget", "60epochs", "--in-process", cwd=tmp_path) as study:
         study.wait_for("t0000 complete")
         assert study.end(signal.SIGINT) == 130
     done = run("resume", "mini", "--budget", "72epochs", cwd=tmp_path)

@@ -8,6 +8,7 @@ import shutil
 import signal
 import time
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from ltat_tune.storage.training_files import MaskingReport
 from tests.drive import (
     MINI,
     Running,
+    call,
     descendants,
     mlflow_runs,
     run,
@@ -111,12 +113,12 @@ def test_the_winner_is_chosen_by_validation_and_beats_the_baseline_there(finishe
 
 def test_exported_files_train_again_to_the_recorded_digits(finished: Path) -> None:
     cwd = finished.parent.parent
-    exported = run("export", "mini", "--to", "out", cwd=cwd)
+    exported = call("export", "mini", "--to", "out", cwd=cwd)
     assert exported.returncode == 0, exported.stderr
     files = exported.stdout.split()
     assert files == [f"out/best-{name}{end}" for name in SCENARIOS for end in (".yaml", ".md")]
     for file in files[::2]:
-        trained = run("train", file, "--test", cwd=cwd)
+        trained = call("train", file, "--test", cwd=cwd)
         assert trained.returncode == 0, trained.stderr + trained.stdout
         assert "reproduced: weights" in trained.stderr
 
@@ -160,7 +162,7 @@ def test_a_winner_has_the_verdict_that_evaluate_gives_it(finished: Path) -> None
     cwd = finished.parent.parent
     results = json.loads((finished / "results.json").read_text())
     scenario = results["scenarios"][1]
-    done = run(
+    done = call(
         "evaluate", _looked_at(finished, scenario), "--attacks", "clean", "--format", "json",
         cwd=cwd,
     )  # fmt: skip
@@ -180,7 +182,7 @@ def test_a_sentinel_that_fails_loses_nothing_and_looks_again_on_resume(
     (place / "sentinel.json").unlink()
     whole = (place / "checkpoint.pt").read_bytes()
     (place / "checkpoint.pt").write_bytes(whole[:1000])
-    failed = run("resume", "mini", cwd=tmp_path)
+    failed = call("resume", "mini", "--in-process", cwd=tmp_path)
     assert failed.returncode == 1
     number = next(c for c in scenario["confirmed"] if c["recipe"] == scenario["winner"])["number"]
     assert f"{scenario['name']}/t{number:04d} seed 0 sentinel failed:" in failed.stderr
@@ -191,7 +193,7 @@ def test_a_sentinel_that_fails_loses_nothing_and_looks_again_on_resume(
     assert now["scenarios"][1:] == before["scenarios"][1:]
     assert json.loads((place / "result.json").read_text())["state"] == "complete"
     (place / "checkpoint.pt").write_bytes(whole)
-    again = run("resume", "mini", cwd=tmp_path)
+    again = call("resume", "mini", "--in-process", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert again.stderr.count("gradient masking") == 1
     assert json.loads((study / "results.json").read_text()) == before
@@ -200,21 +202,21 @@ def test_a_sentinel_that_fails_loses_nothing_and_looks_again_on_resume(
 def test_compare_ls_and_json_agree_with_the_results(finished: Path) -> None:
     cwd = finished.parent.parent
     results = json.loads((finished / "results.json").read_text())
-    compared = run("compare", "mini", "--format", "json", cwd=cwd)
+    compared = call("compare", "mini", "--format", "json", cwd=cwd)
     assert json.loads(compared.stdout) == results
-    table = run("compare", "mini", cwd=cwd).stdout
+    table = call("compare", "mini", cwd=cwd).stdout
     assert "best complete trials" in table
-    listed = json.loads(run("ls", "--format", "json", cwd=cwd).stdout)
+    listed = json.loads(call("ls", "--format", "json", cwd=cwd).stdout)
     assert [(s["study"], s["state"], s["trials"]) for s in listed] == [("mini", "finished", 8)]
 
 
 def test_a_name_that_exists_is_never_mixed(finished: Path) -> None:
     cwd = finished.parent.parent
-    again = run("--space", "mini.yaml", cwd=cwd)
+    again = call("--space", "mini.yaml", cwd=cwd)
     assert again.returncode == 2
     assert "study mini exists already in studies, it is finished; resume it with" in again.stderr
     assert "--overwrite" in again.stderr
-    unknown = run("resume", "nope", cwd=cwd)
+    unknown = call("resume", "nope", cwd=cwd)
     assert unknown.returncode == 2
     assert unknown.stderr == "error: no study in studies/nope; studies in studies: mini\n"
 
@@ -224,6 +226,14 @@ def test_a_second_driver_is_refused(finished: Path) -> None:
         refused = run("resume", "mini", cwd=finished.parent.parent)
     assert refused.returncode == 2
     assert f"study mini is being run by process {os.getpid()}" in refused.stderr
+
+
+def _wait_for_end(processes: Iterable[int], timeout_s: float = 60) -> None:
+    """Wait until no such process is left."""
+    left, deadline = list(processes), time.monotonic() + timeout_s
+    while left := [process for process in left if Path(f"/proc/{process}").exists()]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
 
 
 def test_interrupted_and_killed_studies_end_like_an_undisturbed_one(
@@ -243,22 +253,21 @@ def test_interrupted_and_killed_studies_end_like_an_undisturbed_one(
         hasty.wait_for_workers(1)
         tree = descendants(hasty.process.pid)
         hasty.process.send_signal(signal.SIGINT)
-        time.sleep(0.2)
+        time.sleep(0.2)  # a person's two presses; sent at once they would be one signal
         began = time.monotonic()
         assert hasty.end(signal.SIGINT) == 130
         assert time.monotonic() - began < 15
     assert all(r.info.status != "RUNNING" for r in mlflow_runs(study))
-    deadline = time.monotonic() + 30
-    while any(Path(f"/proc/{process}").exists() for process, _ in tree):
-        assert time.monotonic() < deadline, tree
-        time.sleep(0.1)
+    _wait_for_end(pid for pid, _ in tree)
 
     # kill -9 of the driver, as soon as it has work under way
     with Running("resume", "mini", cwd=tmp_path) as second:
         second.wait_for("started:")
         second.wait_for_workers(1)
+        tree = descendants(second.process.pid)
         assert second.end(signal.SIGKILL) == -9
-    time.sleep(5)  # the dead driver's workers leave by themselves
+    # the dead driver's workers leave by themselves
+    _wait_for_end(pid for pid, line in tree if line.startswith("ray::"))
     held = {path: _history(path) for path in study.glob("trials/*/*/checkpoint.pt")}
     assert held
 
@@ -284,10 +293,10 @@ def test_interrupted_and_killed_studies_end_like_an_undisturbed_one(
 
 def test_a_finished_study_can_be_extended(finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished.parent, tmp_path / "studies")
-    fewer = run("resume", "mini", "--trials", "2", cwd=tmp_path)
+    fewer = call("resume", "mini", "--trials", "2", cwd=tmp_path)
     assert fewer.returncode == 2
     assert "--trials must be at least the study's 4, got 2" in fewer.stderr
-    extended = run("resume", "mini", "--trials", "5", cwd=tmp_path)
+    extended = call("resume", "mini", "--in-process", "--trials", "5", cwd=tmp_path)
     assert extended.returncode == 0, extended.stderr
     assert extended.stderr.count("started:") == 2
     results = json.loads((tmp_path / "studies" / "mini" / "results.json").read_text())

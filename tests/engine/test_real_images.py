@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from ltat_tune.config.parameters import PARAMETERS
-from tests.drive import run
+from tests.drive import call
 
 ROWS: list[dict[str, Any]] = [
     *({"method.name": name} for name in PARAMETERS["method.name"].choices),
@@ -45,8 +45,9 @@ def test_all_methods_train_on_real_images(tmp_path: Path, cifar_folder: Path) ->
         "confirm": {"top": 2, "seeds": [0], "attacks": ["clean", "pgd2", "cw2"]},
     }  # fmt: skip
     (tmp_path / "space.yaml").write_text(yaml.safe_dump(space, sort_keys=False))
-    done = run("--space", "space.yaml", "--allow-inert", "--format", "json", cwd=tmp_path,
-               timeout_s=900)  # fmt: skip
+    done = call(
+        "--space", "space.yaml", "--in-process", "--allow-inert", "--format", "json", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     (scenario,) = json.loads(done.stdout)["scenarios"]
     assert scenario["trials"] == {

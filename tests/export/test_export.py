@@ -23,7 +23,7 @@ from ltat_tune.evaluation.loading import Target, load_target
 from ltat_tune.export import load_model
 from ltat_tune.training.checkpoint import weights_hash
 from ltat_tune.training.weights_file import read_weights
-from tests.drive import run
+from tests.drive import call
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -35,7 +35,7 @@ BEST = "best-imbalance_ratio_4"
 def exported(small_study: Path) -> Path:
     """The folder of one export with everything."""
     root = small_study.parent.parent
-    done = run("export", "mini", "--checkpoint", "--onnx", "--register", "digits", cwd=root)
+    done = call("export", "mini", "--checkpoint", "--onnx", "--register", "digits", cwd=root)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
         f"exports/best-{name}{suffix}"
@@ -93,7 +93,7 @@ def test_evaluate_takes_exported_weights_for_the_model_they_are(
 ) -> None:
     root = exported.parent
     command = ("--attacks", "pgd3", "--no-sentinel", "--format", "json", "--quiet")
-    done = run("evaluate", exported / f"{BEST}.safetensors", *command, cwd=root)
+    done = call("evaluate", exported / f"{BEST}.safetensors", *command, cwd=root)
     assert done.returncode == 0, done.stderr
     card = json.loads(done.stdout)
     _, recorded = load_config(exported / f"{BEST}.yaml")
@@ -169,7 +169,7 @@ def test_exporting_again_adds_no_version_and_the_alias_stays(
 ) -> None:
     from ltat_tune.tracking.store import connect
 
-    done = run("export", "mini", "--scenario", NAMES[1], "--register", f"digits-{NAMES[1]}",
+    done = call("export", "mini", "--scenario", NAMES[1], "--register", f"digits-{NAMES[1]}",
                "--quiet", cwd=exported.parent)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""

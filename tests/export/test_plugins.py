@@ -16,7 +16,7 @@ import yaml
 
 from ltat_tune.config.plugin_loader import copy_plugins
 from ltat_tune.errors import StudyError
-from tests.drive import ALONE, MINI, mlflow_runs, run, write_space
+from tests.drive import ALONE, MINI, call, mlflow_runs, run, write_space
 
 MODEL = '''
 from torch import nn
@@ -60,9 +60,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     )  # fmt: skip
     done = run("--space", space, "--quiet", cwd=root)
     assert done.returncode == 0, done.stderr
-    evaluated = run("evaluate", "mini", "--attacks", "pgd3", "--no-sentinel", cwd=root)
+    evaluated = call("evaluate", "mini", "--attacks", "pgd3", "--no-sentinel", cwd=root)
     assert evaluated.returncode == 0, evaluated.stderr
-    done = run("export", "mini", "--checkpoint", "--onnx", "--register", "shallow", cwd=root)
+    done = call("export", "mini", "--checkpoint", "--onnx", "--register", "shallow", cwd=root)
     assert done.returncode == 0, done.stderr
     (root / "shallow.py").unlink()
     return Exported(root, root / "exports", done.stdout, evaluated.stderr)
@@ -109,14 +109,14 @@ def test_evaluate_says_which_file_it_runs(exported: Exported) -> None:
         exported.evaluated
     )
     weights = exported.folder / f"{BEST}.safetensors"
-    again = run("evaluate", weights, "--attacks", "pgd3", "--no-sentinel", cwd=exported.root)
+    again = call("evaluate", weights, "--attacks", "pgd3", "--no-sentinel", cwd=exported.root)
     assert again.returncode == 0, again.stderr
     copy = exported.folder / "shallow.py"
     assert f"note: plugin shallow runs code of {copy} (sha256 {SHA256})" in again.stderr
 
 
 def test_it_trains_again_to_the_recorded_digits(exported: Exported) -> None:
-    done = run("train", exported.folder / f"{BEST}.yaml", "--quiet", cwd=exported.root)
+    done = call("train", exported.folder / f"{BEST}.yaml", "--quiet", cwd=exported.root)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

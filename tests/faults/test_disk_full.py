@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.drive import ALONE, Running, mlflow_runs, run, write_space
+from tests.drive import ALONE, Running, call, mlflow_runs, write_space
 
 
 @pytest.fixture
@@ -38,7 +38,8 @@ def test_a_full_disk_ends_the_study_clearly_and_a_resume_lacks_nothing(small_dis
     said = study.log.read_text()
     assert "resume with: ltat-tune resume mini" in said
     (small_disk / "fill").unlink()
-    done = run("resume", "mini", "--out", small_disk / "studies", cwd=small_disk.parent)
+    out = ("--out", small_disk / "studies")
+    done = call("resume", "mini", *out, "--in-process", cwd=small_disk.parent)
     assert done.returncode == 0, done.stderr
     folder = small_disk / "studies" / "mini"
     results = json.loads((folder / "results.json").read_text())

@@ -18,7 +18,7 @@ import yaml
 
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.training.checkpoint import earlier, read_history
-from tests.drive import MINI, Running, descendants, mlflow_runs, run, steps, write_space
+from tests.drive import MINI, Running, call, descendants, mlflow_runs, steps, write_space
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -83,7 +83,7 @@ def test_a_preempted_study_leaves_in_time_and_goes_on_with_what_may_change(
     document = yaml.safe_load(folder.space.read_text())
     document["fixed"]["optim.epochs"] = epochs + 1
     folder.write_space(document)
-    refused = run("resume", "mini", cwd=tmp_path)
+    refused = call("resume", "mini", "--in-process", cwd=tmp_path)
     assert refused.returncode == 2
     assert f"\n  optim.epochs: {epochs} then, {epochs + 1} now\n" in refused.stderr
 
@@ -91,7 +91,7 @@ def test_a_preempted_study_leaves_in_time_and_goes_on_with_what_may_change(
     document["confirm"]["top"] = 1
     folder.write_space(document)
     folder.write_facts({**folder.read_facts(), "commit": "0123456789ab"})
-    done = run("resume", "mini", cwd=tmp_path)
+    done = call("resume", "mini", "--in-process", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "changed since the last start: confirm.top: 0 then, 1 now" in done.stderr
     assert done.stderr.count("warning: the code has changed since this study last ran") == 1
@@ -136,7 +136,7 @@ def test_a_folder_that_becomes_read_only_ends_the_study_and_a_resume_lacks_nothi
     assert "Read-only file system" in said
     assert "Traceback" not in said
     assert "resume with: ltat-tune resume mini" in said
-    done = run("resume", "mini", cwd=tmp_path)
+    done = call("resume", "mini", "--in-process", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (scenario,) = json.loads((study / "results.json").read_text())["scenarios"]
     assert scenario["trials"] == {"complete": 2, "pruned": 0, "failed": 0, "diverged": 0}

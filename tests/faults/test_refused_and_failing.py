@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.drive import ALONE, mlflow_runs, run, write_space
+from tests.drive import call, mlflow_runs, run, write_space
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -46,9 +46,9 @@ def test_a_diverging_trial_has_a_reason_and_no_score(tmp_path: Path) -> None:
     }  # fmt: skip
     space = write_space(
         tmp_path, tuned=tuned, start_from=starts, fixed=fixed, scenarios={},
-        searcher={"trials": 2}, scheduler={"name": "none"}, confirm={"top": 0}, resources=ALONE,
+        searcher={"trials": 2}, scheduler={"name": "none"}, confirm={"top": 0},
     )  # fmt: skip
-    done = run("--space", space, "--format", "json", cwd=tmp_path)
+    done = call("--space", space, "--in-process", "--format", "json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     scenario = json.loads(done.stdout)["scenarios"][0]
     assert scenario["trials"] == {"complete": 1, "pruned": 0, "failed": 0, "diverged": 1}
@@ -73,7 +73,7 @@ def test_bad_input_starts_nothing(tmp_path: Path) -> None:
 
 def test_an_unwritable_folder_is_said_before_anything_starts(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
-    done = run("--space", write_space(tmp_path), "--out", "file/studies", cwd=tmp_path)
+    done = call("--space", write_space(tmp_path), "--out", "file/studies", cwd=tmp_path)
     assert done.returncode == 2
     assert "cannot write the study into file/studies/mini" in done.stderr
     assert "--out" in done.stderr
@@ -81,7 +81,7 @@ def test_an_unwritable_folder_is_said_before_anything_starts(tmp_path: Path) -> 
 
 def test_an_unreachable_tracking_server_is_said_without_its_password(tmp_path: Path) -> None:
     uri = "postgresql://me:secret@localhost:1/none"
-    done = run("--space", write_space(tmp_path), "--tracking-uri", uri, cwd=tmp_path)
+    done = call("--space", write_space(tmp_path), "--tracking-uri", uri, cwd=tmp_path)
     assert done.returncode == 2
     assert "cannot use the MLflow store postgresql://localhost:1/none" in done.stderr
     assert "secret" not in done.stderr

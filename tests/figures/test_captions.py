@@ -112,5 +112,6 @@ def test_no_line_is_a_single_word_and_none_is_wider_than_the_paper(words: int) -
         assert " ".join(lines).count("word") == words
         assert all(len(line) > 10 for line in lines)
         fig.canvas.draw()
-        box = fig._supxlabel.get_window_extent()  # type: ignore[attr-defined]
+        (label,) = (text for text in fig.texts if text.get_text() == fig.get_supxlabel())
+        box = label.get_window_extent()
     assert box.width < fig.get_figwidth() * fig.dpi

@@ -59,14 +59,14 @@ def test_kept_folded_weights_are_used_inside_and_forgotten_after() -> None:
 def test_a_module_in_train_mode_keeps_nothing() -> None:
     module = _trained(1, 3).train()
     with folded_once(module):
-        assert module._kept is None
+        assert module.folded is None
 
 
 def test_an_inner_use_leaves_the_outer_ones_folded_weights() -> None:
     module = ConvBN(2, 3).eval()
     with folded_once(module):
-        kept = module._kept
+        kept = module.folded
         with folded_once(module):
-            assert module._kept is kept
-        assert module._kept is kept and kept is not None
-    assert module._kept is None
+            assert module.folded is kept
+        assert module.folded is kept and kept is not None
+    assert module.folded is None

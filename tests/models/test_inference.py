@@ -83,9 +83,9 @@ def test_frozen_and_folding_work_through_it_and_leave_all_as_found() -> None:
     wrapped = measured(model, scale=2.0)
     with frozen(wrapped, training=False):
         blocks = [module for module in model.modules() if isinstance(module, ConvBN)]
-        assert blocks and all(block._kept is not None for block in blocks)
+        assert blocks and all(block.folded is not None for block in blocks)
         assert not any(parameter.requires_grad for parameter in model.parameters())
-    assert all(block._kept is None for block in blocks)
+    assert all(block.folded is None for block in blocks)
     assert [module.training for module in model.modules()] == modes
     assert all(parameter.requires_grad for parameter in model.parameters())
 

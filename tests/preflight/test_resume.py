@@ -38,7 +38,7 @@ def test_what_is_only_written_differently_is_no_difference(tmp_path: Path) -> No
     )
     now = yaml.safe_load(study.folder.space.read_text())
     assert space_differences(study.folder.read_facts(), now) == {}
-    assert StudyRun.open(study.folder.root)._changes == []
+    assert StudyRun.open(study.folder.root).changes == []
 
 
 def test_more_trials_seeds_attacks_and_other_resources_are_allowed_and_told(
@@ -51,7 +51,7 @@ def test_more_trials_seeds_attacks_and_other_resources_are_allowed_and_told(
         confirm={"top": 2, "seeds": [2, 1, 0], "attacks": ["pgd5", "clean", "pgd3"]},
         resources={"concurrency": 1, "hang_floor_s": 30},
     )
-    assert sorted(StudyRun.open(study.folder.root)._changes) == [
+    assert sorted(StudyRun.open(study.folder.root).changes) == [
         "confirm.attacks: clean, pgd3 then, pgd5, clean, pgd3 now",
         "confirm.seeds: 0, 1 then, 2, 1, 0 now",
         "confirm.top: 1 then, 2 now",

@@ -20,7 +20,7 @@ from ltat_tune.preflight.load import load_space
 from ltat_tune.space.space import Space
 from ltat_tune.training.evaluation import measure_accuracy
 from ltat_tune.training.trainer import Trainer
-from tests.drive import mlflow_runs, run
+from tests.drive import call, mlflow_runs
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted((ROOT / "search_spaces").rglob("*.yaml"))
@@ -263,7 +263,7 @@ def _check_marks(study: Path) -> dict[str, Any]:
 
 def test_the_command_runs_a_file_whose_data_set_is_not_here(tmp_path: Path) -> None:
     (tmp_path / "rows.yaml").write_text(ROWS)
-    done = run("--space", "rows.yaml", "--smoke", cwd=tmp_path)
+    done = call("--space", "rows.yaml", "--smoke", "--in-process", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (
         "note: smoke: 2 trials of the first scenario, 2 epochs, digits in place of" in done.stderr
@@ -275,7 +275,7 @@ def test_the_command_runs_a_file_whose_data_set_is_not_here(tmp_path: Path) -> N
         {"method.name": "pgd_at"},
         {"method.name": "srat", "method.temperature": 0.1},
     ]
-    refused = run("resume", "rows-smoke", "--trials", "9", cwd=tmp_path)
+    refused = call("resume", "rows-smoke", "--trials", "9", cwd=tmp_path)
     assert refused.returncode == 2
     assert refused.stderr == (
         "error: --trials cannot extend rows-smoke: its searcher list runs exactly 2 "
@@ -287,7 +287,9 @@ def test_the_command_runs_a_file_whose_data_set_is_not_here(tmp_path: Path) -> N
 def test_the_command_runs_on_images_that_are_here(tmp_path: Path) -> None:
     root = _images(tmp_path / "images")
     space = ROOT / "search_spaces" / "image_folder.yaml"
-    done = run("--space", space, "--smoke", "--set", f"data.root={root}", cwd=tmp_path)
+    done = call(
+        "--space", space, "--smoke", "--in-process", "--set", f"data.root={root}", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     results = _check_marks(tmp_path / "studies" / "image_folder-smoke")
     winner = results["scenarios"][0]["confirmed"][0]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.drive import ALONE, run, write_space
+from tests.drive import call, write_space
 from tests.small_study import made_once
 
 _CHANGES: dict[str, Any] = {
@@ -31,7 +31,6 @@ _CHANGES: dict[str, Any] = {
     "searcher": {"trials": 8, "name": "random"},
     "scheduler": {"grace_epochs": 2},
     "confirm": {"top": 2, "seeds": [0, 1], "attacks": ["clean", "pgd3"], "sentinel": False},
-    "resources": ALONE,
 }  # fmt: skip
 
 
@@ -39,8 +38,8 @@ _CHANGES: dict[str, Any] = {
 def _few_draws() -> Iterator[None]:
     """Importances by a few resamples: how many is their own tests' business, and takes seconds."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ltat_tune.results.importance._PED_DRAWS", 3)
-        patch.setattr("ltat_tune.results.importance._FANOVA_DRAWS", 2)
+        patch.setattr("ltat_tune.results.importance.PED_DRAWS", 3)
+        patch.setattr("ltat_tune.results.importance.FANOVA_DRAWS", 2)
         yield
 
 
@@ -49,10 +48,8 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished study: two scenarios, two objectives, a conditional parameter, early stopping."""
 
     def make(folder: Path) -> None:
-        done = run(
-            "--space", write_space(folder, **_CHANGES), "--out", folder / "studies", "--quiet",
-            cwd=folder,
-        )  # fmt: skip
+        space = write_space(folder, **_CHANGES)
+        done = call("--space", space, "--in-process", "--quiet", cwd=folder)
         assert done.returncode == 0, done.stderr
 
     return made_once(tmp_path_factory, "reported", make) / "studies" / "reported"

@@ -18,7 +18,7 @@ _RANGE = FloatDistribution(0.0, 1.0)
 
 @pytest.fixture(autouse=True)
 def _fewer_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importance, "_FANOVA_DRAWS", 8)
+    monkeypatch.setattr(importance, "FANOVA_DRAWS", 8)
 
 
 def _trials(count: int, *, rung: int | None = None, complete: int | None = None,

@@ -49,7 +49,7 @@ def test_quick_measures_every_part(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_counts_of_cifar10_at_its_defaults() -> None:
     """4,900 images are left of each class: 4900 * 50^(-i/9), cut off."""
-    counts = bench_step._counts(10, 5000, 50, 100)
+    counts = bench_step.counts_of(10, 5000, 50, 100)
     assert counts[0] == 4900
     assert counts[-1] == 98
     assert sum(counts) == sum(int(4900 * (1 / 50) ** (i / 9)) for i in range(10))

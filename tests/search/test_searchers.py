@@ -13,7 +13,7 @@ import torch
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from ltat_tune.results.selection import front, infeasible, ranking
-from ltat_tune.search.searchers import _extended, build_sampler
+from ltat_tune.search.searchers import build_sampler, extended
 from ltat_tune.space.space import Space
 from ltat_tune.storage.ledger import Ledger
 from ltat_tune.storage.task import Outcome
@@ -125,7 +125,7 @@ def test_what_only_some_trials_have_is_modelled_and_not_dropped(
     space = space_of(tmp_path, objective + CONDITIONAL + line)
     path = tmp_path / "ledger.journal"
     _search(space, path, stopped=False)
-    study = Ledger(path, space)._studies["default"]
+    study = Ledger(path, space).study("default")
     row = study.get_trials(deepcopy=False)[-1]
     modelled = study.sampler.infer_relative_search_space(study, row)
     assert "method.temperature" in modelled
@@ -154,7 +154,7 @@ def test_stopped_trials_rise_as_the_complete_ones_did_and_diverged_ones_are_the_
         row(4, TrialState.PRUNED, {4: 0.3}, "diverged"),
         row(5, TrialState.FAIL, {4: 0.3}, "failed"),
     ]
-    seen = _extended(rows)
+    seen = extended(rows)
     assert [r.state.name for r in seen] == ["COMPLETE"] * 5 + ["FAIL"]
     assert [r.values[0] for r in seen[:5]] == pytest.approx([0.5, 0.6, 0.7, 0.4, 0.4])
     assert rows[3].state == TrialState.PRUNED  # the ledger's own rows are as they were

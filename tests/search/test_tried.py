@@ -33,7 +33,7 @@ def _complete(ledger: Ledger, scenario: str = "default", value: float = 0.5) -> 
 
 def _rows(ledger: Ledger) -> list[optuna.trial.FrozenTrial]:
     """Every row that Optuna has, repeats included."""
-    return ledger._studies["default"].get_trials(deepcopy=False)
+    return ledger.study("default").get_trials(deepcopy=False)
 
 
 @pytest.mark.parametrize("searcher", ["tpe", "random"])
@@ -89,7 +89,7 @@ start_from:
 """
     space, path = space_of(tmp_path, text), tmp_path / "ledger.journal"
     ledger = Ledger(path, space)
-    study = ledger._studies["default"]
+    study = ledger.study("default")
     study.enqueue_trial({"loss.name": "cross_entropy"})  # skip_if_exists kept the second away
     assert _complete(ledger) == 0
     assert ledger.propose("default") == (1, {"loss.name": "focal", "loss.gamma": 2.0})
@@ -133,7 +133,7 @@ def test_a_row_of_a_driver_that_died_before_it_knew_the_repeat_is_ended(tmp_path
     ledger = Ledger(path, space)
     _complete(ledger)
     known = ledger.finished("default")[0].params["optim.lr"]
-    study = ledger._studies["default"]
+    study = ledger.study("default")
     study.enqueue_trial({"optim.lr": known})
     space.suggest(study.ask())
     study.enqueue_trial({"optim.lr": known})

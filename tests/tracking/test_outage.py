@@ -20,7 +20,8 @@ import pytest
 
 from ltat_tune.errors import StudyError
 from ltat_tune.tracking import Tracker
-from ltat_tune.tracking.outbox import SPOOL
+from ltat_tune.tracking.client import Runs
+from ltat_tune.tracking.outbox import SPOOL, Write
 from ltat_tune.tracking.store import connect
 
 SECRET = "s3cr%40t-w0rd"  # as it stands in a URI; s3cr@t-w0rd when read
@@ -128,16 +129,18 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture
-def server(started: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
-    monkeypatch.setattr("ltat_tune.tracking.tracker._FLUSH_S", 0.05)
-    monkeypatch.setattr("ltat_tune.tracking.tracker._LONGEST_PAUSE_S", 1.0)
+def server(started: Server) -> Server:
     started.start()
     return started
 
 
+# Quicker than a study needs it.
+QUICK: dict[str, Any] = {"flush_s": 0.05, "longest_pause_s": 1.0}
+
+
 def opened(server: Server, folder: Path, uid: str, **options: Any) -> Tracker:
     folder.mkdir(exist_ok=True)
-    tracker = Tracker(server.uri, "outage", folder, uid, **options)
+    tracker = Tracker(server.uri, "outage", folder, uid, **QUICK, **options)
     tracker.start()
     return tracker
 
@@ -174,15 +177,16 @@ def test_a_server_that_is_killed_and_restarted_has_everything_once(
     tracker = opened(server, tmp_path, "killed")
     tracker.wait_until_ready()
     tracker.begin("open", "open", {}, {})
-    killer = threading.Timer(0.7, server.kill)  # in the middle of what follows
-    killer.start()
+    killer = threading.Thread(target=server.kill)
     for number in range(10):
+        if number == 4:  # while it takes the writes of those before
+            wait_until(lambda: "t0" in runs_of(server, "killed"), 60)
+            killer.start()
         trial(tracker, f"t{number}")
         state = "pruned" if number % 2 else "complete"
         tracker.end(
             f"t{number}", state, metrics={"test/acc": 0.25}, files={"note.txt": f"of t{number}"}
         )
-        time.sleep(0.15)
     killer.join()
     wait_until((tmp_path / SPOOL).exists, 30)
     server.start()
@@ -260,7 +264,7 @@ def test_a_run_whose_making_was_not_answered_is_not_made_twice(
     server: Server, tmp_path: Path
 ) -> None:
     line = Line(server.address)
-    tracker = Tracker(line.uri, "outage", tmp_path, "unanswered")
+    tracker = Tracker(line.uri, "outage", tmp_path, "unanswered", **QUICK)
     tracker.start()
     tracker.wait_until_ready()
     line.loses = True
@@ -283,11 +287,19 @@ def test_a_frozen_server_does_not_make_a_run_twice(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     tracker = opened(server, tmp_path, "frozen")
     tracker.wait_until_ready()
+    tries: list[int] = []
+    deliver = Runs.deliver
+
+    def counted(runs: Runs, write: Write) -> None:
+        tries.append(write.tries)
+        deliver(runs, write)
+
+    monkeypatch.setattr(Runs, "deliver", counted)
     server.signal(signal.SIGSTOP)
     trial(tracker, "t0")
     tracker.end("t0", "complete")
     wait_until((tmp_path / SPOOL).exists, 20)
-    time.sleep(2)  # so that it is said several times
+    wait_until(lambda: max(tries) >= 2, 60)  # its making is said for the third time
     server.signal(signal.SIGCONT)
     tracker.finish("complete")
     runs = runs_of(server, "frozen")
@@ -323,7 +335,9 @@ def test_no_password_reaches_a_terminal_a_log_or_a_file(
 ) -> None:  # fmt: skip
     caplog.set_level(logging.DEBUG, "ltat_tune")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
-    tracker = Tracker(f"http://me:{SECRET}@{server.address}", "outage", tmp_path, "secret")
+    tracker = Tracker(
+        f"http://me:{SECRET}@{server.address}", "outage", tmp_path, "secret", **QUICK
+    )
     tracker.start()
     tracker.wait_until_ready()
     trial(tracker, "t0")

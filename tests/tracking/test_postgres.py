@@ -94,12 +94,11 @@ def test_studies_that_make_one_postgres_store_at_once_all_succeed(
 
 
 def test_a_postgres_that_crashes_and_returns_has_everything_once(
-    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    cluster: Cluster, tmp_path: Path,
     caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("ltat_tune.tracking.tracker._FLUSH_S", 0.05)
     uri = cluster.uri("shared")
-    tracker = Tracker(uri, "crash", tmp_path, "u9")
+    tracker = Tracker(uri, "crash", tmp_path, "u9", flush_s=0.05)
     tracker.start()
     tracker.wait_until_ready()
     for number in range(6):

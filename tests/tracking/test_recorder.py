@@ -33,7 +33,7 @@ def test_a_flush_looks_only_at_runs_that_had_an_epoch_since(tmp_path: Path) -> N
         writes.end(f"t{number}", "complete", {}, {}, {}, (), 0)
     writes.log("t7", 2, {"acc": 0.5}, 0)
     assert [write.key for write in writes.flush()] == ["t7"]
-    assert writes._unwritten == {}  # nothing is gone through at the next one
+    assert writes.unwritten == ()  # nothing is gone through at the next one
 
 
 def test_a_runs_points_come_before_its_end(tmp_path: Path) -> None:
