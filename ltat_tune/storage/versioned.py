@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from ltat_tune.errors import StudyError
 from ltat_tune.files import read_json, write_json
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 _KEY = "version"
 _BEFORE = 0  # of files of 0.4.0 and before, which have no number
 
@@ -31,7 +31,7 @@ def write_versioned(path: Path, content: FileModel, version: int) -> None:
     write_json(path, {_KEY: version, **content.as_data()})
 
 
-def read_versioned(path: Path, kind: TypeAdapter[T], version: int) -> T | None:
+def read_versioned(path: Path, kind: TypeAdapter[_T], version: int) -> _T | None:
     """Return the file's content, or None if it is not there.
 
     Args:
@@ -54,7 +54,7 @@ def read_versioned(path: Path, kind: TypeAdapter[T], version: int) -> T | None:
     return parse(path, kind, document)
 
 
-def parse(path: Path, kind: TypeAdapter[T], document: Any) -> T:
+def parse(path: Path, kind: TypeAdapter[_T], document: Any) -> _T:
     """Return the typed content of a file.
 
     Raises:
