@@ -63,7 +63,7 @@ def unfinished(study: Reviewed) -> str:
 
 
 def print_results(results: StudyResults, form: str) -> None:
-    """Print winners, baselines and verdicts of a study on stdout; as JSON as in its file."""
+    """Print winners, baselines and verdicts of a study on stdout, or all of it as JSON."""
     if form == "json":
         click.echo(json.dumps(results.as_data(), indent=2, sort_keys=True))
         return

@@ -203,7 +203,7 @@ def test_compare_ls_and_json_agree_with_the_results(finished: Path) -> None:
     cwd = finished.parent.parent
     results = json.loads((finished / "results.json").read_text())
     compared = call("compare", "mini", "--format", "json", cwd=cwd)
-    assert json.loads(compared.stdout) == results
+    assert {"version": 1, **json.loads(compared.stdout)} == results
     table = call("compare", "mini", cwd=cwd).stdout
     assert "best complete trials" in table
     listed = json.loads(call("ls", "--format", "json", cwd=cwd).stdout)
