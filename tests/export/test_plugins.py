@@ -58,7 +58,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
         fixed={**fixed, "model.name": "one_layer", "model.channels": 6, "optim.epochs": 2},
         searcher={"trials": 2}, confirm={**MINI["confirm"], "seeds": [0]}, resources=ALONE,
     )  # fmt: skip
-    done = run("--space", space, "--quiet", cwd=root)
+    done = run("--space", space, "--quiet", cwd=root)  # with Ray: its workers load the plugin
     assert done.returncode == 0, done.stderr
     evaluated = call("evaluate", "mini", "--attacks", "pgd3", "--no-sentinel", cwd=root)
     assert evaluated.returncode == 0, evaluated.stderr
