@@ -220,7 +220,7 @@ strict = true
 plugins = pydantic.mypy
 [mypy-ltat_tune.*]
 follow_imports = silent
-[mypy-torch.*,ray.*,mlflow.*,optuna.*,plotly.*,matplotlib.*,sqlalchemy.*,scipy.*,sklearn.*]
+[mypy-numpy.*,pandas.*,yaml.*,rich.*,torch.*,ray.*,mlflow.*,optuna.*,plotly.*,matplotlib.*,sqlalchemy.*,scipy.*,sklearn.*]
 follow_imports = skip
 """
 
