@@ -56,15 +56,16 @@ def test_ray_starts_no_servers_that_nobody_asks_and_tune_takes_a_worker_that_is_
 # thread allocates enough for a collection once Ray is shutting down.
 _ANOTHER_THREAD_COLLECTS = """
 import gc, threading, time
-import ray
 from ltat_tune.backend.ray_session import ray_session
 
 def allocate():
+    import ray
     while ray.is_initialized():
         time.sleep(0)
     [[] for _ in range(60_000)]
 
 with ray_session(1):
+    import ray
     references = [ray.put(number) for number in range(5_000)]
     thread = threading.Thread(target=allocate)
     thread.start()
