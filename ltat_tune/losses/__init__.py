@@ -1,4 +1,4 @@
-"""Losses on logits and features, and the class weights inside them.
+"""Losses on logits and features, and their class weights.
 
 May import `config` alone. Models, attacks, methods and training import it.
 """
@@ -92,12 +92,12 @@ LOSSES: dict[str, Callable[[LossConfig, Tensor, float | None], nn.Module]] = {
 def build_loss(
     config: LossConfig, samples_per_class: Tensor, *, beta: float | None = 0.9999
 ) -> nn.Module:
-    """The prediction loss `(logits (N, K), targets (N,), class_weights (K,) or None) -> ()`.
+    """Build the prediction loss `(logits (N, K), targets (N,), class_weights (K,) or None) -> ()`.
 
-    Its buffers lie on the device of `samples_per_class` (K,).
+    Its buffers are on the device of `samples_per_class`.
 
     Args:
-        config: which loss.
+        config: the loss and its parameters.
         samples_per_class: training images per class, shape (K,), all >= 1.
         beta: effective-number parameter (`reweight.beta`), for `effective_number` only; None is
             (N - 1) / N with N the sum of the counts.

@@ -1,12 +1,12 @@
-"""Prediction losses: logits (N, K) and targets (N,) to a scalar, class weights (K,) on request.
+"""Prediction losses: logits (N, K), targets (N,) and optional class weights (K,) to a scalar.
 
-The reduction with class weights w is part of each loss. "Weighted mean" is the sum of w_y times
-the per-sample loss, divided by the batch's sum of w_y; a common factor on w cancels.
+Each loss defines its own reduction with class weights w. The "weighted mean" is the sum of w_y
+times the loss of each image, divided by the batch's sum of w_y; a common factor on w cancels.
 
-With `label_smoothing` s the target is 1 - s on the true class plus s / K on each of the K classes,
-and cross-entropy (CE) is taken with that target wherever a loss uses one. The weight of an image
-stays that of its true class; torch's own `cross_entropy` weighs the spread share by the other
-classes' weights instead, so that with steep weights the smoothing would outweigh the label.
+With `label_smoothing` s, the target is 1 - s on the true class plus s / K on each of the K
+classes. Every loss that contains a cross-entropy (CE) uses this target. An image keeps the weight
+of its true class. torch's own `cross_entropy` weighs the smoothed share by the other classes'
+weights instead, so that with steep weights the smoothing would outweigh the label.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ltat_tune.losses.reweighting import class_balanced
 def weighted_cross_entropy(
     logits: Tensor, targets: Tensor, class_weights: Tensor | None, *, label_smoothing: float
 ) -> Tensor:
-    """Cross-entropy, its weighted mean if there are weights: (N, K), (N,), (K,) or None -> ()."""
+    """Return the (weighted) mean cross-entropy: (N, K), (N,), (K,) or None -> ()."""
     if class_weights is None:
         return F.cross_entropy(logits, targets, label_smoothing=label_smoothing)
     weights = class_weights.to(logits)
@@ -35,7 +35,7 @@ def weighted_cross_entropy(
 
 
 class CrossEntropy(nn.Module):
-    """Cross-entropy; with class weights, their weighted mean.
+    """Mean cross-entropy; with class weights, the weighted mean.
 
     Source: Szegedy2016Rethinking section 7 (label smoothing), arXiv:1512.00567.
 
@@ -56,19 +56,19 @@ class CrossEntropy(nn.Module):
 
 
 class FocalLoss(nn.Module):
-    """Mean of w_y (1 - p)^gamma CE with p = exp(-CE): samples that are already right count less.
+    """Mean of w_y (1 - p)^gamma CE with p = exp(-CE). Images that are already right count less.
 
     Source: Lin2017Focal Eq. 4, arXiv:1708.02002. `weight_inside`: kaidic/LDAM-DRW@2536330
         `focal_loss`; anonymous2share/SRAT@daa8352.
-    Deviations: by default the class weight stands outside the modulating factor; the two releases
-        put it inside, p = exp(-w_y CE). Both take a plain mean, so a
-        common factor on the weights scales the loss (and, inside, bends it); without weights they
-        are equal. With label smoothing, p is exp(-CE) of the smoothed target: the loss then rises
-        with CE alone, so that its least value is still at the smoothed target.
+    Deviations: by default the class weight stands outside the modulating factor. The two releases
+        put it inside, p = exp(-w_y CE). Both forms take a plain mean, so a common factor on the
+        weights scales the loss (and, inside, changes its shape). Without weights they are equal.
+        With label smoothing, p is exp(-CE) for the smoothed target. The loss then rises with CE
+        alone, so that its minimum is still at the smoothed target.
 
     Args:
         gamma: focusing strength, no unit; 0 is cross-entropy.
-        weight_inside: class weights multiply CE in p too, as the releases have it.
+        weight_inside: class weights also multiply CE in p, as in the releases.
         label_smoothing: share of the target that is spread evenly over all classes, in [0, 1).
     """
 
@@ -96,18 +96,18 @@ class FocalLoss(nn.Module):
 
 
 class EffectiveNumber(nn.Module):
-    """Cross-entropy with class weights 1 / E_c from the first epoch, their weighted mean.
+    """Weighted mean of cross-entropy with class weights 1 / E_c from the first epoch on.
 
     E_c = (1 - beta^N_c) / (1 - beta) is the effective number of class c. Class weights that are
-    given on top multiply them.
+    passed to `forward` multiply these weights.
 
     Source: Cui2019Class Eq. 2, arXiv:1901.05555; REAT's EN.
-    Deviations: Cui et al. scale the weights to sum K, which a weighted mean does not notice.
+    Deviations: Cui et al. scale the weights to the sum K, which does not change a weighted mean.
 
     Args:
         samples_per_class: training images per class, shape (K,), all >= 1.
-        beta: in [0, 1), 0 weighs all classes alike; None is (N - 1) / N with N the sum of the
-            counts, as REAT 4.1 defines it.
+        beta: in [0, 1); 0 weighs all classes alike, None is (N - 1) / N where N is the sum of the
+            counts, as in REAT 4.1.
         label_smoothing: share of the target that is spread evenly over all classes, in [0, 1).
     """
 
@@ -134,9 +134,10 @@ class BalancedSoftmax(nn.Module):
     """Cross-entropy on logits shifted by the log class prior; with class weights, a weighted mean.
 
     Source: Ren2020Balanced Eq. 4, arXiv:2007.10740; checked against NISPLab/AT-BSL@23f433e `BSL`.
-    Deviations: prior against the most frequent class's (a constant shift; loss and gradient
-        unchanged, and equal counts are cross-entropy to the bit); a class without images is an
-        error, where the releases count it as one image.
+    Deviations: the prior is relative to that of the most frequent class. This shifts all logits by
+        a constant, which changes neither the loss nor its gradient, and with equal counts the loss
+        is cross-entropy to the last bit. A class without images is an error, where the releases
+        count it as one image.
 
     Args:
         samples_per_class: training images per class, shape (K,), all >= 1.

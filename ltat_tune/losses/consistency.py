@@ -1,4 +1,4 @@
-"""How far the prediction on adversarial images is from that on clean ones: TRADES, RoBal, MART."""
+"""Distances between the predictions on clean and on adversarial images: TRADES, RoBal, MART."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from ltat_tune.losses.precision import full_precision
 
 
 def _divergence(clean_logits: Tensor, adv_logits: Tensor, floor: float) -> Tensor:
-    """KL(p || q + floor) of each image, p clean and q adversarial: (N, K), (N, K) -> (N,)."""
+    """Return KL(p || q + floor), p clean and q adversarial: (N, K), (N, K) -> (N,)."""
     log_p = F.log_softmax(clean_logits, dim=1)
-    # A logarithm of the softmax would be -inf where it rounds to 0, hence two ways.
+    # Without a floor, the logarithm of a softmax that rounds to 0 would be -inf.
     log_q = (
         (adv_logits.softmax(dim=1) + floor).log() if floor else F.log_softmax(adv_logits, dim=1)
     )
@@ -19,26 +19,26 @@ def _divergence(clean_logits: Tensor, adv_logits: Tensor, floor: float) -> Tenso
 
 
 def kl_consistency(clean_logits: Tensor, adv_logits: Tensor, *, floor: float = 0.0) -> Tensor:
-    """Mean over images of KL(softmax(clean) || softmax(adv)): (N, K), (N, K) -> ().
+    """Return the mean over images of KL(softmax(clean) || softmax(adv)): (N, K), (N, K) -> ().
 
-    The gradient goes through both predictions.
+    The gradient flows through both predictions.
 
     Source: Zhang2019Theoretically Eq. 5, arXiv:1901.08573 (TRADES);
         wutong16/Adversarial_Long-Tail@ab2f3a7 `add_reg_train` (RoBal: on cosines without scale,
         `floor` 1e-12).
 
     Args:
-        clean_logits: of the clean images, shape (N, K).
-        adv_logits: of the adversarial images, shape (N, K).
+        clean_logits: logits of the clean images, shape (N, K).
+        adv_logits: logits of the adversarial images, shape (N, K).
         floor: added to softmax(adv) inside the logarithm, no unit, >= 0; 0 is exact.
     """
     return _divergence(full_precision(clean_logits), full_precision(adv_logits), floor).mean()
 
 
 def mart_margin(adv_logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean of -log(1.0001 - q_k + 1e-12), k the likeliest wrong class: (N, K), (N,) -> ().
+    """Return the mean of -log(1.0001 - q_k + 1e-12), where k is the likeliest wrong class.
 
-    With cross-entropy on the adversarial images, MART's boosted cross-entropy.
+    Shapes are (N, K), (N,) -> (). Together with cross-entropy on the adversarial images it forms MART's boosted cross-entropy.
 
     Source: Wang2020Improving (BCE); YisenWang/MART@2d83e17 `mart_loss` (the constants).
     """
@@ -49,10 +49,10 @@ def mart_margin(adv_logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def mart_consistency(clean_logits: Tensor, adv_logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean of KL(p || q) (1.0000001 - p_y), log q as log(q + 1e-12): (N, K), (N, K), (N,) -> ().
+    """Return the mean of KL(p || q) (1.0000001 - p_y), where log q is log(q + 1e-12).
 
-    p is the clean and q the adversarial prediction; the gradient goes through both, and through
-    p_y.
+    Shapes are (N, K), (N, K), (N,) -> (). p is the clean and q the adversarial prediction. The
+    gradient flows through both and through p_y.
 
     Source: Wang2020Improving Eq. 11; YisenWang/MART@2d83e17 `mart_loss` (the constants).
     """

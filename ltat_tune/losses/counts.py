@@ -1,4 +1,4 @@
-"""The check that everything built from `samples_per_class` shares."""
+"""The check of `samples_per_class` that all losses and weights share, and the log class prior."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from ltat_tune.errors import ConfigError
 
 
 def checked_counts(samples_per_class: Tensor) -> Tensor:
-    """A float64 copy of the class counts (K,), on their device.
+    """Return a float64 copy of the class counts (K,) on their device.
 
     Raises:
-        ConfigError: unless every class has an image.
+        ConfigError: a class has no image, or the shape is not (K,).
     """
     if samples_per_class.ndim != 1 or samples_per_class.numel() == 0:
         shape = tuple(samples_per_class.shape)
@@ -24,5 +24,5 @@ def checked_counts(samples_per_class: Tensor) -> Tensor:
 
 
 def log_prior(counts: Tensor) -> Tensor:
-    """ln(N_c / N_max), (K,): the log class prior up to a constant, exactly 0 for equal counts."""
+    """Return ln(N_c / N_max), (K,): the log class prior up to a constant, 0 for equal counts."""
     return (counts / counts.max()).log()

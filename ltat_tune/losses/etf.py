@@ -10,18 +10,19 @@ from ltat_tune.losses.precision import full_precision
 
 
 def etf_penalty(weight: Tensor) -> Tensor:
-    """Mean squared distance of the rows' cosines from those of a simplex: (K, D) -> ().
+    """Return the mean squared distance of the rows' cosines from those of a simplex, shape ().
 
-    The rows of a simplex equiangular tight frame have cosines 1 with themselves and -1 / (K - 1)
-    with each other. 0 for such rows (which need D >= K - 1), 1 / (K (K - 1)) for orthogonal ones.
+    The rows of a simplex equiangular tight frame have cosines of 1 with themselves and
+    -1 / (K - 1) with each other. The penalty is 0 for such rows (which need D >= K - 1) and
+    1 / (K (K - 1)) for orthogonal rows.
 
     Source: MCAT (IJCAI 2026) R_geom, appendix; yneversky/MCAT@f19c2af.
 
     Args:
-        weight: a row for each of K >= 2 classes, shape (K, D).
+        weight: one row for each of K >= 2 classes, shape (K, D).
     """
     rows = F.normalize(full_precision(weight), dim=1)
     k = len(rows)
     itself = torch.eye(k, dtype=rows.dtype, device=rows.device)
-    wanted = itself - (1 - itself) / (k - 1)
-    return (rows @ rows.T - wanted).square().mean()
+    simplex = itself - (1 - itself) / (k - 1)
+    return (rows @ rows.T - simplex).square().mean()

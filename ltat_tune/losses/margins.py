@@ -1,7 +1,7 @@
 """Prediction losses that handicap the true class by a margin: LDAM and RoBal.
 
-Reductions and label smoothing are those of `ltat_tune.losses.classification`; the smoothed target
-meets the logits after the margin, which is the true class's alone.
+Reductions and label smoothing are those of `ltat_tune.losses.classification`. The smoothed target
+is compared with the logits after the margin, which changes the true class alone.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from ltat_tune.losses.precision import full_precision
 
 
 def _handicapped(logits: Tensor, targets: Tensor, margins: Tensor) -> Tensor:
-    """Logits whose true class is lower by its margin: (N, K), (N,), (K,) -> (N, K)."""
+    """Return logits whose true class is lower by its margin: (N, K), (N,), (K,) -> (N, K)."""
     return logits - margins * F.one_hot(targets, logits.shape[1])
 
 
 class LDAMLoss(nn.Module):
     """Cross-entropy on scaled logits whose true class is handicapped by a margin.
 
-    CE(s (z - m_y e_y), y) with m_c = max_margin (N_min / N_c)^(1/4); with class weights, their
-    weighted mean.
+    The loss is CE(s (z - m_y e_y), y) with m_c = max_margin (N_min / N_c)^(1/4). With class
+    weights it is the weighted mean.
 
     Source: Cao2019LDAM Eq. 12-13, arXiv:1906.07413; kaidic/LDAM-DRW@2536330 `LDAMLoss`.
-    Deviations: z is whatever head the model has. The LDAM-DRW release has a normalised one
-        (`model.head: cosine`), the SRAT release a plain linear one.
+    Deviations: z comes from the head that the model has. The LDAM-DRW release has a normalised
+        head (`model.head: cosine`), the SRAT release a plain linear one.
 
     Args:
         samples_per_class: training images per class, shape (K,), all >= 1.
@@ -65,24 +65,24 @@ class LDAMLoss(nn.Module):
 class RoBalLoss(nn.Module):
     """Cross-entropy on scaled cosines with a class-aware margin and the log class prior.
 
-    CE(z, y) with z_j = s (cos_j - [j = y] m_y) + tau ln(N_j / N_max) and m_c = base_margin
-    + (margin_tau / s) ln(N_c / N_min): frequent classes get the larger margin, and the prior,
-    which is added to the true class too, takes more than that from rare ones. With class weights,
-    their weighted mean.
+    The loss is CE(z, y) with z_j = s (cos_j - [j = y] m_y) + tau ln(N_j / N_max) and m_c =
+    base_margin + (margin_tau / s) ln(N_c / N_min). Frequent classes get a larger margin. The
+    prior, which is also added to the true class, lowers rare classes by more than that. With class
+    weights it is the weighted mean.
 
     Source: Wu2021Adversarial, arXiv:2104.02703; wutong16/Adversarial_Long-Tail@ab2f3a7
         `MultiMarginLoss`. The defaults are its robust setting for CIFAR-10-LT at ratio 50.
-    Deviations: the release accepts class weights and ignores them, and edits the cosines in place
-        when there is no margin; neither is done here. The prior is against the most frequent
-        class's, a constant shift.
+    Deviations: the release accepts class weights but ignores them, and it edits the cosines in
+        place when there is no margin; this class does neither. The prior is relative to that of
+        the most frequent class, which is a constant shift.
 
     Args:
         samples_per_class: training images per class, shape (K,), all >= 1.
         scale: s, multiplies the cosines after the margin, no unit.
         base_margin: m_0, margin of the rarest class, in cosines.
-        margin_tau: tau_m, growth of the margin with the log count, no unit; 0 is one margin for
-            all.
-        tau: tau_b, strength of the log prior, no unit; 0 is none.
+        margin_tau: tau_m, growth of the margin with the log count, no unit; 0 gives all classes
+            the same margin.
+        tau: tau_b, strength of the log prior, no unit; 0 turns it off.
         label_smoothing: share of the target that is spread evenly over all classes, in [0, 1).
     """
 

@@ -1,4 +1,4 @@
-"""The least precision in which logits and features become a loss."""
+"""The minimum precision in which losses are computed from logits and features."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from torch import Tensor
 
 
 def full_precision(values: Tensor) -> Tensor:
-    """Half precision to float32, the rest as it is: a softmax over 8 or 11 bits is noise."""
+    """Convert half precision to float32, because a softmax of 8 or 11 bits would be noise."""
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values

@@ -1,4 +1,4 @@
-"""REAT's regulariser of tail features, in the paper's, the released and a bounded reading."""
+"""REAT's regulariser of tail features in three forms: the paper's, the released and a bounded."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ltat_tune.losses.precision import full_precision
 
 
 def tail_classes(samples_per_class: Tensor, tail_set: str) -> Tensor:
-    """Which classes are tail: (K,) -> (K,) bool, on the counts' device.
+    """Return which classes are tail: (K,) -> (K,) bool, on the counts' device.
 
-    Classes are sorted by count, most frequent first, ties by index. `paper` is ceil(2K/3)..K
-    counted from 1 (REAT 4), `released` range(2 (K // 3) + 1, K) counted from 0: of 10 classes 4
-    and 3, of 100 34 and 33, of 200 the same 67, of 3 classes 2 and none.
+    Classes are sorted by count, the most frequent first, ties by index. `paper` is ceil(2K/3)..K
+    counted from 1 (REAT 4). `released` is range(2 (K // 3) + 1, K) counted from 0. The two give
+    4 and 3 of 10 classes, 34 and 33 of 100, both 67 of 200, and 2 and none of 3.
 
     Raises:
-        ConfigError: for an unknown `tail_set`, or if a class has no images.
+        ConfigError: `tail_set` is unknown, or a class has no images.
     """
     if tail_set not in ("paper", "released"):
         raise ConfigError(f"unknown tail_set {tail_set!r}; choose from: paper, released")
@@ -33,48 +33,49 @@ def tail_classes(samples_per_class: Tensor, tail_set: str) -> Tensor:
 
 
 def _divergences(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """KL(p_i || q_j) for all pairs of rows: (N, D), (N, D) -> (N, N)."""
+    """Return KL(p_i || q_j) for all pairs of rows: (N, D), (N, D) -> (N, N)."""
     p = log_p.exp()
-    # A shift per column cancels in log p - log q. Without the columns' means, the two terms whose
-    # difference is the divergence are small too: ten times the accuracy in float32 where features
-    # are close, a thousand times where a GPU multiplies in TF32.
+    # A shift per column cancels in log p - log q. Subtracting the columns' means makes the two
+    # terms of the difference small: the result is ten times as accurate in float32 where features
+    # are close, and a thousand times where a GPU multiplies in TF32.
     centre = log_q.detach().mean(dim=0)
     log_p, log_q = log_p - centre, log_q - centre
     return (p * log_p).sum(dim=1)[:, None] - p @ log_q.T
 
 
 class TailLoss(nn.Module):
-    """TAIL: pushes the features of tail samples from other classes and pulls each class together.
+    """TAIL: pushes tail features away from other classes and pulls those of a class together.
 
-    With p = softmax of the features, w_c = sqrt(sum N / N_c), T the tail samples of the batch, S
-    their number, and s_ij = 1 for samples of different classes, -1 for those of one class:
+    p is the softmax of the features, w_c = sqrt(sum N / N_c), T the set of tail samples in the
+    batch, S their number, and s_ij is 1 for samples of different classes and -1 for those of one:
 
         paper:     -1/(B S) sum_{i in T} sum_j s_ij (w_{y_i} + w_{y_j}) KL(p_j || p_i)
-        bounded:   the same, where the KL of different classes counts up to `kl_max`
+        bounded:   the same, but the KL of different classes counts at most as `kl_max`
         released:  1/S sum_{i in T} kbar_i c_i,  kbar_i = 1/(B D) sum_j KL(sg[p_i] || p_j),
                    c_i = 1/B sum_j s_ij (w_{y_i} + w_{y_j}),  sg a stop-gradient
 
     A batch without a tail sample gives 0 with zero gradient.
 
-    `paper` has no lower bound and runs away. Only pairs of different classes take it
-    there, so only they are capped in `bounded`: a capped pair has no gradient, and a pair of one
-    class, whose KL is minimised, needs it most when it is far apart. `bounded` is therefore never
-    below -2 max(w) kl_max. `released` has the opposite sign and does not tell pairs apart: it
-    pulls all samples to the tail.
+    `paper` has no lower bound and diverges. Only pairs of different classes cause this, so
+    `bounded` caps only them. A capped pair has no gradient, and a pair of one class, whose KL is
+    minimised, needs its gradient most when it is far apart. `bounded` is therefore never below
+    -2 max(w) kl_max. `released` has the opposite sign and does not distinguish pairs: it pulls all
+    samples towards the tail.
 
     Source: REAT Eq. 3 and Algorithm 1, arXiv:2307.10205; GuanlinLee/REAT@a7909fd `REAT`.
-    Deviations: `bounded` is ours. The release's double loop is written in closed form.
+    Deviations: `bounded` is an addition of this package. The release's double loop is written in
+        closed form.
 
     Args:
         samples_per_class: training images per class, shape (K,), all >= 1.
         variant: `bounded`, `paper` or `released`.
-        tail_set: which classes are tail, see `tail_classes`.
-        kl_max: cap of a pair's KL in `bounded`, in nats, > 0.
+        tail_set: the definition of tail classes, see `tail_classes`.
+        kl_max: cap on the KL of a pair in `bounded`, in nats, > 0.
         detach_anchor: a tail sample gets no gradient as the anchor i, only as the j of other
-            anchors (in `released` that is always so).
+            anchors. `released` always does this.
 
     Raises:
-        ConfigError: for an unknown `variant` or `tail_set`, or if a class has no images.
+        ConfigError: `variant` or `tail_set` is unknown, or a class has no images.
     """
 
     weights: Tensor
@@ -111,11 +112,11 @@ class TailLoss(nn.Module):
             kl = _divergences(log_p.detach(), log_p).mean(dim=1) / log_p.shape[1]
             anchored = kl * signed
         else:
-            # Rows are anchors i, columns the other samples j.
+            # Rows are anchors i, columns are the other samples j.
             kl = _divergences(log_p, log_p.detach() if self.detach_anchor else log_p).T
             if self.variant == "bounded":
                 kl = torch.where(same, kl, kl.clamp(max=self.kl_max))
             anchored = (torch.where(same, joint, -joint) * kl).mean(dim=1)
-        # Masking, not indexing: shapes stay fixed, and no count is fetched from the device.
+        # Masks instead of indices keep shapes fixed, and no count is fetched from the device.
         tail = self.tail[targets]  # (N,)
         return (anchored * tail).sum() / tail.sum().clamp_min(1)

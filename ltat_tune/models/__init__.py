@@ -1,4 +1,4 @@
-"""Networks: images in [0, 1] to logits, features on request, normalisation inside.
+"""Networks that map images in [0, 1] to logits and, on request, features. They normalise inside.
 
 May import `losses` for its precision, and `config`. Attacks, methods and training import it.
 """
@@ -60,20 +60,20 @@ def build_model(
     std: Tensor | None = None,
     seed: int = 0,
 ) -> Classifier:
-    """Builds the network on the CPU; equal seeds give equal weights, no global state moves.
+    """Build the network on the CPU. Equal seeds give equal weights; global state is unchanged.
 
     Args:
-        config: which network, its width and its head.
+        config: the network, its width and its head.
         in_channels: C of the images.
         num_classes: K.
-        projection: adds SRAT's projection head; the other weights do not depend on it.
+        projection: adds SRAT's projection head. The other weights do not depend on it.
         mean: subtracted from each channel, shape (C,), pixel units; None is 0.
         std: divides each channel, shape (C,), pixel units; None is 1.
-        seed: of the initial weights: torch's default initialisation, except in a WideResNet.
-            Those of the backbone and of the projection do not depend on the head.
+        seed: seed of the initial weights. They use torch's default initialisation, except in a
+            WideResNet. Those of the backbone and the projection do not depend on the head.
     """
     with torch.random.fork_rng(devices=[]):
-        # Not torch.manual_seed: it would also reseed the GPUs' global generators.
+        # torch.manual_seed would also reseed the GPUs' global generators.
         torch.default_generator.manual_seed(seed)
         backbone = MODELS[config.name](config, in_channels)
         return Classifier(

@@ -14,13 +14,13 @@ from ltat_tune.models.heads import CosineHead
 
 Head = Literal["linear", "cosine"]
 
-PROJECTION_DIM = 128  # SRAT's release; the paper leaves it open
+PROJECTION_DIM = 128  # SRAT's release; the paper does not specify it
 
 
 def _build_head(
     kind: Head, feature_dim: int, num_classes: int, *, scale: float, gamma: float
 ) -> nn.Linear:
-    """Either head moves the random state as the linear one does, and starts at its weight."""
+    """Build a head. Both kinds draw the same random numbers and start with the same weight."""
     with torch.random.fork_rng(devices=[]):
         cosine = CosineHead(feature_dim, num_classes, scale=scale, gamma=gamma)
     linear = nn.Linear(feature_dim, num_classes)
@@ -28,7 +28,7 @@ def _build_head(
 
 
 def _channel_buffer(values: Tensor | None, in_channels: int, default: float) -> Tensor:
-    """Per-channel constants as a buffer of shape (1, C, 1, 1)."""
+    """Return constants per channel as a buffer of shape (1, C, 1, 1)."""
     if values is None:
         return torch.full((1, in_channels, 1, 1), default)
     if values.numel() != in_channels:
@@ -39,7 +39,7 @@ def _channel_buffer(values: Tensor | None, in_channels: int, default: float) -> 
 
 
 class Classifier(nn.Module):
-    """Images in [0, 1] to logits; `eps` stays in pixel units because normalisation is inside.
+    """Maps images in [0, 1] to logits. It normalises inside, so `eps` stays in pixel units.
 
     Source of the projection head: Wang2022Imbalanced, anonymous2share/SRAT@daa8352.
 
@@ -48,12 +48,12 @@ class Classifier(nn.Module):
         feature_dim: D.
         num_classes: K.
         in_channels: C.
-        head: `linear`, with a bias; `cosine`, a `CosineHead`. Both hold a `weight` (K, D).
+        head: `linear` has a bias; `cosine` is a `CosineHead`. Both have a `weight` (K, D).
         head_scale: factor on the cosines, no unit.
         head_gamma: added to the norm of each class weight of the cosine head, no unit, >= 0.
         projection: adds Linear(D, D)-ReLU-Linear(D, 128), which `project` uses.
-        mean: per-channel mean that is subtracted, shape (C,), pixel units; None is 0.
-        std: per-channel scale that divides, shape (C,), pixel units, all > 0; None is 1.
+        mean: subtracted from each channel, shape (C,), pixel units; None is 0.
+        std: divides each channel, shape (C,), pixel units, all > 0; None is 1.
     """
 
     mean: Tensor
@@ -79,19 +79,19 @@ class Classifier(nn.Module):
                 f"`std > 0` must hold for every channel, got {std.flatten().tolist()}"
             )
         self.feature_dim = feature_dim
-        # of the backbone's operations; None leaves them in the images' own, see `computing`
+        # Type of the backbone's operations; None keeps the type of the images. See `computing`.
         self.compute_dtype: torch.dtype | None = None
         self.num_classes = num_classes
         self.register_buffer("mean", _channel_buffer(mean, in_channels, 0.0))
         self.register_buffer("std", _channel_buffer(std, in_channels, 1.0))
         self._note_statistics()
-        # A state may bring other statistics along, so the shortcut is decided again.
+        # A loaded state may have other statistics, so the shortcut is decided again.
         self.register_load_state_dict_post_hook(  # type: ignore[no-untyped-call]
             lambda model, keys: model._note_statistics()
         )
         self.backbone = backbone
         self.head = _build_head(head, feature_dim, num_classes, scale=head_scale, gamma=head_gamma)
-        # Last, so that a model with the projection and one without draw the same other weights.
+        # Built last, so that models with and without a projection draw the same other weights.
         self.projection: nn.Module | None = None
         if projection:
             self.projection = nn.Sequential(
@@ -101,14 +101,14 @@ class Classifier(nn.Module):
             )
 
     def _note_statistics(self) -> None:
-        """Without statistics no time goes into subtracting 0 and dividing by 1."""
+        """Note whether to normalise. Without statistics, no time goes into subtracting 0."""
         self._normalises = bool((self.mean != 0).any() or (self.std != 1).any())
 
     def forward(self, images: Tensor) -> Tensor:  # (N, C, H, W) -> (N, K)
         return self.forward_with_features(images)[0]
 
     def forward_with_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (N, K) and penultimate features (N, D) of images (N, C, H, W)."""
+        """Return logits (N, K) and penultimate features (N, D) of images (N, C, H, W)."""
         if self._normalises:
             images = (images - self.mean) / self.std
         features = self._features(images)
@@ -120,12 +120,12 @@ class Classifier(nn.Module):
         if self.compute_dtype is None:
             features = self.backbone(images)
             return features
-        # Each weight is used once in a forward, so a cache of its casts would only cost memory.
+        # A forward uses each weight once, so a cache of cast weights would only cost memory.
         with torch.autocast(images.device.type, self.compute_dtype, cache_enabled=False):
             features = self.backbone(images)
         return full_precision(features)
 
     def project(self, features: Tensor) -> Tensor:
-        """L2-normalised features: (N, D) -> (N, 128) with the projection head, else (N, D)."""
+        """Return L2-normalised features: (N, D) -> (N, 128) with a projection, else (N, D)."""
         projected = features if self.projection is None else self.projection(features)
         return F.normalize(projected, dim=1)

@@ -1,4 +1,4 @@
-"""In what a network computes: float32, or bfloat16 between float32 images and float32 logits."""
+"""Precision of a network: float32, or bfloat16 between float32 images and float32 logits."""
 
 from __future__ import annotations
 
@@ -12,8 +12,14 @@ from ltat_tune.models.classifier import Classifier
 
 
 def chosen_precision(wanted: str, device: torch.device, *, auto: str | None = None) -> str:
-    """`fp32` or `bf16` as wanted. `auto` is what it is said to be, else bf16 on a GPU whose
-    hardware has it, else fp32."""
+    """Return the precision, `fp32` or `bf16`.
+
+    Args:
+        wanted: `fp32`, `bf16` or `auto`.
+        device: the device that computes.
+        auto: the precision that `auto` stands for; None is bf16 on a GPU whose hardware supports
+            it, and fp32 elsewhere.
+    """
     if wanted != "auto":
         return wanted
     if auto is not None:
@@ -23,10 +29,10 @@ def chosen_precision(wanted: str, device: torch.device, *, auto: str | None = No
 
 
 def prepare_model(model: nn.Module, precision: str, device: torch.device) -> None:
-    """Lets the backbone compute in `precision`, in the memory layout that is fastest for it.
+    """Set the backbone's precision and the memory layout that is fastest for it.
 
-    Weights stay in float32. On a CPU float32 keeps torch's own layout: another one is hardly
-    faster and rounds otherwise.
+    Weights stay in float32. On a CPU, float32 keeps torch's default layout, because another layout
+    is hardly faster and rounds differently.
     """
     for classifier in _classifiers(model):
         classifier.compute_dtype = torch.bfloat16 if precision == "bf16" else None
@@ -37,14 +43,14 @@ def prepare_model(model: nn.Module, precision: str, device: torch.device) -> Non
 
 @contextmanager
 def exactly(model: nn.Module) -> Iterator[None]:
-    """Inside, the model computes in float32, whatever it trains in."""
-    found = [(classifier, classifier.compute_dtype) for classifier in _classifiers(model)]
+    """Make the model compute in float32 inside the context, whatever precision it trains in."""
+    previous = [(classifier, classifier.compute_dtype) for classifier in _classifiers(model)]
     try:
-        for classifier, _ in found:
+        for classifier, _ in previous:
             classifier.compute_dtype = None
         yield
     finally:
-        for classifier, dtype in found:
+        for classifier, dtype in previous:
             classifier.compute_dtype = dtype
 
 

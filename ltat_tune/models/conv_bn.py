@@ -1,4 +1,4 @@
-"""A convolution and its BatchNorm as one module, and in eval mode as one operation."""
+"""A convolution with its BatchNorm as one module, which is one operation in eval mode."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from torch import Tensor, nn
 class ConvBN(nn.Module):
     """Convolution without bias, then BatchNorm; (N, C, H, W) -> (N, C', H', W').
 
-    In eval mode the two are folded: w' = w * gamma / sqrt(var + eps), b' = beta - mean * gamma /
-    sqrt(var + eps), the same function up to round-off. An eval-mode attack of 10 to 20 steps then
-    pays for no BatchNorm, forward or backward. Inside `folded_once` the
-    pass over the weights that folding costs is made once, not in each forward.
+    In eval mode the two are folded: w' = w * gamma / sqrt(var + eps) and b' = beta - mean * gamma
+    / sqrt(var + eps), which is the same function up to round-off. An eval-mode attack of 10 to 20
+    steps then has no cost for BatchNorm, neither forward nor backward. Folding passes over the
+    weights once in each forward, and inside `folded_once` only once.
 
     Args:
         in_channels: C.
         out_channels: C'.
         kernel_size: side of the kernel; padding keeps the size at stride 1.
-        stride: of the convolution.
+        stride: stride of the convolution.
     """
 
     def __init__(
@@ -34,8 +34,13 @@ class ConvBN(nn.Module):
             bias=False,
         )  # fmt: skip
         self.bn = nn.BatchNorm2d(out_channels)
+<<<<<<< HEAD
         # what `folded_once` keeps, by the type that autocast asks for, None without it
         self.folded: dict[torch.dtype | None, tuple[Tensor, Tensor]] | None = None
+=======
+        # Folded weights by the type that autocast asks for; None without autocast.
+        self._kept: dict[torch.dtype | None, tuple[Tensor, Tensor]] | None = None
+>>>>>>> 0ef9a1e (Plain English in the models and the losses)
 
     def forward(self, images: Tensor) -> Tensor:
         if self.bn.training:
@@ -45,8 +50,13 @@ class ConvBN(nn.Module):
         return F.conv2d(images, weight, bias, self.conv.stride, self.conv.padding)
 
     def _kept_for(self, images: Tensor) -> tuple[Tensor, Tensor]:
+<<<<<<< HEAD
         """The kept weights, cast once for all forwards under autocast."""
         assert self.folded is not None
+=======
+        """Return the kept weights, cast once for all forwards under autocast."""
+        assert self._kept is not None
+>>>>>>> 0ef9a1e (Plain English in the models and the losses)
         kind = images.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
         if dtype not in self.folded:
@@ -63,15 +73,20 @@ class ConvBN(nn.Module):
 
 @contextmanager
 def folded_once(model: nn.Module) -> Iterator[None]:
-    """Inside, every eval-mode `ConvBN` of the model keeps its folded weights.
+    """Make every eval-mode `ConvBN` of the model keep its folded weights inside the context.
 
     No weight or running statistic may change inside, so only attacks on a frozen model use it.
     """
     modules = [
         module
         for module in model.modules()
+<<<<<<< HEAD
         # what an outer use keeps already is the outer one's to forget
         if isinstance(module, ConvBN) and not module.bn.training and module.folded is None
+=======
+        # An outer `folded_once` discards the weights that it keeps.
+        if isinstance(module, ConvBN) and not module.bn.training and module._kept is None
+>>>>>>> 0ef9a1e (Plain English in the models and the losses)
     ]
     try:
         for module in modules:

@@ -1,4 +1,4 @@
-"""Heads: features to logits. The linear one is `torch.nn.Linear`; this is the cosine head."""
+"""The cosine head, which maps features to logits. The linear head is `torch.nn.Linear`."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ _LEAST_NORM = 1e-12
 class CosineHead(nn.Linear):
     """scale * <f / ||f||, w_j / (||w_j|| + gamma)>: (N, D) -> (N, K), without a bias.
 
-    A linear layer in what it holds: `weight` (K, D), which starts uniform in +-1/sqrt(D).
+    Like a linear layer it has a `weight` (K, D), which starts uniform in +-1/sqrt(D).
 
     Source: Wu2021Adversarial, arXiv:2104.02703; wutong16/Adversarial_Long-Tail@ab2f3a7
         `CosPlus_Classifier`.
-    Deviations: a feature of length 0 has cosines of 0, where the release divides by 0; the
-        release's moving average of features, which RoBal does not read, is left out.
+    Deviations: a feature of length 0 has cosines of 0, where the release divides by 0. The
+        release's moving average of features, which RoBal does not use, is left out.
 
     Args:
         feature_dim: D.
         num_classes: K.
         scale: factor on the cosines, no unit.
-        gamma: added to the norm of each class weight (not to the features'), no unit, >= 0;
-            a short weight vector then counts for less.
+        gamma: added to the norm of each class weight (not of the features), no unit, >= 0. It
+            reduces the cosines of short weight vectors.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class CosineHead(nn.Linear):
         self.gamma = gamma
 
     def forward(self, features: Tensor) -> Tensor:
-        # In half precision the square of a small number is 0.
+        # In half precision, the square of a small number is 0.
         features, weight = full_precision(features), full_precision(self.weight)
         norms = weight.norm(dim=1, keepdim=True) + self.gamma
         directions = F.normalize(features, dim=1, eps=_LEAST_NORM)

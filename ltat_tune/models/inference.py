@@ -1,4 +1,4 @@
-"""The model as it is measured: logits scaled, and a multiple of the log-prior taken away."""
+"""A model with the adjustments of the measurement: scaled logits minus a multiple of the prior."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _Measured(nn.Module):
         return self._adjusted(self.model(images))
 
     def forward_with_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Adjusted logits (N, K) and the features (N, D) as the model gives them."""
+        """Return adjusted logits (N, K) and the model's features (N, D)."""
         logits, features = cast(Classifier, self.model).forward_with_features(images)
         return self._adjusted(logits), features
 
@@ -35,22 +35,22 @@ class _Measured(nn.Module):
 
 
 def measured(model: nn.Module, *, scale: float = 1.0, shift: Tensor | None = None) -> nn.Module:
-    """The model to attack and to count on: its logits become scale * logits - shift.
+    """Return the model to attack and to measure, whose logits are scale * logits - shift.
 
-    The parameters and the mode are the model's own (it is wrapped, not copied); `train()` and
-    `eval()` of the result reach it. With scale 1 and no shift the model itself is returned.
+    The model is wrapped, not copied: the result shares its parameters and its mode, and `train()`
+    and `eval()` of the result reach it. With scale 1 and no shift the model itself is returned.
 
     Source: Wu2021Adversarial, wutong16/Adversarial_Long-Tail@ab2f3a7 `PostProc_Classifier`:
         scale 10 and shift tau_p * ln(prior); Menon2021LongTail for the shift.
-    Deviations: the release's scale is the head's own; here it multiplies what the head gives.
+    Deviations: in the release the scale belongs to the head; here it multiplies the head's output.
 
     Args:
         model: images (N, C, H, W) to logits (N, K).
         scale: factor on the logits, no unit, > 0.
-        shift: is subtracted after the scaling, shape (K,), the same for all images; None is 0.
+        shift: subtracted after the scaling, shape (K,), the same for all images; None is 0.
     """
     if scale == 1 and shift is None:
         return model
-    kept = torch.zeros(()) if shift is None else shift.detach().clone()
-    parameter = next(model.parameters(), kept)
-    return _Measured(model, scale, kept.to(parameter.device))
+    constant = torch.zeros(()) if shift is None else shift.detach().clone()
+    parameter = next(model.parameters(), constant)
+    return _Measured(model, scale, constant.to(parameter.device))

@@ -1,4 +1,4 @@
-"""Pre-activation residual blocks, and the ResNet-18 made of them."""
+"""Pre-activation residual blocks, and a ResNet-18 that consists of them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ltat_tune.models.conv_bn import ConvBN
 class PreActBlock(nn.Module):
     """BatchNorm and ReLU before each of two 3x3 convolutions (He2016Identity Fig. 4e).
 
-    Where shapes change, a 1x1 convolution of the first activation is the shortcut; elsewhere the
-    block's own input is.
+    Where shapes change, the shortcut is a 1x1 convolution of the first activation. Elsewhere it is
+    the input of the block.
 
-    The first convolution and the BatchNorm behind it are one `ConvBN`. The first BatchNorm follows
-    a sum and the second convolution goes into one, so neither has a partner to fold with.
+    The first convolution and the BatchNorm after it form one `ConvBN`. The first BatchNorm follows
+    a sum, and the second convolution feeds a sum, so neither can be folded.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
@@ -36,12 +36,12 @@ class PreActBlock(nn.Module):
 
 
 def preact_stages(in_channels: int, widths: Sequence[int], blocks: int) -> nn.Sequential:
-    """Stages of `blocks` blocks each; all but the first stage halve the sides.
+    """Build stages of `blocks` blocks each. All stages but the first halve the sides.
 
     Args:
-        in_channels: channels of the stem.
-        widths: channels of each stage.
-        blocks: blocks of a stage.
+        in_channels: number of channels of the stem.
+        widths: number of channels of each stage.
+        blocks: number of blocks in each stage.
     """
     layers: list[nn.Module] = []
     for stage, channels in enumerate(widths):
@@ -55,20 +55,20 @@ def preact_stages(in_channels: int, widths: Sequence[int], blocks: int) -> nn.Se
 class PreActResNet18(nn.Module):
     """CIFAR pre-activation ResNet-18: 3x3 stem, stages w-2w-4w-8w of two blocks each.
 
-    Features are the maps of the last stage, averaged: D = 8 * width. Without `final_bn` they are
+    Features are the averages of the last stage's maps, D = 8 * width. Without `final_bn` they are
     sums of convolutions, so they may be negative.
 
-    Source: He2016Identity, arXiv:1603.05027, in kuangliu/pytorch-cifar's definition, the common
-        one for CIFAR: 11,171,146 parameters for 10 classes.
-    Deviations: that definition drops the BatchNorm and ReLU which the paper has behind the last
-        block; `final_bn` puts them back. The average is over the whole map, as of 4x4 there, so
-        64x64 images give as many features.
+    Source: He2016Identity, arXiv:1603.05027, as defined by kuangliu/pytorch-cifar, the common
+        definition for CIFAR: 11,171,146 parameters for 10 classes.
+    Deviations: that definition drops the BatchNorm and ReLU that the paper has after the last
+        block; `final_bn` restores them. The average is over the whole map instead of 4x4, so
+        64x64 images give the same number of features.
 
     Args:
         in_channels: C of the images.
-        width: w, channels of the first stage.
-        final_bn: BatchNorm and ReLU before the average, as in the paper and in the Tiny-ImageNet
-            definition of imrahulr/hat@2d8fae7: 2 * 8 * width parameters more.
+        width: w, number of channels of the first stage.
+        final_bn: adds BatchNorm and ReLU before the average, as in the paper and in the
+            Tiny-ImageNet definition of imrahulr/hat@2d8fae7. They have 2 * 8 * width parameters.
     """
 
     def __init__(self, in_channels: int, *, width: int = 64, final_bn: bool = False) -> None:

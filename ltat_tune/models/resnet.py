@@ -1,4 +1,4 @@
-"""ResNet-18 with the 3x3 stem that CIFAR-sized images need."""
+"""ResNet-18 with a 3x3 stem for CIFAR-sized images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ltat_tune.models.conv_bn import ConvBN
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut (He2016Deep Fig. 2; projection where shapes change)."""
+    """Two 3x3 convolutions and a shortcut, a projection if shapes change (He2016Deep Fig. 2)."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
@@ -29,11 +29,11 @@ class ResNet18(nn.Module):
     """CIFAR ResNet-18: 3x3 stem without pooling, stages w-2w-4w-8w of two blocks each.
 
     Source: He2016Deep, arXiv:1512.03385, with the stem of the REAT and SRAT releases.
-    Features are the post-ReLU maps of the last stage, averaged: D = 8 * width.
+    Features are the averages of the last stage's maps after ReLU, D = 8 * width.
 
     Args:
         in_channels: C of the images.
-        width: w, channels of the first stage.
+        width: w, number of channels of the first stage.
     """
 
     def __init__(self, in_channels: int, *, width: int = 64) -> None:

@@ -12,21 +12,24 @@ from ltat_tune.models.conv_bn import ConvBN
 
 
 class _GridOfAverages(nn.Module):
-    """Averages over a 2x2 grid, which make D independent of the image size; at 8x8, 2x2
-    pooling."""
+    """Averages over a 2x2 grid, so that D does not depend on the image size.
+
+    For 8x8 images this is 2x2 pooling.
+    """
 
     def forward(self, maps: Tensor) -> Tensor:  # (N, C, H, W) -> (N, C, 2, 2)
         height, width = maps.shape[-2:]
         if height % 2 or width % 2:
             return F.adaptive_avg_pool2d(maps, 2)
-        # The same function, but a fifth off the whole attack on a CPU, and repeatable on a GPU.
+        # The same function, but the whole attack is a fifth faster on a CPU, and repeatable on a
+        # GPU.
         return F.avg_pool2d(maps, (height // 2, width // 2))
 
 
-# (in_channels, width) -> layers that halve the side and give 2 * width channels.
+# (in_channels, width) -> layers that halve the sides and give 2 * width channels.
 STEMS: dict[str, Callable[[int, int], list[nn.Module]]] = {
-    # The stride sits in the second convolution: a first one with a single input channel and stride
-    # 2 is slow in the input gradient, which every attack step needs.
+    # The second convolution has the stride: with one input channel and stride 2, the input
+    # gradient of the first one would be slow, and every attack step needs it.
     "conv": lambda channels, width: [
         ConvBN(channels, width),
         nn.ReLU(inplace=True),
@@ -42,13 +45,13 @@ STEMS: dict[str, Callable[[int, int], list[nn.Module]]] = {
 
 
 class SmallCNN(nn.Module):
-    """A stem that halves the side, one more 3x3 convolution, then a 2x2 grid of averages.
+    """A stem that halves the sides, another 3x3 convolution, and a 2x2 grid of averages.
 
     Args:
         in_channels: C of the images.
         width: w; the last maps have 2w channels.
-        stem: `conv`, two convolutions w - 2w; `space_to_depth`, 2x2 pixels become channels and one
-            convolution follows: about 0.6 of the time on a CPU (sides must be even).
+        stem: `conv` has two convolutions w - 2w. `space_to_depth` turns 2x2 pixels into channels
+            and has one convolution; it needs about 0.6 of the time on a CPU, and even sides.
     """
 
     MIN_SIDE = 4
@@ -73,7 +76,7 @@ class SmallCNN(nn.Module):
             )
         if self._even_sides and (images.shape[-2] % 2 or images.shape[-1] % 2):
             raise ConfigError(
-                "model.stem space_to_depth needs sides of an even number of pixels, got "
+                "model.stem space_to_depth needs images whose sides are even, got "
                 f"{images.shape[-2]}x{images.shape[-1]}; use stem conv"
             )
         features: Tensor = self.layers(images)

@@ -8,26 +8,27 @@ from torch import Tensor, nn
 from ltat_tune.errors import ConfigError
 from ltat_tune.models.preact_resnet import preact_stages
 
-STEM_CHANNELS = 16  # at every width
+STEM_CHANNELS = 16  # for every width
 
 
 class WideResNet(nn.Module):
     """WRN-depth-k of width 16k: 3x3 stem, three stages w-2w-4w of (depth - 4) / 6 blocks each.
 
-    Features are the maps of the last stage after BatchNorm and ReLU, averaged: D = 4 * width.
-    The weights of a convolution of side k to C' channels start normal with std sqrt(2 / (k k C')).
+    Features are the averages of the last stage's maps after BatchNorm and ReLU, D = 4 * width. The
+    weights of a convolution with side k and C' output channels start from a normal distribution
+    with standard deviation sqrt(2 / (k k C')).
 
-    Source: Zagoruyko2016Wide, arXiv:1605.07146, as GuanlinLee/REAT@a7909fd (WRN-28-10),
-        yaodongyu/TRADES and RoBal@ab2f3a7 (WRN-34-10) define it. No dropout: REAT's is commented
-        out, the others' rate is 0.
-    Deviations: TRADES registers its first stage twice and never runs the copy; it is left out
-        here. The linear head's bias starts as in the other networks, not at 0. The average is
-        over the whole map, as REAT's, not over 8x8.
+    Source: Zagoruyko2016Wide, arXiv:1605.07146, as defined by GuanlinLee/REAT@a7909fd (WRN-28-10),
+        yaodongyu/TRADES and RoBal@ab2f3a7 (WRN-34-10). There is no dropout: REAT's is commented
+        out, and the others have a rate of 0.
+    Deviations: TRADES registers its first stage twice and never runs the copy, which is left out
+        here. The bias of the linear head starts as in the other networks, not at 0. The average is
+        over the whole map, as in REAT, not over 8x8.
 
     Args:
         in_channels: C of the images.
-        depth: number of convolutions, shortcuts included; 6 n + 4 for n blocks per stage.
-        width: w, channels of the first stage; 160 is the published factor 10.
+        depth: number of convolutions including shortcuts; 6 n + 4 for n blocks per stage.
+        width: w, number of channels of the first stage; 160 is the published factor 10.
     """
 
     def __init__(self, in_channels: int, *, depth: int, width: int = 160) -> None:

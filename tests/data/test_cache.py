@@ -271,7 +271,7 @@ def test_prepare_finds_splits_whose_images_differ_in_size(
 ) -> None:
     for name in ("ant", "bee"):
         write_image(tmp_path / "images" / "test" / name / "000.png", 1, size=(9, 9))
-    with pytest.raises(DataError, match="found 2 sizes"):
+    with pytest.raises(DataError, match="got 2 sizes"):
         prepare_cache(folder, tmp_path / "cache")
 
 

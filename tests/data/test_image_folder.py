@@ -231,6 +231,6 @@ def test_splits_of_different_sizes_are_found_by_a_check(tmp_path: Path) -> None:
     config = write_folder(tmp_path, {"ant": 2, "bee": 1}, test=1)
     for name in ("ant", "bee"):
         write_image(tmp_path / "test" / name / "000.png", 1, size=(9, 9))
-    with pytest.raises(DataError, match="found 2 sizes .3 of 8x8, 2 of 9x9.; set data.image_size"):
+    with pytest.raises(DataError, match="got 2 sizes .3 of 8x8, 2 of 9x9.; set data.image_size"):
         check_image_folder(config)
     assert check_image_folder(config.model_copy(update={"image_size": 8})) == []

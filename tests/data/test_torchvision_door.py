@@ -95,4 +95,4 @@ def test_an_import_that_fails_says_what_to_install(tmp_path: Path) -> None:
     for line, failure in zip(lines, failures, strict=True):
         assert line.startswith("torchvision, which reads the official data sets, cannot be")
         assert failure.partition("'")[2][:-2] in line
-        assert "install the torchvision of this torch" in line
+        assert "install the torchvision that matches this torch" in line

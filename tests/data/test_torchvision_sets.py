@@ -237,8 +237,8 @@ def test_without_a_network_the_error_says_which_file_to_put_where(
         f"{UNREACHABLE}/cifar-10-python.tar.gz (170 MB) cannot be downloaded (URLError: "
     )
     assert text.endswith(
-        f"get it on a machine with a network, put cifar-10-python.tar.gz into {root} and run the "
-        "same command again"
+        f"download it on a machine with a network, put cifar-10-python.tar.gz into {root} and "
+        "run the same command again"
     )
 
 

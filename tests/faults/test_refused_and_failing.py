@@ -30,7 +30,7 @@ def test_failing_trials_are_recorded_and_three_in_a_row_stop_the_study(tmp_path:
     done = run("--space", space, cwd=tmp_path)
     assert done.returncode == 1
     assert "3 tasks in a row failed: ltat_tune.errors.ConfigError" in done.stderr
-    assert "sides of an even number of pixels, got 9x9" in done.stderr
+    assert "images whose sides are even, got 9x9" in done.stderr
     failed = [r for r in mlflow_runs(tmp_path / "studies" / "mini") if r.info.status == "FAILED"]
     assert len(failed) >= 3
     assert all(r.data.tags["state"] == "failed" for r in failed)
