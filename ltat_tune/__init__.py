@@ -1,7 +1,7 @@
 """Hyperparameter studies of adversarial training on long-tailed data.
 
-For notebooks and scripts: `from ltat_tune import Study, TrialConfig, Trainer, evaluate`. Each is
-imported when it is first asked for, so that `import ltat_tune` takes no time.
+For notebooks and scripts: `from ltat_tune import Study, TrialConfig, Trainer, evaluate`. Each name
+is imported at its first use, so that `import ltat_tune` is fast.
 """
 
 from __future__ import annotations

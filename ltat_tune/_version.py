@@ -1,4 +1,4 @@
-"""The version, in a module of its own so that every package may read it."""
+"""The version, in a separate module so that every package can import it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every error that `ltat_tune` raises on purpose; each message is rule, value, remedy."""
+"""The errors that `ltat_tune` raises on purpose. A message states rule, value and remedy."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 
 class LtatError(Exception):
-    """Root of the package's own errors: catching it catches nothing else."""
+    """Base class of the package's own errors. Catching it catches no other errors."""
 
 
 class ConfigError(LtatError, ValueError):
-    """A configuration breaks a rule. Carries all broken rules at once in `problems`."""
+    """A configuration breaks a rule. `problems` lists all broken rules."""
 
     def __init__(self, problems: str | Sequence[str]) -> None:
         self.problems = [problems] if isinstance(problems, str) else list(problems)
@@ -18,7 +18,7 @@ class ConfigError(LtatError, ValueError):
 
 
 class SpaceError(ConfigError):
-    """A space file breaks a rule; each problem begins with `file:line:`."""
+    """A space file breaks a rule. Each problem begins with `file:line:`."""
 
 
 class DataError(LtatError):
@@ -26,7 +26,7 @@ class DataError(LtatError):
 
 
 class CheckpointError(LtatError):
-    """A checkpoint is torn, of another configuration, or of an unknown format."""
+    """A checkpoint is torn, belongs to another configuration, or has an unknown format."""
 
 
 class StudyError(LtatError):
@@ -34,15 +34,15 @@ class StudyError(LtatError):
 
 
 class TrainingDiverged(LtatError):
-    """The loss or a weight became non-finite; the trial ends as `diverged`, without a score."""
+    """The loss or a weight became non-finite. The trial ends as `diverged`, without a score."""
 
 
 class MissingData(LtatError):
-    """The targets lack what a figure shows; the message says what, not how to get it.
+    """The targets lack data that a figure shows. The message names the data, not the remedy.
 
     Args:
-        what: is missing.
-        command: that makes it; empty is that of the figure.
+        what: the missing data.
+        command: the command that makes the data; if empty, the command of the figure.
     """
 
     def __init__(self, what: str, *, command: str = "") -> None:

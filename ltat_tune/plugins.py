@@ -3,8 +3,8 @@
     # my_method.py                                  # my_study.yaml, beside it
     register_method("mine", Mine, parameters=...)   plugins: [my_method]
 
-Naming a plugin runs its code: that is why it must be named. It is recorded with the hash of its
-file, in the study and in every configuration that uses it, and refused once the file differs.
+Naming a plugin runs its code, so no plugin is loaded without being named. The study and every
+configuration that uses a plugin record the hash of its file, and refuse a file that has changed.
 """
 
 from __future__ import annotations
@@ -43,13 +43,14 @@ _KINDS = {
 
 
 def param(default: Any, meaning: str, *, choices: Sequence[str] = (), **more: Any) -> Any:
-    """A parameter of a part of yours; its type is that of its default.
+    """Define a parameter of your own part. Its type is that of its default.
 
     Args:
         default: a number, a whole number, true or false, or text.
-        meaning: for `ltat-tune params`.
-        choices: the texts that are allowed; none are all.
-        more: `ge`, `gt`, `le`, `lt`, and `symbol`, `unit`, `source` for people.
+        meaning: a phrase that explains the parameter in `ltat-tune params`.
+        choices: the allowed texts; an empty sequence allows every text.
+        more: the bounds `ge`, `gt`, `le` and `lt`, and the documentation `symbol`, `unit` and
+            `source`.
     """
     field = documented.documented(default, meaning, **more)
     field.json_schema_extra["choices"] = tuple(choices)
@@ -59,16 +60,16 @@ def param(default: Any, meaning: str, *, choices: Sequence[str] = (), **more: An
 def register_method(
     name: str, method: type, *, parameters: Mapping[str, Any] | None = None, what: str = ""
 ) -> None:
-    """Adds a training method: `method.name: NAME` in a space file.
+    """Register a training method: `method.name: NAME` in a space file.
 
     Args:
-        name: letters, digits and underscores.
-        method: a class made by `method(loss, attack, *, <parameters>)` in every epoch, with the
-            `training_step` of `ltat_tune.methods.Method`. One that takes `samples_per_class`, too,
-            gets it: training images of every class, shape (K,).
-        parameters: its own, by name: `param(default, meaning, ge=..., le=...)`, or with
+        name: lower-case letters, digits and underscores.
+        method: a class with the `training_step` of `ltat_tune.methods.Method`. In every epoch it
+            is constructed as `method(loss, attack, *, <parameters>)`. If it also has the argument
+            `samples_per_class`, it gets the training images of every class, shape (K,).
+        parameters: its own parameters by name: `param(default, meaning, ge=..., le=...)`, or with
             `choices=(...)`. They are `method.<name>` in space files.
-        what: it does, in a line, for `ltat-tune ls methods`; else the class's docstring says it.
+        what: one line for `ltat-tune ls methods`; if empty, the first line of the docstring.
 
     Raises:
         ConfigError: the name or a parameter is taken, or the class does not take these arguments.
@@ -82,11 +83,11 @@ def register_method(
         f"{method.__name__}.training_step", step, "(self, model, images, targets, *, "
         "class_weights, generator)", (None,) * 4, ("class_weights", "generator"),
     )  # fmt: skip
-    wants_counts = "samples_per_class" in inspect.signature(method).parameters
+    takes_counts = "samples_per_class" in inspect.signature(method).parameters
 
     def build(config: Any, counts: Any, loss: Any) -> Callable[[Any], Any]:
         own = {field: getattr(config.method, field) for field in fields}
-        own |= {"samples_per_class": counts} if wants_counts else {}
+        own |= {"samples_per_class": counts} if takes_counts else {}
         return lambda attack: method(loss, attack, **own)
 
     _register("method.name", name, method, METHODS, build, fields, what)
@@ -95,17 +96,18 @@ def register_method(
 def register_loss(
     name: str, loss: type, *, parameters: Mapping[str, Any] | None = None, what: str = ""
 ) -> None:
-    """Adds a prediction loss: `loss.name: NAME` in a space file.
+    """Register a prediction loss: `loss.name: NAME` in a space file.
 
     Args:
-        name: letters, digits and underscores.
-        loss: an `nn.Module` made by `loss(samples_per_class, *, <parameters>)` with
-            `forward(logits, targets, class_weights=None)`: (N, K), (N,), (K,) or None -> ().
-        parameters: its own, by name, as for a method; `loss.<name>` in space files.
-        what: it is, in a line, for `ltat-tune ls losses`; else the class's docstring says it.
+        name: lower-case letters, digits and underscores.
+        loss: a subclass of `nn.Module` with `forward(logits, targets, class_weights=None)`:
+            (N, K), (N,), (K,) or None -> (). It is constructed as
+            `loss(samples_per_class, *, <parameters>)`.
+        parameters: its own parameters by name, as for a method; `loss.<name>` in space files.
+        what: one line for `ltat-tune ls losses`; if empty, the first line of the docstring.
 
     Raises:
-        ConfigError: as `register_method`.
+        ConfigError: see `register_method`.
     """
     from ltat_tune.losses import LOSSES
 
@@ -126,35 +128,36 @@ def register_loss(
 def register_model(
     name: str, model: type, *, parameters: Mapping[str, Any] | None = None, what: str = ""
 ) -> None:
-    """Adds a network: `model.name: NAME` in a space file.
+    """Register a network: `model.name: NAME` in a space file.
 
     Args:
-        name: letters, digits and underscores.
-        model: an `nn.Module` made by `model(in_channels, *, <parameters>)`, from images
-            (N, C, H, W) to features (N, D), with D as its attribute `out_features`. Head and
-            normalisation are the package's. One that takes `width`, too, gets `model.width`.
-        parameters: its own, by name, as for a method; `model.<name>` in space files.
-        what: it is, in a line, for `ltat-tune ls models`; else the class's docstring says it.
+        name: lower-case letters, digits and underscores.
+        model: a subclass of `nn.Module` that maps images (N, C, H, W) to features (N, D) and has
+            D as its attribute `out_features`. It is constructed as
+            `model(in_channels, *, <parameters>)`. The package adds head and normalisation. If it
+            also has the argument `width`, it gets `model.width`.
+        parameters: its own parameters by name, as for a method; `model.<name>` in space files.
+        what: one line for `ltat-tune ls models`; if empty, the first line of the docstring.
 
     Raises:
-        ConfigError: as `register_method`.
+        ConfigError: see `register_method`.
     """
     from ltat_tune.models import MODELS
 
     fields = _fields("model.name", name, parameters)
     _takes("model", name, model, ("in_channels",), fields)
-    wants_width = "width" in inspect.signature(model).parameters
+    takes_width = "width" in inspect.signature(model).parameters
 
     def build(config: Any, channels: int) -> Any:
         own = {field: getattr(config, field) for field in fields}
-        network = model(channels, **own, **({"width": config.width} if wants_width else {}))
+        network = model(channels, **own, **({"width": config.width} if takes_width else {}))
         if not isinstance(getattr(network, "out_features", None), int):
             raise ConfigError(
                 f"model {name} must have the attribute out_features, the D of its features (N, D)"
             )
         return network
 
-    ignores = () if wants_width else ("model.width",)
+    ignores = () if takes_width else ("model.width",)
     _register("model.name", name, model, MODELS, build, fields, what, ignores)
 
 
@@ -165,17 +168,17 @@ def register_dataset(
     parameters: Mapping[str, Any] | None = None,
     what: str = "",
 ) -> None:
-    """Adds a data set: `data.name: NAME` in a space file.
+    """Register a data set: `data.name: NAME` in a space file.
 
     Args:
-        name: letters, digits and underscores.
+        name: lower-case letters, digits and underscores.
         dataset: a function `dataset(root, *, <parameters>)` that returns a
             `ltat_tune.data.sources.Source`; `root` is `data.root`, or None.
-        parameters: its own, by name, as for a method; `data.<name>` in space files.
-        what: it is, in a line, for `ltat-tune ls datasets`; else the function's docstring says it.
+        parameters: its own parameters by name, as for a method; `data.<name>` in space files.
+        what: one line for `ltat-tune ls datasets`; if empty, the first line of the docstring.
 
     Raises:
-        ConfigError: as `register_method`.
+        ConfigError: see `register_method`.
     """
     from ltat_tune.data.sources import SOURCES
 
@@ -198,19 +201,19 @@ def _register(
     what: str,
     ignores: tuple[str, ...] = (),
 ) -> None:
-    """A line in each table: what is built, what it is, its parameters, and when they act."""
+    """Add a part to the tables of parts, of parameters, of rules and of descriptions."""
     file = LOADING[-1].file if LOADING else "this process"
     section, kind = chosen_by.partition(".")[0], _KINDS[chosen_by]
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise ConfigError(
-            f"the name of a part must be lower-case letters, digits and _, got {name!r}"
+            f"the name of a part must consist of lower-case letters, digits and _, got {name!r}"
         )
-    before = PARTS.get((chosen_by, name))
-    if before is not None and before.file == file:
-        UNDO[chosen_by, name]()  # the same file, read again
+    previous = PARTS.get((chosen_by, name))
+    if previous is not None and previous.file == file:
+        UNDO[chosen_by, name]()  # the same file was read again
     elif name in table:
-        whose = f"{before.file}" if before else "ltat-tune itself"
-        raise ConfigError(f"{chosen_by} {name} is taken, by {whose}; choose another name")
+        owner = previous.file if previous else "ltat-tune itself"
+        raise ConfigError(f"{chosen_by} {name} is taken by {owner}; choose another name")
     for field, info in fields.items():
         add_parameter(f"{section}.{field}", info)
         add_rule(f"{section}.{field}", chosen_by, name)
@@ -220,15 +223,15 @@ def _register(
     PARTS[chosen_by, name] = part
     UNDO[chosen_by, name] = lambda: _take_out(part, table)
     widen(chosen_by)
-    described = what or (inspect.getdoc(made_by) or "").partition("\n")[0]
+    description = what or (inspect.getdoc(made_by) or "").partition("\n")[0]
     source = f"plugin {plugin.name} ({plugin.file})" if plugin else file
-    entry = Choice(name, described, source, chosen_by, tuple(defaults))
+    entry = Choice(name, description, source, chosen_by, tuple(defaults))
     CATALOGUE[kind] = (*CATALOGUE[kind], entry)
     table[name] = build
 
 
 def _take_out(part: Part, table: dict[str, Any]) -> None:
-    """Undoes the registration of a part."""
+    """Undo the registration of a part."""
     del PARTS[part.chosen_by, part.name], UNDO[part.chosen_by, part.name]
     for path in part.defaults:
         forget_parameter(path)
@@ -242,23 +245,23 @@ def _take_out(part: Part, table: dict[str, Any]) -> None:
 def _fields(
     chosen_by: str, part: str, parameters: Mapping[str, Any] | None
 ) -> dict[str, FieldInfo]:
-    """Parameters as pydantic has them, each with the type of its default.
+    """Return pydantic fields by name, each with the type of its default.
 
     Raises:
-        ConfigError: what is not made by `param`, a name that is taken, a default out of range.
+        ConfigError: a value is not made by `param`, a name is taken, or a default is out of range.
     """
     fields, problems = {}, []
-    before = PARTS.get((chosen_by, part))
+    previous = PARTS.get((chosen_by, part))
     for name, given in (parameters or {}).items():
         path = f"{chosen_by.partition('.')[0]}.{name}"
-        own = before is not None and path in before.defaults
+        own = previous is not None and path in previous.defaults
         if not isinstance(given, FieldInfo):
             problems.append(f"{path} must be param(default, meaning, ...), got {given!r}")
         elif path in PARAMETERS and not own:
-            problems.append(f"{path} exists already and means something else; rename yours")
+            problems.append(f"{path} exists already; choose another name for your parameter")
         else:
-            made = create_model("Own", __base__=Section, **{name: (_kind(given), given)})  # type: ignore[call-overload]
-            fields[name] = made.model_fields[name]
+            model = create_model("Own", __base__=Section, **{name: (_kind(given), given)})  # type: ignore[call-overload]
+            fields[name] = model.model_fields[name]
             problems += _check_default(path, fields[name])
     if problems:
         raise ConfigError(problems)
@@ -269,7 +272,7 @@ def _kind(field: FieldInfo) -> Any:
     choices = (field.json_schema_extra or {}).get("choices")  # type: ignore[union-attr]
     if choices:
         return Literal[tuple(choices)]  # type: ignore[arg-type]
-    # bool before int, which it is too
+    # bool comes first, because it is also an int
     for kind, annotation in ((bool, bool), (int, Integer), (float, Number)):
         if isinstance(field.default, kind):
             return annotation
@@ -287,20 +290,20 @@ def _check_default(path: str, field: FieldInfo) -> list[str]:
 def _takes(
     kind: str, name: str, made_by: Any, first: Sequence[str], fields: Mapping[str, FieldInfo]
 ) -> None:
-    """Raises: ConfigError where a part cannot be made of its arguments and parameters."""
+    """Raise ConfigError if a part cannot be constructed from its arguments and parameters."""
     takes = ", ".join([*first, *(["*", *fields] if fields else [])])
     if kind != "dataset" and not inspect.isclass(made_by):
         raise ConfigError(f"{kind} {name} must be a class, got {made_by!r}")
     try:
         inspect.signature(made_by).bind(*first, **dict.fromkeys(fields))
     except TypeError as error:
-        # what the package offers and a part may take without naming it in `parameters`
+        # Arguments that the package offers and a part may take without listing them.
         offered = {"method": {"samples_per_class": 0}, "model": {"width": 0}}.get(kind, {})
         try:
             inspect.signature(made_by).bind(*first, **dict.fromkeys(fields), **offered)
         except TypeError:
             raise ConfigError(
-                f"{kind} {name} is made by {made_by.__name__}({takes}), but that has the "
+                f"{kind} {name} is constructed as {made_by.__name__}({takes}), but it has the "
                 f"arguments {inspect.signature(made_by)}: {error}"
             ) from None
 

@@ -1,4 +1,4 @@
-"""Which code and machine made a number."""
+"""The code and the machine that produced a number."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ _PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """Versions of this package, of Python and of what computes."""
+    """Return the versions of this package, of Python and of the libraries, by name."""
     return dict(_versions())
 
 
 @cache
 def _versions() -> dict[str, str]:
-    # ours as the code says: what pip installed in place remembers an older one
-    found = {"ltat-tune": __version__, "python": platform.python_version()}
+    # Our own version comes from the code, because an editable install may record an older one.
+    by_name = {"ltat-tune": __version__, "python": platform.python_version()}
     for name in _PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            by_name[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            by_name[name] = "not installed"
+    return by_name
 
 
 def commit() -> str:
-    """The git commit of this code, `-dirty` with changes; empty outside a checkout."""
+    """Return the git commit of this code, with `-dirty` if changed; empty outside a checkout."""
     root = PACKAGE.parent
     if not (root / ".git").exists():
         return ""
@@ -54,12 +54,12 @@ def commit() -> str:
 
 
 def machine() -> str:
-    """Processor and cores, such as `x86_64, 2 cores, Linux`."""
+    """Return processor, cores and system, such as `x86_64, 2 cores, Linux`."""
     return f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, {platform.system()}"
 
 
 def _git(root: Path, *arguments: str) -> str:
-    done = subprocess.run(
+    result = subprocess.run(
         ["git", *arguments], cwd=root, capture_output=True, text=True, timeout=5, check=True
     )
-    return done.stdout.strip()
+    return result.stdout.strip()

@@ -1,4 +1,4 @@
-"""Randomness as private generators: one named stream for each use, all from one seed."""
+"""Private random generators: one named stream for each use, all derived from one seed."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import torch
 
 
 def stream_seed(seed: int, stream: str) -> int:
-    """A 63-bit seed for one named stream; streams of one seed are unrelated."""
+    """Return a 63-bit seed for one named stream. Streams of one seed are independent."""
     digest = hashlib.sha256(f"{seed}/{stream}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
 def new_generator(seed: int, stream: str) -> torch.Generator:
-    """A CPU generator for one named stream: draws do not depend on the device."""
+    """Return a CPU generator for one named stream, so that draws do not depend on the device."""
     return torch.Generator().manual_seed(stream_seed(seed, stream))
 
 
 def prepare_process(threads: int) -> None:
-    """Sets the CPU threads of this process. The only function here that touches global state.
+    """Set the number of CPU threads of this process, which is global state.
 
-    The count is part of a result's conditions: another one may change the last digits.
+    The number is a condition of a result: another number may change the last digits.
     """
     torch.set_num_threads(threads)

@@ -1,4 +1,4 @@
-"""YAML as plain values with the line of each, refusing whatever could run code or hide a value."""
+"""Reads YAML as plain values with their lines. Refuses anything that could hide a value or run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Key = tuple[str, ...]
 
 
 class YamlProblem(Exception):
-    """The text is not what a space file may be. Carries (line, sentence) pairs."""
+    """The text is not allowed in a space file. `problems` holds (line, sentence) pairs."""
 
     def __init__(self, problems: list[tuple[int, str]]) -> None:
         self.problems = problems
@@ -18,10 +18,10 @@ class YamlProblem(Exception):
 
 
 def read_yaml(text: str) -> tuple[Any, dict[Key, int]]:
-    """Returns the document and the line, from 1, of every key and list item by its path.
+    """Return the document, and the line (from 1) of every key and list item by its path.
 
     Raises:
-        YamlProblem: with every tag, alias, doubled or non-text key; or where a syntax error is.
+        YamlProblem: the text has tags, aliases or repeated keys, or a syntax error.
     """
     try:
         problems = [
@@ -55,7 +55,7 @@ def read_yaml(text: str) -> tuple[Any, dict[Key, int]]:
 
 
 def _line(text: str, position: int) -> int:
-    """The line, from 1; a position behind the last character is on the last line with text."""
+    """Return the line, from 1. A position after the last character is on the last text line."""
     before = text[:position]
     return (before if before.strip() != text.strip() else before.rstrip()).count("\n") + 1
 
@@ -85,7 +85,8 @@ def _build(
         for key_node, value_node in node.value:
             key, line = loader.construct_object(key_node, deep=True), key_node.start_mark.line + 1
             if not isinstance(key, str):
-                # a number or true as a choice's name in `when` is the only sensible such key
+                # The only useful key of this kind is a number or true, as a choice's name in
+                # `when`.
                 key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else repr(key)
             if key in mapping:
                 first = lines[(*path, key)]

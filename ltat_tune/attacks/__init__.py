@@ -1,6 +1,6 @@
-"""Attacks: (model, images, targets) to adversarial images of the same shape.
+"""Attacks. They map a model, images and targets to adversarial images of the same shape.
 
-Holds the attacks of the training and those of the evaluation with their names. May import
+This package holds the attacks of the training, and the named attacks of the evaluation. May import
 `models`, `losses` and what stands below. Methods, training and evaluation import it.
 """
 

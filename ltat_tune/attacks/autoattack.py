@@ -1,4 +1,4 @@
-"""The only door to AutoAttack, its authors' code as packaged in `pyautoattack`."""
+"""The only module that imports AutoAttack: the authors' code, packaged as `pyautoattack`."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from ltat_tune.errors import ConfigError
 _STANDARD = ("apgd-ce", "apgd-t", "fab-t", "square")
 _TARGETED_DLR_CLASSES = 4  # the targeted DLR loss reads the four largest logits
 _MAX_TARGET_CLASSES = 9
-AA_NORMS = {"linf": "Linf", "l2": "L2"}  # ours -> the package's
-L2_SQUARE_SIDE = 15  # its Square fails below
+AA_NORMS = {"linf": "Linf", "l2": "L2"}  # our name -> the package's
+L2_SQUARE_SIDE = 15  # AutoAttack's Square fails for smaller images
 
 
 def standard_attacks(num_classes: int, *, norm: str = "Linf", side: int = 32) -> tuple[str, ...]:
-    """The attacks that `autoattack` runs, in order.
+    """Return the names of the attacks that `autoattack` runs, in order.
 
-    The standard four; below 4 classes without apgd-t, whose targeted DLR loss needs 4 logits; in
-    L2 below 15 pixels a side without square, whose windows do not fit. The targeted ones aim at
-    every wrong class, at most nine.
+    These are the standard four. With fewer than 4 classes apgd-t is left out, because its targeted
+    DLR loss needs 4 logits. In L2 with sides below 15 pixels square is left out, because its
+    windows do not fit. The targeted attacks aim at every wrong class, but at most nine.
 
     Raises:
-        ConfigError: below 2 classes.
+        ConfigError: there are fewer than 2 classes.
     """
     if num_classes < 2:
         raise ConfigError(f"AutoAttack needs at least 2 classes, got {num_classes}")
@@ -41,10 +41,11 @@ def standard_attacks(num_classes: int, *, norm: str = "Linf", side: int = 32) ->
 
 @contextmanager
 def process_state_restored() -> Iterator[None]:
-    """Undoes what `pyautoattack` does to the process: global seeds, the trace function, log lines.
+    """Restore the process state that `pyautoattack` changes inside the context.
 
-    It reseeds torch's global generators for each batch, and its check for dynamic defences ends
-    with `sys.settrace(None)`, which removes debuggers and coverage tracers.
+    `pyautoattack` reseeds torch's global generators for each batch, writes log lines, and checks
+    for dynamic defences; the check ends with `sys.settrace(None)`, which removes debuggers and
+    coverage tracers.
     """
     initialised: bool = torch.cuda.is_initialized()
     devices = list(range(torch.cuda.device_count())) if initialised else []
@@ -69,37 +70,37 @@ def autoattack(
     batch_size: int = 500,
     norm: str = "Linf",
 ) -> Tensor:
-    """Adversarial images of AutoAttack `standard`: (N, C, H, W), (N,) -> (N, C, H, W).
+    """Attack images by AutoAttack `standard`: (N, C, H, W), (N,) -> (N, C, H, W).
 
-    An image that is misclassified already, or that no attack breaks, comes back unchanged. What
-    runs depends on the number of classes: see `standard_attacks`. The model is attacked in eval
-    mode; its modes, parameters, the global random state and the trace function are left as found.
+    An image that is already misclassified, or that no attack breaks, is returned unchanged. The
+    attacks depend on the number of classes, see `standard_attacks`. The model is attacked in eval
+    mode. Its modes and parameters, the global random state and the trace function are restored.
 
     Source: Croce2020Reliable, arXiv:2003.01690; pyautoattack 0.2.0, the same numbers as
         fra31/auto-attack@a392200.
-    Deviations: fewer than 10 classes lower the number of target classes to K - 1, fewer than 4
-        leave out apgd-t, L2 below 15 pixels a side leaves out square; its warnings are not shown;
-        images are attacked in float32.
+    Deviations: with fewer than 10 classes there are K - 1 target classes, and with fewer than 4
+        apgd-t is left out. In L2 with sides below 15 pixels square is left out. Its warnings are
+        not shown. Images are attacked in float32.
 
     Args:
         model: images in [0, 1] to logits (N, K), deterministic in eval mode.
         images: shape (N, C, H, W), float, in [0, 1].
         targets: classes, shape (N,).
         eps: radius of the ball, pixel units in [0, 1].
-        seed: of the attacks' random starts; the result also depends on `batch_size` and on the
-            order.
-        batch_size: images attacked together.
+        seed: seed of the random starts. The result also depends on `batch_size` and on the order
+            of the images.
+        batch_size: number of images that are attacked together.
         norm: `Linf` or `L2`.
 
     Raises:
-        ConfigError: for another norm, or below 2 classes.
+        ConfigError: the norm is unknown, or there are fewer than 2 classes.
     """
     if norm not in ("Linf", "L2"):
         raise ConfigError(f"unknown norm {norm!r} for autoattack; choose from: Linf, L2")
     images, targets = images.detach().float(), targets.detach()
     if eps == 0 or len(images) == 0:
         return images.clone()
-    # Here, because only evaluation needs it: importing `ltat_tune.attacks` stays quick.
+    # Imported here, because only the evaluation needs it: `ltat_tune.attacks` imports quickly.
     from pyautoattack import AutoAttack
 
     with torch.inference_mode(False), frozen(model, training=False), process_state_restored():
@@ -114,7 +115,7 @@ def autoattack(
         adversary.apgd_targeted.n_target_classes = target_classes
         adversary.fab.n_target_classes = target_classes
         adv_images: Tensor
-        # Copies made outside inference mode can take part in autograd, whatever was given.
+        # Copies made outside inference mode can take part in autograd, whatever the originals are.
         adv_images, _ = adversary.run_standard_evaluation(
             images.clone(), targets.clone(), batch_size=batch_size
         )
@@ -122,7 +123,7 @@ def autoattack(
 
 
 def square_attack_class() -> Any:
-    """Return the class of AutoAttack's Square attack, to be made by `square`."""
+    """Return the class of AutoAttack's Square attack, for `square`."""
     from pyautoattack.square import SquareAttack
 
     return SquareAttack

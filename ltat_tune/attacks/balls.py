@@ -1,4 +1,4 @@
-"""The L-inf and the L2 ball: first images, one step, and the way back inside."""
+"""The L-inf and the L2 ball: the first images of an attack, its steps and the projection."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from torch import Tensor
 
 from ltat_tune.errors import ConfigError
 
-GAUSSIAN_STD = 0.001  # of the TRADES, MART and AT-BSL releases, whatever the radius
+GAUSSIAN_STD = 0.001  # as in the TRADES, MART and AT-BSL releases, for every radius
 
 
 class Ball(Protocol):
-    """Images (N, C, H, W) around which an attack stays; all methods may edit `adv_images`."""
+    """A ball around images (N, C, H, W). All methods may edit `adv_images` in place."""
 
     def step(self, adv_images: Tensor, gradient: Tensor) -> Tensor:
-        """One step uphill, back into the ball and into [0, 1]."""
+        """Make one step uphill, and project back into the ball and into [0, 1]."""
         ...
 
 
 @dataclass(frozen=True)
 class Linf:
-    """Radius and step in L-inf, one number or (N, 1, 1, 1)."""
+    """The ball in L-inf. The radius and the step are numbers or have shape (N, 1, 1, 1)."""
 
     low: Tensor
     high: Tensor
@@ -44,7 +44,7 @@ class Linf:
 
 @dataclass(frozen=True)
 class L2:
-    """Radius and step in L2 over all pixels of an image, one number or (N, 1, 1, 1)."""
+    """The ball in L2 over all pixels of an image. Radius and step: numbers or (N, 1, 1, 1)."""
 
     images: Tensor
     eps: float | Tensor
@@ -57,14 +57,15 @@ class L2:
     def step(self, adv_images: Tensor, gradient: Tensor) -> Tensor:
         adv_images.add_(gradient / _norms(gradient) * self.step_size)
         shift = adv_images - self.images
-        # clamp to [0, 1] last: it only moves pixels towards the image, so the ball is kept
+        # The clamp to [0, 1] comes last: it moves pixels only towards the image, so they stay in
+        # the ball.
         shrink = _norms(shift).reciprocal().mul_(self.eps)
         torch.addcmul(self.images, shift, shrink.clamp_(max=1), out=adv_images)
         return adv_images.clamp_(0, 1)
 
 
 def _norms(values: Tensor) -> Tensor:
-    """L2 norm of every image, (N, 1, 1, 1); the floor keeps a zero gradient a zero step."""
+    """Return the L2 norm of every image, (N, 1, 1, 1). The floor makes a zero gradient no step."""
     norms: Tensor = torch.linalg.vector_norm(values, dim=(1, 2, 3), keepdim=True)
     return norms.clamp_min(1e-12)
 
@@ -76,15 +77,15 @@ STARTS = ("none", "uniform", "uniform_clipped", "one_sided", "gaussian")
 def first_images(
     images: Tensor, eps: float, *, start: str, norm: str, generator: torch.Generator | None
 ) -> Tensor:
-    """A new tensor: the images, or the images plus noise.
+    """Return the first images of an attack in a new tensor: the images, or the images plus noise.
 
     uniform: U(-eps, eps) in L-inf; in L2 a random direction at a radius of U(0, eps).
     uniform_clipped: the same, clipped to [0, 1]. one_sided: the uniform noise without its signs,
-    in L-inf U(0, eps) as RoBal's release. gaussian: 0.001 times normal noise. The noise is drawn
-    on the generator's own device.
+    which is U(0, eps) in L-inf, as in RoBal's release. gaussian: 0.001 times normal noise. The
+    noise is drawn on the generator's device.
 
     Raises:
-        ConfigError: an unknown start.
+        ConfigError: the start is unknown.
     """
     if start not in STARTS:
         raise ConfigError(f"unknown start {start!r}; choose from: {', '.join(STARTS)}")

@@ -1,4 +1,4 @@
-"""The attack of Carlini and Wagner that looks for the nearest adversarial image in L2."""
+"""The attack of Carlini and Wagner, which searches for the nearest adversarial image in L2."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from ltat_tune.attacks.objectives import margin
 from ltat_tune.errors import ConfigError
 from ltat_tune.losses.precision import full_precision
 
-INSIDE = 0.999999  # keeps black and white pixels at a finite place in tanh space
-_CHECKS = 10  # times in a search step that progress is looked at
-_NO_PROGRESS = 0.9999  # of the loss at the last look
+INSIDE = 0.999999  # keeps black and white pixels at finite values in tanh space
+_CHECKS = 10  # number of progress checks in a search step
+_NO_PROGRESS = 0.9999  # share of the loss at the last check
 _BETA1, _BETA2, _ADAM_EPS = 0.9, 0.999, 1e-8
 
 
 @dataclass(frozen=True)
 class Nearest:
-    """The nearest adversarial images that were found."""
+    """The nearest adversarial images that the attack found."""
 
-    adv_images: Tensor  # (N, C, H, W); the image itself where none was found
-    distances: Tensor  # (N,), L2 norms in pixel units; 0: wrong already, inf: none was found
+    adv_images: Tensor  # (N, C, H, W); the clean image where the attack failed
+    distances: Tensor  # (N,), L2 in pixel units; 0: misclassified anyway, inf: the attack failed
 
     def within(self, images: Tensor, eps: float) -> Tensor:
-        """Adversarial images of distance <= eps, elsewhere `images`: (N, C, H, W)."""
+        """Return adversarial images of distance <= eps, and `images` elsewhere: (N, C, H, W)."""
         near = (self.distances <= eps)[:, None, None, None]
         return torch.where(near, self.adv_images, images)
 
     def robust(self, eps: float) -> Tensor:
-        """Images for which none was found at a distance <= eps, which may be inf: (N,) bool."""
+        """Return which images have no adversarial image within eps (may be inf): (N,) bool."""
         return (self.distances > eps) | self.distances.isinf()
 
 
@@ -48,42 +48,43 @@ def cw_l2(
     confidence: float = 0.0,
     abort_early: bool = True,
 ) -> Nearest:
-    """Adversarial images of small L2 distance: (N, C, H, W), (N,) -> `Nearest`.
+    """Search for adversarial images of small L2 distance: (N, C, H, W), (N,) -> `Nearest`.
 
-    Lowers ||x' - x||^2 + c max(z_y - max_{j != y} z_j + confidence, 0) by Adam over w, where
-    x' = (tanh w + 1) / 2 lies in [0, 1] by itself. c is searched for each image: times 10 until an
-    adversarial image is found, halfway between the last failure and the last success after that.
-    An image counts as adversarial where another logit exceeds the label's by more than
-    `confidence`, at any distance: a radius enters only when distances are counted (`robust`).
+    Adam over w lowers ||x' - x||^2 + c max(z_y - max_{j != y} z_j + confidence, 0), where
+    x' = (tanh w + 1) / 2 lies in [0, 1] by construction. c is searched for each image: it is
+    multiplied by 10 until an adversarial image is found, and then lies halfway between the last
+    failure and the last success. An image counts as adversarial if another logit exceeds the
+    label's by more than `confidence`, at any distance. A radius matters only when distances are
+    counted (`robust`).
 
-    Two readings exist. The defaults are those of the authors' implementation.
+    Two readings of the attack are in use. The defaults are those of the authors' implementation.
     `search_steps=1, first_c=1, iterations=50, abort_early=False` is the fixed reading of
-    torchattacks, whose attack is far weaker and whose misses are what its accuracies show.
+    torchattacks. It is a far weaker attack, and its accuracies mostly show its failures.
 
-    Each image goes its own way, so the batch size changes nothing but the last digits. The model
-    is attacked in eval mode and left as found.
+    Images are attacked independently, so the batch size changes only the last digits. The model is
+    attacked in eval mode, and its modes and parameters are restored.
 
     Source: Carlini2017Towards, arXiv:1608.04644, section VI.A, f_6; carlini/nn_robust_attacks
         `l2_attack.py`; Harry24k/adversarial-attacks-pytorch `cw.py` (the fixed reading).
-    Deviations: progress is looked at for each image, not for the batch's sum; an image that is
-        wrong already has distance 0 and is not attacked; distances are to the image itself, not to
-        its place in tanh space; torchattacks leaves pixels at 0 and 1 where they are and stops the
-        whole batch where its loss rises.
+    Deviations: progress is checked for each image, not for the sum over the batch. An image that
+        is already misclassified has distance 0 and is not attacked. Distances are to the image
+        itself, not to its reconstruction from tanh space. torchattacks does not move pixels at 0
+        and 1, and stops the whole batch when its loss rises.
 
     Args:
         model: images in [0, 1] to logits (N, K).
         images: shape (N, C, H, W), float, in [0, 1].
         targets: classes, shape (N,).
-        search_steps: values of c that are tried, >= 1; 1 is no search.
-        iterations: of Adam, for each c, >= 1.
-        first_c: c at the beginning, > 0.
-        lr: of Adam, in tanh space, no unit.
+        search_steps: number of values of c that are tried, >= 1; 1 is no search.
+        iterations: iterations of Adam for each c, >= 1.
+        first_c: first value of c, > 0.
+        lr: learning rate of Adam in tanh space, no unit.
         confidence: kappa, in logits.
         abort_early: gives up on an image and c when a tenth of the iterations lowered the loss by
             less than a ten-thousandth.
 
     Raises:
-        ConfigError: no search steps, no iterations, or a first c that is not above 0.
+        ConfigError: there are no search steps or no iterations, or the first c is not above 0.
     """
     if search_steps < 1 or iterations < 1 or not first_c > 0:
         raise ConfigError(
@@ -91,7 +92,7 @@ def cw_l2(
             f"{search_steps}, {iterations} and {first_c}"
         )
     with torch.inference_mode(False), torch.enable_grad(), frozen(model, training=False):
-        # Copies made outside inference mode can take part in autograd, whatever was given.
+        # Copies made outside inference mode can take part in autograd, whatever the originals are.
         images, targets = images.detach().clone(), targets.clone()
         with torch.no_grad():
             right = full_precision(model(images)).argmax(dim=1) == targets
@@ -102,12 +103,12 @@ def cw_l2(
         c = torch.full_like(distances[standing], first_c)
         failed, succeeded = torch.zeros_like(c), torch.full_like(c, math.inf)
         for _ in range(search_steps if len(standing) else 0):
-            found, lengths = _descend(
+            closest, lengths = _descend(
                 model, images[standing], targets[standing], c, iterations=iterations, lr=lr,
                 confidence=confidence, abort_early=abort_early,
             )  # fmt: skip
             nearer = lengths < distances[standing]
-            nearest[standing[nearer]] = found[nearer]
+            nearest[standing[nearer]] = closest[nearer]
             distances[standing[nearer]] = lengths[nearer]
             hit = lengths.isfinite()
             succeeded = torch.where(hit, torch.minimum(succeeded, c), succeeded)
@@ -127,9 +128,9 @@ def _descend(
     confidence: float,
     abort_early: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Adam from the images at one c (N,) each: nearest adversarial images and distances (N,).
+    """Run Adam with one c for each image; return the nearest images and distances (N,).
 
-    Images without progress leave the batch, so that the rest goes faster.
+    Images without progress leave the batch, so that the rest runs faster.
     """
     nearest = images.clone()
     lengths = torch.full_like(c, math.inf)

@@ -1,4 +1,4 @@
-"""What every attack does to the model it is handed, and undoes."""
+"""Context managers that freeze a model during an attack and restore it afterwards."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ltat_tune.models.conv_bn import folded_once
 
 @contextmanager
 def frozen(model: nn.Module, *, training: bool, moves_statistics: bool = True) -> Iterator[None]:
-    """Inside: the whole model in one mode, no parameter asks for a gradient. After: as found.
+    """Put the whole model into one mode without parameter gradients; restore it afterwards.
 
-    Frozen parameters save the weight gradients, a third of each backward pass, and in eval mode
-    BatchNorm is folded into the convolutions once for the whole attack. The mode of every
-    submodule is restored for itself, and after an exception too. Without `moves_statistics` a
-    train-mode forward normalises by the batch and leaves the running statistics alone.
+    Frozen parameters save the weight gradients, which are a third of each backward pass. In eval
+    mode BatchNorm is folded into the convolutions once for the whole attack. The mode of every
+    submodule is restored individually, even after an exception. Without `moves_statistics` a
+    train-mode forward normalises by the batch and does not update the running statistics.
     """
     modes = [(module, module.training) for module in model.modules()]
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -37,7 +37,7 @@ def frozen(model: nn.Module, *, training: bool, moves_statistics: bool = True) -
 
 @contextmanager
 def still_statistics(model: nn.Module) -> Iterator[None]:
-    """Inside, train-mode forwards normalise by the batch and move no running statistics."""
+    """Make train-mode forwards normalise by the batch without updating running statistics."""
     moving = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     try:
         for module in moving:

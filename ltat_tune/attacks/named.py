@@ -1,4 +1,4 @@
-"""Evaluation attacks by name: what `pgd20x5` or `cwl2` do to a batch."""
+"""Evaluation attacks by name, such as `pgd20x5` or `cwl2`."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from ltat_tune.attacks.square import STANDARD_QUERIES, square
 from ltat_tune.config.attack_names import WRITTEN, AttackName, read_name
 from ltat_tune.errors import ConfigError
 
-# 2/255 at 8/255 and 0.2 at 1.0: REAT's evaluations
+# REAT's evaluations: 2/255 for 8/255 and 0.2 for 1.0
 STEPS_IN_EPS = {"linf": 4, "l2": 5}
-CW_ITERATIONS = 10000  # for each c, as the authors' implementation has it
+CW_ITERATIONS = 10000  # for each c, as in the authors' implementation
 _MOMENTUM = 1.0  # Dong2018Boosting; RoBal's release
 _ITERATED: dict[str, ImageObjective] = {
     "pgd": cross_entropy,
@@ -36,7 +36,7 @@ _ITERATED: dict[str, ImageObjective] = {
     "transfer": cross_entropy,
 }
 
-# drawn by their authors' code, one sequence for a batch
+# their authors' code draws one random sequence for a whole batch
 _NOISE_BY_BATCH = ("aa", "square")
 
 _CHOICE = WRITTEN.replace("adaptive<steps>", "adaptive<steps>, transfer<steps>")
@@ -50,14 +50,14 @@ class EvaluationAttack:
 
     fgsm: one step of eps from the image. pgd, cw, adaptive: steps on cross-entropy, the margin of
     Carlini and Wagner, or cross-entropy on ten times the logits, from a uniform start clipped to
-    [0, 1]. mim: with momentum 1, from the image itself, its later restarts from a uniform start.
+    [0, 1]. mim: pgd with momentum 1 from the image itself; later restarts have a uniform start.
     transfer: pgd on another model. square, aa: `attacks.square`, `attacks.autoattack`. cwl2 and
     cwl2_fixed: the two readings of `attacks.cw_l2`, in l2 only.
 
     Attributes:
         parts: family, steps and restarts of the name.
-        cw_iterations: Adam's iterations of cwl2 for each of its nine c.
-        queries: forwards of square.
+        cw_iterations: iterations of Adam in cwl2 for each of its nine values of c.
+        queries: number of forwards of square.
     """
 
     parts: AttackName
@@ -66,26 +66,26 @@ class EvaluationAttack:
 
     @property
     def name(self) -> str:
-        """As the grammar writes it."""
+        """The name in the grammar of `attack_names`."""
         return str(self.parts)
 
     @property
     def needs_source(self) -> bool:
-        """Whether `run` must be given the model that the images are made on."""
+        """Whether `run` needs another model, on which the images are made."""
         return self.parts.family == "transfer"
 
     @property
     def noise(self) -> Noise:
         """What the random numbers of an image depend on, besides the seed.
 
-        place: its place alone, see `noise.start_noise`. batch: the images attacked together. none:
-        there are none.
+        place: the image's place alone, see `noise.start_noise`. batch: all images that are
+        attacked together. none: the attack draws no random numbers.
         """
         family = self.parts.family
         if family in _NOISE_BY_BATCH:
             return "batch"
-        drawn = family in _ITERATED and (family != "mim" or self.parts.restarts > 1)
-        return "place" if drawn else "none"
+        random_start = family in _ITERATED and (family != "mim" or self.parts.restarts > 1)
+        return "place" if random_start else "none"
 
     def run(
         self,
@@ -100,30 +100,30 @@ class EvaluationAttack:
         places: Tensor | None = None,
         source: nn.Module | None = None,
     ) -> Tensor:
-        """Adversarial images: (N, C, H, W), (N,) -> (N, C, H, W), inside the ball and [0, 1].
+        """Attack images: (N, C, H, W), (N,) -> (N, C, H, W), inside the ball and [0, 1].
 
-        The models are attacked in eval mode and left as found, as is the global random state. Of
-        attacks with steps an image's start depends on the seed and its place alone, so that other
-        images change nothing but the last digits of a sum; the first of several restarts is the
-        attack without restarts. `noise` says what it is for the others.
+        The models are attacked in eval mode. Their modes and parameters and the global random
+        state are restored. In attacks with steps, the start of an image depends on the seed and
+        its place alone, so that other images change only the last digits of a sum. The first of
+        several restarts is the attack without restarts. For other attacks see `noise`.
 
         Args:
             model: images in [0, 1] to logits (N, K).
             images: shape (N, C, H, W), float, in [0, 1].
             targets: classes, shape (N,).
-            eps: radius of the ball, pixel units in [0, 1]; cwl2 and cwl2_fixed return the image
-                itself where the nearest adversarial one is farther away, infinity returns all.
+            eps: radius of the ball, pixel units in [0, 1]. cwl2 and cwl2_fixed return the clean
+                image where the nearest adversarial one is farther away; infinity returns all.
             norm: `linf` or `l2`.
             step_size: length of a step, pixel units in [0, 1]; None is a quarter of eps in linf
-                and a fifth in l2. fgsm, square, aa and cwl2 do not read it.
-            seed: of starts and searches.
-            places: of the images among all that the seed is for, shape (N,), int64; None is 0 to
-                N - 1.
-            source: transfer only: the model whose gradient is followed, on the images' device.
+                and a fifth in l2. fgsm, square, aa and cwl2 do not use it.
+            seed: seed of starts and searches.
+            places: places of the images in the whole split that the seed is for, shape (N,),
+                int64; None is 0 to N - 1.
+            source: for transfer only: the model that gives the gradients, on the images' device.
 
         Raises:
-            ConfigError: an unknown norm, transfer without a source, a source of another attack,
-                or cwl2 in linf.
+            ConfigError: the norm is unknown, transfer has no source, another attack has a source,
+                or cwl2 is run in linf.
         """
         if norm not in STEPS_IN_EPS:
             raise ConfigError(f"unknown norm {norm!r}; choose from: {', '.join(STEPS_IN_EPS)}")
@@ -153,14 +153,14 @@ class EvaluationAttack:
                 places=torch.arange(len(images)) if places is None else places,
             )  # fmt: skip
         if norm != "l2":
-            raise ConfigError(f"{self.name} is an attack in l2, got norm {norm}")
+            raise ConfigError(f"{self.name} must be run in norm l2, got norm {norm}")
         return self.nearest(model, images, targets).within(images.detach(), eps)
 
     def nearest(self, model: nn.Module, images: Tensor, targets: Tensor) -> Nearest:
-        """cwl2 and cwl2_fixed: adversarial images and their L2 distances, without a radius.
+        """Run cwl2 or cwl2_fixed without a radius; return adversarial images and L2 distances.
 
         Raises:
-            ConfigError: another attack.
+            ConfigError: this is another attack.
         """
         if self.parts.family == "cwl2":
             return cw_l2(model, images, targets, iterations=self.cw_iterations)
@@ -169,7 +169,9 @@ class EvaluationAttack:
                 model, images, targets, search_steps=1, first_c=1.0, iterations=50,
                 abort_early=False,
             )  # fmt: skip
-        raise ConfigError(f"{self.name} looks for no nearest image; choose from: cwl2, cwl2_fixed")
+        raise ConfigError(
+            f"{self.name} does not search for the nearest image; choose from: cwl2, cwl2_fixed"
+        )
 
     def _iterated(
         self,
@@ -203,7 +205,7 @@ class EvaluationAttack:
                 objective=_summed(objective), momentum=_MOMENTUM if family == "mim" else None,
             )  # fmt: skip
 
-        # Numbers in place of images: a later attempt must know whose noise it needs.
+        # Numbers stand for the images, because a later attempt must know whose noise it needs.
         everything = torch.arange(len(images), device=images.device)
         return worst_of_restarts(
             model, everything, targets, attempt=attempt, restarts=self.parts.restarts,
@@ -218,16 +220,16 @@ def _summed(objective: ImageObjective) -> Callable[[Tensor, Tensor], Tensor]:
 def parse_attack(
     name: str, *, cw_iterations: int = CW_ITERATIONS, queries: int = STANDARD_QUERIES
 ) -> EvaluationAttack:
-    """The attack of a name such as `pgd20x5`; `attack_names` has the grammar.
+    """Return the attack of a name such as `pgd20x5`. `attack_names` defines the grammar.
 
     Args:
         name: clean, fgsm, pgd<k>, mim<k>, cw<k>, adaptive<k>, transfer<k>, square, aa, cwl2 or
-            cwl2_fixed; x<r> after the steps are restarts.
+            cwl2_fixed. x<r> after the steps gives the number of restarts.
         cw_iterations: see `EvaluationAttack`.
         queries: see `EvaluationAttack`.
 
     Raises:
-        ConfigError: no attack of this name.
+        ConfigError: there is no attack of this name.
     """
     parts = read_name(name)
     if parts is None:

@@ -1,7 +1,7 @@
-"""Random starts by counter: the noise of an image is a function of its place, not of a sequence.
+"""Random starts by counter: the noise of an image depends on its place, not on a sequence.
 
-Other images, the batch they come in and the order of the work therefore change no image's start,
-and every device computes the same one.
+The start of an image therefore does not depend on other images, on the batch or on the order of
+the work, and every device computes the same start.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ _BITS = 52  # with half a unit added, exact in float64 and never 0 or 1
 def start_noise(
     images: Tensor, places: Tensor, eps: float, *, norm: str, seed: int, stream: str
 ) -> Tensor:
-    """Noise for random starts, before any clipping: (N, C, H, W).
+    """Draw noise for random starts, before any clipping: (N, C, H, W).
 
-    U(-eps, eps) in L-inf; in L2 a random direction at a radius of U(0, eps): the distributions of
-    `attacks.balls.first_images`. The noise of place p is eps times the same numbers for every
-    radius.
+    The distributions are those of `attacks.balls.first_images`: U(-eps, eps) in L-inf, and in L2 a
+    random direction at a radius of U(0, eps). The noise of place p is eps times the same numbers
+    for every radius.
 
     Args:
-        images: for their shape (N, C, H, W), type and device alone.
-        places: of the images, shape (N,), int64, >= 0; what the noise depends on.
+        images: images that give the shape (N, C, H, W), the type and the device.
+        places: places of the images, shape (N,), int64, >= 0. The noise depends on them.
         eps: radius, pixel units in [0, 1].
         norm: `linf` or `l2`.
-        seed: of all noise of one split.
-        stream: what the noise is for; streams of one seed are unrelated.
+        seed: seed of all noise of one split.
+        stream: name of the purpose. Streams of one seed are independent.
 
     Raises:
-        ConfigError: an unknown norm.
+        ConfigError: the norm is unknown.
     """
     if norm not in ("linf", "l2"):
         raise ConfigError(f"unknown norm {norm!r}; choose from: linf, l2")
     pixels = images[0].numel() if len(images) else 0
-    # one number more than pixels: the radius
+    # The extra number is the radius.
     numbers = uniforms(places.to(images.device), pixels + 1, key=stream_seed(seed, stream))
     if norm == "linf":
         noise = (2 * numbers[:, :pixels] - 1) * eps
@@ -53,7 +53,7 @@ def start_noise(
 
 
 def uniforms(places: Tensor, count: int, *, key: int) -> Tensor:
-    """Numbers of U(0, 1), the ends left out, `count` for each place: (N,) -> (N, count) float64.
+    """Draw `count` numbers from U(0, 1), without 0 and 1, for each place: (N, count) float64.
 
     Source: Steele2014Fast (SplitMix64): number i of place p is output p * count + i of the
         generator that starts at `key`.
@@ -67,5 +67,5 @@ def uniforms(places: Tensor, count: int, *, key: int) -> Tensor:
 
 
 def _shifted(values: Tensor, bits: int) -> Tensor:
-    """To the right, zeros coming in: torch's own shift repeats the sign."""
+    """Shift to the right and fill with zeros. torch's own shift repeats the sign."""
     return (values >> bits).bitwise_and_(2 ** (64 - bits) - 1)

@@ -1,4 +1,4 @@
-"""What an attack raises: logits (N, K) and targets (N,) to losses of the images (N,)."""
+"""The objectives of attacks: logits (N, K) and targets (N,) to one loss per image (N,)."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ LOGIT_SCALE = 10.0
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, clean_logits: Tensor | None) -> Tensor:
-    """-log softmax of the label. Source: Madry2018Towards."""
+    """Return -log softmax of the label. Source: Madry2018Towards."""
     return F.cross_entropy(logits, targets, reduction="none")
 
 
 def margin(logits: Tensor, targets: Tensor, clean_logits: Tensor | None) -> Tensor:
-    """The largest other logit minus the label's.
+    """Return the largest other logit minus the label's logit.
 
     Source: Carlini2017Towards, f_6, without its floor at -kappa.
-    Deviations: RoBal's and AT-BSL's releases floor it at a confidence of 50, which is never
-        reached in practice; with kappa 0 the gradient would vanish once an image is misclassified.
+    Deviations: the releases of RoBal and AT-BSL have a floor at a confidence of 50, which is never
+        reached in practice. With kappa 0 the gradient would vanish once an image is misclassified.
     """
     label = logits.gather(1, targets[:, None]).squeeze(1)
     at_label = F.one_hot(targets, logits.shape[1]).bool()
@@ -32,10 +32,10 @@ def margin(logits: Tensor, targets: Tensor, clean_logits: Tensor | None) -> Tens
 
 
 def scaled_cross_entropy(logits: Tensor, targets: Tensor, clean_logits: Tensor | None) -> Tensor:
-    """-log softmax of the label on ten times the logits, for evaluation.
+    """Return -log softmax of the label on ten times the logits, for evaluation.
 
-    Small logits, such as cosines, make softmax so even that the gradient of cross-entropy says
-    little about the label; the factor undoes that and changes no prediction.
+    Small logits, such as cosines, make the softmax so even that the gradient of cross-entropy
+    hardly depends on the label. The factor corrects this and changes no prediction.
 
     Source: Li2023Alleviating 5 (adaptive attack on RoBal); NISPLab/AT-BSL@23f433e (LSA).
     """
@@ -43,7 +43,7 @@ def scaled_cross_entropy(logits: Tensor, targets: Tensor, clean_logits: Tensor |
 
 
 def kl(logits: Tensor, targets: Tensor, clean_logits: Tensor | None) -> Tensor:
-    """KL(softmax(clean) || softmax(adversarial)); the labels are not read.
+    """Return KL(softmax(clean) || softmax(adversarial)). It does not use the labels.
 
     Source: Zhang2019Theoretically Eq. 5, yaodongyu/TRADES.
     """

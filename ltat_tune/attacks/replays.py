@@ -1,4 +1,4 @@
-"""An attack recorded once and replayed: on a GPU a CUDA graph, launched as a whole."""
+"""Records an attack once and replays it. On a GPU the recording is a CUDA graph."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ StartedAttack = Callable[[nn.Module, Tensor, Tensor, Tensor], Tensor]
 
 
 class Recorder(Protocol):
-    """How something is run now, and how it is kept to be run again."""
+    """Runs a function for the first time, and records it to repeat it."""
 
     def run_first(self, run: Callable[[], Tensor]) -> Tensor:
-        """Runs it now, so that all that happens only once is over before it is recorded."""
+        """Run the function, so that everything that happens only once precedes the recording."""
         ...
 
     def record(self, run: Callable[[], Tensor], out: Tensor) -> Callable[[], object]:
-        """What repeats it and leaves the result in `out`; nothing needs to be run yet."""
+        """Return a function that repeats `run` and writes its result to `out`."""
         ...
 
 
 class CUDAGraphs:
-    """Records CUDA graphs. What is recorded must draw no random numbers and wait for nothing."""
+    """Records CUDA graphs. A recorded function must not draw random numbers or wait."""
 
     def run_first(self, run: Callable[[], Tensor]) -> Tensor:
-        """On a side stream, as a recording will be."""
+        """Run the function on a side stream, as the recording will."""
         current, side = torch.cuda.current_stream(), torch.cuda.Stream()
         side.wait_stream(current)
         with torch.cuda.stream(side):
             result = run()
         current.wait_stream(side)
-        result.record_stream(current)  # else its memory may be used again while it is read
+        result.record_stream(current)  # otherwise its memory may be reused too early
         return result
 
     def record(self, run: Callable[[], Tensor], out: Tensor) -> Callable[[], object]:
-        """The kernels of one run, and of the copy to `out`, as a graph."""
+        """Record the kernels of one run and of the copy to `out`; return the graph's replay."""
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             out.copy_(run())
@@ -46,19 +46,19 @@ class CUDAGraphs:
 
 
 class Replays:
-    """One attack on one model: run by itself on the first batch, recorded on the second, replayed.
+    """One attack on one model, run directly on the first batch, then recorded and replayed.
 
-    Weights, BatchNorm's statistics and whatever else the attack reads must stay where they are in
-    memory and may change there: a replay reads them anew, folding included. Adversarial images are
-    those of the attack itself, because its very kernels are run.
+    Weights, BatchNorm's statistics and everything else that the attack reads must stay at their
+    place in memory. Their values may change: a replay, including the folding, reads them again.
+    The adversarial images are those of the attack itself, because a replay runs the same kernels.
 
-    Batches of another size are attacked as they are or, with `pads`, laid over the first images of
-    the last whole batch, whose rest is thrown away.
+    A batch of another size is attacked directly. With `pads`, a smaller batch overwrites the first
+    images of the last full batch instead, and the results of the rest are discarded.
 
     Args:
-        attack: from given first images on, without random numbers.
+        attack: an attack from given first images, without random numbers.
         pads: whether the images of a batch are independent of each other.
-        recorder: records and replays.
+        recorder: records and replays the attack.
     """
 
     def __init__(self, attack: StartedAttack, *, pads: bool, recorder: Recorder) -> None:
@@ -72,7 +72,7 @@ class Replays:
         self._replay: Callable[[], object] | None = None
 
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, first: Tensor) -> Tensor:
-        """Adversarial images of a batch, from its first images on: all (N, C, H, W)."""
+        """Attack a batch from its first images. All tensors but `targets` are (N, C, H, W)."""
         if self._model is None:
             self._model, self._size = model, images.shape
             return self._recorder.run_first(lambda: self._attack(model, images, targets, first))
@@ -83,12 +83,12 @@ class Replays:
             inputs = self._inputs = (images.clone(), targets.clone(), first.clone())
             self._out = torch.empty_like(images)
             self._replay = self._recorder.record(lambda: self._attack(model, *inputs), self._out)
-        for place, given in zip(self._inputs, (images, targets, first), strict=True):
-            place[: len(given)].copy_(given)
+        for buffer, batch in zip(self._inputs, (images, targets, first), strict=True):
+            buffer[: len(batch)].copy_(batch)
         self._replay()
         return self._out[: len(images)].clone()
 
     def _fits(self, images: Tensor) -> bool:
-        """Whether a smaller batch can be laid over a whole one that is recorded already."""
+        """Return whether a smaller batch can be replayed within a recorded full batch."""
         alike = images.shape[1:] == self._size[1:] and len(images) < self._size[0]
         return self._pads and alike and self._replay is not None

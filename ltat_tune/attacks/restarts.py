@@ -1,4 +1,4 @@
-"""The worst of several attempts, image by image."""
+"""Repeats an attack and keeps the worst result of each image."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ltat_tune.attacks.frozen import frozen
 from ltat_tune.attacks.objectives import ImageObjective
 from ltat_tune.losses.precision import full_precision
 
-# (images (N, ...) as the caller gave them, targets (N,), number of the attempt, from 0) ->
-# adversarial images (N, C, H, W)
+# (images (N, ...) or their numbers, targets (N,), number of the attempt, from 0) -> adversarial
+# images (N, C, H, W)
 Attempt = Callable[[Tensor, Tensor, int], Tensor]
 
 
@@ -25,20 +25,20 @@ def worst_of_restarts(
     restarts: int,
     objective: ImageObjective,
 ) -> Tensor:
-    """The first attempt that fools the model, else the one of the highest loss: (N, C, H, W).
+    """Return the first attempt that fools the model, or else the one of highest loss.
 
-    An image that is fooled is attacked no further, so that later attempts see smaller batches.
-    One restart is the attempt itself, to the bit. Judged in eval mode; the model is left as found.
+    The result has shape (N, C, H, W). Once an attempt fools the model, the image is not attacked
+    again, so later attempts have smaller batches. One restart is the attempt itself, to the last
+    bit. Attempts are judged in eval mode, and the model's modes are restored.
 
     Args:
         model: images in [0, 1] to logits (N, K).
-        images: what `attempt` is given, whole and then rows of it: images, shape (N, C, H, W), or
-            whatever stands for them, such as their numbers, shape (N,); nothing else reads it.
+        images: the argument of `attempt`, which gets all rows first and then some of them: images,
+            shape (N, C, H, W), or a substitute such as their numbers, shape (N,).
         targets: classes, shape (N,).
-        attempt: attacks the images that it is given or given the numbers of, with other noise for
-            each attempt.
+        attempt: attacks the images of its rows, with different noise in each attempt.
         restarts: number of attempts, >= 1.
-        objective: the loss that tells attempts apart where none fools the model.
+        objective: the loss that ranks attempts if none fools the model.
     """
     worst = attempt(images, targets, 0)
     if restarts == 1:
@@ -49,11 +49,11 @@ def worst_of_restarts(
             standing = (~fooled).nonzero().squeeze(1)
             if len(standing) == 0:
                 break
-            tried = attempt(images[standing], targets[standing], number)
-            losses, broke = _judge(model, tried, targets[standing], objective)
+            result = attempt(images[standing], targets[standing], number)
+            losses, broke = _judge(model, result, targets[standing], objective)
             better = broke | (losses > highest[standing])
             chosen = standing[better]
-            worst[chosen], highest[chosen] = tried[better], losses[better]
+            worst[chosen], highest[chosen] = result[better], losses[better]
             fooled[chosen] = broke[better]
     return worst
 
@@ -61,6 +61,6 @@ def worst_of_restarts(
 def _judge(
     model: nn.Module, adv_images: Tensor, targets: Tensor, objective: ImageObjective
 ) -> tuple[Tensor, Tensor]:
-    """Losses (N,) and whether the model is fooled (N,)."""
+    """Return the losses (N,) and whether each image fools the model (N,)."""
     logits = full_precision(model(adv_images))
     return objective(logits, targets, None), logits.argmax(dim=1) != targets

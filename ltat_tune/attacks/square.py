@@ -1,4 +1,4 @@
-"""Square alone, the attack of AutoAttack that reads no gradient."""
+"""AutoAttack's Square attack alone. It uses no gradients."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ltat_tune.attacks.autoattack import (
 from ltat_tune.attacks.frozen import frozen
 from ltat_tune.errors import ConfigError
 
-_FIRST_WINDOW = 0.8  # share of the pixels, as AutoAttack standard has it
-STANDARD_QUERIES = 5000  # as many as AutoAttack standard makes
+_FIRST_WINDOW = 0.8  # share of the pixels, as in AutoAttack standard
+STANDARD_QUERIES = 5000  # as in AutoAttack standard
 
 
 def square(
@@ -29,32 +29,32 @@ def square(
     norm: str = "linf",
     fit_schedule: bool = False,
 ) -> Tensor:
-    """Adversarial images of the Square attack: (N, C, H, W), (N,) -> (N, C, H, W).
+    """Attack images by the Square attack: (N, C, H, W), (N,) -> (N, C, H, W).
 
-    A random search on the margin: it sees logits only, so that gradients that say nothing cannot
-    mislead it. An image that is misclassified already, or that it does not break, comes back
-    unchanged. All images are attacked as one batch, in eval mode; the model's modes, parameters
-    and the global random state are left as found.
+    Square is a random search on the margin. It sees only logits, so useless gradients cannot
+    mislead it. An image that is already misclassified, or that the attack does not break, is
+    returned unchanged. All images are attacked as one batch in eval mode. The model's modes and
+    parameters and the global random state are restored.
 
     Source: Andriushchenko2020Square, arXiv:1912.00049; pyautoattack 0.2.0.
-    Deviations: without `fit_schedule`, as AutoAttack standard has it, fewer queries are the first
-        of its own 5000, whose windows shrink by the number of the query; the paper's shrink
-        faster where there are fewer. Images are attacked in float32.
+    Deviations: without `fit_schedule`, as in AutoAttack standard, fewer queries are the first ones
+        of its 5000, and windows shrink with the number of the query. In the paper they shrink
+        faster if there are fewer queries. Images are attacked in float32.
 
     Args:
         model: images in [0, 1] to logits (N, K), deterministic in eval mode.
         images: shape (N, C, H, W), float, in [0, 1].
         targets: classes, shape (N,).
         eps: radius of the ball, pixel units in [0, 1].
-        seed: of the random windows; the result also depends on which images share the batch.
-        queries: forwards for an image that withstands, >= 1.
+        seed: seed of the random windows. The result also depends on which images share the batch.
+        queries: number of forwards for an image that withstands the attack, >= 1.
         norm: `linf` or `l2`.
-        fit_schedule: windows shrink to their last size within `queries`, as in the paper, and not
-            within AutoAttack's 10000; the stronger choice where queries are few.
+        fit_schedule: windows shrink to their last size within `queries`, as in the paper, instead
+            of within AutoAttack's 10000. This is stronger if there are few queries.
 
     Raises:
-        ConfigError: another norm, no queries, or l2 below 15 pixels a side, where the windows do
-            not fit.
+        ConfigError: the norm is unknown, there are no queries, or the norm is l2 and the sides are
+            below 15 pixels, where the windows do not fit.
     """
     if norm not in AA_NORMS:
         raise ConfigError(f"unknown norm {norm!r} for square; choose from: {', '.join(AA_NORMS)}")
@@ -62,8 +62,8 @@ def square(
         raise ConfigError(f"queries of square must be >= 1, got {queries}")
     if norm == "l2" and min(images.shape[-2:]) < L2_SQUARE_SIDE:
         raise ConfigError(
-            f"square in l2 needs images of {L2_SQUARE_SIDE} pixels a side or more, got "
-            f"{images.shape[-2]}x{images.shape[-1]}; its windows do not fit below"
+            f"square in l2 needs images with sides of at least {L2_SQUARE_SIDE} pixels, got "
+            f"{images.shape[-2]}x{images.shape[-1]}; its windows do not fit into smaller images"
         )
     images, targets = images.detach().float(), targets.detach()
     if eps == 0 or len(images) == 0:

@@ -1,4 +1,4 @@
-"""The attack of a training epoch: PGD with class weights and class budgets where configured."""
+"""The attack of a training epoch: PGD, with class weights and class budgets if configured."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ltat_tune.losses.reweighting import class_balanced, inverse, inverse_sqrt
 
 
 class TrainingAttack(Protocol):
-    """What a method needs of an attack: images (N, C, H, W) to images of the same shape."""
+    """The interface of an attack to a method: images (N, C, H, W) to images of the same shape."""
 
     def __call__(
         self, model: nn.Module, images: Tensor, targets: Tensor, *, generator: torch.Generator
@@ -31,19 +31,20 @@ class TrainingAttack(Protocol):
 def no_attack(
     model: nn.Module, images: Tensor, targets: Tensor, *, generator: torch.Generator
 ) -> Tensor:
-    """The clean images, for methods and stages without an attack."""
+    """Return the clean images, for methods and stages without an attack."""
     return images
 
 
 @dataclass(frozen=True)
 class PGDAttack:
-    """PGD with the knobs of one epoch.
+    """PGD with the settings of one epoch.
 
     Attributes:
-        budgets: radius and step of each class as a factor on `eps` and `step_size`, (K,), or None
-            for the same radius everywhere.
+        eps: radius of the ball, pixel units.
+        step_size: length of a step, pixel units.
+        budgets: factor of each class on `eps` and `step_size`, (K,); None is 1 for all classes.
         knobs: the other arguments of `pgd`.
-        recorder: replays the attack instead of running it anew for each batch; None does not.
+        recorder: records the attack and replays it for each batch; None runs it each time.
     """
 
     eps: float
@@ -59,9 +60,9 @@ class PGDAttack:
         if self.recorder is None or self.knobs["steps"] == 0:
             return self._run(model, images, targets, generator=generator)
         if not self._replays:
-            # without the other images of its batch an image's step is another one
+            # Images may only be padded if the rest of the batch does not change their steps.
             alone = self.knobs["bn_mode"] == "eval" and isinstance(self.knobs["objective"], str)
-            # another object: one that held itself would keep the recording's memory for long
+            # A separate object, because a reference cycle would keep the recording's memory.
             bare = PGDAttack(self.eps, self.step_size, self.budgets, self.knobs)
             self._replays.append(Replays(bare._from, pads=alone, recorder=self.recorder))
         first = first_images(
@@ -93,14 +94,14 @@ def build_attack(
     predicted: Tensor | None = None,
     loss: Callable[..., Tensor] | None = None,
 ) -> TrainingAttack:
-    """The attack of one epoch.
+    """Build the attack of one epoch.
 
     Args:
         config: the trial.
         samples_per_class: training images per class, shape (K,), on the device that trains.
-        epoch: counted from 0; RobustLT's radius grows with it.
-        predicted: last epoch's adversarial images by predicted class, shape (K,), for RBL; None,
-            before the first epoch, is `samples_per_class` (REAT 4.1).
+        epoch: counted from 0. RobustLT's radius grows with it.
+        predicted: last epoch's adversarial images by predicted class, shape (K,), for RBL. None,
+            in the first epoch, stands for `samples_per_class` (REAT 4.1).
         loss: the prediction loss, which `attack.objective: loss` raises.
     """
     attack = config.attack
@@ -134,10 +135,10 @@ _WEIGHTS: dict[str, Callable[[Tensor, Tensor, float | None], Tensor | None]] = {
 def attack_weights(
     config: TrialConfig, samples_per_class: Tensor, predicted: Tensor | None
 ) -> Tensor | None:
-    """Factors on the images' losses by class, (K,) float32 with mean 1, or None.
+    """Return factors on the images' losses by class, (K,) float32 with mean 1, or None.
 
-    None in eval mode too: there a positive factor changes no step, and leaving it out
-    keeps equal configurations equal to the last bit.
+    In eval mode the result is always None. There a positive factor changes no step, and without it
+    equal configurations have equal results to the last bit.
     """
     if config.attack.bn_mode == "eval":
         return None
@@ -155,7 +156,7 @@ def _objective(
 ) -> str | BatchObjective:
     if attack.objective == "loss":
         assert loss is not None
-        # a mean over the batch, made a sum as the other objectives are
+        # The loss is a mean over the batch; the other objectives are sums.
         return lambda logits, targets: len(targets) * loss(logits, targets, weights)
     if attack.reweight != "balanced_softmax":
         return attack.objective
@@ -165,10 +166,11 @@ def _objective(
 
 
 def class_budgets(samples_per_class: Tensor, share: float) -> Tensor:
-    """eps_c / eps = (1 - share) + share s_c / D with s_c = sqrt(ln(n_max / n_c)): (K,) float64.
+    """Return RobustLT's factor on the radius of each class, (K,) float64.
 
-    D is the mean of s over images, so that the mean radius over images stays eps. Equal counts
-    give 1 everywhere, where the formula has 0 / 0.
+    eps_c / eps = (1 - share) + share s_c / D with s_c = sqrt(ln(n_max / n_c)). D is the mean of s
+    over images, so that the mean radius over images is eps. For equal counts the formula is 0 / 0,
+    and the factors are 1.
 
     Source: RobustLT (CPB), zhang-lilin/RobustLT@2d63979.
     """
@@ -184,5 +186,5 @@ def _budgets(config: TrialConfig, samples_per_class: Tensor, epoch: int) -> Tens
     if attack.class_budget == 0 and attack.class_budget_warmup == 0:
         return None
     length = attack.class_budget_warmup * config.optim.epochs
-    grown = min(epoch / length, 1.0) if length > 0 else 1.0
-    return (grown * class_budgets(samples_per_class, attack.class_budget)).float()
+    growth = min(epoch / length, 1.0) if length > 0 else 1.0
+    return (growth * class_budgets(samples_per_class, attack.class_budget)).float()

@@ -38,7 +38,8 @@ def kl_consistency(clean_logits: Tensor, adv_logits: Tensor, *, floor: float = 0
 def mart_margin(adv_logits: Tensor, targets: Tensor) -> Tensor:
     """Return the mean of -log(1.0001 - q_k + 1e-12), where k is the likeliest wrong class.
 
-    Shapes are (N, K), (N,) -> (). Together with cross-entropy on the adversarial images it forms MART's boosted cross-entropy.
+    Shapes are (N, K), (N,) -> (). Together with cross-entropy on the adversarial images it forms
+    MART's boosted cross-entropy.
 
     Source: Wang2020Improving (BCE); YisenWang/MART@2d83e17 `mart_loss` (the constants).
     """

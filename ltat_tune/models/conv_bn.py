@@ -34,13 +34,8 @@ class ConvBN(nn.Module):
             bias=False,
         )  # fmt: skip
         self.bn = nn.BatchNorm2d(out_channels)
-<<<<<<< HEAD
-        # what `folded_once` keeps, by the type that autocast asks for, None without it
-        self.folded: dict[torch.dtype | None, tuple[Tensor, Tensor]] | None = None
-=======
         # Folded weights by the type that autocast asks for; None without autocast.
-        self._kept: dict[torch.dtype | None, tuple[Tensor, Tensor]] | None = None
->>>>>>> 0ef9a1e (Plain English in the models and the losses)
+        self.folded: dict[torch.dtype | None, tuple[Tensor, Tensor]] | None = None
 
     def forward(self, images: Tensor) -> Tensor:
         if self.bn.training:
@@ -50,13 +45,8 @@ class ConvBN(nn.Module):
         return F.conv2d(images, weight, bias, self.conv.stride, self.conv.padding)
 
     def _kept_for(self, images: Tensor) -> tuple[Tensor, Tensor]:
-<<<<<<< HEAD
-        """The kept weights, cast once for all forwards under autocast."""
-        assert self.folded is not None
-=======
         """Return the kept weights, cast once for all forwards under autocast."""
-        assert self._kept is not None
->>>>>>> 0ef9a1e (Plain English in the models and the losses)
+        assert self.folded is not None
         kind = images.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
         if dtype not in self.folded:
@@ -80,13 +70,8 @@ def folded_once(model: nn.Module) -> Iterator[None]:
     modules = [
         module
         for module in model.modules()
-<<<<<<< HEAD
-        # what an outer use keeps already is the outer one's to forget
-        if isinstance(module, ConvBN) and not module.bn.training and module.folded is None
-=======
         # An outer `folded_once` discards the weights that it keeps.
-        if isinstance(module, ConvBN) and not module.bn.training and module._kept is None
->>>>>>> 0ef9a1e (Plain English in the models and the losses)
+        if isinstance(module, ConvBN) and not module.bn.training and module.folded is None
     ]
     try:
         for module in modules:

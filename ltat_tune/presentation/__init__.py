@@ -1,4 +1,4 @@
-"""Names, phrases and colours that every page and picture shares.
+"""Names, phrases and colours that all pages and pictures share.
 
 May import `config` alone. Results, pages and figures import it.
 """

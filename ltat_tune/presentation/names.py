@@ -18,7 +18,7 @@ LOSS_NAMES = {entry.name: entry.symbol or entry.name for entry in LOSSES} | {
 }  # fmt: skip
 _DATA = {entry.name: entry.symbol or entry.name for entry in DATASETS}
 NORM_NAMES = {entry.name: entry.symbol for entry in ATTACKS if entry.chosen_by == "attack.norm"}
-# The loss that a method has in its paper is not named again.
+# A method's name does not repeat the loss that the method has in its paper.
 _OWN_LOSS = {"reat": "balanced_softmax", "robal": "robal", "natural": "cross_entropy"}
 _FAMILIES = {
     "clean": "clean", "fgsm": "FGSM", "square": "Square", "aa": "AutoAttack",
@@ -27,7 +27,7 @@ _FAMILIES = {
 
 
 def method_name(config: TrialConfig) -> str:
-    """`REAT`, `PGD-AT (BSL)`, `SRAT-LDAM`."""
+    """Return a method's name with its loss: `REAT`, `PGD-AT (BSL)`, `SRAT-LDAM`."""
     method, loss = config.method.name, config.loss.name
     name = "natural" if method == "natural" else _METHODS.get(method, method)
     if _OWN_LOSS.get(method) == loss:
@@ -37,14 +37,14 @@ def method_name(config: TrialConfig) -> str:
 
 
 def set_name(data: DataConfig) -> str:
-    """`CIFAR-10`, `SVHN`, or the name of the folder where the images are the user's own."""
+    """Return a data set's name: `CIFAR-10`, `SVHN`, or the name of the user's own folder."""
     if data.name == "image_folder" and data.root is not None:
         return Path(data.root).name
     return _DATA.get(data.name, data.name)
 
 
 def data_name(data: DataConfig) -> str:
-    """`CIFAR-10`, `CIFAR-10-LT (UR=50)`, `CIFAR-10 Step-100`."""
+    """Return the data set and its profile: `CIFAR-10-LT (UR=50)`, `CIFAR-10 Step-100`."""
     name = set_name(data)
     if data.profile == "balanced":
         return name
@@ -56,7 +56,7 @@ def data_name(data: DataConfig) -> str:
 
 
 def problem_name(data: DataConfig) -> str:
-    """`CIFAR-10 Exp-100`, `CIFAR-10 (cat, horse) Step-100`: SRAT's way of naming the data."""
+    """Return SRAT's name of the data: `CIFAR-10 Exp-100`, `CIFAR-10 (cat, horse) Step-100`."""
     name = set_name(data)
     if data.classes is not None and len(data.classes) <= 3:
         name += f" ({', '.join(data.classes)})"
@@ -66,7 +66,7 @@ def problem_name(data: DataConfig) -> str:
 
 
 def problem_names(data: Sequence[DataConfig]) -> str:
-    """`CIFAR-10 Step-5 to Step-100`: several data sets, by imbalance ratio."""
+    """Return a name for several data sets, by imbalance ratio: `CIFAR-10 Step-5 to Step-100`."""
     by_ratio = sorted(data, key=lambda one: one.imbalance_ratio)
     names = list(dict.fromkeys(problem_name(one) for one in by_ratio))
     if len(names) < 3:
@@ -75,9 +75,9 @@ def problem_names(data: Sequence[DataConfig]) -> str:
 
 
 def row_name(config: TrialConfig) -> str:
-    """What SRAT's tables call a configuration: CE, CB-Reweight, DRCB-LDAM, SRAT-Focal.
+    """Return a configuration's name in SRAT's tables: CE, CB-Reweight, DRCB-LDAM, SRAT-Focal.
 
-    Source: SRAT 5.1. CB weighs from the first epoch on, DRCB later.
+    Source: SRAT 5.1. CB has class weights from the first epoch on, DRCB later.
     """
     loss = LOSS_NAMES.get(config.loss.name, config.loss.name)
     if config.method.name != "pgd_at":
@@ -90,7 +90,7 @@ def row_name(config: TrialConfig) -> str:
 
 
 def attack_name(attack: str) -> str:
-    """`PGD-20`, `CW-100`, `PGD-20 (5 starts)`, `AutoAttack`, `clean`."""
+    """Return an attack's printed name: `PGD-20`, `PGD-20 (5 starts)`, `AutoAttack`, `clean`."""
     parts = read_name(attack)
     if parts is None:
         return attack
@@ -100,20 +100,20 @@ def attack_name(attack: str) -> str:
 
 
 def labels(configs: Sequence[TrialConfig]) -> list[str]:
-    """A name for each configuration; alike ones get the settings in which they differ."""
+    """Return a name for each configuration. Equal names get the settings in which they differ."""
     names = [method_name(config) for config in configs]
     for name in {n for n in names if names.count(n) > 1}:
         alike = [i for i, n in enumerate(names) if n == name]
-        for i, told in zip(alike, _told_apart([configs[i] for i in alike]), strict=True):
-            names[i] = ", ".join((name, *told))
+        for i, settings in zip(alike, _differences([configs[i] for i in alike]), strict=True):
+            names[i] = ", ".join((name, *settings))
     return names
 
 
-def _told_apart(configs: Sequence[TrialConfig]) -> list[list[str]]:
-    """The fewest settings, in the order of the sections, that differ and make all different."""
+def _differences(configs: Sequence[TrialConfig]) -> list[list[str]]:
+    """Return differing settings of each configuration until all are distinct, by section."""
     flat = [config.flat() for config in configs]
     differing = [path for path in flat[0] if len({str(values[path]) for values in flat}) > 1]
-    told: list[list[str]] = [[] for _ in configs]
+    settings: list[list[str]] = [[] for _ in configs]
     for path in differing:
         acting = [why_inert(config, path) is None for config in configs]
         if not any(acting) or path == "seeds.seed":
@@ -121,7 +121,7 @@ def _told_apart(configs: Sequence[TrialConfig]) -> list[list[str]]:
         texts = [setting(path, values[path]) for values in flat]
         shown = [text if acts else "" for text, acts in zip(texts, acting, strict=True)]
         for place, text in enumerate(shown):
-            told[place] += [text] if text else []
-        if len({tuple(texts) for texts in told}) == len(configs):
+            settings[place] += [text] if text else []
+        if len({tuple(texts) for texts in settings}) == len(configs):
             break
-    return told
+    return settings

@@ -1,8 +1,8 @@
-"""Colours that the colour-blind can tell apart, for figures and plots."""
+"""Colours for figures and plots that colour-blind people can distinguish."""
 
 from __future__ import annotations
 
-# Okabe and Ito, Color Universal Design (2008); their yellow is left out, it is lost on white.
+# Okabe and Ito, Color Universal Design (2008), without their yellow, which is invisible on white.
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 PALETTE = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, BLACK)

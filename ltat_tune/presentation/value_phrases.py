@@ -1,4 +1,4 @@
-"""How a picture names a parameter's value: `λ = 2`, `weight 10 on under-represented classes`."""
+"""Phrases for parameter values in pictures: `λ = 2`, `weight 10 on under-represented classes`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 from ltat_tune.config.parameters import PARAMETERS
 from ltat_tune.config.scalars import pixels
 
-# {} is the value. A parameter that is not here is its symbol, else the last part of its path.
+# {} is the value. A parameter that is not listed appears by its symbol, or else by the last part
+# of its path.
 _PHRASES: dict[str, str] = {
     "data.imbalance_ratio": "imbalance ratio {}",
     "data.max_per_class": "at most {} images a class",
@@ -50,7 +51,7 @@ _PHRASES: dict[str, str] = {
     "optim.clip_norm": "gradient norm up to {}",
     "seeds.subset_seed": "subset {}",
 }
-# Whole phrases, where a value needs its own.
+# Whole phrases for single values.
 _CHOICES: dict[str, Mapping[Any, str]] = {
     "data.augmentation": {
         "none": "no augmentation", "crop": "crops", "crop_flip": "crops and flips",
@@ -115,10 +116,10 @@ _PIXELS = ("eps", "step_size")
 
 
 def setting(path: str, value: Any) -> str:
-    """The value of a parameter in words or with its symbol, for legends and titles."""
-    known = _CHOICES.get(path, {})
-    if not isinstance(value, list | tuple) and value in known:
-        return known[value]
+    """Return the value of a parameter in words or with its symbol, for legends and titles."""
+    phrases = _CHOICES.get(path, {})
+    if not isinstance(value, list | tuple) and value in phrases:
+        return phrases[value]
     leaf = path.rpartition(".")[2]
     if path in _PHRASES:
         return _PHRASES[path].format(_written(leaf, value))
@@ -134,7 +135,7 @@ def _written(leaf: str, value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, float):
-        near_one = 0.9 < value < 1  # 0.9999 and 0.999 are not 1
+        near_one = 0.9 < value < 1  # 0.9999 must not become 1
         return pixels(value) if leaf in _PIXELS else f"{value:{'.6g' if near_one else '.3g'}}"
     if isinstance(value, tuple | list):
         return ", ".join(_written(leaf, part) for part in value)
@@ -142,6 +143,6 @@ def _written(leaf: str, value: Any) -> str:
 
 
 def _mathematical(symbol: str) -> str:
-    """`τ_b` with a real subscript."""
+    """Return a symbol such as `τ_b` with a subscript in mathtext."""
     base, _, index = symbol.partition("_")
     return f"{base}$_{{\\mathrm{{{index}}}}}$" if index else base

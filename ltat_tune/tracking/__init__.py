@@ -1,4 +1,4 @@
-"""The one door to MLflow; nothing here imports it before a store is opened.
+"""The only package that talks to MLflow. It imports MLflow when a store is opened.
 
 May import `training` and what stands below. Evaluation, export, the engine and the commands import
 it.

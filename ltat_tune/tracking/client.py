@@ -1,4 +1,4 @@
-"""The runs of one study in an MLflow store; whatever is said twice changes nothing."""
+"""The runs of one study in an MLflow store. Repeating a write changes nothing."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ if TYPE_CHECKING:
 
 
 PARENT = "study"
-# MLflow's pages then open on runs and their metrics, not on traces of language models.
+# With this tag MLflow's pages open with runs and metrics, not with traces of language models.
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 _REFUSALS = {
     "INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS",
     "NOT_FOUND", "ALREADY_EXISTS", "NOT_IMPLEMENTED",
 }  # fmt: skip
-# These may also come of a proxy, or of a database that drops its connections.
+# These may also come from a proxy, or from a database that drops its connections.
 _DOUBTFUL = {"BAD_REQUEST", "ENDPOINT_NOT_FOUND"}
 _DOUBTS = 3
-_SERVERS = ("http:", "https:", "databricks")  # they have a place for files
-_LATER_STATUSES = {401, 403, 408, 425, 429}  # a login or a limit, which may be mended
+_SERVERS = ("http:", "https:", "databricks")  # they store files themselves
+_LATER_STATUSES = {401, 403, 408, 425, 429}  # a login or a limit, which may be resolved
 
 Fate = Literal["gone", "later", "refused"]
 
 
 @dataclass
 class KnownRun:
-    """A run as the store has it when a process begins."""
+    """The state of a run in the store when a process begins."""
 
     last_step: int
     metrics: set[str] = field(default_factory=set)
-    closed: bool = False  # written to its end
-    running: bool = False  # by its MLflow status
+    closed: bool = False  # it was written completely
+    running: bool = False  # according to its MLflow status
 
 
 class Runs:
-    """Connects, and finds the study's runs by their tags; the study's own run is made if need be.
+    """Connects to a store and finds the study's runs by their tags. Creates the study's own run.
 
     Args:
         uri: tracking URI.
-        name: experiment name, the study's.
-        folder: the study's folder; files of a store without a server lie there.
-        uid: the study's own id: runs of another study of this name are not touched.
+        name: name of the experiment, which is that of the study.
+        folder: folder of the study. It holds the files of a store without a server.
+        uid: id of the study. Runs of another study of the same name are not touched.
     """
 
     def __init__(self, uri: str, name: str, folder: Path, uid: str) -> None:
@@ -58,21 +58,21 @@ class Runs:
         self.found: dict[str, KnownRun] = {}
         self._ids: dict[str, str] = {}
         self._began: dict[str, int] = {}  # run id -> milliseconds of its start
-        self._unsure: set[str] = set()  # made again after a try whose answer was lost
+        self._unsure: set[str] = set()  # created again, because the first answer was lost
         for run in self._search(f"tags.`ltat.study` = '{uid}'"):
             self._know(run)
         if PARENT not in self._ids:
             tags = {"ltat.key": PARENT, "ltat.study": uid, "kind": "study"}
-            made = self._client.create_run(self._experiment_id, tags=tags, run_name=name)
-            self._ids[PARENT] = made.info.run_id
-            self._began[made.info.run_id] = made.info.start_time
+            run = self._client.create_run(self._experiment_id, tags=tags, run_name=name)
+            self._ids[PARENT] = run.info.run_id
+            self._began[run.info.run_id] = run.info.start_time
         self._client.update_run(self._ids[PARENT], status="RUNNING")
 
     def deliver(self, write: Write) -> None:
-        """Says one write. Raises: whatever the store's client raises; see `fate`."""
+        """Deliver one write. Raise what the store's client raises; see `fate`."""
         if write.what == "begin":
             self._begin(write.key, write.tries > 0, **write.data)
-        elif write.key in self._ids:  # else its `begin` was refused, and that was said
+        elif write.key in self._ids:  # otherwise its `begin` was refused and reported
             getattr(self, f"_{write.what}")(self._ids[write.key], write.key, **write.data)
 
     def _find_experiment(self, name: str, *, local: bool) -> str:
@@ -82,43 +82,43 @@ class Runs:
         if experiment is None:
             place = (self._folder / "mlflow-artifacts").resolve().as_uri() if local else None
             try:
-                made: str = self._client.create_experiment(
+                created: str = self._client.create_experiment(
                     name, artifact_location=place, tags=_EXPERIMENT_TAGS
                 )
-                return made
-            except MlflowException:  # another study of this name was quicker
+                return created
+            except MlflowException:  # another study of this name was faster
                 experiment = self._client.get_experiment_by_name(name)
                 if experiment is None:
                     raise
-        found: str = experiment.experiment_id
-        return found
+        existing: str = experiment.experiment_id
+        return existing
 
     def _search(self, text: str) -> list[Any]:
-        found: list[Any] = []
+        runs: list[Any] = []
         token = None
         while True:
             page = self._client.search_runs(
                 [self._experiment_id], text, max_results=1000, page_token=token
             )
-            found += page
+            runs += page
             token = page.token
             if not token:
-                return found
+                return runs
 
     def _know(self, run: Any) -> None:
         key, tags = run.data.tags["ltat.key"], run.data.tags
         self._began[run.info.run_id] = run.info.start_time
-        # a metric's own latest point says how far the run came
+        # The latest point of a metric shows how far the run came.
         new = KnownRun(
             int(run.data.metrics.get("epoch", -1)),
             set(run.data.metrics),
             run.info.status != "RUNNING" and tags.get("state") not in ("running", "interrupted"),
             run.info.status == "RUNNING",
         )
-        if key in self._ids:  # a server that froze made both; the longer one stays
-            known = self.found[key]
+        if key in self._ids:  # a server that froze created both; keep the longer one
+            other = self.found[key]
             shorter = run.info.run_id
-            if (new.closed, new.last_step) > (known.closed, known.last_step):
+            if (new.closed, new.last_step) > (other.closed, other.last_step):
                 shorter, self._ids[key] = self._ids[key], run.info.run_id
                 self.found[key] = new
             self._client.delete_run(shorter)
@@ -128,15 +128,15 @@ class Runs:
     def _begin(self, key: str, again: bool, *, name: str, tags: dict[str, str], at: int) -> None:
         from mlflow.entities import RunTag
 
-        run_id = self._ids.get(key) or (self._made(key) if again else None)
+        run_id = self._ids.get(key) or (self._created(key) if again else None)
         if run_id is None:
             own = {"ltat.key": key, "ltat.study": self._uid}
             parent = {"mlflow.parentRunId": self._ids[PARENT]}
-            made = self._client.create_run(
+            run = self._client.create_run(
                 self._experiment_id, start_time=at, tags={**tags, **own, **parent}, run_name=name
             )
-            self._ids[key] = made.info.run_id
-            self._began[made.info.run_id] = at
+            self._ids[key] = run.info.run_id
+            self._began[run.info.run_id] = at
             if again:
                 self._unsure.add(key)
             return
@@ -144,10 +144,10 @@ class Runs:
         self._client.log_batch(run_id, tags=[RunTag(k, v) for k, v in tags.items()])
         self._client.update_run(run_id, status="RUNNING")
 
-    def _made(self, key: str) -> str | None:
-        """The run of a `begin` whose answer was lost."""
-        found = self._search(f"tags.`ltat.study` = '{self._uid}' and tags.`ltat.key` = '{key}'")
-        return str(found[0].info.run_id) if found else None
+    def _created(self, key: str) -> str | None:
+        """Return the run of a `begin` whose answer was lost, or None if there is none."""
+        runs = self._search(f"tags.`ltat.study` = '{self._uid}' and tags.`ltat.key` = '{key}'")
+        return str(runs[0].info.run_id) if runs else None
 
     def _params(self, run_id: str, key: str, *, params: dict[str, str]) -> None:
         from mlflow.entities import Param
@@ -163,14 +163,14 @@ class Runs:
         self._client.log_text(run_id, text, name)
 
     def _file(self, run_id: str, key: str, *, path: str) -> None:
-        place = self._folder / path  # an absolute path stays as it is
+        place = self._folder / path  # an absolute path is unchanged
         if place.exists():
             self._client.log_artifact(run_id, str(place))
 
     def _experiment(self, run_id: str, key: str, *, tags: dict[str, str]) -> None:
-        known = self._client.get_experiment(self._experiment_id).tags
+        current = self._client.get_experiment(self._experiment_id).tags
         for name, text in tags.items():
-            if known.get(name) != text:
+            if current.get(name) != text:
                 self._client.set_experiment_tag(self._experiment_id, name, text)
 
     def _images(
@@ -211,11 +211,11 @@ class Runs:
 
 
 def fate(error: Exception, tries: int) -> Fate:
-    """What an error means for a write that was said `tries` times.
+    """Decide what an error means for a write that has been tried `tries` times.
 
     Returns:
-        "gone" where the store did not answer, "later" where it could not take this write, and
-        "refused" where it never will.
+        "gone" if the store did not answer, "later" if it could not take this write now, and
+        "refused" if it never will.
     """
     import requests
     import sqlalchemy.exc
@@ -226,10 +226,12 @@ def fate(error: Exception, tries: int) -> Fate:
             return "refused"
         if error.error_code in _DOUBTFUL:
             return "later" if tries < _DOUBTS else "refused"
-        lost = error.error_code == "TEMPORARILY_UNAVAILABLE"  # a database that is not there
+        lost = error.error_code == "TEMPORARILY_UNAVAILABLE"  # a missing database
         if isinstance(error, RestException):
             return "gone" if lost else "later"
-        if lost or str(error).startswith("API request to"):  # how its client says: no answer
+        if lost or str(error).startswith(
+            "API request to"
+        ):  # the client's message without an answer
             return "gone"
         return "later" if tries < _DOUBTS else "refused"
     if isinstance(error, requests.RequestException):

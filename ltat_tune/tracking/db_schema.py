@@ -1,4 +1,4 @@
-"""Whether an MLflow store answers and has the tables of this MLflow; it is only read."""
+"""Checks whether an MLflow store answers and has the tables of this MLflow. Only reads it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ _REVISION = re.compile(r"""^(down_)?revision\s*=\s*["'](\w+)["']""", re.MULTILIN
 
 
 def schema_of(uri: str) -> str:
-    """The revision of the tables in a database, `server` of a server that answers, or `` of a
-    SQLite file that is not there or has no tables yet.
+    """Return the revision of the tables in a store.
+
+    Returns:
+        The revision for a database, `server` for a server that answers, or an empty text for a
+        SQLite file that does not exist or has no tables yet.
 
     Raises:
-        StudyError: it does not answer.
+        StudyError: the store does not answer.
     """
     try:
         if uri.startswith("sqlite:///"):
@@ -32,24 +35,24 @@ def schema_of(uri: str) -> str:
             return "server"
         return _of_database(uri)
     except Exception as error:  # any store, any driver
-        # not chained: the cause may name the password
+        # Not chained, because the cause may contain the password.
         raise StudyError(f"{public_uri(uri)}: {reason(error, uri)}") from None
 
 
 @cache
 def revisions() -> tuple[frozenset[str], str]:
-    """Every revision that the installed MLflow knows, and its latest; read from its migrations."""
-    found = importlib.util.find_spec("mlflow")
-    if found is None or not found.submodule_search_locations:
+    """Return all revisions of the installed MLflow and its latest one, from its migrations."""
+    spec = importlib.util.find_spec("mlflow")
+    if spec is None or not spec.submodule_search_locations:
         return frozenset(), ""
-    place = Path(found.submodule_search_locations[0]) / "store" / "db_migrations" / "versions"
-    known: set[str] = set()
-    before: set[str] = set()
+    place = Path(spec.submodule_search_locations[0]) / "store" / "db_migrations" / "versions"
+    names: set[str] = set()
+    predecessors: set[str] = set()
     for file in place.glob("*.py"):
         for down, revision in _REVISION.findall(file.read_text(encoding="utf-8")):
-            (before if down else known).add(revision)
-    last = sorted(known - before)
-    return frozenset(known), last[0] if len(last) == 1 else ""
+            (predecessors if down else names).add(revision)
+    last = sorted(names - predecessors)
+    return frozenset(names), last[0] if len(last) == 1 else ""
 
 
 def _of_file(path: Path) -> str:
@@ -62,14 +65,14 @@ def _of_file(path: Path) -> str:
         ).fetchall()
         if not rows:
             return ""
-        found = connection.execute("select version_num from alembic_version").fetchone()
-        return str(found[0]) if found else ""
+        revision = connection.execute("select version_num from alembic_version").fetchone()
+        return str(revision[0]) if revision else ""
     finally:
         connection.close()
 
 
 def _ask_server(uri: str) -> None:
-    """A server that wants a login answers too; the login itself is not tried."""
+    """Check that a server answers. A server that demands a login counts, and none is tried."""
     scheme, _, rest = uri.partition("://")
     address = f"{scheme}://{rest.rpartition('@')[2].rstrip('/')}/health"
     try:
@@ -89,8 +92,8 @@ def _of_database(uri: str) -> str:
         with engine.connect() as connection:
             if not sqlalchemy.inspect(connection).has_table("alembic_version"):
                 return ""
-            row = connection.execute(sqlalchemy.text("select version_num from alembic_version"))
-            found = row.fetchone()
-            return str(found[0]) if found else ""
+            rows = connection.execute(sqlalchemy.text("select version_num from alembic_version"))
+            revision = rows.fetchone()
+            return str(revision[0]) if revision else ""
     finally:
         engine.dispose()

@@ -1,7 +1,7 @@
-"""How MLflow's pages open on a study: its columns and charts, as a view that a link names.
+"""The columns and charts with which MLflow's pages open on a study, as a shared view.
 
-MLflow keeps shared views in tags of the experiment; this one holds what was searched, what it was
-judged by, and the curves. Whoever changes the page afterwards changes only their own.
+MLflow keeps shared views in tags of the experiment. This view holds the tuned parameters, the
+objective and the curves. A user who changes the page afterwards changes only their own copy.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _TAGS = {"kind": 110, "scenario": 170, "state": 100}
 
 @dataclass(frozen=True)
 class View:
-    """What a study's pages show.
+    """The content of a study's pages.
 
     Attributes:
-        objective: metric that trials are judged by.
-        tuned: what is searched, by dotted path.
-        scenarios: what the scenarios differ in, by dotted path.
-        robust: further metrics worth a column, such as those of the test images.
-        about: Markdown, the experiment's description.
+        objective: metric by which trials are judged.
+        tuned: dotted paths of the tuned parameters.
+        scenarios: dotted paths of the parameters in which the scenarios differ.
+        robust: further metrics that get a column, such as those on the test images.
+        about: description of the experiment in Markdown.
     """
 
     objective: str
@@ -44,7 +44,7 @@ class View:
     about: str
 
     def tags(self) -> dict[str, str]:
-        """Tags of the experiment."""
+        """Return the tags of the experiment by name."""
         charts = json.dumps(self._state(charts=True))
         plain = json.dumps(self._state(charts=False))
         return {
@@ -55,7 +55,7 @@ class View:
         }
 
     def _state(self, *, charts: bool) -> dict[str, Any]:
-        found: dict[str, Any] = {
+        state: dict[str, Any] = {
             "orderByKey": f"metrics.`{self.objective}`",
             "orderByAsc": False,
             "startTime": "ALL",
@@ -64,22 +64,22 @@ class View:
             "columnOrder": [*_FIRST, *self._columns()],
             "columnWidths": {**_FIRST, **self._columns()},
             "runsHiddenMode": "SHOW_ALL",
-            "isAccordionReordered": True,  # else sections are sorted by name
+            "isAccordionReordered": True,  # otherwise sections are sorted by name
             "useGroupedValuesInCharts": True,
             "hideEmptyCharts": True,
             "groupBy": None,
         }
         if charts:
-            found["compareRunCharts"] = self._charts()
-            found["compareRunSections"] = [
+            state["compareRunCharts"] = self._charts()
+            state["compareRunSections"] = [
                 {"uuid": uuid, "name": name, "display": is_open, "isReordered": False,
                  "deleted": False, "isGenerated": False}
                 for uuid, (name, is_open) in _SECTIONS.items()
             ]  # fmt: skip
-        return found
+        return state
 
     def _columns(self) -> dict[str, int]:
-        """Column -> width in pixels, from the left."""
+        """Return the width of each column in pixels, from left to right."""
         return {
             **{f"tags.`{name}`": width for name, width in _TAGS.items()},
             f"metrics.`{self.objective}`": _width(self.objective),
@@ -94,7 +94,7 @@ class View:
         common = {"metricSectionId": _SECTION, "deleted": False, "isGenerated": False}
         parallel = {
             **common, "type": "PARALLEL", "uuid": "parallel", "runsCountToCompare": 100,
-            "displayName": "What was searched, and what came of it",
+            "displayName": "Tuned parameters and their results",
             "selectedParams": [*self.scenarios, *self.tuned],
             "selectedMetrics": [self.objective], "showAllRuns": True,
         }  # fmt: skip
@@ -122,7 +122,7 @@ def _width(name: str) -> int:
 
 
 def view_address(server: str, experiment_id: str, *, charts: bool = False) -> str:
-    """The page of a study's runs, with its view."""
+    """Return the address of the page with a study's runs and its view."""
     mode = "&compareRunsMode=CHART" if charts else ""
     page = f"{server}/#/experiments/{experiment_id}/runs"
     return f"{page}?workflowType=machine_learning&viewStateShareKey={_KEY}{mode}"

@@ -1,6 +1,7 @@
 """Exported models in MLflow: on the run that trained them, and in the registry under an alias.
 
-A model is plain files: weights, configuration and the code that reads them. Nothing is pickled.
+A model consists of plain files: weights, configuration and the code that reads them. Nothing is
+pickled.
 """
 
 from __future__ import annotations
@@ -31,7 +32,14 @@ if TYPE_CHECKING:
 
 CHAMPION = "champion"
 _LOADER = "ltat_tune.export.pyfunc"
-_NEEDS = ("torch", "numpy", "pydantic", "pyyaml", "safetensors", "mlflow")  # what _LOADER imports
+_NEEDS = (
+    "torch",
+    "numpy",
+    "pydantic",
+    "pyyaml",
+    "safetensors",
+    "mlflow",
+)  # the imports of _LOADER
 _WEIGHTS_TAG, _PLUGINS_TAG = "ltat.weights", "ltat.plugins"
 
 
@@ -42,10 +50,10 @@ class ModelFiles:
     Attributes:
         weights: the safetensors file.
         config: its configuration.
-        hash: of the weights; a run has each model once.
-        about: tags for people: study, scenario, trial, selected_on_test, smoke.
-        card: Markdown.
-        plugins: by name, the files of code of the user's own that the configuration names.
+        hash: hash of the weights. A run has each model only once.
+        about: human-readable tags: study, scenario, trial, selected_on_test, smoke.
+        card: the model card in Markdown.
+        plugins: files of the plugins that the configuration names, by the plugin's name.
     """
 
     weights: Path
@@ -56,38 +64,38 @@ class ModelFiles:
     plugins: Mapping[str, Path] = field(default_factory=dict)
 
     def tags(self) -> dict[str, str]:
-        """What tells the model from all others of its run."""
+        """Return the tags that distinguish the model from all others of its run."""
         code = ", ".join(sorted(self.plugins))
         return {_WEIGHTS_TAG: self.hash, **({_PLUGINS_TAG: code} if code else {})}
 
 
 def log_model(client: MlflowClient, run_id: str, name: str, files: ModelFiles) -> str:
-    """Logs a model on a run, unless the run has it. Returns the model's id."""
+    """Log a model on a run, unless the run has it, and return the model's id."""
     from mlflow.entities import LoggedModelOutput
 
     run = client.get_run(run_id)
-    for found in client.search_logged_models(
+    for logged in client.search_logged_models(
         [run.info.experiment_id], filter_string=f"source_run_id = '{run_id}'"
     ):
-        same = all(found.tags.get(tag) == text for tag, text in files.tags().items())
-        if same and found.status == "READY":
-            return str(found.model_id)
-    made = client.create_logged_model(
+        same = all(logged.tags.get(tag) == text for tag, text in files.tags().items())
+        if same and logged.status == "READY":
+            return str(logged.model_id)
+    model = client.create_logged_model(
         run.info.experiment_id, name, run_id, model_type="classifier",
         tags={**files.about, **files.tags()},
         params={k: v for k, v in run.data.params.items() if v != "null"},
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "model"
-        save_model(place, files, run_id=run_id, model_id=made.model_id)
-        client.log_model_artifacts(made.model_id, str(place))
-    client.finalize_logged_model(made.model_id, "READY")
-    client.log_outputs(run_id, [LoggedModelOutput(made.model_id, step=0)])
-    return str(made.model_id)
+        save_model(place, files, run_id=run_id, model_id=model.model_id)
+        client.log_model_artifacts(model.model_id, str(place))
+    client.finalize_logged_model(model.model_id, "READY")
+    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+    return str(model.model_id)
 
 
 def save_model(folder: Path, files: ModelFiles, *, run_id: str, model_id: str) -> None:
-    """Writes the folder of an MLflow model that `mlflow.pyfunc` loads and MLflow serves."""
+    """Write the folder of an MLflow model that `mlflow.pyfunc` can load and MLflow can serve."""
     import mlflow.pyfunc
     import numpy as np
     from mlflow.models import Model, ModelSignature
@@ -95,14 +103,14 @@ def save_model(folder: Path, files: ModelFiles, *, run_id: str, model_id: str) -
 
     from ltat_tune.training.weights_file import CONFIG, OUTPUTS, WEIGHTS, read_weights
 
-    read = read_weights(files.weights)
+    exported = read_weights(files.weights)
     float32 = np.dtype(np.float32)
     signature = ModelSignature(
-        Schema([TensorSpec(float32, (-1, *read.image_shape))]),
-        Schema([TensorSpec(float32, (-1, len(read.classes)))]),
+        Schema([TensorSpec(float32, (-1, *exported.image_shape))]),
+        Schema([TensorSpec(float32, (-1, len(exported.classes)))]),
         ParamSchema([ParamSpec("output", DataType.string, OUTPUTS[0])]),
     )
-    example = np.full((2, *read.image_shape), 0.5, dtype=np.float32)
+    example = np.full((2, *exported.image_shape), 0.5, dtype=np.float32)
     with tempfile.TemporaryDirectory() as temporary, _quiet():
         data = Path(temporary) / "model"
         data.mkdir()
@@ -114,16 +122,16 @@ def save_model(folder: Path, files: ModelFiles, *, run_id: str, model_id: str) -
             mlflow_model=Model(run_id=run_id, model_id=model_id), signature=signature,
             input_example=(example, {}),
             pip_requirements=[f"{name}=={metadata.version(name)}" for name in _NEEDS],
-            metadata={**files.about, "classes": list(read.classes)},
+            metadata={**files.about, "classes": list(exported.classes)},
         )  # fmt: skip
         if files.card:
             (folder / "README.md").write_text(files.card, encoding="utf-8")
 
 
 def _code(plugins: Mapping[str, Path], temporary: str) -> list[str]:
-    """Files and folders to put on the path of whoever loads the model: plugins by their names.
+    """Copy plugins by their names; return the files and folders to put on the loader's path.
 
-    There `load_plugins` finds them, and compares them with the hash in the configuration.
+    `load_plugins` finds them there and compares them with the hashes in the configuration.
     """
     for name, file in plugins.items():
         place = Path(temporary, "code", *name.split(".")).with_suffix(".py")
@@ -134,7 +142,7 @@ def _code(plugins: Mapping[str, Path], temporary: str) -> list[str]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """MLflow warns about what it is built on, and logs every step."""
+    """Silence MLflow, which warns about its own dependencies and logs every step."""
     logger = logging.getLogger("mlflow")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -148,43 +156,43 @@ def _quiet() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Registered:
-    """A version in the registry."""
+    """A version of a model in the registry."""
 
     name: str
     version: str
-    uri: str  # of the store, as it may be printed
+    uri: str  # of the store, without secrets
 
     @property
     def address(self) -> str:
-        """What `mlflow.pyfunc.load_model` takes."""
+        """The address for `mlflow.pyfunc.load_model`."""
         return f"models:/{self.name}@{CHAMPION}"
 
 
 def register(
     uri: str, experiment: str, uid: str, key: str, name: str, files: ModelFiles, *, remedy: str
 ) -> Registered:
-    """Logs a model on its run if need be, and makes it the champion of a registered model.
+    """Log a model on its run if necessary, and make it the champion of a registered model.
 
     Args:
-        uri: the store's.
-        experiment: the study's name.
-        uid: the study's id.
-        key: of the run that trained the model.
-        name: of the registered model; it is made if it does not exist.
+        uri: URI of the store.
+        experiment: name of the study.
+        uid: id of the study.
+        key: key of the run that trained the model.
+        name: name of the registered model, which is created if it does not exist.
         files: the model.
-        remedy: what to do where the store has no such run.
+        remedy: advice for the error if the store has no such run.
 
     Raises:
         StudyError: the store does not answer, or has no such run.
     """
     try:
         client = connect(uri)
-        found = client.get_experiment_by_name(experiment)
+        entry = client.get_experiment_by_name(experiment)
         text = f"tags.`ltat.study` = '{uid}' and tags.`ltat.key` = '{key}'"
-        runs = client.search_runs([found.experiment_id], text) if found else []
+        runs = client.search_runs([entry.experiment_id], text) if entry else []
         if not runs:
             raise StudyError(
-                f"{public_uri(uri)} has no run {key} of study {experiment}, perhaps it was "
+                f"{public_uri(uri)} has no run {key} of study {experiment}; it may have been "
                 f"deleted; {remedy}"
             )
         run_id = runs[0].info.run_id
@@ -194,7 +202,7 @@ def register(
         return _version(client, uri, run_id, model_id, name, files)
     except StudyError:
         raise
-    except Exception as error:  # any store, any driver; not chained: the cause may hold a password
+    except Exception as error:  # of any store or driver; not chained, as it may hold a password
         raise StudyError(f"{public_uri(uri)}: {reason(error, uri)}") from None
 
 
@@ -202,17 +210,16 @@ def _version(
     client: MlflowClient, uri: str, run_id: str, model_id: str, name: str, files: ModelFiles
 ) -> Registered:
     logged = client.get_logged_model(model_id)
-    for known in client.search_model_versions(f"name = '{name}'"):
-        if known.source == logged.artifact_location:  # its model_id is not kept
-            made = known
+    for version in client.search_model_versions(f"name = '{name}'"):
+        if version.source == logged.artifact_location:  # MLflow does not keep its model_id
             break
     else:
-        made = client.create_model_version(
+        version = client.create_model_version(
             name, logged.artifact_location, run_id, tags=dict(files.about),
             description=files.card, model_id=model_id,
         )  # fmt: skip
-    client.set_registered_model_alias(name, CHAMPION, made.version)
-    return Registered(name, str(made.version), public_uri(uri))
+    client.set_registered_model_alias(name, CHAMPION, version.version)
+    return Registered(name, str(version.version), public_uri(uri))
 
 
 _ASK = """
@@ -229,16 +236,16 @@ numpy.savez(sys.argv[3], *answers)
 def predict_with(
     uri: str, registered: Registered, batches: Sequence[npt.NDArray[np.float32]], threads: int
 ) -> list[npt.NDArray[np.float32]]:
-    """Logits by the registered model, as a new process gets it that knows only its address.
+    """Compute logits by the registered model in a new process that knows only its address.
 
     Args:
-        uri: the store's.
+        uri: URI of the store.
         registered: the model.
-        batches: images, (N, C, H, W) each.
-        threads: CPU threads; the last digits depend on them.
+        batches: batches of images, (N, C, H, W) each.
+        threads: number of CPU threads, on which the last digits depend.
 
     Raises:
-        StudyError: it cannot be loaded there; with the reason.
+        StudyError: the process cannot load the model. The error states the reason.
     """
     import numpy as np
 
@@ -249,14 +256,14 @@ def predict_with(
     with tempfile.TemporaryDirectory() as folder:
         images, answers = Path(folder) / "images.npz", Path(folder) / "answers.npz"
         np.savez(images, *batches)
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-c", _ASK, registered.address, str(images), str(answers)],
             env=environment, cwd=folder, capture_output=True, text=True, check=False,
         )  # fmt: skip
-        if done.returncode:
-            said = (done.stderr.strip() or "it said nothing").splitlines()[-1]
+        if process.returncode:
+            message = (process.stderr.strip() or "it printed no reason").splitlines()[-1]
             raise StudyError(
-                f"mlflow.pyfunc cannot load {registered.address}: {hidden(said, uri)}"
+                f"mlflow.pyfunc cannot load {registered.address}: {hidden(message, uri)}"
             )
-        with np.load(answers) as found:
-            return list(found.values())
+        with np.load(answers) as logits:
+            return list(logits.values())

@@ -1,4 +1,4 @@
-"""Writes that wait for an MLflow store to answer, in a file that outlives the process."""
+"""A file of writes that wait for an MLflow store. The file outlives the process."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ SPOOL = "mlflow-waiting.jsonl"
 
 @dataclass
 class Write:
-    """One thing to say to a store; saying it twice is as saying it once.
+    """One write to a store. Delivering it twice has the same effect as delivering it once.
 
     Args:
         what: begin, params, metrics, text, file, tags, images, model, experiment or end: a
-            method of `runs.Runs`.
-        key: whose run.
-        data: the method's further arguments, as JSON holds them.
-        tries: how often it was said in vain.
+            method of `client.Runs`.
+        key: key of the run.
+        data: further arguments of the method, as JSON values.
+        tries: number of failed deliveries.
     """
 
     what: str
@@ -33,42 +33,47 @@ class Write:
 
 
 class Spool:
-    """The file of waiting writes: one JSON object a line, oldest first; absent while none wait.
+    """The file of waiting writes: one JSON object per line, the oldest first.
 
-    It is not brought up to date with every delivery: after a crash some are said again.
+    There is no file if no writes wait. The file is not updated after every delivery, so some
+    writes are delivered again after a crash.
     """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / SPOOL
 
     def read(self) -> list[Write]:
-        """What an earlier process could not deliver; a line torn by a crash is left out."""
+        """Read the writes that an earlier process could not deliver, without torn lines."""
         if not self.path.exists():
             return []
         writes = []
         for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                found = json.loads(line)
-                writes.append(Write(found["what"], found["key"], found["data"]))
+                entry = json.loads(line)
+                writes.append(Write(entry["what"], entry["key"], entry["data"]))
             except (ValueError, TypeError, KeyError):
                 continue
         return writes
 
     def add(self, writes: Iterable[Write]) -> None:
-        """Appends. Raises: OSError."""
+        """Append writes. Raise OSError if the disk does not take them."""
         text = _lines(writes)
         if not text:
             return
         with open(self.path, "a+b") as file:
             if file.tell():
                 file.seek(-1, os.SEEK_END)
-                text = text if file.read(1) == b"\n" else b"\n" + text  # behind a torn line
+                text = text if file.read(1) == b"\n" else b"\n" + text  # after a torn line
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
 
     def replace(self, writes: Iterable[Write]) -> None:
-        """Holds exactly these, all or as before; without any the file is gone. Raises: OSError."""
+        """Replace the content by these writes; without any, delete the file.
+
+        Raises:
+            OSError: the disk does not take them. The old content remains.
+        """
         text = _lines(writes)
         if not text:
             self.path.unlink(missing_ok=True)
@@ -77,10 +82,10 @@ class Spool:
 
 
 def _lines(writes: Iterable[Write]) -> bytes:
-    return "".join(json.dumps(_kept(write)) + "\n" for write in writes).encode()
+    return "".join(json.dumps(_as_data(write)) + "\n" for write in writes).encode()
 
 
-def _kept(write: Write) -> dict[str, Any]:
-    kept = asdict(write)
-    del kept["tries"]
-    return kept
+def _as_data(write: Write) -> dict[str, Any]:
+    data = asdict(write)
+    del data["tries"]
+    return data

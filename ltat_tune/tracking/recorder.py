@@ -1,4 +1,4 @@
-"""What happens in a study, as writes to MLflow that may be said twice."""
+"""Turns the events of a study into writes to MLflow, which may be delivered twice."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from ltat_tune.tracking.outbox import Write
 
 _STATUS = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED", "diverged": "FAILED"}
 _OPEN_STATES = ("running", "interrupted")
-_PARAMS, _METRICS = 100, 1000  # as many as MLflow takes at once
+_PARAMS, _METRICS = 100, 1000  # the most that MLflow takes at once
 
 
 @dataclass(frozen=True)
 class RunImages:
-    """What a run was trained on, as MLflow's pages show a dataset.
+    """The images that a run was trained on, as a dataset for MLflow's pages.
 
     Attributes:
-        name: of the data set and its cut.
+        name: name of the data set and its subset.
         digest: hash of all training and validation images and labels.
-        source: where the images come from.
-        profile: counts by class and how they came about; plain values.
+        source: origin of the images.
+        profile: counts by class and the settings that led to them, as plain values.
     """
 
     name: str
@@ -37,41 +37,42 @@ class RunImages:
 
 @dataclass
 class _Run:
-    """What a run has, or will have once all that waits is written."""
+    """The content of a run once all waiting writes are delivered."""
 
     last_step: int = -1
     names: set[str] = field(default_factory=set)  # of its metrics
     closed: bool = False  # by an earlier process
     open: bool = False
-    rows: list[tuple[str, float, int, int]] = field(default_factory=list)  # not yet a write
+    rows: list[tuple[str, float, int, int]] = field(default_factory=list)  # not in a write yet
 
 
 class Writes:
-    """Knows what every run has, so that nothing is written twice; asks the store nothing.
+    """Makes the writes of a study. Tracks the content of every run, so that nothing repeats.
 
-    Times are milliseconds since 1970, those of the event: a late delivery changes no point.
+    It does not ask the store. Times are those of the event, in milliseconds since 1970, so that a
+    late delivery changes no point.
 
     Args:
-        folder: the study's folder; files inside are named by their place in it.
+        folder: folder of the study. Files inside it are named by their relative path.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.resolve()
         self._runs: dict[str, _Run] = {}
-        self._unwritten: dict[str, None] = {}  # keys with rows, in their order
+        self._unwritten: dict[str, None] = {}  # keys of runs with rows, in order
 
     def adopt(self, found: Mapping[str, KnownRun], waiting: list[Write]) -> list[Write]:
-        """Takes over what the store has, and what an earlier process could not deliver to it.
+        """Take over the runs of the store and the writes that an earlier process left waiting.
 
         Returns:
-            What is still to be delivered of the latter.
+            The waiting writes that must still be delivered.
         """
         for key, run in found.items():
             is_open = run.running and key != PARENT
             self._runs[key] = _Run(run.last_step, run.metrics, run.closed, is_open)
         for write in waiting:
             self._foresee(write)
-        # the study goes on, so its own run has not ended
+        # The study continues, so its own run has not ended.
         return [w for w in waiting if (w.what, w.key) != ("end", PARENT)]
 
     def _foresee(self, write: Write) -> None:
@@ -87,19 +88,19 @@ class Writes:
             run.closed, run.open = write.data["tags"].get("state") not in _OPEN_STATES, False
 
     def closed(self, key: str) -> bool:
-        """Whether an earlier process wrote this run to its end, or left its end waiting."""
+        """Return whether an earlier process wrote this run completely, or left its end waiting."""
         return key in self._runs and self._runs[key].closed
 
     def describe(self, tags: Mapping[str, str], files: tuple[Path, ...]) -> list[Write]:
-        """Tags and files of the study itself."""
+        """Make the writes of the study's own tags and files."""
         return [Write("tags", PARENT, {"tags": _texts(tags)}), *self._files(PARENT, files)]
 
     def show(self, view: View) -> list[Write]:
-        """Tags of the experiment, which say how its pages open."""
+        """Make the write of the experiment's tags, which define how its pages open."""
         return [Write("experiment", PARENT, {"tags": view.tags()})]
 
     def model(self, key: str, name: str, files: ModelFiles) -> list[Write]:
-        """A model's files, by their places."""
+        """Make the write of a model, with the paths of its files."""
         places = {"weights": str(files.weights.resolve()), "config": str(files.config.resolve())}
         about = {"hash": files.hash, "about": dict(files.about), "card": files.card}
         plugins = {module: str(file.resolve()) for module, file in files.plugins.items()}
@@ -108,17 +109,17 @@ class Writes:
     def begin(
         self, key: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str], at: int
     ) -> list[Write]:
-        """A run that begins or goes on."""
+        """Make the writes of a run that begins or continues."""
         self._runs.setdefault(key, _Run()).open = True
         writes = [Write("begin", key, {"name": name, "tags": _texts(tags), "at": at})]
-        shown = [(path, _param(value)) for path, value in params.items()]
-        for first in range(0, len(shown), _PARAMS):
-            some = dict(shown[first : first + _PARAMS])
+        pairs = [(path, _param(value)) for path, value in params.items()]
+        for first in range(0, len(pairs), _PARAMS):
+            some = dict(pairs[first : first + _PARAMS])
             writes.append(Write("params", key, {"params": some}))
         return writes
 
     def log(self, key: str, step: int, metrics: Mapping[str, float], at: int) -> list[Write]:
-        """One epoch, which is written by the next `flush`, or at the run's end."""
+        """Note the metrics of one epoch. The next `flush` or the end of the run writes them."""
         run = self._runs.setdefault(key, _Run())
         if step > run.last_step:
             run.last_step = step
@@ -137,7 +138,7 @@ class Writes:
         return tuple(self._unwritten)
 
     def flush(self) -> list[Write]:
-        """The epochs of all runs that had one since."""
+        """Make the writes of all epochs since the last flush."""
         return [write for key in list(self._unwritten) for write in self._flush(key)]
 
     def _flush(self, key: str) -> list[Write]:
@@ -161,10 +162,10 @@ class Writes:
         at: int,
         images: RunImages | None = None,
     ) -> list[Write]:
-        """A run that ends, for now or for good; its metrics are written unless it has them."""
+        """Make the writes of a run that ends or is interrupted, without metrics that it has."""
         run = self._runs.setdefault(key, _Run())
         run.open = False
-        # an earlier process may have written them and died before the run was closed
+        # An earlier process may have written them and died before it closed the run.
         new = {name: value for name, value in metrics.items() if name not in run.names}
         if new:
             self._add(key, new, at, max(run.last_step, 0))
@@ -178,7 +179,7 @@ class Writes:
         ]
 
     def finish(self, state: str, note: str, texts: Mapping[str, str], at: int) -> list[Write]:
-        """The study's end; what is open then was interrupted."""
+        """Make the writes of the study's end. Runs that are open then were interrupted."""
         writes = self.flush()
         for key in [key for key, run in self._runs.items() if run.open]:
             writes += self.end(key, "interrupted", {}, {}, {}, (), at)

@@ -1,4 +1,4 @@
-"""One connection to an MLflow store, and what is added to runs of ended studies."""
+"""Connects to an MLflow store, and adds results to the runs of ended studies."""
 
 from __future__ import annotations
 
@@ -20,21 +20,24 @@ if TYPE_CHECKING:
 
 
 _DRIVERS = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary"}
-_LOCK = 7061746  # any number that no other program locks
+_LOCK = 7061746  # an arbitrary number that no other program is likely to lock
 _SECRET_OPTION = re.compile(
     r"([?&])([^=&]*(?:password|passwd|pwd|secret|token|key))=([^&]*)", re.IGNORECASE
 )
 
 
 def tracking_uri(uri: str | None, folder: Path) -> str:
-    """Where a study in `folder` is tracked: as asked, else in a SQLite file beside it."""
+    """Return the store of a study: `uri`, or else a SQLite file in the study's `folder`."""
     return uri or f"sqlite:///{(folder / 'mlflow.db').resolve()}"
 
 
 def attach(
     uri: str, name: str, uid: str, key: str, metrics: Mapping[str, float], files: Mapping[str, str]
 ) -> bool:
-    """Adds numbers and files (name -> text) to one run of an ended study; False without the run.
+    """Add metrics and files (text by name) to one run of an ended study.
+
+    Returns:
+        Whether the store has the run.
 
     Raises:
         StudyError: the store does not answer.
@@ -54,7 +57,10 @@ def attach(
 
 
 def attach_files(uri: str, name: str, uid: str, files: Iterable[Path], place: str) -> bool:
-    """Adds files to the run of the study itself, under `place`; False without the run.
+    """Add files to the study's own run, under `place`.
+
+    Returns:
+        Whether the store has the run.
 
     Raises:
         StudyError: the store does not answer.
@@ -68,52 +74,52 @@ def attach_files(uri: str, name: str, uid: str, files: Iterable[Path], place: st
 
 
 def experiment_id(uri: str, name: str) -> str:
-    """MLflow's number of a study.
+    """Return the id of a study's experiment in MLflow.
 
     Raises:
-        StudyError: the store does not answer, or does not have it yet.
+        StudyError: the store does not answer, or does not have the study yet.
     """
     try:
-        found = connect(uri).get_experiment_by_name(name)
-    except Exception as error:  # any store, any driver; the cause may name the password
+        experiment = connect(uri).get_experiment_by_name(name)
+    except Exception as error:  # of any store or driver; not chained, as it may hold a password
         raise StudyError(f"{public_uri(uri)}: {reason(error, uri)}") from None
-    if found is None:
+    if experiment is None:
         raise StudyError(f"{public_uri(uri)} has no experiment {name}; has the study started?")
-    return str(found.experiment_id)
+    return str(experiment.experiment_id)
 
 
 def _to_runs(
     uri: str, name: str, uid: str, key: str, add: Callable[[MlflowClient, str], None]
 ) -> bool:
-    """Calls `add` with every run of this key in an ended study; False if there is none."""
+    """Call `add` with every run of this key in an ended study. Return whether there is one."""
     try:
         client = connect(uri)
         experiment = client.get_experiment_by_name(name)
         text = f"tags.`ltat.study` = '{uid}' and tags.`ltat.key` = '{key}'"
-        found = client.search_runs([experiment.experiment_id], text) if experiment else []
-        for run in found:
+        runs = client.search_runs([experiment.experiment_id], text) if experiment else []
+        for run in runs:
             add(client, run.info.run_id)
-    except Exception as error:  # any store, any driver
-        # not chained: the cause may name the password, and --debug would show it
+    except Exception as error:  # of any store or driver
+        # Not chained, because the cause may hold the password and --debug would show it.
         raise StudyError(f"{public_uri(uri)}: {reason(error, uri)}") from None
-    return bool(found)
+    return bool(runs)
 
 
 def connect(uri: str) -> MlflowClient:
-    """A quiet client of a store that has its tables.
+    """Return a quiet client of a store, and create the store's tables if necessary.
 
-    What fails is said once, by the caller, and tried again by the caller alone: a client that
-    repeats a request by itself makes a run twice if only the answer was lost.
+    The client does not repeat failed requests; the caller reports and repeats them. A client that
+    repeats a request by itself would create a run twice if only the answer was lost.
 
     Raises:
-        Exception: the store cannot be reached or made; of any driver.
+        Exception: the store cannot be reached or created. Any driver may raise it.
     """
     for name in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
         os.environ.setdefault(name, "true")
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")  # seconds
     os.environ.setdefault("PGCONNECT_TIMEOUT", "10")  # seconds
-    # else every ended run prints its address, password included, between the results
+    # Otherwise every ended run prints its address, including the password, between the results.
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     for noisy in ("mlflow", "alembic", "mlflow.store.db.utils", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
@@ -126,7 +132,7 @@ def connect(uri: str) -> MlflowClient:
 
 
 def sqlite_file(uri: str) -> Path | None:
-    """The file of a SQLite store."""
+    """Return the file of a SQLite store, or None for another store."""
     if not uri.startswith("sqlite:///"):
         return None
     return Path(uri.removeprefix("sqlite:///").partition("?")[0])
@@ -134,10 +140,10 @@ def sqlite_file(uri: str) -> Path | None:
 
 @contextlib.contextmanager
 def _first(uri: str) -> Iterator[None]:
-    """One process at a time makes the tables of a database; two at once would break each other.
+    """Let one process at a time create the tables of a database: two would disturb each other.
 
-    A SQLite file is locked by its folder, PostgreSQL by an advisory lock, other databases not at
-    all. A database that cannot be reached is told from one connection, not after MLflow's ten.
+    A SQLite file is locked by its folder and PostgreSQL by an advisory lock. Other databases are
+    not locked. One connection shows that a database cannot be reached; MLflow would try ten times.
     """
     path = sqlite_file(uri)
     if path is not None:
@@ -156,7 +162,7 @@ def _first(uri: str) -> Iterator[None]:
 
         engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool)
         with engine.connect() as connection:
-            if engine.dialect.name == "postgresql":  # held to the end of this transaction
+            if engine.dialect.name == "postgresql":  # until the transaction ends
                 connection.execute(sqlalchemy.text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
             yield
     else:
@@ -164,47 +170,48 @@ def _first(uri: str) -> Iterator[None]:
 
 
 def _make(path: Path) -> None:
-    """Makes a SQLite store under another name.
+    """Create a SQLite store under a temporary name and rename it.
 
-    MLflow never gets over a file with half of its tables, which a kill leaves otherwise.
+    A process that is killed would otherwise leave a file with half of the tables, which MLflow
+    cannot repair.
     """
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     half = path.with_name(f".{path.name}.half")
-    for left in (half, half.with_name(f"{half.name}-journal")):
-        left.unlink(missing_ok=True)
+    for leftover in (half, half.with_name(f"{half.name}-journal")):
+        leftover.unlink(missing_ok=True)
     store = SqlAlchemyStore(f"sqlite:///{half}", "./mlruns")  # type: ignore[no-untyped-call]
     store.engine.dispose()
     half.rename(path)
 
 
 def reason(error: Exception, uri: str) -> str:
-    """What went wrong in one line, without the page that follows it and without passwords."""
+    """Describe an error in one line, without further pages and without passwords."""
     if isinstance(error, ModuleNotFoundError) and error.name in _DRIVERS:
         return f"PostgreSQL's driver is missing; try `pip install '{_DRIVERS[error.name]}'`"
     text = str(error)
     known_reasons = ("Connection refused", "Name or service not known", "timed out",
                      "Remote end closed connection")  # fmt: skip
-    for known in known_reasons:
-        if known in text:
-            return known.lower()
+    for phrase in known_reasons:
+        if phrase in text:
+            return phrase.lower()
     return hidden(text.splitlines()[0] if text else type(error).__name__, uri)
 
 
 def hidden(text: str, uri: str) -> str:
-    """The text without the user, the password and the secret options of `uri`."""
+    """Return the text without the user, the password and the secret options of `uri`."""
     text = text.replace(uri, public_uri(uri))
     login = uri.partition("://")[2].rpartition("@")[0]
     if login:
         text = text.replace(f"{login}@", "")
-    secrets = [login.partition(":")[2], *(found[2] for found in _SECRET_OPTION.findall(uri))]
+    secrets = [login.partition(":")[2], *(option[2] for option in _SECRET_OPTION.findall(uri))]
     for form in [form for secret in secrets for form in (secret, unquote(secret)) if form]:
         text = text.replace(form, "***")
     return text
 
 
 def public_uri(uri: str) -> str:
-    """The URI without user, password and secret options, as it may be printed."""
+    """Return the URI without user, password and secret options, so that it can be printed."""
     scheme, separator, rest = uri.partition("://")
     if scheme.startswith("sqlite") or scheme == "file":
         return uri

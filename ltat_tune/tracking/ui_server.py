@@ -1,4 +1,4 @@
-"""An MLflow server over a study's store, on this machine alone, for as long as it is looked at."""
+"""Runs an MLflow server over a study's store, on this machine only, while the user views it."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ _START_S, _END_S = 120.0, 10.0
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as found:
-        found.bind((HOST, 0))
-        port: int = found.getsockname()[1]
+    """Return a port that no process listens on now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
         return port
 
 
 def check_port(port: int) -> None:
-    """Raises: StudyError where somebody listens on it."""
-    with socket.socket() as wanted:
-        wanted.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    """Raise StudyError if a process listens on the port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            wanted.bind((HOST, port))
+            probe.bind((HOST, port))
         except OSError as error:
             raise StudyError(
-                f"cannot listen on port {port}: {error.strerror}; leave --port out for a free one"
+                f"cannot listen on port {port}: {error.strerror}; leave out --port for a free port"
             ) from None
 
 
 @contextlib.contextmanager
 def serving(uri: str, port: int | None = None) -> Iterator[str]:
-    """Runs `mlflow server` over a store; yields its address, and leaves no process behind.
+    """Run `mlflow server` over a store, yield its address, and leave no process behind.
 
     Raises:
         StudyError: the port is taken, or the server ends before it answers.
@@ -58,9 +58,9 @@ def serving(uri: str, port: int | None = None) -> Iterator[str]:
     address = f"http://{HOST}:{port}"
     environment = {
         **os.environ,
-        "MLFLOW_BACKEND_STORE_URI": uri,  # not an argument: it may hold a password
+        "MLFLOW_BACKEND_STORE_URI": uri,  # not an argument, as it may hold a password
         "MLFLOW_DISABLE_TELEMETRY": "true",
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # its workers would be for other things
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # its workers are not needed
     }
     environment.pop("MLFLOW_TRACKING_URI", None)
     with tempfile.TemporaryFile("w+") as log, tempfile.TemporaryDirectory() as folder:
@@ -68,7 +68,7 @@ def serving(uri: str, port: int | None = None) -> Iterator[str]:
             [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port),
              "--workers", "1"],
             stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment, cwd=folder,
-            start_new_session=True,  # Ctrl-C reaches this process alone, which then ends them all
+            start_new_session=True,  # Ctrl-C reaches only this process, which then ends the others
         )  # fmt: skip
         try:
             _wait(process, address, log, uri)
@@ -82,18 +82,18 @@ def _wait(process: subprocess.Popen[bytes], address: str, log: IO[str], uri: str
     while not _answers(f"{address}/health"):
         if process.poll() is not None or time.monotonic() > until:
             log.seek(0)
-            said = (log.read().strip() or "it said nothing").splitlines()[-1]
+            message = (log.read().strip() or "it printed no reason").splitlines()[-1]
             raise StudyError(
-                f"MLflow's server over {public_uri(uri)} does not start: {hidden(said, uri)}"
+                f"MLflow's server over {public_uri(uri)} does not start: {hidden(message, uri)}"
             )
         time.sleep(0.1)
 
 
 def experiment_of(address: str, name: str) -> str:
-    """MLflow's number of a study, by a server of `serving`.
+    """Return the id of a study's experiment from a server of `serving`.
 
     Raises:
-        StudyError: the store does not have it.
+        StudyError: the store does not have the study.
     """
     query = urllib.parse.urlencode({"experiment_name": name})
     try:
@@ -114,7 +114,7 @@ def _answers(address: str) -> bool:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Asks the server and its workers to end, and makes them."""
+    """Ask the server and its workers to end, and kill them if they do not."""
     for number, wait_s in ((signal.SIGTERM, _END_S), (signal.SIGKILL, _END_S)):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)

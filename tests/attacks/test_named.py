@@ -248,8 +248,8 @@ def test_a_step_of_ones_own_is_taken() -> None:
 @pytest.mark.parametrize(
     ("name", "norm", "source", "message"),
     [
-        ("cwl2", "linf", False, "cwl2 is an attack in l2, got norm linf"),
-        ("cwl2_fixed", "linf", False, "cwl2_fixed is an attack in l2, got norm linf"),
+        ("cwl2", "linf", False, "cwl2 must be run in norm l2, got norm linf"),
+        ("cwl2_fixed", "linf", False, "cwl2_fixed must be run in norm l2, got norm linf"),
         ("transfer20", "linf", False, "transfer20 needs source model"),
         ("pgd20", "linf", True, "pgd20 has no source model"),
         ("pgd20", "l1", False, "unknown norm 'l1'; choose from: linf, l2"),
@@ -266,7 +266,7 @@ def test_what_cannot_be_run_is_refused(name: str, norm: str, source: bool, messa
 def test_names_outside_the_grammar_are_refused_with_the_choice() -> None:
     with pytest.raises(ConfigError, match="unknown attack 'pgd'; choose from: clean, fgsm, pgd<s"):
         parse_attack("pgd")
-    with pytest.raises(ConfigError, match="pgd20 looks for no nearest image"):
+    with pytest.raises(ConfigError, match="pgd20 does not search for the nearest image"):
         parse_attack("pgd20").nearest(*_batch(2))
     assert parse_attack("transfer20x5").needs_source and not parse_attack("aa").needs_source
     assert parse_attack("pgd20x5").name == "pgd20x5"

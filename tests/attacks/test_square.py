@@ -122,7 +122,9 @@ def test_eps_0_and_an_empty_batch_return_the_images() -> None:
 
 def test_what_it_cannot_do_is_refused() -> None:
     model, images, targets = _batch()
-    with pytest.raises(ConfigError, match="l2 needs images of 15 pixels a side or more, got 8x8"):
+    with pytest.raises(
+        ConfigError, match="l2 needs images with sides of at least 15 pixels, got 8x8"
+    ):
         square(model, images, targets, eps=0.5, seed=0, norm="l2")
     with pytest.raises(ConfigError, match="unknown norm 'l1' for square; choose from: linf, l2"):
         square(model, images, targets, eps=0.5, seed=0, norm="l1")

@@ -145,7 +145,7 @@ def test_a_taken_port_and_a_missing_study_are_named(small_study: Path, tmp_path:
             done = call("ui", "mini", "--port", port, *more, cwd=small_study.parent.parent)
             assert done.returncode != 0
             assert f"cannot listen on port {port}: Address already in use" in done.stderr
-            assert "leave --port out" in done.stderr
+            assert "leave out --port" in done.stderr
     done = call("ui", cwd=tmp_path)
     assert done.returncode == 2
     assert "no studies in studies; start one, or name their folder with --out" in done.stderr

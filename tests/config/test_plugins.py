@@ -161,10 +161,10 @@ def test_what_is_wrong_with_a_plugin_is_told_with_its_place(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ('("tilted"', '("trades"', "method.name trades is taken, by ltat-tune itself; choose"),
-        ('{"tilt":', '{"beta":', "method.beta exists already and means something else; rename"),
-        ("*, tilt)", "*, lean)", "method tilted is made by Tilted(loss, attack, *, tilt), but "
-         "that has the arguments (loss, attack, *, lean): missing a required argument: 'lean'"),
+        ('("tilted"', '("trades"', "method.name trades is taken by ltat-tune itself; choose"),
+        ('{"tilt":', '{"beta":', "method.beta exists already; choose another name for your"),
+        ("*, tilt)", "*, lean)", "method tilted is constructed as Tilted(loss, attack, *, tilt), "
+         "but it has the arguments (loss, attack, *, lean): missing a required argument: 'lean'"),
         ("param(1.0,", "param(0.0,", "the default of method.tilt must be > 0, got 0"),
         ("images, targets, *", "images, *", "Tilted.training_step must take (self, model, images, "
          "targets, *, class_weights, generator), got (self, model, images, *, class_weights, "
@@ -184,7 +184,7 @@ def test_a_wrong_registration_is_told(tmp_path: Path, old: str, new: str, says: 
 def test_two_plugins_cannot_bring_the_same_name(tmp_path: Path) -> None:
     load(tmp_path, METHOD)
     text = problem(tmp_path, METHOD, "other")
-    assert f"method.name tilted is taken, by {tmp_path}/tilted.py; choose another name" in text
+    assert f"method.name tilted is taken by {tmp_path}/tilted.py; choose another name" in text
     load(tmp_path, METHOD.replace("1.0,", "2.0,"))  # but an edited file may be read again
     assert TrialConfig.from_flat({"method.name": "tilted"}).get("method.tilt") == 2.0
 

@@ -58,7 +58,7 @@ def test_a_server_that_is_killed_and_gone_for_a_minute_has_everything_once(tmp_p
             server.start()
             assert driver.end(timeout_s=300) == 0, driver.log.read_text()
         study = tmp_path / "studies" / "around"
-        assert "the study goes on, and the writes are kept in" in driver.log.read_text()
+        assert "the study continues, and the writes are kept in" in driver.log.read_text()
         assert not (study / SPOOL).exists()
         assert _audited(study, server.uri) == NOTHING
         assert not [line for pid, line in tree if Path(f"/proc/{pid}").exists()]

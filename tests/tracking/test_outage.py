@@ -206,7 +206,7 @@ def test_a_server_that_is_killed_and_restarted_has_everything_once(
     assert (runs["study"].info.status, runs["open"].info.status) == ("FINISHED", "KILLED")
     said = [record.getMessage() for record in caplog.records if record.name == "ltat_tune"]
     assert "the study goes on" in said[0] and str(tmp_path / SPOOL) in said[0]
-    assert said[-1] == "MLflow has all that waited"
+    assert said[-1] == "MLflow has received all waiting writes"
     assert "".join(capfd.readouterr()) == ""
 
 
@@ -236,7 +236,7 @@ def test_what_a_server_never_took_is_kept_and_delivered_by_the_resume(
     said = caplog.text
     assert "waiting up to 300 s for MLflow to answer; Ctrl-C ends the waiting" in said
     kept = len((tmp_path / "two" / SPOOL).read_text().splitlines())
-    assert f"{kept} writes to MLflow are kept in {tmp_path / 'two' / SPOOL}" in said
+    assert f"{tmp_path / 'two' / SPOOL} keeps {kept} writes to MLflow" in said
     assert "`ltat-tune resume two` delivers them" in said
 
     refused = opened(server, tmp_path / "one", "one")
@@ -322,7 +322,7 @@ def test_what_the_server_refuses_is_said_once_and_holds_up_nothing(
     tracker.end("t1", "complete")
     tracker.finish("complete")
     said = [record.getMessage() for record in caplog.records if record.name == "ltat_tune"]
-    assert len(said) == 1 and "MLflow refused params of t0 (" in said[0]
+    assert len(said) == 1 and "MLflow refused to write params of t0 (" in said[0]
     runs = runs_of(server, "refused")
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
     assert points(server, runs["t1"], "acc") == FIVE
@@ -357,4 +357,4 @@ def test_no_password_reaches_a_terminal_a_log_or_a_file(
         lost.wait_until_ready()
     every = "".join([*capfd.readouterr(), caplog.text, kept, str(e.value), repr(vars(e.value))])
     assert "s3cr" not in every and "w0rd" not in every
-    assert "does not take what is written" in every and "refused params of t1" in every
+    assert "does not accept writes" in every and "refused to write params of t1" in every
