@@ -205,7 +205,7 @@ def test_a_server_that_is_killed_and_restarted_has_everything_once(
         ]
     assert (runs["study"].info.status, runs["open"].info.status) == ("FINISHED", "KILLED")
     said = [record.getMessage() for record in caplog.records if record.name == "ltat_tune"]
-    assert "the study goes on" in said[0] and str(tmp_path / SPOOL) in said[0]
+    assert "the study continues" in said[0] and str(tmp_path / SPOOL) in said[0]
     assert said[-1] == "MLflow has received all waiting writes"
     assert "".join(capfd.readouterr()) == ""
 

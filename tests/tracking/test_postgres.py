@@ -129,7 +129,7 @@ def test_a_postgres_that_crashes_and_returns_has_everything_once(
             assert sorted(point.step for point in history) == [1, 2, 3]
     assert len(list(tmp_path.glob("mlflow-artifacts/*/artifacts/note.txt"))) == 6
     said = "".join([*capfd.readouterr(), caplog.text, kept])
-    assert "the study goes on" in said
+    assert "the study continues" in said
     assert "s3cr3t" not in said
 
 
