@@ -59,7 +59,7 @@ def test_of_several_scenarios_it_is_said_which_one_is_drawn(studies: Path) -> No
     both = read_sources([studies / "methods", studies / "weights"])
     (_, best), *_ = contestants(both, 2)
     (note,) = one_scenario(both, best.first)
-    assert note.startswith("of ") and f"drawn for {best.first.study}/" in note
+    assert note.startswith(f"drawn for {best.first.study}/") and "one of 2 scenarios" in note
     (_, alone), *_ = contestants(read_sources([studies / "methods"]), 2)
     assert one_scenario(read_sources([studies / "methods"]), alone.first) == ()
 

@@ -112,7 +112,7 @@ def test_auto_needs_a_gpu_and_is_measured_once_a_study(
     space = load_space(path, cluster=True)
     folder = StudyFolder(tmp_path / "study")
     folder.create(dict(space.document), {})
-    with pytest.raises(StudyError, match="auto is measured on a GPU .* and there is none"):
+    with pytest.raises(StudyError, match="auto is measured on a GPU .*, but it has none"):
         measured_resources(space, folder)
 
     # trained for real, on the processor instead of the GPU that is not here
