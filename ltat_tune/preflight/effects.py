@@ -52,7 +52,7 @@ def _check_effects(space: Space, problems: Problems, allow_inert: bool) -> list[
                     "no entry of start_from sets it; remove it from tuned"
                     if space.searcher.name == "list"
                     else "its `when` is never met, "
-                    "because the parameters that it names have a `when` of their own"
+                    "because a parameter that it names has a `when` of its own"
                 )
                 label = PARAMETERS[path].label
                 problems.add(("tuned", path, "when"), f"{label} is never proposed: {why}")
