@@ -1,4 +1,4 @@
-"""Collects what a study found: the one source of summary, compare and export."""
+"""Collect the results of a study; summary, compare, report and export all use them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from ltat_tune.storage.trials import LedgerView
 
 
 def collect(space: Space, folder: StudyFolder, ledger: Rows) -> StudyResults:
-    """Return everything that was found so far, scenario by scenario."""
+    """Return the results so far, scenario by scenario."""
     return StudyResults(
         study=space.name,
         objective=space.objective.metric,
@@ -52,9 +52,9 @@ def collect(space: Space, folder: StudyFolder, ledger: Rows) -> StudyResults:
 
 
 def results_so_far(space: Space, folder: StudyFolder) -> tuple[StudyResults, bool]:
-    """Return the results of a study, and whether they are its last; nothing is written.
+    """Return (results, whether they are final) of a study; write nothing.
 
-    Of one that runs, or was left, what its ledger and its files say now.
+    The results of a running or unfinished study are computed from its ledger and files.
 
     Raises:
         StudyError: the ledger or a file cannot be read.
@@ -93,7 +93,7 @@ def _scenario(space: Space, folder: StudyFolder, ledger: Rows, name: str) -> Sce
             full=full,
             planned=full * len(rows),
             trained=trained,
-            # what failed or diverged saved nothing; copies and probes cost, stems give
+            # failed and diverged trials saved nothing; copies and probes cost epochs, stems save
             saved=sum(full - int(row.user_attrs.get("epochs", 0)) for row in judged),
         ),
         norm=config.measured_norm,
@@ -109,7 +109,7 @@ def _scenario(space: Space, folder: StudyFolder, ledger: Rows, name: str) -> Sce
         winner=recipe,
         edges=edges(space.tuned, chosen.params) if chosen else [],
         leads=_leads(confirmed, chosen, space.objective.metric),
-        sentinel=read_masking(won.path) if won else None,  # first seed's
+        sentinel=read_masking(won.path) if won else None,  # of its first seed
         baseline=next((one.recipe for one in confirmed if one.is_baseline), None),
         confirmed=confirmed,
         failures=sorted({str(r.user_attrs["reason"]).strip().splitlines()[-1]
@@ -121,7 +121,7 @@ def _scenario(space: Space, folder: StudyFolder, ledger: Rows, name: str) -> Sce
 def _leads(
     confirmed: Sequence[ConfirmedResult], winner: ConfirmedResult | None, metric: str
 ) -> Leads:
-    """Hold the winner against the best other candidate, and against the baseline."""
+    """Return the winner's leads over the best other candidate and over the baseline."""
     if winner is None:
         return Leads()
     others = [one for one in confirmed if one is not winner and one.val.get(metric)]
@@ -135,7 +135,7 @@ def _leads(
 
 
 def _lead(winner: ConfirmedResult, other: ConfirmedResult, metric: str) -> Lead:
-    """Say how far, and how surely, one configuration is ahead of another over their seeds."""
+    """Return the lead of one configuration over another, tested over their seeds."""
     scores, others = (
         {(one.subset_hash, seed): value
          for seed, value in zip(one.seeds, one.val[metric], strict=True)}
@@ -151,7 +151,7 @@ def _lead(winner: ConfirmedResult, other: ConfirmedResult, metric: str) -> Lead:
 def _confirmed(
     space: Space, folder: StudyFolder, ledger: Rows, scenario: str, candidate: Candidate
 ) -> ConfirmedResult:
-    """Return one confirmed configuration: its metrics as lists over its seeds."""
+    """Return one confirmed configuration, with each metric as a list over its seeds."""
     seeds, val, test = [], [], []
     facts: dict[str, Any] = {}
     recipe = ""

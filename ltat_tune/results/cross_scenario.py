@@ -1,4 +1,4 @@
-"""The one configuration that is best on average over a study's scenarios."""
+"""Rank the configurations that every scenario of a study tried by their average rank."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Average:
     """One configuration that every scenario has judged.
 
     Attributes:
-        params: what was proposed.
-        ranks: scenario -> rank among the configurations that all scenarios share, 1 is best.
-        mean_rank: of those.
+        params: the proposed values, by path.
+        ranks: scenario -> rank among the configurations that all scenarios tried; 1 is best.
+        mean_rank: the mean of these ranks.
         trials: scenario -> the trial.
     """
 
@@ -32,13 +32,14 @@ class Average:
 
 
 def on_average(rows: Mapping[str, Sequence[TrialRow]]) -> list[Average]:
-    """Configurations that all scenarios tried, lowest mean rank first; empty with one scenario.
+    """Return the configurations that all scenarios tried, lowest mean rank first.
 
-    A rank is by the score of the search and among the shared configurations alone, so that every
-    scenario weighs the same, however many trials it had. A trial that was stopped early comes
-    after all that were trained to their end, those that missed `objective.at_least` come after
-    that, diverged ones last; equals share their mean rank. Of equal means the best worst rank
-    comes first, then the higher mean score.
+    With one scenario the list is empty. Ranks follow the search's score. They count only the
+    shared configurations, so every scenario has the same weight, however many trials it had.
+    Trials trained to their end rank first, then trials stopped early, then trials that missed
+    `objective.at_least`, then diverged trials. Ties share their mean rank. Among equal mean
+    ranks, the configuration with the better worst rank comes first, then the one with the higher
+    mean score.
 
     Args:
         rows: scenario -> its trials.
@@ -53,13 +54,13 @@ def on_average(rows: Mapping[str, Sequence[TrialRow]]) -> list[Average]:
         name: rankdata([_standing(trials[key]) for key in shared])
         for name, trials in tried.items()
     }
-    found = []
+    averages = []
     for place, key in enumerate(shared):
         own = {name: float(ranks[name][place]) for name in tried}
         trials = {name: tried[name][key] for name in tried}
         params = next(iter(trials.values())).params
-        found.append(Average(params, own, sum(own.values()) / len(own), trials))
-    return sorted(found, key=_order)
+        averages.append(Average(params, own, sum(own.values()) / len(own), trials))
+    return sorted(averages, key=_order)
 
 
 def _order(one: Average) -> tuple[float, float, float]:
@@ -68,16 +69,18 @@ def _order(one: Average) -> tuple[float, float, float]:
 
 
 def _by_configuration(trials: Sequence[TrialRow]) -> dict[str, TrialRow]:
-    """Each configuration's trial; one of several seeds stands for all."""
-    found: dict[str, TrialRow] = {}
+    """Return configuration -> its trial; of repeats with other seeds, the first one stands."""
+    by_configuration: dict[str, TrialRow] = {}
     for row in trials:
         if row.state in _JUDGED:
-            found.setdefault(json.dumps(dict(row.params), sort_keys=True, default=str), row)
-    return found
+            by_configuration.setdefault(
+                json.dumps(dict(row.params), sort_keys=True, default=str), row
+            )
+    return by_configuration
 
 
 def _standing(row: TrialRow) -> float:
-    """What ranks are by, lower is better; scores are in [0, 1]."""
+    """Return the value to rank by, lower is better; scores are in [0, 1]."""
     if row.state == "complete" and row.score is not None:
         return -row.score if row.feasible else 2.0
     return 1.0 if row.state == "pruned" else 3.0

@@ -1,6 +1,6 @@
-"""How much each tuned parameter matters in a scenario, and how sure that is.
+"""Estimate how much each tuned parameter matters in a scenario, and how sure that is.
 
-Everything is computed over an in-memory copy of a scenario's trials; the ledger is only read.
+All estimates use an in-memory copy of a scenario's trials. The ledger is only read.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from optuna.importance import (
 )
 from optuna.trial import FrozenTrial, TrialState
 
-LEAST = 6  # trials below which nothing is said
-_ENOUGH = 12  # complete trials from which on only the end counts
-_TOP = 5  # trials that PED-ANOVA should find among the best, by its documentation
-PED_DRAWS, FANOVA_DRAWS = 40, 20  # resamples, and as many shuffles; a forest takes its time
-_TREES = 24  # of fANOVA's
+LEAST = 6  # trials; fewer allow no statement
+_ENOUGH = 12  # complete trials; from here on only scores at the end count
+_TOP = 5  # trials that PED-ANOVA needs among the best, says its documentation
+PED_DRAWS, FANOVA_DRAWS = 40, 20  # resamples, and as many shuffles; fANOVA's forests are slow
+_TREES = 24  # in fANOVA's forest
 _INTERVAL = (0.05, 0.95)
 
 
 @dataclass(frozen=True)
 class ImportanceEstimate:
-    """A share of what matters, in [0, 1]; the shares of one method sum to 1.
+    """A parameter's share of the importance, in [0, 1]; the shares of one method sum to 1.
 
     Attributes:
-        share: over all judged trials.
+        share: estimated from all judged trials.
         low: 5th percentile over resampled trials.
         high: 95th percentile.
-        chance: 95th percentile of the share where the scores are shuffled among the trials.
+        chance: 95th percentile of the share after shuffling the scores among the trials.
     """
 
     share: float
@@ -46,7 +46,7 @@ class ImportanceEstimate:
 
     @property
     def is_clear(self) -> bool:
-        """Whether it is more than 95 % of shuffles give: a permutation test at 5 %."""
+        """Whether the share exceeds 95 % of the shuffled ones: a permutation test at 5 %."""
         return self.share > self.chance
 
 
@@ -56,9 +56,9 @@ class Importance:
 
     Attributes:
         path: the parameter.
-        fanova: its share among the parameters that all judged trials have; else None.
+        fanova: its share among the parameters that all judged trials have; None for the others.
         ped_anova: its share among all parameters in reaching the best trials.
-        active: judged trials that have it.
+        active: number of judged trials that have the parameter.
     """
 
     path: str
@@ -74,13 +74,13 @@ class Importance:
 
 @dataclass(frozen=True)
 class Importances:
-    """Of one scenario.
+    """The importance of all tuned parameters of one scenario.
 
     Attributes:
-        values: most important first, by fANOVA, then by PED-ANOVA; empty where `why_not` speaks.
-        trials: judged trials that they are computed over.
-        epochs: at which these were scored; None is their end.
-        why_not: why nothing can be said.
+        values: most important first, by fANOVA, then by PED-ANOVA; empty if `why_not` is set.
+        trials: number of judged trials behind the estimates.
+        epochs: the epoch at which these were scored; None is their end.
+        why_not: why there is no estimate, or empty.
     """
 
     values: tuple[Importance, ...]
@@ -90,23 +90,25 @@ class Importances:
 
 
 def importances(rows: Sequence[FrozenTrial], *, seed: int = 0) -> Importances:
-    """Importance of every tuned parameter, with its uncertainty.
+    """Return the importance of every tuned parameter, with its uncertainty.
 
-    fANOVA (Hutter2014Efficient) and PED-ANOVA (Watanabe2023PED, arXiv:2304.10255; in its
-    conditional form for parameters that only some trials have), both as Optuna has them. Each
-    with an interval over resampled trials, and with what it gives for shuffled scores.
+    The methods are fANOVA (Hutter2014Efficient) and PED-ANOVA (Watanabe2023PED, arXiv:2304.10255;
+    in its conditional form for parameters that only some trials have), both as Optuna implements
+    them. Each estimate has an interval over resampled trials, and the share that shuffled scores
+    give.
 
-    Scored by the trials' ends where enough were trained to it; else by the rung that most trials
-    reached, or only the best few would be looked at.
+    Scores are those at the trials' ends if enough trials were trained to their end. Otherwise
+    they are those at the rung that most trials reached, because the ends alone would show only
+    the best few trials.
 
     Args:
-        rows: the scenario's trials, repeats left out.
-        seed: of resampling, shuffling and fANOVA's forest.
+        rows: the scenario's trials, without repeats.
+        seed: for resampling, shuffling and fANOVA's forest.
     """
     epochs, scored = judged(rows)
     scores = [score for _, score in scored]
     if len(scored) < LEAST:
-        why = f"{len(scored)} trials have a score, and fewer than {LEAST} say nothing"
+        why = f"{len(scored)} trials have a score, and at least {LEAST} are needed"
         return Importances((), len(scored), epochs, why)
     if len(set(scores)) == 1:
         return Importances((), len(scored), epochs, "all trials have the same score")
@@ -115,22 +117,23 @@ def importances(rows: Sequence[FrozenTrial], *, seed: int = 0) -> Importances:
     draw = random.Random(seed)
     ped_anova = _estimates(scored, paths, draw, PED_DRAWS, _ped_anova)
     fanova: dict[str, ImportanceEstimate] = {}
-    if len(common) > 1:  # the share of one alone is 1 and says nothing
+    if len(common) > 1:  # a single parameter always has the share 1
         forest = FanovaImportanceEvaluator(n_trees=_TREES, seed=seed)
         fanova = _estimates(scored, common, draw, FANOVA_DRAWS, lambda sample: forest)
     active = {path: sum(path in row.params for row, _ in scored) for path in paths}
-    found = [Importance(p, fanova.get(p), ped_anova[p], active[p]) for p in paths]
-    found.sort(key=lambda one: (-(one.fanova.share if one.fanova else -1), -one.ped_anova.share))
-    return Importances(tuple(found), len(scored), epochs)
+    values = [Importance(p, fanova.get(p), ped_anova[p], active[p]) for p in paths]
+    values.sort(key=lambda one: (-(one.fanova.share if one.fanova else -1), -one.ped_anova.share))
+    return Importances(tuple(values), len(scored), epochs)
 
 
 Scored = list[tuple[FrozenTrial, float]]
 
 
 def judged(rows: Sequence[FrozenTrial]) -> tuple[int | None, Scored]:
-    """(epochs, trials with their score there): the end, or the rung that most trials reached.
+    """Return (epochs, trials with their scores there), at the end or at a rung.
 
-    The end where a dozen trials came to it; epochs are None then.
+    It is the end, with epochs None, if at least 12 trials came to it. Otherwise it is the rung
+    that most trials reached, unless as many came to the end.
     """
     ends: Scored = [
         (row, row.values[0]) for row in rows if row.state == TrialState.COMPLETE and row.values
@@ -158,7 +161,7 @@ def _shuffled(scored: Scored, draw: random.Random) -> Scored:
 
 
 def _ped_anova(scored: Scored) -> BaseImportanceEvaluator:
-    """With so many trials taken for the best that their densities can be told."""
+    """Return PED-ANOVA with a quantile that leaves enough best trials to estimate densities."""
     quantile = min(1.0, max(0.1, _TOP / len(scored)))
     return PedAnovaImportanceEvaluator(target_quantile=quantile)
 
@@ -173,11 +176,11 @@ def _estimates(
     def shares(sample: Scored) -> dict[str, float]:
         present = [path for path in paths if any(path in row.params for row, _ in sample)]
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Optuna's, about parameters that are constant
-            found = get_param_importances(
+            warnings.simplefilter("ignore")  # Optuna warns of constant parameters
+            importance_of = get_param_importances(
                 as_study(sample), evaluator=evaluator(sample), params=present
             )
-        return {path: float(found.get(path, 0.0)) for path in paths}
+        return {path: float(importance_of.get(path, 0.0)) for path in paths}
 
     whole = shares(scored)
     resampled = [shares(_resampled(scored, draw)) for _ in range(draws)]
@@ -193,7 +196,7 @@ def _estimates(
 
 
 def as_study(scored: Scored) -> optuna.Study:
-    """A maximising study in memory that holds these trials, complete, with these scores."""
+    """Return a maximising in-memory study of these trials, all complete, with these scores."""
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:

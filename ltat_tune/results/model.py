@@ -1,4 +1,4 @@
-"""`results.json`, typed: what a study found, scenario by scenario."""
+"""Typed models of `results.json`, which holds a study's results scenario by scenario."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _VERSION = 1
 
 
 class TrialCounts(FileModel):
-    """How many trials ended in which way."""
+    """How many trials ended in each way."""
 
     complete: int
     pruned: int
@@ -25,7 +25,7 @@ class TrialCounts(FileModel):
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """The number of all ended trials."""
         return self.complete + self.pruned + self.failed + self.diverged
 
 
@@ -33,10 +33,10 @@ class EpochCounts(FileModel):
     """Epochs of a scenario's search.
 
     Attributes:
-        full: of one trial that trains to its end, with all its seeds.
-        planned: had all trials been trained so.
-        trained: of all trials.
-        saved: of those that were judged; negative where copies and probes cost more.
+        full: epochs of one trial that trains to its end, with all its seeds.
+        planned: epochs of all trials, had each trained to its end.
+        trained: epochs that all trials trained.
+        saved: epochs saved on judged trials; negative if copies and probes cost more.
     """
 
     full: int
@@ -63,7 +63,7 @@ class RankedTrial(FileModel):
 
 
 class RangeEdge(FileModel):
-    """A winner's value on the edge of what was searched.
+    """A winner's value at the edge of the searched range.
 
     Attributes:
         side: low or high.
@@ -80,12 +80,12 @@ class Lead(FileModel):
     """How far, and how surely, the winner is ahead of another configuration.
 
     Attributes:
-        number: the other's trial.
-        gain: a fraction.
-        p: two-sided; None where no test applies.
-        test: its name, or why there is none.
-        n: pairs of a paired test.
-        seeds: the winner's, the other's.
+        number: the other configuration's trial.
+        gain: difference of the mean scores, a fraction.
+        p: two-sided; None if no test applies.
+        test: the test's name, or why there is none.
+        n: number of pairs in a paired test.
+        seeds: number of seeds, the winner's and the other's.
     """
 
     number: int
@@ -97,7 +97,7 @@ class Lead(FileModel):
 
 
 class Leads(FileModel):
-    """The winner's leads over those that it is compared with."""
+    """The winner's leads over the runner-up and over the baseline."""
 
     runner_up: Lead | None = None
     baseline: Lead | None = None
@@ -108,16 +108,16 @@ class ConfirmedResult(FileModel):
 
     Attributes:
         recipe: the configuration without its seed, 8 hex digits.
-        number: of its trial.
-        search_score: of that trial.
+        number: the number of its trial.
+        search_score: that trial's score.
         is_winner: whether it is one of the `confirm.top` best of the search.
         is_baseline: whether it is the first entry of `start_from`.
-        seeds: that trained to their end.
+        seeds: the seeds that trained to their end.
         val: metric -> values over the seeds.
-        test: the same, empty until all seeds are measured.
-        samples_per_class: training images, (K,); empty where no seed trained to its end.
-        subset_hash: of the training images.
-        test_images: attack -> images.
+        test: the same on the test images; empty until all seeds are measured.
+        samples_per_class: training images, (K,); empty if no seed trained to its end.
+        subset_hash: hash of the training images.
+        test_images: attack -> number of test images.
     """
 
     recipe: str
@@ -134,7 +134,7 @@ class ConfirmedResult(FileModel):
     test_images: dict[str, int] = {}
 
     def scores(self, split: str, metric: str) -> list[float]:
-        """Return a metric's values over the seeds, empty where it was not measured."""
+        """Return a metric's values over the seeds; empty if it was not measured."""
         return (self.val if split == "val" else self.test).get(metric, [])
 
 
@@ -142,18 +142,18 @@ class ScenarioResults(FileModel):
     """One scenario of a study.
 
     Attributes:
-        norm: `linf` or `l2`, in which robustness is measured.
+        norm: `linf` or `l2`, the norm in which robustness is measured.
         eps: its radius, pixel units in [0, 1].
-        exhausted: why the search ended before its trials, or empty.
-        infeasible: why nothing can win although trials were completed, or empty.
-        front: trials that no other beats in every objective, where there are several.
-        rungs: how well they predicted the end.
+        exhausted: why the search ended before all its trials, or empty.
+        infeasible: why no trial can win although some are complete, or empty.
+        front: trials on the Pareto front, if there are several objectives.
+        rungs: how well each rung predicted the end.
         best_trials: complete trials, best first, at most ten.
-        winner_recipe: of the winner among `confirmed`.
-        edges: the winner's values on the edge of their ranges.
-        sentinel: of the winner's first seed.
-        baseline_recipe: of the baseline among `confirmed`.
-        failures: causes.
+        winner_recipe: the recipe of the winner among `confirmed`.
+        edges: the winner's values at the edge of their ranges.
+        sentinel: the report on the winner's first seed.
+        baseline_recipe: the recipe of the baseline among `confirmed`.
+        failures: causes of failed trials.
     """
 
     name: str
@@ -178,7 +178,7 @@ class ScenarioResults(FileModel):
 
     @property
     def winner(self) -> ConfirmedResult | None:
-        """The best confirmed configuration, if there is one."""
+        """The best confirmed configuration; None if there is none."""
         return self._confirmed(self.winner_recipe)
 
     @property
@@ -188,22 +188,23 @@ class ScenarioResults(FileModel):
 
     @property
     def rival(self) -> ConfirmedResult | None:
-        """The baseline, unless it is the winner itself: what stands beside the winner."""
+        """The baseline to compare the winner with; None if the winner is the baseline."""
         return self.baseline if self.baseline_recipe != self.winner_recipe else None
 
     def _confirmed(self, recipe: str | None) -> ConfirmedResult | None:
         return next((one for one in self.confirmed if one.recipe == recipe), None)
 
     def contenders(self, metric: str) -> list[ConfirmedResult]:
-        """Return the confirmed of the search's best that have a score, best first."""
+        """Return the search's best that were confirmed and have a score, best first."""
         tried = [one for one in self.confirmed if one.is_winner and one.val.get(metric)]
         return sorted(tried, key=lambda one: standing(one.val[metric]), reverse=True)
 
 
 def standing(scores: Sequence[float]) -> tuple[int, float]:
-    """Return what confirmed configurations are ranked by: seeds that trained, then their mean.
+    """Return (number of trained seeds, mean score), by which confirmed configurations rank.
 
-    Seeds first, or one that diverges on its bad seeds would win by the good ones that are left.
+    The number comes first. Otherwise a configuration that diverges with its bad seeds would win by
+    its good ones.
     """
     return len(scores), statistics.fmean(scores)
 
@@ -218,13 +219,13 @@ class ConfirmSettings(FileModel):
 
 
 class StudyResults(FileModel):
-    """What a study found.
+    """The results of a study.
 
     Attributes:
         study: its name.
         objective: the metric that was maximised.
         selected_on_test: whether validation images are the test images.
-        smoke: whether its numbers mean nothing.
+        smoke: whether it was a smoke run, whose numbers mean nothing.
     """
 
     study: str
@@ -239,14 +240,14 @@ _RESULTS = TypeAdapter(StudyResults)
 
 
 def write_results(folder: StudyFolder, results: StudyResults) -> None:
-    """Write what a finished study found."""
+    """Write the results of a finished study."""
     write_versioned(folder.results, results, _VERSION)
 
 
 def read_results(folder: StudyFolder) -> StudyResults | None:
-    """Return what a study found, or None before its end.
+    """Return the results of a finished study; None before its end.
 
     Raises:
-        StudyError: they are of a later version, or not results.
+        StudyError: the file is of a later version, or holds no results.
     """
     return read_versioned(folder.results, _RESULTS, _VERSION)

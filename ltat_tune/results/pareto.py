@@ -1,4 +1,4 @@
-"""The Pareto front of points, of which every coordinate is the better the higher it is."""
+"""Compute the Pareto front of points; in every coordinate, higher is better."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ Point = Sequence[float]
 
 
 def pareto_front(points: Sequence[Point], *, equals: bool = False) -> list[int]:
-    """Return the places of the points that no other beats, in their order.
+    """Return the indices of the points that no other point beats, in ascending order.
 
     One point beats another if it is at least as good in every coordinate and better in one.
 
     Args:
-        points: all of as many coordinates.
-        equals: keep all of equal points; else the first of them stands for all.
+        points: each with the same number of coordinates.
+        equals: whether to keep all equal points, or only the first of them.
     """
-    # nothing beats what comes before it in this order, and what beats a point is on the front or
-    # beaten by one that is
+    # In this order no point beats an earlier one. A point that is beaten is also beaten by a point
+    # of the front.
     best_first = sorted(range(len(points)), key=lambda i: tuple(-value for value in points[i]))
     front: list[int] = []
     for place in best_first:

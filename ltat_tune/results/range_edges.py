@@ -1,4 +1,4 @@
-"""Winners on the edge of what was searched, and where to search wider."""
+"""Find winners at the edge of a searched range, and propose a wider range."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from ltat_tune.config.parameters import PARAMETERS
 from ltat_tune.results.model import RangeEdge
 from ltat_tune.space.domains import Domain
 
-_EDGE = 0.05  # of a range, on its scale
-_WIDER = 0.5  # by how much of itself a range is widened
+_EDGE = 0.05  # share of a range, on its scale
+_WIDER = 0.5  # share of its own length by which a range is widened
 
 
 def edges(tuned: Mapping[str, Domain], params: Mapping[str, Any]) -> list[RangeEdge]:
-    """Return values that lie on the edge of what was searched, each with a wider range to paste.
+    """Return the values that lie on the edge of their range, each with a wider range to paste.
 
-    The edge is the outer twentieth of a range, on a log scale where it was searched so. The new
-    range is half as long again beyond that edge, as far as the parameter allows; where it allows
-    nothing more there is nothing to say.
+    The edge is the outer twentieth of a range, on a log scale if the search used one. The new
+    range extends half its length beyond that edge, as far as the parameter allows. A parameter
+    that allows nothing wider is left out.
     """
-    found = []
+    range_edges = []
     for path, value in params.items():
         domain = tuned[path]
         if domain.kind == "categorical":
@@ -36,8 +36,10 @@ def edges(tuned: Mapping[str, Domain], params: Mapping[str, Any]) -> list[RangeE
         wider = _allowed(domain, beyond, side)
         if wider is not None:
             ends = {"low": domain.low, "high": domain.high, side: wider}
-            found.append(RangeEdge(path=path, value=value, side=side, yaml=_yaml(domain, ends)))
-    return found
+            range_edges.append(
+                RangeEdge(path=path, value=value, side=side, yaml=_yaml(domain, ends))
+            )
+    return range_edges
 
 
 def _scaled(domain: Domain, value: float) -> float:
@@ -48,15 +50,15 @@ def _unscaled(domain: Domain, value: float) -> float:
     return math.exp(value) if domain.log else value
 
 
-def _allowed(domain: Domain, wanted: float, side: str) -> float | None:
-    """The end nearest to `wanted` that the parameter allows; None if that is no wider."""
+def _allowed(domain: Domain, target: float, side: str) -> float | None:
+    """Return the end nearest to `target` that the parameter allows; None if it is no wider."""
     parameter, old = PARAMETERS[domain.path], getattr(domain, side)
     if domain.step is not None or domain.kind == "int":
         step = domain.step or 1
-        wanted = old + step * math.ceil(abs(wanted - old) / step) * (1 if side == "high" else -1)
+        target = old + step * math.ceil(abs(target - old) / step) * (1 if side == "high" else -1)
     else:
-        wanted = float(f"{wanted:.2g}")
-    for end in (wanted, parameter.low if side == "low" else parameter.high):
+        target = float(f"{target:.2g}")
+    for end in (target, parameter.low if side == "low" else parameter.high):
         wider = end is not None and (end < old if side == "low" else end > old)
         if wider and end is not None and parameter.check(_typed(domain, end))[1] is None:
             return None if domain.log and end <= 0 else end

@@ -1,4 +1,4 @@
-"""Whether two lists of scores differ by more than chance, by the test that their seeds allow."""
+"""Test whether two lists of scores differ by more than chance, as far as their seeds allow."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-# a training's subset of images and its seed: what makes two trainings a pair
+# (hash of the training images, seed): trainings that agree on both are a pair
 Pair = tuple[str, int]
 
 
 @dataclass(frozen=True)
 class Significance:
-    """One comparison.
+    """One comparison of two configurations.
 
     Attributes:
         gain: mean of the other minus mean of the first, a fraction; None if one was not measured.
-        p: two-sided; None where no test applies.
-        test: its name, or why there is none.
-        n: pairs of a paired test; of Welch's the fewer seeds.
+        p: two-sided; None if no test applies.
+        test: the test's name, or why there is none.
+        n: number of pairs in a paired test; the smaller number of seeds in Welch's test.
         adjusted: p after Holm's correction for all comparisons of a table.
     """
 
@@ -32,11 +32,12 @@ class Significance:
 
 
 def compare_scores(first: Mapping[Pair, float], other: Mapping[Pair, float]) -> Significance:
-    """The other against the first, each with a score by subset and seed.
+    """Test the other configuration's scores against the first's.
 
-    Paired where each of one side has its partner: what a subset or a seed gives to both is then
-    taken off. Pairs that share nothing cost power, not validity. Differences without any spread
-    have no t, and are counted by their sign. Otherwise Welch's t-test.
+    The test is paired if every score of one side has a partner. It then cancels what a subset or
+    a seed adds to both sides. Pairs with nothing in common cost power, not validity. Differences
+    without any spread have no t, so the sign test counts them. In all other cases the test is
+    Welch's t-test.
     """
     if not first or not other:
         return Significance(None, None, "none: not measured", 0)
@@ -46,7 +47,7 @@ def compare_scores(first: Mapping[Pair, float], other: Mapping[Pair, float]) -> 
         differences = [other[pair] - first[pair] for pair in pairs]
         if max(differences) - min(differences) < 1e-12:
             return Significance(gain, sign_test(differences), "exact sign test", len(pairs))
-        from scipy.stats import ttest_1samp  # here: it takes a second, and most commands need none
+        from scipy.stats import ttest_1samp  # the import is slow, and rarely needed
 
         p = float(ttest_1samp(differences, 0.0).pvalue)
         return Significance(gain, p, "paired t-test", len(pairs))
@@ -62,7 +63,7 @@ def compare_scores(first: Mapping[Pair, float], other: Mapping[Pair, float]) -> 
 
 
 def sign_test(differences: Sequence[float]) -> float | None:
-    """Exact two-sided sign test; ties say nothing and are left out. None where all are ties."""
+    """Return p of the exact two-sided sign test without ties; None if all are ties."""
     up = sum(d > 0 for d in differences)
     n = up + sum(d < 0 for d in differences)
     if n == 0:
@@ -73,9 +74,9 @@ def sign_test(differences: Sequence[float]) -> float | None:
 
 
 def holm(found: Sequence[Significance]) -> list[Significance]:
-    """Return the same with `adjusted`: Holm's step-down over those that have a p.
+    """Return the comparisons with `adjusted` set, by Holm's step-down over those with a p.
 
-    Ours, because `scipy.stats.false_discovery_control` bounds another error rate.
+    SciPy has no such correction: `false_discovery_control` bounds another error rate.
     """
     tested = sorted((s.p, place) for place, s in enumerate(found) if s.p is not None)
     adjusted: dict[int, float] = {}
@@ -90,7 +91,7 @@ def holm(found: Sequence[Significance]) -> list[Significance]:
 
 
 def mean_error(values: Sequence[float]) -> tuple[float | None, float | None]:
-    """Return the mean and its standard error; of one value no error, of none nothing."""
+    """Return (mean, standard error); no error for one value, two Nones for no value."""
     if not values:
         return None, None
     error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
@@ -98,5 +99,5 @@ def mean_error(values: Sequence[float]) -> tuple[float | None, float | None]:
 
 
 def significance_data(found: Significance | None) -> dict[str, Any] | None:
-    """For `--format json`."""
+    """Return a comparison's fields for `--format json`."""
     return None if found is None else dict(vars(found))

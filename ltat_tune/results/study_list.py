@@ -1,4 +1,4 @@
-"""The studies of a folder in a line each: state, age, trials, best score, size."""
+"""List the studies of a folder, one row each: state, age, trials, best score, size."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ltat_tune.storage.trials import TrialRow, read_trials
 
 
 def overview(out: Path) -> list[dict[str, Any]]:
-    """A row for every study; one that cannot be read says so in its state."""
+    """Return a row for every study; the state of an unreadable study says so."""
     return [_row(StudyFolder(out / name)) for name in list_studies(out)]
 
 
 def for_people(row: dict[str, Any]) -> dict[str, str]:
-    """The row as a table shows it; the best score in percent."""
+    """Return a row of `overview` as a table shows it, with the best score in percent."""
     best = "-" if row["best"] is None else f"{100 * row['best']:.1f}"
     total = "?" if row["trials_planned"] is None else row["trials_planned"]
     failed = f", {row['failed']} failed" if row["failed"] else ""
@@ -65,7 +65,7 @@ def _score(trial: TrialRow) -> float:
 
 
 def _planned(folder: StudyFolder) -> dict[str, Any]:
-    """What the space file asks for, without the seconds that a whole check takes."""
+    """Return what the space file plans, without the seconds that a full check takes."""
     try:
         document = yaml.safe_load(folder.space.read_text())
         axes = document.get("scenarios") or {}
@@ -86,7 +86,7 @@ def _planned(folder: StudyFolder) -> dict[str, Any]:
 
 
 def _age(created: str) -> float:
-    """Seconds since a time in ISO format; 0 for one that is none."""
+    """Return the seconds since a time in ISO format; 0 for any other text."""
     try:
         began = datetime.fromisoformat(created)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The results as tables for a terminal."""
+"""Show results as tables for a terminal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ltat_tune.space.space import text_of
 
 
 def print_summary(results: StudyResults) -> RenderableType:
-    """Return a block for each scenario: winner beside baseline, parameters, what was stopped."""
+    """Return a block for each scenario: winner and baseline, parameters, effort."""
     blocks: list[RenderableType] = []
     for scenario in results.scenarios:
         blocks += [Text(), _scenario(results, scenario)]
@@ -26,10 +26,10 @@ def print_summary(results: StudyResults) -> RenderableType:
 
 
 def as_text(results: StudyResults, width: int = 100) -> str:
-    """Return the same as plain text, for files."""
+    """Return the summary as plain text, for files."""
     console = Console(
         file=io.StringIO(), width=width, no_color=True, highlight=False, force_jupyter=False
-    )  # which would show it below the cell instead
+    )  # Jupyter would show it below the cell
     console.print(print_summary(results))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
@@ -57,7 +57,7 @@ def _scenario(results: StudyResults, scenario: ScenarioResults) -> RenderableTyp
         parts.append(Text(scenario.infeasible, style="red"))
     if scenario.front:
         numbers = ", ".join(f"t{number:04d}" for number in scenario.front)
-        parts.append(Text(f"no other trial beats in every objective: {numbers}", style="dim"))
+        parts.append(Text(f"Pareto front of the objectives: {numbers}", style="dim"))
     parts.append(_effort(scenario))
     if scenario.exhausted:
         parts.append(Text(scenario.exhausted, style="dim"))
@@ -93,7 +93,7 @@ def _scores(
 
 
 def _robust_attack(results: StudyResults) -> str | None:
-    """Return the PGD attack among those confirmed, else any but clean."""
+    """Return the first PGD attack of `confirm.attacks`, else the first attack but clean."""
     attacks = [a for a in results.confirm.attacks if a != "clean"]
     return next((a for a in attacks if a.startswith("pgd")), attacks[0] if attacks else None)
 
@@ -124,7 +124,7 @@ def _protocol(scenario: ScenarioResults, winner: ConfirmedResult) -> Text:
 
 
 def _beside(scenario: ScenarioResults) -> list[RenderableType]:
-    """Say how sure the choice is, and where the search may have been too narrow."""
+    """Return the lead over the runner-up, and ranges that may have been too narrow."""
     lines = []
     second = scenario.leads.runner_up
     if second is not None:
@@ -133,19 +133,19 @@ def _beside(scenario: ScenarioResults) -> list[RenderableType]:
     for edge in scenario.edges:
         lines.append(
             f"{edge.path} {text_of(edge.value)} lies on the {edge.side} edge of its "
-            f"range; wider: {edge.yaml}"
+            f"range; a wider range: {edge.yaml}"
         )
     return [Text(line, style="dim") for line in lines]
 
 
 def _masking(results: StudyResults, scenario: ScenarioResults) -> list[RenderableType]:
-    """Return what the sentinel says of the winner; nothing where it was not asked for."""
+    """Return the sentinel's verdict on the winner; nothing if it was not requested."""
     report = scenario.sentinel
     if report is not None:
         style = "dim" if report.is_clear else "red"
         return [Text(f"gradient masking: {masking_line(report)}", style=style)]
-    asked = results.confirm.sentinel and scenario.eps > 0
-    return [Text("gradient masking: not looked for yet", style="red")] if asked else []
+    pending = results.confirm.sentinel and scenario.eps > 0
+    return [Text("gradient masking: not checked yet", style="red")] if pending else []
 
 
 _RUNGS = {"copy": "copies of {} epochs", "probe": "probes at epoch {}", "prefix": "epoch {}"}
@@ -156,20 +156,20 @@ def _effort(scenario: ScenarioResults) -> Text:
     share = 100 * abs(saved) / planned if planned else 0.0
     effect = f"{saved} of {planned} epochs saved ({share:.0f} %)"
     if saved < 0:
-        effect = f"{-saved} epochs more than the {planned} of whole trainings ({share:.0f} %)"
+        effect = f"{-saved} epochs more than the {planned} of full trainings ({share:.0f} %)"
     text = f"{trial_ends(scenario.trials)}\n{effect}"
     for rung in scenario.rungs:
         if rung.correlation is not None:
             name = _RUNGS[rung.kind].format(rung.epochs)
             text += (
                 f"\n{name}: rank correlation {rung.correlation:.2f} with the end, over "
-                f"the {rung.trials} trials that got there"
+                f"the {rung.trials} trials that reached both"
             )
     return Text(text, style="dim")
 
 
 def best_trials(results: StudyResults) -> RenderableType:
-    """List the best complete trials of each scenario, by their one validation score."""
+    """Return a table of each scenario's best complete trials, by their validation score."""
     parts: list[RenderableType] = []
     for scenario in results.scenarios:
         table = Table(box=None, pad_edge=False, header_style="dim")

@@ -1,4 +1,4 @@
-"""`ltat-tune show TRIAL` for people, in 80 columns."""
+"""Show one trial as human-readable text in 80 columns, for `ltat-tune show TRIAL`."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _STYLES = {"tuned": "bold", "scenario": "bold", "fixed": "", "default": "dim"}
 
 
 def trial_tables(view: TrialView, *, every: bool) -> RenderableType:
-    """Everything about a trial.
+    """Return all tables on a trial.
 
     Args:
         view: the trial.
-        every: also parameters that have their defaults or cannot act, and all classes.
+        every: whether to include parameters at their defaults or without effect, and all classes.
     """
     parts: list[RenderableType] = [_headline(view)]
     if view.row.cause:
@@ -70,7 +70,7 @@ def _parameters(view: TrialView, every: bool) -> RenderableType:
             continue
         note = origin if path in acts else f"{origin}, has no effect here"
         table.add_row(PARAMETERS[path].label, text_of(value), note, style=_STYLES[origin])
-    more = f"{left} more have their defaults or no effect here: --all" if left else ""
+    more = f"{left} more have their defaults or no effect here; --all shows them" if left else ""
     return Group(table, Text(more, style="dim")) if more else table
 
 
@@ -98,7 +98,7 @@ def _curves(lines: Mapping[str, list[tuple[int, float]]]) -> Table:
 
 
 def _per_class(result: CompleteTraining, every: bool) -> RenderableType:
-    """Return recalls by class; of many classes the groups alone."""
+    """Return recalls by class; with many classes, by group only."""
     counts, per_class = result.samples_per_class, result.per_class
     classes = result.classes or [str(place) for place in range(len(counts))]
     names = list(per_class)
@@ -114,9 +114,9 @@ def _per_class(result: CompleteTraining, every: bool) -> RenderableType:
     for title in ("classes", *[f"{name}, %" for name in names]):
         table.add_column(title, justify="right")
     for group in ("head", "body", "tail", "worst"):
-        found = [result.metrics.get(f"{name}_{group}_acc") for name in names]
-        table.add_row(group, *["-" if v is None else f"{100 * v:.1f}" for v in found])
-    return Group(table, Text(f"{len(counts)} classes one by one: --all", style="dim"))
+        accuracies = [result.metrics.get(f"{name}_{group}_acc") for name in names]
+        table.add_row(group, *["-" if v is None else f"{100 * v:.1f}" for v in accuracies])
+    return Group(table, Text(f"--all shows the {len(counts)} classes one by one", style="dim"))
 
 
 def _confirmations(view: TrialView) -> Table:
@@ -137,7 +137,7 @@ def _confirmations(view: TrialView) -> Table:
 
 
 def files_and_commands(view: TrialView) -> Text:
-    """Where everything is, and lines to paste; not to be wrapped."""
+    """Return the paths of a trial's files, and commands to paste. Do not wrap the lines."""
     folder, row = view.folder, view.row
     text = Text()
     if row.folder.exists():
@@ -147,7 +147,7 @@ def files_and_commands(view: TrialView) -> Text:
         text.append(f"files: none in {row.folder}\n")
     given = folder.read_facts().get("tracking_uri")
     if given is None and not (folder.root / "mlflow.db").exists():
-        text.append(f"MLflow: its runs were deleted; {folder.resume_command} writes them anew\n")
+        text.append(f"MLflow: its runs were deleted; {folder.resume_command} writes them again\n")
     else:
         uri = public_uri(tracking_uri(given, folder.root))
         text.append(f"MLflow: experiment {view.space.name}, run {row.scenario} "
@@ -160,7 +160,9 @@ def files_and_commands(view: TrialView) -> Text:
     if checkpoint.exists() and row.state == "complete":
         commands.append((f"ltat-tune evaluate {shlex.quote(str(row.folder))}", "attack it"))
     if not checkpoint.exists() and row.state != "running":
-        text.append("its weights are gone (gc or rm --keep-best); training it again makes them\n")
+        text.append(
+            "its weights were deleted (gc or rm --keep-best); train it again to restore them\n"
+        )
     commands.append((f"ltat-tune logs {view.name}{out}", "what happened, with the traceback"))
     text.append("\n".join(f"  {command}   # {why}" for command, why in commands))
     return text

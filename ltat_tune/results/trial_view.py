@@ -1,4 +1,4 @@
-"""One trial in full: what was set, how it went, where its files are, what may be done with it."""
+"""Collect one trial in full: its settings, course, files and result."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _BARS = "▁▂▃▄▅▆▇█"
 
 @dataclass(frozen=True)
 class TrialView:
-    """A trial and all that is known of it.
+    """A trial with its settings, results and files.
 
     Attributes:
         origins: path -> tuned, scenario, fixed or default.
-        result: what its training left; None if it did not come to its end.
-        history: (epoch, metrics) of its training, from the checkpoint; empty without one.
-        confirmations: folders of its configuration's confirmations, by seed.
+        result: the result of its training; None if it did not train to its end.
+        history: (epoch, metrics) of its training, from the checkpoint; empty without a checkpoint.
+        confirmations: seed -> folder of its configuration's confirmation.
     """
 
     folder: StudyFolder
@@ -45,15 +45,15 @@ class TrialView:
 
     @property
     def objective(self) -> str:
-        """The metric that it was judged by."""
+        """The metric by which the study judges trials."""
         return self.space.objective.metric
 
 
 def find_trial(words: Sequence[str], out: Path) -> tuple[StudyFolder, TrialRow]:
-    """The trial that `study/scenario/t0003`, `study t0003` or `study scenario 3` means.
+    """Return the trial that `study/scenario/t0003`, `study t0003` or `study scenario 3` names.
 
     Raises:
-        StudyError: no such study, scenario or trial, or one in each of several scenarios.
+        StudyError: there is no such study, scenario or trial, or several scenarios have one.
     """
     parts = [part for word in words for part in word.rstrip("/").split("/") if part]
     number = parts[-1].removeprefix("t") if parts else ""
@@ -70,20 +70,20 @@ def find_trial(words: Sequence[str], out: Path) -> tuple[StudyFolder, TrialRow]:
             f"no scenario {parts[1]} in {parts[0]}; choose from: {', '.join(scenarios) or 'none'}"
         )
     chosen = [parts[1]] if len(parts) == 3 else scenarios
-    found = [row for row in rows if row.scenario in chosen and row.number == int(number)]
-    if not found:
+    matches = [row for row in rows if row.scenario in chosen and row.number == int(number)]
+    if not matches:
         counts = ", ".join(
             f"{name} has {sum(row.scenario == name for row in rows)}" for name in chosen
         )
         raise StudyError(f"no trial t{int(number):04d} in {parts[0]}: {counts or 'it has none'}")
-    if len(found) > 1:
-        names = ", ".join(f"{parts[0]}/{row.name}" for row in found)
-        raise StudyError(f"t{int(number):04d} is in {len(found)} scenarios; name one: {names}")
-    return folder, found[0]
+    if len(matches) > 1:
+        names = ", ".join(f"{parts[0]}/{row.name}" for row in matches)
+        raise StudyError(f"t{int(number):04d} is in {len(matches)} scenarios; name one: {names}")
+    return folder, matches[0]
 
 
 def view_trial(folder: StudyFolder, row: TrialRow) -> TrialView:
-    """Reads what a trial left; nothing is written."""
+    """Return everything that a trial left; write nothing."""
     space = read_space(folder.space)
     where = space.scenario(row.scenario)
     config = space.config(where, row.params)
@@ -111,39 +111,39 @@ def _history(checkpoint: Path) -> list[tuple[int, Mapping[str, float]]]:
 
     try:
         return [(epoch, metrics) for epoch, metrics, *_ in read_history(checkpoint)]
-    except CheckpointError:  # torn, or being written
+    except CheckpointError:  # damaged, or being written
         return []
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """One bar a value, from the lowest to the highest of them."""
+    """Return one bar for each value, scaled from the lowest to the highest."""
     low, high = min(values), max(values)
     span = (high - low) or 1.0
     return "".join(_BARS[min(7, int(8 * (value - low) / span))] for value in values)
 
 
 def curves(view: TrialView) -> dict[str, list[tuple[int, float]]]:
-    """Metric -> (epoch, value): the objective, its clean partner and the training loss."""
-    wanted = dict.fromkeys((view.objective, "val/clean_acc", "train/loss"))
-    found = {
+    """Return metric -> (epoch, value) for objective, clean accuracy and training loss."""
+    names = dict.fromkeys((view.objective, "val/clean_acc", "train/loss"))
+    curves_by_name = {
         name: [(epoch, metrics[name]) for epoch, metrics in view.history if name in metrics]
-        for name in wanted
+        for name in names
     }
-    if not found[view.objective] and view.row.scores:
-        found[view.objective] = list(view.row.scores.items())
-    return {name: points for name, points in found.items() if points}
+    if not curves_by_name[view.objective] and view.row.scores:
+        curves_by_name[view.objective] = list(view.row.scores.items())
+    return {name: points for name, points in curves_by_name.items() if points}
 
 
 def events(folder: StudyFolder, row: TrialRow) -> list[str]:
-    """What happened to a trial, oldest first, one line each."""
+    """Return the events of a trial as lines, oldest first."""
     lines = []
     if row.started is not None:
-        lines.append(f"{row.started:%Y-%m-%d %H:%M:%S}  proposed: {_told(row.params)}")
+        lines.append(f"{row.started:%Y-%m-%d %H:%M:%S}  proposed: {_settings(row.params)}")
     for epoch, score in row.scores.items():
         lines.append(f"{'':19}  epoch {epoch}: {100 * score:.1f} %")
     for seed, metrics in enumerate(row.seeds):
-        told = ", ".join(f"{name} {100 * value:.1f} %" for name, value in metrics.items())
-        lines.append(f"{'':19}  training {seed + 1} ended: {told}")
+        scores = ", ".join(f"{name} {100 * value:.1f} %" for name, value in metrics.items())
+        lines.append(f"{'':19}  training {seed + 1} ended: {scores}")
     if row.ended is not None:
         reached = f", {100 * row.score:.1f} %" if row.score is not None else ""
         why = f": {row.cause}" if row.cause else ""
@@ -151,12 +151,12 @@ def events(folder: StudyFolder, row: TrialRow) -> list[str]:
             f"{row.ended:%Y-%m-%d %H:%M:%S}  {row.state} after {row.epochs} epochs{reached}{why}"
         )
     elif not folder.is_running():
-        lines.append(f"{'':19}  left unfinished; go on: {folder.resume_command}")
+        lines.append(f"{'':19}  not finished; to continue: {folder.resume_command}")
     return lines
 
 
 def trial_data(view: TrialView) -> dict[str, Any]:
-    """For `--format json`."""
+    """Return a trial's data for `--format json`."""
     row, result = view.row, view.result
     return {
         "trial": view.name, "state": row.state, "score": row.score, "objective": view.objective,
@@ -178,7 +178,7 @@ def trial_data(view: TrialView) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _told(params: Mapping[str, Any]) -> str:
+def _settings(params: Mapping[str, Any]) -> str:
     from ltat_tune.space.space import text_of
 
     return ", ".join(f"{path} {text_of(value)}" for path, value in params.items())

@@ -1,4 +1,4 @@
-"""Who won a scenario by how much: decided here once, for the terminal, MLflow and the report."""
+"""State who won a scenario, and by how much, for the terminal, MLflow and the report."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from dataclasses import dataclass
 from ltat_tune.results.model import ScenarioResults, StudyResults
 from ltat_tune.results.wording import certainty, mean_std
 
-SMOKE = "smoke run: the file runs, and these numbers mean nothing"
-ITSELF = "it is the baseline itself, which nothing beat"
-_GUESSING = 1.1  # times the accuracy of guessing
+SMOKE = "smoke run: it shows that the file runs, and its numbers mean nothing"
+ITSELF = "it is the baseline itself, which no other configuration beat"
+_GUESSING = 1.1  # times the accuracy of guessing; below this a score counts as guessing
 
 
 @dataclass(frozen=True)
 class WinnerVerdict:
-    """What can be said of a scenario's winner, in parts that a page joins to its sentence.
+    """The verdict on a scenario's winner, in parts that a page joins to a sentence.
 
     Attributes:
         score: `67.9 ± 2.5`, the objective in percent.
         is_baseline: whether the winner is the baseline itself.
-        baseline_score: the baseline's; None where there is none beside the winner.
-        gain: over it, points.
-        certainty: of that gain, in words; empty where it was not tested.
-        guessing: that the score is no better than guessing, or empty.
-        selected_on_test: whether it was chosen on the test images.
+        baseline_score: the baseline's score; None without a baseline beside the winner.
+        gain: the winner's lead over the baseline, in points.
+        certainty: how sure that lead is, in words; empty if it was not tested.
+        guessing: a warning if the score is no better than guessing, or empty.
+        selected_on_test: whether the winner was chosen on the test images.
     """
 
     score: str
@@ -59,24 +59,24 @@ def verdict_of(results: StudyResults, scenario: ScenarioResults) -> WinnerVerdic
 
 
 def sentences(results: StudyResults) -> list[str]:
-    """Return one sentence for each scenario that has a winner; of a smoke run what it is."""
+    """Return one sentence for each scenario with a winner; one warning for a smoke run."""
     if results.smoke:
         return [SMOKE]
     verdicts = ((scenario, verdict_of(results, scenario)) for scenario in results.scenarios)
-    return [_sentence(results, scenario, found) for scenario, found in verdicts if found]
+    return [_sentence(results, scenario, verdict) for scenario, verdict in verdicts if verdict]
 
 
-def _sentence(results: StudyResults, scenario: ScenarioResults, found: WinnerVerdict) -> str:
+def _sentence(results: StudyResults, scenario: ScenarioResults, verdict: WinnerVerdict) -> str:
     method = "the winner"
     if scenario.winner is not None:
         method = scenario.winner.params.get("method.name", method)
-    text = f"{scenario.title}: {method} reaches {found.score} % {results.objective}"
-    if found.baseline_score is not None:
-        text += f", {found.gain:+.1f} points against the baseline's {found.baseline_score} %"
-        text += f" ({found.certainty})" if found.certainty else ""
+    text = f"{scenario.title}: {method} reaches {verdict.score} % {results.objective}"
+    if verdict.baseline_score is not None:
+        text += f", {verdict.gain:+.1f} points against the baseline's {verdict.baseline_score} %"
+        text += f" ({verdict.certainty})" if verdict.certainty else ""
     caveats = [
-        ITSELF if found.is_baseline else "",
-        found.guessing,
-        "selected on the test images, so optimistic" if found.selected_on_test else "",
+        ITSELF if verdict.is_baseline else "",
+        verdict.guessing,
+        "selected on the test images, so optimistic" if verdict.selected_on_test else "",
     ]
     return "; ".join([text, *filter(None, caveats)])

@@ -1,4 +1,4 @@
-"""Numbers and findings in words, as the terminal, MLflow, cards and the report all write them."""
+"""Put numbers and findings into words for the terminal, MLflow, cards and the report."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ltat_tune.storage.training_files import MaskingReport
 
 
 def mean_std(values: Sequence[float]) -> str:
-    """Return `41.2 ± 0.4`: percent, sample standard deviation over the seeds; of one seed no ±."""
+    """Return `41.2 ± 0.4`: mean and sample standard deviation in percent; no ± for one seed."""
     if not values:
         return "-"
     text = f"{100 * statistics.fmean(values):.1f}"
@@ -18,7 +18,7 @@ def mean_std(values: Sequence[float]) -> str:
 
 
 def masking_line(report: MaskingReport) -> str:
-    """Return the sentinel's verdict: `clear (9 checks)`, or what speaks against it most."""
+    """Return the sentinel's verdict: `clear (9 checks)`, or the most serious finding."""
     if report.right == 0:
         return report.headline
     triggered = report.triggered

@@ -51,7 +51,7 @@ def kept(swept: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_after_gc_everything_goes_on(swept: Path, compared: str) -> None:
     assert told(swept, "compare", "mini") == compared
-    assert "its weights are gone" not in told(swept, "show", f"mini/{FIRST}/t0001")
+    assert "its weights were deleted" not in told(swept, "show", f"mini/{FIRST}/t0001")
     drawn = told(swept, "figures", "mini", "--only", "learning_curves,rbl_weights")
     assert drawn.count(".pdf") == 2
     told(swept, "report", "mini")
@@ -67,8 +67,8 @@ def test_after_keep_best_numbers_winners_and_their_files_are_there(
     told(kept, "export", "mini", "--checkpoint", "--scenario", SECOND, "--quiet")
     assert (kept / "exports" / f"best-{SECOND}.safetensors").exists()
     shown = told(kept, "show", f"mini/{FIRST}/t0001")
-    assert "its weights are gone (gc or rm --keep-best); training it again makes them" in shown
-    assert "MLflow: its runs were deleted; ltat-tune resume mini writes them anew" in shown
+    assert "its weights were deleted (gc or rm --keep-best); train it again to" in shown
+    assert "MLflow: its runs were deleted; ltat-tune resume mini writes them again" in shown
     told(kept, "report", "mini")
     page = (kept / "studies" / "mini" / "report.html").read_text()
     assert page.count("Weights of 2 trials were deleted (ltat-tune gc or rm --keep-best)") == 2

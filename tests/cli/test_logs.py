@@ -96,4 +96,4 @@ def test_a_study_that_stops_ends_it_with_what_to_do(study: tuple[Running, StudyF
         assert running.end(signal.SIGINT) == 130
         rest, _ = logs.communicate(timeout=30)
     assert logs.returncode == 0
-    assert f"left unfinished; go on: {folder.resume_command}" in rest
+    assert f"not finished; to continue: {folder.resume_command}" in rest

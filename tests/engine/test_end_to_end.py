@@ -187,7 +187,7 @@ def test_a_sentinel_that_fails_loses_nothing_and_looks_again_on_resume(
     number = next(c for c in scenario["confirmed"] if c["recipe"] == scenario["winner"])["number"]
     assert f"{scenario['name']}/t{number:04d} seed 0 sentinel failed:" in failed.stderr
     summary = (study / "summary.txt").read_text()
-    assert summary.count("gradient masking: not looked for yet") == 1
+    assert summary.count("gradient masking: not checked yet") == 1
     now = json.loads((study / "results.json").read_text())
     assert now["scenarios"][0] == {**scenario, "sentinel": None}
     assert now["scenarios"][1:] == before["scenarios"][1:]

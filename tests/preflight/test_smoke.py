@@ -255,7 +255,7 @@ def _check_marks(study: Path) -> dict[str, Any]:
     results: dict[str, Any] = json.loads((study / "results.json").read_text())
     assert results["smoke"] is True
     assert json.loads((study / "study.json").read_text())["smoke"].startswith("smoke: ")
-    assert "these numbers mean nothing" in (study / "summary.txt").read_text()
+    assert "its numbers mean nothing" in (study / "summary.txt").read_text()
     parent = [r for r in mlflow_runs(study) if r.data.tags.get("smoke")]
     assert [r.data.tags["smoke"] for r in parent] == ["true"]
     return results

@@ -38,7 +38,7 @@ def test_it_says_that_nothing_beat_the_baseline(tmp_path: Path) -> None:
     scenario = results.scenarios[0].model_copy(update={"winner_recipe": recipe})
     assert _alone(results, scenario) == (
         "data.imbalance_ratio = 2: the winner reaches 50.5 ± 0.7 % val/pgd3_balanced_acc; it is "
-        "the baseline itself, which nothing beat"
+        "the baseline itself, which no other configuration beat"
     )
     assert verdict_of(results, scenario.model_copy(update={"winner_recipe": None})) is None
 
@@ -58,5 +58,5 @@ def test_what_makes_the_number_worth_less_comes_last(tmp_path: Path) -> None:
 
 def test_of_a_smoke_run_it_says_only_that(tmp_path: Path) -> None:
     assert sentences(_results(tmp_path, smoke=True)) == [
-        "smoke run: the file runs, and these numbers mean nothing"
+        "smoke run: it shows that the file runs, and its numbers mean nothing"
     ]

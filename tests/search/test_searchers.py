@@ -268,8 +268,8 @@ def test_where_nothing_is_feasible_the_nearest_is_named(tmp_path: Path) -> None:
     ledger = _ended(space, tmp_path / "ledger.journal", [(0.6, 0.65), (0.4, 0.68)])
     assert ranking(ledger, "default") == []
     assert infeasible(space, ledger, "default") == (
-        "no trial wins: none of 2 complete ones keeps objective.at_least (val/clean_acc 0.7); "
-        "the nearest is t0001 with val/clean_acc 0.680"
+        "no trial wins: none of the 2 complete trials reaches objective.at_least "
+        "(val/clean_acc 0.7); t0001 comes nearest, with val/clean_acc 0.680"
     )
 
 
