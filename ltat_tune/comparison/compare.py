@@ -1,4 +1,4 @@
-"""Entries put side by side: what may be compared, in which blocks, and what the numbers allow."""
+"""Compare entries: check that they are comparable, group them into blocks, and test them."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from ltat_tune.results.significance import (
 from ltat_tune.space.space import text_of
 
 DIFFERENCES = ("subset", "split", "eps", "smoke")
-# what makes another problem of it: such entries stand in blocks of their own
+# entries that differ in these are different problems and stand in blocks of their own
 _PROBLEM = ("data.name", "data.profile", "data.imbalance_ratio", "data.classes")
 _SUBSET = ("data.counts", "data.max_per_class", "data.base", "data.rounding", "data.image_size",
            "data.root", "data.val_per_class", "seeds.subset_seed")  # fmt: skip
-_NOT_RANKED = "selected on the test images: optimistic, and never to be ranked beside the others"
+_NOT_RANKED = "selected on the test images: optimistic, and not to be ranked with the others"
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class Block:
     """Entries of one problem, best first.
 
     Attributes:
-        against_first: of every entry but the first, in their order.
-        honest: whether validation images were not the test images.
-        notes: what must be known to read it.
+        against_first: the test of each entry but the first, in their order.
+        honest: whether the validation images were other images than the test images.
+        notes: remarks that a reader of the block needs.
     """
 
     title: str
@@ -50,24 +50,24 @@ class Block:
 
     @property
     def marked_title(self) -> str:
-        """The title, with what must be known wherever its numbers go."""
+        """The title, with a warning if the entries were selected on the test images."""
         return self.title if self.honest else f"{self.title}: SELECTED ON TEST"
 
 
 @dataclass(frozen=True)
 class Overall:
-    """A value of `--by` over all problems that every value was tried in."""
+    """A value of `--by`, averaged over the problems in which every value was tried."""
 
     label: str
     mean: float
     mean_rank: float  # 1 is best
-    ahead: int  # problems in which the first is better
-    p: float | None  # exact sign test over problems, against the first
+    ahead: int  # problems in which the first value is better
+    p: float | None  # exact sign test over problems, against the first value
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """All blocks; `metrics` has the one that ranks first."""
+    """All blocks of a comparison; the first of `metrics` ranks the entries."""
 
     by: Sequence[str]
     metrics: Sequence[str]
@@ -83,16 +83,16 @@ def put_together(
     metrics: Sequence[str] = (),
     allowed: Sequence[str] = (),
 ) -> Comparison:
-    """Compares what studies confirmed, or the best of every value of `by`.
+    """Compare the confirmed configurations of studies, or the best of every value of `by`.
 
     Args:
-        studies: what to look at, in any state.
-        by: words as `resolve_key` takes them; none compares winners, confirmed and baselines.
-        metrics: what is shown; the first ranks. None is the studies' objective.
-        allowed: kinds of `DIFFERENCES` that are compared all the same.
+        studies: the studies, in any state.
+        by: words that `resolve_key` takes; none compares winners, confirmed and baselines.
+        metrics: the metrics to show; the first ranks. None shows the studies' objective.
+        allowed: kinds of `DIFFERENCES` to compare anyway.
 
     Raises:
-        StudyError: what stands between the studies, every difference with its reason.
+        StudyError: the studies are not comparable; it lists every difference with its reason.
     """
     keys = [resolve_key(word) for word in by]
     entries = [
@@ -102,7 +102,7 @@ def put_together(
     ]
     if not entries:
         names = ", ".join(study.folder.root.name for study in studies)
-        raise StudyError(f"no trial of {names} is complete yet, so there is nothing to compare")
+        raise StudyError(f"there is nothing to compare: no trial of {names} is complete yet")
     shown = list(metrics) or [_objective(entries)]
     _check_metrics(entries, shown)
     groups = _blocks(entries, keys)
@@ -117,31 +117,33 @@ def put_together(
 
 
 def _objective(entries: Sequence[ComparedEntry]) -> str:
-    found = list(dict.fromkeys(entry.objective for entry in entries))
-    if len(found) > 1:
+    objectives = list(dict.fromkeys(entry.objective for entry in entries))
+    if len(objectives) > 1:
         shared = set.intersection(*[{m for seed in e.seeds for m in seed.metrics}
                                     for e in entries])  # fmt: skip
         both = sorted(m for m in shared if m.startswith(("val/", "test/")) and m.endswith("_acc"))
-        remedy = f"choose one that all have: --metric {both[0]}" if both else "none is in all"
-        raise StudyError(f"the studies are judged by different metrics ({', '.join(found)}); "
+        remedy = (
+            f"choose one that all of them have: --metric {both[0]}" if both else "they share none"
+        )
+        raise StudyError(f"the studies are judged by different metrics ({', '.join(objectives)}); "
                          f"{remedy}")  # fmt: skip
-    return found[0]
+    return objectives[0]
 
 
 def _check_metrics(entries: Sequence[ComparedEntry], metrics: Sequence[str]) -> None:
-    known = sorted({name for e in entries for seed in e.seeds for name in seed.metrics})
+    measured_names = sorted({name for e in entries for seed in e.seeds for name in seed.metrics})
     problems = []
     for metric in metrics:
-        if metric not in known:
-            measured = ", ".join(name for name in known if name.endswith("_acc")
+        if metric not in measured_names:
+            measured = ", ".join(name for name in measured_names if name.endswith("_acc")
                                  and name.count("_") == 1)  # fmt: skip
-            problems.append(f"--metric {metric} was not measured; there are {measured}, ...")
+            problems.append(f"--metric {metric} was not measured; choose from {measured}, ...")
     if problems:
         raise StudyError("\n".join(problems))
 
 
 def _blocks(entries: Sequence[ComparedEntry], keys: Sequence[str]) -> list[list[ComparedEntry]]:
-    """Entries by problem, honest ones and others apart."""
+    """Return the entries grouped by problem, with those selected on test apart."""
     axes = dict.fromkeys(path for entry in entries for path in entry.axes)
     paths = [path for path in dict.fromkeys((*_PROBLEM, *axes)) if path not in keys]
     groups: dict[tuple[str, ...], list[ComparedEntry]] = defaultdict(list)
@@ -154,15 +156,15 @@ def _blocks(entries: Sequence[ComparedEntry], keys: Sequence[str]) -> list[list[
 def _check(
     groups: Sequence[Sequence[ComparedEntry]], allowed: Sequence[str], *, across: bool
 ) -> None:
-    """Raises: StudyError with every difference that makes numbers incomparable."""
+    """Raise StudyError with every difference that makes the numbers incomparable."""
     problems: dict[str, str] = {}
     for group in groups:
         first = group[0]
         for other in group[1:]:
-            found = _differences(first, other)
-            if across:  # other problems have other images, which is what was asked for
-                found.pop("subset", None)
-            for kind, why in found.items():
+            differences = _differences(first, other)
+            if across:  # the user asked for several problems, and each has its own images
+                differences.pop("subset", None)
+            for kind, why in differences.items():
                 if kind not in allowed and "all" not in allowed:
                     text = f"{first.name} and {other.name} ({first.title}): {why}"
                     problems.setdefault(kind, text)
@@ -173,40 +175,40 @@ def _check(
         lines = [f"{kind}: {why}" for kind, why in problems.items()]
         flags = " ".join(f"--allow-different {kind}" for kind in problems)
         raise StudyError(
-            "these numbers cannot be ranked beside each other\n  "
+            "these numbers cannot be ranked together\n  "
             + "\n  ".join(lines)
-            + f"\n  compare them all the same with {flags}"
+            + f"\n  to compare them anyway, add {flags}"
         )
 
 
 def _differences(first: ComparedEntry, other: ComparedEntry) -> dict[str, str]:
-    """Kind of difference -> what it is."""
-    found: dict[str, str] = {}
+    """Return kind -> description of each difference between two entries."""
+    differences: dict[str, str] = {}
     ours = {seed.subset for seed in first.seeds if seed.subset}
     theirs = {seed.subset for seed in other.seeds if seed.subset}
     paths = _unlike(first, other, _SUBSET)
     if ours and theirs and ours != theirs:
         why = f" ({paths})" if paths else ""
-        found["subset"] = f"they trained on different images{why}"
+        differences["subset"] = f"they trained on different images{why}"
     elif paths and not (ours and theirs):
-        found["subset"] = f"they train on different images ({paths})"
+        differences["subset"] = f"they train on different images ({paths})"
     splits = [_unlike(first, other, ("data.val_source", "data.val_per_class"))]
     images = [next((s.test_images for s in e.seeds if s.test_images), {}) for e in (first, other)]
     for attack in images[0].keys() & images[1].keys():
         if images[0][attack] != images[1][attack]:
             splits.append(f"{attack} on {images[0][attack]} and {images[1][attack]} test images")
     if any(splits):
-        found["split"] = (
+        differences["split"] = (
             f"they are measured on different images ({', '.join(filter(None, splits))})"
         )
     balls = [(e.config.measured_norm, e.config.measured_eps) for e in (first, other)]
     if balls[0] != balls[1]:
-        told = " and ".join(f"{norm} {eps:.4g}" for norm, eps in balls)
-        found["eps"] = f"they are attacked with different strength ({told})"
+        strengths = " and ".join(f"{norm} {eps:.4g}" for norm, eps in balls)
+        differences["eps"] = f"they are attacked with different strengths ({strengths})"
     if first.smoke != other.smoke:
         which = first.study if first.smoke else other.study
-        found["smoke"] = f"{which} is a smoke run, and its numbers mean nothing"
-    return found
+        differences["smoke"] = f"{which} is a smoke run, and its numbers mean nothing"
+    return differences
 
 
 def _unlike(first: ComparedEntry, other: ComparedEntry, paths: Sequence[str]) -> str:
@@ -222,7 +224,7 @@ def _block(
         return len(scores) > 1, mean_error(list(scores.values()))[0] or 0.0
 
     entries = sorted(group, key=place, reverse=True)
-    if keys:  # of several studies the best of each value; by validation, whatever is shown
+    if keys:  # keep the best of each value over all studies, by its objective, whatever is shown
         best: dict[str, ComparedEntry] = {}
         for entry in sorted(group, key=_standing, reverse=True):
             best.setdefault(entry.label, entry)
@@ -234,16 +236,17 @@ def _block(
     honest = not entries[0].selected_on_test
     notes = [] if honest else [_NOT_RANKED]
     if across:
-        notes.append("rows are different problems: no row is tested against another")
+        notes.append("rows are different problems, so no row is tested against another")
     if alone := [e.label or e.name for e in entries if len(e.scores(metric)) == 1]:
         notes.append(
-            f"one seed, and picked by it: {', '.join(alone)}; optimistic beside confirmed rows"
+            f"only one seed, which also selected it: {', '.join(alone)}; optimistic beside "
+            "confirmed rows"
         )
     return Block(_title(entries, across), entries, tested, honest, notes)
 
 
 def _standing(entry: ComparedEntry) -> tuple[bool, float]:
-    """Confirmed before not, then by the objective of its study."""
+    """Return (whether it is confirmed, its mean score in its study's objective), to rank by."""
     scores = list(entry.scores(entry.objective).values())
     return len(scores) > 1, mean_error(scores)[0] or 0.0
 
@@ -259,13 +262,13 @@ def _title(entries: Sequence[ComparedEntry], across: bool) -> str:
 
 
 def _overall(blocks: Sequence[Block], metric: str) -> list[Overall]:
-    """Every value that all honest problems have; nothing for one problem."""
+    """Return a row for every value that all honest problems have; none for one problem."""
     honest = [block for block in blocks if block.honest]
     if len(honest) < 2:
         return []
     means = [{e.label: mean_error(list(e.scores(metric).values()))[0] or 0.0
               for e in block.entries} for block in honest]  # fmt: skip
-    labels = [label for label in means[0] if all(label in found for found in means)]
+    labels = [label for label in means[0] if all(label in by_label for by_label in means)]
     if len(labels) < 2:
         return []
     ranks = {
@@ -274,16 +277,16 @@ def _overall(blocks: Sequence[Block], metric: str) -> list[Overall]:
     }
     labels.sort(key=lambda label: (ranks[label], -statistics.fmean(m[label] for m in means)))
     first = labels[0]
-    found = []
+    rows = []
     for label in labels:
         gains = [m[first] - m[label] for m in means]
-        found.append(
+        rows.append(
             Overall(
                 label, statistics.fmean(m[label] for m in means), ranks[label],
                 sum(gain > 0 for gain in gains), None if label == first else sign_test(gains),
             )
         )  # fmt: skip
-    return found
+    return rows
 
 
 def _notes(
@@ -294,12 +297,12 @@ def _notes(
         if not study.finished:
             name = study.folder.root.name
             notes.append(
-                f"{name} is not finished: {len(study.trials)} trials so far, the rest may change "
-                f"this; finish it: {study.folder.resume_command}"
+                f"{name} is not finished ({len(study.trials)} trials so far); later trials may "
+                f"change this; to finish it: {study.folder.resume_command}"
             )
     if allowed:
-        notes.append(f"compared although these may differ: {', '.join(allowed)}")
+        notes.append(f"compared although they may differ in: {', '.join(allowed)}")
     epochs = sorted({e.epochs for block in blocks for e in block.entries})
     if len(epochs) > 1:
-        notes.append(f"trainings differ in length: {', '.join(map(str, epochs))} epochs")
+        notes.append(f"the trainings differ in length: {', '.join(map(str, epochs))} epochs")
     return notes

@@ -1,4 +1,4 @@
-"""What studies trained, as entries that can be put side by side; nothing is written."""
+"""Read the configurations that studies trained, as entries to compare; write nothing."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ from ltat_tune.storage.training_files import (
 from ltat_tune.storage.trials import TrialRow, read_trials
 
 Role = Literal["winner", "confirmed", "baseline", "trial"]
-# what `--by` takes besides paths, and sections that stand for their name
+# what `--by` takes besides paths: study, scenario, and sections, each for its `name`
 KEYS = ("study", "scenario", "method", "loss", "model", "reweight", "data")
-_BINS = 4  # ranges that a number of many values is cut into
-_MANY = 8  # different values
+_BINS = 4  # ranges that a parameter with many values is cut into
+_MANY = 8  # different values; a parameter with more is cut into ranges
 
 
 @dataclass(frozen=True)
 class Seed:
-    """One training of a configuration: what it reached with one seed."""
+    """One training of a configuration: its results with one seed."""
 
     seed: int
-    subset: str  # hash of its training images, or "" of a trial that left no result
+    subset: str  # hash of its training images; "" if the trial left no result
     metrics: Mapping[str, float]
-    epoch: int | None = None  # that the kept weights are from
-    test_images: Mapping[str, int] | None = None  # attack -> images
+    epoch: int | None = None  # the epoch of the kept weights
+    test_images: Mapping[str, int] | None = None  # attack -> number of images
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,13 @@ class ComparedEntry:
     """One configuration of one scenario, with all its seeds.
 
     Attributes:
-        role: winner, confirmed or baseline with the seeds of `confirm.seeds`; trial: of the
-            search alone, whose score the search picked as its best.
-        params: what was tuned.
-        epochs: of one training.
-        searched: epochs that the search spent on trials of its kind.
-        trials: of its kind, whatever their end.
-        label: the value that it stands for in a grouped table.
+        role: winner, confirmed or baseline, trained with the seeds of `confirm.seeds`; or trial,
+            the best trial of a search without confirmation.
+        params: values of the tuned parameters.
+        epochs: epochs of one training.
+        searched: epochs that the search spent on trials of its group.
+        trials: number of trials of its group, whatever their end.
+        label: the value that it represents in a grouped table.
     """
 
     study: str
@@ -89,7 +89,7 @@ class ComparedEntry:
         return self.config.optim.epochs
 
     def scores(self, metric: str) -> dict[Pair, float]:
-        """A metric by subset and seed, of the seeds that have it."""
+        """Return (subset, seed) -> score in a metric, for the seeds that have it."""
         return {
             (seed.subset, seed.seed): seed.metrics[metric]
             for seed in self.seeds
@@ -99,7 +99,7 @@ class ComparedEntry:
 
 @dataclass(frozen=True)
 class Reviewed:
-    """A study that is looked at."""
+    """A study that was read for a comparison."""
 
     folder: StudyFolder
     space: Space
@@ -109,57 +109,59 @@ class Reviewed:
 
 
 def review(folder: StudyFolder) -> Reviewed:
-    """Reads a study in whatever state it is. Raises: StudyError, SpaceError."""
+    """Read a study in any state. Raises: StudyError, SpaceError."""
     space = read_space(folder.space)
     results, finished = results_so_far(space, folder)
     return Reviewed(folder, space, results, finished, read_trials(folder))
 
 
 def confirmed_entries(study: Reviewed) -> list[ComparedEntry]:
-    """Winner, other confirmed configurations and baseline of every scenario; before anything is
-    confirmed the best trial."""
-    found = []
+    """Return the winner, other confirmed configurations and baseline of every scenario.
+
+    A scenario without a confirmed configuration gives its best trial.
+    """
+    all_entries = []
     for scenario in study.results.scenarios:
         rows = [row for row in study.trials if row.scenario == scenario.name]
         cost = {"searched": sum(row.epochs for row in rows), "trials": len(rows)}
-        known = [_confirmed(study, scenario, entry) for entry in scenario.confirmed]
-        entries = [replace(entry, **cost) for entry in known if entry.seeds]  # type: ignore[arg-type]
+        candidates = [_confirmed(study, scenario, entry) for entry in scenario.confirmed]
+        entries = [replace(entry, **cost) for entry in candidates if entry.seeds]  # type: ignore[arg-type]
         if not any(entry.role != "baseline" for entry in entries):
             best = _best(study, rows)
             entries += [] if best is None else [replace(best, **cost)]  # type: ignore[arg-type]
-        found += entries
-    return found
+        all_entries += entries
+    return all_entries
 
 
 def grouped_entries(study: Reviewed, keys: Sequence[str]) -> list[ComparedEntry]:
-    """For every value of the keys its best configuration in every scenario.
+    """Return, for every value of the keys, its best configuration in every scenario.
 
-    That is the best confirmed winner, or where none has the value the best complete trial of the
-    search; by the study's objective, so by validation images alone.
+    That is the best confirmed winner with this value, or else the best complete trial of the
+    search. The study's objective decides, so validation images alone do.
     """
     bins = {key: _bins(study, key) for key in keys if key in PARAMETERS}
     confirmed = [e for e in confirmed_entries(study) if e.role != "trial"]
     groups: dict[tuple[str, str], list[TrialRow]] = defaultdict(list)
     for row in study.trials:
         groups[row.scenario, _label(study, row.scenario, row.params, keys, bins)].append(row)
-    found = []
+    entries = []
     for (scenario, label), rows in groups.items():
-        of_it = [
+        confirmed_here = [
             e for e in confirmed if e.scenario == scenario
             and _label(study, scenario, e.params, keys, bins) == label
         ]  # fmt: skip
-        tested = [e for e in of_it if e.role != "baseline"]
+        tested = [e for e in confirmed_here if e.role != "baseline"]
         best = max(tested, key=_standing, default=None) or _best(study, rows)
-        same = [e for e in of_it if best is not None and e.number == best.number]
+        same = [e for e in confirmed_here if best is not None and e.number == best.number]
         best = same[0] if same else best
         if best is not None:
             spent = sum(row.epochs for row in rows)
-            found.append(replace(best, label=label, searched=spent, trials=len(rows)))
-    return found
+            entries.append(replace(best, label=label, searched=spent, trials=len(rows)))
+    return entries
 
 
 def resolve_key(word: str) -> str:
-    """A word of `--by` as a path, or as study or scenario. Raises: StudyError."""
+    """Return the path, `study` or `scenario` that a word of `--by` means. Raises: StudyError."""
     if word in ("study", "scenario") or word in PARAMETERS:
         return word
     if word in KEYS and f"{word}.name" in PARAMETERS:
@@ -168,8 +170,8 @@ def resolve_key(word: str) -> str:
     if len(ends) == 1:
         return ends[0]
     if ends:
-        raise StudyError(f"--by {word} may be {', '.join(ends)}; write one of them")
-    raise StudyError(f"--by: {unknown_parameter(word)}; besides paths there are {', '.join(KEYS)}")
+        raise StudyError(f"--by {word} can mean {', '.join(ends)}; write one of these")
+    raise StudyError(f"--by: {unknown_parameter(word)}; --by also takes {', '.join(KEYS)}")
 
 
 def _standing(entry: ComparedEntry) -> tuple[int, float]:
@@ -192,30 +194,30 @@ def _entry(
 
 
 def _confirmed(
-    study: Reviewed, scenario: ScenarioResults, known: ConfirmedResult
+    study: Reviewed, scenario: ScenarioResults, result: ConfirmedResult
 ) -> ComparedEntry:
     name = scenario.name
-    is_best = known.recipe == scenario.winner_recipe
-    role: Role = "winner" if is_best else "confirmed" if known.is_winner else "baseline"
+    is_best = result.recipe == scenario.winner_recipe
+    role: Role = "winner" if is_best else "confirmed" if result.is_winner else "baseline"
     seeds = []
-    for seed in known.seeds:
-        place = study.folder.confirmation(name, known.recipe, seed)
+    for seed in result.seeds:
+        place = study.folder.confirmation(name, result.recipe, seed)
         trained = read_complete(place)
         if trained is not None:
             seeds.append(_seed(seed, trained, read_test(place)))
-    if not seeds:  # the trainings were deleted; the results remember their numbers
-        seeds = _remembered(known)
-    return _entry(study, name, known.number, role, known.params, seeds)
+    if not seeds:  # the trainings were deleted, but the results hold their numbers
+        seeds = _recorded_seeds(result)
+    return _entry(study, name, result.number, role, result.params, seeds)
 
 
-def _remembered(known: ConfirmedResult) -> list[Seed]:
-    columns = {**known.val, **known.test}
+def _recorded_seeds(result: ConfirmedResult) -> list[Seed]:
+    columns = {**result.val, **result.test}
     return [
         Seed(
-            seed, known.subset_hash, {name: column[i] for name, column in columns.items()},
-            None, known.test_images or None,
+            seed, result.subset_hash, {name: column[i] for name, column in columns.items()},
+            None, result.test_images or None,
         )
-        for i, seed in enumerate(known.seeds)
+        for i, seed in enumerate(result.seeds)
     ]  # fmt: skip
 
 
@@ -226,7 +228,7 @@ def _seed(seed: int, trained: CompleteTraining, tested: MeasuredOnTest | None) -
 
 
 def _best(study: Reviewed, rows: Iterable[TrialRow]) -> ComparedEntry | None:
-    """The best complete trial, with the seeds that the search trained it with."""
+    """Return the best complete trial, with the seeds that the search trained it with."""
     feasible = [row for row in rows if row.score is not None and row.feasible]
     if not feasible:
         return None
@@ -268,7 +270,7 @@ def _value(study: Reviewed, scenario: str, params: Mapping[str, Any], path: str)
 
 
 def _bins(study: Reviewed, path: str) -> list[float]:
-    """Borders of ranges with equally many trials each; none for a parameter of few values."""
+    """Return borders of ranges with equally many trials; none for a parameter of few values."""
     values = sorted(row.params[path] for row in study.trials if path in row.params
                     and isinstance(row.params[path], float))  # fmt: skip
     if len(set(values)) <= _MANY:

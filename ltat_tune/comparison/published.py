@@ -1,4 +1,4 @@
-"""The papers' numbers for a problem, beside ours; what differs in protocol is named."""
+"""Set the papers' numbers for a problem beside ours, and name differences in protocol."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 from ltat_tune.comparison.compare import Block, Comparison
 from ltat_tune.comparison.entries import ComparedEntry
 
-_EPS = 8 / 255  # of both papers, in both norms' tables that are matched
-# what each paper did, by its text and its authors' release
+_EPS = 8 / 255  # eps of both papers in the tables that are matched
+# each paper's protocol, from its text and its authors' release
 _PROTOCOLS = {
     "REAT": {"epochs": 80, "kept": "the epoch that was best by PGD-20 on the test images",
              "runs": "3 runs on one subset"},
@@ -26,7 +26,7 @@ class Published:
     """One printed method of one table.
 
     Attributes:
-        scores: (attack, group) -> mean and spread as printed, in percent.
+        scores: (attack, group) -> (mean, spread) as printed, in percent.
     """
 
     source: str  # `REAT Table 1`
@@ -40,17 +40,17 @@ class Published:
 
     @property
     def paper(self) -> str:
-        """`REAT`."""
+        """The paper's name, such as `REAT`."""
         return self.source.partition(" ")[0]
 
 
 @dataclass(frozen=True)
 class Beside:
-    """A block of ours and what the papers print for its problem.
+    """A block of ours and the papers' rows for its problem.
 
     Attributes:
-        columns: (attack, group) that both have.
-        differences: sentences on protocol; or why nothing matches.
+        columns: the (attack, group) that both have.
+        differences: sentences on differences in protocol, or on why nothing matches.
     """
 
     block: Block
@@ -59,7 +59,7 @@ class Beside:
     differences: Sequence[str]
 
     def as_data(self) -> dict[str, Any]:
-        """For `--format json`; percent, as printed."""
+        """Return the rows for `--format json`, in percent as printed."""
         return {
             "title": self.block.title, "differences": list(self.differences),
             "rows": [
@@ -75,27 +75,27 @@ class Beside:
 
 @cache
 def read_published() -> tuple[Published, ...]:
-    """Every printed row that is shipped with the package, in the order of the tables."""
+    """Return every printed row that the package ships, in the order of the tables."""
     text = (resources.files("ltat_tune.comparison") / "published_results.csv").read_text("utf-8")
     names = ("source", "dataset", "profile", "ratio", "model", "method", "loss")
-    found: dict[tuple[str, ...], dict[tuple[str, str], tuple[float, float | None]]] = {}
+    scores_by_row: dict[tuple[str, ...], dict[tuple[str, str], tuple[float, float | None]]] = {}
     for row in csv.DictReader(text.splitlines()):
         spread = float(row["spread"]) if row["spread"] else None
-        scores = found.setdefault(tuple(row[name] for name in names), {})
+        scores = scores_by_row.setdefault(tuple(row[name] for name in names), {})
         scores[row["attack"], row["group"]] = float(row["mean"]), spread
     return tuple(
         Published(source, dataset, profile, float(ratio), model, method, loss, scores)
-        for (source, dataset, profile, ratio, model, method, loss), scores in found.items()
+        for (source, dataset, profile, ratio, model, method, loss), scores in scores_by_row.items()
     )
 
 
 def beside_published(found: Comparison) -> list[Beside]:
-    """What is printed for every block's data set, profile, ratio and model."""
+    """Return, for every block, the papers' rows for its data set, profile, ratio and model."""
     return [_beside(block) for block in found.blocks]
 
 
 def metric(column: tuple[str, str]) -> str:
-    """`test/pgd20_under_acc` of an attack and a group."""
+    """Return the metric of an attack and a group, such as `test/pgd20_under_acc`."""
     attack, group = column
     return f"test/{attack}_acc" if group == "all" else f"test/{attack}_{group}_acc"
 
@@ -106,7 +106,7 @@ def _beside(block: Block) -> Beside:
     here = [row for row in read_published() if row.dataset == data.name]
     if not here:
         sets = ", ".join(dict.fromkeys(row.dataset for row in read_published()))
-        why = f"no paper reports {data.name}: REAT and SRAT report {sets}"
+        why = f"neither paper reports {data.name}; REAT and SRAT report {sets}"
         return Beside(block, (), (), [why])
     problem = [r for r in here if (r.profile, r.ratio) == (data.profile, data.imbalance_ratio)]
     rows = [r for r in problem if r.model == config.model.name and data.classes is None]
@@ -114,9 +114,9 @@ def _beside(block: Block) -> Beside:
         ours = f"{data.name}, {data.profile} {data.imbalance_ratio:g}, {config.model.name}"
         if data.classes is not None:
             ours += f", {len(data.classes)} classes"
-        known = ", ".join(dict.fromkeys(f"{r.profile} {r.ratio:g} on {r.model}" for r in here))
+        reported = ", ".join(dict.fromkeys(f"{r.profile} {r.ratio:g} on {r.model}" for r in here))
         return Beside(
-            block, (), (), [f"no paper reports {ours}: on {data.name} there are {known}"]
+            block, (), (), [f"neither paper reports {ours}; on {data.name} they report {reported}"]
         )
     measured = {m for entry in block.entries for seed in entry.seeds for m in seed.metrics}
     columns = [
@@ -124,57 +124,63 @@ def _beside(block: Block) -> Beside:
     ]
     differences = _differences(block.entries, {row.paper for row in rows})
     if not columns:
-        differences.append("none of its attacks is measured here; name them in confirm.attacks")
+        differences.append(
+            "none of the papers' attacks was measured here; list them in confirm.attacks"
+        )
     return Beside(block, columns, _merged(rows, columns), differences)
 
 
 def _merged(rows: Sequence[Published], columns: Sequence[tuple[str, str]]) -> list[Published]:
-    """A method that several tables print with the same numbers once, with all their names."""
-    found: list[Published] = []
+    """Merge rows of one method that several tables print with the same numbers."""
+    merged: list[Published] = []
     for row in rows:
         shown = {column: row.scores[column] for column in columns if column in row.scores}
         if not shown:
             continue
         what = (row.paper, row.method, row.loss)
-        for place, other in enumerate(found):
+        for place, other in enumerate(merged):
             same = (other.paper, other.method, other.loss) == what
             if same and shown.items() <= other.scores.items():
                 table = row.source.rpartition(" ")[2]
-                found[place] = replace(other, source=f"{other.source}, {table}")
+                merged[place] = replace(other, source=f"{other.source}, {table}")
                 break
         else:
-            found.append(replace(row, scores=shown))
-    return found
+            merged.append(replace(row, scores=shown))
+    return merged
 
 
 def _differences(entries: Sequence[ComparedEntry], papers: set[str]) -> list[str]:
-    """How the protocol of ours differs from that of the papers."""
-    said = []
+    """Return sentences on how our protocol differs from that of the papers."""
+    differences = []
     config = entries[0].config
     if abs(config.measured_eps - _EPS) > 1e-6 or config.measured_norm != "linf":
-        said.append(
-            f"attacks here are {config.measured_norm} with eps {config.measured_eps:.4g}, "
-            "there linf with 8/255"
+        differences.append(
+            f"attacks here use {config.measured_norm} with eps {config.measured_eps:.4g}, "
+            "in the papers linf with 8/255"
         )
     if config.data.val_source == "train":
-        said.append(
-            f"here {config.data.val_per_class} validation images a class are held out of the "
-            "training images, there none is"
+        differences.append(
+            f"here {config.data.val_per_class} validation images of each class are held out of "
+            "the training images, in the papers none"
         )
     lengths = sorted({entry.epochs for entry in entries})
     for paper in sorted(papers):
         theirs = _PROTOCOLS[paper]
-        said.append(f"{paper} keeps {theirs['kept']}, {theirs['runs']}; here {_kept(entries)}")
+        differences.append(
+            f"{paper} keeps {theirs['kept']}, with {theirs['runs']}; here it is {_kept(entries)}"
+        )
         if lengths != [theirs["epochs"]]:
             ours = ", ".join(map(str, lengths))
-            said.append(f"{paper} trains {theirs['epochs']} epochs, here {ours}")
+            differences.append(f"{paper} trains for {theirs['epochs']} epochs, here it is {ours}")
     images = {(a, n) for e in entries for s in e.seeds for a, n in (s.test_images or {}).items()}
     most = max((n for _, n in images), default=0)
     for attack, count in sorted(images):
         if count < most:
-            said.append(f"{attack} here on {count} of {most} test images")
-    said.append("± there as printed, here the standard error over seeds")
-    return said
+            differences.append(f"{attack} was run here on {count} of {most} test images")
+    differences.append(
+        "± in the papers' rows is as printed, here it is the standard error over seeds"
+    )
+    return differences
 
 
 def _kept(entries: Sequence[ComparedEntry]) -> str:
@@ -183,4 +189,4 @@ def _kept(entries: Sequence[ComparedEntry]) -> str:
     kept = (
         "the last epoch" if how == "last" else f"the epoch chosen by evaluation.select_epoch {how}"
     )
-    return f"{kept}, {' or '.join(map(str, seeds))} seeds on one subset"
+    return f"{kept}, with {' or '.join(map(str, seeds))} seeds on one subset"

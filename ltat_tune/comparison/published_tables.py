@@ -1,4 +1,4 @@
-"""The papers' rows under ours, as a table, CSV, LaTeX or Markdown."""
+"""Write the papers' rows below ours, as a table, CSV, LaTeX or Markdown."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ltat_tune.presentation.text_tables import csv_text, latex_part, markdown_pa
 
 
 def render_published(found: Sequence[Beside]) -> RenderableType:
-    """Return a table a block, ours first, and how the protocols differ."""
+    """Return a table for each block, our rows first, and how the protocols differ."""
     parts: list[RenderableType] = []
     for beside in found:
         parts += [Text(), Text(_title(beside), style="bold")]
@@ -34,7 +34,7 @@ def render_published(found: Sequence[Beside]) -> RenderableType:
 
 
 def cells(beside: Beside) -> list[list[str]]:
-    """Return heading and rows: where a row is from, what it is, its numbers in percent."""
+    """Return the heading and the rows: source, method, numbers in percent."""
     rows = [["source", "method", *map(metric, beside.columns)]]
     for entry in beside.block.entries:
         what = entry.label or f"{entry.name} {entry.role}"
@@ -53,7 +53,7 @@ def _printed(score: tuple[float, float | None] | None) -> str:
 
 
 def published_csv(found: Sequence[Beside]) -> str:
-    """Return the printed rows with the problem that each was matched to; fractions as ours are."""
+    """Return the papers' rows, each with the problem that it matches, in fractions like ours."""
     rows: list[dict[str, Any]] = []
     for beside in found:
         for row in beside.rows:
@@ -72,7 +72,7 @@ def published_csv(found: Sequence[Beside]) -> str:
 
 
 def published_markdown(found: Sequence[Beside]) -> str:
-    """Return a table a block, as GitHub shows them."""
+    """Return a Markdown table for each block."""
     return "".join(
         markdown_part(_title(beside), _printed_cells(beside), beside.differences, words=2)
         for beside in found
@@ -80,7 +80,7 @@ def published_markdown(found: Sequence[Beside]) -> str:
 
 
 def published_latex(found: Sequence[Beside]) -> str:
-    """Return a `tabular` a block, with booktabs; differences as comments."""
+    """Return a `tabular` with booktabs for each block; differences become comments."""
     return "".join(
         latex_part(
             _title(beside), _printed_cells(beside), beside.differences,

@@ -1,4 +1,4 @@
-"""A comparison as a table for the terminal, CSV, LaTeX, Markdown or plain data."""
+"""Write a comparison as a table for the terminal, CSV, LaTeX, Markdown or JSON."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SHOWN_PARAMETERS = 4
 
 
 def comparison_text(found: Comparison) -> RenderableType:
-    """Blocks one below the other; 80 columns are enough."""
+    """Return the blocks one below the other, for a terminal of 80 columns or more."""
     parts: list[RenderableType] = []
     for block in found.blocks:
         parts.append(Text())
@@ -33,7 +33,7 @@ def comparison_text(found: Comparison) -> RenderableType:
         parts += [Text(note, style="red" if not block.honest else "dim") for note in block.notes]
         parts += [Text(line, style="dim") for line in _tests_in_words(block)]
     if found.overall:
-        parts += [Text(), Text("over all of these problems", style="bold"), _overall(found)]
+        parts += [Text(), Text("over all these problems", style="bold"), _overall(found)]
     parts += [Text(f"note: {note}", style="yellow") for note in found.notes]
     return Group(*parts)
 
@@ -51,7 +51,7 @@ def _table(found: Comparison, block: Block) -> Table:
 
 
 def _tested(block: Block) -> Iterator[tuple[ComparedEntry, Significance | None]]:
-    """Yield every entry with its test against the first, None where there is none."""
+    """Return every entry with its test against the first; None where there is none."""
     return itertools.zip_longest(block.entries, (None, *block.against_first))
 
 
@@ -63,14 +63,14 @@ def _numbers(found: Comparison, entry: ComparedEntry, test: Significance | None)
 
 
 def heading(metric: str) -> str:
-    """`val/pgd20_balanced_acc` on two lines."""
+    """Return a metric such as `val/pgd20_balanced_acc` as a heading of two lines."""
     split, _, rest = metric.partition("/")
     attack, _, group = rest.removesuffix("_acc").partition("_")
     return f"{split}/{attack}\n{group or 'acc'}, %"
 
 
 def mean_text(entry: ComparedEntry, metric: str) -> str:
-    """`41.2 ± 0.4`: percent and standard error."""
+    """Return an entry's mean and standard error in percent, `41.2 ± 0.4`."""
     mean, error = mean_error(list(entry.scores(metric).values()))
     if mean is None:
         return "-"
@@ -78,7 +78,7 @@ def mean_text(entry: ComparedEntry, metric: str) -> str:
 
 
 def kept(entry: ComparedEntry) -> str:
-    """`14/16`: the epoch that the weights are from, of the training's; the median over seeds."""
+    """Return `14/16`: the epoch of the kept weights, median over seeds, and the epochs trained."""
     epochs = [seed.epoch for seed in entry.seeds if seed.epoch is not None]
     return f"{statistics.median_high(epochs) if epochs else '?'}/{entry.epochs}"
 
@@ -88,15 +88,15 @@ def _name(entry: ComparedEntry, beside: Sequence[ComparedEntry]) -> Text:
     role = "" if entry.role == "trial" else f" {entry.role}"
     text.append(f"\n{entry.name}{role}" if entry.label else role or " one trial", style="dim")
     if not entry.label:
-        told = ", ".join(f"{path.rpartition('.')[2] if not path.endswith('.name') else ''} "
-                         f"{text_of(value)}".strip()
-                         for path, value in unlike(entry, beside).items())  # fmt: skip
-        text.append(f"\n{told}" if told else "", style="dim")
+        values = ", ".join(f"{path.rpartition('.')[2] if not path.endswith('.name') else ''} "
+                           f"{text_of(value)}".strip()
+                           for path, value in unlike(entry, beside).items())  # fmt: skip
+        text.append(f"\n{values}" if values else "", style="dim")
     return text
 
 
 def unlike(entry: ComparedEntry, beside: Sequence[ComparedEntry]) -> dict[str, Any]:
-    """The tuned values in which the entries of a block differ; the first few."""
+    """Return path -> value of the first few tuned parameters in which the entries differ."""
     paths = dict.fromkeys(path for other in beside for path in other.params)
     values = {path: entry.config.get(path) for path in paths}
     differing = [
@@ -112,7 +112,7 @@ def _p(test: Significance | None) -> str:
 
 
 def _tests_in_words(block: Block) -> list[str]:
-    """Which test gave the p of which rows."""
+    """Return lines that name the test behind each row's p."""
     named: dict[str, list[str]] = {}
     for entry, test in zip(block.entries[1:], block.against_first, strict=False):
         what = test.test if test.p is None else f"{test.test} over {test.n} seeds"
@@ -122,7 +122,7 @@ def _tests_in_words(block: Block) -> list[str]:
     lines = [f"p against the first row: {test}: {', '.join(who)}" for test, who in named.items()]
     count = sum(test.p is not None for test in block.against_first)
     if count > 1:
-        lines.append(f"p corrected by Holm for {count} comparisons")
+        lines.append(f"p corrected by Holm's method for {count} comparisons")
     return lines
 
 
@@ -143,7 +143,7 @@ def _overall(found: Comparison) -> Table:
 
 
 def as_rows(found: Comparison) -> list[dict[str, Any]]:
-    """One flat row an entry, accuracies as fractions: what CSV and a data frame want."""
+    """Return one flat row for each entry, accuracies as fractions, for CSV and data frames."""
     rows = []
     for block in found.blocks:
         for entry, test in _tested(block):
@@ -170,12 +170,12 @@ def as_rows(found: Comparison) -> list[dict[str, Any]]:
 
 
 def as_csv(found: Comparison) -> str:
-    """Return `as_rows` with a header line."""
+    """Return the rows of `as_rows` as CSV with a header line."""
     return csv_text(as_rows(found))
 
 
 def as_json(found: Comparison) -> dict[str, Any]:
-    """Blocks with every seed's numbers."""
+    """Return the blocks with every seed's numbers, for `--format json`."""
     return {
         "by": list(found.by), "metrics": list(found.metrics), "notes": list(found.notes),
         "blocks": [
@@ -207,7 +207,7 @@ def _entry_json(found: Comparison, entry: ComparedEntry) -> dict[str, Any]:
 
 
 def _cells(found: Comparison, block: Block) -> list[list[str]]:
-    """Return heading and rows of a printed table."""
+    """Return the heading and the rows of a printed table."""
     head = ["", *found.metrics, "p", "n", "epoch", "search epochs"]
     rows = [
         [entry.label or f"{entry.name} {entry.role}", *_numbers(found, entry, test)]
@@ -217,7 +217,7 @@ def _cells(found: Comparison, block: Block) -> list[list[str]]:
 
 
 def as_markdown(found: Comparison) -> str:
-    """Return a table a block, as GitHub shows them."""
+    """Return a Markdown table for each block."""
     parts = [
         markdown_part(block.marked_title, _cells(found, block), _below(block))
         for block in found.blocks
@@ -227,7 +227,7 @@ def as_markdown(found: Comparison) -> str:
 
 
 def as_latex(found: Comparison) -> str:
-    """Return a `tabular` a block, with booktabs; notes as comments."""
+    """Return a `tabular` with booktabs for each block; notes become comments."""
     parts = ["% needs \\usepackage{booktabs}; mean and standard error in percent\n"]
     for block in found.blocks:
         mark = "" if block.honest else ON_TEST

@@ -45,7 +45,7 @@ def test_an_unfinished_study_says_so_and_is_shown_as_far_as_it_is(tmp_path: Path
     assert "best trial t0001: 60.0 %" in done.stdout
     assert "made is not finished, this is so far; ltat-tune resume made" in done.stderr
     table = _compare(tmp_path, "made", "--by", "loss").stdout
-    assert "note: made is not finished: 7 trials so far" in table
+    assert "note: made is not finished (7 trials so far)" in table
     assert {path: path.stat().st_mtime_ns for path in folder.root.rglob("*")} == before
 
 
@@ -61,7 +61,7 @@ def test_two_studies_stand_in_one_table_with_error_n_epoch_and_a_named_test(
     (row,) = [line for line in text.splitlines() if line.startswith("one t0001 winner")][:1]
     assert row.split()[3:] == ["62.0", "±", "1.0", "2", "4/6", "24"]
     assert "paired t-test over 2 seeds (same subset and seed)" in text
-    assert "p corrected by Holm for 3 comparisons" in text
+    assert "p corrected by Holm's method for 3 comparisons" in text
     blocks = _json(tmp_path, "one", "two")["blocks"]
     assert [entry["study"] for entry in blocks[0]["entries"]] == ["one", "two", "one", "two"]
 
@@ -108,7 +108,7 @@ def test_an_unmeasured_metric_is_refused_with_those_there_are(tmp_path: Path) ->
     made_study(tmp_path)
     done = _compare(tmp_path, "made", "--metric", "test/aa_acc")
     assert done.exit_code == 2
-    assert "--metric test/aa_acc was not measured; there are test/clean_acc" in done.stderr
+    assert "--metric test/aa_acc was not measured; choose from test/clean_acc" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_an_unmeasured_metric_is_refused_with_those_there_are(tmp_path: Path) ->
         ("split", {"fixed": {"data.val_per_class": 12}},
          "they are measured on different images (data.val_per_class 10 and 12)"),
         ("eps", {"fixed": {"evaluation.eps": 0.2}},
-         "they are attacked with different strength (linf 0.1 and linf 0.2)"),
+         "they are attacked with different strengths (linf 0.1 and linf 0.2)"),
         ("smoke", {"facts": {"smoke": "a smoke run"}}, "two is a smoke run"),
     ],
 )  # fmt: skip
@@ -135,7 +135,7 @@ def test_what_is_not_comparable_is_refused_with_the_reason_unless_asked(
     assert f"--allow-different {kind}" in done.stderr
     asked = _compare(tmp_path, "one", "two", "--allow-different", kind)
     assert asked.exit_code == 0, asked.stderr
-    assert f"compared although these may differ: {kind}" in " ".join(asked.stdout.split())
+    assert f"compared although they may differ in: {kind}" in " ".join(asked.stdout.split())
 
 
 def test_selected_on_test_is_never_ranked_beside_honest_studies(tmp_path: Path) -> None:
@@ -206,24 +206,24 @@ def test_published_rows_of_the_same_problem_stand_beside_ours(tmp_path: Path) ->
     assert once.split()[-6:] == ["67.33", "±", "0.45", "36.20", "±", "0.06"]  # of seven tables
     assert "SRAT Table" not in text  # exp 50 is REAT's alone
     words = " ".join(text.split())
-    assert "linf with eps 0.1, there linf with 8/255" in words
+    assert "linf with eps 0.1, in the papers linf with 8/255" in words
     assert "REAT keeps the epoch that was best by PGD-20 on the test images" in words
-    assert "here 100 validation images a class are held out" in words
-    assert "REAT trains 80 epochs, here 6" in words
+    assert "here 100 validation images of each class are held out" in words
+    assert "REAT trains for 80 epochs, here it is 6" in words
 
 
 def test_published_says_what_there_is_where_nothing_matches(tmp_path: Path) -> None:
     _cifar(tmp_path, 30)
     text = " ".join(_compare(tmp_path, "cifar", "--published").stdout.split())
     assert (
-        "no paper reports cifar10, exp 30, resnet18: on cifar10 there are exp 50 on resnet18"
-        in text
+        "neither paper reports cifar10, exp 30, resnet18; on cifar10 they report exp 50 on "
+        "resnet18" in text
     )
     made_study(tmp_path)
     for form in ("table", "markdown", "latex", "json"):
         done = _compare(tmp_path, "made", "--published", "--format", form)
         assert done.exit_code == 0
-        assert "no paper reports digits: REAT and SRAT report cifar10" in " ".join(
+        assert "neither paper reports digits; REAT and SRAT report cifar10" in " ".join(
             done.stdout.split()
         )
 
