@@ -1,4 +1,4 @@
-"""What leaves a study: weights, ONNX files, MLflow models, and a card that goes with each.
+"""Export of models from a study: weights, ONNX files, MLflow models, and a card for each.
 
 May import `comparison`, `evaluation` and what stands below. The engine and the commands import it.
 """

@@ -1,4 +1,4 @@
-"""The model card: what a winner is, how it was chosen and measured, and what it is not."""
+"""Write the model card: what a winner is, how it was chosen and measured, and its limits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _LEFT_OUT = re.compile(r"_(under|well|class_\d+)_acc$")
 _SOURCES = {
-    "train": "set aside from the official training images before the tail was cut, class-balanced",
+    "train": "held out of the official training images before the tail was cut; class-balanced",
     "folder": "the data set's own validation folder",
     "test": "**the test images** (the papers' protocol)",
 }
@@ -29,12 +29,12 @@ _SOURCES = {
 def model_card(
     winner: Winner, *, loading: Sequence[str] = (), checks: Mapping[str, str] | None = None
 ) -> str:
-    """The card as Markdown.
+    """Return the model card as Markdown.
 
     Args:
-        winner: what was exported.
-        loading: sections on how the files beside it are loaded.
-        checks: file name -> how it was found to agree with the checkpoint.
+        winner: the exported winner.
+        loading: sections on how to load the files beside the card.
+        checks: file name -> how closely the file agrees with the checkpoint.
     """
     config = winner.training.config
     sections = [
@@ -51,19 +51,19 @@ def _title(winner: Winner, config: TrialConfig) -> str:
     return (
         f"# {name}: {winner.scenario.title}\n\n"
         f"The {rank} of study `{winner.results.study}` in scenario "
-        f"`{winner.scenario.name}`, trial `{winner.recorded['trial']}`, seed "
-        f"{config.seeds.seed}; made by ltat-tune {winner.recorded['versions']['ltat-tune']}."
+        f"`{winner.scenario.name}`: trial `{winner.recorded['trial']}`, seed "
+        f"{config.seeds.seed}. Made by ltat-tune {winner.recorded['versions']['ltat-tune']}."
     )
 
 
 def _warnings(winner: Winner) -> str:
     lines = []
     if winner.results.smoke:
-        lines.append("> **Smoke run.** The study only showed that its file runs; no number here "
-                     "means anything.")  # fmt: skip
+        lines.append("> **Smoke run.** The study only showed that its space file runs. No number "
+                     "here means anything.")  # fmt: skip
     if winner.recorded["selected_on_test"]:
-        lines.append("> **selected_on_test.** Epochs and configurations were chosen by the test "
-                     "images, as in the papers: test numbers are optimistic, and must not be "
+        lines.append("> **selected_on_test.** Epochs and configurations were chosen on the test "
+                     "images, as in the papers. Test numbers are optimistic and must not be "
                      "ranked beside honest ones.")  # fmt: skip
     return "\n>\n".join(lines)
 
@@ -93,19 +93,19 @@ def _model(winner: Winner, config: TrialConfig) -> str:
 
 
 def _own_code(winner: Winner, config: TrialConfig) -> dict[str, str]:
-    """A row of the table for each plugin: which file runs, and what it brings."""
-    found = {}
+    """Return a table row for each plugin: which file runs, and what it adds."""
+    rows = {}
     for plugin in config.plugins:
         parts = [f"`{part.chosen_by}: {part.name}`" for part in config.parts
                  if part.plugin and part.plugin.name == plugin["name"]]  # fmt: skip
         file = os.path.relpath(winner.plugins[plugin["name"]], winner.path.parent)
-        found[f"plugin `{plugin['name']}`"] = (
-            f"code of its own, not of ltat-tune: `{file}` beside this card (sha256 "
-            f"`{plugin['sha256']}`, another file is refused) brings {', '.join(parts)}. It runs "
-            "whenever the configuration is read or the model is loaded; what it imports must be "
-            "installed there. A registered model holds a copy"
+        rows[f"plugin `{plugin['name']}`"] = (
+            f"code that is not part of ltat-tune: `{file}` beside this card (sha256 "
+            f"`{plugin['sha256']}`; any other file is refused) adds {', '.join(parts)}. It runs "
+            "whenever the configuration is read or the model is loaded, and the packages that it "
+            "imports must be installed. A registered model holds a copy"
         )
-    return found
+    return rows
 
 
 def _table(rows: Mapping[str, str]) -> str:
@@ -119,17 +119,17 @@ def _data(winner: Winner, config: TrialConfig) -> str:
     rows = {
         "data set": f"{data.name}{where}",
         "profile": f"{data.profile}, imbalance ratio {max(counts) / max(1, min(counts)):.4g} "
-        f"(asked for {data.imbalance_ratio:g})",
+        f"(requested: {data.imbalance_ratio:g})",
         "training images": f"{sum(counts)}; by class: {', '.join(map(str, counts))}",
         "validation images": _SOURCES[data.val_source],
         "test images": f"the official test split, class-balanced or as published; {images}"
         if images else "not measured",
         "subset": f"hash `{winner.recorded['subset_hash']}` of all training and validation "
-        "images and labels",
+        "images and their labels",
     }  # fmt: skip
     return (
-        "## Data\n\n" + _table(rows) + "\n\nThe licence of the images is not known to this "
-        "program: whoever passes the model on checks that the data set allows it."
+        "## Data\n\n" + _table(rows) + "\n\nltat-tune does not know the licence of the "
+        "images. Before you pass the model on, check that the data set allows it."
     )
 
 
@@ -144,8 +144,8 @@ def _protocol(winner: Winner, config: TrialConfig) -> str:
         "chosen by": f"`{results.objective}`, mean over the confirmation seeds",
         "search": trial_ends(scenario.trials),
         "confirmation": f"retrained with seeds {', '.join(map(str, winner.confirmed.seeds))} "
-        f"for {config.optim.epochs} epochs; this file is seed {config.seeds.seed}, the first, "
-        "not the best",
+        f"for {config.optim.epochs} epochs; this file is of seed {config.seeds.seed}, the first "
+        "seed, not the best one",
         "attack in training": trained,
         "attacks measured": f"{', '.join(results.confirm.attacks)}; "
         f"{NORM_NAMES[scenario.norm]}, eps {pixels(scenario.eps)}",
@@ -161,12 +161,12 @@ def _pixels(value: float | None) -> str:
 def _masking(winner: Winner) -> str:
     report = winner.scenario.sentinel if winner.place == 1 else None
     if report is None:
-        return "not looked for: robust numbers may be too high"
+        return "not checked: the robust accuracy may be too high"
     return masking_line(report)
 
 
 def _numbers(winner: Winner) -> str:
-    """Mean and spread over the seeds, this file's own, and the baseline's."""
+    """Return the accuracies: mean and spread over seeds, this file's own, the baseline's."""
     confirmed, recorded = winner.confirmed, winner.recorded
     baseline = winner.scenario.baseline
     beside = baseline is not None and baseline.recipe != confirmed.recipe
@@ -182,36 +182,36 @@ def _numbers(winner: Winner) -> str:
             if beside and baseline is not None:
                 cells.append(mean_std(baseline.scores(split, metric)))
             lines.append(cells)
-    said = []
+    notes = []
     lead = winner.scenario.leads.baseline
     if lead is not None and winner.place == 1 and beside:
-        said.append(f"{100 * lead.gain:+.1f} points of `{winner.results.objective}` against "
+        notes.append(f"{100 * lead.gain:+.1f} points of `{winner.results.objective}` against "
                     f"the baseline ({certainty(lead)}).")  # fmt: skip
-    said.append("balanced: mean recall over the classes; worst: the smallest recall; head, body, "
-                "tail: thirds of the classes by training count.")  # fmt: skip
-    return "## Numbers\n\n" + markdown_table(lines) + "\n\n" + " ".join(said)
+    notes.append("balanced: mean recall over the classes; worst: the smallest recall; head, body, "
+                "tail: thirds of the classes by number of training images.")  # fmt: skip
+    return "## Numbers\n\n" + markdown_table(lines) + "\n\n" + " ".join(notes)
 
 
 def _limits(winner: Winner, config: TrialConfig) -> str:
     seeds = len(winner.confirmed.seeds)
     measured = winner.results.confirm.attacks
     lines = [
-        f"Robust only as measured: {NORM_NAMES[winner.scenario.norm]} within eps "
+        f"The model is robust only as measured: {NORM_NAMES[winner.scenario.norm]} within eps "
         f"{pixels(winner.scenario.eps)}. Other norms, larger radii, patches, corruptions and "
-        "images from elsewhere were not tried.",
+        "images from other sources were not tested.",
     ]
     if not any(attack == "aa" for attack in measured):
-        lines.append("AutoAttack was not run: stronger attacks may find more. "
+        lines.append("AutoAttack was not run, and stronger attacks may find more errors. "
                      "`ltat-tune evaluate` runs it.")  # fmt: skip
     if seeds < 3:
-        lines.append(f"{seeds} seed{'s' * (seeds != 1)}: the spread is hardly known.")
+        lines.append(f"{seeds} seed{'s' * (seeds != 1)}: too few to know the spread.")
     partly = [a for a, n in winner.recorded["test_images"].items()
               if n < max(winner.recorded["test_images"].values())]  # fmt: skip
     if partly:
-        lines.append(f"Measured on a part of the test images only: {', '.join(partly)}.")
-    lines.append("Rare classes were learned from few images; their recall is far from the mean "
-                 "(worst class above).")  # fmt: skip
-    lines.append("Softmax outputs of adversarially trained networks are no calibrated "
+        lines.append(f"Measured on only a part of the test images: {', '.join(partly)}.")
+    lines.append("Rare classes were learned from few images. Their recall is far from the mean "
+                 "(see the worst class above).")  # fmt: skip
+    lines.append("Softmax outputs of adversarially trained networks are not calibrated "
                  "probabilities.")  # fmt: skip
     return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines)
 
@@ -219,13 +219,13 @@ def _limits(winner: Winner, config: TrialConfig) -> str:
 def _checks(checks: Mapping[str, str]) -> str:
     if not checks:
         return ""
-    lines = [f"- `{name}`: {found}" for name, found in checks.items()]
+    lines = [f"- `{name}`: {agreement}" for name, agreement in checks.items()]
     return "## Checked against the checkpoint\n\n" + "\n".join(lines)
 
 
 def _load(winner: Winner, loading: Sequence[str]) -> str:
     again = (
-        f"Train it again, to the same digits:\n\n```sh\nltat-tune train {winner.path.name} --test"
-        "\n```"
+        "To train it again to the same digits:\n\n"
+        f"```sh\nltat-tune train {winner.path.name} --test\n```"
     )
     return "\n\n".join(["## How to use it", *loading, again])

@@ -1,4 +1,4 @@
-"""The lines of a card that show how each exported form is loaded; tests run them."""
+"""Write the lines of a card that show how to load each exported form; tests run them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def weights_help(winner: Winner, path: Path, channels: int) -> str:
-    """By this package in two lines; and from the tensors, which go into the network's class."""
+    """Return how to load the weights: with this package, and from the tensors alone."""
     config = winner.training.config
     model = config.model
     settings = [f'name="{model.name}"']
@@ -38,10 +38,10 @@ def weights_help(winner: Winner, path: Path, channels: int) -> str:
     names = "build_model, measured" if adjusted else "build_model"
     pop = 'shift = state.pop("shift")  # the log-prior\n' if shift else ""
     return (
-        "The weights, checked against the configuration beside them:\n\n```python\n"
+        "To load the weights, checked against the configuration beside them:\n\n```python\n"
         "from ltat_tune.export import load_model\n"
         f'model = load_model("{path.name}")  # eval mode; images in [0, 1] -> logits\n```\n\n'
-        "The same from the tensors alone:\n\n```python\n"
+        "To build the same model from the tensors alone:\n\n```python\n"
         "from safetensors.torch import load_file\n"
         "from ltat_tune.config.sections import ModelConfig\n"
         f"from ltat_tune.models import {names}\n"
@@ -49,17 +49,17 @@ def weights_help(winner: Winner, path: Path, channels: int) -> str:
         f'state = load_file("{path.name}")\n{pop}'
         f"network = build_model(ModelConfig({', '.join(settings)}), {shape}{projection})\n"
         f"network.load_state_dict(state)\n{last}\n```\n\n"
-        f"Attack it again:\n\n```sh\nltat-tune evaluate {path.name}\n```"
+        f"To attack the model again:\n\n```sh\nltat-tune evaluate {path.name}\n```"
     )
 
 
 def _own_network(config: TrialConfig) -> list[Part]:
-    """The plugin's part that the network is, if it is one."""
+    """Return the plugin's part that is the network; empty if ltat-tune has the network."""
     return [part for part in config.parts if part.chosen_by == "model.name"]
 
 
 def _load_plugins(config: TrialConfig) -> str:
-    """What must run before the network can be built."""
+    """Return the lines that load the network's plugin; empty without one."""
     plugins = [part.plugin for part in _own_network(config) if part.plugin]
     if not plugins:
         return ""
@@ -71,9 +71,9 @@ def _load_plugins(config: TrialConfig) -> str:
 
 
 def onnx_help(path: Path) -> str:
-    """In onnxruntime."""
+    """Return how to load the file in onnxruntime."""
     return (
-        "ONNX, without torch:\n\n```python\nimport onnxruntime\n"
+        "To run the ONNX file without torch:\n\n```python\nimport onnxruntime\n"
         f'session = onnxruntime.InferenceSession("{path.name}")\n'
         '(logits,) = session.run(["logits"], {"images": images})  '
         "# float32 in [0, 1], N x C x H x W\n```"
@@ -81,14 +81,14 @@ def onnx_help(path: Path) -> str:
 
 
 def registry_help(made: Registered, shape: tuple[int, ...]) -> str:
-    """From the registry, in Python and as a service."""
+    """Return how to load the model from the registry, in Python and as a service."""
     size = " x ".join(map(str, shape))
     return (
-        "The registered model:\n\n```sh\n"
+        "To serve the registered model:\n\n```sh\n"
         f"export MLFLOW_TRACKING_URI={made.uri}\n"
         f'mlflow models serve -m "{made.address}" --env-manager local --port 5001\n'
         f'# then POST {{"instances": [image, ...]}}, each {size} in [0, 1], to /invocations\n'
-        "```\n\n```python\nimport mlflow\n"
+        "```\n\nTo load it in Python:\n\n```python\nimport mlflow\n"
         f'model = mlflow.pyfunc.load_model("{made.address}")\n'
         "model.predict(images)                        # class probabilities\n"
         'model.predict(images, {"output": "logits"})\n```'

@@ -1,4 +1,4 @@
-"""ONNX: the model as it is measured, for runtimes that know no torch."""
+"""Write and run ONNX files of a measured model, for runtimes without torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MISSING = "ONNX files need the extra onnx: pip install 'ltat-tune[onnx]'"
 
 
 def check_installed() -> None:
-    """Raises: StudyError that says how to install what is missing."""
+    """Raise StudyError, with the command that installs them, if packages are missing."""
     from importlib.util import find_spec
 
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
@@ -29,10 +29,12 @@ def check_installed() -> None:
 
 
 def save_onnx(path: Path, model: nn.Module, image_shape: tuple[int, int, int]) -> None:
-    """Writes `images` (N, C, H, W) float32 in [0, 1] -> `logits` (N, K), for any N >= 1.
+    """Write a model that maps `images` (N, C, H, W) in [0, 1] to `logits` (N, K), N >= 1.
+
+    Both are float32.
 
     Args:
-        path: the file, one with weights and all.
+        path: the file; it holds the weights too.
         model: in eval mode, on the CPU.
         image_shape: C, H, W.
 
@@ -55,7 +57,7 @@ def save_onnx(path: Path, model: nn.Module, image_shape: tuple[int, int, int]) -
 
 
 def onnx_runner(path: Path) -> Callable[[Tensor], Tensor]:
-    """The file in onnxruntime: images (N, C, H, W) -> logits (N, K)."""
+    """Return a function that runs the file: images (N, C, H, W) -> logits (N, K)."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -70,7 +72,7 @@ def onnx_runner(path: Path) -> Callable[[Tensor], Tensor]:
 
 
 def write_about(path: Path, about: Mapping[str, str]) -> None:
-    """Keeps facts about the model in the file's `metadata_props`."""
+    """Write facts about the model into the file's `metadata_props`."""
     import onnx
 
     proto = onnx.load_model(str(path), load_external_data=False)
@@ -80,16 +82,16 @@ def write_about(path: Path, about: Mapping[str, str]) -> None:
 
 
 def read_about(path: Path) -> dict[str, str]:
-    """What `write_about` kept."""
+    """Return the facts that `write_about` wrote."""
     import onnx
 
     model = onnx.load_model(str(path), load_external_data=False)
-    return {found.key: found.value for found in model.metadata_props}
+    return {entry.key: entry.value for entry in model.metadata_props}
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter prints its progress and warns about itself."""
+    """Silence the exporter, which prints its progress and warns about itself."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):

@@ -1,4 +1,4 @@
-"""The winners of a finished study: exported into its folder, and logged in MLflow as models."""
+"""Export the winners of a finished study into its folder, and log them in MLflow as models."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from ltat_tune.training.weights_file import SUFFIX
 def export_winners(
     space: Space, folder: StudyFolder, tracker: Tracker, say: Callable[[str], None]
 ) -> None:
-    """Exports each scenario's winner into `best/`, its weights too, and logs it as a model.
+    """Export each scenario's winner with its weights into `best/`, and log it as a model.
 
-    It is logged on the run that trained it. Of a smoke run there are no weights and no model.
+    The model is logged on the run that trained it. A smoke run leaves no weights and no model.
 
     Args:
-        space: the study's.
-        folder: the study's.
-        tracker: the study's.
-        say: told of what could not be written; a study does not end for it.
+        space: the study's space.
+        folder: the study's folder.
+        tracker: the study's tracker.
+        say: takes warnings about files that could not be written. They do not end the study.
     """
     try:
         winners = export_study(folder, space, folder.best)
-    except LtatError as error:  # a plugin that was edited since the study began
+    except LtatError as error:  # for example a plugin that was edited since the study began
         say(f"warning: {folder.best} was not written: {error}")
         return
     for winner in winners:
@@ -41,7 +41,7 @@ def export_winners(
             loaded = load_target(Target(path.stem, place / "config.yaml", place / "checkpoint.pt",
                                  folder.cache, folder.root))  # fmt: skip
             weights_file(path, winner, loaded)
-        except Exception as error:  # images gone, a full disk, too little memory: all is tested
+        except Exception as error:  # images deleted, disk full, no memory; the tests are done
             say(f"warning: {path.name} was not written: {type(error).__name__}: {error}")
             continue
         files = ModelFiles(path, winner.path, loaded.weights, about(winner), model_card(winner),

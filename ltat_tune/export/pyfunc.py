@@ -1,6 +1,6 @@
-"""How MLflow loads an exported model: `mlflow.pyfunc` calls `_load_pyfunc` of this module.
+"""Load an exported model for MLflow: `mlflow.pyfunc` calls `_load_pyfunc` of this module.
 
-Imports neither MLflow nor anything of a study, so that a server needs only what a model needs.
+It imports neither MLflow nor any module about studies, so a server needs only what a model needs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _BATCH = 256
 
 
 class Predictor:
-    """Images (N, C, H, W) in [0, 1] to class probabilities, or to logits, (N, K) float32."""
+    """A model that maps images (N, C, H, W) in [0, 1] to probabilities or logits (N, K)."""
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
@@ -28,10 +28,10 @@ class Predictor:
     def predict(
         self, images: Any, params: dict[str, Any] | None = None
     ) -> npt.NDArray[np.float32]:
-        """As MLflow calls it; `params["output"]` is probabilities (the default) or logits.
+        """Return class probabilities, or logits if `params["output"]` says so, (N, K) float32.
 
         Raises:
-            DataError: values outside [0, 1], or another output.
+            DataError: a pixel lies outside [0, 1], or `params["output"]` has another value.
         """
         output = (params or {}).get("output", OUTPUTS[0])
         if output not in OUTPUTS:
@@ -41,12 +41,12 @@ class Predictor:
             low, high = float(batch.min()), float(batch.max())
             raise DataError(
                 f"pixels must lie in [0, 1], got {low:g} to {high:g}; divide bytes by 255 and do "
-                "not normalise: the model does"
+                "not normalise, the model does that itself"
             )
         with torch.inference_mode():
             logits = torch.cat([self._model(part) for part in batch.split(_BATCH)])
-            found = logits if output == "logits" else logits.softmax(dim=1)
-        return found.numpy()
+            outputs = logits if output == "logits" else logits.softmax(dim=1)
+        return outputs.numpy()
 
 
 def _load_pyfunc(path: str) -> Predictor:

@@ -1,4 +1,4 @@
-"""That what was written answers as the checkpoint does, on clean and on attacked images."""
+"""Check that exported files answer as the checkpoint does, on clean and attacked images."""
 
 from __future__ import annotations
 
@@ -19,28 +19,31 @@ _SEED = 0
 
 @dataclass(frozen=True)
 class Sample:
-    """Validation images, clean and attacked, and what the checkpoint says of them."""
+    """Validation images, clean and attacked, with the checkpoint's logits."""
 
     clean: Tensor  # (N, C, H, W) in [0, 1]
     attacked: Tensor
-    logits: Tensor  # (N, K), of the clean ones
+    logits: Tensor  # (N, K), of the clean images
     attacked_logits: Tensor
     attack: str
 
     def batches(self) -> list[Tensor]:
-        """All images as `compare` asks for them, the clean ones first."""
+        """Return all images in the batches of `compare_predictions`, clean ones first."""
         return [*self.clean.split(_BATCH), *self.attacked.split(_BATCH)]
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far another form of the model is from the checkpoint: largest difference of a logit."""
+    """How closely another form of the model agrees with the checkpoint.
+
+    `clean` and `attacked` are the largest differences of a logit.
+    """
 
     images: int
     clean: float
     attacked: float
     attack: str
-    same_class: int  # of 2 * images answers
+    same_class: int  # equal predictions among 2 * images
 
     def __str__(self) -> str:
         exact = self.clean == self.attacked == 0
@@ -55,7 +58,7 @@ class Agreement:
 
 
 def take_sample(loaded: Loaded) -> Sample:
-    """At most 200 validation images; the test images stay what they were measured for."""
+    """Return at most 200 validation images, clean and attacked; test images stay unused."""
     part = loaded.splits.val
     if len(part) > _IMAGES >= len(loaded.splits.classes):
         part = part.class_balanced_part(_IMAGES, seed=_SEED)
@@ -88,30 +91,30 @@ def _of(model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
 def compare_predictions(
     sample: Sample, model: Callable[[Tensor], Tensor], *, what: str, tolerance: float
 ) -> Agreement:
-    """Asks another form of the model for the same logits.
+    """Compare the logits of another form of the model with the checkpoint's.
 
     Args:
         sample: images and the checkpoint's logits.
         model: images (N, C, H, W) -> logits (N, K).
-        what: the file, for the message.
-        tolerance: largest difference that is allowed, relative to the largest logit; 0 is none.
+        what: the name of the file, for the message.
+        tolerance: largest allowed difference, relative to the largest logit; 0 allows none.
 
     Raises:
-        StudyError: it answers otherwise.
+        StudyError: the logits differ by more than the tolerance.
     """
     clean, attacked = _of(model, sample.clean), _of(model, sample.attacked)
     differences = [(clean - sample.logits).abs().max(),
                    (attacked - sample.attacked_logits).abs().max()]  # fmt: skip
     same = (clean.argmax(1) == sample.logits.argmax(1)).sum()
     same = same + (attacked.argmax(1) == sample.attacked_logits.argmax(1)).sum()
-    found = Agreement(
+    agreement = Agreement(
         len(sample.clean), float(differences[0]), float(differences[1]), sample.attack, int(same)
     )
     largest = max(1.0, float(sample.logits.abs().max()), float(sample.attacked_logits.abs().max()))
-    worst = max(found.clean, found.attacked)
+    worst = max(agreement.clean, agreement.attacked)
     if not worst <= tolerance * largest:  # NaN too
         raise StudyError(
             f"{what} must answer as its checkpoint does, to within {tolerance * largest:.1e}; "
-            f"{found}. Please report this"
+            f"{agreement}. Please report this"
         )
-    return found
+    return agreement

@@ -1,4 +1,4 @@
-"""A winner as it was exported."""
+"""The type of an exported winner."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from ltat_tune.results.selection import Confirmation
 
 @dataclass(frozen=True)
 class Winner:
-    """A confirmed configuration as it was exported.
+    """A confirmed configuration that was exported.
 
     Attributes:
         path: its configuration file.
         place: 1 for the winner of its scenario, 2 for the next.
-        results: of the whole study.
-        scenario: its scenario's part of them.
-        confirmed: its own part of those.
-        training: its training with the first seed, whose weights and digits the file has.
+        results: the results of the whole study.
+        scenario: the results of its scenario.
+        confirmed: its own results.
+        training: its training with the first seed; the file holds its weights and digits.
         recorded: those digits, as in the file.
-        plugins: by name, the files of code that it needs, beside its own.
+        plugins: name -> copy of the plugin's file, beside the configuration.
     """
 
     path: Path
@@ -37,5 +37,5 @@ class Winner:
 
     @property
     def params(self) -> Mapping[str, Any]:
-        """What was searched, by dotted path."""
+        """The searched values, by dotted path."""
         return self.confirmed.params

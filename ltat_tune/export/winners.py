@@ -1,4 +1,4 @@
-"""The best configurations as files that train again to the same digits."""
+"""Write the best configurations as files that train again to the same digits."""
 
 from __future__ import annotations
 
@@ -28,25 +28,26 @@ def export_study(
     scenario: str | None = None,
     top: int = 1,
 ) -> list[Winner]:
-    """Writes `best-<scenario>.yaml` for every winner, `best-<scenario>-2.yaml` for the next, ...
+    """Write `best-<scenario>.yaml` for every winner, `best-<scenario>-2.yaml` for the next, ...
 
-    Beside each goes its model card, `best-<scenario>.md`, and the files of its plugins.
+    Its model card, `best-<scenario>.md`, and copies of its plugins go beside each.
 
     Args:
         folder: the study.
         space: its space.
-        target: folder to write into.
-        scenario: only this one; None is all.
-        top: how many of the confirmed configurations, best mean validation score first.
+        target: the folder to write into.
+        scenario: the only scenario to export; None exports all.
+        top: number of confirmed configurations to export, best mean validation score first.
 
     Raises:
-        StudyError: no such scenario, or nothing was confirmed; `target` has another plugin.
-        ConfigError: a plugin is gone or not what it was.
+        StudyError: there is no such scenario, nothing was confirmed, or `target` holds another
+            plugin of the same name.
+        ConfigError: a plugin is missing or has changed.
     """
     results = read_results(folder)
     if results is None:
         raise StudyError(
-            f"{folder.root.name} has no results yet; finish it: {folder.resume_command}"
+            f"{folder.root.name} has no results yet; to finish it: {folder.resume_command}"
         )
     names = [one.name for one in results.scenarios]
     if scenario is not None and scenario not in names:
@@ -63,7 +64,7 @@ def export_study(
                 written.append(_write(path, place, folder, space, results, one, confirmed))
     if not written:
         raise StudyError(
-            f"{folder.root.name} has confirmed nothing, so there is nothing to export"
+            f"there is nothing to export: {folder.root.name} has no confirmed configuration"
         )
     return written
 
@@ -84,7 +85,7 @@ def _write(
     if trained is None:
         raise StudyError(
             f"{training.path} must hold the training of trial t{confirmed.number:04d} with seed "
-            f"{seed}, which the results name, and holds none; {folder.resume_command} makes it"
+            f"{seed}, which the results name, but holds none; to train it: {folder.resume_command}"
         )
     facts = {"classes": trained.classes, "image_shape": trained.image_shape}
     recorded = {
@@ -114,7 +115,7 @@ def _write(
         f"(study {results.study}, trial {recorded['trial']})\n"
         + ("selected on the test images, so optimistic\n" if space.selected_on_test else "")
         + (f"gradient masking: {masking_line(report)}\n" if report is not None else "")
-        + f"Train it again to the digits under `recorded` (seed {seed}):\n"
+        + f"To train it again to the digits under `recorded` (seed {seed}):\n"
         f"  ltat-tune train {os.path.relpath(path)}"
     )
     plugins = copy_plugins(training.config.plugins, path.parent)

@@ -1,4 +1,7 @@
-"""What `ltat-tune export` writes beside a configuration, each checked against the checkpoint."""
+"""Write the files of `ltat-tune export` beside a configuration, and check them.
+
+Each is compared with the checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -24,39 +27,41 @@ if TYPE_CHECKING:
     from ltat_tune.export.winner import Winner
 
 
-# Of the largest logit: other kernels, and perhaps other processes, add up in another order.
+# Relative to the largest logit: other kernels, and other processes, may sum in another order.
 _ONNX_TOLERANCE, _PROCESS_TOLERANCE = 1e-4, 1e-5
 
 
 @dataclass(frozen=True)
 class ExportForms:
-    """What is to be written besides configuration and card."""
+    """The forms to write besides configuration and card."""
 
     checkpoint: bool = False
     onnx: bool = False
     register: str | None = None  # name of the registered model
 
     def check(self) -> None:
-        """Raises: StudyError where an extra is missing, before anything is written."""
+        """Raise StudyError if an extra is missing, before anything is written."""
         if self.onnx:
             check_installed()
 
 
 @dataclass
 class Written:
-    """What was written for one winner."""
+    """The files written for one winner."""
 
     paths: list[Path]
-    checks: dict[str, str] = field(default_factory=dict)  # file or address -> how it agrees
+    checks: dict[str, str] = field(
+        default_factory=dict
+    )  # file or address -> agreement with the checkpoint
     loading: list[str] = field(default_factory=list)
 
 
 def write_more(folder: StudyFolder, winner: Winner, wanted: ExportForms) -> Written:
-    """Writes weights, ONNX and a registered model as wanted, and the card that tells of them.
+    """Write weights, an ONNX file and a registered model as wanted, and a card on them.
 
     Raises:
-        StudyError: a file does not answer as the checkpoint; MLflow does not take the model.
-        CheckpointError, DataError: the checkpoint or its images are gone or have changed.
+        StudyError: a file answers differently from the checkpoint, or MLflow refuses the model.
+        CheckpointError, DataError: the checkpoint or its images are missing or have changed.
     """
     card = winner.path.with_suffix(".md")
     written = Written([winner.path, card, *winner.plugins.values()])
@@ -78,7 +83,7 @@ def write_more(folder: StudyFolder, winner: Winner, wanted: ExportForms) -> Writ
 
 
 def weights_file(path: Path, winner: Winner, loaded: Loaded) -> None:
-    """The safetensors file of a winner, with who it is."""
+    """Write the safetensors file of a winner, with its identity as metadata."""
     _, height, width = loaded.splits.train.images.shape[1:]
     save_weights(
         path, loaded.model, identity=loaded.config.identity,
@@ -89,7 +94,7 @@ def weights_file(path: Path, winner: Winner, loaded: Loaded) -> None:
 
 
 def about(winner: Winner) -> dict[str, str]:
-    """Facts for those who find a model without its study."""
+    """Return facts that identify a model found without its study."""
     return {
         "study": winner.results.study,
         "scenario": winner.scenario.name,
@@ -112,23 +117,23 @@ def _onnx(path: Path, winner: Winner, loaded: Loaded, sample: Sample, written: W
     save_onnx(path, loaded.model, (channels, height, width))
 
     def agrees() -> str:
-        found = compare_predictions(
+        agreement = compare_predictions(
             sample, onnx_runner(path), what=path.name, tolerance=_ONNX_TOLERANCE
         )
         facts = {
             **about(winner), "identity": loaded.config.identity, "opset": str(OPSET),
-            "max_difference_clean": f"{found.clean:.3e}",
-            "max_difference_attacked": f"{found.attacked:.3e}", "attack": found.attack,
+            "max_difference_clean": f"{agreement.clean:.3e}",
+            "max_difference_attacked": f"{agreement.attacked:.3e}", "attack": agreement.attack,
         }  # fmt: skip
         write_about(path, facts)
-        return f"opset {OPSET}, onnxruntime: {found}"
+        return f"opset {OPSET}, onnxruntime: {agreement}"
 
     _check(path, agrees, written)
     written.loading.append(onnx_help(path))
 
 
 def _check(path: Path, agrees: Callable[[], object], written: Written) -> None:
-    """A file that does not answer as its checkpoint is not left behind."""
+    """Record how a file agrees with its checkpoint; delete it if it does not."""
     try:
         written.checks[path.name] = str(agrees())
     except BaseException:
@@ -146,16 +151,18 @@ def _register(
         weights, winner.path, winner.recorded["weights"], about(winner), model_card(winner),
         winner.plugins,
     )  # fmt: skip
-    made = register(
+    registered = register(
         uri, folder.root.name, facts["uid"], winner.training.key, name, files,
-        remedy=f"write the study's runs anew: {folder.resume_command}",
+        remedy=f"to write the study's runs again: {folder.resume_command}",
     )  # fmt: skip
 
     batches = [part.numpy() for part in sample.batches()]
-    answers = map(torch.from_numpy, predict_with(uri, made, batches, torch.get_num_threads()))
-    what = f"{made.address} (version {made.version})"
-    found = compare_predictions(
+    answers = map(
+        torch.from_numpy, predict_with(uri, registered, batches, torch.get_num_threads())
+    )
+    what = f"{registered.address} (version {registered.version})"
+    agreement = compare_predictions(
         sample, lambda _: next(answers), what=what, tolerance=_PROCESS_TOLERANCE
     )
-    written.checks[what] = str(found)
-    written.loading.append(registry_help(made, tuple(sample.clean.shape[1:])))
+    written.checks[what] = str(agreement)
+    written.loading.append(registry_help(registered, tuple(sample.clean.shape[1:])))

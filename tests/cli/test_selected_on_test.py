@@ -75,7 +75,7 @@ def test_what_is_exported_says_it_too(papers: Path) -> None:
     assert "# selected on the test images, so optimistic\n" in text
     assert yaml.safe_load(text)["recorded"]["selected_on_test"] is True
     card = (papers / "exports" / f"{BEST}.md").read_text()
-    assert "> **selected_on_test.** Epochs and configurations were chosen by the test" in card
+    assert "> **selected_on_test.** Epochs and configurations were chosen on the test" in card
 
 
 def test_every_run_in_mlflow_has_the_tag(papers: Path) -> None:

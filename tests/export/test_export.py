@@ -139,7 +139,7 @@ def test_the_card_has_data_counts_protocol_numbers_and_limits(exported: Path) ->
     own = 100 * recorded["test"]["test/pgd3_balanced_acc"]
     assert re.search(rf"\| test/pgd3_balanced_acc \| [\d.]+ ± [\d.]+ \| {own:.1f} \|", card)
     assert "licence of the images is not known" in card
-    assert "AutoAttack was not run" in card and "not looked for" in card
+    assert "AutoAttack was not run" in card and "not checked: the robust accuracy" in card
     assert "selected_on_test" not in card and "Smoke" not in card
     for line in (exported.parent / "stderr.txt").read_text().splitlines():
         if line.startswith(BEST):
@@ -255,6 +255,6 @@ def test_the_card_marks_smoke_runs_and_what_was_selected_on_test(
         recorded={**winner.recorded, "selected_on_test": True},
     )
     card = model_card(marked)
-    assert "> **Smoke run.** The study only showed that its file runs" in card
-    assert "> **selected_on_test.** Epochs and configurations were chosen by the test" in card
+    assert "> **Smoke run.** The study only showed that its space file runs" in card
+    assert "> **selected_on_test.** Epochs and configurations were chosen on the test" in card
     assert "must not be ranked beside honest ones" in card

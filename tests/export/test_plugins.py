@@ -170,8 +170,8 @@ def test_the_card_says_whose_code_runs_and_its_lines_load_the_weights(
     exported: Exported, logits: Path
 ) -> None:
     card = (exported.folder / f"{BEST}.md").read_text()
-    assert "| plugin `shallow` | code of its own, not of ltat-tune: `shallow.py` beside" in card
-    assert f"(sha256 `{SHA256}`, another file is refused) brings `model.name: one_layer`" in card
+    assert "| plugin `shallow` | code that is not part of ltat-tune: `shallow.py` beside" in card
+    assert f"(sha256 `{SHA256}`; any other file is refused) adds `model.name: one_layer`" in card
     blocks = [b for b in re.findall(r"```python\n(.*?)```", card, re.S) if "safetensors" in b]
     assert len(blocks) == 2
     answer = (
