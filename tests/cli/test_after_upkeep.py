@@ -97,7 +97,8 @@ def test_resume_writes_mlflow_s_runs_again_so_that_export_registers(kept: Path) 
     assert refused.returncode == 2
     assert re.search(
         r"^error: sqlite:///\S+ has no run imbalance_ratio_2/\w+-seed0 of study mini, perhaps it "
-        r"was deleted; to write the study's runs again: ltat-tune resume mini$", refused.stderr, re.M,
+        r"was deleted; to write the study's runs again: ltat-tune resume mini$",
+        refused.stderr, re.M,
     )  # fmt: skip
     results = (kept / "studies" / "mini" / "results.json").read_bytes()
     resumed = call("resume", "mini", "--in-process", "--quiet", cwd=kept)
