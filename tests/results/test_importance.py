@@ -85,9 +85,7 @@ def test_the_rung_that_most_trials_reached_stands_in_for_too_few_ends() -> None:
 
 
 def test_it_says_why_it_says_nothing() -> None:
-    assert importances(_trials(5)).why_not == (
-        "5 trials have a score, and at least 6 are needed"
-    )
+    assert importances(_trials(5)).why_not == ("5 trials have a score, and at least 6 are needed")
     same = [
         create_trial(params={X: x / 10}, distributions={X: _RANGE}, value=0.5) for x in range(8)
     ]
