@@ -1,4 +1,4 @@
-"""What can be named in a space file, as data: what `ltat-tune ls` prints."""
+"""The choices of a space file as data, for `ltat-tune ls`."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Choice:
-    """One choice: what it is, whose it is, and which parameters it reads."""
+    """One choice with its description, its source and the parameters that act through it."""
 
-    name: str  # as a space file writes it
+    name: str  # the name in a space file
     what: str
-    source: str  # who defined it, and where it stands in REAT or SRAT
-    chosen_by: str  # the parameter whose value it is; evaluation attacks: confirm.attacks
-    parameters: tuple[str, ...] = ()  # paths that act through it
-    symbol: str = ""  # what the papers call it
+    source: str  # who defined it, and where REAT or SRAT mentions it
+    chosen_by: str  # the parameter that chooses it; evaluation attacks: confirm.attacks
+    parameters: tuple[str, ...] = ()  # paths of the parameters that act through it
+    symbol: str = ""  # the name in the papers
 
     def as_data(self, parameters: Mapping[str, Parameter]) -> dict[str, object]:
-        """For `--format json`: every parameter with its symbol."""
+        """Return the choice for `--format json`, every parameter with its symbol."""
         paths = {path: parameters[path].symbol for path in self.parameters}
         return {**vars(self), "parameters": paths}
 
@@ -58,12 +58,12 @@ METHODS = (
         "SRAT 4.1 (CE, Focal, LDAM rows of Tables 1-10)", "method.name", symbol="PGD-AT",
     ),
     Choice(
-        "srat", "features of a class pulled together, deferred class weights",
+        "srat", "training that pulls features of a class together, with deferred class weights",
         "Wang2022Imbalanced: SRAT Eq. 6-7, Algorithm 1, Tables 1-10", "method.name",
         (*_SEPARATION, "reweight.name", "reweight.beta", "reweight.start_fraction"), "SRAT",
     ),
     Choice(
-        "reat", "RBL attack, balanced softmax, tail features pushed apart (TAIL)",
+        "reat", "RBL attack and balanced softmax; tail features are pushed apart (TAIL)",
         "Li2023Alleviating: REAT Eq. 1-3, Algorithm 1, Tables 1-6 and 8-14", "method.name",
         _TAIL, "REAT",
     ),
@@ -73,17 +73,17 @@ METHODS = (
         ("method.beta", *_MARGINS, "model.head_gamma", "model.posthoc_tau"), "RoBal",
     ),
     Choice(
-        "trades", "loss on clean images plus KL to the attacked ones",
+        "trades", "loss on clean images plus the KL to the adversarial predictions",
         "Zhang2019Theoretically Eq. 5; REAT Table 7", "method.name",
         ("method.beta",), "TRADES",
     ),
     Choice(
-        "mart", "boosted cross-entropy plus KL that weighs misclassified images more",
+        "mart", "boosted cross-entropy plus a KL that gives misclassified images more weight",
         "Wang2020Improving Eq. 11; REAT Table 7", "method.name",
         ("method.beta",), "MART",
     ),
     Choice(
-        "taet", "clean stage first, then mean, variance and shares of the class losses",
+        "taet", "a clean stage, then the mean, variance and shares of the class losses",
         "Wang2025TAET", "method.name", _TAET, "TAET",
     ),
 )  # fmt: skip
@@ -94,16 +94,16 @@ LOSSES = (
         ("loss.label_smoothing",), "CE",
     ),
     Choice(
-        "focal", "cross-entropy that weighs well-classified images less",
+        "focal", "cross-entropy that gives well-classified images less weight",
         "Lin2017Focal Eq. 4; REAT Table 1 (FL); SRAT 5.1 (Focal)", "loss.name",
         ("loss.gamma", "loss.focal_weight"), "FL",
     ),
     Choice(
-        "effective_number", "cross-entropy with class-balanced weights from the first epoch",
+        "effective_number", "cross-entropy with class-balanced weights from the first epoch on",
         "Cui2019Class Eq. 2; REAT Table 1 (EN)", "loss.name", _BETA, "EN",
     ),
     Choice(
-        "ldam", "margins that grow as n^(-1/4) for rare classes",
+        "ldam", "cross-entropy with margins that grow as n^(-1/4) for rare classes",
         "Cao2019LDAM Eq. 12-13; REAT Table 1; SRAT 5.1", "loss.name",
         ("loss.max_margin", "loss.scale"), "LDAM",
     ),
@@ -112,14 +112,14 @@ LOSSES = (
         "Ren2020Balanced Eq. 4; REAT Table 1 (BSL)", "loss.name", ("loss.tau",), "BSL",
     ),
     Choice(
-        "robal", "class-aware margin and bias on cosines", "Wu2021Adversarial, release",
+        "robal", "class-aware margins and biases on cosines", "Wu2021Adversarial, release",
         "loss.name", _MARGINS, "RoBal",
     ),
 )  # fmt: skip
 
 DATASETS = (
     Choice(
-        "digits", "scikit-learn's 8x8 scans, 10 classes; inside the wheel, nothing to download",
+        "digits", "scikit-learn's 8x8 scans, 10 classes; part of its wheel, without a download",
         "UCI optical digits", "data.name",
     ),
     Choice(
@@ -132,7 +132,7 @@ DATASETS = (
         ("data.root",), "CIFAR-100",
     ),
     Choice(
-        "svhn", "32x32 house numbers, 10 classes of unlike size",
+        "svhn", "32x32 house numbers, 10 classes of unequal size",
         "Netzer2011Reading; SRAT Tables 5-8", "data.name", ("data.root", "data.base"), "SVHN",
     ),
     Choice(
@@ -140,14 +140,14 @@ DATASETS = (
         ("data.root",), "Tiny-ImageNet",
     ),
     Choice(
-        "image_folder", "your own images: train/ and test/, one folder a class",
+        "image_folder", "your own images: train/ and test/ with one folder per class",
         "", "data.name", ("data.root", "data.classes", "data.image_size"),
     ),
 )  # fmt: skip
 
 MODELS = (
     Choice(
-        "small_cnn", "a few convolutions, for processors without an accelerator", "",
+        "small_cnn", "a few convolutions, for machines without a GPU", "",
         "model.name", ("model.width", "model.stem"),
     ),
     Choice(
@@ -171,11 +171,11 @@ MODELS = (
 _BALL = ("attack.eps", "attack.step_size", "attack.steps")
 
 ATTACKS = (
-    Choice("linf", "every pixel by at most eps", "REAT 5; SRAT 5.1", "attack.norm", _BALL,
+    Choice("linf", "changes every pixel by at most eps", "REAT 5; SRAT 5.1", "attack.norm", _BALL,
            "L∞"),
-    Choice("l2", "all pixels together by at most eps", "REAT Table 12", "attack.norm", _BALL,
-           "L2"),
-    Choice("none", "begins at the clean image", "Kurakin2017Adversarial", "attack.start"),
+    Choice("l2", "changes all pixels together by at most eps", "REAT Table 12", "attack.norm",
+           _BALL, "L2"),
+    Choice("none", "starts at the clean image", "Kurakin2017Adversarial", "attack.start"),
     Choice("uniform", "noise in the ball, not clipped before the first gradient", "REAT release",
           "attack.start"),
     Choice("uniform_clipped", "noise in the ball, clipped to [0, 1]", "Madry2018Towards; "
@@ -184,21 +184,21 @@ ATTACKS = (
     Choice("gaussian", "0.001 times normal noise", "TRADES, MART, TAET releases", "attack.start"),
     Choice("cross_entropy", "raises the cross-entropy of the label", "Madry2018Towards",
           "attack.objective", symbol="CE"),
-    Choice("margin", "raises the best wrong logit over the right one", "Carlini2017Towards; "
+    Choice("margin", "raises the largest wrong logit above the right one", "Carlini2017Towards; "
           "REAT 5", "attack.objective", symbol="C&W"),
     Choice("kl", "raises the KL from the clean prediction", "Zhang2019Theoretically",
           "attack.objective", symbol="KL"),
     Choice("loss", "raises the method's own prediction loss", "SRAT Eq. 5", "attack.objective"),
-    Choice("none", "all classes weigh the same in the attack", "REAT Table 2 (first row)",
+    Choice("none", "the same weight for all classes", "REAT Table 2 (first row)",
           "attack.reweight"),
     Choice("inverse", "class weights 1/n", "REAT Table 2 (RW)", "attack.reweight", symbol="RW"),
     Choice("inverse_sqrt", "class weights 1/sqrt(n)", "REAT Table 2 (RWS)", "attack.reweight",
           symbol="RWS"),
-    Choice("class_balanced", "class weights by effective number of the clean images",
+    Choice("class_balanced", "class weights by the effective number of the training images",
           "Cui2019Class Eq. 2; REAT Table 2 (ENR)", "attack.reweight", _BETA, "ENR"),
     Choice("balanced_softmax", "log class prior on the logits", "Ren2020Balanced Eq. 4; "
           "REAT Table 2 (BRW)", "attack.reweight", symbol="BRW"),
-    Choice("rbl", "class weights by effective number of last epoch's predictions",
+    Choice("rbl", "class weights by the effective number of the last epoch's predictions",
           "REAT Eq. 1-2, Table 2 (RBL)", "attack.reweight", ("attack.bn_mode",), "RBL"),
     Choice("clean", "no attack", "", "confirm.attacks"),
     Choice("fgsm", "one step of eps on the cross-entropy", "Goodfellow2015Explaining; RoBal "
@@ -212,15 +212,15 @@ ATTACKS = (
     Choice("adaptive<steps>", "PGD on the cross-entropy of ten times the logits",
           "REAT 5 (adaptive, RoBal); AT-BSL release (LSA)", "confirm.attacks",
           ("evaluation.eps",), "LSA"),
-    Choice("square", "random search on the margin, no gradients, 5000 queries",
+    Choice("square", "random search on the margin without gradients, 5000 queries",
           "Andriushchenko2020Square", "confirm.attacks", ("evaluation.eps",), "Square"),
     Choice("aa", "AutoAttack standard, on evaluation.aa_images test images",
           "Croce2020Reliable; REAT 5 (AA)", "confirm.attacks",
           ("evaluation.eps", "evaluation.aa_images"), "AA"),
-    Choice("cwl2", "nearest image in l2: 9 values of c, 10000 iterations each",
+    Choice("cwl2", "search for the nearest image in l2: 9 values of c, 10000 iterations each",
           "Carlini2017Towards and its release; REAT Table 12 (one reading)", "confirm.attacks",
           ("evaluation.eps",), "C&W"),
-    Choice("cwl2_fixed", "nearest image in l2: c = 1, 50 iterations, no search",
+    Choice("cwl2_fixed", "nearest image in l2 for one c: c = 1, 50 iterations",
           "torchattacks; REAT Table 12 (the other reading)", "confirm.attacks",
           ("evaluation.eps",), "C&W"),
 )  # fmt: skip

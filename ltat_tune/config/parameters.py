@@ -1,4 +1,4 @@
-"""The parameters of `TrialConfig` as data: what `ltat-tune params` prints and messages name."""
+"""The parameters of `TrialConfig` as data, for `ltat-tune params` and for messages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ltat_tune.config.values import ConfigValues
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter: where it stands, what it may be, what it means and who defined it."""
+    """One parameter with its path, its allowed values, its meaning and its source."""
 
     path: str
     symbol: str
@@ -36,14 +36,15 @@ class Parameter:
     source: str
     also: tuple[str, ...]
     acts_from: ActsFrom
-    instead: tuple[Instead, ...]  # other defaults: (path, its values, the default then)
-    words: tuple[str, ...]  # what may stand in place of a number
+    # (path, values, default): another default if the parameter at path has such a value
+    instead: tuple[Instead, ...]
+    words: tuple[str, ...]  # words that may be written in place of a number
     optional: bool
     field: FieldInfo
 
     @property
     def range(self) -> str:
-        """Return the values that are allowed, for people: `[0, 1)`, `exp | step`, `text`."""
+        """The allowed values in human-readable form: `[0, 1)`, `exp | step`, `text`."""
         return " | ".join([self._own_range, *self.words])
 
     @property
@@ -60,11 +61,11 @@ class Parameter:
 
     @property
     def label(self) -> str:
-        """`method.temperature (τ)`."""
+        """The path with the symbol: `method.temperature (τ)`."""
         return f"{self.path} ({self.symbol})" if self.symbol else self.path
 
     def check(self, value: Any) -> tuple[Any, str | None]:
-        """The value as the configuration holds it, and the rule that it breaks, if any."""
+        """Return the value as the configuration holds it, and the broken rule, if any."""
         return check_value(self._adapter(), value)
 
     def _adapter(self) -> TypeAdapter[Any]:
@@ -81,26 +82,26 @@ _KINDS: dict[Any, str] = {
 
 
 def add_parameter(path: str, field: FieldInfo) -> None:
-    """Puts a plugin's parameter among the others."""
+    """Add a plugin's parameter to the others."""
     PARAMETERS[path] = read_parameter(path, field)
     FIELDS[path] = TypeAdapter(annotated(field))
 
 
 def widen(path: str) -> None:
-    """Tells the parameter at `path` which values plugins have added or taken back."""
+    """Update the choices of the parameter at `path` after plugins have changed them."""
     own = get_args(PARAMETERS[path].field.annotation)
     PARAMETERS[path] = replace(PARAMETERS[path], choices=(*own, *extension_names(path)))
 
 
 def forget_parameter(path: str) -> None:
-    """Takes a plugin's parameter out again."""
+    """Remove a plugin's parameter."""
     del PARAMETERS[path]
     _ADAPTERS.pop(path, None)
     FIELDS.pop(path, None)
 
 
 def read_parameter(path: str, field: FieldInfo) -> Parameter:
-    """A documented field as a parameter."""
+    """Read a documented field as a parameter."""
     annotation: Any = field.annotation
     members = [a for a in get_args(annotation) if a is not type(None)]
     optional = type(None) in get_args(annotation)
@@ -130,20 +131,20 @@ def read_parameter(path: str, field: FieldInfo) -> Parameter:
 
 
 def _collect() -> dict[str, Parameter]:
-    found: dict[str, Parameter] = {}
+    parameters: dict[str, Parameter] = {}
     for section, section_field in ConfigValues.model_fields.items():
         model = section_field.annotation
         assert isinstance(model, type) and issubclass(model, BaseModel)
         for name, field in model.model_fields.items():
-            found[f"{section}.{name}"] = read_parameter(f"{section}.{name}", field)
-    return found
+            parameters[f"{section}.{name}"] = read_parameter(f"{section}.{name}", field)
+    return parameters
 
 
 PARAMETERS: dict[str, Parameter] = _collect()
 
 
 def defaults() -> dict[str, str]:
-    """Every parameter's default, and what it is instead under another choice, as text."""
+    """Return every parameter's default and its other defaults, as JSON text by path."""
     return {
         path: json.dumps([parameter.default, *parameter.instead])
         for path, parameter in PARAMETERS.items()
@@ -192,15 +193,15 @@ def _symbols(parameter: Parameter, *, with_index: bool) -> list[str]:
 
 
 def nearest_parameter(path: str) -> str | None:
-    """The parameter that was probably meant, as `method.separation_weight (λ)`, or None."""
-    wanted = path.strip().lower()
-    section, _, leaf = wanted.rpartition(".")
+    """Return the parameter that was probably meant, as `method.temperature (τ)`, or None."""
+    query = path.strip().lower()
+    section, _, leaf = query.rpartition(".")
     best, best_score = None, 0.65
     for parameter in PARAMETERS.values():
         own_section, _, own_leaf = parameter.path.partition(".")
         names = (own_leaf, *parameter.also, *parameter.symbol.lower().split(", "))
         score = max(difflib.SequenceMatcher(None, leaf, name).ratio() for name in names if name)
-        whole = difflib.SequenceMatcher(None, wanted, parameter.path).ratio()
+        whole = difflib.SequenceMatcher(None, query, parameter.path).ratio()
         score = max(score + (0.1 if section == own_section else -0.05 if section else 0.0), whole)
         if score > best_score:
             best, best_score = parameter.label, score
@@ -208,7 +209,7 @@ def nearest_parameter(path: str) -> str | None:
 
 
 def unknown_parameter(path: str) -> str:
-    """The sentence for a parameter that does not exist."""
+    """Return the sentence for a parameter that does not exist."""
     section = path.partition(".")[0]
     meant = nearest_parameter(path)
     if path in ConfigValues.model_fields:
@@ -219,7 +220,7 @@ def unknown_parameter(path: str) -> str:
 
 
 def explain(error: ValidationError) -> list[str]:
-    """One sentence for each problem that pydantic found in a TrialConfig: path, rule, value."""
+    """Return one sentence (path, rule, value) for each problem that pydantic reports."""
     sentences: list[str] = []
     for details in error.errors():
         names = [str(part) for part in details["loc"] if isinstance(part, str)]
