@@ -252,15 +252,17 @@ def _fields(
     """
     fields, problems = {}, []
     previous = PARTS.get((chosen_by, part))
-    for name, given in (parameters or {}).items():
+    for name, definition in (parameters or {}).items():
         path = f"{chosen_by.partition('.')[0]}.{name}"
         own = previous is not None and path in previous.defaults
-        if not isinstance(given, FieldInfo):
-            problems.append(f"{path} must be param(default, meaning, ...), got {given!r}")
+        if not isinstance(definition, FieldInfo):
+            problems.append(f"{path} must be param(default, meaning, ...), got {definition!r}")
         elif path in PARAMETERS and not own:
             problems.append(f"{path} exists already; choose another name for your parameter")
         else:
-            model = create_model("Own", __base__=Section, **{name: (_kind(given), given)})  # type: ignore[call-overload]
+            model = create_model(
+                "Own", __base__=Section, **{name: (_kind(definition), definition)}
+            )  # type: ignore[call-overload]
             fields[name] = model.model_fields[name]
             problems += _check_default(path, fields[name])
     if problems:

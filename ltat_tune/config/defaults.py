@@ -59,13 +59,13 @@ def _given(section: Any, name: str) -> bool:
 
 def _value(values: Mapping[str, Any], path: str, config: type[BaseModel]) -> Any:
     section, _, name = path.partition(".")
-    given = values.get(section, {})
-    if _given(given, name):
+    content = values.get(section, {})
+    if _given(content, name):
         value = (
-            getattr(given, name, None)
-            if isinstance(given, BaseModel)
-            else given.get(name)
-            if isinstance(given, Mapping)
+            getattr(content, name, None)
+            if isinstance(content, BaseModel)
+            else content.get(name)
+            if isinstance(content, Mapping)
             else None
         )
         return value if isinstance(value, str) else None
@@ -74,8 +74,8 @@ def _value(values: Mapping[str, Any], path: str, config: type[BaseModel]) -> Any
 
 
 def _put(values: dict[str, Any], section: str, name: str, default: Any) -> None:
-    given = values.get(section, {})
-    if isinstance(given, BaseModel):
-        values[section] = given.model_copy(update={name: default})
+    content = values.get(section, {})
+    if isinstance(content, BaseModel):
+        values[section] = content.model_copy(update={name: default})
     else:
-        values[section] = {**given, name: default}
+        values[section] = {**content, name: default}

@@ -36,7 +36,7 @@ class Plugin:
 
     @property
     def note(self) -> str:
-        """A notice, for whoever starts a command, that the plugin's code runs."""
+        """A notice that the plugin's code runs."""
         return f"plugin {self.name} runs code of {self.file} (sha256 {self.sha256})"
 
 

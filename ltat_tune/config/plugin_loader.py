@@ -95,18 +95,18 @@ def copy_plugins(plugins: Iterable[Mapping[str, str]], folder: Path) -> dict[str
 
 def _read(entry: Any) -> tuple[str, str, str]:
     """Return the name, file and hash of an entry. File and hash may be empty."""
-    given = {"name": entry} if isinstance(entry, str) else entry
-    is_entry = isinstance(given, dict) and set(given) <= {"name", "file", "sha256"}
-    if not is_entry or not all(isinstance(value, str) for value in given.values()):
+    mapping = {"name": entry} if isinstance(entry, str) else entry
+    is_entry = isinstance(mapping, dict) and set(mapping) <= {"name", "file", "sha256"}
+    if not is_entry or not all(isinstance(value, str) for value in mapping.values()):
         raise ConfigError(f"a plugin must be a module's name such as my_method, got {entry!r}")
-    name = given.get("name", "")
+    name = mapping.get("name", "")
     if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", name) or name.endswith(".py"):
         meant = Path(name).stem
         raise ConfigError(
             f"a plugin must be a module's name without a path and .py, got {name!r}"
             + (f"; did you mean {meant}?" if meant.isidentifier() else "")
         )
-    return name, given.get("file", ""), given.get("sha256", "")
+    return name, mapping.get("file", ""), mapping.get("sha256", "")
 
 
 def _load(name: str, file: str, sha256: str, beside: Path | None) -> Plugin:

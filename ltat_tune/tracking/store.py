@@ -190,9 +190,9 @@ def reason(error: Exception, uri: str) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name in _DRIVERS:
         return f"PostgreSQL's driver is missing; try `pip install '{_DRIVERS[error.name]}'`"
     text = str(error)
-    known_reasons = ("Connection refused", "Name or service not known", "timed out",
+    reasons = ("Connection refused", "Name or service not known", "timed out",
                      "Remote end closed connection")  # fmt: skip
-    for phrase in known_reasons:
+    for phrase in reasons:
         if phrase in text:
             return phrase.lower()
     return hidden(text.splitlines()[0] if text else type(error).__name__, uri)
