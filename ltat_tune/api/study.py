@@ -222,7 +222,7 @@ class Study:
 
         if self._folder.facts.exists() and not (self._overwrite or self._space.smoke):
             raise StudyError(
-                f"study {self.name} exists already in {self.folder.parent}; go on with it by "
+                f"study {self.name} already exists in {self.folder.parent}; go on with it by "
                 f'Study.open("{self.name}", out="{self.folder.parent}").run(), start another with '
                 'overrides={"name": ...}, or delete it with overwrite=True'
             )

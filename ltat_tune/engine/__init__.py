@@ -1,4 +1,4 @@
 """The driver of a study: its work queue, searches, worker, budget, live view and recovery.
 
-May import everything but `api` and `cli`, which are the only ones to import it.
+May import everything but `api` and `cli`; only those two import it.
 """

@@ -1,4 +1,4 @@
-"""`budget: 6h`: a search that ends in time for its confirmations and tests to be done."""
+"""Ends a search in time for its confirmations and tests, under a budget such as `budget: 6h`."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from ltat_tune.storage.ledger import Ledger
 
 
-_TRUSTED_EPOCHS = 3  # of one task, before its seconds count as those of an epoch
+_TRUSTED_EPOCHS = 3  # of one task, before its mean counts as the seconds of an epoch
 
 
 class Claims:
-    """What the trials of one search have trained, and may still train, in epochs.
+    """The epochs that the trials of one search have trained and may still train.
 
     Args:
-        live: trial -> stage that trains now; the search's own, as are the next two.
-        ready: trials and stages that are next for a slot.
+        live: trial -> stage that trains now. The search shares and updates the first three.
+        ready: pairs of trial and stage that are next for a slot.
         spent: trial -> epochs of stages that ended.
-        whole: the stage that is a trial's own training; repeats of it are behind.
+        whole: the stage that is a trial's own training; its repeats follow.
     """
 
     def __init__(
@@ -51,20 +51,20 @@ class Claims:
         return bool(self._live)
 
     def reach(self, stage: int) -> None:
-        """A trial came well to the end of a stage."""
+        """Record that a trial completed a stage."""
         self._reached = max(self._reached, stage)
 
     def reached(self, stage: int) -> int:
-        """The furthest stage that a trial is in or behind, if one begins this stage too."""
+        """Return the furthest stage that any trial has reached, if one begins this stage too."""
         return min(self._whole, max(stage, self._reached, *self._live.values(), -1))
 
     def committed(self, stages: Sequence[int], total: int) -> int:
-        """Epochs that were trained, and the most of all that is in a slot or next for one."""
-        there = [*self._live.values(), *(stage for _, stage in self._ready)]
-        return sum(self._spent.values()) + sum(self._most(s, stages, total) for s in there)
+        """Return the epochs trained, plus the most that live and ready trials may train."""
+        begun = [*self._live.values(), *(stage for _, stage in self._ready)]
+        return sum(self._spent.values()) + sum(self._most(s, stages, total) for s in begun)
 
     def remaining(self, stages: Sequence[int], total: int) -> list[int]:
-        """Most epochs left of each trial in a slot or next for one."""
+        """Return the most epochs left of each live and each ready trial."""
         live = [self._most(s, stages, total) - self.heard.get(n, 0) for n, s in self._live.items()]
         return live + [self._most(s, stages, total) for _, s in self._ready]
 
@@ -75,7 +75,7 @@ class Claims:
 
 @dataclass(frozen=True)
 class LookCost:
-    """What is measured on weights, in passes of the rule of thumb (planning/cost.py)."""
+    """The cost of a test, a sentinel and an epoch, in passes (planning/cost.py)."""
 
     test: float
     sentinel: float
@@ -83,25 +83,25 @@ class LookCost:
 
 
 class BudgetKeeper:
-    """Says which stages may still begin.
+    """Decides which stages may still begin.
 
-    What a stage may begin with is left after everything that will surely come: what trains now
-    comes to its end, every scenario has a first complete trial, and then its confirmations, tests
-    and look for masking. In epochs each counts as its most. In hours an epoch takes as long as in
-    the slowest training so far; before the first epoch of a study nothing is known, and a stage
-    may begin. A test takes as long as the slowest so far; before the first, its share of an epoch
-    by the rule of thumb, at the measured speed of an epoch. Hours count from the first task of a
-    start, and are summed over starts.
+    A stage may begin if the budget also covers everything that surely follows: running trainings
+    end, every scenario gets a first complete trial, and then its confirmations, tests and
+    sentinel. A budget in epochs counts the most that each can take. In hours, an epoch counts as
+    long as in the slowest training so far; before a study's first epoch, every stage may begin. A
+    test counts as long as the slowest so far; before the first, the rule of thumb gives its share
+    of an epoch, at the measured speed of an epoch. Hours count from the first task of a start and
+    are summed over starts.
 
     Args:
-        space: with its budget.
-        folder: where the hours of all starts are kept.
-        rungs: where trials are judged.
-        slots: tasks that run at once.
+        space: a space with a budget.
+        folder: the study's folder, which records the hours of all starts.
+        rungs: the epochs at which trials are judged.
+        slots: how many tasks run at once.
 
     Attributes:
-        slots: as above; may change while the study runs.
-        look_costs: by scenario, what tests cost by the rule of thumb.
+        slots: as above; it may change while the study runs.
+        look_costs: costs of tests and sentinels by scenario, by the rule of thumb.
     """
 
     def __init__(self, space: Space, folder: StudyFolder, rungs: Rungs, *, slots: int) -> None:
@@ -125,19 +125,19 @@ class BudgetKeeper:
         self._written = -math.inf
 
     def watch(self, claims: Mapping[str, Claims]) -> None:
-        """What the searches, by scenario, take of the budget."""
+        """Set the claims of the searches, by scenario."""
         self._claims = dict(claims)
 
     def busy(self) -> bool:
-        """Whether a trial trains: ended early, it leaves some over."""
+        """Return whether a trial trains; if it ends early, it frees some of the budget."""
         return any(claims.live for claims in self._claims.values())
 
     def allows(self, scenario: str, stage: int, trained: int = 0) -> bool:
-        """Whether a trial may begin a stage.
+        """Return whether a trial may begin a stage.
 
         Args:
-            scenario: its scenario.
-            stage: its place among a trial's stages.
+            scenario: the trial's scenario.
+            stage: the stage's place among a trial's stages.
             trained: epochs of the stage that an earlier start trained.
         """
         stages, total = self._stages, self._space.max_epochs
@@ -155,7 +155,7 @@ class BudgetKeeper:
         return self.hours_needed([*running, epochs], firsts) <= self.budget.amount
 
     def on_epoch(self, task: Task, seconds: float, *, replayed: bool) -> None:
-        """A task trained an epoch, now or in an earlier start."""
+        """Record an epoch of a task; a replayed epoch costs nothing."""
         if replayed:
             return
         epochs, before = self._trained.get(task.key, (0, 0.0))
@@ -167,7 +167,7 @@ class BudgetKeeper:
         self._keep()
 
     def on_end(self, task: Task, outcome: Outcome) -> None:
-        """A task ended."""
+        """Record the end of a task."""
         self._trained.pop(task.key, None)
         if task.kind in ("test", "sentinel"):
             self._spent[task.kind] = max(self._spent[task.kind], outcome.seconds)
@@ -175,39 +175,41 @@ class BudgetKeeper:
         self._keep(now=True)
 
     def hours_needed(self, epochs: list[int], firsts: int) -> float:
-        """Hours at the end of the study, if tasks of so many epochs end and then nothing begins.
+        """Return the hours that the study takes if tasks of so many epochs end the search.
 
         Args:
-            epochs: left of everything that trains.
+            epochs: the epochs left of each training task.
             firsts: further epochs, so that each scenario has a complete trial.
         """
         second = self._spent["epoch_s"]
         total = self._space.max_epochs
-        trainings, looks = 0, {"test": 0, "sentinel": 0}
+        trainings, measurements = 0, {"test": 0, "sentinel": 0}
         files = {"result": RESULT, "test": TEST, "sentinel": SENTINEL}
         for scenario in self._space.scenarios:
-            there = self._folder.root / "confirmations" / scenario.name
-            done = {name: len(list(there.glob(f"*/{file}"))) for name, file in files.items()}
-            fresh = self._confirming // total  # what a trial has trained is not trained again
+            confirmed = self._folder.root / "confirmations" / scenario.name
+            done = {name: len(list(confirmed.glob(f"*/{file}"))) for name, file in files.items()}
+            fresh = self._confirming // total  # a seed that a trial trained is not trained again
             trainings += max(0, min(fresh, self._confirmations - done["result"]))
-            looks["test"] += max(0, self._confirmations - done["test"])
+            measurements["test"] += max(0, self._confirmations - done["test"])
             watched = self._space.confirm.sentinel and self._confirmations > 0
-            looks["sentinel"] += watched and not done["sentinel"]
-        after = {kind: self.look_s(kind) for kind in looks}
+            measurements["sentinel"] += watched and not done["sentinel"]
+        seconds_of = {kind: self.look_s(kind) for kind in measurements}
         if self.budget.unit == "gpuh":
             seconds = second * (sum(epochs) + firsts + trainings * total)
-            seconds += sum(after[kind] * count for kind, count in looks.items())
+            seconds += sum(seconds_of[kind] * count for kind, count in measurements.items())
             share = self._space.resources.gpus_per_trial
             return share * (self._spent["task_seconds"] + seconds) / 3600
         longest = max(max(epochs), math.ceil(sum(epochs) / self.slots))
         seconds = second * (longest + firsts + math.ceil(trainings / self.slots) * total)
-        seconds += sum(after[kind] * math.ceil(n / self.slots) for kind, n in looks.items())
+        seconds += sum(
+            seconds_of[kind] * math.ceil(n / self.slots) for kind, n in measurements.items()
+        )
         return (self._seconds() + seconds) / 3600
 
     def look_s(self, kind: str) -> float:
-        """Seconds of a test, or of a look for masking."""
-        if known := self._spent[kind]:
-            return known
+        """Return the seconds of a test or of a sentinel."""
+        if slowest := self._spent[kind]:
+            return slowest
         rules = self.look_costs.values()
         share = max((getattr(rule, kind) / rule.epoch for rule in rules), default=0.0)
         return share * self._spent["epoch_s"]
@@ -216,7 +218,7 @@ class BudgetKeeper:
         return self._before + time.monotonic() - self._began
 
     def _keep(self, *, now: bool = False) -> None:
-        """Writes what was spent, at most once a second."""
+        """Write what was spent, at most once a second."""
         if self.budget.unit == "epochs" or (not now and time.monotonic() - self._written < 1):
             return
         self._written = time.monotonic()
@@ -225,35 +227,35 @@ class BudgetKeeper:
 
 
 def _tests(space: Space) -> dict[str, LookCost]:
-    """What tests cost beside epochs; nothing where images cannot be counted."""
+    """Return the costs by scenario, without those whose images cannot be counted."""
     from ltat_tune.planning.estimate import mean_cost
 
-    found = {}
+    costs = {}
     for scenario in space.scenarios:
         try:
             cost = mean_cost(space, scenario)
         except DataError:
             continue
         every = space.config(scenario, {}).evaluation.every_epochs
-        found[scenario.name] = LookCost(
+        costs[scenario.name] = LookCost(
             cost.test, cost.sentinel, cost.update + cost.validation / every
         )
-    return found
+    return costs
 
 
 def end_search(space: Space, ledger: Ledger, scenario: str) -> None:
-    """Proposes nothing more in a scenario, and leaves word why."""
-    begun, asked = ledger.begun(scenario), space.searcher.trials
+    """End the proposals of a scenario, and record why in the ledger."""
+    begun, planned = ledger.begun(scenario), space.searcher.trials
     why = (
         f"{space.scenario(scenario).title}: the budget of {space.budget} ends the search after "
-        f"{begun} of {asked} trials"
+        f"{begun} of {planned} trials"
     )
     ledger.remember(scenario, "budget", str(space.budget))
     ledger.remember(scenario, "exhausted", why)
 
 
 def reopen(space: Space, ledger: Ledger, scenario: str) -> None:
-    """Goes on with a search that another budget than today's ended."""
+    """Reopen a search that ended under another budget than the present one."""
     ended_by = ledger.recall(scenario, "budget")
     if ended_by and ended_by != str(space.budget or ""):
         ledger.remember(scenario, "budget", "")

@@ -1,4 +1,4 @@
-"""The images of a study, opened before a process is taken."""
+"""Opens the images of a study before the study starts a process."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ltat_tune.space.space import Space
 
 
 def open_images(space: Space, cache: Path, say: Callable[[str], None]) -> list[DataConfig]:
-    """Download, check and decode what any scenario needs.
+    """Download, check and decode the images of every scenario.
 
     Args:
-        space: the study's.
+        space: the study's space.
         cache: folder for the decoded images.
-        say: told of what a user should know.
+        say: called with each note for the user.
 
     Returns:
         The different data sets.
 
     Raises:
-        DataError: with what is missing or unreadable, of every split and every scenario.
+        DataError: names every missing or unreadable image of every split and scenario.
     """
     opened: dict[DataConfig, None] = {}
     problems: dict[str, None] = {}
@@ -35,7 +35,7 @@ def open_images(space: Space, cache: Path, say: Callable[[str], None]) -> list[D
                 ensure_available(config.data)
                 for note in prepare_cache(config.data, cache):
                     say(f"note: {note}")
-            class_counts(config)  # of what was downloaded only now it could not be told before
+            class_counts(config)  # a data set downloaded only now could not be counted before
         except DataError as error:
             problems[str(error)] = None
     if problems:

@@ -1,4 +1,4 @@
-"""What scrolls by during a study: a live table on a terminal, elsewhere a plain line per event."""
+"""Shows a study's progress: a live table on a terminal, elsewhere a plain line for each event."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SYMBOLS = {"complete": "✓", "pruned": "■", "failed": "✗", "diverged": "�
 
 @dataclass
 class _Progress:
-    """One scenario's counts; the epochs are the search's."""
+    """The counts of one scenario; `epochs` are those of the search."""
 
     states: Counter[str] = field(default_factory=Counter)
     running: dict[str, str] = field(default_factory=dict)  # task key -> kind
@@ -41,8 +41,8 @@ class LiveView:
         space: the study's space.
         console: where to write; a terminal gets the live table.
         quiet: show nothing.
-        slots: tasks that run at once, for the time left.
-        plain: a line for each event on a terminal too, where a debugger may want to talk.
+        slots: how many tasks run at once, to estimate the time left.
+        plain: print a line for each event on a terminal too, so that a debugger can use it.
     """
 
     def __init__(
@@ -75,12 +75,12 @@ class LiveView:
             self._live = None
 
     def say(self, text: str) -> None:
-        """One line that stays."""
+        """Print one line that stays."""
         if not self._quiet:
             self._console.print(Text(text), soft_wrap=True)
 
     def phase(self, text: str) -> None:
-        """What the study does now, before its first trial and after its last."""
+        """Show what the study does now, before its first trial and after its last."""
         self._phase = text
         if self._live is None:
             self.say(text)
@@ -88,7 +88,7 @@ class LiveView:
     def restore(
         self, scenario: str, state: str, epochs: int, score: float | None, name: str
     ) -> None:
-        """A trial that an earlier start finished."""
+        """Count a trial that an earlier start finished."""
         progress = self._progress[scenario]
         progress.states[state] += 1
         progress.epochs += epochs
@@ -96,13 +96,13 @@ class LiveView:
             self._see(progress, score, name)
 
     def resize(self, slots: int) -> None:
-        """Tasks that run at once from now on, for the time left."""
+        """Set how many tasks run at once from now on, to estimate the time left."""
         self._slots = max(1, slots)
 
     # -- Observer -------------------------------------------------------------------------------
 
     def on_start(self, task: Task) -> None:
-        """A task was handed to a slot."""
+        """Count a running task, and announce a trial's first."""
         self._phase = ""
         progress = self._progress[task.scenario]
         begins = task.number not in progress.begun and task.kind in SEARCH
@@ -114,7 +114,7 @@ class LiveView:
             self._event(f"{task.trial} started: {_short(chosen)}")
 
     def on_epoch(self, task: Task, epoch: int, metrics: dict[str, float], seconds: float) -> None:
-        """A task finished an epoch."""
+        """Count an epoch that a task finished."""
         self._seconds += seconds
         self._epochs += 1
         self._live_epoch[task.key] = epoch
@@ -122,11 +122,11 @@ class LiveView:
             self._progress[task.scenario].epochs += 1
 
     def on_retry(self, task: Task, why: str) -> None:
-        """A task's worker gave up, or is made to."""
+        """Show why a task's worker stopped or is stopped."""
         self._event(f"{task.title}: {why}")
 
     def on_stage_end(self, task: Task, outcome: Outcome) -> None:
-        """A stage of a trial ended."""
+        """Show the score of a trial's copy or seed that ended."""
         self._progress[task.scenario].running.pop(task.key, None)
         self._live_epoch.pop(task.key, None)
         score = (outcome.metrics or {}).get(self._space.objective.metric)
@@ -134,11 +134,11 @@ class LiveView:
             self._event(f"{task.title}: {100 * score:.1f} % {self._space.objective.metric}")
 
     def on_note(self, text: str) -> None:
-        """The search changed its ways."""
+        """Show a note."""
         self._event(f"note: {text}")
 
     def on_end(self, task: Task, outcome: Outcome) -> None:
-        """A task ended."""
+        """Count and show the end of a task."""
         progress = self._progress[task.scenario]
         progress.running.pop(task.key, None)
         self._live_epoch.pop(task.key, None)
@@ -175,16 +175,16 @@ class LiveView:
             )
         else:
             progress.tested += 1
-            found = ", ".join(
+            accuracies = ", ".join(
                 f"{a} {100 * (outcome.metrics or {}).get(f'test/{a}_acc', 0.0):.1f} %"
                 for a in task.attacks
             )
-            self._event(f"{symbol} {task.title} tested: {found} ({outcome.seconds:.0f} s)")
+            self._event(f"{symbol} {task.title} tested: {accuracies} ({outcome.seconds:.0f} s)")
 
     # -- drawing --------------------------------------------------------------------------------
 
     def render(self) -> RenderableType:
-        """The live table."""
+        """Return the live table, the newest events and the time left."""
         table = Table(box=None, pad_edge=False, header_style="dim")
         for title in (
             "scenario",
@@ -221,7 +221,7 @@ class LiveView:
         return Group(Text(), table, Text(), *newest, Text(), tail)
 
     def _time_left(self) -> str:
-        """An upper bound from the seconds per epoch so far, search and confirmation trainings."""
+        """Return an upper bound on the time left of search and confirmations, as text."""
         done = sum(sum(p.states.values()) for p in self._progress.values())
         if self._epochs < 5 or not done:
             return ""

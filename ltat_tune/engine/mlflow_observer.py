@@ -1,4 +1,4 @@
-"""A study's events as MLflow runs, and the repair of runs that a dead driver left behind."""
+"""Writes a study's events as MLflow runs, and repairs runs that a dead driver left open."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ltat_tune.tracking import Tracker
 
 
 class MlflowObserver:
-    """Tells the tracker of trials, confirmations, their tests and the sentinel's looks.
+    """Passes trials, confirmations, their tests and the sentinel's reports to the tracker.
 
     Args:
         tracker: the study's tracker.
@@ -28,7 +28,7 @@ class MlflowObserver:
         self._tracker, self._space = tracker, space
 
     def on_start(self, task: Task) -> None:
-        """Opens the task's run; a test or a sentinel's look belongs to its confirmation's."""
+        """Open the task's run; a test and a sentinel use their confirmation's run."""
         config = TrialConfig.from_flat(task.config)
         kind = "trial" if task.kind in SEARCH else "confirmation"
         tags = {
@@ -44,10 +44,10 @@ class MlflowObserver:
         self._tracker.begin(task.run_key, f"{name} {scenario}", task.config, tags)
 
     def on_epoch(self, task: Task, epoch: int, metrics: dict[str, float], seconds: float) -> None:
-        """Logs an epoch; the rate is how fast this task trained, whatever else ran.
+        """Log an epoch and the speed of this task alone.
 
-        A run has one step for an epoch, so of copies and further seeds only what they ended with
-        is logged, by `close`.
+        A run has one step for each epoch. `close` therefore logs only the final metrics of copies
+        and further seeds.
         """
         if task.kind in ("copy", "repeat"):
             return
@@ -55,16 +55,16 @@ class MlflowObserver:
         self._tracker.log(task.run_key, epoch, {**metrics, **speed})
 
     def on_retry(self, task: Task, why: str) -> None:
-        """Nothing: the run goes on."""
+        """Do nothing: the run goes on."""
 
     def on_stage_end(self, task: Task, outcome: Outcome) -> None:
-        """Nothing: `close` reads what the stage left on disk."""
+        """Do nothing: `close` reads the stage's files."""
 
     def on_note(self, text: str) -> None:
-        """Nothing: it is said on the terminal."""
+        """Do nothing: the terminal shows the note."""
 
     def on_end(self, task: Task, outcome: Outcome) -> None:
-        """Closes the run; a confirmation that is to be tested stays open until it is."""
+        """Close the run; a confirmation's run stays open until its test ends."""
         if (
             task.kind == "confirmation"
             and outcome.state == "complete"
@@ -77,7 +77,7 @@ class MlflowObserver:
             self.close(task, outcome)
 
     def close(self, task: Task, outcome: Outcome) -> None:
-        """Writes what the task left on disk, and its state."""
+        """Log the task's files, final metrics and state, and end its run."""
         folder = task.path
         files: dict[str, str] = {}
         tags = {"seconds": f"{outcome.seconds:.1f}"}
@@ -98,22 +98,22 @@ class MlflowObserver:
         if measured is not None:
             tags["test_images"] = json.dumps(measured.images)
         artifacts: tuple[Path, ...] = (folder / "config.yaml",)
-        if task.kind == "test":  # the sentinel's report is there if a run is mended after it
+        if task.kind == "test":  # the sentinel's report exists if a run is repaired after it
             artifacts = (*artifacts, folder / "checkpoint.pt", folder / SENTINEL)
-        seen, says = _seen(folder) if task.kind == "test" else ({}, {})
+        masking, verdict = _masking_of(folder) if task.kind == "test" else ({}, {})
         self._tracker.end(
             task.run_key,
             outcome.state,
-            metrics={**(measured.metrics if measured else {}), **seen, **_stages(folder)},
-            tags={**tags, **says},
+            metrics={**(measured.metrics if measured else {}), **masking, **_stages(folder)},
+            tags={**tags, **verdict},
             files=files,
             artifacts=artifacts,
             images=images_of(TrialConfig.from_flat(task.config), trained) if trained else None,
         )
 
     def _close_again(self, task: Task, outcome: Outcome) -> None:
-        """Adds what the sentinel saw to the run of a tested confirmation, which stays complete."""
-        metrics, tags = _seen(task.path)
+        """Add the sentinel's report to the run of a tested confirmation, which stays complete."""
+        metrics, tags = _masking_of(task.path)
         files: dict[str, str] = {}
         if outcome.state != "complete":
             tags = {"sentinel": outcome.state, "sentinel_says": outcome.cause[:500]}
@@ -124,21 +124,21 @@ class MlflowObserver:
         )  # fmt: skip
 
     def repair(self, task: Task, outcome: Outcome) -> None:
-        """Brings the run of a task that ended in an earlier process up to date, if it is not."""
+        """Bring the run of a task that ended in an earlier process up to date, if it is open."""
         if self._tracker.closed(task.run_key):
             return
         self.replay(task)
         self.close(task, outcome)
 
     def replay(self, task: Task) -> None:
-        """Opens the run of a task and writes the epochs that it lacks, from the checkpoint."""
+        """Open the run of a task and write the epochs that it lacks, from the checkpoint."""
         self.on_start(task)
         for epoch, metrics, seconds in _history(task.path / "checkpoint.pt"):
             self.on_epoch(task, epoch, metrics, seconds)
 
 
-def _seen(folder: Path) -> tuple[dict[str, float], dict[str, str]]:
-    """Metrics and tags of the sentinel's report; empty while there is none."""
+def _masking_of(folder: Path) -> tuple[dict[str, float], dict[str, str]]:
+    """Return the metrics and the tags of the sentinel's report; both empty without one."""
     report = read_masking(folder)
     if report is None:
         return {}, {}
@@ -147,22 +147,22 @@ def _seen(folder: Path) -> tuple[dict[str, float], dict[str, str]]:
 
 
 def _stages(folder: Path) -> dict[str, float]:
-    """Final metrics of a trial's copies and further seeds, such as `copy-6/val/pgd20_acc`."""
-    found: dict[str, float] = {}
+    """Return the final metrics of copies and further seeds, such as `copy-6/val/pgd20_acc`."""
+    finals: dict[str, float] = {}
     for path in sorted([*folder.glob("copy-*"), *folder.glob("seed-*")]):
         trained = read_complete(path)
         metrics = trained.metrics if trained else {}
-        found |= {f"{path.name}/{name}": value for name, value in metrics.items()}
-    return found
+        finals |= {f"{path.name}/{name}": value for name, value in metrics.items()}
+    return finals
 
 
 def _history(checkpoint: Path) -> list[Any]:
-    """[epoch, metrics, seconds] of every epoch that a checkpoint knows; empty without one."""
+    """Return [epoch, metrics, seconds] of each epoch in a checkpoint; empty without one."""
     if not checkpoint.exists():
         return []
     from ltat_tune.training.checkpoint import read_history
 
     try:
         return read_history(checkpoint)
-    except CheckpointError:  # torn by a power cut; its run then lacks the epochs
+    except CheckpointError:  # damaged by a power cut: the run then lacks the epochs
         return []

@@ -1,4 +1,4 @@
-"""What MLflow's pages say of a study: its view, its description, its data and its winners."""
+"""Writes what MLflow's pages show of a study: its view, description, data and winners."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from ltat_tune.space.space import Space, text_of
 from ltat_tune.storage.training_files import CompleteTraining
 from ltat_tune.tracking import RunImages, View
 
-_MOST = 8000  # characters that a run's tag holds
+_MOST = 8000  # the most characters that a run's tag holds
 
 
 def view_of(space: Space) -> View:
-    """The columns, the charts and the description of the study's experiment."""
+    """Return the columns, charts and description of the study's experiment."""
     robust = [a for a in space.confirm.attacks if a != "clean"]
     axes = list(dict.fromkeys(path for s in space.scenarios for path in s.values))
     columns = [f"test/{attack}_balanced_acc" for attack in ("clean", *robust)]
-    smoke = "**Smoke run: no number means anything.**\n\n" if space.smoke else ""
+    smoke = "**Smoke run: its numbers mean nothing.**\n\n" if space.smoke else ""
     on_test = (
-        "**selected_on_test: validation images are the test images.**\n\n"
+        "**selected_on_test: the validation images are the test images.**\n\n"
         if space.selected_on_test else ""
     )  # fmt: skip
     scenarios = "\n".join(f"- `{s.name}`: {s.title}" for s in space.scenarios)
@@ -35,33 +35,34 @@ def view_of(space: Space) -> View:
             f"{smoke}{on_test}ltat-tune study `{space.name}`: adversarial training on long-tailed "
             f"data, judged by `{space.objective.metric}` (a fraction, 1 is best).\n\n"
             f"Scenarios, each with a search and a winner of its own:\n\n{scenarios}\n\n"
-            f"Searched:\n\n{tuned}\n\n"
-            "One run is the study itself; its description has the results. `kind: trial` are the "
-            "search's, `kind: confirmation` its best, trained again with several seeds and "
-            "attacked on the test images. `state: pruned` were stopped early."
+            f"Tuned parameters:\n\n{tuned}\n\n"
+            "One run is the study itself; its description shows the results. Runs with "
+            "`kind: trial` belong to the search. Runs with `kind: confirmation` train its best "
+            "configurations again with several seeds and attack them on the test images. Runs "
+            "with `state: pruned` were stopped early."
         ),
     )
 
 
 def _ranges(space: Space) -> dict[str, str]:
-    found = {}
+    ranges = {}
     for path, domain in space.tuned.items():
         if domain.kind == "categorical":
-            found[path] = " | ".join(map(str, domain.choices))
+            ranges[path] = " | ".join(map(str, domain.choices))
         else:
-            found[path] = f"{domain.low:g} to {domain.high:g}" + (", log" if domain.log else "")
-    return found
+            ranges[path] = f"{domain.low:g} to {domain.high:g}" + (", log" if domain.log else "")
+    return ranges
 
 
 def note(results: StudyResults) -> str:
     """Return the study in Markdown: the verdict, then a table for each scenario that fits."""
     text = "\n".join(f"- **{sentence}**" for sentence in sentences(results)) or "No winner yet."
     if results.selected_on_test:
-        text = "**selected_on_test: chosen by the test images, so optimistic.**\n\n" + text
+        text = "**selected_on_test: selected on the test images, so optimistic.**\n\n" + text
     for scenario in results.scenarios:
         part = _scenario(results, scenario)
         if len(text) + len(part) > _MOST - 100:
-            return text + "\n\nMore: `ltat-tune compare`, and summary.txt among the artifacts."
+            return text + "\n\nSee `ltat-tune compare` or the artifact summary.txt for the rest."
         text += part
     return text
 
@@ -70,7 +71,7 @@ def _scenario(results: StudyResults, scenario: ScenarioResults) -> str:
     winner, rival, epochs = scenario.winner, scenario.rival, scenario.epochs
     effort = f"{trial_ends(scenario.trials)}; {epochs.saved} of {epochs.planned} epochs saved."
     if winner is None:
-        return f"\n\n### {scenario.title}\n\nNothing confirmed. {effort}"
+        return f"\n\n### {scenario.title}\n\nNo configuration was confirmed. {effort}"
     columns = {f"winner t{winner.number:04d}": winner}
     if rival is not None:
         columns[f"baseline t{rival.number:04d}"] = rival
@@ -93,7 +94,7 @@ def _scenario(results: StudyResults, scenario: ScenarioResults) -> str:
 
 
 def images_of(config: TrialConfig, trained: CompleteTraining) -> RunImages:
-    """Return the data of a training."""
+    """Return the images of a training, with their class counts, as MLflow records them."""
     data, counts = config.data, trained.samples_per_class
     ratio = max(counts) / max(1, min(counts))
     profile = {

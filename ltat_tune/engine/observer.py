@@ -1,4 +1,4 @@
-"""Who hears of a study's events in the driver."""
+"""The interface through which the driver reports a study's events."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from ltat_tune.storage.task import Outcome, Task
 
 
 class Observer(Protocol):
-    """Hears of a study's events in the driver: the live view, MLflow."""
+    """A receiver of a study's events in the driver, such as the live view or MLflow."""
 
     def on_start(self, task: Task) -> None:
-        """A task was handed to a slot, perhaps again after its worker died."""
+        """Handle the start of a task in a slot, perhaps again after its worker died."""
 
     def on_epoch(self, task: Task, epoch: int, metrics: dict[str, float], seconds: float) -> None:
-        """A task finished an epoch; each epoch is told once."""
+        """Handle the end of an epoch; each epoch is reported once."""
 
     def on_retry(self, task: Task, why: str) -> None:
-        """A task goes on from its checkpoint elsewhere, unless that was tried too often."""
+        """Handle a task that runs again from its checkpoint, if retries are left."""
 
     def on_stage_end(self, task: Task, outcome: Outcome) -> None:
-        """A copy, or one of several seeds, of a trial ended; `on_end` tells of the trial."""
+        """Handle the end of a trial's copy or of one of its seeds; `on_end` gets the trial."""
 
     def on_note(self, text: str) -> None:
-        """The search changed its ways."""
+        """Handle a note to the user, such as that the search trains copies differently now."""
 
     def on_end(self, task: Task, outcome: Outcome) -> None:
-        """A trial, a confirmation or a look ended for good."""
+        """Handle the final end of a trial, a confirmation, a test or a sentinel."""

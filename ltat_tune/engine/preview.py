@@ -1,4 +1,4 @@
-"""The configurations that a study would begin with, found out without leaving anything behind."""
+"""The configurations that a study would begin with, proposed in a temporary folder."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from ltat_tune.storage.ledger import Ledger
 
 
 def first_trials(space: Space, count: int) -> dict[str, list[dict[str, Any]]]:
-    """The first proposals of every scenario, as many as there are up to `count`.
+    """Return the first proposals of every scenario, at most `count` each, by its name.
 
-    They are the study's own, `start_from` before all, as long as none of them has ended: from
-    then on a searcher that learns proposes by what it has heard.
+    The study proposes the same configurations, those of `start_from` first, until its first trial
+    ends. From then on a searcher that learns uses the trials' scores.
     """
-    found: dict[str, list[dict[str, Any]]] = {}
+    proposals: dict[str, list[dict[str, Any]]] = {}
     with tempfile.TemporaryDirectory(prefix="ltat-plan-") as folder:
         ledger = Ledger(Path(folder) / "ledger.journal", space)
         for scenario in space.scenarios:
-            proposed = found[scenario.name] = []
+            proposed = proposals[scenario.name] = []
             while len(proposed) < count and not ledger.is_searched(scenario.name):
                 try:
                     proposed.append(ledger.propose(scenario.name)[1])
                 except SearchExhausted:
                     break
-    return found
+    return proposals

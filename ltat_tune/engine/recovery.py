@@ -1,4 +1,4 @@
-"""What a new start rebuilds of earlier ones: the view, and MLflow runs that were left behind."""
+"""Rebuilds the view and repairs the MLflow runs that earlier starts left unfinished."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ltat_tune.storage.trial_state import score_of, state_of
 def catch_up(
     space: Space, folder: StudyFolder, ledger: Ledger, observer: MlflowObserver, view: LiveView
 ) -> None:
-    """Shows what earlier starts finished, and mends MLflow runs that they left behind."""
+    """Show what earlier starts finished, and repair MLflow runs that they left unfinished."""
     for scenario in space.scenarios:
         for row in ledger.finished(scenario.name):
             task = trial_task(space, folder, scenario.name, row.number, row.params, device="cpu")
@@ -48,4 +48,4 @@ def _catch_up_confirmation(space: Space, task: Task, observer: MlflowObserver) -
     elif outcome.state != "complete":
         observer.repair(task, outcome)
     else:
-        observer.replay(task)  # trained, still to be tested: the test's run must have its epochs
+        observer.replay(task)  # the test comes next and needs the run's epochs

@@ -1,8 +1,8 @@
 """One scenario's search: which configuration trains next, for how long, and from where.
 
-A trial passes through stages: short complete copies, if the rungs are such; its own training; and
-repeats of that with other seeds, if `searcher.seeds_per_trial` asks for them. What is known of it
-stands in its row of the ledger after every stage, so a new driver goes on where the last stopped.
+A trial passes through stages: short complete copies, if the rungs are copies; its own training;
+and repeats of that training with other seeds, if `searcher.seeds_per_trial` asks for them. The
+ledger records the trial after every stage, so a new driver continues where the last one stopped.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ class ScenarioSearch:
 
     Args:
         space: the study's space.
-        folder: where tasks lie.
-        ledger: trials so far.
-        scenario: its name.
-        rungs: where trials are judged.
-        device: where they train.
-        budget: says which stages may begin; None lets all of them.
+        folder: the study's folder, which holds the tasks.
+        ledger: the trials so far.
+        scenario: the scenario's name.
+        rungs: the epochs at which trials are judged.
+        device: the device on which they train.
+        budget: decides which stages may begin; None lets all of them begin.
     """
 
     def __init__(
@@ -60,67 +60,67 @@ class ScenarioSearch:
         self._promotions = Promotions(len(rungs.copies), space.scheduler.reduction_factor)
         self._params: dict[int, dict[str, Any]] = {}
         self._spent: dict[int, int] = {}  # epochs of stages that ended
-        self._seeds: dict[int, list[dict[str, float]]] = {}  # what each training ended with
+        self._seeds: dict[int, list[dict[str, float]]] = {}  # final metrics of each training
         self._live: dict[int, int] = {}  # trial number -> stage that trains now
-        self._ready: list[tuple[int, int]] = []  # trials and stages that wait for a slot only
-        # level -> trials begun when its cheap attack was given up
+        self._ready: list[tuple[int, int]] = []  # (trial, stage): they wait for a slot alone
+        # level -> number of trials begun when the level's cheap attack was given up
         self._misled: dict[int, int] = dict(ledger.recall(scenario, "misled") or [])
-        self.notes: list[str] = []  # what the user should hear of, until it is read
+        self.notes: list[str] = []  # for the user; the queue takes them out
         self.claims = Claims(self._live, self._ready, self._spent, whole=len(rungs.copies))
-        self._held: tuple[int, int] | None = None  # a stage that waits for some of the budget
+        self._postponed: tuple[int, int] | None = None  # a stage that waits for budget
         self._waits = False
-        self._given_up: list[int] = []  # trials that nothing is left of the budget for
+        self._given_up: list[int] = []  # trials that the rest of the budget cannot pay for
         reopen(space, ledger, scenario)
         self._put_back()
 
     # -- what comes next ------------------------------------------------------------------------
 
     def next_task(self) -> Task | None:
-        """What a free slot trains; None while the running trials must decide, or none is left."""
+        """Return a free slot's next task; None while running trials decide, or at the end."""
         self._waits = False
-        while (wanted := self._wanted()) is not None:
-            number, stage = wanted
+        while (upcoming := self._next_stage()) is not None:
+            number, stage = upcoming
             if self._allowed(number, stage):
                 if number is not None:
                     return self._start(number, stage)
                 try:
                     number, params = self._ledger.propose(self._scenario)
-                except SearchExhausted:  # what trains already may still be promoted, now or later
+                except SearchExhausted:  # running trials may still be promoted
                     continue
                 self._params[number] = params
                 return self._begin(number, 0)
             assert self._budget is not None
-            self._held = None if number is None else (number, stage)
-            if self._budget.busy():  # what ends early leaves some over
+            self._postponed = None if number is None else (number, stage)
+            if self._budget.busy():  # a trial that ends early leaves some of the budget
                 self._waits = True
                 return None
-            self._held = None
+            self._postponed = None
             self._give_up(number)
         return None
 
     @property
     def trains(self) -> bool:
-        """Whether a trial of this scenario is in a slot, or waits for what others leave over."""
+        """Whether a trial of this scenario is in a slot or waits for budget that others free."""
         return bool(self._live) or self._waits
 
     def losers(self) -> list[tuple[Task, Outcome]]:
-        """Trials that wait and will not be promoted any more; `finish` them."""
-        found = []
+        """Return the waiting trials that will never be promoted, for `finish`."""
+        losers = []
         for number in self._given_up:
             reason = f"the budget of {self._space.budget} is spent"
             begun = self._begun(number)
-            found.append((self._task(number, self._whole), Outcome("pruned", begun, reason)))
+            losers.append((self._task(number, self._whole), Outcome("pruned", begun, reason)))
         self._given_up.clear()
         for number in self._promotions.losers(self._settled()):
             done = self._rungs.copies[self._level(number)]
             reason = f"its copy of {done} epochs was not among the best"
-            found.append((self._task(number, self._whole), Outcome("pruned", 0, reason)))
-        return found
+            losers.append((self._task(number, self._whole), Outcome("pruned", 0, reason)))
+        return losers
 
-    # -- what was heard -------------------------------------------------------------------------
+    # -- reports of tasks -----------------------------------------------------------------------
 
     def absorb(self, task: Task, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Notes an epoch of a stage."""
+        """Record an epoch of a stage."""
         self.claims.heard[task.number] = epoch
         if task.kind == "trial":
             score = self._rungs.score(epoch, metrics, self._metric)
@@ -130,7 +130,7 @@ class ScenarioSearch:
             self._branch(task)
 
     def finish(self, task: Task, outcome: Outcome) -> tuple[Task, Outcome] | None:
-        """Ends a stage. Returns the trial's own end, or None if it goes on."""
+        """End a stage. Return the trial's own task and outcome, or None if the trial goes on."""
         number = task.number
         stage = self._live.pop(number, self._whole)
         self._spent[number] = self._spent.get(number, 0) + self._trained(task, outcome)
@@ -165,10 +165,10 @@ class ScenarioSearch:
 
     # -- inside ---------------------------------------------------------------------------------
 
-    def _wanted(self) -> tuple[int | None, int] | None:
-        """The trial and stage that would train next; no trial where one is to be proposed."""
-        if self._held is not None:
-            return self._held
+    def _next_stage(self) -> tuple[int | None, int] | None:
+        """Return the next (trial, stage), or None; the trial is None if one must be proposed."""
+        if self._postponed is not None:
+            return self._postponed
         if self._ready:
             return self._ready.pop(0)
         promoted = self._promotions.next(self._settled())
@@ -178,14 +178,16 @@ class ScenarioSearch:
         return None if self._ledger.is_searched(self._scenario) else (None, 0)
 
     def _allowed(self, number: int | None, stage: int) -> bool:
-        if self._budget is None or stage > self._whole:  # its trial began with all its seeds
+        if (
+            self._budget is None or stage > self._whole
+        ):  # a trial begins with budget for all its seeds
             return True
         begun = 0 if number is None else self._begun(number)
         return self._budget.allows(self._scenario, stage, begun)
 
     def _start(self, number: int, stage: int) -> Task:
-        """Begins a stage of a trial that is known."""
-        self._held = None
+        """Begin a stage of a trial that was proposed before."""
+        self._postponed = None
         row = self._ledger.row(self._scenario, number)
         passed = sum(length in row.intermediate_values for length in self._rungs.copies)
         if 0 < stage == passed and int(row.user_attrs.get("promoted", 0)) < stage:
@@ -193,24 +195,24 @@ class ScenarioSearch:
         return self._begin(number, stage)
 
     def _give_up(self, number: int | None) -> None:
-        """Ends the search, or a trial, that nothing is left for."""
+        """End a trial, or the search if there is none, because the budget is spent."""
         if number is not None:
             self._given_up.append(number)
         else:
             end_search(self._space, self._ledger, self._scenario)
 
     def _begun(self, number: int) -> int:
-        """Epochs of its whole training that an earlier start is known to have trained."""
+        """Return how many epochs of its whole training earlier starts trained, by the ledger."""
         row = self._ledger.row(self._scenario, number)
         return 0 if self._rungs.copies else max(row.intermediate_values, default=0)
 
     @property
     def _whole(self) -> int:
-        """The stage that is the trial's own training."""
+        """The number of the stage that is the trial's own training."""
         return len(self._rungs.copies)
 
     def _put_back(self) -> None:
-        """What earlier drivers knew."""
+        """Restore the state that earlier drivers left in the ledger."""
         for row in self._ledger.finished(self._scenario):
             self._put_back_scores(row)
             self._spent[row.number] = int(row.user_attrs.get("epochs", 0))
@@ -237,14 +239,14 @@ class ScenarioSearch:
                 self.claims.reach(level)
 
     def _settled(self) -> int:
-        """Levels of copies, from the lowest, at which no further one will end."""
+        """Return how many levels of copies, from the lowest, get no further scores."""
         if not self._ledger.is_searched(self._scenario):
             return 0
         busy = [*self._live.values(), *(stage for _, stage in self._ready)]
         return min(busy, default=self._whole)
 
     def _level(self, number: int) -> int:
-        """The highest level that a waiting trial has ended."""
+        """Return the highest level that a waiting trial has finished."""
         row = self._ledger.row(self._scenario, number)
         return sum(length in row.intermediate_values for length in self._rungs.copies) - 1
 
@@ -254,7 +256,7 @@ class ScenarioSearch:
         return self._task(number, stage)
 
     def _task(self, number: int, stage: int) -> Task:
-        """The stage of a trial as a slot gets it."""
+        """Return the task of a trial's stage."""
         whole = trial_task(
             self._space, self._folder, self._scenario, number, self._params[number],
             device=self._device,
@@ -279,24 +281,26 @@ class ScenarioSearch:
         return self._from_stem(task)
 
     def _fidelity(self, level: int) -> dict[str, Any]:
-        """What the copies of a level train with instead of the configuration's own values."""
+        """Return the values that the copies of a level train with in place of their own."""
         if level in self._misled:
             return {}
-        wanted = self._space.scheduler.cheaper.items()
-        return {path: values[level] for path, values in wanted if level < len(values)}
+        cheaper = self._space.scheduler.cheaper.items()
+        return {path: values[level] for path, values in cheaper if level < len(values)}
 
     def _distrust(self, level: int) -> None:
-        """Gives a cheap attack up once its copies rank trials no better than chance would.
+        """Give up a level's cheap attack once its copies rank trials no better than chance.
 
-        By the trials that trained the next stage as well, at least eight; those that still wait
-        for a promotion by the cheap attack's scores are out, since nothing speaks for them.
+        At least eight trials that also trained the next stage decide this. Trials that still wait
+        are then out, because only the cheap attack's scores spoke for them.
         """
         if level < 0 or not self._fidelity(level):
             return
         pairs = self._promotions.pairs(level)
         if len(pairs) < _TRUSTED_TRIALS:
             return
-        from scipy.stats import spearmanr  # takes a second, and most searches need none
+        from scipy.stats import (
+            spearmanr,
+        )  # importing takes a second, and most searches never need it
 
         scores, later = zip(*pairs, strict=True)
         if len({*scores}) == 1 or len({*later}) == 1 or spearmanr(scores, later).statistic > 0:
@@ -305,14 +309,14 @@ class ScenarioSearch:
         self._promotions.forget(level)
         length = self._rungs.copies[level]
         self.notes.append(
-            f"scheduler.fidelity misleads: of {len(pairs)} trials, the scores of the copies of "
-            f"{length} epochs and of the next stage rank against each other; copies of {length} "
-            "epochs train with the whole attack from now on"
+            f"scheduler.fidelity misleads: over {len(pairs)} trials, the copies of {length} "
+            "epochs predict the ranks of the next stage no better than chance; from now on, "
+            f"copies of {length} epochs train with the full attack"
         )
         self._ledger.remember(self._scenario, "misled", sorted(self._misled.items()))
 
     def _from_stem(self, task: Task) -> Task:
-        """The task with its shared beginning, where another trial may have the same."""
+        """Return the task with its stem, if another trial may share its early epochs."""
         config = task.training_config()
         if not may_share(self._space, config):
             return task
@@ -324,7 +328,7 @@ class ScenarioSearch:
         return replace(task, stem=str(path), stem_epochs=stem.epochs)
 
     def _branch(self, task: Task) -> None:
-        """Queues the siblings of a trial whose stem is there: the same early parameters."""
+        """Queue the other branches of a trial whose stem exists: the same early parameters."""
         branches, number = self._space.searcher.branches, task.number
         if branches == 1 or self._space.searcher.enumerates:
             return
@@ -333,12 +337,12 @@ class ScenarioSearch:
             return
         late = late_paths(task.training_config())
         early = {p: v for p, v in self._params[number].items() if p not in late}
-        there = self._ledger.count(self._scenario, branch_of=number)
-        for _ in range(branches - 1 - there):
+        queued = self._ledger.count(self._scenario, branch_of=number)
+        for _ in range(branches - 1 - queued):
             self._ledger.enqueue(self._scenario, early, branch_of=number)
 
     def _trained(self, task: Task, outcome: Outcome) -> int:
-        """Epochs that a stage cost: probes with it, what a stem gave without."""
+        """Return how many epochs a stage cost, with its probes and without its stem's epochs."""
         if not task.path.exists():
             return 0
         stem = (read_json(task.path / "stem.json") or {}).get("epochs", 0)

@@ -1,4 +1,4 @@
-"""The driver: starts or resumes a study and sees it to its end."""
+"""The driver: starts or resumes a study and runs it to its end."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from ltat_tune.engine.work_queue import WorkQueue
 
 
-_RESTART_WAIT_S = 60.0  # a resume waits so long for an MLflow server that restarts
+_RESTART_WAIT_S = 60.0  # how long a resume waits for an MLflow server that restarts
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class StudyEnd:
     """How a start of a study ended."""
 
     results: StudyResults
-    reason: str | None = None  # why it stopped before its end
+    reason: str | None = None  # why the study stopped early
     interrupted: bool = False
 
 
@@ -64,9 +64,9 @@ class StudyRun:
 
     def __init__(self, space: Space, folder: StudyFolder) -> None:
         self.space, self.folder = space, folder
-        self.owns_process = True  # a signal that Ray does not answer in time may end it
-        self.changes: list[str] = []  # seen by `open`; written down once the study is locked
-        self._new = False  # made by `create`, and nothing has been trained
+        self.owns_process = True  # if Ray does not end in time, a signal may end the process
+        self.changes: list[str] = []  # found by `open`; recorded once the study is locked
+        self._new = False  # `create` made it, and nothing has been trained
 
     @classmethod
     def create(
@@ -78,13 +78,13 @@ class StudyRun:
         tracking_uri: str | None = None,
         overwrite: bool = False,
     ) -> StudyRun:
-        """Makes the folder of a new study.
+        """Make the folder of a new study.
 
         Args:
             space: what to run.
             out: folder of all studies.
             source: the space file's name, for the record.
-            tracking_uri: MLflow's; None is a SQLite file beside the study.
+            tracking_uri: the MLflow store; None is a SQLite file beside the study.
             overwrite: delete a study of this name first, unless it is being run; a smoke run
                 always gives way to the next.
 
@@ -94,18 +94,18 @@ class StudyRun:
         folder = StudyFolder(out / space.name)
         if folder.facts.exists():
             if not overwrite and not (space.smoke and folder.read_facts().get("smoke")):
-                done = "it is finished" if folder.results.exists() else "it is not finished"
+                state = "is finished" if folder.results.exists() else "is not finished"
                 other = difference_lines(space_differences(folder.read_facts(), space.document))
                 raise StudyError(
-                    f"study {space.name} exists already in {out}, {done}; resume it with "
+                    f"study {space.name} already exists in {out} and {state}; resume it with "
                     f"`{folder.resume_command}`, start another with `--set name=...`, or "
-                    "delete it and start anew with `--overwrite`"
+                    "delete it and start again with `--overwrite`"
                     + "".join(f"\n  {line}" for line in other)
                 )
             with folder.locked():
                 shutil.rmtree(folder.root)
         if tracking_uri and tracking_uri.startswith("sqlite:///"):
-            # absolute, or a resume typed elsewhere would begin a second store
+            # absolute: a resume from another folder would create a second store
             path = Path(tracking_uri.removeprefix("sqlite:///")).expanduser().resolve()
             tracking_uri = f"sqlite:///{path}"
         facts = {
@@ -135,17 +135,18 @@ class StudyRun:
         check_machine: bool = True,
         cluster: bool = False,
     ) -> StudyRun:
-        """A study that exists.
+        """Open a study that exists.
 
         Args:
-            root: its folder.
-            trials: extend the search to so many trials per scenario.
-            budget: what it may take from its first start on, in place of what it had.
+            root: the study's folder.
+            trials: extend the search to this many trials per scenario.
+            budget: replaces the study's budget; it counts from the first start.
             check_machine: check data and resources, as for a new study.
             cluster: trials run on a cluster's nodes, so this machine's resources are no limit.
 
         Raises:
-            StudyError: no study there, fewer trials than it has, or more of a grid or list.
+            StudyError: there is no study, `trials` is fewer than it has, or more of a grid or
+                list.
             SpaceError: its space file no longer holds on this machine.
         """
         folder = StudyFolder.open(root)
@@ -153,7 +154,7 @@ class StudyRun:
             check_extension(folder, trials)
         more = [] if trials is None else [f"searcher.trials={trials}"]
         more += [] if budget is None else [f"budget={budget}"]
-        # what runs may have a parameter without effect only if that was allowed at the start
+        # only its first start asks whether a tuned parameter without effect is allowed
         space = load_space(
             folder.space, overrides=more, check_machine=check_machine, allow_inert=True,
             cluster=cluster,
@@ -174,17 +175,18 @@ class StudyRun:
         address: str | None = None,
         in_process: bool = False,
     ) -> StudyEnd:
-        """Runs what is left of the study, to its end or to an interruption.
+        """Run what is left of the study, to its end or to an interruption.
 
         Args:
             console: where progress is shown.
-            quiet: show none.
-            address: a Ray cluster's, whose nodes train; None is a Ray of its own on this machine.
+            quiet: show no progress.
+            address: of a Ray cluster whose nodes train; None starts Ray on this machine.
             in_process: run the tasks in this process, one after another, without Ray.
 
         Raises:
-            StudyError: another driver has it, or MLflow, Ray, the disk or a node cannot be used.
-            DataError: images are missing or cannot be read; of a new study nothing is left then.
+            StudyError: another driver runs the study, or MLflow, Ray, the disk or a node cannot be
+                used.
+            DataError: images are missing or cannot be read; a new study is then deleted.
         """
         with self.folder.locked(), contextlib.ExitStack() as stack:
             check_space_left(self.folder.root)
@@ -207,7 +209,7 @@ class StudyRun:
                 return self._run(view, slots, cluster, in_process)
 
     def _join(self, address: str, stack: contextlib.ExitStack) -> tuple[Cluster, list[str]]:
-        """The cluster, every node of it looked at; of a new study it refuses, nothing is left."""
+        """Return the cluster, once every node is checked, and its notes; if refused, forget."""
         try:
             cluster = stack.enter_context(joined(address, self.space.resources, self.folder))
             return cluster, cluster.check()
@@ -216,12 +218,12 @@ class StudyRun:
             raise
 
     def _forget(self) -> None:
-        """Removes a new study that was refused, so that the same command may be typed again."""
+        """Remove a new study that was refused, so that the same command can run again."""
         if self._new:
             shutil.rmtree(self.folder.root)
 
     def _write_changes(self) -> str:
-        """Brings the study's files up to date. Returns a warning if the code is another."""
+        """Bring the study's files up to date. Return a warning if the code has changed."""
         facts = self.folder.read_facts()
         warning = record_start(
             facts,
@@ -234,7 +236,7 @@ class StudyRun:
         if self.changes:
             self.folder.write_space(dict(self.space.document))
         if needs_work(self.changes):
-            self.folder.results.unlink(missing_ok=True)  # until there are new ones
+            self.folder.results.unlink(missing_ok=True)  # this start writes new ones
         return warning
 
     def _slots(self) -> int:
@@ -242,7 +244,7 @@ class StudyRun:
         return trials_at_once(resources, visible_gpus(resources))
 
     def _measure_share(self, view: LiveView, cluster: Cluster | None) -> int:
-        """Measures `resources.gpus_per_trial: auto`; returns how many trials run at once now."""
+        """Measure `resources.gpus_per_trial: auto`. Return how many trials run at once."""
         try:
             resources, note = measured_resources(self.space, self.folder)
         except LtatError:
@@ -279,12 +281,12 @@ class StudyRun:
                 )  # fmt: skip
             return self._end(queue, interrupted, tracker, view)
         except BaseException:
-            # nothing stays RUNNING, and a store that is being made is not left half made
+            # leave no run RUNNING and no store half made
             tracker.finish("interrupted")
             raise
 
     def _open_images(self, view: LiveView, cluster: Cluster | None) -> None:
-        """Raises: DataError, StudyError where images cannot be used; a new study is forgotten."""
+        """Raise DataError or StudyError if images cannot be used, and remove a new study."""
         view.phase("preparing the images")
         try:
             data = open_images(self.space, self.folder.cache, view.say)

@@ -1,4 +1,4 @@
-"""The tasks of a study: trainings of trials and confirmations, tests, and the sentinel's look."""
+"""Makes the tasks of a study: trainings of trials and confirmations, tests and sentinels."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def trial_task(
     device: str,
     validate_at: tuple[int, ...] = (),
 ) -> Task:
-    """The training of one proposed configuration."""
+    """Return the task that trains one proposed configuration."""
     config = space.config(space.scenario(scenario), params)
     return Task(
         key=f"{scenario}/t{number:04d}",
@@ -49,7 +49,7 @@ def trial_task(
 def confirmation_tasks(
     space: Space, folder: StudyFolder, ledger: Rows, scenario: str, *, device: str
 ) -> list[Task]:
-    """Trainings that are still to be done: every candidate with every seed."""
+    """Return the confirmations that remain: every candidate with every seed."""
     tasks = []
     for candidate in candidates(space, ledger, scenario):
         for seed in space.confirm.seeds:
@@ -62,7 +62,7 @@ def confirmation_tasks(
 def test_tasks(
     space: Space, folder: StudyFolder, ledger: Rows, scenario: str, *, device: str
 ) -> list[Task]:
-    """Test measurements that are still to be done, of confirmations that trained to their end."""
+    """Return the tests that remain, of confirmations that trained to their end."""
     tasks = []
     for candidate in candidates(space, ledger, scenario):
         for seed in space.confirm.seeds:
@@ -81,17 +81,17 @@ def test_tasks(
 def sentinel_tasks(
     space: Space, folder: StudyFolder, ledger: Rows, scenario: str, *, device: str
 ) -> list[Task]:
-    """The winner's look for gradient masking, if it is still to be done: one task or none.
+    """Return the task that looks for gradient masking in the winner: a list of one or none.
 
-    It comes after its weights' test and chooses nothing: the winner stands before it is looked
-    at, and stays the winner whatever is found. A radius of 0 has nothing to look for.
+    The sentinel runs after the test of the winner's weights. It chooses nothing: the winner stays
+    the winner whatever the sentinel reports. With a radius of 0 there is no sentinel.
     """
-    won = winner(space, folder, ledger, scenario)
-    if not space.confirm.sentinel or won is None or not is_tested(space, won.path):
+    best = winner(space, folder, ledger, scenario)
+    if not space.confirm.sentinel or best is None or not is_tested(space, best.path):
         return []
-    if won.config.measured_eps == 0 or (won.path / SENTINEL).exists():
+    if best.config.measured_eps == 0 or (best.path / SENTINEL).exists():
         return []
-    first = confirmation_task(space, folder, scenario, won.candidate, won.seed, device=device)
+    first = confirmation_task(space, folder, scenario, best.candidate, best.seed, device=device)
     return [Task(**{**vars(first), "key": f"{first.key}/sentinel", "kind": "sentinel"})]
 
 
@@ -104,10 +104,10 @@ def confirmation_task(
     *,
     device: str,
 ) -> Task:
-    """The training of one candidate with one seed.
+    """Return the task that trains one candidate with one seed.
 
-    With a seed that the trial has trained already it continues that checkpoint: the same training,
-    so a complete one is not trained twice and a stopped one only finishes.
+    If the trial already trained with this seed, the task continues that checkpoint. It is the same
+    training, so a complete one is not repeated and a stopped one only finishes.
     """
     training = confirmation_of(space, folder, scenario, candidate, seed)
     own_seed = space.config(space.scenario(scenario), candidate.params).seeds.seed

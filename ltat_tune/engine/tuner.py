@@ -1,4 +1,4 @@
-"""The tasks that are left of a study, run on a backend to their end or to an interruption."""
+"""Runs the remaining tasks of a study on a backend, to their end or to an interruption."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ def drive(
     in_process: bool = False,
     do_task: RunTask = run_task,
 ) -> tuple[WorkQueue, bool]:
-    """Run every task that is left.
+    """Run every remaining task.
 
     Args:
-        space: the study's.
-        folder: the study's.
-        tracker: told of everything for MLflow.
-        view: shows it.
-        slots: tasks at once.
-        cluster: whose nodes train; None is this machine.
+        space: the study's space.
+        folder: the study's folder.
+        tracker: writes every event to MLflow.
+        view: shows the progress.
+        slots: how many tasks run at once.
+        cluster: the cluster whose nodes train; None is this machine.
         owns_process: a signal that Ray does not answer in time may end the process.
         in_process: run tasks here, one after another, without Ray.
-        do_task: what is done with a task.
+        do_task: does one task in a worker.
 
     Returns:
         The queue, and whether a signal ended it early.
@@ -71,8 +71,8 @@ def drive(
     signals: list[str] = []
 
     def leave() -> None:
-        """Whoever stops a whole job signals Ray's processes too, and Tune waits for dead ones."""
-        view.say(f"stopped by {signals[0]}; Ray does not answer any more")
+        """End the process: a stopped job may have killed Ray's processes, which Tune waits for."""
+        view.say(f"stopped by {signals[0]}; Ray no longer answers")
         tracker.finish("interrupted")
         view.say(f"resume with: {folder.resume_command}")
         os._exit(130)
@@ -111,7 +111,7 @@ def drive(
                     own_ray=cluster is None, each_turn=each_turn,
                 )  # fmt: skip
     except Exception as error:
-        # whoever stops a whole job signals Ray's processes too, and Tune misses them
+        # stopping a whole job also signals Ray's processes, and Tune fails without them
         if not signals or in_process:
             raise
         view.say(f"stopped by {signals[0]}; Ray was stopped too ({type(error).__name__})")

@@ -1,8 +1,8 @@
-"""What a free slot does next, over all scenarios at once.
+"""Decides what a free slot does next, over all scenarios at once.
 
-In each scenario: search trials, then confirmations of the best, then tests of the confirmed, then
-the sentinel's look at the winner. While one scenario waits for its last trial, the others' work
-fills the slots.
+Each scenario runs its search trials, then confirmations of the best, then tests of the confirmed,
+then the sentinel on the winner. While one scenario waits for its last trial, tasks of the others
+fill the slots.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
 
 
 class WorkQueue:
-    """Hands out tasks, takes their reports, keeps the ledger.
+    """Hands out tasks, takes in their reports and updates the ledger.
 
     Args:
         space: the study's space.
-        folder: where tasks lie.
-        ledger: trials so far.
-        stopping: the rules whose rungs are to be rebuilt.
-        slots: tasks that run at once.
-        device: where tasks train.
-        rungs: where trials are judged.
-        observers: told of every event.
-        cluster: where the tasks run, if it is not this machine.
+        folder: the study's folder, which holds the tasks.
+        ledger: the trials so far.
+        stopping: the rules that stop trials early; the queue restores their rungs.
+        slots: how many tasks run at once.
+        device: the device on which tasks train.
+        rungs: the epochs at which trials are judged.
+        observers: they get every event.
+        cluster: the cluster that runs the tasks; None is this machine.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class WorkQueue:
         self._largest, self._cluster = slots, cluster
         self._observers = observers
         self._live: dict[str, Task] = {}  # by slot
-        self._told: dict[str, int] = {}  # last epoch that was told, by task key
+        self._reported: dict[str, int] = {}  # last epoch that observers got, by task key
         self._budget = BudgetKeeper(space, folder, rungs, slots=slots) if space.budget else None
         self._searches = {
             s.name: ScenarioSearch(
@@ -77,8 +77,8 @@ class WorkQueue:
         self._testing: dict[str, list[Task]] = {}
         self._watching: dict[str, list[Task]] = {}
         self._failures: list[Outcome] = []
-        self._again: list[Task] = []  # ran out of memory: next, with more room
-        self._hangs: dict[str, str] = {}  # what was seen last, by task key
+        self._again: list[Task] = []  # ran out of memory; run next, with more room
+        self._hangs: dict[str, str] = {}  # how a task hung last, by task key
         self.stop_reason: str | None = None
         self.unconfirmed: list[str] = []  # confirmations, tests and sentinels that failed
         for scenario in space.scenarios:
@@ -87,13 +87,13 @@ class WorkQueue:
                     scenario.name, f"{scenario.name}/t{row.number:04d}", ledger.scores(row)
                 )
 
-    # -- the backend asks ------------------------------------------------------------------------
+    # -- calls of the backend --------------------------------------------------------------------
 
     def next_task(self, slot: str) -> Task | NoTask:
-        """Hand out the next task, for the slot of this name."""
+        """Return the next task for the slot of this name, or why there is none."""
         if self.stop_reason is not None:
             return NoTask.FINISHED
-        # nothing small slips in before a task that waits for more room
+        # no smaller task may overtake one that waits for more room
         if self._taken() + (self.room(self._again[0]) if self._again else 1) > self._slots:
             return NoTask.WAIT
         try:
@@ -105,11 +105,11 @@ class WorkQueue:
             return NoTask.WAIT if self._live else NoTask.FINISHED
         self._live[slot] = task
         self._handed[task.scenario] += 1
-        self._tell("on_start", task)
+        self._notify("on_start", task)
         return task
 
     def on_report(self, slot: str, report: Report) -> None:
-        """Take in what a task that goes on reported."""
+        """Take in a report of a running task."""
         if slot in self._live:
             self._absorb(self._live[slot], report)
 
@@ -126,9 +126,9 @@ class WorkQueue:
             self.stop(f"{cause}: make {self.folder.root} writable or free its disk, then resume")
         elif event is not None and event["state"] == "out_of_memory":
             self._again.append(replace(task, spacious=True))
-            self._tell("on_retry", task, "out of GPU memory, tried again with a larger share")
+            self._notify("on_retry", task, "out of GPU memory; it runs again with a larger share")
         elif event is not None:
-            trained = self._told.get(task.key, 0)
+            trained = self._reported.get(task.key, 0)
             epoch = trained if task.kind in SEARCH else int(event.get("epoch", trained))
             self._finish(
                 task,
@@ -138,45 +138,45 @@ class WorkQueue:
                 ),
             )  # fmt: skip
         elif task.key in self.stopping.stopped:
-            self._finish(task, Outcome("pruned", self._told.get(task.key, 0)))
+            self._finish(task, Outcome("pruned", self._reported.get(task.key, 0)))
         elif error and self._cluster is not None and (problem := self._cluster.settle()):
             self.stop(problem)  # the node's fault: the row stays RUNNING
         elif error and self.stop_reason is None:
-            reason = "its worker process died again and again (out of memory, or killed)"
+            reason = "its worker process died at every try (out of memory, or killed)"
             if task.key in self._hangs:
                 reason = (
-                    f"hangs: {self._hangs[task.key]}, and so each time it was tried again; if its "
-                    "epochs may take as long, raise resources.hang_floor_s or hang_factor"
+                    f"hangs: {self._hangs[task.key]}, at every try; if its epochs really take so "
+                    "long, raise resources.hang_floor_s or resources.hang_factor"
                 )
-            self._finish(task, Outcome("failed", self._told.get(task.key, 0), reason))
-        # else the study is being stopped: the row stays RUNNING and is taken over on resume
+            self._finish(task, Outcome("failed", self._reported.get(task.key, 0), reason))
+        # otherwise the study is stopping: the row stays RUNNING, and a resume takes it over
 
     def on_hang(self, slot: str, seen: str) -> None:
         """Note that a task is about to be ended because it hangs; another try may follow."""
         if (task := self._live.get(slot)) is not None:
             self._hangs[task.key] = seen
-            self._tell("on_retry", task, f"{seen}; its worker is killed")
+            self._notify("on_retry", task, f"{seen}; its worker is killed")
 
-    # -- what the study asks --------------------------------------------------------------------
+    # -- calls of the study ---------------------------------------------------------------------
 
     def stop(self, reason: str) -> None:
-        """Hands nothing more out; the first reason is kept."""
+        """Hand out no more tasks; keep the first reason."""
         if self.stop_reason is None:
             self.stop_reason = reason
 
     def resize(self, slots: int, largest: int) -> None:
-        """Nodes joined or left.
+        """Take in that nodes joined or left.
 
         Args:
-            slots: tasks that fit at once now; what runs in excess goes on, or waits for a node.
-            largest: tasks that fit on the node that holds most.
+            slots: tasks that fit at once now; those in excess go on, or wait for a node.
+            largest: tasks that fit on the largest node.
         """
         self._slots, self._largest = slots, largest
         if self._budget is not None:
             self._budget.slots = max(1, slots)
 
     def room(self, task: Task) -> int:
-        """Slots that a task takes, all on one node."""
+        """Return how many slots a task takes, all on one node."""
         return max(1, min(2, self._largest)) if task.spacious else 1
 
     # -- inside ---------------------------------------------------------------------------------
@@ -229,19 +229,19 @@ class WorkQueue:
         if "epoch" not in report or "event" in report:
             return
         epoch, metrics = int(report["epoch"]), report["metrics"]
-        if epoch <= self._told.get(task.key, 0):
-            return  # read back from a checkpoint after the worker died: told before
-        self._told[task.key] = epoch
+        if epoch <= self._reported.get(task.key, 0):
+            return  # read back from a checkpoint after the worker died: reported before
+        self._reported[task.key] = epoch
         if self._budget is not None:
             self._budget.on_epoch(task, report["epoch_seconds"], replayed=report["replayed"])
         if task.kind in SEARCH:
             search = self._searches[task.scenario]
             self._guard(lambda: search.absorb(task, epoch, metrics))
         seen = {**metrics, **report.get("memory", {})}
-        self._tell("on_epoch", task, epoch, seen, report["epoch_seconds"])
+        self._notify("on_epoch", task, epoch, seen, report["epoch_seconds"])
 
     def _finish(self, task: Task, outcome: Outcome) -> None:
-        if outcome.state != "complete":  # a training that comes to its end does so itself
+        if outcome.state != "complete":  # a complete training deletes the file itself
             with contextlib.suppress(OSError):
                 (task.path / "checkpoint-earlier.pt").unlink(missing_ok=True)
         if self._budget is not None:
@@ -249,11 +249,11 @@ class WorkQueue:
         if task.kind in SEARCH:
             self._finish_stage(task, outcome)
         else:
-            self._tell("on_end", task, outcome)
+            self._notify("on_end", task, outcome)
         if task.kind not in SEARCH and outcome.state != "complete":
             self.unconfirmed.append(f"{task.title} {outcome.state}: {outcome.cause}")
         if task.kind == "sentinel":
-            return  # it judges a finished model and says nothing of the trainings to come
+            return  # its failure says nothing about the trainings to come
         if outcome.state != "failed":
             self._failures.clear()
             return
@@ -265,16 +265,16 @@ class WorkQueue:
             self.stop(f"{len(self._failures)} tasks in a row failed: {shared}")
 
     def _finish_stage(self, task: Task, outcome: Outcome) -> None:
-        ended: list[tuple[Task, Outcome] | None] = []
+        ends: list[tuple[Task, Outcome] | None] = []
         search = self._searches[task.scenario]
-        self._guard(lambda: ended.append(search.finish(task, outcome)))
+        self._guard(lambda: ends.append(search.finish(task, outcome)))
         while search.notes:
-            self._tell("on_note", search.notes.pop(0))
-        whole = ended[0] if ended else None
+            self._notify("on_note", search.notes.pop(0))
+        whole = ends[0] if ends else None
         if whole is None or task.kind != "trial":
-            self._tell("on_stage_end", task, outcome)
+            self._notify("on_stage_end", task, outcome)
         if whole is not None:
-            self._tell("on_end", *whole)
+            self._notify("on_end", *whole)
 
     def _guard(self, write: Any) -> None:
         try:
@@ -282,8 +282,8 @@ class WorkQueue:
         except OSError as error:
             self.stop(f"cannot write {self.folder.ledger}: {error}")
 
-    def _tell(self, name: str, *event: Any) -> None:
-        """Observers never end a study: what one raises is shown and the work goes on."""
+    def _notify(self, name: str, *event: Any) -> None:
+        """Call every observer; print what one raises, because observers never end a study."""
         for observer in self._observers:
             try:
                 getattr(observer, name)(*event)

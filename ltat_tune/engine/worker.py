@@ -1,6 +1,7 @@
-"""What runs inside a worker: one task, from its checkpoint if it has one.
+"""Runs one task inside a worker process, from its checkpoint if it has one.
 
-The worker owns the task's folder and reports only numbers; Optuna and MLflow are the driver's.
+The worker owns the task's folder and reports only numbers. Only the driver talks to Optuna and
+MLflow.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from ltat_tune.storage.training_files import (
     write_training,
 )
 
-_SENTINEL_SEED = 0  # that of `ltat-tune evaluate`, unless it is told another
+_SENTINEL_SEED = 0  # the default of `ltat-tune evaluate --seed`
 _NO_ROOM = (
     "out of GPU memory twice, the second time with up to twice the share of the GPU: lower "
     "optim.batch_size or evaluation.batch_size, or raise resources.gpus_per_trial"
@@ -41,7 +42,7 @@ _OUTER = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 def run_task(task: Task, report: ReportTo) -> None:
-    """Do a task: report each epoch, and always one last event."""
+    """Do a task, and report each epoch and one last event."""
     import torch
 
     from ltat_tune.seeding import prepare_process
@@ -49,11 +50,11 @@ def run_task(task: Task, report: ReportTo) -> None:
     _remove_left_over(task.path)
     prepare_process(task.threads)
     if torch.cuda.is_initialized():
-        torch.cuda.reset_peak_memory_stats()  # of the task before
+        torch.cuda.reset_peak_memory_stats()  # forget the previous task's peak
     began = time.perf_counter()
     try:
         load_plugins(task.plugins)
-    except ConfigError as error:  # gone or changed since the study began
+    except ConfigError as error:  # a plugin is missing or has changed since the study began
         report({"event": {"state": "blocked", "reason": str(error), "seconds": 0.0}})
         return
     try:
@@ -67,13 +68,13 @@ def run_task(task: Task, report: ReportTo) -> None:
     except OSError as error:
         state = "blocked" if error.errno in _OUTER or error.errno is None else "failed"
         last = {"state": state, "reason": traceback.format_exc()}
-    except Exception:  # a trial's fault must not end the study; the traceback goes to MLflow
+    except Exception:  # a failed trial must not end the study; MLflow shows the traceback
         last = {"state": "failed", "reason": traceback.format_exc()}
     if torch.cuda.is_initialized():
-        torch.cuda.empty_cache()  # this process waits for its next task, others need the room
+        torch.cuda.empty_cache()  # while this process waits, others need the memory
     last["seconds"] = time.perf_counter() - began
     if last["state"] in ("diverged", "failed") and task.kind not in _WORK:
-        # a failed look leaves its training's result alone: a resume looks again
+        # a failed test or sentinel leaves the training's result alone: a resume repeats it
         try:
             write_training(task.path, BrokenTraining(**last))
         except OSError:
@@ -101,7 +102,7 @@ def _train(task: Task, report: ReportTo) -> dict[str, Any]:
 
     def on_epoch(done: EpochMetrics) -> None:
         if stem is not None and done.epoch == task.stem_epochs and not stem.exists():
-            copy_file(checkpoint, stem)  # before it is told of, so that whoever hears finds it
+            copy_file(checkpoint, stem)  # before the report, so that the driver finds the file
         report(
             {
                 "epoch": done.epoch,
@@ -139,35 +140,35 @@ def _train(task: Task, report: ReportTo) -> dict[str, Any]:
 
 
 def _memory() -> dict[str, float]:
-    """What this process takes now, and the most that it took of the GPU, in MiB."""
+    """Return this process's memory now and its peak GPU memory, in MiB, by metric name."""
     import torch
 
-    found: dict[str, float] = {}
+    memory: dict[str, float] = {}
     with contextlib.suppress(OSError):  # a system without /proc
         pages = int(Path("/proc/self/statm").read_text().split()[1])
-        found["system/cpu_memory_mib"] = pages * os.sysconf("SC_PAGESIZE") / 2**20
+        memory["system/cpu_memory_mib"] = pages * os.sysconf("SC_PAGESIZE") / 2**20
     if torch.cuda.is_initialized():
-        found["system/gpu_memory_mib"] = torch.cuda.max_memory_allocated() / 2**20
-    return found
+        memory["system/gpu_memory_mib"] = torch.cuda.max_memory_allocated() / 2**20
+    return memory
 
 
 def _begin_from_stem(task: Task, stem: Path, checkpoint: Path, identity: str) -> None:
-    """Starts behind what another trial has trained already, if that is there and whole."""
+    """Copy the stem that another trial trained into the checkpoint, if it exists and is intact."""
     from ltat_tune.training.checkpoint import adopt_checkpoint
 
-    note = task.path / "stem.json"  # first, so that no shared epoch is ever counted as trained
+    note = task.path / "stem.json"  # first, so that no shared epoch counts as trained
     try:
         if stem.exists():
             write_json(note, {"epochs": task.stem_epochs})
             adopt_checkpoint(stem, checkpoint, identity=identity)
             return
-    except CheckpointError:  # torn: trained again, as without a stem
+    except CheckpointError:  # damaged: the epochs are trained again, as without a stem
         pass
     note.unlink(missing_ok=True)
 
 
 def _test(task: Task, report: ReportTo) -> dict[str, Any]:
-    """Attacks the confirmation's weights on the test split; each attack is kept once done."""
+    """Attack the confirmation's weights on the test split, and save the result of each attack."""
     from ltat_tune.config.trial_config import TrialConfig
     from ltat_tune.training.evaluation import measure_accuracy, measured_part
     from ltat_tune.training.trainer import Trainer
@@ -196,9 +197,9 @@ def _test(task: Task, report: ReportTo) -> dict[str, Any]:
 
 
 def _watch(task: Task, report: ReportTo) -> dict[str, Any]:
-    """The sentinel on a winner's weights, as `ltat-tune evaluate` runs it: the same verdict.
+    """Run the sentinel on a winner's weights; the verdict is that of `ltat-tune evaluate`.
 
-    It reads the test split after everything is decided, and nothing is decided by it.
+    The sentinel reads the test split after the winner is chosen, and decides nothing.
     """
     from ltat_tune.config.trial_config import TrialConfig
     from ltat_tune.evaluation.sentinel import BATCH_SIZE, watch
@@ -208,8 +209,8 @@ def _watch(task: Task, report: ReportTo) -> dict[str, Any]:
     trainer = Trainer(config, device=task.device, cache_dir=Path(task.cache))
     result = trainer.fit(checkpoint=task.path / "checkpoint.pt")
     test = trainer.splits.test().to(trainer.device)
-    kept = task.path / ".sentinel"  # attacks that are done: a killed look goes on
-    seen = watch(
+    state = task.path / ".sentinel"  # finished attacks, from which a killed sentinel continues
+    masking = watch(
         result.model,
         test.images,
         test.targets,
@@ -217,15 +218,15 @@ def _watch(task: Task, report: ReportTo) -> dict[str, Any]:
         norm=config.measured_norm,
         seed=_SENTINEL_SEED,
         batch_size=min(config.evaluation.batch_size, BATCH_SIZE),
-        state=kept,
-        weights=result.weights,  # scale and log-prior are the configuration's, as the folder is
+        state=state,
+        weights=result.weights,  # the configuration, and so the folder, fixes scale and log-prior
     )
-    write_masking(task.path, MaskingReport(**seen.to_json()))
-    shutil.rmtree(kept, ignore_errors=True)
+    write_masking(task.path, MaskingReport(**masking.to_json()))
+    shutil.rmtree(state, ignore_errors=True)
     return {"state": "complete", "epoch": result.epoch}
 
 
-# what is done to weights that are trained, by kind; everything else trains
+# kinds of task that measure trained weights; every other kind trains
 _WORK: dict[str, Callable[[Task, ReportTo], dict[str, Any]]] = {"test": _test, "sentinel": _watch}
 
 
@@ -240,7 +241,7 @@ def _write_config(task: Task, config: Any) -> None:
 
 
 def _remove_left_over(folder: Path) -> None:
-    """Delete what a killed process left half written."""
+    """Delete files that a killed process left half written."""
     for path in folder.glob(".*"):
         if is_left_over(path):
             path.unlink(missing_ok=True)

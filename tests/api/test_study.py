@@ -63,7 +63,7 @@ def test_the_process_is_left_as_it_was_found_and_nothing_is_printed(notebook: No
 
 
 def test_a_study_that_exists_or_has_no_results_says_what_to_do(notebook: Notebook) -> None:
-    assert "study mini exists already in" in notebook.saw["again"]
+    assert "study mini already exists in" in notebook.saw["again"]
     assert "overwrite=True" in notebook.saw["again"]
     assert notebook.saw["unfinished"] == (
         "mini has no results yet; finish it with run() or resume()"

@@ -48,7 +48,7 @@ def test_a_file_that_exists_is_kept(here: Path) -> None:
     (here / "digits.yaml").write_text("mine")
     done = _run("init", "--data", "digits")
     assert done.exit_code == 2
-    assert "digits.yaml exists already; write another file with --out FILE" in done.stderr
+    assert "digits.yaml already exists; write another file with --out FILE" in done.stderr
     assert (here / "digits.yaml").read_text() == "mine"
     assert _run("init", "--data", "digits", "--overwrite").exit_code == 0
     assert load_space(here / "digits.yaml").name == "digits"

@@ -214,7 +214,7 @@ def test_a_name_that_exists_is_never_mixed(finished: Path) -> None:
     cwd = finished.parent.parent
     again = call("--space", "mini.yaml", cwd=cwd)
     assert again.returncode == 2
-    assert "study mini exists already in studies, it is finished; resume it with" in again.stderr
+    assert "study mini already exists in studies and is finished; resume it with" in again.stderr
     assert "--overwrite" in again.stderr
     unknown = call("resume", "nope", cwd=cwd)
     assert unknown.returncode == 2

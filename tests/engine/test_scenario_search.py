@@ -260,7 +260,7 @@ def test_a_cheap_attack_that_misleads_is_given_up_for_good(tmp_path: Path) -> No
     assert steps == sorted(steps)
     assert set(steps) == {1, 3}  # MINI's own attack has 3
     (note,) = driver.search.notes
-    assert note.startswith("scheduler.fidelity misleads: of 8 trials")
+    assert note.startswith("scheduler.fidelity misleads: over 8 trials")
     again = _cheap(tmp_path)
     kinds = [task for task in (again.next() for _ in range(4)) if task and task.kind == "copy"]
     assert all(task.training_config().attack.steps == 3 for task in kinds)

@@ -110,7 +110,7 @@ def test_a_trial_without_gpu_memory_gets_more_room_once(
     (scenario,) = json.loads(done.stdout)["scenarios"]
     assert scenario["trials"] == {"complete": 2, "pruned": 0, "failed": 1, "diverged": 0}
     for number in (0, 1):
-        said = f"t000{number}: out of GPU memory, tried again with a larger share"
+        said = f"t000{number}: out of GPU memory; it runs again with a larger share"
         assert done.stderr.count(said) == 1
         assert (patch / f"tries-0.{number + 1}").read_text() == "||"  # no third try
     study = tmp_path / "studies" / "mini"

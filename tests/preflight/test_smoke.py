@@ -234,7 +234,7 @@ def test_a_smoke_run_gives_way_to_the_next_and_nothing_else_does(tmp_path: Path)
     assert reopened.space.notes[0] == space.smoke
     facts = second.folder.read_facts()
     second.folder.facts.write_text(json.dumps({**facts, "smoke": ""}))
-    with pytest.raises(StudyError, match="exists already"):
+    with pytest.raises(StudyError, match="already exists"):
         StudyRun.create(space, tmp_path / "studies", source="space.yaml")
 
 

@@ -72,7 +72,7 @@ def init(
     file = out or (file_for(answers["data"]) if "data" in answers else None)
     if file is not None and file.exists() and not overwrite:
         problems.append(
-            f"{file} exists already; write another file with --out FILE, or replace it with "
+            f"{file} already exists; write another file with --out FILE, or replace it with "
             "--overwrite"
         )
     if problems or file is None:
