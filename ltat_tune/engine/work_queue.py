@@ -146,7 +146,7 @@ class WorkQueue:
             if task.key in self._hangs:
                 reason = (
                     f"hangs: {self._hangs[task.key]}, at every try; if its epochs really take so "
-                    "long, raise resources.hang_floor_s or resources.hang_factor"
+                    "long, raise resources.hang_floor_s or hang_factor"
                 )
             self._finish(task, Outcome("failed", self._reported.get(task.key, 0), reason))
         # otherwise the study is stopping: the row stays RUNNING, and a resume takes it over

@@ -1,5 +1,5 @@
-"""A study's question: the space file read, checked for its form, and turned into configurations.
+"""Reads a space file, checks its form and turns it into configurations.
 
-May import `config`, and `data` for what a file can name. Search, storage and all that stands above
-them import it.
+May import `config`, and `data` for the data sets that a file can name. Search, storage and all
+packages above them import it.
 """

@@ -1,4 +1,4 @@
-"""What a tuned parameter may be, and how Optuna is asked for it."""
+"""The domains of tuned parameters: their rules, and how Optuna suggests a value."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _KEYS = {
     "categorical": {"type", "choices", "when"},
 }
 
-# What changes the problem, the measurement or the budget is not the searcher's to choose.
+# The searcher must not choose what changes the problem, the measurement or the budget.
 _NOT_TUNABLE = {
     "compute": "it decides how exactly and how fast the same method is computed",
     "evaluation": "it changes how a model is measured, so the easiest measurement would win",
@@ -45,11 +45,11 @@ class Domain:
     when: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
 
     def active(self, params: Mapping[str, Any]) -> bool:
-        """Whether the parameters chosen so far let this one exist."""
+        """Return whether the parameters chosen so far let this one exist."""
         return all(p in params and params[p] in values for p, values in self.when.items())
 
     def contains(self, value: Any) -> bool:
-        """Whether a `start_from` value lies in the domain."""
+        """Return whether a `start_from` value lies in the domain."""
         if self.kind == "categorical":
             return any(
                 value == c and isinstance(value, bool) == isinstance(c, bool) for c in self.choices
@@ -60,7 +60,7 @@ class Domain:
         return step is None or _divides(step, value - self.low)
 
     def suggest(self, trial: optuna.Trial) -> Any:
-        """Asks Optuna for a value."""
+        """Ask Optuna for a value."""
         if self.kind == "categorical":
             return trial.suggest_categorical(self.path, self.choices)
         if self.kind == "int":
@@ -81,13 +81,13 @@ class Domain:
 
 
 def _divides(step: float, length: float) -> bool:
-    """Whether a whole number of steps makes the length, as Optuna counts."""
+    """Return whether a whole number of steps makes the length, as Optuna counts."""
     steps = length / step
     return abs(steps - round(steps)) < 1e-8
 
 
 def why_not_tunable(path: str) -> str:
-    """Return why a parameter may not stand under `tuned`, as a sentence; nothing where it may."""
+    """Return the message why a parameter cannot be tuned; an empty string if it can."""
     section, _, name = path.partition(".")
     if section in _NOT_TUNABLE:
         return f"{path} cannot be tuned: {_NOT_TUNABLE[section]}"
@@ -104,7 +104,7 @@ def why_not_tunable(path: str) -> str:
 
 
 def read_domain(path: str, raw: Any) -> tuple[Domain | None, list[tuple[str, str]]]:
-    """The domain that a space file writes, or None; and its problems as (key, sentence)."""
+    """Return the domain that a file writes, or None, and its problems as (key, message)."""
     if reason := why_not_tunable(path):
         return None, [("", reason)]
     if not isinstance(raw, dict):
@@ -113,7 +113,7 @@ def read_domain(path: str, raw: Any) -> tuple[Domain | None, list[tuple[str, str
     if "type" not in raw:
         return None, [("", f"{path}: type is missing; write one of {', '.join(_KEYS)}")]
     kind = raw["type"]
-    if kind not in list(_KEYS):  # a list, because what was written may have no hash
+    if kind not in list(_KEYS):  # a list, because the written value may have no hash
         return None, [
             ("type", f"{path}: type must be one of {', '.join(_KEYS)}, got {shown(kind)}")
         ]
@@ -215,17 +215,17 @@ def _read_when(path: str, raw: Any) -> tuple[dict[str, tuple[Any, ...]], list[tu
             problems.append(
                 ("when", f"{path}: when {parent} must name a value or a list of values, got []")
             )
-        when[parent] = tuple(_as_held(parent, value) for value in values)
+        when[parent] = tuple(_parsed(parent, value) for value in values)
     return when, problems
 
 
-def _as_held(path: str, value: Any) -> Any:
-    """The value as the configuration holds it, so that 8/255 is found among the choices."""
+def _parsed(path: str, value: Any) -> Any:
+    """Return the value as the configuration holds it, so that 8/255 matches a choice."""
     return PARAMETERS[path].check(value)[0] if path in PARAMETERS else value
 
 
 def check_conditions(domains: Mapping[str, Domain]) -> list[tuple[str, str]]:
-    """Problems of the `when` of all domains together, as (path, sentence)."""
+    """Return the problems of every `when` in all domains, as (path, message)."""
     problems = []
     for path, domain in domains.items():
         for parent, values in domain.when.items():
@@ -260,7 +260,7 @@ def check_conditions(domains: Mapping[str, Domain]) -> list[tuple[str, str]]:
 
 
 def sampling_order(domains: Mapping[str, Domain]) -> list[str]:
-    """Paths such that each follows those that its `when` names; those in a circle are left out."""
+    """Return the paths, each after those its `when` names; paths in a circle are left out."""
     order: list[str] = []
     while more := [p for p, d in domains.items() if p not in order and set(d.when) <= set(order)]:
         order += more

@@ -1,4 +1,4 @@
-"""Configurations that a space file names itself: `start_from`, and whole lists and grids."""
+"""Lists every configuration of a grid or a list."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ def enumerate_all(
     starts: Sequence[dict[str, Any]],
     problems: Problems,
 ) -> list[dict[str, Any]]:
-    """Every configuration of a grid or list, in the order in which they are run; else none.
+    """Return every configuration of a grid or list, in the order in which they run.
 
-    A list is `start_from` itself. A grid is every combination that the `when`s allow, the entries
-    of `start_from` first, so that the first of them is the baseline.
+    A list is `start_from` itself. A grid is every combination that the `when` conditions allow,
+    the entries of `start_from` first, so that the first of them is the baseline. Other searchers
+    enumerate nothing.
     """
     if not searcher.enumerates:
         return []
     _check_complete(searcher, tuned, starts, problems)
-    found = list(starts)
+    configurations = list(starts)
     if searcher.name == "grid":
         ranges = [p for p, d in tuned.items() if d.kind != "categorical" and d.step is None]
         for path in ranges:
@@ -48,23 +49,23 @@ def enumerate_all(
                 f"got {count}; tune fewer values, or use tpe",
             )
             return []
-        found += [point for point in _grid(tuned) if point not in starts]
+        configurations += [point for point in _grid(tuned) if point not in starts]
     elif not starts:
         problems.add(
             ("searcher", "name"),
             "searcher.name list runs the entries of start_from, and there are none",
         )
-    if "trials" in searcher.model_fields_set and searcher.trials != len(found):
+    if "trials" in searcher.model_fields_set and searcher.trials != len(configurations):
         problems.add(
             ("searcher", "trials"),
-            f"searcher.trials must be left out or be the {len(found)} configurations of "
+            f"searcher.trials must be left out or be the {len(configurations)} configurations of "
             f"searcher.name {searcher.name}, got {searcher.trials}",
         )
-    return found
+    return configurations
 
 
 def all_points(tuned: Mapping[str, Domain], limit: int = MANY) -> list[dict[str, Any]] | None:
-    """Every combination that the `when`s allow; None where a range has no steps, or too many."""
+    """Return every combination that `when` allows; None if they are countless or over `limit`."""
     counted = {
         path: replace(d, step=1.0) if d.kind == "int" and d.step is None else d
         for path, d in tuned.items()
@@ -81,7 +82,7 @@ def _check_complete(
     starts: Sequence[dict[str, Any]],
     problems: Problems,
 ) -> None:
-    """Nothing is proposed here, so an entry that leaves something open could not be trained."""
+    """Note a problem for each entry that leaves a parameter open or repeats another entry."""
     for i, entry in enumerate(starts):
         missing = [p for p in sampling_order(tuned) if tuned[p].active(entry) and p not in entry]
         if missing:
@@ -115,31 +116,31 @@ def _size(domain: Domain) -> int:
 
 
 def _grid(tuned: Mapping[str, Domain]) -> list[dict[str, Any]]:
-    """All combinations; what stands first in `tuned` changes slowest."""
-    found: list[dict[str, Any]] = [{}]
+    """Return all combinations; the first parameter of `tuned` changes slowest."""
+    configurations: list[dict[str, Any]] = [{}]
     for path in sampling_order(tuned):
         domain, values = tuned[path], _values(tuned[path])
-        found = [
+        configurations = [
             {**point, path: value} if domain.active(point) else point
-            for point, value in itertools.product(found, values)
+            for point, value in itertools.product(configurations, values)
             if domain.active(point) or value == values[0]
         ]
-    return found
+    return configurations
 
 
 def _count(tuned: Mapping[str, Domain]) -> int:
-    """How many combinations `_grid` would make, without making them.
+    """Return how many combinations `_grid` would make, without making them.
 
     Combinations that agree in every parameter that a `when` names are counted together.
     """
-    named = {parent for domain in tuned.values() for parent in domain.when}
+    when_paths = {parent for domain in tuned.values() for parent in domain.when}
     counts: Counter[tuple[Any, ...]] = Counter({(): 1})
     for path in sampling_order(tuned):
         domain, more = tuned[path], Counter[tuple[Any, ...]]()
         for parents, count in counts.items():
             if not domain.active(dict(parents)):
                 more[parents] += count
-            elif path in named:  # a choice, as check_conditions sees to
+            elif path in when_paths:  # a choice; check_conditions makes sure
                 more.update({(*parents, (path, value)): count for value in domain.choices})
             else:
                 more[parents] += count * _size(domain)

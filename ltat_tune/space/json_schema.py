@@ -1,7 +1,7 @@
-"""A JSON schema of the space file, with which an editor completes and checks one.
+"""Makes a JSON schema of the space file, with which an editor completes and checks one.
 
-It knows what stands in one place: keys, values, ranges. Rules between places (a `when` that names
-what is not tuned, two values that contradict each other) are the study's own to check.
+The schema covers single keys, values and ranges. The study itself checks rules between places,
+such as a `when` that names a parameter that is not tuned, or two values that contradict.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _COMMENT = (
     "Begin a space file with the line `# yaml-language-server: $schema=space.schema.json`, and an "
     "editor with a YAML language server completes and checks it. Written by `ltat-tune schema`."
 )
-# what the models carry for other readers than an editor
+# entries of the models that an editor does not need
 _OURS = {"acts_from", "also", "choices", "instead", "source", "symbol", "title", "unit", "words"}
 _BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
 _NUMBER = {"type", "minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"}
@@ -32,7 +32,7 @@ _ABOVE_ZERO = {"exclusiveMinimum": 0}
 
 
 def space_schema() -> Schema:
-    """Return the schema of a whole space file; plugins that are loaded add their names to it."""
+    """Return the schema of a whole space file, with the names that loaded plugins add."""
     schema = _cleaned(SpaceDocument.model_json_schema())
     parts, top = schema["$defs"], schema["properties"]
     parts |= {path: _parameter_schema(parameter) for path, parameter in PARAMETERS.items()}
@@ -69,7 +69,7 @@ def _one_or_more(value: Schema) -> Schema:
 
 
 def _add_patterns(top: dict[str, Schema], parts: dict[str, Schema]) -> None:
-    """Add what the models check by functions, which no schema shows."""
+    """Add the rules that the models check by functions, which pydantic's schema lacks."""
     top["name"]["anyOf"][0]["pattern"] = f"^{STUDY_NAME}$"
     top["budget"]["anyOf"][0]["pattern"] = f"^{BUDGET}$"
     objective = parts["Objective"]["properties"]
@@ -87,7 +87,7 @@ def _add_patterns(top: dict[str, Schema], parts: dict[str, Schema]) -> None:
 def _parameter_schema(parameter: Parameter) -> Schema:
     """Return the schema of a training parameter's value."""
     schema = _cleaned(TypeAdapter(annotated(parameter.field)).json_schema())
-    if parameter.choices:  # pydantic knows nothing of what plugins have added
+    if parameter.choices:  # pydantic does not know the choices that plugins add
         choices = {"enum": list(parameter.choices)}
         schema = {"anyOf": [choices, {"type": "null"}]} if parameter.optional else choices
     symbol = f" ({parameter.symbol})" if parameter.symbol else ""
@@ -97,7 +97,7 @@ def _parameter_schema(parameter: Parameter) -> Schema:
 
 
 def _domain_schema(parameter: Parameter) -> Schema:
-    """Return the schema of what may stand under `tuned` for one parameter."""
+    """Return the schema of one parameter's domain under `tuned`."""
     value = _of(parameter.path)
     choices = {"type": "array", "items": value, "minItems": 2, "uniqueItems": True}
     forms = [_form("categorical", {"choices": choices}, ("type", "choices"))]
@@ -121,7 +121,7 @@ def _form(kind: str, keys: dict[str, Schema], required: tuple[str, ...]) -> Sche
 
 
 def _edge(parameter: Parameter) -> Schema:
-    """Return the schema of a range's end: the parameter's own value, but never null."""
+    """Return the schema of a range's end: the parameter's value, but never null."""
     schema = _parameter_schema(parameter)
     del schema["default"]
     if parameter.optional:
@@ -130,7 +130,7 @@ def _edge(parameter: Parameter) -> Schema:
 
 
 def _cleaned(node: Any) -> Any:
-    """Return pydantic's schema as an editor needs it: fractions for numbers, no keys of ours."""
+    """Return pydantic's schema for an editor: numbers as fractions too, no keys of ours."""
     if isinstance(node, list):
         return [_cleaned(each) for each in node]
     if not isinstance(node, dict):

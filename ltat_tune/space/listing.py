@@ -1,4 +1,4 @@
-"""Space files in a folder, with their question and cost: what `ltat-tune ls spaces` prints."""
+"""Finds the space files of a folder, with their question and cost, for `ltat-tune ls spaces`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class SpaceFile:
-    """A space file beside the reader: what it asks and what it is said to cost."""
+    """A space file with its question and its stated cost."""
 
     file: str
     question: str  # its first comment line
@@ -17,7 +17,7 @@ class SpaceFile:
 
 
 def find_spaces(folder: Path) -> list[SpaceFile]:
-    """Space files under `folder`/search_spaces and its papers/, by name."""
+    """Return the space files in `folder`/search_spaces and its papers/, sorted by name."""
     root = folder / "search_spaces"
     return [_read(p) for glob in ("*.yaml", "papers/*.yaml") for p in sorted(root.glob(glob))]
 

@@ -1,4 +1,4 @@
-"""`objective:` of a space file: the validation metric that decides, and those beside it."""
+"""The section `objective` of a space file: the metric that decides, and further metrics."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _METRIC = re.compile(METRIC)
 
 
 class Objective(Section):
-    """What is maximised: an accuracy on the validation images.
+    """The accuracy on the validation images that the study maximises.
 
-    `metric` alone decides rungs, ranks and winners. The searcher also pushes what `also` names;
+    `metric` alone decides rungs, ranks and winners. The searcher also maximises those in `also`;
     a trial below a bound of `at_least` is infeasible and never wins.
     """
 
@@ -30,7 +30,7 @@ class Objective(Section):
     )
     mode: Literal["max"] = documented("max", "the metric is maximised; there is no other mode")
     also: tuple[str, ...] = documented(
-        (), "further metrics that the searcher raises; they choose no winner"
+        (), "further metrics that the searcher maximises; they choose no winner"
     )
     at_least: dict[str, Number] = documented(
         {},
@@ -68,22 +68,22 @@ class Objective(Section):
 
     @property
     def values(self) -> tuple[str, ...]:
-        """The metrics that the searcher pushes, the one that decides first."""
+        """The metrics that the searcher maximises; the first one decides."""
         return (self.metric, *self.also)
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Every metric that must be measured, each once, the one that decides first."""
+        """Every metric that must be measured, each once; the first one decides."""
         return tuple(dict.fromkeys((*self.values, *self.at_least)))
 
     @property
     def attack(self) -> str:
-        """`pgd20` of `val/pgd20_balanced_acc`."""
+        """The attack of the metric: `pgd20` of `val/pgd20_balanced_acc`."""
         return attack_of(self.metric)
 
     @property
     def group(self) -> str:
-        """`balanced` of `val/pgd20_balanced_acc`; empty for all images alike."""
+        """The group of the metric: `balanced` of `val/pgd20_balanced_acc`; empty if none."""
         return group_of(self.metric)
 
 
@@ -102,14 +102,14 @@ def _checked(metric: str) -> str:
 
 
 def attack_of(metric: str) -> str:
-    """`pgd20` of `val/pgd20_balanced_acc`."""
+    """Return the attack of a metric: `pgd20` of `val/pgd20_balanced_acc`."""
     match = _METRIC.fullmatch(metric)
     assert match is not None
     return match.group(1)
 
 
 def group_of(metric: str) -> str:
-    """`balanced` of `val/pgd20_balanced_acc`; empty for all images alike."""
+    """Return the group of a metric: `balanced` of `val/pgd20_balanced_acc`; empty if none."""
     match = _METRIC.fullmatch(metric)
     assert match is not None
     return match.group(2) or ""

@@ -1,4 +1,4 @@
-"""`--set path=value`: what the command line puts in place of a space file's values."""
+"""Applies `--set path=value` to a space file's values."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _WHOLE = ("name", "budget")  # keys of the file without a dot
 def apply_overrides(
     document: dict[str, Any], overrides: Sequence[str]
 ) -> tuple[set[str], list[str]]:
-    """Puts every `path=value` in place.
+    """Apply every `path=value` to the document.
 
     Returns:
-        The paths that were replaced, and a problem for each assignment without `=` or of something
-        that does not exist.
+        The paths that were replaced, and a problem for each assignment that has no `=` or names an
+        unknown path.
     """
     problems: list[str] = []
     paths: set[str] = set()
@@ -51,7 +51,7 @@ def apply_overrides(
 
 
 def pin(document: dict[str, Any], path: str, value: Any) -> None:
-    """Gives one parameter a value, wherever the file had put it: scenarios, tuned or fixed."""
+    """Give one parameter a value, wherever the file has it: in scenarios, tuned or fixed."""
     scenarios, tuned = document.get("scenarios"), document.get("tuned")
     if isinstance(scenarios, dict) and path in scenarios:
         scenarios[path] = value if isinstance(value, list) else [value]
@@ -65,7 +65,7 @@ def pin(document: dict[str, Any], path: str, value: Any) -> None:
 
 
 def _merge_alike(document: dict[str, Any]) -> None:
-    """Entries of a list that differed only in what is pinned now are one configuration."""
+    """Merge entries of a list that differ only in the value that is now pinned."""
     searcher, starts = document.get("searcher"), document.get("start_from")
     listed = isinstance(searcher, dict) and searcher.get("name") in ("list", "grid")
     if listed and isinstance(starts, list):
@@ -77,9 +77,9 @@ def _merge_alike(document: dict[str, Any]) -> None:
 
 
 def untune(tuned: dict[str, Any], starts: Any, path: str, values: tuple[Any, ...]) -> None:
-    """Takes a parameter out of the search; what that decides for others' `when` is settled.
+    """Take a parameter out of the search, and resolve every `when` that names it.
 
-    `values` holds the value that the parameter has instead, or nothing if it exists no more.
+    `values` holds the value that the parameter has instead; empty if it no longer exists.
     """
     del tuned[path]
     for start in starts if isinstance(starts, list) else []:
@@ -89,10 +89,10 @@ def untune(tuned: dict[str, Any], starts: Any, path: str, values: tuple[Any, ...
         when = tuned[other].get("when") if isinstance(tuned.get(other), dict) else None
         if not isinstance(when, dict) or path not in when:
             continue
-        wanted = when.pop(path)
-        wanted = wanted if isinstance(wanted, list) else [wanted]
-        held = [PARAMETERS[path].check(value)[0] for value in wanted]
-        if not any(value in held for value in values):
+        condition = when.pop(path)
+        condition = condition if isinstance(condition, list) else [condition]
+        allowed = [PARAMETERS[path].check(value)[0] for value in condition]
+        if not any(value in allowed for value in values):
             untune(tuned, starts, other, ())
         elif not when:
             del tuned[other]["when"]

@@ -1,4 +1,4 @@
-"""What is wrong with a space file, each problem at its line, all of them raised at once."""
+"""Collects the problems of a space file, each with its line, and raises all of them at once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ltat_tune.yaml_lines import Key
 
 
 class Problems:
-    """Collects problems of one file, placed by the path of the key they are about."""
+    """The problems of one file, each placed at the line of its key."""
 
     def __init__(
         self, file: str, lines: Mapping[Key, int], overridden: set[str], problems: Sequence[str]
@@ -19,7 +19,7 @@ class Problems:
         self._problems: dict[tuple[int, str], None] = {(0, text): None for text in problems}
 
     def add(self, path: Key, problem: str) -> None:
-        """Notes a problem at the nearest enclosing key that the file has."""
+        """Note a problem at the nearest enclosing key that the file has."""
         dotted = ".".join(path[:2]) if path[:1] not in (("fixed",), ("scenarios",)) else path[-1]
         if dotted in self._overridden:
             self._problems[(0, f"--set {dotted}: {problem.removeprefix(f'{dotted} ')}")] = None
@@ -30,7 +30,7 @@ class Problems:
         self._problems[(line, f"{self._file}:{line}: {problem}")] = None
 
     def add_about(self, problem: str, *, names: str = "") -> None:
-        """Notes a problem at the first parameter that it (or `names`) names and the file has."""
+        """Note a problem at the first parameter of the file that it, or `names`, mentions."""
         for path in re.findall(r"[a-z_]+\.[a-z_]+", names or problem):
             for part in ("fixed", "scenarios", "tuned"):
                 if path in self._overridden or (part, path) in self._lines:
@@ -39,6 +39,6 @@ class Problems:
         self.add(("fixed",), problem)
 
     def raise_if_any(self) -> None:
-        """Raises: SpaceError with everything noted so far, in the order of the file."""
+        """Raise SpaceError with all problems noted so far, in the order of the file, if any."""
         if self._problems:
             raise SpaceError([text for _, text in sorted(self._problems, key=lambda p: p[0])])

@@ -1,4 +1,4 @@
-"""How each data set is trained and measured, and what each method tunes, in a first space file."""
+"""Protocols of a first space file: training and measurement by data set, domains by method."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ Line = tuple[str, str, str]  # parameter, value as YAML writes it, why
 
 @dataclass(frozen=True)
 class DataProtocol:
-    """What a data set decides: the training, the attack and the measurement.
+    """The training, attack and measurement that suit a data set.
 
     Attributes:
-        fixed: lines of `fixed`.
-        lr: ends of the range of the learning rate.
-        ratios: imbalance ratios that are taken where none is given.
-        attacks: on the test images.
-        top: winners that are confirmed.
-        resources: of a trial, as YAML writes it.
-        resources_note: why these.
+        fixed: the lines of `fixed`.
+        lr: the ends of the range of the learning rate.
+        ratios: the default imbalance ratios.
+        attacks: the attacks on the test images.
+        top: how many of the best configurations are confirmed.
+        resources: the resources of a trial, as YAML writes them.
+        resources_note: the comment on them.
     """
 
     fixed: tuple[Line, ...]

@@ -1,4 +1,4 @@
-"""Reading a space file: all problems at once, each as `file:line: rule, value, remedy`."""
+"""Reads a space file and reports all problems at once, as `file:line: rule, value, remedy`."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ _KEYS = tuple(SpaceDocument.model_fields)
 
 
 def read_space(path: Path | str) -> Space:
-    """Read the space file of a study that exists, without asking whether it could start here.
+    """Read the space file of a study that exists, and check only the file's form.
 
-    Data, resources and warm starts are not looked at, and nothing is refused but the file's form.
+    Data, resources and warm starts are not checked.
 
     Raises:
         SpaceError: with every problem at once.
@@ -54,10 +54,10 @@ def read_space(path: Path | str) -> Space:
 def read_plugins(
     path: Path, document: dict[str, Any], lines: Mapping[Key, int]
 ) -> tuple[Plugin, ...]:
-    """Runs what the space file names, and writes into `document` what was found.
+    """Load the plugins of a space file, and record them in `document`.
 
     Raises:
-        SpaceError: with every plugin that is missing, changed or fails.
+        SpaceError: names every plugin that is missing, changed or fails.
     """
     if "plugins" not in document:
         return ()
@@ -71,17 +71,17 @@ def read_plugins(
 
 
 def read_document(path: Path) -> tuple[dict[str, Any], dict[Key, int]]:
-    """Read a space file as YAML: what it holds, and the line of each key.
+    """Return the content of a space file, and the line of each key.
 
     Raises:
-        SpaceError: the file is missing, unreadable or no mapping.
+        SpaceError: the file is missing, cannot be read or is no mapping.
     """
     try:
         text = path.read_bytes().decode()
     except FileNotFoundError:
         near = sorted(str(p) for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
-        there = f"; there are: {', '.join(near)}" if near else ""
-        raise SpaceError(f"{path}: no such file{there}") from None
+        others = f"; there are: {', '.join(near)}" if near else ""
+        raise SpaceError(f"{path}: no such file{others}") from None
     except IsADirectoryError:
         raise SpaceError(
             f"{path}: must be a file, got a folder; name one of its .yaml files"
@@ -106,9 +106,9 @@ def build_space(document: dict[str, Any], stem: str, problems: Problems) -> Spac
     """Turn a document into a space, checked for its form alone.
 
     Args:
-        document: what the file holds, with every override in place.
-        stem: the file's name without its ending, which names a study that has no name.
-        problems: gathers what is wrong.
+        document: the file's content, with every override in place.
+        stem: the file's name without its ending; the name of a study that gives none.
+        problems: collects every problem.
 
     Raises:
         SpaceError: with every problem so far.
@@ -254,7 +254,7 @@ def _read_tuned(document: Mapping[str, Any], problems: Problems) -> dict[str, Do
             problems.add(("tuned", path, key), problem)
         if domain is not None:
             domains[path] = domain
-    if len(domains) == len(raw):  # else a `when` may name what could not be read
+    if len(domains) == len(raw):  # otherwise a `when` may name a domain that was refused
         for path, problem in check_conditions(domains):
             problems.add(("tuned", path, "when"), problem)
     return domains

@@ -1,4 +1,4 @@
-"""The space file's own keys as data: what `ltat-tune params SECTION` prints, from the models."""
+"""Reads the space file's own keys from the models, for `ltat-tune params SECTION`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def space_sections() -> list[str]:
 
 
 def keys_of(section: str) -> list[Parameter]:
-    """Return the keys of one section of a space file; none where there is no such section."""
+    """Return the keys of one section of a space file; an empty list if it does not exist."""
     return [p for path, p in SPACE_KEYS.items() if path.partition(".")[0] == section]
 
 

@@ -1,4 +1,4 @@
-"""`resources:` of a space file, and how many trials fit on one machine."""
+"""The section `resources` of a space file, and how many trials fit on one machine."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ltat_tune.config.scalars import Integer, Number
 
 
 class ResourcesSpec(Section):
-    """What one trial takes of the machine, and how long it may be silent.
+    """The CPU cores and the GPU share of one trial, and when a silent trial counts as hanging.
 
     `gpus_per_trial: auto` is measured before the first trial (planning/gpu_sharing.py); until
     then it counts as a whole GPU.
 
-    A training that reports no epoch for `hang_factor` times the usual seconds of one, and for
-    `hang_floor_s` at least, is taken to hang: its worker is killed, and it is tried again.
+    A training hangs if it reports no epoch for `hang_factor` times the usual seconds of an epoch,
+    and for at least `hang_floor_s`. Its worker is killed, and the training is tried again.
     """
 
     cpus_per_trial: Integer = documented(1, "CPU cores, and threads, of each trial", ge=1)
@@ -48,9 +48,9 @@ class ResourcesSpec(Section):
         cls, written: Any, handler: ModelWrapValidatorHandler[ResourcesSpec]
     ) -> ResourcesSpec:
         auto = isinstance(written, dict) and written.get("gpus_per_trial") == "auto"
-        made = handler({**written, "gpus_per_trial": 1} if auto else written)
-        made._measures_share = auto
-        return made
+        spec = handler({**written, "gpus_per_trial": 1} if auto else written)
+        spec._measures_share = auto
+        return spec
 
     @property
     def measures_share(self) -> bool:
@@ -58,14 +58,14 @@ class ResourcesSpec(Section):
         return self._measures_share
 
     def with_share(self, gpus_per_trial: float) -> ResourcesSpec:
-        """The same, once that is measured."""
-        found = self.model_copy(update={"gpus_per_trial": gpus_per_trial})
-        found._measures_share = False
-        return found
+        """Return a copy with the measured share of a GPU."""
+        spec = self.model_copy(update={"gpus_per_trial": gpus_per_trial})
+        spec._measures_share = False
+        return spec
 
 
 def fitting(cpus: float, gpus: float, resources: ResourcesSpec) -> int:
-    """Tasks that fit on one machine at once; shares of a GPU lie on one GPU each."""
+    """Return how many tasks fit on one machine at once; a task's share lies on one GPU."""
     fit = int(cpus // resources.cpus_per_trial)
     share = resources.gpus_per_trial
     if share >= 1:

@@ -1,4 +1,4 @@
-"""The space file: read, checked as a whole, and turned into trials' configurations."""
+"""A checked space file, and the configurations of its trials."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     import optuna
 
 
-MANY = 4096  # contexts that are looked at one by one
+MANY = 4096  # the most contexts that are checked one by one
 
-Proposal = tuple[Mapping[str, Any], TrialConfig]  # what is proposed, and what it trains
+Proposal = tuple[Mapping[str, Any], TrialConfig]  # proposed values, and their configuration
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Scenario:
 
     @property
     def title(self) -> str:
-        """`data.imbalance_ratio = 50`, for people."""
+        """The human-readable title, such as `data.imbalance_ratio = 50`."""
         return (
             ", ".join(f"{p} = {text_of(v)}" for p, v in self.values.items()) or "the only scenario"
         )
@@ -53,15 +53,15 @@ class Space:
     scheduler: SchedulerSpec
     confirm: ConfirmSpec
     resources: ResourcesSpec
-    document: Mapping[str, Any]  # as checked, with every --set in place: what a resume reads
-    enumerated: tuple[Mapping[str, Any], ...] = ()  # of a grid or list: every configuration
-    # by scenario, the points that an earlier study lends; tried after start_from
+    document: Mapping[str, Any]  # as checked, with every --set in place; a resume reads it
+    enumerated: tuple[Mapping[str, Any], ...] = ()  # every configuration of a grid or list
+    # the points that a warm start takes, by scenario; tried after start_from
     warm_starts: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = field(default=())
     budget: Budget | None = None  # after which the search ends
-    plugins: tuple[Plugin, ...] = ()  # whose code is in the tables, here and in every worker
+    plugins: tuple[Plugin, ...] = ()  # loaded here and in every worker
     smoke: str = ""  # what a smoke run changed: its numbers mean nothing
-    # what `configurations` made, with the values it was made of
+    # the result of `configurations`, with the values that it was made of
     _made: list[Any] = field(default_factory=list, repr=False, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -74,21 +74,21 @@ class Space:
 
     @property
     def selected_on_test(self) -> bool:
-        """Whether validation images are test images: the papers' protocol, marked everywhere."""
+        """Whether the validation images are the test images, as in the papers' protocol."""
         return any(self.config(s, {}).data.val_source == "test" for s in self.scenarios)
 
     def scenario(self, name: str) -> Scenario:
-        """The scenario of this name."""
+        """Return the scenario of this name."""
         return next(s for s in self.scenarios if s.name == name)
 
     def config(
         self, scenario: Scenario, params: Mapping[str, Any], **replaced: Any
     ) -> TrialConfig:
-        """The configuration of one trial: defaults, then fixed, scenario and proposed values."""
+        """Return the configuration of a trial: defaults, then fixed, scenario, proposed values."""
         return TrialConfig.from_flat({**self.fixed, **scenario.values, **params, **replaced})
 
     def suggest(self, trial: optuna.Trial) -> dict[str, Any]:
-        """Asks Optuna for every parameter that exists under those asked before it."""
+        """Ask Optuna for the value of every parameter that exists under the values before it."""
         params: dict[str, Any] = {}
         for path in sampling_order(self.tuned):
             if self.tuned[path].active(params):
@@ -97,9 +97,9 @@ class Space:
 
     @property
     def configurations(self) -> tuple[tuple[Scenario, tuple[Proposal, ...]], ...]:
-        """Of every scenario, the contexts and their configurations.
+        """The contexts of every scenario, with their configurations.
 
-        They are made once, and shared by all copies of this space that propose the same.
+        They are made once. All copies of this space that propose the same values share them.
 
         Raises:
             ConfigError: a context breaks a rule.
@@ -112,29 +112,29 @@ class Space:
                 for scenario in self.scenarios
             )
             self._made[:] = [values, proposals]
-        made: tuple[tuple[Scenario, tuple[Proposal, ...]], ...] = self._made[1]
-        return made
+        configurations: tuple[tuple[Scenario, tuple[Proposal, ...]], ...] = self._made[1]
+        return configurations
 
     def contexts(self, limit: int = MANY) -> list[dict[str, Any]]:
-        """Every combination of categorical choices, with each range at its upper end.
+        """Return every combination of categorical choices, with each range at its upper end.
 
-        Of more than `limit`, a sample that is the same every time. Of a grid or list, what it
-        runs.
+        If there are more than `limit`, return a sample that is the same every time. For a grid or
+        list, return its configurations.
         """
         if self.enumerated:
             return [dict(params) for params in self.enumerated]
-        found: list[dict[str, Any]] = [{}]
+        contexts: list[dict[str, Any]] = [{}]
         for path in sampling_order(self.tuned):
             domain = self.tuned[path]
             values = domain.choices if domain.kind == "categorical" else (_upper(domain),)
-            found = [
+            contexts = [
                 {**params, path: value} if domain.active(params) else params
-                for params, value in itertools.product(found, values)
+                for params, value in itertools.product(contexts, values)
                 if domain.active(params) or value == values[0]
             ]
-            if len(found) > limit:
-                found = random.Random(0).sample(found, limit)
-        return found
+            if len(contexts) > limit:
+                contexts = random.Random(0).sample(contexts, limit)
+        return contexts
 
 
 def _upper(domain: Domain) -> float | int:
@@ -142,7 +142,7 @@ def _upper(domain: Domain) -> float | int:
 
 
 def text_of(value: Any) -> str:
-    """A value as people write it: `50`, `0.1`, `cat, dog`."""
+    """Return a value as text, such as `50`, `0.1` or `cat, dog`."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
@@ -153,7 +153,7 @@ def text_of(value: Any) -> str:
 
 
 def name_scenarios(axes: Mapping[str, list[Any]]) -> tuple[Scenario, ...]:
-    """The cross product of all axes, named by the last words of their paths and the values."""
+    """Return the cross product of all axes, each named by its axes' last words and values."""
     if not axes:
         return (Scenario("default", {}),)
     scenarios: dict[str, Scenario] = {}
@@ -161,7 +161,7 @@ def name_scenarios(axes: Mapping[str, list[Any]]) -> tuple[Scenario, ...]:
         pairs = dict(zip(axes, values, strict=True))
         words = [f"{p.rpartition('.')[2]}_{text_of(v)}" for p, v in pairs.items()]
         name = "-".join("".join(c if c.isalnum() or c in "_.-" else "_" for c in w) for w in words)
-        name = name[:100]  # it is a folder
+        name = name[:100]  # it names a folder
         if name in scenarios:  # values that differ only in their seventh digit, or in a space
             name = f"{name}-{len(scenarios) + 1}"
         scenarios[name] = Scenario(name, pairs)

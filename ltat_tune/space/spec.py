@@ -1,4 +1,4 @@
-"""The space file as models: the whole of it, and its parts beside parameters."""
+"""Models of the whole space file and of its sections."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _BUDGET = re.compile(BUDGET)
 
 
 class SearcherSpec(Section):
-    """How configurations are proposed, for each scenario.
+    """The searcher, which proposes the configurations of each scenario.
 
     grid and list propose nothing: they run every combination, or the entries of `start_from`.
-    The others draw their first trials at `random`, or spread them evenly: `qmc`, a scrambled
-    Sobol sequence, which with the searcher `random` goes on to the end.
+    The others draw their first trials at `random`, or spread them evenly by a scrambled Sobol
+    sequence (`qmc`). With the searcher `random`, that sequence goes on to the end.
     """
 
     name: Literal["tpe", "random", "grid", "list", "gp", "cmaes", "nsga2", "nsga3"] = documented(
@@ -64,17 +64,17 @@ class SearcherSpec(Section):
 
     @property
     def enumerates(self) -> bool:
-        """Whether the configurations are known beforehand."""
+        """Whether the file fixes all configurations."""
         return self.name in ("grid", "list")
 
     @property
     def random_trials(self) -> int:
-        """Trials before anything is modelled; of nsga2 and nsga3 also the size of a generation."""
+        """Trials before the searcher models anything; for nsga2 and nsga3 a generation's size."""
         return self.startup_trials or min(10, max(1, self.trials // 3))
 
 
 class SchedulerSpec(Section):
-    """How weak trials are stopped early, and by what they are judged."""
+    """The rule that stops weak trials early, and what it judges."""
 
     name: Literal["asha", "hyperband", "median", "none"] = documented(
         "asha", "rule that stops weak trials early; none stops nothing"
@@ -114,12 +114,12 @@ class SchedulerSpec(Section):
 
     @property
     def cheaper(self) -> dict[Literal["attack.steps"], tuple[int, ...]]:
-        """`fidelity`, none where it is left open and not filled in yet."""
+        """`fidelity`; an empty dict while it is left open and not filled in."""
         return self.fidelity or {}
 
 
 class ConfirmSpec(Section):
-    """How winners are retrained and, only then, measured on the test split."""
+    """The confirmations: winners are retrained and, only then, measured on the test split."""
 
     top: Integer = documented(
         1,
@@ -157,7 +157,7 @@ class ConfirmSpec(Section):
 
 
 class WarmStart(Section):
-    """Which earlier study lends its best configurations, and how much of them."""
+    """The earlier study whose best configurations are tried, and how many of them."""
 
     study: str = documented(
         ..., "folder of the earlier study, such as studies/srat; must be given"
@@ -177,7 +177,7 @@ class WarmStart(Section):
 
 @dataclass(frozen=True)
 class Budget:
-    """What a study may take: hours on the clock, hours of whole GPUs, or epochs."""
+    """The limit of a study: hours on the clock, hours of whole GPUs, or epochs."""
 
     amount: float
     unit: Literal["gpuh", "h", "epochs"]
@@ -187,10 +187,10 @@ class Budget:
 
 
 def parse_budget(written: Any) -> Budget:
-    """Reads `6h`, `90min`, `40gpuh` or `500epochs`.
+    """Read a budget such as `6h`, `90min`, `40gpuh` or `500epochs`.
 
     Raises:
-        ValueError: anything else, with what to write.
+        ValueError: it is none of these; the message says what to write.
     """
     match = _BUDGET.fullmatch(written) if isinstance(written, str) else None
     if match is None or float(match.group(1)) <= 0:
@@ -205,15 +205,15 @@ def parse_budget(written: Any) -> Budget:
 
 
 class SpaceDocument(Section):
-    """A space file: one question, and everything that is needed to answer it."""
+    """A space file: one question, and everything needed to answer it."""
 
     name: str | None = documented(
         None, "name of the study and of its folder; null is the file's name without its ending"
     )
     plugins: list[Any] = documented(
         [],
-        "modules of yours whose methods, losses, models or data sets the file names; their code "
-        "runs",
+        "your own modules whose methods, losses, models or data sets the file names; the study "
+        "runs their code",
     )
     objective: Objective = Objective()
     fixed: dict[str, Any] = documented(
@@ -242,7 +242,7 @@ class SpaceDocument(Section):
 
 
 class DomainKeys(Section):
-    """What a tuned parameter may be: a range, or a list of choices."""
+    """The domain of a tuned parameter: a range, or a list of choices."""
 
     type: Literal["float", "int", "categorical"] = documented(
         ..., "a range of numbers, a range of whole numbers, or a list of choices; must be given"
@@ -270,7 +270,7 @@ PARTS: dict[str, type[Section]] = {
 
 
 def unknown_key(path: str) -> str:
-    """The sentence for a path that is neither a parameter nor a key of the file."""
+    """Return the message for a path that is neither a parameter nor a key of the file."""
     part, _, field = path.partition(".")
     if part not in PARTS:
         return unknown_parameter(path)

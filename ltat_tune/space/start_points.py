@@ -1,4 +1,4 @@
-"""Points to start from: the entries of `start_from`, checked against what is tuned."""
+"""Reads the entries of `start_from` and checks them against the tuned parameters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ltat_tune.yaml_lines import Key
 def read_start_from(
     raw: Any, tuned: Mapping[str, Domain], problems: Problems
 ) -> list[dict[str, Any]]:
-    """The entries of `start_from`, each checked against what is tuned."""
+    """Return the entries of `start_from`, each checked against the tuned parameters."""
     if not isinstance(raw, list):
         problems.add(("start_from",), f"start_from must be a list of mappings, got {shown(raw)}")
         return []
@@ -27,7 +27,7 @@ def read_start_from(
 def read_start(
     raw: Any, place: Key, tuned: Mapping[str, Domain], problems: Problems
 ) -> dict[str, Any]:
-    """One point to start from, checked against what is tuned; `place` is where it is written."""
+    """Return one start point, checked against the tuned parameters; `place` is its key."""
     part = place[0]
     if not isinstance(raw, dict):
         problem = f"{part}: each entry must be a mapping of tuned values, got"
@@ -53,11 +53,11 @@ def read_start(
         values[path] = checked
     for path in values:
         if not tuned[path].active(values):
-            needed = ", ".join(
+            condition = ", ".join(
                 f"{p}: {' or '.join(map(str, v))}" for p, v in tuned[path].when.items()
             )
             problems.add(
                 (*place, path),
-                f"{path} exists only when {needed}, which this entry does not set",
+                f"{path} exists only when {condition}, which this entry does not set",
             )
     return values

@@ -1,4 +1,4 @@
-"""A first space file for a data set and methods: what `ltat-tune init` writes."""
+"""Writes a first space file for a data set and methods, for `ltat-tune init`."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ _COMMENT_AT = 43  # the column of comments behind short lines
 
 @dataclass(frozen=True)
 class FirstQuestion:
-    """What a new space file asks.
+    """The question of a new space file.
 
     Attributes:
         data: a data set's name, or the folder of an image folder.
         methods: the methods to compare, the baseline first.
         ratios: imbalance ratios; one search each.
-        budget: as in a space file; None is no budget.
+        budget: written as in a space file; None is no budget.
     """
 
     data: str
@@ -51,7 +51,7 @@ class FirstQuestion:
 
     @property
     def protocol(self) -> DataProtocol:
-        """How the data set is trained and measured."""
+        """The protocol by which the data set is trained and measured."""
         return PROTOCOLS.get(self.data, FOLDER)
 
 
@@ -59,7 +59,7 @@ def read_data(text: str) -> str:
     """Return a data set's name, or a folder of images.
 
     Raises:
-        ValueError: it is neither, or images are missing in the folder.
+        ValueError: the text is neither, or images are missing in the folder.
     """
     data = text.strip()
     if data in PROTOCOLS:
@@ -82,7 +82,7 @@ def read_methods(text: str) -> tuple[str, ...]:
     """Return the methods of a comma-separated list; PGD-AT, the usual baseline, comes first.
 
     Raises:
-        ValueError: one is unknown or named twice, or there is none.
+        ValueError: a method is unknown or named twice, or there is none.
     """
     methods = _parts(text)
     strange = [method for method in methods if method not in METHOD_STARTS]
@@ -99,7 +99,7 @@ def read_ratios(text: str) -> tuple[float, ...]:
     """Return the imbalance ratios of a comma-separated list.
 
     Raises:
-        ValueError: one is no ratio or written twice, or there is none.
+        ValueError: a ratio is invalid or repeated, or there is none.
     """
     ratios: list[float] = []
     for part in _parts(text):
@@ -120,7 +120,7 @@ def read_budget(text: str) -> str | None:
     """Return a budget as a space file writes it; None for an empty text.
 
     Raises:
-        ValueError: it is no budget.
+        ValueError: the text is no budget.
     """
     if not text.strip():
         return None
@@ -131,20 +131,20 @@ def read_budget(text: str) -> str | None:
     return text.strip()
 
 
-# what a space file's first question is read from, by the flag's name
+# what reads each part of a first question, by the option's name
 READERS: dict[str, Callable[[str], object]] = {
     "data": read_data, "methods": read_methods, "ratios": read_ratios, "budget": read_budget,
 }  # fmt: skip
 
 
 def usual_answers(data: str) -> dict[str, str]:
-    """Return what is taken for `methods`, `ratios` and `budget` where nobody says it."""
+    """Return the defaults of `methods`, `ratios` and `budget` for a data set."""
     ratios = PROTOCOLS.get(data, FOLDER).ratios
     return {"methods": "pgd_at,srat", "ratios": ratios, "budget": ""}
 
 
 def file_for(data: str) -> Path:
-    """Return the file that a new space file is written into: that of the data set's name."""
+    """Return the default path of a new space file, named after the data set."""
     return Path(f"{_study_name(Path(data).expanduser().resolve().name)}.yaml")
 
 
@@ -152,8 +152,8 @@ def write_template(question: FirstQuestion, file: Path) -> str:
     """Return the text of a commented space file.
 
     Args:
-        question: what it asks.
-        file: where it will lie; names the study, and stands in the command that runs it.
+        question: the question that the file asks.
+        file: the file's path; it names the study and stands in the command that runs it.
     """
     protocol = question.protocol
     lines = [
@@ -188,7 +188,7 @@ def _parts(text: str) -> list[str]:
 
 
 def _study_name(stem: str) -> str:
-    """Return a name that a study may have."""
+    """Return a valid study name made from the stem."""
     if re.fullmatch(STUDY_NAME, stem):
         return stem
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", stem).lstrip("-_.")[:100] or "study"
@@ -232,7 +232,7 @@ def _listed(words: Sequence[str]) -> str:
 
 
 def _judged_by(question: FirstQuestion) -> str:
-    """Return the validation attack: RoBal's cosines flatter PGD, and the margin asks no scale."""
+    """Return the validation attack: C&W for RoBal, whose cosines flatter PGD, else PGD."""
     return "cw20" if "robal" in question.methods else "pgd20"
 
 
@@ -269,13 +269,13 @@ def _fixed(question: FirstQuestion) -> list[str]:
 
 
 def _with_loss(question: FirstQuestion) -> list[str]:
-    """Return the methods whose loss is tuned. Few losses go with TRADES: alone, it tunes them."""
+    """Return the methods whose loss is tuned: those with free losses, or else TRADES."""
     methods = [method for method in question.methods if method in WITH_LOSSES]
     return methods or [method for method in question.methods if method == "trades"]
 
 
 def _when(question: FirstQuestion, methods: Sequence[str]) -> str:
-    """Return the condition under which one of `methods` is chosen; nothing where it always is."""
+    """Return the `when` under which one of `methods` is chosen; empty if it always is."""
     if len(methods) == len(question.methods):
         return ""
     value = methods[0] if len(methods) == 1 else f"[{', '.join(methods)}]"
