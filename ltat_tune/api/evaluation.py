@@ -1,4 +1,4 @@
-"""Trained models under attack, from notebooks and scripts: as `ltat-tune evaluate` has them."""
+"""Measures trained models under attack from notebooks and scripts, as `ltat-tune evaluate`."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Measured:
-    """A model under one attack.
+    """The measurements of a model under one attack.
 
     Attributes:
         attack: `clean`, `pgd20`, ...
-        eps: radius, pixel units; 0 for clean.
+        eps: the radius, in pixel units; 0 for clean.
         norm: `linf` or `l2`.
         scale: factor on the logits, `model.inference_scale`.
-        images: how many were measured.
-        numbers: fractions: `acc`, `balanced_acc`, `tail_acc`, `class_3_acc`, ...
-        intervals: of some of them, the ends of the 95 % interval.
+        images: how many images were measured.
+        numbers: fractions by name: `acc`, `balanced_acc`, `tail_acc`, `class_3_acc`, ...
+        intervals: the ends of the 95 % interval of some numbers, by name.
     """
 
     attack: str
@@ -58,29 +58,33 @@ def evaluate(
     threads: int = 1,
     out: str | Path = "studies",
 ) -> list[Measured]:
-    """A trained model under attacks: the numbers of `ltat-tune evaluate`, clean ones first.
+    """Return the numbers of a trained model under attacks, as `ltat-tune evaluate` measures them.
 
     Args:
-        model: a checkpoint, or whatever the command takes that is one model; or a model in memory,
-            such as `Trainer(config).fit().model`.
-        config: what it was trained with; a file beside a checkpoint is found without.
-        attacks: names; see `ltat-tune ls attacks`.
+        model: a checkpoint, or any target of the command that names one model; or a model in
+            memory, such as `Trainer(config).fit().model`.
+        config: the configuration that the model was trained with; None uses the file beside a
+            checkpoint.
+        attacks: names of attacks; see `ltat-tune ls attacks`.
         split: `test` or `val`.
-        images: a class-balanced, seeded part of so many.
-        eps: radii, pixel units; None is the configured one.
-        norm: `linf` or `l2`; None is the configured one.
-        step_size: pixel units; None is the configured one, or a share of eps.
-        worst_case: each attack sees only images that withstood those before it.
-        seed: of the attacks' random starts.
-        batch_size: images gone through together; None is the configured count.
-        device: where.
-        threads: CPU threads; part of what fixes the last digits.
-        out: folder of all studies, where `model` is the name of one.
+        images: the size of a class-balanced, seeded subset; None is all images.
+        eps: radii, in pixel units; None is the configured radius.
+        norm: `linf` or `l2`; None is the configured norm.
+        step_size: in pixel units; None is the configured step size, or a share of eps.
+        worst_case: each attack gets only the images that withstood those before it.
+        seed: seed of the attacks' random starts.
+        batch_size: images in a batch; None is the configured number.
+        device: the device, such as `cpu` or `cuda:1`.
+        threads: CPU threads; the last digits depend on them.
+        out: folder of all studies, if `model` is the name of a study.
+
+    Returns:
+        One entry for each attack and radius, clean images first.
 
     Raises:
-        ConfigError: no such attack, a model in memory without its configuration, or `model` is
-            several models.
-        CheckpointError, DataError, StudyError: as the command.
+        ConfigError: an attack does not exist, a model in memory has no configuration, or `model`
+            names several models.
+        CheckpointError, DataError, StudyError: as for the command.
     """
     if split not in ("test", "val"):
         raise ConfigError(f"split must be one of test, val, got {split}")
@@ -118,7 +122,9 @@ def _target(
     targets = find_targets(str(model), out, config=None if config is None else Path(config))
     if len(targets) != 1:
         names = ", ".join(str(target.checkpoint) for target in targets)
-        raise ConfigError(f"model must be one model, {model} is {len(targets)}: {names}")
+        raise ConfigError(
+            f"model must name one model, got {model}, which names {len(targets)}: {names}"
+        )
     return targets[0]
 
 
@@ -131,7 +137,8 @@ def _in_memory(model: nn.Module, config: TrialConfig | str | Path | None, device
 
     if config is None:
         raise ConfigError(
-            "config must say what a model in memory was trained with: which images, which radius"
+            "config must be given for a model in memory; it says on which images and with which "
+            "radius the model was trained"
         )
     if not isinstance(config, TrialConfig):
         config, _ = load_config(Path(config))

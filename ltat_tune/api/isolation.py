@@ -1,7 +1,7 @@
-"""What Ray, Optuna and MLflow change in the process that imports them, and how it is put back.
+"""Restores what Ray, Optuna and MLflow change in the process that imports them.
 
-The command line owns its process. A notebook or a script does not want its signal handlers, log
-levels or environment moved because it ran a study: `kept` takes all of it back.
+The command line owns its process. A notebook or a script must keep its signal handlers, log levels
+and environment when it runs a study; `process_kept` restores them.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 @contextlib.contextmanager
 def process_kept() -> Iterator[None]:
-    """Puts back, afterwards, everything of this process that a study moves.
+    """Restore, on exit, everything in this process that a study changes.
 
-    Signal handlers, environment, log levels and handlers, warning filters, hooks for uncaught
-    exceptions, `sys.path`, the working directory, torch's threads, and the states of the global
-    random generators. Warnings are not shown meanwhile. Other threads of the process see the
-    changes while it lasts. Libraries stay imported: import them inside, for they move things too.
+    This covers signal handlers, environment, log levels and handlers, warning filters, hooks for
+    uncaught exceptions, `sys.path`, the working directory, torch's threads, and the states of the
+    global random generators. Inside, warnings are not shown, and other threads see the changes.
+    Libraries stay imported. Import them inside, because their import changes the process too.
     """
     import numpy as np
     import torch
@@ -42,7 +42,7 @@ def process_kept() -> Iterator[None]:
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     try:
         with warnings.catch_warnings():
-            # what libraries say of themselves, and to a notebook of what it might display
+            # libraries warn about their own internals, and about missing notebook widgets
             warnings.simplefilter("ignore")
             widgets.setLevel(logging.ERROR)
             yield
@@ -53,7 +53,7 @@ def process_kept() -> Iterator[None]:
         os.chdir(here)
         if threading.current_thread() is threading.main_thread():
             for number, handler in handlers.items():
-                if handler is not None:  # of a library in C, which Python cannot set again
+                if handler is not None:  # a handler set in C, which Python cannot restore
                     signal.signal(number, handler)
         for logger, state in logs.items():
             logger.setLevel(state[0])
@@ -67,9 +67,9 @@ def process_kept() -> Iterator[None]:
 
 
 def _loggers() -> list[logging.Logger]:
-    """The root and every logger that exists, those that no library has made yet left out."""
-    known = logging.root.manager.loggerDict.values()
-    return [logging.root, *(each for each in known if isinstance(each, logging.Logger))]
+    """Return the root logger and every logger that exists so far."""
+    loggers = logging.root.manager.loggerDict.values()
+    return [logging.root, *(each for each in loggers if isinstance(each, logging.Logger))]
 
 
 def _log_state(logger: logging.Logger) -> tuple[int, list[Any], bool, bool]:

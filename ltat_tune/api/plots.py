@@ -1,4 +1,4 @@
-"""`study.plot`: the figures of the report, one at a time."""
+"""The figures of the report, one at a time, as `study.plot`."""
 
 from __future__ import annotations
 
@@ -20,34 +20,35 @@ if TYPE_CHECKING:
 class Plots:
     """Figures to show or to save: `study.plot.slice().show()`, `.write_html("slice.html")`.
 
-    They are those of `ltat-tune report`. `scenario` is its name, needed where a study has
-    several. A study under way may be looked at. Every method raises ConfigError for a scenario
-    or parameter that does not exist, and StudyError where there are too few trials for the figure.
+    The figures are those of `ltat-tune report`. `scenario` is a scenario's name; a study with
+    several scenarios needs it. The study may still be running. Every method raises ConfigError if
+    a scenario or parameter does not exist, and StudyError if there are too few trials.
 
     Args:
-        space: the study's.
-        folder: the study's.
+        space: the study's space.
+        folder: the study's folder.
     """
 
     def __init__(self, space: Space, folder: StudyFolder) -> None:
         self._space, self._folder = space, folder
 
     def importance(self, scenario: str | None = None) -> go.Figure:
-        """How much each parameter matters, by fANOVA and PED-ANOVA.
+        """Plot how much each parameter matters, by fANOVA and PED-ANOVA.
 
-        With the interval over resampled trials, and with what shuffled scores reach by chance.
+        The figure shows the interval over resampled trials and what shuffled scores reach by
+        chance.
         """
         with process_kept():
             from ltat_tune.report.search_plots import importance_plot
 
             _, scene = self._read(scenario)
-            found = scene.importances
-            if not found.values:
-                raise self._too_few(found.why_not)
-            return _on_paper(importance_plot(found))
+            importances = scene.importances
+            if not importances.values:
+                raise self._too_few(importances.why_not)
+            return _on_paper(importance_plot(importances))
 
     def parallel_coordinate(self, scenario: str | None = None) -> go.Figure:
-        """Every trial as a line over its parameters to its score; grey where it was stopped."""
+        """Plot each trial as a line over its parameters to its score, stopped ones in grey."""
         with process_kept():
             from ltat_tune.report.search_plots import parallel_coordinates
 
@@ -57,16 +58,16 @@ class Plots:
     def slice(
         self, scenario: str | None = None, *, params: Sequence[str] | None = None
     ) -> go.Figure:
-        """The score over each parameter alone, the winner marked.
+        """Plot the score over each parameter alone, with the winner marked.
 
         Args:
-            scenario: its name.
-            params: dotted paths; None are all that are tuned.
+            scenario: the scenario's name.
+            params: dotted paths; None is all tuned parameters.
         """
         with process_kept():
             from ltat_tune.report.search_plots import slices
 
-            paths = self._known(params)
+            paths = self._tuned_paths(params)
             _, scene = self._read(scenario)
             tuned = {path: self._space.tuned[path] for path in paths}
             winner = scene.winner.result.number if scene.winner else None
@@ -75,31 +76,31 @@ class Plots:
     def contour(
         self, scenario: str | None = None, *, params: Sequence[str] | None = None
     ) -> go.Figure:
-        """The score over two parameters that are ranges.
+        """Plot the score over two parameters that are ranges.
 
         Args:
-            scenario: its name.
-            params: their dotted paths; None are the two that matter most.
+            scenario: the scenario's name.
+            params: their dotted paths; None is the two that matter most.
         """
         with process_kept():
             from ltat_tune.report.search_plots import LEAST_TO_CONTOUR, contour
 
-            if len(paths := self._known(params)) != 2 and params is not None:
+            if len(paths := self._tuned_paths(params)) != 2 and params is not None:
                 raise ConfigError(f"params must be two, got {', '.join(paths) or 'none'}")
             _, scene = self._read(scenario)
             if params is None:
                 paths = [one.path for one in scene.importances.values]
             rows = scene.study.get_trials(deepcopy=False) if scene.study is not None else []
-            found = contour(rows, paths)
-            if found is None:
+            drawn = contour(rows, paths)
+            if drawn is None:
                 raise self._too_few(
-                    "a contour takes two parameters that are ranges, and "
+                    "a contour needs two parameters that are ranges, and "
                     f"{LEAST_TO_CONTOUR} judged trials that have both"
                 )
-            return _on_paper(found[0])
+            return _on_paper(drawn[0])
 
     def learning_curves(self, scenario: str | None = None) -> go.Figure:
-        """The objective over the epochs of each trial, with rungs and where trials ended."""
+        """Plot the objective of each trial over its epochs, with the rungs and trials' ends."""
         with process_kept():
             from ltat_tune.report.pictures import learning_curves_plot
 
@@ -109,31 +110,30 @@ class Plots:
             return _on_paper(learning_curves_plot(scene, rungs)[0])
 
     def pareto_front(self, scenario: str | None = None) -> go.Figure:
-        """Trials by the first two objectives, those that no other beats in both on a line.
+        """Plot trials by the first two objectives, and join those that no other beats in both.
 
-        Clean accuracy against the objective, where the study has one.
+        With a single objective, plot it against clean accuracy.
         """
         with process_kept():
             from ltat_tune.report.models import trade_off_of
 
             data, scene = self._read(scenario)
-            found = trade_off_of(data, scene)
-            if found is None:
+            trade_off = trade_off_of(data, scene)
+            if trade_off is None:
                 raise self._too_few("fewer than two trials were trained to their end")
-            return _on_paper(found.figure)
+            return _on_paper(trade_off.figure)
 
-    def _known(self, params: Sequence[str] | None) -> list[str]:
-        """Raises: ConfigError."""
+    def _tuned_paths(self, params: Sequence[str] | None) -> list[str]:
+        """Return the chosen paths, or all. Raise ConfigError if one is not tuned."""
         tuned = self._space.tuned
         if unknown := [path for path in params or () if path not in tuned]:
             raise ConfigError(
-                f"params must be tuned ones, {', '.join(unknown)} is not; there are: "
-                f"{', '.join(tuned)}"
+                f"params must be tuned parameters ({', '.join(tuned)}), got {', '.join(unknown)}"
             )
         return list(tuned if params is None else params)
 
     def _read(self, scenario: str | None) -> tuple[ReportData, Scene]:
-        """The study as it is now, and the scenario that is meant. Raises: ConfigError."""
+        """Return the study's data and one scenario's. Raise ConfigError if it is ambiguous."""
         from ltat_tune.report.data import Reader
 
         names = [one.name for one in self._space.scenarios]
@@ -148,7 +148,7 @@ class Plots:
         return data, next(s for s in data.scenes if s.scenario.name == scenario)
 
     def _judged(self, scene: Scene) -> list[TrialRow]:
-        """Raises: StudyError where no trial has a score yet."""
+        """Return the trials that ended. Raise StudyError if no trial has a score yet."""
         ended = [row for row in scene.rows if row.state != "running"]
         if not any(row.score is not None or row.scores for row in ended):
             raise self._too_few("no trial has been judged yet")
@@ -159,5 +159,5 @@ class Plots:
 
 
 def _on_paper(figure: go.Figure) -> go.Figure:
-    """On white: a notebook may be dark, and unlike the report's page it does not turn the ink."""
+    """Set a white background: a dark notebook, unlike the report, does not invert the lines."""
     return figure.update_layout(paper_bgcolor="white", plot_bgcolor="white")

@@ -1,4 +1,4 @@
-"""Studies from notebooks and scripts: the same engine as the command line.
+"""Runs studies from notebooks and scripts, with the same engine as the command line.
 
     from ltat_tune import Study
 
@@ -6,8 +6,8 @@
     study.run()
     study.best()[0].config
 
-Nothing here prints unless it is asked to, and everything that a study changes in its process is
-put back (`process_state`). Errors are those of `ltat_tune.errors`.
+Nothing here prints unless asked to. A study restores everything that it changes in its process
+(`process_kept`). Errors are those of `ltat_tune.errors`.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ class Score:
 
     @property
     def mean(self) -> float:
-        """Arithmetic mean."""
+        """The arithmetic mean."""
         return statistics.fmean(self.values)
 
     @property
     def std(self) -> float:
-        """Sample standard deviation; 0 with one seed."""
+        """The sample standard deviation; 0 for one seed."""
         return statistics.stdev(self.values) if len(self.values) > 1 else 0.0
 
     def __str__(self) -> str:
-        """`41.2 ± 0.4`, in percent."""
+        """Return the score in percent, such as `41.2 ± 0.4`."""
         from ltat_tune.results.wording import mean_std
 
         return mean_std(self.values)
@@ -60,18 +60,18 @@ class Score:
 
 @dataclass(frozen=True)
 class Best:
-    """The winner of one scenario, as it was confirmed.
+    """The confirmed winner of one scenario.
 
     Attributes:
-        scenario: its name; `default` in a study without scenarios.
-        values: what the scenario fixes, by dotted path.
+        scenario: the scenario's name; `default` in a study without scenarios.
+        values: the values that the scenario fixes, by dotted path.
         trial: the number of the trial that found it.
-        params: what was proposed, by dotted path.
-        config: all of it, with the first of its seeds: `Trainer(best.config).fit()`.
-        seeds: that it was trained with.
-        val: validation metrics, from which it was chosen.
+        params: the proposed values, by dotted path.
+        config: the whole configuration with the first seed, as for `Trainer(best.config).fit()`.
+        seeds: the seeds of its confirmations.
+        val: validation metrics, by which it was chosen.
         test: test metrics, which decided nothing.
-        checkpoint: the first seed's.
+        checkpoint: the checkpoint of the first seed.
     """
 
     scenario: str
@@ -91,14 +91,14 @@ class Study:
     Args:
         space: the space file. It is checked now; nothing is written before `run`.
         out: folder of all studies.
-        overrides: values by dotted path in place of the file's, as `--set` has them.
-        tracking_uri: MLflow's; None is a SQLite file beside the study.
+        overrides: values by dotted path that replace the file's, as `--set` does.
+        tracking_uri: the MLflow store; None is a SQLite file in the study's folder.
         overwrite: delete a study of this name first.
-        allow_inert: run although a tuned parameter has no effect.
-        smoke: only try out that the file runs.
+        allow_inert: run even if a tuned parameter has no effect.
+        smoke: only test that the file runs.
 
     Raises:
-        SpaceError: with every problem of the file and the overrides.
+        SpaceError: lists every problem of the file and the overrides.
     """
 
     def __init__(
@@ -120,20 +120,20 @@ class Study:
                 self._space = load_space(
                     space, overrides=more, allow_inert=allow_inert, smoke=smoke
                 )
-            except SpaceError as error:  # in the words of this door
-                told = [text.replace("--set ", "overrides ") for text in error.problems]
-                raise SpaceError(told) from error
+            except SpaceError as error:  # name the argument, not the option
+                problems = [text.replace("--set ", "overrides ") for text in error.problems]
+                raise SpaceError(problems) from error
         self._folder = StudyFolder(Path(out) / self._space.name)
         self._source, self._tracking_uri = str(space), tracking_uri
         self._overwrite, self._is_new = overwrite, True
 
     @classmethod
     def open(cls, name: str, *, out: str | Path = "studies") -> Study:
-        """A study that was started before, finished or not.
+        """Open a study that was started before, finished or not.
 
         Raises:
-            StudyError: no such study, or one that this version cannot go on with.
-            SpaceError: its space file no longer holds.
+            StudyError: the study does not exist, or this version cannot continue it.
+            SpaceError: its space file is no longer valid.
         """
         with process_kept():
             from ltat_tune.engine.study import StudyRun as Engine
@@ -148,31 +148,31 @@ class Study:
 
     @property
     def name(self) -> str:
-        """As under `name:` in the space file."""
+        """The study's name, as under `name:` in the space file."""
         return self._space.name
 
     @property
     def folder(self) -> Path:
-        """Where everything of it lies."""
+        """The folder that holds everything of the study."""
         return self._folder.root
 
     def run(
         self, *, quiet: bool = True, address: str | None = None, in_process: bool = False
     ) -> Study:
-        """Runs the study to its end; one that was opened or stopped goes on where it was.
+        """Run the study to its end; continue one that was opened or stopped.
 
-        Ctrl-C, or a notebook's interrupt, ends it cleanly and then raises KeyboardInterrupt;
-        `run` again goes on. The process is left as it was found.
+        Ctrl-C, or a notebook's interrupt, ends the run cleanly and raises KeyboardInterrupt. A
+        second `run` continues. The method restores everything that it changes in the process.
 
         Args:
             quiet: show nothing; False shows the progress on stderr as the command does.
-            address: a Ray cluster's, whose nodes train; None is a Ray of its own on this machine.
+            address: of a Ray cluster whose nodes train; None starts Ray on this machine.
             in_process: run one task after another in this process, without Ray; breakpoints work.
 
         Raises:
             ValueError: both `address` and `in_process` are given.
-            StudyError: the study exists already and was not opened, is being run, or stopped
-                before its end, with the reason.
+            StudyError: the study already exists and was not opened, another process runs it, or
+                it stopped early; the message says why.
             DataError: images are missing or cannot be read.
         """
 
@@ -194,18 +194,18 @@ class Study:
         address: str | None = None,
         in_process: bool = False,
     ) -> Study:
-        """Goes on with a study that exists, longer if asked.
+        """Continue a study that exists, and extend it if asked.
 
         Args:
-            trials: extend the search to so many per scenario.
-            budget: what it may take from its first start on, such as `6h`.
+            trials: extend the search to this many trials per scenario.
+            budget: the study's limit from its first start on, such as `6h`.
             quiet: as for `run`.
             address: as for `run`.
             in_process: as for `run`.
 
         Raises:
-            ValueError: as `run`.
-            StudyError: as `run`; no such study, or fewer trials than it has.
+            ValueError: as for `run`.
+            StudyError: as for `run`; the study does not exist, or `trials` is fewer than it has.
         """
 
         def engine() -> Engine:
@@ -222,7 +222,7 @@ class Study:
 
         if self._folder.facts.exists() and not (self._overwrite or self._space.smoke):
             raise StudyError(
-                f"study {self.name} already exists in {self.folder.parent}; go on with it by "
+                f"study {self.name} already exists in {self.folder.parent}; continue it with "
                 f'Study.open("{self.name}", out="{self.folder.parent}").run(), start another with '
                 'overrides={"name": ...}, or delete it with overwrite=True'
             )
@@ -232,7 +232,7 @@ class Study:
         )  # fmt: skip
 
     def _run(
-        self, made: Callable[[], Engine], quiet: bool, address: str | None, in_process: bool
+        self, make_engine: Callable[[], Engine], quiet: bool, address: str | None, in_process: bool
     ) -> Study:
         if address is not None and in_process:
             raise ValueError(
@@ -242,7 +242,7 @@ class Study:
         with process_kept():
             from rich.console import Console  # draws from `random`
 
-            engine = made()
+            engine = make_engine()
             self._space, self._is_new = engine.space, False
             console = Console(stderr=True, highlight=False, force_jupyter=False)
             engine.owns_process = False
@@ -250,15 +250,15 @@ class Study:
         if end.interrupted:
             raise KeyboardInterrupt
         if end.reason is not None:
-            raise StudyError(f"{end.reason}\ngo on with: study.resume()")
+            raise StudyError(f"{end.reason}\ncontinue with: study.resume()")
         return self
 
     @property
     def results(self) -> dict[str, Any]:
-        """What `ltat-tune compare --format json` prints.
+        """The results, as `ltat-tune compare --format json` prints them.
 
         Raises:
-            StudyError: the study has not been seen to its end.
+            StudyError: the study has not finished.
         """
         return self._read_results().as_data()
 
@@ -271,10 +271,10 @@ class Study:
         return results
 
     def best(self) -> list[Best]:
-        """The winner of every scenario that has one, in the order of the space file.
+        """Return the winner of every scenario that has one, in the order of the space file.
 
         Raises:
-            StudyError: as `results`.
+            StudyError: as for `results`.
         """
         return [
             _best(self._space, self._folder, scenario.name, scenario.winner)
@@ -284,7 +284,7 @@ class Study:
 
     @property
     def trials(self) -> list[TrialRow]:
-        """Every trial, as far as it got; a study under way may be looked at.
+        """Every trial, also of a study that still runs.
 
         Raises:
             StudyError: the ledger cannot be read.
@@ -302,10 +302,10 @@ class Study:
         return Plots(self._space, self._folder)
 
     def trials_dataframe(self) -> pd.DataFrame:
-        """A row for every trial; what was proposed stands in columns of its dotted paths.
+        """Return a row for every trial, with a column for each proposed parameter's dotted path.
 
         Raises:
-            StudyError: as `trials`.
+            StudyError: as for `trials`.
         """
         import pandas as pd
 
@@ -316,7 +316,7 @@ class Study:
 
 
 def _assignments(overrides: Mapping[str, Any]) -> list[str]:
-    """As `--set` has them; YAML's own writing, so that each value is read as what it is."""
+    """Return overrides as `--set` takes them, in YAML, so that each value keeps its type."""
     return [
         f"{path}={yaml.safe_dump(_plain(value), default_flow_style=True, width=10**6)}"
         for path, value in overrides.items()

@@ -1,4 +1,4 @@
-"""The command line. Results on stdout, progress and messages on stderr.
+"""The command line. It prints results on stdout, and progress and messages on stderr.
 
 Exit status: 0 done, 1 the work failed, 2 bad input (nothing started), 130 interrupted (resumable).
 Heavy imports stay inside the commands, so that `--help` answers at once.

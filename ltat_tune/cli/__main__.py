@@ -1,4 +1,4 @@
-"""`python -m ltat_tune.cli`."""
+"""Runs the command line as `python -m ltat_tune.cli`."""
 
 from ltat_tune.cli import main
 

@@ -1,4 +1,4 @@
-"""`ltat-tune train`: one configuration file, trained without Ray, compared with its record."""
+"""Trains one configuration file without Ray and compares it with its record."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ def train_file(
     quiet: bool,
     form: str,
 ) -> int:
-    """Trains, prints the metrics and, where digits are recorded, whether they came out again.
+    """Train, print the metrics, and say whether recorded digits were reproduced.
 
-    Returns the exit status: 1 if the training diverged or recorded digits were not reproduced.
+    Returns:
+        The exit status: 1 if the training diverged or recorded digits were not reproduced, else 0.
     """
     config, recorded = load_config(path)
     recorded = recorded or {}
@@ -76,22 +77,22 @@ def train_file(
     if recorded and not (quiet and not differences):
         _verdict(Console(stderr=True, highlight=False), result, metrics, recorded, differences)
     elif has_record and not recorded:
-        notes.print("another seed than the file's: its recorded digits do not apply")
+        notes.print("the seed differs from the file's, so its recorded digits do not apply")
     return 1 if differences else 0
 
 
 def check_device(device: str) -> None:
-    """Refuses a device that this machine or this build of torch does not have.
+    """Check that this machine and this build of torch have the device.
 
     Raises:
-        ConfigError: with what there is.
+        ConfigError: they do not; the message lists the devices.
     """
-    there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    devices = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
     kind, _, index = device.partition(":")
-    known = device in there or (kind == "cuda" and not index and len(there) > 1)
-    if not known and kind in ("cpu", "cuda"):
-        raise ConfigError(f"--device must be one of {', '.join(there)} here, got {device}")
-    if not known:
+    exists = device in devices or (kind == "cuda" and not index and len(devices) > 1)
+    if not exists and kind in ("cpu", "cuda"):
+        raise ConfigError(f"--device must be one of {', '.join(devices)} here, got {device}")
+    if not exists:
         try:
             torch.empty(0, device=device)
         except (RuntimeError, AssertionError) as error:
@@ -116,30 +117,30 @@ def _fit(trainer: Trainer, notes: Console, checkpoint: Path | None) -> FitResult
 def _test(trainer: Trainer, result: FitResult, attacks: list[str]) -> dict[str, float]:
     images = trainer.splits.test().to(trainer.device)
     classes = len(trainer.splits.classes)
-    found: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     for attack in attacks:
         accuracy = measure_accuracy(result.model, images, attack, trainer.config, classes=classes)
-        found |= accuracy.metrics(f"test/{attack}", trainer.groups)
-    return found
+        metrics |= accuracy.metrics(f"test/{attack}", trainer.groups)
+    return metrics
 
 
 def _differences(
     result: FitResult, trainer: Trainer, metrics: dict[str, float], recorded: dict[str, Any]
 ) -> list[str]:
-    """What came out otherwise than recorded; only what was measured now is compared."""
+    """Return the differences from the record; only numbers that were measured are compared."""
     if not recorded:
         return []
     pairs: dict[str, tuple[Any, Any]] = {
         "images": (trainer.splits.subset_hash, recorded["subset_hash"]),
         "weights": (result.weights, recorded["weights"]),
     }
-    known = _known(recorded)
-    pairs |= {name: (value, known[name]) for name, value in metrics.items() if name in known}
+    numbers = _recorded_metrics(recorded)
+    pairs |= {name: (value, numbers[name]) for name, value in metrics.items() if name in numbers}
     return [f"{name} {now}, recorded {then}" for name, (now, then) in pairs.items() if now != then]
 
 
-def _known(recorded: dict[str, Any]) -> dict[str, float]:
-    """The recorded metrics of both splits."""
+def _recorded_metrics(recorded: dict[str, Any]) -> dict[str, float]:
+    """Return the recorded metrics of both splits."""
     return {**recorded.get("val", {}), **recorded.get("test", {})}
 
 
@@ -151,7 +152,7 @@ def _verdict(
     differences: list[str],
 ) -> None:
     if not differences:
-        compared = len(metrics.keys() & _known(recorded).keys())
+        compared = len(metrics.keys() & _recorded_metrics(recorded).keys())
         notes.print(
             f"reproduced: weights {result.weights} and all {compared} recorded numbers measured"
         )
@@ -164,5 +165,5 @@ def _verdict(
                if recorded.get("versions", {}).get(n, v) != v]  # fmt: skip
     notes.print(
         "  changed since: "
-        f"{'; '.join(changed) or 'no version; another processor or thread count?'}"
+        f"{'; '.join(changed) or 'no package version; perhaps the processor or thread count'}"
     )

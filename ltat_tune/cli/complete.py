@@ -1,4 +1,4 @@
-"""Shell completion: names of studies and trials, parameter paths, space files. Never an error."""
+"""Shell completion of studies, trials, parameter paths and space files; it never fails."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]
 def _quietly(
     find: Callable[[Path, str], Iterable[CompletionItem]],
 ) -> Completer:
-    """A completer that has nothing to say where the folder or a file cannot be read."""
+    """Return a completer that proposes nothing if a folder or file cannot be read."""
 
     def complete(
         ctx: click.Context, param: click.Parameter, incomplete: str
@@ -36,7 +36,7 @@ def _studies(out: Path, begun: str) -> Iterable[CompletionItem]:
 
 
 def _trials(out: Path, begun: str) -> Iterable[CompletionItem]:
-    """`study/`, then `study/scenario/`, then `study/scenario/t0003`."""
+    """Return `study/`, then `study/scenario/`, then `study/scenario/t0003`."""
     parts = begun.split("/")
     if len(parts) == 1:
         return [CompletionItem(f"{item.value}/") for item in _studies(out, begun)]
@@ -60,25 +60,25 @@ def _paths(out: Path, begun: str) -> Iterable[CompletionItem]:
 
 
 def _terms(out: Path, begun: str) -> Iterable[CompletionItem]:
-    """Sections, then parameters and keys of a space file, for params."""
+    """Return sections, then parameters and keys of a space file, for `params`."""
     from ltat_tune.config.parameters import PARAMETERS
     from ltat_tune.space.reference import SPACE_KEYS, space_sections
 
     sections = dict.fromkeys([*(p.partition(".")[0] for p in PARAMETERS), *space_sections()])
     keys = [(path, p.meaning[:60]) for path, p in {**PARAMETERS, **SPACE_KEYS}.items()]
-    found = [(section, "section") for section in sections]
-    found += [(path, meaning) for path, meaning in keys if path not in sections]
-    return [CompletionItem(text, help=help) for text, help in found if text.startswith(begun)]
+    terms = [(section, "section") for section in sections]
+    terms += [(path, meaning) for path, meaning in keys if path not in sections]
+    return [CompletionItem(text, help=help) for text, help in terms if text.startswith(begun)]
 
 
 def _by(out: Path, begun: str) -> Iterable[CompletionItem]:
     words = ("method", "loss", "model", "reweight", "data", "scenario", "study")
-    found = [CompletionItem(word) for word in words if word.startswith(begun)]
-    return [*found, *_paths(out, begun)]
+    items = [CompletionItem(word) for word in words if word.startswith(begun)]
+    return [*items, *_paths(out, begun)]
 
 
 def _settings(out: Path, begun: str) -> Iterable[CompletionItem]:
-    """`path=`, for --set."""
+    """Return `path=` for each path that --set takes."""
     from ltat_tune.config.parameters import PARAMETERS
     from ltat_tune.space.reference import SPACE_KEYS
     from ltat_tune.space.spec import PARTS
@@ -89,39 +89,39 @@ def _settings(out: Path, begun: str) -> Iterable[CompletionItem]:
 
 
 def _spaces(out: Path, begun: str) -> Iterable[CompletionItem]:
-    """Space files and folders on the way to them."""
+    """Return space files, and folders that may hold them."""
     typed = Path(begun)
     place = typed if begun.endswith("/") else typed.parent
     rest = "" if begun.endswith("/") else typed.name
-    found = [
+    items = [
         CompletionItem(f"{path}/" if path.is_dir() else str(path))
         for path in sorted(place.iterdir())
         if path.name.startswith(rest) and (rest or not path.name.startswith("."))
         and (path.is_dir() or path.suffix in (".yaml", ".yml"))
     ]  # fmt: skip
     if begun:
-        return found
+        return items
     here = sorted(Path("search_spaces").glob("*.yaml"))
-    return [*[CompletionItem(str(path)) for path in here], *found]
+    return [*[CompletionItem(str(path)) for path in here], *items]
 
 
 def _data(out: Path, begun: str) -> Iterable[CompletionItem]:
-    """Data sets, then folders."""
+    """Return data sets, then folders."""
     from ltat_tune.space.protocols import PROTOCOLS
 
-    found = [CompletionItem(name) for name in PROTOCOLS if name.startswith(begun)]
-    return [*found, CompletionItem(begun, type="dir")]
+    items = [CompletionItem(name) for name in PROTOCOLS if name.startswith(begun)]
+    return [*items, CompletionItem(begun, type="dir")]
 
 
 def _methods(out: Path, begun: str) -> Iterable[CompletionItem]:
-    """What may follow in a comma-separated list."""
+    """Return the methods that may follow in a comma-separated list."""
     from ltat_tune.space.protocols import METHOD_STARTS
 
     before, comma, last = begun.rpartition(",")
-    named = before.split(",")
+    present = before.split(",")
     return [
         CompletionItem(f"{before}{comma}{name}") for name in METHOD_STARTS
-        if name.startswith(last) and name not in named
+        if name.startswith(last) and name not in present
     ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Options that several commands share, and how their results are printed."""
+"""Options that several commands share, and functions that print their results."""
 
 from __future__ import annotations
 
@@ -23,19 +23,21 @@ out = click.option(
     show_default=True,
     help="Folder that holds the studies.",
 )
-quiet = click.option("--quiet", "-q", is_flag=True, help="No progress, only results and errors.")
+quiet = click.option(
+    "--quiet", "-q", is_flag=True, help="Show no progress, only results and errors."
+)
 format_ = click.option(
     "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True,
     help="How results are printed.",
 )  # fmt: skip
 plugins = click.option(
     "--plugins", multiple=True, metavar="MODULE",
-    help="With what this module of yours adds, whose code runs; may be repeated.",
+    help="Load this module of yours, whose code then runs; may be repeated.",
 )  # fmt: skip
 
 
 def load_given_plugins(names: Sequence[str]) -> None:
-    """Runs the plugins that were named, looked for in the folder of the command."""
+    """Load the named plugins, which are searched in the working folder first."""
     if names:
         from ltat_tune.config.plugin_loader import load_plugins
 
@@ -43,7 +45,7 @@ def load_given_plugins(names: Sequence[str]) -> None:
 
 
 def find_study(out: Path, name: str) -> StudyFolder:
-    """The study of this name in `out`, or in the folder that the name is the path of.
+    """Return the study of this name in `out`, or the study in the folder `name`.
 
     Raises:
         StudyError: there is none.
@@ -55,11 +57,14 @@ def find_study(out: Path, name: str) -> StudyFolder:
 
 
 def unfinished(study: Reviewed) -> str:
-    """That the results of a study are not its last, and how to get them; or nothing."""
+    """Return a warning that a study is not finished, with the remedy; empty if it is."""
     if study.finished:
         return ""
     folder = study.folder
-    return f"{folder.root.name} is not finished, this is so far; {folder.resume_command}"
+    return (
+        f"{folder.root.name} is not finished, so these results are preliminary; "
+        f"finish it with `{folder.resume_command}`"
+    )
 
 
 def print_results(results: StudyResults, form: str) -> None:
@@ -82,7 +87,7 @@ def print_results(results: StudyResults, form: str) -> None:
 
 
 def print_table(rows: Sequence[Mapping[str, str]]) -> None:
-    """Rows with the same keys on stdout, the keys as titles."""
+    """Print rows with the same keys on stdout, with the keys as titles."""
     from rich.console import Console
     from rich.table import Table
 

@@ -1,4 +1,4 @@
-"""`ltat-tune params` and `ltat-tune ls methods` (losses, datasets, ...) for people."""
+"""Prints the human-readable tables of `ltat-tune params` and `ltat-tune ls`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LATE = {
 
 
 def print_parameters(parameters: Iterable[Parameter]) -> None:
-    """Prints two lines a parameter: name, default, range; then what it means and who says so."""
+    """Print two lines for each parameter: name, default and range, then meaning and source."""
     console = Console(highlight=False)
     section = ""
     for parameter in parameters:
@@ -47,7 +47,7 @@ def print_parameters(parameters: Iterable[Parameter]) -> None:
 
 
 def print_catalogue(entries: Iterable[Choice]) -> None:
-    """Prints a line a choice and what it is, then whose it is, then the parameters that act."""
+    """Print each choice with a description, then its source, then the parameters that act."""
     console = Console(highlight=False)
     chosen_by = ""
     for entry in entries:
@@ -65,11 +65,11 @@ def print_catalogue(entries: Iterable[Choice]) -> None:
 
 
 def print_spaces(files: Iterable[SpaceFile]) -> None:
-    """Prints a space file's path, what it asks, and what it costs without how that was counted."""
+    """Print each space file's path, question and cost."""
     console = Console(highlight=False)
-    for found in files:
-        console.print(Text(found.file, style="bold"), soft_wrap=True)
-        for detail in (found.question, found.cost.partition(" (")[0]):
+    for file in files:
+        console.print(Text(file.file, style="bold"), soft_wrap=True)
+        for detail in (file.question, file.cost.partition(" (")[0]):
             if detail:
                 console.print(Padding(Text(detail, style="dim"), (0, 0, 0, 6)))
 

@@ -42,7 +42,7 @@ def test_a_server_that_does_not_answer_fails_with_what_to_do(tmp_path: Path) -> 
     assert done.exit_code == 1
     assert "FAIL  mlflow" in done.stdout
     assert "start it, or correct --tracking-uri" in done.stdout
-    assert "1 to mend" in done.stdout
+    assert "1 to fix" in done.stdout
     assert "secret" not in done.output
 
 

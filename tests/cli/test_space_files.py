@@ -38,8 +38,8 @@ def test_what_is_not_given_is_taken_and_said(here: Path) -> None:
     done = _run("init", "--ratios", "5", "--out", "mine.yaml")
     assert done.exit_code == 0, done.stderr
     assert done.stderr.splitlines() == [
-        "note: no --data was given, so it is digits",
-        "note: no --methods was given, so it is pgd_at,srat",
+        "note: --data was not given; using digits",
+        "note: --methods was not given; using pgd_at,srat",
     ]
     assert load_space(here / "mine.yaml").name == "mine"
 

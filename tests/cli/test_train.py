@@ -131,7 +131,7 @@ def test_an_altered_record_is_named_and_the_command_fails(
     assert "not reproduced:" in shown
     differences = [line for line in shown.splitlines() if ", recorded " in line]
     assert differences == [f"  {named} {true}, recorded {place[name]}"]
-    assert "no version; another processor or thread count?" in shown
+    assert "no package version; perhaps the processor or thread count" in shown
 
 
 def test_a_changed_version_is_named(

@@ -1,4 +1,4 @@
-"""The commands of `ltat-tune`, one file each, or one for a pair that shares its options.
+"""The commands of `ltat-tune`, one module for each command or group of related commands.
 
 May import every package, inside the functions, so that `--help` answers at once. Only `cli`
 imports them.

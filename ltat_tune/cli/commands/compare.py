@@ -1,4 +1,4 @@
-"""`compare`: studies, their winners and groups of their trials side by side."""
+"""The command `compare`, which shows studies, winners and groups of trials side by side."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ _KINDS = ("subset", "split", "eps", "smoke", "all")
 @options.out
 @click.option(
     "--by", multiple=True, metavar="WORD", shell_complete=BY,
-    help="A row for each value of method, loss, model, scenario, study or any parameter's path: "
-    "its best configuration; may be repeated.",
+    help="Show the best configuration for each value of method, loss, model, reweight, data, "
+    "scenario, study or any parameter's path; may be repeated.",
 )  # fmt: skip
 @click.option(
     "--metric", "metrics", multiple=True, metavar="NAME",
-    help="What is shown, the first ranks; may be repeated  [default: the objective].",
+    help="Metric to show; the first one ranks. May be repeated  [default: the objective].",
 )  # fmt: skip
-@click.option("--published", is_flag=True, help="The papers' rows for the same problem beside it.")
+@click.option("--published", is_flag=True, help="Also show the papers' rows for the same problem.")
 @click.option(
     "--allow-different", "allowed", multiple=True, type=click.Choice(_KINDS),
-    help="Compare although images, attack strength or smoke runs make it unfair; may be repeated.",
+    help="Compare even if this difference makes it unfair; may be repeated.",
 )  # fmt: skip
 @click.option(
     "--format", "form", type=click.Choice(_FORMS), default="table", show_default=True,
-    help="How results are printed.",
+    help="Format of the results.",
 )  # fmt: skip
 def compare_command(
     names: tuple[str, ...],
@@ -54,46 +54,47 @@ def compare_command(
     allowed: tuple[str, ...],
     form: str,
 ) -> None:
-    """Show what one study found, or put studies side by side.
+    """Show the results of one study, or compare studies side by side.
 
-    One STUDY alone: winners, baselines and best trials. Several, or with --by, --metric or
-    --published: mean and standard error over seeds, n, the epoch kept of all epochs, epochs that
-    the search spent, and p against the first row. Studies may still run.
+    For one STUDY alone, print winners, baselines and best trials. For several, or with --by,
+    --metric or --published, print for each row the mean and standard error over seeds, n, the
+    epoch kept of all epochs, the epochs that the search spent, and p against the first row.
+    Studies may still be running.
     """
     from ltat_tune.comparison.entries import review
 
     studies = [review(options.find_study(out, name)) for name in names]
-    asked = by or metrics or published or allowed
-    if len(studies) == 1 and not asked and form in ("table", "json"):
+    compares = by or metrics or published or allowed
+    if len(studies) == 1 and not compares and form in ("table", "json"):
         _one(studies[0].results, form, options.unfinished(studies[0]))
         return
     from ltat_tune.comparison import tables as views
     from ltat_tune.comparison.compare import put_together
 
-    found = put_together(studies, by=by, metrics=metrics, allowed=allowed)
+    comparison = put_together(studies, by=by, metrics=metrics, allowed=allowed)
     beside = None
     if published:
         from ltat_tune.comparison.published import beside_published
 
-        beside = beside_published(found)
+        beside = beside_published(comparison)
     if form == "table":
         from rich.console import Console
 
         console = Console(highlight=False)
-        console.print(views.comparison_text(found))
+        console.print(views.comparison_text(comparison))
         if beside is not None:
             from ltat_tune.comparison.published_tables import render_published
 
             console.print(render_published(beside))
         return
     if form == "json":
-        data = views.as_json(found)
+        data = views.as_json(comparison)
         if beside is not None:
             data["published"] = [entry.as_data() for entry in beside]
         click.echo(json.dumps(data, indent=2, ensure_ascii=False))
         return
     texts = {"csv": views.as_csv, "latex": views.as_latex, "markdown": views.as_markdown}
-    click.echo(texts[form](found), nl=False)
+    click.echo(texts[form](comparison), nl=False)
     if beside is not None:
         from ltat_tune.comparison import published_tables as others
 

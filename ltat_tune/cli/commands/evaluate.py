@@ -1,4 +1,4 @@
-"""`evaluate`: trained models under attacks, with intervals, calibration and a card."""
+"""The command `evaluate`, which attacks trained models and writes cards."""
 
 from __future__ import annotations
 
@@ -32,37 +32,45 @@ Examples:
 @click.argument("texts", nargs=-1, required=True, metavar="TARGET...")
 @click.option(
     "--attacks", default=_ATTACKS, show_default=True,
-    help="clean, fgsm, pgd<steps>, mim<steps>, cw<steps>, adaptive<steps>, transfer<steps>, "
-    "square, aa, cwl2, cwl2_fixed; x<restarts> may follow the steps.",
+    help="Attacks: clean, fgsm, pgd<steps>, mim<steps>, cw<steps>, adaptive<steps>, "
+    "transfer<steps>, square, aa, cwl2, cwl2_fixed; x<restarts> may follow the steps.",
 )  # fmt: skip
 @click.option("--split", type=click.Choice(["test", "val"]), default="test", show_default=True,
               help="Images to attack.")  # fmt: skip
 @click.option("--worst-case", is_flag=True,
-              help="Quicker: each attack sees only images that withstood those before it. What is "
-              "left after each is told, not what each does alone.")  # fmt: skip
+              help="Give each attack only the images that withstood those before it, which is "
+              "quicker. The numbers then show the accuracy left after each attack, not the effect "
+              "of each alone.")  # fmt: skip
 @click.option("--images", type=click.IntRange(min=1),
-              help="A seeded part of so many, the same number of every class  [default: all, "
-              "evaluation.aa_images for aa].")  # fmt: skip
-@click.option("--eps", help="Radii, such as 4/255,8/255  [default: as configured].")
-@click.option("--norm", type=click.Choice(["linf", "l2"]), help="[default: as configured]")
-@click.option("--step-size", help="[default: a quarter of eps in linf, a fifth in l2]")
-@click.option("--scales", help="Values of model.inference_scale, such as 1,10  [default: its own; "
-              "1, 10 and adaptive20 for a cosine head measured at either].")  # fmt: skip
-@click.option("--source", metavar="TARGET", help="Model that transfer attacks are made on.")
+              help="Attack a seeded subset of this size, the same number of each class  [default: "
+              "all; evaluation.aa_images for aa].")  # fmt: skip
+@click.option("--eps", help="Radii of the attacks, such as 4/255,8/255  [default: as configured].")
+@click.option(
+    "--norm",
+    type=click.Choice(["linf", "l2"]),
+    help="Norm of the radii  [default: as configured].",
+)
+@click.option(
+    "--step-size",
+    help="Step size of the attacks  [default: a quarter of eps in linf, a fifth in l2].",
+)
+@click.option("--scales", help="Values of model.inference_scale, such as 1,10  [default: as "
+              "configured; a cosine head at 1 or 10 gets both, and adaptive20].")  # fmt: skip
+@click.option("--source", metavar="TARGET", help="Model on which transfer attacks are made.")
 @click.option("--source-config", type=click.Path(path_type=Path),
-              help="Configuration of the source, if it is a checkpoint.")  # fmt: skip
+              help="Configuration of the source, if the source is a checkpoint.")  # fmt: skip
 @click.option("--config", type=click.Path(path_type=Path),
-              help="Configuration of TARGET, if it is a checkpoint; else beside it.")  # fmt: skip
+              help="Configuration of a checkpoint TARGET  [default: beside it].")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0, max=2**32 - 1), default=0, show_default=True,
-              help="Of the attacks' random starts.")  # fmt: skip
+              help="Seed of the attacks' random starts.")  # fmt: skip
 @click.option("--batch-size", type=click.IntRange(min=1),
-              help="Images gone through together. Moves the numbers of aa and square, and others' "
-              "by rounding only  [default: evaluation.batch_size].")  # fmt: skip
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 ...")
+              help="Images in a batch. It changes the numbers of aa and square, and those of "
+              "other attacks by rounding only  [default: evaluation.batch_size].")  # fmt: skip
+@click.option("--device", default="cpu", show_default=True, help="Device: cpu, cuda, cuda:1 ...")
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True,
-              help="CPU threads of one model; part of what fixes the last digits.")  # fmt: skip
+              help="CPU threads of each model; the last digits depend on them.")  # fmt: skip
 @click.option("--parallel", type=click.IntRange(min=1), default=1, show_default=True,
-              help="Models at once, in Ray workers.")  # fmt: skip
+              help="How many models to measure at once, in Ray workers.")  # fmt: skip
 @options.out
 @click.option("--to", "folder", type=options.FOLDER, default=Path("evaluations"),
               show_default=True, help="Folder for the cards.")  # fmt: skip
@@ -96,12 +104,12 @@ def evaluate_command(
     quiet: bool,
     form: str,
 ) -> None:
-    """Attack trained models and write a card of what they hold.
+    """Attack trained models, and write a card for each.
 
-    TARGET is a study (the winner of each scenario, every seed), the folder of a trial or
-    confirmation, a configuration with its checkpoint beside it, or a checkpoint. A model's card
-    names the command that measures each of its numbers again; a stopped evaluation goes on where
-    it was when the same command is run again.
+    TARGET is a study (the winner of each scenario, with every seed), the folder of a trial or
+    confirmation, a configuration with its checkpoint beside it, or a checkpoint. For each number,
+    the card names the command that measures it again. To continue a stopped evaluation, run the
+    same command again.
     """
     from ltat_tune.errors import ConfigError
     from ltat_tune.evaluation.card import Request
@@ -112,7 +120,9 @@ def evaluate_command(
     if source is not None:
         sources = find_targets(source, out, config=source_config)
         if len(sources) != 1:
-            raise ConfigError(f"--source must be one model, {source} is {len(sources)}")
+            raise ConfigError(
+                f"--source must name one model, got {source}, which names {len(sources)}"
+            )
         origin = (str(sources[0].checkpoint), str(sources[0].config))
     request = Request(
         attacks=_names(attacks), split=split, images=images, eps=_numbers("--eps", eps), norm=norm,
@@ -121,13 +131,13 @@ def evaluate_command(
         device=device, threads=threads, sentinel=sentinel, worst_case=worst_case,
     )  # fmt: skip
     check_request(request)
-    found = [t for text in texts for t in find_targets(text, out, config=config)]
-    targets = list(dict.fromkeys(found))  # whoever names a model twice means it once
+    named = [t for text in texts for t in find_targets(text, out, config=config)]
+    targets = list(dict.fromkeys(named))  # a model that is named twice is measured once
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         cards, failed = _measure(targets, request, folder, parallel, quiet, form)
     except (KeyboardInterrupt, SystemExit):  # on SIGTERM Ray exits
-        click.echo("\ninterrupted; run the same command again to go on", err=True)
+        click.echo("\ninterrupted; run the same command again to continue", err=True)
         ctx.exit(130)
     if form == "json" and cards:
         click.echo(json.dumps(cards[0] if len(targets) == 1 else cards, indent=2))
@@ -138,7 +148,7 @@ def evaluate_command(
 def _measure(
     targets: list[Target], request: Request, folder: Path, parallel: int, quiet: bool, form: str
 ) -> tuple[list[dict[str, Any]], int]:
-    """The cards, and how many models could not be measured."""
+    """Return the cards, and how many models could not be measured."""
     from rich.console import Console
 
     from ltat_tune.errors import LtatError, StudyError
@@ -152,39 +162,39 @@ def _measure(
     shown = Console(highlight=False)
     cards, failed = [], 0
     with _progress(notes) as on_progress:
-        found = evaluate_models(
+        results = evaluate_models(
             targets, request, state=folder / ".state", parallel=parallel, on_progress=on_progress
         )
-        for target, done in zip(targets, found, strict=True):
-            if isinstance(done, LtatError):
+        for target, result in zip(targets, results, strict=True):
+            if isinstance(result, LtatError):
                 failed += 1
-                click.echo(f"error: {target.name}: {done}", err=True)
+                click.echo(f"error: {target.name}: {result}", err=True)
                 continue
-            cards.append(done)
-            path = card.write(done, folder)
+            cards.append(result)
+            path = card.write(result, folder)
             try:
-                card.log(done, target)
+                card.log(result, target)
             except StudyError as error:
                 notes.print(f"the card is not in MLflow: {error}", soft_wrap=True)
             if form == "table":
                 if len(cards) > 1:
                     shown.print()
-                shown.print(card.card_text(done), soft_wrap=True)
+                shown.print(card.card_text(result), soft_wrap=True)
             notes.print(f"card: {path}", soft_wrap=True)
     return cards, failed
 
 
 def _plugins(configs: list[Path]) -> list[str]:
-    """Which code runs that is not the package's, each file once."""
+    """Return a note for each plugin whose code the configurations run."""
     from ltat_tune.config.config_file import load_config
     from ltat_tune.config.extensions import Plugin
     from ltat_tune.errors import LtatError
 
-    found: dict[str, None] = {}
+    notes: dict[str, None] = {}
     for path in configs:
-        with suppress(LtatError):  # its model will say what is wrong with it
-            found |= {Plugin(**p).note: None for p in load_config(path)[0].plugins}
-    return list(found)
+        with suppress(LtatError):  # the model's own error comes later
+            notes |= {Plugin(**p).note: None for p in load_config(path)[0].plugins}
+    return list(notes)
 
 
 @contextmanager
@@ -195,7 +205,7 @@ def _progress(notes: Any) -> Iterator[Callable[[str, int, int, int], None]]:
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
         TextColumn("{task.fields[right]}"), TimeRemainingColumn(),
     )  # fmt: skip
-    # where no terminal shows it, all that is left of a bar is an empty line
+    # without a terminal, a bar would print only an empty line
     shown = notes.is_terminal and not notes.quiet
     with Progress(*columns, console=notes, transient=True, disable=not shown) as progress:
         bars: dict[str, Any] = {}
@@ -214,32 +224,32 @@ def _progress(notes: Any) -> Iterator[Callable[[str, int, int, int], None]]:
 def _names(text: str) -> tuple[str, ...]:
     from ltat_tune.errors import ConfigError
 
-    found = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    if not found:
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if not names:
         raise ConfigError("--attacks must name one attack or more; clean alone attacks nothing")
-    return found
+    return names
 
 
 def _numbers(option: str, text: str | None, most: int | None = None) -> Any:
-    """Numbers or fractions with commas between; None stays None."""
+    """Return comma-separated numbers or fractions as a tuple; None stays None."""
     from ltat_tune.config.scalars import parse_number
     from ltat_tune.errors import ConfigError
 
     if text is None:
         return None
     try:
-        found = tuple(dict.fromkeys(parse_number(_typed(part)) for part in text.split(",")))
+        values = tuple(dict.fromkeys(parse_number(_typed(part)) for part in text.split(",")))
     except ValueError as error:
         raise ConfigError(f"{option} {error}") from None
-    if min(found) <= 0:
+    if min(values) <= 0:
         raise ConfigError(f"{option} must be above 0, got {text}")
-    if most is not None and len(found) > most:
+    if most is not None and len(values) > most:
         raise ConfigError(f"{option} must be one number, got {text}")
-    return found
+    return values
 
 
 def _typed(text: str) -> Any:
-    """A plain number as a number; a fraction, or anything else, as text for the parser."""
+    """Return a plain number as a float; return anything else as text for the parser."""
     try:
         return float(text)
     except ValueError:

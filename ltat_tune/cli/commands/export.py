@@ -1,4 +1,4 @@
-"""`export`: the winners of a study, to take away."""
+"""The command `export`, which writes the winners of a study as files."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ from ltat_tune.cli.complete import STUDY
 )
 @click.argument("name", metavar="STUDY", shell_complete=STUDY)
 @options.out
-@click.option("--scenario", help="Only this scenario  [default: all].")
+@click.option("--scenario", help="Export only this scenario  [default: all].")
 @click.option("--top", type=click.IntRange(min=1), default=1, show_default=True,
-              help="How many of the confirmed configurations.")  # fmt: skip
+              help="How many of the confirmed configurations to export.")  # fmt: skip
 @click.option("--to", "target", type=options.FOLDER, default=Path("exports"), show_default=True,
               help="Folder to write into.")  # fmt: skip
-@click.option("--checkpoint", is_flag=True, help="Also the weights, as safetensors.")
-@click.option("--onnx", is_flag=True, help="Also an ONNX file, checked with onnxruntime.")
+@click.option("--checkpoint", is_flag=True, help="Also write the weights as safetensors.")
+@click.option(
+    "--onnx", is_flag=True, help="Also write an ONNX file and check it with onnxruntime."
+)
 @click.option("--register", metavar="MODEL",
-              help="Also a version of this registered MLflow model, with the alias champion; of "
-              "several scenarios each has its own, MODEL-<scenario>.")  # fmt: skip
+              help="Also add a version to this registered MLflow model, with the alias champion. "
+              "With several scenarios, each gets its own model, MODEL-<scenario>.")  # fmt: skip
 @options.quiet
 def export_command(
     name: str,
@@ -42,9 +44,9 @@ def export_command(
 ) -> None:
     """Write the best configurations of STUDY, each with a model card.
 
-    A configuration trains again to the recorded digits (`ltat-tune train`). Whatever holds
-    weights is loaded again and must answer as the study's checkpoint does, on clean and on
-    attacked images.
+    `ltat-tune train` trains an exported configuration again, to the recorded digits. Every file
+    with weights is loaded again and checked: it must answer as the study's checkpoint does, on
+    clean and on attacked images.
     """
     from dataclasses import replace
 
@@ -52,8 +54,8 @@ def export_command(
     from ltat_tune.export.winners import export_study as write
     from ltat_tune.export.write import ExportForms, write_more
 
-    wanted = ExportForms(checkpoint, onnx, register)
-    wanted.check()
+    forms = ExportForms(checkpoint, onnx, register)
+    forms.check()
     study = StudyRun.open(out / name, check_machine=False)
     winners = write(study.folder, study.space, target, scenario=scenario, top=top)
     several = len({winner.scenario.name for winner in winners}) > 1
@@ -61,9 +63,9 @@ def export_command(
         of_this = register if winner.place == 1 else None
         if of_this and several:
             of_this = f"{register}-{winner.scenario.name}"
-        written = write_more(study.folder, winner, replace(wanted, register=of_this))
+        written = write_more(study.folder, winner, replace(forms, register=of_this))
         for path in written.paths:
             click.echo(path)
         if not quiet:
-            for what, found in written.checks.items():
-                click.echo(f"{what}: {found}", err=True)
+            for check, result in written.checks.items():
+                click.echo(f"{check}: {result}", err=True)

@@ -1,4 +1,4 @@
-"""`figures`: draws the papers' figures, and a few more, from what was trained."""
+"""The command `figures`, which draws the papers' figures and a few more."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ _KEY_WIDTH = len("accuracy_over_eps")  # the longest
 
 
 @click.command(
-    short_help="Draw the papers' figures from what was trained.",
+    short_help="Draw the papers' figures from trained models.",
     epilog="\b\nExamples:\n  ltat-tune figures --list\n  ltat-tune figures quickstart\n"
     "  ltat-tune figures reat_figure_01 reat_table_07 --only reat_01,reat_02",
 )
 @click.argument("targets", nargs=-1, metavar="[STUDY|RUN]...")
-@click.option("--only", metavar="KEY,...", help="Only these figures; may be repeated.",
+@click.option("--only", metavar="KEY,...", help="Draw only these figures; may be repeated.",
               multiple=True)  # fmt: skip
-@click.option("--list", "listed", is_flag=True, help="Show every figure and the command for it.")
+@click.option("--list", "listed", is_flag=True, help="List every figure and the command for it.")
 @click.option("--to", "target", type=options.FOLDER, default=Path("figures"), show_default=True,
               help="Folder to write <key>.pdf and <key>.png into.")  # fmt: skip
 @options.out
 @click.option("--images", type=click.IntRange(min=1), default=1000, show_default=True,
-              help="Test images of figures that attack models again.")  # fmt: skip
+              help="Number of test images for figures that attack models.")  # fmt: skip
 @click.option("--device", default="cpu", show_default=True,
-              help="Where those models run: cpu, cuda, cuda:1 ...")  # fmt: skip
-@click.option("--root", help="Folder of SVHN's official files, for srat_14, if not the one that "
-              "`ltat-tune prepare svhn` chooses.")  # fmt: skip
+              help="Device for those attacks: cpu, cuda, cuda:1 ...")  # fmt: skip
+@click.option("--root", help="Folder of SVHN's official files, for srat_14  [default: as "
+              "`ltat-tune prepare svhn`].")  # fmt: skip
 @options.quiet
 @options.format_
 @click.pass_context
@@ -52,12 +52,12 @@ def figures(
     quiet: bool,
     form: str,
 ) -> None:
-    """Draw every figure of both papers that the trainings in STUDY or RUN have the data for.
+    """Draw every figure of both papers for which STUDY or RUN has the data.
 
-    STUDY is the name of a study or its folder; RUN is the folder of one training (config.yaml,
-    result.json, checkpoint.pt). Give several to compare across them; some figures of --only need
-    none. Of every figure that lacks something, the missing piece is named and the command that
-    makes it. Exit status 1: none could be drawn.
+    STUDY is the name of a study or its folder. RUN is the folder of one training (config.yaml,
+    result.json, checkpoint.pt). Give several to compare them; some figures of --only need none.
+    For every figure that cannot be drawn, the command names the missing data and the command
+    that makes them. The exit status is 1 if no figure could be drawn.
     """
     from ltat_tune.figures.drawing import drawn_table
 
@@ -69,26 +69,26 @@ def figures(
     if not targets and not only:
         raise click.UsageError("name a study or the folder of a training, or use --list")
     paths = [Path(name) if Path(name).is_dir() else out / name for name in targets]
-    found = []
+    figures_drawn = []
     for drawn in _draw(keys, paths, target, images, device, root):
-        found.append(drawn)
+        figures_drawn.append(drawn)
         if form == "table" and not (quiet and not drawn.paths):
             _print(drawn)
-    _attach(paths, [path for drawn in found for path in drawn.paths])
+    _attach(paths, [path for drawn in figures_drawn for path in drawn.paths])
     if form == "json":
-        click.echo(json.dumps([drawn.as_data() for drawn in found], indent=2))
-    if not any(drawn.paths for drawn in found):
+        click.echo(json.dumps([drawn.as_data() for drawn in figures_drawn], indent=2))
+    if not any(drawn.paths for drawn in figures_drawn):
         ctx.exit(1)
 
 
 def _keys(only: tuple[str, ...]) -> list[str]:
     from ltat_tune.figures.registry import FIGURES
 
-    asked = [key.strip() for part in only for key in part.split(",") if key.strip()]
-    for key in asked:
+    chosen = [key.strip() for part in only for key in part.split(",") if key.strip()]
+    for key in chosen:
         if key not in FIGURES:
             raise click.UsageError(f"unknown figure {key!r}; choose from: {', '.join(FIGURES)}")
-    return list(dict.fromkeys(asked)) or list(FIGURES)
+    return list(dict.fromkeys(chosen)) or list(FIGURES)
 
 
 def _draw(
@@ -121,7 +121,7 @@ def _print(drawn: Drawn) -> None:
 
 
 def _print_list(rows: list[dict[str, str]]) -> None:
-    """One block a figure: commands stay whole, to be copied."""
+    """Print a block for each figure, with its command on one line to be copied."""
     from rich.console import Console
 
     console = Console(highlight=False)
@@ -133,7 +133,7 @@ def _print_list(rows: list[dict[str, str]]) -> None:
 
 
 def _attach(paths: list[Path], files: list[Path]) -> None:
-    """Into the MLflow run of every study that was named, where its store is at hand."""
+    """Attach the files to the MLflow run of every named study whose store exists."""
     from ltat_tune.errors import StudyError
     from ltat_tune.storage.folder import StudyFolder
     from ltat_tune.tracking import attach_files, tracking_uri

@@ -1,4 +1,4 @@
-"""`ls`, `params` and `version`: what there is."""
+"""The commands `ls`, `params` and `version`."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from ltat_tune.cli.complete import TERM
 def params(pattern: str, plugins: tuple[str, ...], form: str) -> None:
     """List every training parameter: path, symbol, range, default, meaning, source.
 
-    SECTION prints one section: of the parameters, such as loss, or of the space file itself,
-    such as searcher, confirm or budget. WORD looks in both. A Greek letter and its name find the
-    same parameters.
+    SECTION lists one section of the parameters, such as loss, or of the space file itself, such
+    as searcher, confirm or budget. WORD searches both. A Greek letter and its name find the same
+    parameters.
     """
     options.load_given_plugins(plugins)
     from ltat_tune.config.parameters import PARAMETERS, find_parameters
@@ -77,7 +77,7 @@ _KINDS = ("studies", "methods", "losses", "datasets", "models", "attacks", "spac
 @options.plugins
 @options.format_
 def ls(kind: str, out: Path, plugins: tuple[str, ...], form: str) -> None:
-    """List the studies in a folder, or what there is to put into a space file.
+    """List the studies in a folder, or the names that a space file can use.
 
     KIND is one of studies (the default), methods, losses, datasets, models, attacks, spaces.
     """
@@ -94,8 +94,8 @@ def ls(kind: str, out: Path, plugins: tuple[str, ...], form: str) -> None:
         from ltat_tune.space.listing import find_spaces
 
         files = find_spaces(Path())
-        rows, show = [vars(found) for found in files], partial(print_spaces, files)
-        none = "no search_spaces/*.yaml here; README says what a space file holds"
+        rows, show = [vars(file) for file in files], partial(print_spaces, files)
+        none = "no search_spaces/*.yaml here; write a space file with `ltat-tune init`"
     else:
         from ltat_tune.cli.parameter_table import print_catalogue
         from ltat_tune.config.catalogue import CATALOGUE
@@ -116,17 +116,17 @@ _FIRST = "search_spaces/quickstart.yaml"
 
 
 @click.command(
-    short_help="Show the versions that make a number.",
+    short_help="Show the versions that a result depends on.",
     epilog="\b\nExample:\n  ltat-tune version --format json",
 )
 @options.format_
 def version(form: str) -> None:
-    """Show the versions of this package and of what it computes with."""
+    """Show the versions of this package and of the libraries that it computes with."""
     from ltat_tune.provenance import commit, machine, versions
 
-    found = {**versions(), "commit": commit() or "not a checkout", "machine": machine()}
+    facts = {**versions(), "commit": commit() or "not a checkout", "machine": machine()}
     if form == "json":
-        click.echo(json.dumps(found, indent=2))
+        click.echo(json.dumps(facts, indent=2))
     else:
-        for name, value in found.items():
+        for name, value in facts.items():
             click.echo(f"{name:14} {value}")

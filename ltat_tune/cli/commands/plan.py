@@ -1,4 +1,4 @@
-"""`plan`, and `--dry-run`: what a study will take and begin with, before it starts."""
+"""The command `plan` and the option `--dry-run`, which preview a study before it starts."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ _SHOWN = 5  # trials of a scenario that --dry-run prints
 
 
 @click.command(
-    short_help="Say what a study will take: epochs, hours, disk.",
+    short_help="Estimate what a study takes: epochs, hours, disk.",
     epilog="\b\nExamples:\n  ltat-tune plan search_spaces/quickstart.yaml --measure\n"
     "  ltat-tune plan search_spaces/srat.yaml --set searcher.branches=4",
 )
 @click.argument("space", type=click.Path(path_type=Path), shell_complete=SPACE)
-@click.option("--measure", is_flag=True, help="Train for about half a minute to measure.")
-@click.option("--trials", type=int, help="Trials per scenario (sets searcher.trials).")
+@click.option(
+    "--measure", is_flag=True, help="Measure the speed by training for about half a minute."
+)
+@click.option("--trials", type=int, help="Number of trials per scenario (sets searcher.trials).")
 @click.option(
     "--set", "overrides", multiple=True, metavar="PATH=VALUE", shell_complete=SETTING,
     help="Replace a value of the space file; may be repeated.",
@@ -35,21 +37,21 @@ _SHOWN = 5  # trials of a scenario that --dry-run prints
 def plan(
     space: Path, measure: bool, trials: int | None, overrides: tuple[str, ...], form: str
 ) -> None:
-    """Say what the study of a space file will take: epochs, hours, memory, disk.
+    """Estimate what the study of a space file takes: epochs, hours, memory, disk.
 
-    Without --measure the hours are a rule of thumb: 3 s for 100,000 attack steps of ResNet-18
-    over 32x32 pixels on one A100-class GPU, 2,000 s on one CPU thread.
+    Without --measure, the hours follow a rule of thumb: 100,000 attack steps of ResNet-18 on
+    images of 32x32 pixels take 3 s on one A100-class GPU and 2,000 s on one CPU thread.
     """
     from ltat_tune.planning.estimate import estimate
     from ltat_tune.preflight.load import load_space
 
     more = [f"searcher.trials={trials}"] if trials is not None else []
     checked = load_space(space, overrides=(*overrides, *more), check_machine=measure)
-    found = estimate(checked, measured=_measured(checked) if measure else None)
+    expected = estimate(checked, measured=_measured(checked) if measure else None)
     if form == "json":
-        click.echo(json.dumps(found.as_data(), indent=2))
+        click.echo(json.dumps(expected.as_data(), indent=2))
     else:
-        _show(checked, found)
+        _show(checked, expected)
 
 
 def _measured(space: Space) -> Any:
@@ -66,7 +68,7 @@ def _measured(space: Space) -> Any:
     )
 
 
-def _show(space: Space, found: StudyEstimate) -> None:
+def _show(space: Space, expected: StudyEstimate) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -78,7 +80,7 @@ def _show(space: Space, found: StudyEstimate) -> None:
         table.add_column(
             title, justify="left" if left else "right", no_wrap=left, min_width=widest
         )
-    for s in found.scenarios:
+    for s in expected.scenarios:
         table.add_row(
             s.title, str(s.trials), f"{s.complete:.1f}", f"{s.search_epochs:.0f}",
             str(s.search_epochs_at_most),
@@ -88,61 +90,66 @@ def _show(space: Space, found: StudyEstimate) -> None:
     console = Console(highlight=False)
     console.print(table)
     console.print()
-    for line in _lines(space, found):
+    for line in _lines(space, expected):
         console.print(line, soft_wrap=True)
 
 
-def _lines(space: Space, found: StudyEstimate) -> list[str]:
+def _lines(space: Space, expected: StudyEstimate) -> list[str]:
     from ltat_tune.presentation.units import duration
 
-    shared = sum(scenario.shared_epochs for scenario in found.scenarios)
-    how = "measured here" if found.measured else "a rule of thumb; --measure measures"
+    shared = sum(scenario.shared_epochs for scenario in expected.scenarios)
+    how = "measured here" if expected.measured else "a rule of thumb; --measure trains to measure"
     lines = [
-        f"epochs: about {found.epochs:.0f}, at most {found.epochs_at_most}",
+        f"epochs: about {expected.epochs:.0f}, at most {expected.epochs_at_most}",
         *([f"stems save about {shared:.0f} epochs"] if shared >= 1 else []),
-        f"time: about {duration(3600 * found.hours)}, at most "
-        f"{duration(3600 * found.hours_at_most)} ({how})",
+        f"time: about {duration(3600 * expected.hours)}, at most "
+        f"{duration(3600 * expected.hours_at_most)} ({how})",
     ]
-    if (gpu := found.gpu_hours()) is not None:
-        most = found.gpu_hours(at_most=True) or 0.0
-        lines.append(f"GPU hours: about {gpu:.1f}, at most {most:.1f}, on {found.gpus} GPU(s)")
-    kind = "GPU memory" if found.gpu else "memory"
+    if (gpu := expected.gpu_hours()) is not None:
+        most = expected.gpu_hours(at_most=True) or 0.0
+        lines.append(f"GPU hours: about {gpu:.1f}, at most {most:.1f}, on {expected.gpus} GPU(s)")
+    kind = "GPU memory" if expected.gpu else "memory"
     room = ""
-    if found.memory_free_mib is not None:
-        gib = found.memory_free_mib / 1024
-        room = f"; {found.fit} fit into {gib:.1f} GiB{' of each GPU' if found.gpu else ''}"
-    lines.append(f"{kind}: about {found.memory_mib:.0f} MiB a trial, {found.slots} at once{room}")
-    if found.fit is not None and found.fit < found.slots:
+    if expected.memory_free_mib is not None:
+        gib = expected.memory_free_mib / 1024
+        room = f"; {expected.fit} fit into {gib:.1f} GiB{' of each GPU' if expected.gpu else ''}"
+    lines.append(
+        f"{kind}: about {expected.memory_mib:.0f} MiB a trial, {expected.slots} at once{room}"
+    )
+    if expected.fit is not None and expected.fit < expected.slots:
         lines.append(
-            f"too many trials at once for that: --set resources.concurrency={max(1, found.fit)}"
+            "memory holds fewer trials at once: --set "
+            f"resources.concurrency={max(1, expected.fit)}"
         )
     if space.resources.measures_share:
         lines.append(
-            "resources.gpus_per_trial: auto is measured before the first trial, and counts as a "
-            "whole GPU here; trials that share one are slower each and faster together"
+            "resources.gpus_per_trial: auto is measured before the first trial and counts as a "
+            "whole GPU here; trials that share a GPU are slower each but faster together"
         )
-    lines.append(f"disk: about {found.disk_mib:.0f} MiB")
+    lines.append(f"disk: about {expected.disk_mib:.0f} MiB")
     if space.budget is not None:
-        lines.append(f"budget: {space.budget} ends the search so that all of it is confirmed")
+        lines.append(f"budget: {space.budget}; the search ends in time for all confirmations")
     return lines
 
 
 def show_first_trials(space: Space, form: str) -> None:
-    """What `--dry-run` prints: notes, rungs, and the first configurations of every scenario."""
+    """Print notes, rungs and the first configurations of every scenario, for `--dry-run`."""
     from ltat_tune.engine.preview import first_trials
     from ltat_tune.search.rungs import place_rungs
     from ltat_tune.space.space import text_of
 
-    found, rungs = first_trials(space, _SHOWN), place_rungs(space)
+    proposals, rungs = first_trials(space, _SHOWN), place_rungs(space)
     if form == "json":
         where = {"prefix": rungs.epochs, "probe": rungs.probes, "copy": rungs.copies}
-        click.echo(json.dumps({"trials": found, "rungs": where, "notes": space.notes}, indent=2))
+        click.echo(
+            json.dumps({"trials": proposals, "rungs": where, "notes": space.notes}, indent=2)
+        )
         return
     for note in space.notes:
         click.echo(f"note: {note}", err=True)
     for scenario in space.scenarios:
         click.echo(f"{scenario.title}: the first of {space.searcher.trials} trials")
-        for number, params in enumerate(found[scenario.name]):
+        for number, params in enumerate(proposals[scenario.name]):
             shown = ", ".join(f"{path} {text_of(value)}" for path, value in params.items())
             click.echo(f"  t{number:04d}  {shown}")
     lengths = {

@@ -1,4 +1,4 @@
-"""`prepare`: a data set fetched and checked before a study needs it."""
+"""The command `prepare`, which downloads and checks a data set before a study needs it."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ from ltat_tune.cli import options
 @click.option("--root", help="Folder of the data set (sets data.root).")
 @click.option(
     "--set", "overrides", multiple=True, metavar="PATH=VALUE",
-    help="Another value of data.*; may be repeated.",
+    help="Set another data.* parameter; may be repeated.",
 )  # fmt: skip
 @options.quiet
 def prepare_command(
     dataset: str, root: str | None, overrides: tuple[str, ...], quiet: bool
 ) -> None:
-    """Download DATASET if it is not there, and read every image of it once.
+    """Download DATASET if it is missing, and read each of its images once.
 
-    Exit status 2 lists everything that is missing or cannot be read, of every split.
+    If images are missing or cannot be read, the command lists them for every split and exits with
+    status 2.
     """
     from ltat_tune.config.trial_config import TrialConfig
     from ltat_tune.data.cache import prepare_cache as check

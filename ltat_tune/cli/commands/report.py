@@ -1,4 +1,4 @@
-"""`report`: a study as one HTML file."""
+"""The command `report`, which writes a study as one HTML file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _EVERY_S = 60
 
 
 @click.command(
-    short_help="Tell what a study found in one HTML file.",
+    short_help="Write a study's results as one HTML file.",
     epilog="\b\nExamples:\n  ltat-tune report quickstart --open\n"
     "  ltat-tune report quickstart --watch --to /tmp/quickstart.html",
 )
@@ -21,11 +21,11 @@ _EVERY_S = 60
 @options.out
 @click.option("--to", "target", type=click.Path(dir_okay=False, path_type=Path),
               help="The file to write  [default: report.html in the study's folder].")  # fmt: skip
-@click.option("--open", "opened", is_flag=True, help="Show it in the browser.")
+@click.option("--open", "opened", is_flag=True, help="Open the file in the browser.")
 @click.option("--watch", is_flag=True,
-              help="Write it again every minute, until the study is finished.")  # fmt: skip
+              help="Write the file again every minute until the study is finished.")  # fmt: skip
 @click.option("--every", type=click.IntRange(min=1), metavar="SECONDS",
-              help="Write it again so often; implies --watch.")  # fmt: skip
+              help="Write the file again at this interval; implies --watch.")  # fmt: skip
 @options.quiet
 def report(
     study: str,
@@ -36,10 +36,10 @@ def report(
     every: int | None,
     quiet: bool,
 ) -> None:
-    """Write one HTML file that tells what STUDY found: verdict, winners, plots, costs, protocol.
+    """Write the results of STUDY as one HTML file: verdict, winners, plots, costs, protocol.
 
-    STUDY is the name of a study or its folder. It may be running, be unfinished or have failed:
-    the report says so. The file needs no network and nothing beside it.
+    STUDY is the name of a study or its folder. It may be running, unfinished or failed; the
+    report says so. The file needs no network and no other files.
     """
     from ltat_tune.report.data import Reader
     from ltat_tune.report.write import write_report
@@ -58,8 +58,10 @@ def report(
         if every_s is None or data.state == "finished":
             break
         if not quiet:
-            click.echo(f"{data.at:%H:%M:%S} {path}: {data.state}; again in {every_s} s", err=True)
+            click.echo(
+                f"{data.at:%H:%M:%S} {path}: {data.state}; next update in {every_s} s", err=True
+            )
         time.sleep(every_s)
     if every_s is not None:
-        write_report(reader, path)  # that is the last: the browser need not load it again
+        write_report(reader, path)  # the last one: the browser need not reload it
     click.echo(path)

@@ -1,4 +1,4 @@
-"""`ltat-tune --space FILE` and `resume`: what runs a study."""
+"""The commands `ltat-tune --space FILE` and `resume`, which run a study."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ Examples:
   ltat-tune resume quickstart
 
 \b
-Shell completion, a line of ~/.bashrc (or zsh_source in ~/.zshrc):
+For shell completion, add this line to ~/.bashrc (with zsh_source to ~/.zshrc):
   eval "$(_LTAT_TUNE_COMPLETE=bash_source ltat-tune)"
 """
 
 
 _address = click.option(
     "--address", metavar="auto|HOST:PORT",
-    help="Train on the nodes of this Ray cluster  [default: a Ray of the study's own, here].",
+    help="Train on the nodes of this Ray cluster  [default: start Ray on this machine].",
 )  # fmt: skip
 
 _in_process = click.option(
     "--in-process", is_flag=True,
-    help="Run one task after another in this process, without Ray: to debug, breakpoints work.",
+    help="Run one task after another in this process, without Ray. Breakpoints work.",
 )  # fmt: skip
 
 _budget = click.option(
     "--budget", metavar="6h|40gpuh|500epochs",
-    help="End in time with the confirmations done (sets budget).",
+    help="Limit of the study; the search ends in time for the confirmations (sets budget).",
 )  # fmt: skip
 
 
 class _Group(click.Group):
-    """Turns the package's errors into one message and a status; tracebacks only with --debug."""
+    """A group that turns the package's errors into a message and an exit status."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -60,7 +60,7 @@ class _Group(click.Group):
             lines = str(error).splitlines()
             count = sum(
                 not line.startswith(" ") for line in lines
-            )  # others belong to the one above
+            )  # indented lines belong to the one above
             many = f"{count} problems, nothing was started:\n" if count > 1 else ""
             click.echo(f"error: {many}" + "\n".join(lines), err=True)
             ctx.exit(2)
@@ -80,7 +80,7 @@ class _Group(click.Group):
     shell_complete=SPACE,
 )  # fmt: skip
 @options.out
-@click.option("--trials", type=int, help="Trials per scenario (sets searcher.trials).")
+@click.option("--trials", type=int, help="Number of trials per scenario (sets searcher.trials).")
 @click.option("--seed", type=int, help="Seed of the proposals (sets searcher.seed).")
 @click.option(
     "--set", "overrides", multiple=True, metavar="PATH=VALUE", shell_complete=SETTING,
@@ -88,17 +88,21 @@ class _Group(click.Group):
 )  # fmt: skip
 @click.option(
     "--tracking-uri", envvar="MLFLOW_TRACKING_URI", show_envvar=True,
-    help="MLflow server or store  [default: SQLite beside the study].",
+    help="MLflow server or store  [default: a SQLite file in the study's folder].",
 )  # fmt: skip
 @_address
 @_in_process
 @_budget
-@click.option("--dry-run", is_flag=True, help="Check all, print the first trials, start nothing.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Check everything and print the first trials, but start nothing.",
+)
 @click.option("--overwrite", is_flag=True, help="Delete a study of this name first.")
-@click.option("--allow-inert", is_flag=True, help="Run although a tuned parameter has no effect.")
+@click.option("--allow-inert", is_flag=True, help="Run even if a tuned parameter has no effect.")
 @click.option(
     "--smoke", is_flag=True,
-    help="Only try out that the file runs: 2 trials, 2 epochs, few images, in seconds.",
+    help="Test in seconds that the file runs: 2 trials, 2 epochs, few images.",
 )  # fmt: skip
 @options.quiet
 @options.format_
@@ -126,13 +130,13 @@ def main(
 ) -> None:
     """Find the method and hyperparameters that are most robust on long-tailed images.
 
-    Runs the study of a space file: Ray Tune trains trials side by side, Optuna proposes
-    configurations, ASHA stops weak ones early on validation robust accuracy, MLflow keeps
-    everything, and the winners are confirmed over seeds before the test images are looked at.
+    ltat-tune runs the study of a space file. Optuna proposes configurations, Ray Tune trains them
+    side by side, and ASHA stops weak trials early by robust validation accuracy. MLflow records
+    everything. The winners are confirmed with several seeds before any test image is used.
     """
     if ctx.invoked_subcommand is not None:
         if space is not None:
-            raise click.UsageError("--space runs a study by itself; leave the command away")
+            raise click.UsageError("--space runs a study by itself; remove the command")
         return
     if space is None:
         click.echo(ctx.get_help())
@@ -178,7 +182,10 @@ def resume(
     quiet: bool,
     form: str,
 ) -> None:
-    """Go on with STUDY where it stopped, or extend it."""
+    """Continue STUDY where it stopped, or extend it.
+
+    No trial is lost, and no epoch saved in a checkpoint is trained again.
+    """
     _refuse_both(address, in_process)
     from ltat_tune.engine.study import StudyRun
 
@@ -189,7 +196,7 @@ def resume(
 def _refuse_both(address: str | None, in_process: bool) -> None:
     if address is not None and in_process:
         raise click.UsageError(
-            "--address trains on a Ray cluster and --in-process uses no Ray; give one of them"
+            "--address trains on a Ray cluster and --in-process uses no Ray; give only one of them"
         )
 
 
@@ -209,7 +216,7 @@ def _run(
     try:
         console = Console(stderr=True, highlight=False)
         end = study.run(console, quiet=quiet, address=address, in_process=in_process)
-    except (KeyboardInterrupt, SystemExit):  # too early, or twice; on SIGTERM Ray exits
+    except (KeyboardInterrupt, SystemExit):  # Ctrl-C early or twice; on SIGTERM Ray exits
         click.echo(f"\ninterrupted\nresume with: {again}", err=True)
         ctx.exit(130)
     _show_end(study, end, form, again)
@@ -231,15 +238,15 @@ def _show_end(study: StudyRun, end: StudyEnd, form: str, again: str) -> None:
     click.echo("\nnext:")
     best = sorted(study.folder.best.glob("*.yaml"))
     commands = [
-        (f"ltat-tune report {name}{out}", "one page that tells all of it"),
+        (f"ltat-tune report {name}{out}", "all results on one page"),
         (f"ltat-tune ui {name}{out}", "every trial in the browser, in MLflow"),
-        (f"ltat-tune compare {name}{out}", "these tables, and the best trials"),
+        (f"ltat-tune compare {name}{out}", "these tables and the best trials"),
         (f"ltat-tune export {name}{out}", "the best configurations as files"),
-        *[(f"ltat-tune train {file}", "train one again, to the same digits") for file in best[:1]],
+        *[(f"ltat-tune train {file}", "train one again to the same digits") for file in best[:1]],
     ]
     if not study.space.searcher.enumerates and not study.space.smoke:
         more = f"{again} --trials {2 * study.space.searcher.trials}"
-        commands.append((more, "search on"))
+        commands.append((more, "extend the search"))
     for command, why in commands:
         click.echo(f"  {command}   # {why}")
     click.echo(f"everything lies in {root}")

@@ -1,4 +1,4 @@
-"""`init` and `schema`: a first space file, and what an editor completes and checks one with."""
+"""The commands `init` and `schema`, which write a first space file and a JSON schema."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import click
 from ltat_tune.cli import options
 from ltat_tune.cli.complete import DATA, METHODS
 
-_ASKED = {
+_QUESTIONS = {
     "data": "Data set, or a folder of images",
     "methods": "Methods, comma-separated",
     "ratios": "Imbalance ratios, comma-separated",
@@ -23,14 +23,15 @@ _ASKED = {
 @click.command(
     short_help="Print a JSON schema of space files, for editors.",
     epilog="\b\nExample:\n  ltat-tune schema > space.schema.json\n\n\b\n"
-    "The first line of a space file that an editor completes and checks:\n"
+    "To use the schema, begin a space file with this line:\n"
     "  # yaml-language-server: $schema=space.schema.json",
 )
 @options.plugins
 def schema(plugins: tuple[str, ...]) -> None:
     """Print a JSON schema, with which an editor completes and checks space files.
 
-    It knows every key, every parameter and its range. A study checks more before it starts.
+    The schema covers every key, every parameter and its range. A study checks more rules before
+    it starts.
     """
     options.load_given_plugins(plugins)
     from ltat_tune.space.json_schema import space_schema
@@ -46,11 +47,11 @@ def schema(plugins: tuple[str, ...]) -> None:
 )
 @click.option("--data", shell_complete=DATA, help="Data set, or a folder with train/ and test/.")
 @click.option("--methods", shell_complete=METHODS, help="Methods to compare, comma-separated.")
-@click.option("--ratios", help="Imbalance ratios, comma-separated: one search each.")
-@click.option("--budget", metavar="6h|40gpuh|500epochs", help="What the study may take.")
+@click.option("--ratios", help="Imbalance ratios, comma-separated; each has its own search.")
+@click.option("--budget", metavar="6h|40gpuh|500epochs", help="Limit of the study.")
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path),
-    help="File to write  [default: <data>.yaml, here].",
+    help="File to write  [default: <data>.yaml in this folder].",
 )  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
 def init(
@@ -63,7 +64,8 @@ def init(
 ) -> None:
     """Write a commented space file that is checked and ready to run.
 
-    On a terminal, init asks for what no option gives. Elsewhere it takes defaults and prints them.
+    On a terminal, init asks for every value that no option gives. Elsewhere, init uses defaults
+    and prints them.
     """
     from ltat_tune.space.template import FirstQuestion, file_for, write_template
 
@@ -85,7 +87,7 @@ def init(
 
 
 def is_terminal() -> bool:
-    """Whether somebody can be asked, and can read the question."""
+    """Return whether stdin and stderr are a terminal, so that init can ask."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
@@ -102,7 +104,7 @@ def _answers(written: dict[str, str | None]) -> tuple[dict[str, Any], list[str]]
             answers[name] = _ask(name, usual)
             continue
         if text is None and usual:
-            click.echo(f"note: no --{name} was given, so it is {usual}", err=True)
+            click.echo(f"note: --{name} was not given; using {usual}", err=True)
         try:
             answers[name] = READERS[name](usual if text is None else text)
         except ValueError as error:
@@ -120,15 +122,15 @@ def _ask(name: str, usual: str) -> Any:
             raise click.BadParameter(str(error)) from None
 
     return click.prompt(
-        _ASKED[name], default=usual, value_proc=read, err=True, show_default=bool(usual)
+        _QUESTIONS[name], default=usual, value_proc=read, err=True, show_default=bool(usual)
     )
 
 
 def _write(file: Path, text: str) -> None:
-    """Write a space file once it is checked as a study would check it; else leave nothing.
+    """Check a space file as a study would, then write it.
 
     Raises:
-        SpaceError: what the answers ask does not go together, or the file cannot be written.
+        SpaceError: the answers do not go together, or the file cannot be written.
     """
     import tempfile
 
@@ -142,8 +144,8 @@ def _write(file: Path, text: str) -> None:
         try:
             load_space(draft, check_machine=False)
         except SpaceError as error:
-            told = [problem.replace(str(draft), str(file)) for problem in error.problems]
-            raise SpaceError(told) from None
+            problems = [problem.replace(str(draft), str(file)) for problem in error.problems]
+            raise SpaceError(problems) from None
     try:
         write_text(file, text)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""`train`: one configuration file, without Ray."""
+"""The command `train`, which trains one configuration file without Ray."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from ltat_tune.cli import options
 )
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option("--test", is_flag=True, help="Also attack the test images, as recorded in the file.")
-@click.option("--seed", type=click.IntRange(min=0), help="Another training seed than the file's.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), help="Training seed to use instead of the file's."
+)
 @click.option(
     "--threads", type=click.IntRange(min=1), help="CPU threads  [default: as recorded, else 1]."
 )
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 ...")
+@click.option("--device", default="cpu", show_default=True, help="Device: cpu, cuda, cuda:1 ...")
 @click.option("--checkpoint", type=click.Path(dir_okay=False, path_type=Path),
-              help="Keep the training's state in this file, and go on from it.")  # fmt: skip
+              help="Save the training's state in this file, and continue from it.")  # fmt: skip
 @options.quiet
 @options.format_
 @click.pass_context
@@ -37,7 +39,7 @@ def train(
     quiet: bool,
     form: str,
 ) -> None:
-    """Train one configuration file and say whether it gave the recorded digits."""
+    """Train one configuration file, and say whether it reproduced the recorded digits."""
     from ltat_tune.cli.alone import train_file
 
     ctx.exit(

@@ -1,4 +1,4 @@
-"""`show` and `logs`: one trial."""
+"""The commands `show` and `logs`, which show one trial."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _POLL_S = 1.0
 )
 @click.argument("words", nargs=-1, required=True, metavar="TRIAL", shell_complete=TRIAL)
 @options.out
-@click.option("--all", "every", is_flag=True, help="Defaults too, and every class.")
+@click.option("--all", "every", is_flag=True, help="Also show defaults and every class.")
 @options.format_
 def show_command(words: tuple[str, ...], out: Path, every: bool, form: str) -> None:
-    """Show one trial: parameters, scores by rung, curve, classes, files, what to do with it.
+    """Show one trial: parameters, scores by rung, curve, classes, files and useful commands.
 
-    TRIAL is STUDY/SCENARIO/tNNNN; where a study has one scenario STUDY tNNNN is enough.
+    TRIAL is STUDY/SCENARIO/tNNNN. If the study has one scenario, STUDY tNNNN is enough.
     """
     from ltat_tune.results.trial_view import find_trial, trial_data, view_trial
 
@@ -50,7 +50,7 @@ def show_command(words: tuple[str, ...], out: Path, every: bool, form: str) -> N
 )
 @click.argument("words", nargs=-1, required=True, metavar="TRIAL", shell_complete=TRIAL)
 @options.out
-@click.option("--follow", "-f", is_flag=True, help="Wait for more until the trial ends.")
+@click.option("--follow", "-f", is_flag=True, help="Show new lines until the trial ends.")
 def logs(words: tuple[str, ...], out: Path, follow: bool) -> None:
     """Show what happened to one trial: its scores, its end, the traceback of a failure."""
     from ltat_tune.results.trial_view import events, find_trial
@@ -64,7 +64,7 @@ def logs(words: tuple[str, ...], out: Path, follow: bool) -> None:
         shown = max(shown, len(lines))
         if row.state != "running" or not alive:
             break
-        alive = folder.is_running()  # if not, what it wrote at last is read once more
+        alive = folder.is_running()  # if not, read its last lines once more
         if alive:
             time.sleep(_POLL_S)
     if "\n" in row.reason.strip():

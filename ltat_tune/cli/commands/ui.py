@@ -1,4 +1,4 @@
-"""`ui`: MLflow's pages, or Optuna's dashboard, over a study."""
+"""The command `ui`, which serves MLflow's pages or Optuna's dashboard for a study."""
 
 from __future__ import annotations
 
@@ -17,32 +17,35 @@ _SERVERS = ("http://", "https://")
 
 
 @click.command(
-    short_help="Look at a study in the browser.",
+    short_help="Show a study in the browser.",
     epilog="\b\nExamples:\n  ltat-tune ui\n  ltat-tune ui quickstart --port 5000\n"
     "  ltat-tune ui quickstart --optuna",
 )
 @click.argument("name", required=False)
 @options.out
-@click.option("--port", type=click.IntRange(1, 65535), help="[default: a free one]")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), help="Port of the pages  [default: a free one]."
+)
 @click.option("--browser/--no-browser", default=True, show_default=True,
-              help="Open the page where there is a desktop.")  # fmt: skip
+              help="Open the page if the machine has a desktop.")  # fmt: skip
 @click.option("--optuna", is_flag=True,
-              help="Optuna's dashboard instead of MLflow; it changes nothing.")  # fmt: skip
+              help="Show Optuna's dashboard instead of MLflow; it changes nothing.")  # fmt: skip
 @click.pass_context
 def ui(
     ctx: click.Context, name: str | None, out: Path, port: int | None, browser: bool, optuna: bool
 ) -> None:
-    """Look at study NAME in the browser; without NAME at the newest one.
+    """Show the study NAME in the browser; without NAME, show the newest one.
 
-    The pages are served to this machine alone, while the study runs too, until Ctrl-C. A study on
-    a tracking server is looked at there; without NAME all of them, where they share one.
+    The command serves the pages to this machine alone until Ctrl-C, also while the study runs. For
+    a study on a tracking server, it shows the server's page. Without NAME, it shows all studies
+    if they share a tracking server.
     """
     folders = _all(out) if name is None else [_named(out, name)]
     shared = _shared_server(folders) if len(folders) > 1 and not optuna else None
     if shared is not None:
         _show(f"{shared}/#/experiments", browser)
         return
-    folder = max(folders, key=lambda found: str(found.read_facts()["created"]))
+    folder = max(folders, key=lambda each: str(each.read_facts()["created"]))
     _end_by_signals()
     try:
         if optuna:
@@ -71,7 +74,7 @@ def _all(out: Path) -> list[StudyFolder]:
 
 
 def _shared_server(folders: list[StudyFolder]) -> str | None:
-    """The address of the tracking server that all of them have, if they do."""
+    """Return the address of the tracking server that all studies share, or None."""
     from ltat_tune.tracking.store import public_uri
 
     uris = {str(folder.read_facts().get("tracking_uri")) for folder in folders}
@@ -121,12 +124,12 @@ def _show(address: str, browser: bool) -> None:
 
     click.echo(address)
     desktop = sys.platform == "darwin" or os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}
-    if browser and desktop:  # else it might be one that takes this terminal
+    if browser and desktop:  # without a desktop, the browser might take over this terminal
         webbrowser.open(address)
 
 
 def _end_by_signals() -> None:
-    """Whatever ends the command ends what it started."""
+    """Make SIGTERM and SIGHUP end the command as Ctrl-C does, with what it started."""
     import signal
 
     for number in (signal.SIGTERM, signal.SIGHUP):

@@ -1,4 +1,4 @@
-"""`rm` and `gc`: what deletes, and asks first."""
+"""The commands `rm` and `gc`, which delete files after asking."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from ltat_tune.storage.folder import StudyFolder
 
 
-_yes = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+_yes = click.option("--yes", "-y", is_flag=True, help="Delete without asking.")
 
 
 @click.command(
-    short_help="Delete a study, or all but its best.",
+    short_help="Delete a study, or all of it but the best.",
     epilog="\b\nExamples:\n  ltat-tune rm quickstart --keep-best\n  ltat-tune rm quickstart --yes",
 )
 @click.argument("name", metavar="STUDY", shell_complete=STUDY)
 @options.out
 @click.option(
     "--keep-best", is_flag=True,
-    help="Leave best/, the winners' checkpoints, results, summary and the record of all trials.",
+    help="Keep best/, the winners' checkpoints, results, summary and the record of all trials.",
 )  # fmt: skip
 @_yes
 def rm(name: str, out: Path, keep_best: bool, yes: bool) -> None:
-    """Delete a study, after asking. One that runs is refused; no other study is touched."""
+    """Delete a study, after asking. A running study is refused. Other studies stay as they are."""
     from rich.filesize import decimal
 
     from ltat_tune.results.model import read_results
@@ -46,7 +46,7 @@ def rm(name: str, out: Path, keep_best: bool, yes: bool) -> None:
         winners = {(one.name, one.winner_recipe) for one in results.scenarios}
     items = cleanup.all_but_best(folder, winners) if keep_best else []
     size = sum(item.size for item in items) if keep_best else cleanup.size_of(folder.root)
-    what = "all but the best of it" if keep_best else "the whole study"
+    what = "everything but the best" if keep_best else "the whole study"
     if keep_best:
         _list(folder.root, items)
     click.echo(f"{folder.root}: {what}, {decimal(size)}", err=True)
@@ -62,20 +62,21 @@ def rm(name: str, out: Path, keep_best: bool, yes: bool) -> None:
 
 
 @click.command(
-    short_help="Delete what nobody needs any more.",
+    short_help="Delete files that are no longer needed.",
     epilog="\b\nExamples:\n  ltat-tune gc --dry-run\n  ltat-tune gc quickstart srat --yes",
 )
 @click.argument("names", nargs=-1, metavar="[STUDY]...", shell_complete=STUDY)
 @options.out
-@click.option("--dry-run", is_flag=True, help="List what would be deleted, delete nothing.")
+@click.option("--dry-run", is_flag=True, help="List the files, but delete nothing.")
 @_yes
 def gc(names: tuple[str, ...], out: Path, dry_run: bool, yes: bool) -> None:
-    """Delete what nobody needs, after listing it and asking; of all studies where none is named.
+    """Delete files that are no longer needed, after listing them and asking.
 
-    Of finished studies: weights of trials that were stopped early or failed, shared beginnings,
-    decoded images (made again when they are needed). Of all that do not run: files that a dead
-    process left half written. Results, winners, confirmations and complete trials stay, so
-    resume, figures and evaluate go on as before.
+    Without STUDY, the command covers all studies. From finished studies it deletes the weights of
+    trials that were stopped early or failed, stems, and decoded images, which are made again when
+    needed. From all studies that are not running, it deletes files that a dead process left half
+    written. Results, winners, confirmations and complete trials stay, so resume, figures and
+    evaluate work as before.
     """
     from rich.filesize import decimal
 
@@ -84,26 +85,28 @@ def gc(names: tuple[str, ...], out: Path, dry_run: bool, yes: bool) -> None:
 
     folders = [options.find_study(out, name) for name in names]
     folders = folders or [StudyFolder.open(out / name) for name in list_studies(out)]
-    found: list[tuple[StudyFolder, list[Waste]]] = []
+    studies: list[tuple[StudyFolder, list[Waste]]] = []
     for folder in folders:
         if folder.is_running():
             click.echo(f"{folder.root.name} is running and left alone", err=True)
         else:
-            found.append((folder, cleanup.waste(folder)))
-    aside = [] if names else cleanup.left_over_studies(out)
-    for folder, items in found:
+            studies.append((folder, cleanup.waste(folder)))
+    left_over = [] if names else cleanup.left_over_studies(out)
+    for folder, items in studies:
         _list(folder.root, items)
-    _list(out, aside)
-    size = sum(item.size for _, items in found for item in items) + sum(i.size for i in aside)
-    if not any(items for _, items in found) and not aside:
+    _list(out, left_over)
+    size = sum(item.size for _, items in studies for item in items) + sum(
+        i.size for i in left_over
+    )
+    if not any(items for _, items in studies) and not left_over:
         click.echo("nothing to delete")
         return
     click.echo(f"{decimal(size)} in all", err=True)
     if dry_run:
         return
     _ask("delete this?", yes)
-    freed = cleanup.delete(aside)
-    for folder, items in found:
+    freed = cleanup.delete(left_over)
+    for folder, items in studies:
         with folder.locked():
             freed += cleanup.delete(items)
     click.echo(f"freed {decimal(freed)}")
@@ -121,7 +124,7 @@ def _ask(question: str, yes: bool) -> None:
 
 
 def _list(root: Path, items: Sequence[Waste]) -> None:
-    """What goes, by what it was for."""
+    """List what would be deleted, by its purpose."""
     from rich.filesize import decimal
 
     kinds: dict[str, list[Waste]] = defaultdict(list)
@@ -136,7 +139,7 @@ def _list(root: Path, items: Sequence[Waste]) -> None:
 
 
 def _shared_store(folder: StudyFolder) -> str:
-    """Says that runs stay in a store that others may use; nothing where it is the study's own."""
+    """Return a warning that runs stay in a shared store; empty if the store is the study's own."""
     from ltat_tune.storage.cleanup import own_store
     from ltat_tune.tracking.store import public_uri
 
