@@ -237,8 +237,8 @@ class WorkQueue:
         if task.kind in SEARCH:
             search = self._searches[task.scenario]
             self._guard(lambda: search.absorb(task, epoch, metrics))
-        seen = {**metrics, **report.get("memory", {})}
-        self._notify("on_epoch", task, epoch, seen, report["epoch_seconds"])
+        measured = {**metrics, **report.get("memory", {})}
+        self._notify("on_epoch", task, epoch, measured, report["epoch_seconds"])
 
     def _finish(self, task: Task, outcome: Outcome) -> None:
         if outcome.state != "complete":  # a complete training deletes the file itself
