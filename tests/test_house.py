@@ -46,6 +46,28 @@ def test_no_two_modules_have_a_public_class_or_function_of_the_same_name() -> No
     assert {name: sorted(where) for name, where in places.items() if len(where) > 1} == {}
 
 
+_NO_VERB = set(
+    "the a an what where how which every all whether why one each no of in as by who when that it "
+    "there this these those for with from on at not only two both several some any its same such "
+    "nothing everything".split()
+)
+
+
+def test_the_docstring_of_a_function_begins_with_what_it_does() -> None:
+    starts = {}
+    for module in MODULES:
+        for node in ast.walk(ast.parse(module.read_text())):
+            if not isinstance(node, ast.FunctionDef) or not ast.get_docstring(node):
+                continue
+            if any("property" in ast.unparse(decorator) for decorator in node.decorator_list):
+                continue
+            first = (ast.get_docstring(node) or "").split()[0]
+            word = first.strip(".,:;").lower()
+            if word in _NO_VERB or not first[0].isalpha():
+                starts[f"{module.relative_to(PACKAGE)}:{node.lineno}"] = first
+    assert starts == {}
+
+
 def test_the_readme_of_the_package_names_files_that_exist() -> None:
     text = (PACKAGE / "README.md").read_text()
     architecture = text[text.index("## Architecture") :]
