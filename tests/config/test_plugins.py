@@ -171,7 +171,7 @@ def test_what_is_wrong_with_a_plugin_is_told_with_its_place(tmp_path: Path) -> N
          "generator): too many positional arguments"),
         ('param(1.0, "0 is the mean", gt=0, le=10)', "1.0", "method.tilt must be param(default, "
          "meaning, ...), got 1.0"),
-        ('"tilted", Tilted', '"Tilted!", Tilted', "the name of a part must be lower-case"),
+        ('"tilted", Tilted', '"Tilted!", Tilted', "the name of a part must consist of lower-case"),
     ],
 )  # fmt: skip
 def test_a_wrong_registration_is_told(tmp_path: Path, old: str, new: str, says: str) -> None:
