@@ -178,9 +178,7 @@ class ScenarioSearch:
         return None if self._ledger.is_searched(self._scenario) else (None, 0)
 
     def _allowed(self, number: int | None, stage: int) -> bool:
-        if (
-            self._budget is None or stage > self._whole
-        ):  # a trial begins with budget for all its seeds
+        if self._budget is None or stage > self._whole:  # a trial's seeds are paid for at once
             return True
         begun = 0 if number is None else self._begun(number)
         return self._budget.allows(self._scenario, stage, begun)
@@ -298,9 +296,7 @@ class ScenarioSearch:
         pairs = self._promotions.pairs(level)
         if len(pairs) < _TRUSTED_TRIALS:
             return
-        from scipy.stats import (
-            spearmanr,
-        )  # importing takes a second, and most searches never need it
+        from scipy.stats import spearmanr  # slow to import, and rarely needed
 
         scores, later = zip(*pairs, strict=True)
         if len({*scores}) == 1 or len({*later}) == 1 or spearmanr(scores, later).statistic > 0:

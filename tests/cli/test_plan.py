@@ -41,7 +41,7 @@ def test_plan_of_a_gpu_study_needs_no_gpu(tmp_path: Path) -> None:
     path = write_space(tmp_path, resources={"gpus_per_trial": 0.5}, budget="40gpuh")
     shown = _typed("plan", path)
     assert "GPU hours: about" in shown
-    assert "budget: 40gpuh ends the search" in shown
+    assert "budget: 40gpuh; the search ends in time" in shown
 
 
 def test_plan_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
