@@ -1,4 +1,4 @@
-"""What a page is made of: sections of text, tables and plots. No HTML here; page.py makes it."""
+"""The parts of a page: sections of text, tables and plots. page.py turns them into HTML."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from plotly.graph_objects import Figure
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph; `loud` ones are warnings, `quiet` ones small print, `code` keeps its lines."""
+    """A paragraph: `loud` is a warning, `quiet` is small print, `code` keeps its lines."""
 
     text: str
     kind: Literal["plain", "loud", "quiet", "code"] = "plain"
@@ -37,12 +37,12 @@ class Table:
     """Rows of text.
 
     Attributes:
-        caption: what is shown, with its unit.
+        caption: the content, with its unit.
         head: titles of the columns.
-        rows: cells; the first of each row names it.
-        numeric: columns, from 0, that are set flush right.
-        strong: rows, from 0, that stand out.
-        folded: behind its caption until it is asked for.
+        rows: cells; the first cell of each row names the row.
+        numeric: indices of the columns that are set flush right.
+        strong: indices of the rows that are highlighted.
+        folded: whether the table is hidden behind its caption until a reader opens it.
     """
 
     caption: str
@@ -55,13 +55,13 @@ class Table:
 
 @dataclass(frozen=True)
 class Plot:
-    """A figure, what it shows in a sentence, and its numbers.
+    """A figure with its caption and its numbers.
 
     Attributes:
-        figure: plotly's.
-        caption: below it, and what a screen reader says of it.
-        numbers: the same as a table, folded; None where a table stands beside it anyway.
-        least_width_px: below which the figure is scrolled rather than squeezed.
+        figure: the plotly figure.
+        caption: the text below it, which screen readers also read.
+        numbers: the same data as a folded table; None if a table stands beside it anyway.
+        least_width_px: the smallest width; on narrower pages the figure scrolls.
     """
 
     figure: Figure
@@ -91,7 +91,7 @@ def table(
     strong: Sequence[int] = (),
     folded: bool = False,
 ) -> Table:
-    """A table whose first `text` columns are words and whose others are numbers."""
+    """Return a table whose first `text` columns are words and whose others are numbers."""
     return Table(
         caption, tuple(head), tuple(tuple(row) for row in rows),
         numeric=frozenset(range(text, len(head))), strong=frozenset(strong), folded=folded,

@@ -1,4 +1,4 @@
-"""Everything that a report tells, read from a study's folder; nothing in it is written."""
+"""Read all data of a report from a study's folder; write nothing into it."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ State = Literal["finished", "running", "unfinished"]
 
 @dataclass(frozen=True)
 class TrialCurve:
-    """One training over its epochs, as its checkpoint remembers it.
+    """The course of one training, from its checkpoint.
 
     Attributes:
-        name: `copy-6`, `seed-1`, or empty for the trial's own.
-        epochs: completed, from 1, where the objective was measured.
-        scores: the objective there, fractions.
-        seconds: of all its epochs.
-        trained: epochs.
+        name: `copy-6`, `seed-1`, or empty for the trial's own training.
+        epochs: completed epochs, from 1, after which the objective was measured.
+        scores: the objective after these epochs, fractions.
+        seconds: total time of all its epochs.
+        trained: number of trained epochs.
     """
 
     name: str
@@ -53,7 +53,7 @@ class TrialCurve:
 
 @dataclass(frozen=True)
 class Confirmed:
-    """One confirmed configuration: what `results.json` says of it, and its runs by seed."""
+    """One confirmed configuration: its part of `results.json`, and one run for each seed."""
 
     result: ConfirmedResult
     config: TrialConfig
@@ -67,7 +67,7 @@ class Scene:
     scenario: Scenario
     results: ScenarioResults
     rows: Sequence[TrialRow]
-    study: Any  # optuna's, in memory; None where nothing has begun
+    study: Any  # Optuna's study, in memory; None before the first trial
     curves: Mapping[int, Sequence[TrialCurve]]  # by trial
     confirmed: Sequence[Confirmed]
     confirmation_curves: Sequence[TrialCurve]
@@ -75,7 +75,7 @@ class Scene:
 
     @property
     def importances(self) -> Importances:
-        """Of its tuned parameters; computed when it is first asked for, which takes seconds."""
+        """The importance of its tuned parameters; the first access takes seconds."""
         return self.ranked()
 
     @property
@@ -92,19 +92,19 @@ class Scene:
         return next((c for c in self.confirmed if c.result.recipe == recipe), None)
 
     def with_state(self, *states: str) -> list[TrialRow]:
-        """Trials that ended so, or run."""
+        """Return the trials in any of these states."""
         return [row for row in self.rows if row.state in states]
 
     @property
     def best(self) -> TrialRow | None:
         """The best complete trial that keeps every bound."""
-        found = [row for row in self.rows if row.score is not None and row.feasible]
-        return max(found, key=lambda row: (row.score or 0.0, -row.number), default=None)
+        feasible = [row for row in self.rows if row.score is not None and row.feasible]
+        return max(feasible, key=lambda row: (row.score or 0.0, -row.number), default=None)
 
 
 @dataclass(frozen=True)
 class ReportData:
-    """A study as it is now."""
+    """A study in its present state."""
 
     folder: StudyFolder
     space: Space
@@ -122,7 +122,7 @@ class ReportData:
 
     @property
     def is_smoke(self) -> bool:
-        """Whether its numbers mean nothing."""
+        """Whether it was a smoke run, whose numbers mean nothing."""
         return self.results.smoke
 
     @cached_property
@@ -131,13 +131,13 @@ class ReportData:
         return on_average({scene.scenario.name: scene.rows for scene in self.scenes})
 
     def config(self, scene: Scene, params: Mapping[str, Any]) -> TrialConfig:
-        """The configuration of a trial."""
+        """Return the configuration of a trial."""
         return self.space.config(scene.scenario, params)
 
 
 @dataclass
 class Reader:
-    """Reads a study again and again; what has not changed is not computed again.
+    """Reads a study repeatedly, and computes only what has changed since.
 
     Args:
         folder: the study.
@@ -148,11 +148,11 @@ class Reader:
     _importances: dict[str, tuple[Any, Importances]] = field(default_factory=dict)
 
     def read(self) -> ReportData:
-        """The study as it is now.
+        """Return the study in its present state.
 
         Raises:
             StudyError: its ledger cannot be read.
-            SpaceError: its space file does not hold in this version.
+            SpaceError: its space file is not valid in this version.
         """
         facts = self.folder.read_facts()
         space = read_space(self.folder.space)
@@ -210,14 +210,14 @@ class Reader:
         return self._importances[name][1]
 
     def _curves_in(self, folder: Path, metric: str) -> list[TrialCurve]:
-        """Of a training, its short copies and its further seeds."""
+        """Return the curves of a training, its copies and its further seeds."""
         places = [folder, *sorted(folder.glob("copy-*")), *sorted(folder.glob("seed-*"))]
-        found = []
+        curves = []
         for place in places:
             name = "" if place == folder else place.name
             curve = self._curve(place / "checkpoint.pt", name, metric)
-            found += [curve] if curve is not None else []
-        return found
+            curves += [curve] if curve is not None else []
+        return curves
 
     def _curve(self, checkpoint: Path, name: str, metric: str) -> TrialCurve | None:
         from ltat_tune.training.checkpoint import read_history
@@ -232,29 +232,29 @@ class Reader:
                     sum(seconds for _, _, seconds in history), len(history),
                 )  # fmt: skip
             return self._curves[checkpoint][1]
-        except (OSError, CheckpointError):  # not written yet, not kept, or torn
+        except (OSError, CheckpointError):  # not written yet, not kept, or damaged
             return None
 
 
 def deleted(scene: Scene, rungs: Rungs) -> dict[int, int]:
-    """Trial -> how many of its trainings have no weights any more, and so no curve."""
-    found = {}
+    """Return trial -> number of its trainings that lost their weights, and so their curve."""
+    missing = {}
     for row in scene.with_state("complete", "pruned"):
-        wanted = {f"copy-{epochs}" for epochs in rungs.copies if epochs in row.scores}
-        if row.state == "complete" or not wanted:
-            wanted.add("")
+        names = {f"copy-{epochs}" for epochs in rungs.copies if epochs in row.scores}
+        if row.state == "complete" or not names:
+            names.add("")
         there = {curve.name for curve in scene.curves.get(row.number, ())}
-        found[row.number] = len(wanted - there)
-    return {number: count for number, count in found.items() if count}
+        missing[row.number] = len(names - there)
+    return {number: count for number, count in missing.items() if count}
 
 
 def shown_names(configs: Sequence[TrialConfig]) -> list[str]:
-    """A name for each configuration, such as `SRAT-LDAM, λ = 2`, in plain text."""
+    """Return a plain-text name for each configuration, such as `SRAT-LDAM, λ = 2`."""
     return [name.replace("$_{\\mathrm{", "_").replace("}}$", "") for name in labels(configs)]
 
 
 def sentinel(scene: Scene) -> MaskingReport | None:
-    """Return the winner's sentinel report, also one that came after the results."""
+    """Return the winner's sentinel report, even if it was written after the results."""
     report = scene.results.sentinel
     if report is None and scene.winner is not None and scene.winner.runs:
         report = read_masking(scene.winner.runs[0].path)

@@ -1,4 +1,4 @@
-"""What the winners can do: the trade-off with clean accuracy, classes, predictions, masking."""
+"""Build the sections on the models: trade-off, classes, predictions, gradient masking."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ltat_tune.space.objective import group_of
 from ltat_tune.storage.trained_run import Run
 from ltat_tune.storage.training_files import MaskingReport, read_complete
 
-_CHECKED = {True: "speaks for masking", False: "as it should be"}
+_CHECKED = {True: "sign of masking", False: "as expected"}
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class TradeOff:
     """Two measures of every complete trial of a scenario.
 
     Attributes:
-        figure: with the front, and the confirmed configurations.
-        points: number, first and second measure in %.
-        front: numbers of those that no other beats in both.
+        figure: the plot, with the Pareto front and the confirmed configurations.
+        points: (trial number, first measure, second measure) in %.
+        front: numbers of the trials on the Pareto front.
         measures: the two metrics.
     """
 
@@ -38,7 +38,7 @@ class TradeOff:
 
 
 def trade_off_of(data: ReportData, scene: Scene) -> TradeOff | None:
-    """The other objective, else clean accuracy, against the objective; None of fewer than two."""
+    """Return the trade-off of a scenario; None with fewer than two complete trials."""
     first, second = _measures(data)
     points = _points(scene, first, second)
     if len(points) < 2:
@@ -57,34 +57,35 @@ def trade_off_of(data: ReportData, scene: Scene) -> TradeOff | None:
 
 
 def trade_off_section(data: ReportData) -> PageSection:
-    """Clean against robust accuracy, or the first two objectives where there are several."""
+    """Return the section on clean against robust accuracy, or on two objectives."""
     blocks: list[Block] = []
     for scene in data.scenes:
         if len(data.scenes) > 1:
             blocks.append(Heading(scene.scenario.title))
-        found = trade_off_of(data, scene)
-        if found is None:
+        trade_off = trade_off_of(data, scene)
+        if trade_off is None:
             blocks.append(Text("Fewer than two trials were trained to their end, so there is "
-                               "nothing to trade off."))  # fmt: skip
+                               "no trade-off to show."))  # fmt: skip
             continue
-        first, second = found.measures
-        told = ", ".join(trial(number) for number in found.front)
+        first, second = trade_off.measures
+        names = ", ".join(trial(number) for number in trade_off.front)
         blocks.append(Plot(
-            found.figure,
-            "Validation images. A dot is a complete trial (one seed), the ringed line the front "
-            f"of those that no other beats in both: {told}. Larger marks are confirmed "
-            "configurations, mean and standard deviation over their seeds.",
+            trade_off.figure,
+            "Accuracy on the validation images. Each dot is a complete trial (one seed). The line "
+            f"with rings is the front of trials that no other beats in both: {names}. Larger "
+            "marks are confirmed configurations, with mean and standard deviation over seeds.",
             numbers=table(
-                "Complete trials, %.", ["trial", metric_name(first), metric_name(second), "front"],
-                [[trial(n), f"{x:.1f}", f"{y:.1f}", "yes" if n in found.front else ""]
-                 for n, x, y in sorted(found.points, key=lambda p: -p[2])], folded=True,
+                "Complete trials, in %.",
+                ["trial", metric_name(first), metric_name(second), "front"],
+                [[trial(n), f"{x:.1f}", f"{y:.1f}", "yes" if n in trade_off.front else ""]
+                 for n, x, y in sorted(trade_off.points, key=lambda p: -p[2])], folded=True,
             ),
         ))  # fmt: skip
     return PageSection("trade-off", "Trade-off", tuple(blocks))
 
 
 def _measures(data: ReportData) -> tuple[str, str]:
-    """What is set against what: the other objective, if there is one, else clean accuracy."""
+    """Return two metrics: the other objective, or else clean accuracy; and the objective."""
     metric = data.metric
     if data.space.objective.also:
         return data.space.objective.also[0], metric
@@ -93,17 +94,17 @@ def _measures(data: ReportData) -> tuple[str, str]:
 
 
 def _points(scene: Scene, first: str, second: str) -> list[tuple[int, float, float]]:
-    found = []
+    points = []
     for row in scene.with_state("complete"):
         trained = read_complete(row.folder)
         metrics = trained.metrics if trained else {}
         if first in metrics and second in metrics:
-            found.append((row.number, 100 * metrics[first], 100 * metrics[second]))
-    return found
+            points.append((row.number, 100 * metrics[first], 100 * metrics[second]))
+    return points
 
 
 def classes(data: ReportData) -> PageSection:
-    """Recall by class and the distribution of adversarial predictions, of the winners."""
+    """Return the section on the winners' recall by class and adversarial predictions."""
     blocks: list[Block] = []
     for scene in data.scenes:
         winner = scene.winner
@@ -114,7 +115,7 @@ def classes(data: ReportData) -> PageSection:
         blocks += _recalls(data, scene, winner)
         blocks += _predictions(winner.runs[0])
     if not blocks:
-        blocks.append(Text("No winner is confirmed, so there is no model to look into."))
+        blocks.append(Text("No winner is confirmed, so there is no model to show."))
     return PageSection("classes", "Winners, class by class", tuple(blocks))
 
 
@@ -123,10 +124,10 @@ def _recalls(data: ReportData, scene: Scene, winner: Confirmed) -> list[Block]:
     if scene.baseline is not None and scene.baseline is not winner and scene.baseline.runs:
         models.append(("baseline", scene.baseline.runs, BLUE))
     robust = next((a for a in data.results.confirm.attacks if a != "clean"), None)
-    wanted = [("test", a) for a in ("clean", robust) if a]
-    wanted += [("val", a) for a in ("clean", data.space.objective.attack)]
+    candidates = [("test", a) for a in ("clean", robust) if a]
+    candidates += [("val", a) for a in ("clean", data.space.objective.attack)]
     every = [run for _, runs, _ in models for run in runs]
-    there = [f"{split}/{attack}" for split, attack in wanted
+    there = [f"{split}/{attack}" for split, attack in candidates
              if all(f"{split}/{attack}" in run.per_class for run in every)]  # fmt: skip
     measures = list(dict.fromkeys(m for m in there if m.startswith("test/"))) or there
     if not measures:
@@ -140,8 +141,8 @@ def _recalls(data: ReportData, scene: Scene, winner: Confirmed) -> list[Block]:
     return [Plot(
         fig,
         f"Recall of each class on the {split} images, mean over the seeds, most frequent class "
-        "first: dotted without an attack, solid under it.",
-        numbers=table("Recall by class, %.", head, rows, folded=True),
+        "first. Dotted lines are without an attack, solid lines under attack.",
+        numbers=table("Recall by class, in %.", head, rows, folded=True),
     )]  # fmt: skip
 
 
@@ -157,11 +158,12 @@ def _predictions(run: Run) -> list[Block]:
     last = shares(run)[-1]
     blocks: list[Block] = [Plot(
         pictures.predictions(run, shares),
-        f"Which classes the winner's training put its {total} adversarial images into, epoch by "
-        "epoch (seed of the first confirmation). Rare classes that stay dark are never predicted.",
+        f"Which classes the winner's training predicted for its {total} adversarial images, epoch "
+        "by epoch (seed of the first confirmation). Rare classes that stay dark are never "
+        "predicted.",
         numbers=table(
-            "Shares of the training images, %.",
-            ["class", "by its label", "predicted in the last epoch"],
+            "Shares of the training images, in %.",
+            ["class", "by label", "predicted in the last epoch"],
             [[run.class_names[c], f"{100 * run.samples_per_class[c] / total:.1f}",
               f"{last[c]:.1f}"] for c in order], folded=True,
         ),
@@ -170,10 +172,11 @@ def _predictions(run: Run) -> list[Block]:
 
 
 def masking_section(data: ReportData) -> PageSection:
-    """What the sentinel says of each winner, check by check."""
+    """Return the section with the sentinel's report on each winner, check by check."""
     blocks: list[Block] = [Text(
-        "A robust accuracy counts only if the attack could see the gradient. The sentinel looks "
-        "for signs that it could not, on the first seed's weights, after everything was chosen.",
+        "A robust accuracy is meaningful only if the attack could use the gradient. The sentinel "
+        "looks for signs that it could not. It checks the weights of the first seed, after "
+        "everything was chosen.",
         "quiet",
     )]  # fmt: skip
     for scene in data.scenes:
@@ -181,9 +184,8 @@ def masking_section(data: ReportData) -> PageSection:
             blocks.append(Heading(scene.scenario.title))
         report = sentinel(scene)
         if report is None:
-            asked = data.results.confirm.sentinel
-            why = "not yet" if asked and scene.results.eps > 0 else "it was not asked for"
-            blocks.append(Text(f"Not looked for: {why}."))
+            pending = data.results.confirm.sentinel and scene.results.eps > 0
+            blocks.append(Text("Not checked yet." if pending else "Not checked: not requested."))
             continue
         headline = report.headline[0].upper() + report.headline[1:].rstrip(".")
         images = f"{report.right} of {count(report.images, 'image')} attacked"
@@ -199,4 +201,6 @@ def _checks(report: MaskingReport) -> Block:
          check.sentence]
         for check in report.checks
     ]  # fmt: skip
-    return table("The sentinel's checks.", ["check", "found", "weight", "in words"], rows, text=4)
+    return table(
+        "The sentinel's checks.", ["check", "result", "severity", "in words"], rows, text=4
+    )

@@ -1,4 +1,4 @@
-"""The report as one HTML file: everything inside, and nothing of it asks the network."""
+"""Write the report as one HTML file that contains everything and needs no network."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def page(
     *,
     refresh_s: int | None = None,
 ) -> str:
-    """The whole file.
+    """Return the whole HTML file.
 
     Args:
         data: the study.
-        sections: in their order.
+        sections: the chapters in their order.
         warnings: shown before everything else.
-        refresh_s: the browser loads the file again after so many seconds.
+        refresh_s: seconds after which the browser loads the file again; None for never.
     """
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -73,13 +73,13 @@ def _facts(data: ReportData) -> list[str]:
 
 
 def _breakable(text: str) -> Markup:
-    """A dotted path may be broken at its dots and underscores."""
+    """Return text that a browser may break at dots and underscores."""
     safe = str(escape(text))
     return Markup(safe.replace(".", ".<wbr>").replace("_", "_<wbr>"))
 
 
 def _json(figure: Figure) -> Markup:
-    """A figure's JSON, which cannot end the script element that it lies in."""
+    """Return a figure's JSON, escaped so that it cannot end its script element."""
     text: str = figure.to_json()
     for letter in "<>&":
         text = text.replace(letter, f"\\u{ord(letter):04x}")
@@ -92,6 +92,6 @@ def _read(name: str) -> str:
 
 @cache
 def _bundle() -> str:
-    """plotly.js as the package ships it, packed: 4.8 MB would be over the report's limit."""
+    """Return the package's plotly.js, compressed: 4.8 MB would exceed the report's limit."""
     packed = gzip.compress(get_plotlyjs().encode(), compresslevel=9, mtime=0)
     return base64.b64encode(packed).decode()

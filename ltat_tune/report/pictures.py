@@ -1,4 +1,4 @@
-"""Plots of trainings and models: curves, the trade-off, classes, where predictions went."""
+"""Draw trainings and models: curves, the trade-off, classes, predictions."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from ltat_tune.report.words import attack_name, percent, trial
 from ltat_tune.storage.trained_run import Run
 from ltat_tune.storage.trials import TrialRow
 
-MOST_CURVES = 80  # drawn in one picture
-_MOST_POINTS = 60  # of one curve
-_FEW_EPOCHS = 10  # up to which each has its tick
-_MANY_CLASSES = 24  # above which bars have no names
+MOST_CURVES = 80  # in one plot
+_MOST_POINTS = 60  # in one curve
+_FEW_EPOCHS = 10  # up to here each epoch has its tick
+_MANY_CLASSES = 24  # with more, classes have no names on the axis
 
 
 def learning_curves_plot(scene: Scene, rungs: Sequence[int]) -> tuple[go.Figure, int]:
-    """Trials' scores over their epochs, and how many trials are drawn.
+    """Return (plot of the trials' scores over their epochs, number of drawn trials).
 
-    Copies are short complete runs, drawn dotted; a cross is where a trial was stopped, also one
-    that is not drawn.
+    Copies are short complete trainings, drawn dotted. A cross marks where a trial ended early,
+    even if its line is not drawn.
 
     Args:
         scene: the scenario.
-        rungs: epochs at which trials are judged, short copies' lengths among them.
+        rungs: epochs at which trials are judged, including the lengths of copies.
     """
     fig = empty_plot(height=400)
     winner = scene.winner.result.number if scene.winner else None
@@ -76,7 +76,7 @@ def learning_curves_plot(scene: Scene, rungs: Sequence[int]) -> tuple[go.Figure,
     if ends:
         fig.add_scatter(
             x=[at for _, (at, _) in ends], y=[score for _, (_, score) in ends], mode="markers",
-            name="where it was stopped", marker={"symbol": "x-thin", "size": 8, "line": {
+            name="where a trial ended early", marker={"symbol": "x-thin", "size": 8, "line": {
                 "width": 1.8, "color": MUTED}},
             text=[trial(row.number) for row, _ in ends],
             hovertemplate="%{text} ended here<extra></extra>",
@@ -87,14 +87,14 @@ def learning_curves_plot(scene: Scene, rungs: Sequence[int]) -> tuple[go.Figure,
                       annotation_font={"size": 11, "color": MUTED})  # fmt: skip
     fig.update_xaxes(title={"text": "epoch", "standoff": 6}, rangemode="tozero")
     if max((max(trace.x, default=0) for trace in fig.data), default=0) <= _FEW_EPOCHS:
-        fig.update_xaxes(dtick=1)  # there are no half ones
+        fig.update_xaxes(dtick=1)  # there are no half epochs
     fig.update_yaxes(title="score, %")
     fig.update_layout(legend={"orientation": "h", "y": -0.19, "yanchor": "top", "x": 0})
     return fig, len(drawn)
 
 
 def _most_telling(rows: Sequence[TrialRow], marked: Set[int | None]) -> list[TrialRow]:
-    """At most MOST_CURVES, those to be marked last: of each end its share, the best of them."""
+    """Return at most MOST_CURVES trials, the best of each way to end; marked ones come last."""
     if len(rows) <= MOST_CURVES:
         chosen = list(rows)
     else:
@@ -108,7 +108,7 @@ def _most_telling(rows: Sequence[TrialRow], marked: Set[int | None]) -> list[Tri
 
 
 def _reached(row: TrialRow) -> float:
-    """Its score, or the last that it had."""
+    """Return a trial's score, else its last score at a rung, else 0."""
     if row.score is not None:
         return row.score
     return row.scores[max(row.scores)] if row.scores else 0.0
@@ -126,7 +126,7 @@ def _hover(number: int, state: str, stage: str) -> str:
 
 
 def _thinned(curve: TrialCurve) -> tuple[list[int], list[float]]:
-    """Points in percent, the last among them; no more than can be told apart."""
+    """Return (epochs, scores in percent), at most _MOST_POINTS of them, with the last."""
     last = len(curve.epochs) - 1
     kept = list(range(last + 1))
     if last >= _MOST_POINTS:
@@ -137,7 +137,7 @@ def _thinned(curve: TrialCurve) -> tuple[list[int], list[float]]:
 def _last_point(
     curves: Sequence[TrialCurve], scores: Mapping[int, float]
 ) -> tuple[int, float] | None:
-    """The end of the trial's own training, else of its longest copy."""
+    """Return the last (epoch, score in percent) of the trial, else of its longest copy."""
     own = [c for c in curves if c.epochs and not c.name.startswith("seed-")]
     if own:
         last = max(own, key=lambda c: (not c.name, c.epochs[-1]))
@@ -151,13 +151,13 @@ def trade_off_plot(
     confirmed: Sequence[tuple[str, Sequence[float], Sequence[float], bool]],
     titles: tuple[str, str],
 ) -> go.Figure:
-    """Two measures of every complete trial, the front of those that none beats in both.
+    """Plot two measures of every complete trial, with the Pareto front.
 
     Args:
-        trials: number, first and second measure in %.
-        front: numbers on the front.
-        confirmed: name, both measures of every seed in %, whether it is the winner.
-        titles: of the axes.
+        trials: (number, first measure, second measure) in %.
+        front: numbers of the trials on the front.
+        confirmed: (name, first measure and second measure of every seed in %, is winner).
+        titles: titles of the axes.
     """
     fig = empty_plot(height=400)
     fig.add_scatter(
@@ -194,11 +194,11 @@ def _spread(values: Sequence[float]) -> dict[str, object]:
 def per_class(
     models: Sequence[tuple[str, Sequence[Run], str]], measures: Sequence[str]
 ) -> tuple[go.Figure, list[list[str]]]:
-    """Recall of every class, most frequent first, and the same as rows of a table.
+    """Return (plot of the recall of every class, rows of a table), most frequent class first.
 
     Args:
-        models: name, runs over the seeds, colour.
-        measures: `test/clean`, `test/pgd20` ...; the first is drawn hollow, the rest filled.
+        models: (name, one run for each seed, colour).
+        measures: `test/clean`, `test/pgd20` ...; the first is drawn hollow, the others filled.
     """
     run = models[0][1][0]
     order = sorted(range(len(run.samples_per_class)), key=lambda c: -run.samples_per_class[c])
@@ -231,10 +231,10 @@ def per_class(
 
 
 def _mean_recall(runs: Sequence[Run], measure: str, c: int) -> float | None:
-    found = [
+    recalls = [
         v for run in runs if (v := run.per_class.get(measure, [None] * (c + 1))[c]) is not None
     ]
-    return statistics.fmean(found) if found else None
+    return statistics.fmean(recalls) if recalls else None
 
 
 def _class_axis(fig: go.Figure, named: Sequence[str], counts: Sequence[int]) -> None:
@@ -243,15 +243,15 @@ def _class_axis(fig: go.Figure, named: Sequence[str], counts: Sequence[int]) -> 
         return
     text = [f"{escape(n[:14])}<br>{count}" for n, count in zip(named, counts, strict=True)]
     fig.update_xaxes(tickvals=list(range(len(named))), ticktext=text, showgrid=False,
-                     title="class, and its training images")  # fmt: skip
+                     title="class and its training images")  # fmt: skip
 
 
 def predictions(run: Run, measure: Callable[[Run], Sequence[Sequence[float]]]) -> go.Figure:
-    """Per class over the epochs, as a heat map: classes most frequent first.
+    """Plot a measure by class and epoch as a heat map, most frequent class first.
 
     Args:
-        run: whose.
-        measure: (epochs, K) in %.
+        run: the training.
+        measure: returns the values of a run, (epochs, K) in %.
     """
     values = np.array(measure(run), dtype=float)
     order = sorted(range(values.shape[1]), key=lambda c: -run.samples_per_class[c])
@@ -276,7 +276,7 @@ def predictions(run: Run, measure: Callable[[Run], Sequence[Sequence[float]]]) -
 
 
 def training_counts_plot(run: Run) -> go.Figure:
-    """Training images by class, most frequent first, coloured as head, body and tail."""
+    """Plot the training images by class, most frequent first, coloured by group."""
     counts, named = run.samples_per_class, run.class_names
     order = sorted(range(len(counts)), key=lambda c: -counts[c])
     fig = empty_plot(height=300)

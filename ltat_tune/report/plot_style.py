@@ -1,7 +1,7 @@
-"""One look for every plotly figure; colours as those of figures/style.py.
+"""Give every plotly figure the same style, with the colours of figures/style.py.
 
-The report's page shows the same figures on light and on dark paper: it replaces INK, MUTED and
-GRID by what is legible there, so nothing else may be drawn in exactly these colours.
+The report's page shows the same figures on light and on dark paper. It replaces INK, MUTED and
+GRID by legible colours, so nothing else may be drawn in exactly these three.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ltat_tune.presentation.palette import (
 INK, MUTED, GRID, GREY = "#1b1d21", "#5c636d", "#e2e5e9", "#9aa0a8"
 LINE_COLOURS = (*PALETTE[:-1], INK)
 DASHES = ("solid", "dash", "dashdot", "dot", "longdash", "longdashdot", "solid")
-# cividis without its ends, of which one is lost on dark and the other on light paper
+# cividis without its ends: one is invisible on dark paper, the other on light paper
 COLOURSCALE = [(0.0, "#3b496c"), (0.25, "#5f636e"), (0.5, "#82807b"), (0.75, "#ada170"),
                (1.0, "#e3cc4f")]  # fmt: skip
 # for lines beside grey ones: cividis is grey in its middle
@@ -32,12 +32,12 @@ _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif
 
 
 def empty_plot(*, height: int = 380) -> go.Figure:
-    """An empty figure."""
+    """Return an empty figure in the report's style."""
     return styled(go.Figure(), height=height)
 
 
 def styled(fig: go.Figure, *, height: int = 380) -> go.Figure:
-    """The same figure with this look."""
+    """Apply the report's style to a figure, and return it."""
     axis = {
         "gridcolor": GRID, "linecolor": GRID, "zeroline": False, "ticks": "", "automargin": True,
         "title_font_color": MUTED, "tickfont_color": INK, "showline": True,

@@ -1,4 +1,4 @@
-"""What it cost, what failed, on which data, and how to get the same again."""
+"""Build the sections on failures, costs, protocol, reproduction and all trials."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _VALIDATION = {
 
 
 def failures(data: ReportData) -> PageSection:
-    """Failed and diverged trials, grouped by cause."""
+    """Return the section on failed and diverged trials, grouped by cause."""
     rows: list[list[str]] = []
     for scene in data.scenes:
         groups: dict[tuple[str, str], list[str]] = {}
@@ -39,23 +39,23 @@ def failures(data: ReportData) -> PageSection:
             rows.append([scene.scenario.title, state, str(len(trials)), cause, shown])
     if not rows:
         return PageSection("failures", "Failures", (Text("No trial failed or diverged."),))
-    found = Table(
-        "Trials that did not train to a result, by cause. `ltat-tune logs` shows a traceback.",
+    causes = Table(
+        "Trials without a result, by cause. `ltat-tune logs` shows the traceback.",
         ("scenario", "state", "trials", "cause", "which"), tuple(map(tuple, rows)),
         numeric=frozenset({2}),
     )  # fmt: skip
-    return PageSection("failures", "Failures", (found,))
+    return PageSection("failures", "Failures", (causes,))
 
 
 def costs(data: ReportData) -> PageSection:
-    """Epochs and hours, and what early stopping saved."""
+    """Return the section on epochs, hours, and savings by early stopping."""
     columns = [_cost(data, scene) for scene in data.scenes]
     head = ["", *(scene.scenario.title for scene in data.scenes)]
     blocks: list[Block] = [table(
-        "What was trained. Times are the sum of the epochs' own seconds, validation included, as "
-        "the checkpoints that are still there remember them; trials that ran side by side both "
-        "count, tests and attacks do not. A confirmation that went on from a trial's checkpoint "
-        "counts its epochs again.",
+        "What was trained. Times add up the seconds of all epochs, validation included, from the "
+        "checkpoints that still exist. Trials that ran side by side both count in full. Tests and "
+        "attacks on trained models do not count. A confirmation that continued from a trial's "
+        "checkpoint counts that trial's epochs again.",
         head, [[key, *(column[key] for column in columns)] for key in columns[0]],
     )]  # fmt: skip
     started = [row.started for scene in data.scenes for row in scene.rows if row.started]
@@ -63,8 +63,8 @@ def costs(data: ReportData) -> PageSection:
     if started and ended:
         clock = (max(ended) - min(started)).total_seconds()
         blocks.append(Text(
-            f"The search took {duration(clock)} on the clock, from its first trial to its last, "
-            "interruptions included."
+            f"The search took {duration(clock)} of wall-clock time, from its first trial to its "
+            "last, interruptions included."
         ))  # fmt: skip
     if data.space.budget is not None:
         blocks.append(Text(f"Budget: {data.space.budget}."))
@@ -75,7 +75,7 @@ def costs(data: ReportData) -> PageSection:
 
 def _cost(data: ReportData, scene: Scene) -> dict[str, str]:
     epochs, trials = scene.results.epochs, scene.results.trials
-    searched = [curve for found in scene.curves.values() for curve in found]
+    searched = [curve for own in scene.curves.values() for curve in own]
     confirmed = scene.confirmation_curves
     share = 100 * epochs.saved / epochs.planned if epochs.planned else 0.0
     return {
@@ -83,11 +83,11 @@ def _cost(data: ReportData, scene: Scene) -> dict[str, str]:
         "trials stopped early": str(trials.pruned),
         "trials failed": str(trials.failed),
         "trials diverged": str(trials.diverged),
-        "epochs, had all been trained whole": str(epochs.planned),
+        "epochs, if every trial had trained to the end": str(epochs.planned),
         "epochs trained in the search": str(epochs.trained),
         "epochs saved": f"{epochs.saved} ({share:.0f} %)",
         "training time of the search": _time(searched, sum(deleted(scene, data.rungs).values())),
-        "training time saved, at as many seconds an epoch": _saved_time(scene, searched),
+        "training time saved, at the same seconds per epoch": _saved_time(scene, searched),
         "training time of confirmations": _time(
             confirmed, sum(len(one.runs) for one in scene.confirmed) - len(confirmed)
         ),
@@ -95,11 +95,11 @@ def _cost(data: ReportData, scene: Scene) -> dict[str, str]:
 
 
 def _time(curves: Sequence[TrialCurve], lost: int) -> str:
-    """Of all trainings; those whose weights were deleted took theirs with them."""
+    """Return the time of all trainings; deleted checkpoints make it a lower bound."""
     if not curves:
         return NONE
-    told = duration(sum(curve.seconds for curve in curves))
-    return f"more than {told}: {count(lost, 'checkpoint')} deleted" if lost > 0 else told
+    total = duration(sum(curve.seconds for curve in curves))
+    return f"more than {total}; {count(lost, 'checkpoint')} deleted" if lost > 0 else total
 
 
 def _saved_time(scene: Scene, searched: Sequence[TrialCurve]) -> str:
@@ -111,7 +111,7 @@ def _saved_time(scene: Scene, searched: Sequence[TrialCurve]) -> str:
 
 
 def protocol(data: ReportData) -> PageSection:
-    """Images, attack and measurement of each scenario."""
+    """Return the section on images, attack and measurement of each scenario."""
     blocks: list[Block] = []
     columns = [_protocol(data, scene) for scene in data.scenes]
     if columns:
@@ -127,8 +127,8 @@ def protocol(data: ReportData) -> PageSection:
         order = sorted(range(len(run.samples_per_class)), key=lambda c: -run.samples_per_class[c])
         blocks.append(Plot(
             pictures.training_counts_plot(run),
-            f"Training images by class, {sum(run.samples_per_class)} in all; head, body and tail "
-            "are thirds of the classes by count.",
+            f"Training images by class, {sum(run.samples_per_class)} in total. Head, body and "
+            "tail are thirds of the classes by number of images.",
             numbers=table("Training images by class.", ["class", "images"],
                           [[run.class_names[c], str(run.samples_per_class[c])] for c in order],
                           folded=True),
@@ -144,7 +144,9 @@ def _protocol(data: ReportData, scene: Scene) -> dict[str, str]:
     return {
         "data": problem_name(config.data),
         "training images": str(sum(counts)) if counts else NONE,
-        "most and fewest of a class": f"{max(counts)} and {min(counts)}" if counts else NONE,
+        "most and fewest images of a class": f"{max(counts)} and {min(counts)}"
+        if counts
+        else NONE,
         "subset hash": subset or NONE,
         "subset seed": str(config.seeds.subset_seed),
         "validation images": _VALIDATION[config.data.val_source].format(config.data.val_per_class),
@@ -170,9 +172,9 @@ def _attack(config: TrialConfig) -> str:
 
 
 def _images(scene: Scene) -> tuple[str, Sequence[int], Mapping[str, int]]:
-    """Return the subset's hash, its images by class, and how many each attack was run on.
+    """Return (hash of the subset, its images by class, attack -> number of test images).
 
-    They are a confirmation's, or else of any trial that was trained; empty where there is none.
+    They come from a confirmation, or else from any trained trial. They are empty if there is none.
     """
     for one in scene.confirmed:
         if one.result.subset_hash:
@@ -187,17 +189,17 @@ def _images(scene: Scene) -> tuple[str, Sequence[int], Mapping[str, int]]:
 
 
 def reproduce(data: ReportData) -> PageSection:
-    """Commands, versions, commit and machine."""
+    """Return the section with commands, versions, commit and machine."""
     facts, folder = data.facts, data.folder
     out = folder.out_option
     best = sorted(folder.best.glob("*.yaml"))
     file = shlex.quote(str(facts["space_file"]))
     lines = [
         f"ltat-tune --space {file}   # the whole study",
-        f"ltat-tune --space {folder.space}   # the same, with every --set in place",
+        f"ltat-tune --space {folder.space}   # the same study, with every --set applied",
     ]
     lines += [f"ltat-tune train {path}   # one winner, to the same digits" for path in best]
-    lines.append(f"ltat-tune compare {folder.root.name}{out}   # the results on the terminal")
+    lines.append(f"ltat-tune compare {folder.root.name}{out}   # the results in the terminal")
     versions = facts.get("versions", {})
     rows = [[name, str(version)] for name, version in versions.items()]
     rows += [["commit", str(facts.get("commit") or "not from a checkout")],
@@ -207,7 +209,7 @@ def reproduce(data: ReportData) -> PageSection:
              ["study", f"{folder.root.name} ({facts.get('uid', NONE)})"]]  # fmt: skip
     blocks: list[Block] = [
         Text("\n".join(lines), "code"),
-        table("Made with.", ["what", "version"], rows, text=2),
+        table("Versions, commit and machine.", ["what", "version"], rows, text=2),
     ]
     if data.folder.space.exists():
         blocks += [Heading("The space file as it was run"), Text(folder.space.read_text(), "code")]
@@ -215,6 +217,6 @@ def reproduce(data: ReportData) -> PageSection:
 
 
 def all_trials(data: ReportData) -> PageSection:
-    """Every trial of every scenario."""
-    tables = [found for scene in data.scenes for found in trials_tables(data, scene)]
+    """Return the section with every trial of every scenario."""
+    tables = [part for scene in data.scenes for part in trials_tables(data, scene)]
     return PageSection("trials", "All trials", tuple(tables))

@@ -1,4 +1,4 @@
-"""What the search saw: which parameters matter, and where good values lie."""
+"""Build the sections on the search: which parameters matter, where good values lie."""
 
 from __future__ import annotations
 
@@ -18,44 +18,45 @@ _STATES = {
 
 
 def importance(data: ReportData) -> PageSection:
-    """Shares of importance in each scenario, with their uncertainty."""
+    """Return the section on the importance of parameters, with its uncertainty."""
     blocks: list[Block] = [Text(
-        "How much of the differences between trials comes from each parameter. fANOVA asks it of "
-        "the parameters that all trials have; PED-ANOVA asks which parameters decide whether a "
-        "trial is among the best, conditional ones included. Whiskers: 5th to 95th percentile "
-        "over resampled trials. The upright tick is what shuffled scores reach in 5 % of cases: a "
-        "bar that ends before its tick may be chance.", "quiet",
+        "How much each parameter contributes to the differences between trials. fANOVA measures "
+        "this for the parameters that all trials have. PED-ANOVA measures which parameters decide "
+        "whether a trial is among the best, including parameters that only some trials have. "
+        "Whiskers span the 5th to 95th percentile over resampled trials. The vertical tick marks "
+        "the share that shuffled scores reach in 5 % of cases: a bar that ends before its tick "
+        "may be chance.", "quiet",
     )]  # fmt: skip
     for scene in data.scenes:
         blocks += _titled(data, scene)
-        found = scene.importances
-        if not found.values:
-            blocks.append(Text(f"Nothing can be said yet: {found.why_not}."))
+        estimates = scene.importances
+        if not estimates.values:
+            blocks.append(Text(f"No estimate yet: {estimates.why_not}."))
             continue
         basis = (
-            f"the end of {found.trials} complete trials" if found.epochs is None
-            else f"the score of {found.trials} trials at {_rung(data, found.epochs)}, which more "
-            "trials reached than the end"
+            f"the final scores of {estimates.trials} complete trials" if estimates.epochs is None
+            else f"the scores of {estimates.trials} trials at {_rung(data, estimates.epochs)}, "
+            "which more trials reached than the end"
         )  # fmt: skip
-        clear = [label(one.path) for one in found.values if one.is_clear]
-        told = (
+        clear = [label(one.path) for one in estimates.values if one.is_clear]
+        summary = (
             f"More than chance: {', '.join(clear)}." if clear
             else "No parameter stands out from chance with so few trials."
         )  # fmt: skip
-        blocks.append(Text(f"{told} Computed from {basis}."))
+        blocks.append(Text(f"{summary} Computed from {basis}."))
         blocks.append(Plot(
-            search_plots.importance_plot(found),
+            search_plots.importance_plot(estimates),
             f"Importance of each tuned parameter, {scene.scenario.title}; the table below has "
             "the same numbers.",
         ))  # fmt: skip
         edges = {e.path: f"{e.side} edge of its range" for e in scene.results.edges}
         blocks.append(table(
-            "Shares in %, in brackets the 90 % interval over resampled trials.",
+            "Shares in %, with the 90 % interval over resampled trials in brackets.",
             ["parameter", "fANOVA", "PED-ANOVA", "by chance up to", "trials with it",
              "more than chance", "winner lies on"],
             [[label(one.path), _estimate(one.fanova), _estimate(one.ped_anova), _chance(one),
               str(one.active), "yes" if one.is_clear else "no", edges.get(one.path, "")]
-             for one in found.values],
+             for one in estimates.values],
         ))  # fmt: skip
     return PageSection("importance", "Which parameters matter", tuple(blocks))
 
@@ -68,10 +69,10 @@ def _rung(data: ReportData, epochs: int) -> str:
     return f"copies of {epochs} epochs" if epochs in data.rungs.copies else f"epoch {epochs}"
 
 
-def _estimate(found: ImportanceEstimate | None) -> str:
-    if found is None:
+def _estimate(estimate: ImportanceEstimate | None) -> str:
+    if estimate is None:
         return NONE
-    return f"{100 * found.share:.0f} ({100 * found.low:.0f}–{100 * found.high:.0f})"
+    return f"{100 * estimate.share:.0f} ({100 * estimate.low:.0f}–{100 * estimate.high:.0f})"
 
 
 def _chance(one: Importance) -> str:
@@ -80,7 +81,7 @@ def _chance(one: Importance) -> str:
 
 
 def where_good_values_lie(data: ReportData) -> PageSection:
-    """Parallel coordinates, slices and a contour for each scenario."""
+    """Return the section with parallel coordinates, slices and a contour plot."""
     blocks: list[Block] = []
     for scene in data.scenes:
         ended = [row for row in scene.rows if row.state != "running"]
@@ -95,16 +96,16 @@ def where_good_values_lie(data: ReportData) -> PageSection:
         blocks.append(Plot(
             search_plots.parallel_coordinates(ended, tuned),
             f"Each line is a trial, from its parameters to its score ({data.metric}). Drag along "
-            "an axis to keep only lines that pass there; drag a title to move its axis. Grey "
-            "lines were stopped early; – means that the trial has no such parameter. "
-            f"Here {names}. The same trials are a table under All trials.",
+            "an axis to keep only the lines that pass there; drag a title to move its axis. Grey "
+            "lines are trials that were stopped early. – means that the trial does not have the "
+            f"parameter. Here {names}. The section All trials lists the same trials in a table.",
             least_width_px=110 * (len(tuned) + 1),
         ))  # fmt: skip
         blocks.append(Plot(
             search_plots.slices(ended, tuned, winner=winner),
-            "Score over each parameter alone, ranges as they were searched (logarithmic where "
-            "the search was). What was stopped early stands at the score of its last rung, which "
-            "is not comparable with an end.",
+            "Score over each parameter alone. Ranges are drawn as they were searched, "
+            "logarithmic where the search was. A trial that was stopped early stands at the "
+            "score of its last rung, which is not comparable with a final score.",
             least_width_px=min(3, len(tuned)) * 270,
         ))  # fmt: skip
         blocks.append(_contour(data, scene))
@@ -113,19 +114,19 @@ def where_good_values_lie(data: ReportData) -> PageSection:
 
 def _contour(data: ReportData, scene: Scene) -> Block:
     rows = scene.study.get_trials(deepcopy=False) if scene.study is not None else []
-    found = search_plots.contour(rows, [one.path for one in scene.importances.values])
-    if found is None:
+    drawn = search_plots.contour(rows, [one.path for one in scene.importances.values])
+    if drawn is None:
         return Text(
-            "No contour: it takes two parameters that are ranges, and five trials with both.",
+            "No contour plot: it needs two parameters that are ranges, and five trials with both.",
             "quiet",
         )
-    fig, (one, other) = found
+    fig, (one, other) = drawn
     epochs = scene.importances.epochs
     at = "at their ends" if epochs is None else f"at {_rung(data, epochs)}"
     return Plot(
         fig,
-        f"Score over {label(one)} and {label(other)}, the two ranges that matter most: between "
-        f"the trials, the dots, it is interpolated. Trials are scored {at}.",
+        f"Score over {label(one)} and {label(other)}, the two most important ranges. Dots are "
+        f"trials; between them the score is interpolated. Trials are scored {at}.",
         numbers=_pair_table(scene.rows, one, other),
     )
 
@@ -133,7 +134,7 @@ def _contour(data: ReportData, scene: Scene) -> Block:
 def _pair_table(rows: Sequence[TrialRow], one: str, other: str) -> Table:
     shown = [row for row in rows if one in row.params and other in row.params and row.scores]
     return table(
-        "Trials of the contour.", ["trial", label(one), label(other), "last score, %"],
+        "Trials of the contour plot.", ["trial", label(one), label(other), "last score, %"],
         [[trial(row.number), value(one, row.params[one]), value(other, row.params[other]),
           percent(row.score if row.score is not None else row.scores[max(row.scores)])]
          for row in shown], folded=True,
@@ -143,13 +144,15 @@ def _pair_table(rows: Sequence[TrialRow], one: str, other: str) -> Table:
 def trials_tables(
     data: ReportData, scene: Scene, *, most: int = 500, shown: int = 50
 ) -> list[Table]:
-    """Every trial with its parameters, best first; of many all but the best are folded.
+    """Return tables of every trial with its parameters, best first.
+
+    With many trials, a second and folded table holds all but the best.
 
     Args:
         data: the study.
         scene: the scenario.
-        most: rows in all.
-        shown: rows above which the rest is folded.
+        most: largest number of rows in total.
+        shown: number of rows that are not folded.
     """
     order = sorted(scene.rows, key=lambda r: (r.score is None, -(r.score or 0.0), r.number))
     paths = list(data.space.tuned)
@@ -160,12 +163,12 @@ def trials_tables(
     ]  # fmt: skip
     head = ["trial", "how it ended", "score", "at its last rung", "epochs",
             *(label(path) for path in paths)]  # fmt: skip
-    told = f"{count(len(order), 'trial')} of {scene.scenario.title}"
+    title = f"{count(len(order), 'trial')} of {scene.scenario.title}"
     if len(rows) <= shown:
-        return [table(f"{told}; scores in %.", head, rows, text=2)]
-    left = f"; {len(order) - most} more are left out" if len(order) > most else ""
+        return [table(f"{title}; scores in %.", head, rows, text=2)]
+    left = f"; {len(order) - most} more are not listed" if len(order) > most else ""
     return [
-        table(f"The best {shown} of {told}; scores in %.", head, rows[:shown], text=2),
+        table(f"The best {shown} of {title}; scores in %.", head, rows[:shown], text=2),
         table(
             f"The next {len(rows) - shown} of them{left}.", head, rows[shown:], text=2, folded=True
         ),

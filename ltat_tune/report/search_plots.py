@@ -1,7 +1,7 @@
-"""Interactive pictures of a search, as plotly figures: for the report, and for notebooks.
+"""Draw interactive plots of a search with plotly, for the report and for notebooks.
 
-Of `optuna.visualization` only the contour is used: its other plots leave out trials that lack a
-conditional parameter, and those that were stopped early.
+Only the contour comes from `optuna.visualization`. Its other plots leave out trials without a
+conditional parameter, and trials that were stopped early.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ from ltat_tune.space.space import text_of
 from ltat_tune.storage.trials import TrialRow
 
 _MISSING = "–"
-_BELOW = 0.12  # of a range: how far under it stands what has no value
+_BELOW = 0.12  # share of a range; points without a value lie this far below it
 _COLUMNS = 3  # slices in a row
-LEAST_TO_CONTOUR = 5  # trials that have both parameters
+LEAST_TO_CONTOUR = 5  # trials with both parameters
 
 
 def short(path: str) -> str:
-    """A parameter's symbol, else the end of its path: `η`, `under weight`; `loss` of loss.name."""
-    known = PARAMETERS.get(path)
-    symbol = known.symbol.partition(",")[0] if known else ""
+    """Return a parameter's symbol, else the end of its path: `η`, `under weight`, `loss`."""
+    parameter = PARAMETERS.get(path)
+    symbol = parameter.symbol.partition(",")[0] if parameter else ""
     return symbol or path.removesuffix(".name").rpartition(".")[2].replace("_", " ")
 
 
 def importance_plot(found: Importances) -> go.Figure:
-    """Bars of the shares by fANOVA and PED-ANOVA with their intervals, and chance as ticks."""
+    """Plot shares by fANOVA and PED-ANOVA as bars with intervals, and chance as ticks."""
     fig = empty_plot(height=90 + 46 * max(1, len(found.values)))
     labels = [short(one.path) for one in found.values][::-1]
     fanova: Sequence[ImportanceEstimate | None] = [one.fanova for one in found.values][::-1]
@@ -72,7 +72,7 @@ def importance_plot(found: Importances) -> go.Figure:
         )  # fmt: skip
         fig.add_scatter(
             x=[100 * e.chance for _, e in there], y=at, mode="markers", showlegend=place == 1,
-            name="reached by chance in 5 %", hoverinfo="skip",
+            name="reached by chance in 5 % of cases", hoverinfo="skip",
             marker={"symbol": "line-ns", "size": 12, "line": {"width": 2, "color": INK}},
         )  # fmt: skip
     fig.update_xaxes(title="share, %", range=[0, 102])
@@ -85,9 +85,9 @@ def importance_plot(found: Importances) -> go.Figure:
 
 
 def parallel_coordinates(rows: Sequence[TrialRow], tuned: Mapping[str, Domain]) -> go.Figure:
-    """Every trial as a line over its parameters to its score; drag along an axis to filter.
+    """Plot every trial as a line over its parameters to its score.
 
-    Grey lines were not trained to their end. A dash is where a trial has no such parameter.
+    Trials that did not train to their end are grey. A dash stands for a missing parameter.
     """
     rows = [row for row in rows if row.state != "running"]
     paths = [path for path in tuned if any(path in row.params for row in rows)]
@@ -105,7 +105,7 @@ def parallel_coordinates(rows: Sequence[TrialRow], tuned: Mapping[str, Domain]) 
         "tickvals": ([under] if stopped else []) + ticks,
         "ticktext": (["stopped"] if stopped else []) + [f"{100 * t:.1f}" for t in ticks],
     })  # fmt: skip
-    # below its first tenth the colour scale is grey, for those without a score
+    # the first tenth of the colour scale is grey, for trials without a score
     grey = [(0.0, GREY), (0.05, GREY), (0.05, LINE_COLOURSCALE[0][1])]
     scale = grey + [(0.1 + 0.9 * at, colour) for at, colour in LINE_COLOURSCALE]
     fig = empty_plot(height=430)
@@ -123,7 +123,7 @@ def parallel_coordinates(rows: Sequence[TrialRow], tuned: Mapping[str, Domain]) 
 
 
 def _axis(domain: Domain, rows: Sequence[TrialRow]) -> dict[str, Any]:
-    """A dimension of the parallel coordinates, with a place for trials without the parameter."""
+    """Return a parameter's axis, with a place for trials without the parameter."""
     places = [_position(domain, row.params.get(domain.path)) for row in rows]
     ticks = _ticks(domain)
     low, high = ticks[0][0], ticks[-1][0]
@@ -155,7 +155,7 @@ def _scaled(domain: Domain, value: float) -> float:
 
 
 def _ticks(domain: Domain) -> list[tuple[float, str]]:
-    """(position, text) along a parameter's axis, from low to high."""
+    """Return the ticks of a parameter's axis as (position, text), from low to high."""
     if domain.kind == "categorical":
         return [
             (float(i), escape(text_of(choice)[:24])) for i, choice in enumerate(domain.choices)
@@ -164,14 +164,14 @@ def _ticks(domain: Domain) -> list[tuple[float, str]]:
 
 
 def _ticks_between(low: float, high: float, *, log: bool) -> list[tuple[float, str]]:
-    """Five ticks: (position, the logarithm where the scale is one, and text)."""
+    """Return five ticks as (position, text); on a log scale the position is the logarithm."""
     if log:
         low, high = math.log10(low), math.log10(high)
-    found = []
+    ticks = []
     for part in (0, 0.25, 0.5, 0.75, 1):
         at = low + part * (high - low)
-        found.append((at, f"{10**at if log else at:.2g}"))
-    return found
+        ticks.append((at, f"{10**at if log else at:.2g}"))
+    return ticks
 
 
 def slices(
@@ -180,11 +180,11 @@ def slices(
     *,
     winner: int | None = None,
 ) -> go.Figure:
-    """Score over each parameter alone; trials that were stopped stand at their last rung's score.
+    """Plot the score over each parameter alone; stopped trials have their last rung's score.
 
     Args:
         rows: the scenario's trials.
-        tuned: their parameters.
+        tuned: path -> domain of the tuned parameters.
         winner: number of the trial to mark.
     """
     paths = [path for path in tuned if any(path in row.params for row in rows)]
@@ -229,12 +229,12 @@ def slices(
 
 
 def _broken(text: str) -> str:
-    """Over several lines at its underscores, so that neighbours do not touch."""
+    """Break long text at its underscores, so that neighbours do not touch."""
     return text.replace("_", "_<br>") if len(text) > 8 else text
 
 
 def _aside(domain: Domain, number: int) -> float:
-    """A little to the side, always the same, where many trials share a choice."""
+    """Return a fixed small offset, because many trials share a choice; else 0."""
     return 0.36 * ((number * 0.618) % 1 - 0.5) if domain.kind == "categorical" else 0.0
 
 
@@ -245,9 +245,10 @@ def _last_score(row: TrialRow) -> float:
 def contour(
     rows: Sequence[FrozenTrial], paths: Sequence[str]
 ) -> tuple[go.Figure, tuple[str, str]] | None:
-    """Score over the first two of the paths that can be drawn, by `optuna.visualization`.
+    """Return (contour plot of the score over two parameters, their paths), or None.
 
-    And those two. None where fewer than two are ranges, or too few trials have both.
+    The two are the first of `paths` that can be drawn. The result is None if fewer than two
+    are ranges, or if too few trials have both.
 
     Args:
         rows: the scenario's trials, as Optuna holds them.
@@ -269,7 +270,7 @@ def contour(
         return None
     both = [(r, 100 * s) for r, s in scored if set(pair) <= set(r.params)]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # experimental, says Optuna
+        warnings.simplefilter("ignore")  # Optuna warns that this plot is experimental
         drawn = optuna.visualization.plot_contour(as_study(both), params=list(pair))
     fig = go.Figure(drawn)
     fig.update_traces(

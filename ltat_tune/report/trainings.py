@@ -1,4 +1,4 @@
-"""How trials trained, where they were judged, and whether the rungs judged well."""
+"""Build the section on learning curves, early stopping, and how well the rungs judged."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _KINDS = {"copy": "copies of {} epochs", "probe": "probes at epoch {}", "prefix"
 
 
 def curves_section(data: ReportData) -> PageSection:
-    """Learning curves with the rungs, and who was stopped where."""
+    """Return the section on learning curves, with rungs and the ends of stopped trials."""
     rungs = (*data.rungs.copies, *data.rungs.judged)
     blocks: list[Block] = [Text(note[0].upper() + note[1:] + ".", "quiet")
                            for note in data.rungs.notes]  # fmt: skip
@@ -19,25 +19,26 @@ def curves_section(data: ReportData) -> PageSection:
         if len(data.scenes) > 1:
             blocks.append(Heading(scene.scenario.title))
         if not any(scene.curves.values()) and not any(row.scores for row in scene.rows):
-            blocks.append(Text("No trial was validated yet."))
+            blocks.append(Text("No trial has been validated yet."))
             continue
         fig, drawn = pictures.learning_curves_plot(scene, rungs)
         left = len(scene.rows) - drawn
         more = (
-            f" Lines of {drawn} trials, the best of each way to end; {left} more are not drawn, "
-            "their crosses are." if left else ""
+            f" Lines of {drawn} trials are drawn, the best of each way to end. {left} more are "
+            "not drawn, but their crosses are." if left else ""
         )  # fmt: skip
         blocks.append(Plot(
             fig,
-            f"Score ({data.metric}) over the epochs, a line a trial; dotted lines are short "
-            f"complete copies, a cross is where a trial ended before its last epoch.{more}",
+            f"Score ({data.metric}) over the epochs, one line for each trial. Dotted lines are "
+            "copies, which are short but complete trainings. A cross marks where a trial ended "
+            f"before its last epoch.{more}",
             numbers=_stops(scene),
         ))  # fmt: skip
         if lost := deleted(scene, data.rungs):
             blocks.append(Text(
-                f"Weights of {count(len(lost), 'trial')} were deleted (ltat-tune gc or rm "
-                "--keep-best), and their curves with them; scores at rungs are drawn instead. "
-                "ltat-tune train with a trial's config.yaml trains it again.", "quiet",
+                f"The weights of {count(len(lost), 'trial')} were deleted (ltat-tune gc or rm "
+                "--keep-best), and their curves with them. Scores at rungs are drawn instead. To "
+                "train a trial again, run ltat-tune train with its config.yaml.", "quiet",
             ))  # fmt: skip
         blocks.append(_quality(data, scene))
     return PageSection("curves", "Learning curves and early stopping", tuple(blocks))
@@ -46,9 +47,9 @@ def curves_section(data: ReportData) -> PageSection:
 def _stops(scene: Scene) -> Table:
     rows = []
     for row in scene.rows:
-        told = ", ".join(f"{e}: {100 * s:.1f}" for e, s in row.scores.items())
+        scores = ", ".join(f"{e}: {100 * s:.1f}" for e, s in row.scores.items())
         why = row.cause if row.state != "complete" else ""
-        rows.append([trial(row.number), row.state, str(row.epochs), told or NONE, why])
+        rows.append([trial(row.number), row.state, str(row.epochs), scores or NONE, why])
     return Table(
         "Scores in % by epoch, and why a trial was stopped.",
         ("trial", "state", "epochs trained", "scores", "reason"),
@@ -57,23 +58,23 @@ def _stops(scene: Scene) -> Table:
 
 
 def _quality(data: ReportData, scene: Scene) -> Block:
-    """How well each rung predicted the end."""
+    """Return a table on how well each rung predicted the end."""
     rungs = scene.results.rungs
     if not rungs:
-        return Text("Nothing was stopped early: this study has no rungs.", "quiet")
+        return Text("No trial was stopped early: this study has no rungs.", "quiet")
     rows = []
     for rung in rungs:
-        known = rung.correlation
-        told = NONE if known is None else f"{known:.2f}"
+        correlation = rung.correlation
+        text = NONE if correlation is None else f"{correlation:.2f}"
         rows.append([
-            _KINDS[rung.kind].format(rung.epochs), told, str(rung.trials),
-            _meaning(known, rung.trials),
+            _KINDS[rung.kind].format(rung.epochs), text, str(rung.trials),
+            _meaning(correlation, rung.trials),
         ])  # fmt: skip
     passed = count(len(scene.with_state("complete")), "trial")
     return Table(
-        "How well each rung predicted the end: Spearman's rank correlation of the scores at the "
-        f"rung with those at the end, over the trials that have both ({passed} came to the end). "
-        "They are those that the rung let pass: over all trials it would be higher.",
+        "How well each rung predicted the end: Spearman's rank correlation between the scores at "
+        f"the rung and at the end, over the trials that have both ({passed} reached the end). "
+        "These are the trials that the rung let pass; over all trials it would be higher.",
         ("rung", "rank correlation", "trials", "in words"),
         tuple(map(tuple, rows)), numeric=frozenset({1, 2}),
     )  # fmt: skip
@@ -83,7 +84,7 @@ def _meaning(correlation: float | None, trials: int) -> str:
     if correlation is None:
         return "too few trials to tell"
     if trials < 8:
-        return "few trials: take it as a hint"
+        return "few trials, so only a hint"
     if correlation >= 0.7:
         return "predicts the end well"
     return "predicts the end somewhat" if correlation >= 0.3 else "hardly predicts the end"

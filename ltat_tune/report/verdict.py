@@ -1,4 +1,4 @@
-"""The first page: what won, by how much, how sure that is, and what it cost, in plain words."""
+"""Build the sections on verdict, winners and confirmations, in plain words."""
 
 from __future__ import annotations
 
@@ -27,34 +27,33 @@ from ltat_tune.results.verdict import ITSELF, verdict_of
 from ltat_tune.results.wording import certainty, masking_line, mean_std
 from ltat_tune.space.objective import attack_of, group_of
 
-_NOT_YET = {"running": "So far", "unfinished": "When it was stopped"}
-
 
 def warnings(data: ReportData) -> list[Text]:
-    """What makes numbers of this study less than they look, loudly."""
-    found = []
+    """Return warnings on what limits the study's numbers."""
+    texts = []
     if data.is_smoke:
-        found.append(Text("Smoke run: it shows that the file runs. Its numbers mean nothing.",
-                          "loud"))  # fmt: skip
+        texts.append(Text("Smoke run: it only shows that the space file runs. Its numbers mean "
+                          "nothing.", "loud"))  # fmt: skip
     if data.results.selected_on_test:
-        found.append(Text(
+        texts.append(Text(
             "selected_on_test: the validation images are the test images, as in the papers' own "
-            "protocol. Configurations and epochs were chosen on the images that they are measured "
-            "on, so these numbers are too good and must not stand beside honest ones.", "loud",
+            "protocol. Configurations and epochs were chosen on the same images on which they are "
+            "measured, so these numbers are too high and must not be ranked beside honest ones.",
+            "loud",
         ))  # fmt: skip
     if data.state == "running":
-        found.append(Text("The study is running; this is how it stands now.", "loud"))
+        texts.append(Text("The study is still running. This report shows its state now.", "loud"))
     if data.state == "unfinished":
-        found.append(Text(
-            f"The study is not finished. Go on with: {data.folder.resume_command}", "loud"
+        texts.append(Text(
+            f"The study is not finished. To finish it: {data.folder.resume_command}", "loud"
         ))  # fmt: skip
-    return found
+    return texts
 
 
 def verdict_section(data: ReportData) -> PageSection:
-    """One sentence for each scenario, and one for the configuration best on average."""
+    """Return the verdict: one sentence for each scenario, and one for the best on average."""
     if data.is_smoke:
-        none = "None: a smoke run shows that the file runs, and its numbers mean nothing."
+        none = "No verdict: a smoke run only shows that the file runs. Its numbers mean nothing."
         return PageSection("verdict", "Verdict", (Listing((none,), True),))
     sentences = [_sentence(data, scene) for scene in data.scenes]
     average = _average_sentence(data)
@@ -65,21 +64,21 @@ def verdict_section(data: ReportData) -> PageSection:
 def _sentence(data: ReportData, scene: Scene) -> str:
     where = f"On {place(scene.scenario)}, " if scene.scenario.values else ""
     winner, baseline = scene.winner, scene.baseline
-    found = verdict_of(data.results, scene.results)
-    if winner is None or found is None:
+    verdict = verdict_of(data.results, scene.results)
+    if winner is None or verdict is None:
         return where + _unconfirmed(data, scene)
     text = f"{where}{configuration(winner.config, winner.result.params)} is best: "
-    text += f"{found.score} % {metric_name(data.metric)}"
-    if found.is_baseline:
+    text += f"{verdict.score} % {metric_name(data.metric)}"
+    if verdict.is_baseline:
         text += f", and {ITSELF}"
-    elif baseline is not None and found.baseline_score is not None:
+    elif baseline is not None and verdict.baseline_score is not None:
         rival = method_name(baseline.config)
-        text += f" against {found.baseline_score} % for the baseline, {rival}"
-        text += f" ({found.certainty})" if found.certainty else ""
+        text += f" against {verdict.baseline_score} % for the baseline, {rival}"
+        text += f" ({verdict.certainty})" if verdict.certainty else ""
     parts = [
-        "Chosen on the test images (selected_on_test)" if found.selected_on_test else "",
+        "Chosen on the test images (selected_on_test)" if verdict.selected_on_test else "",
         text, _masked(data, scene), _saved(scene),
-        f"but it is {found.guessing}" if found.guessing else "",
+        f"but it is {verdict.guessing}" if verdict.guessing else "",
     ]  # fmt: skip
     sentence = "; ".join(part for part in parts if part)
     return sentence[0].upper() + sentence[1:] + "."
@@ -88,10 +87,10 @@ def _sentence(data: ReportData, scene: Scene) -> str:
 def _unconfirmed(data: ReportData, scene: Scene) -> str:
     best = scene.best
     if best is not None:
-        told = configuration(data.config(scene, best.params), best.params)
+        described = configuration(data.config(scene, best.params), best.params)
         what = f"{percent(best.score)} % {metric_name(data.metric)} with one seed"
         why = "not confirmed" if data.state == "finished" else "not confirmed yet"
-        return f"the best trial is {trial(best.number)}, {told}: {what}, {why}."
+        return f"the best trial is {trial(best.number)}, {described}: {what}, {why}."
     if scene.results.infeasible:
         return f"{scene.results.infeasible}."
     if not scene.rows:
@@ -103,8 +102,8 @@ def _unconfirmed(data: ReportData, scene: Scene) -> str:
 def _masked(data: ReportData, scene: Scene) -> str:
     report = sentinel(scene)
     if report is None:
-        asked = data.results.confirm.sentinel and scene.results.eps > 0
-        return "gradient masking was not looked for yet" if asked else ""
+        pending = data.results.confirm.sentinel and scene.results.eps > 0
+        return "gradient masking is not checked yet" if pending else ""
     if report.is_clear and report.right:
         return "no sign of gradient masking"
     return f"gradient masking: {masking_line(report)}".rstrip(".")
@@ -115,24 +114,24 @@ def _saved(scene: Scene) -> str:
     if not epochs.planned or not epochs.saved:
         return ""
     share = 100 * abs(epochs.saved) / epochs.planned
-    return f"{share:.0f} % of epochs {'saved' if epochs.saved > 0 else 'more than planned'}"
+    return f"{share:.0f} % {'of epochs saved' if epochs.saved > 0 else 'more epochs than planned'}"
 
 
 def _average_sentence(data: ReportData) -> str:
     if len(data.average) < 2:
         return ""
     best, second = data.average[:2]
-    told = configuration(data.config(data.scenes[0], best.params), best.params)
+    described = configuration(data.config(data.scenes[0], best.params), best.params)
     tie = "" if second.mean_rank > best.mean_rank else ", which others share"
     return (
-        f"Best on average over the {len(data.scenes)} scenarios: {told}, mean rank "
+        f"Best on average over the {len(data.scenes)} scenarios: {described}, mean rank "
         f"{best.mean_rank:.3g}{tie}, of the {len(data.average)} configurations that all of them "
         "tried."
     )
 
 
 def winners(data: ReportData) -> PageSection:
-    """Each scenario's winner beside the baseline: scores, then parameters."""
+    """Return the section with each winner beside its baseline: scores, then parameters."""
     blocks: list[Block] = []
     attacks = data.results.confirm.attacks
     rows: list[list[str]] = []
@@ -149,13 +148,13 @@ def winners(data: ReportData) -> PageSection:
                 str(len(one.result.seeds)),
             ])  # fmt: skip
     if not rows:
-        blocks.append(Text("Nothing was confirmed, so there are no winners to show; the best "
-                           "trials are among all trials, below."))  # fmt: skip
+        blocks.append(Text("No configuration was confirmed, so there is no winner to show. The "
+                           "best trials are listed under All trials."))  # fmt: skip
     else:
         head = ["scenario", "", "method", f"val {_short(data.metric)}",
                 *(f"test {attack_name(a)}" for a in attacks), "seeds"]  # fmt: skip
         chosen = (
-            "Chosen on the test images, which the val column is of as well: selected_on_test."
+            "Chosen on the test images (selected_on_test); the val column is measured on them too."
             if data.results.selected_on_test else
             "Chosen by the validation column alone; the test images were looked at once, at the "
             "end."
@@ -193,7 +192,7 @@ def _parameters(data: ReportData, scene: Scene) -> list[Block]:
         rows.append([label(path), *cells, str(data.space.tuned.get(path, "")), mark])
     blocks: list[Block] = [Heading(scene.scenario.title)]
     blocks.append(Table(
-        "What the winner and the baseline set, and what was searched.",
+        "The values of the winner and of the baseline, and the searched ranges.",
         ("parameter", "winner", "baseline", "searched", "note"),
         tuple(map(tuple, rows)), numeric=frozenset({1, 2}),
     ))  # fmt: skip
@@ -206,7 +205,7 @@ def _parameters(data: ReportData, scene: Scene) -> list[Block]:
     for edge in edges.values():
         blocks.append(Text(
             f"{label(edge.path)} = {value(edge.path, edge.value)} lies on the "
-            f"{edge.side} edge of its range, so the best may lie outside. Search wider: "
+            f"{edge.side} edge of its range, so the best value may lie outside. A wider range: "
             f"{edge.yaml}"
         ))  # fmt: skip
     return blocks
@@ -219,9 +218,9 @@ def _on_average(data: ReportData) -> list[Block]:
     if len(data.average) < 2:
         blocks.append(Text(
             f"{count(len(data.average), 'configuration was', 'configurations were')} tried in "
-            "every scenario, so there is nothing to rank. Each scenario searched for itself; to "
-            "compare over all of them, list the candidates under start_from or use the searcher "
-            "grid."
+            "every scenario, so there is nothing to rank. Each scenario has its own search. To "
+            "compare configurations over all scenarios, list them under start_from or use the "
+            "grid searcher."
         ))  # fmt: skip
         return blocks
     shown = data.average[:10]
@@ -236,15 +235,15 @@ def _on_average(data: ReportData) -> list[Block]:
         rows.append([name, settings(one.params) or NONE, f"{one.mean_rank:.3g}", *cells])
     head = ["method", "settings", "mean rank", *(place(scene.scenario) for scene in data.scenes)]
     caption = (
-        f"Mean of the ranks over the scenarios, of the {len(data.average)} configurations that "
-        "all of them tried (best ten); in brackets the search's score in %, one training."
+        f"Mean rank over the scenarios, for the {len(data.average)} configurations that all of "
+        "them tried (best ten). In brackets: the search's score in %, from one training."
     )
     blocks.append(table(caption, head, rows, text=2, strong=[0]))
     return blocks
 
 
 def confirmations_section(data: ReportData) -> PageSection:
-    """Every confirmed configuration under every attack."""
+    """Return the section with every confirmed configuration under every attack."""
     attacks = data.results.confirm.attacks
     blocks: list[Block] = []
     for scene in data.scenes:
@@ -270,15 +269,18 @@ def confirmations_section(data: ReportData) -> PageSection:
         blocks.append(table(caption, head, rows))
         blocks += _against_baseline(data, scene)
     if not blocks:
-        wanted = data.space.confirm.top
-        why = "confirm.top is 0" if wanted == 0 else "none was trained to its end yet"
+        why = (
+            "confirm.top is 0"
+            if data.space.confirm.top == 0
+            else "none was trained to its end yet"
+        )
         blocks.append(Text(f"No configuration is confirmed: {why}."))
     return PageSection("confirmations", "Confirmations", tuple(blocks))
 
 
 def _title(one: Confirmed, name: str) -> str:
-    told = [trial(one.result.number), *(["baseline"] if one.result.is_baseline else [])]
-    return f"{name} ({', '.join(told)}, seeds {_list(one.result.seeds)})"
+    labels = [trial(one.result.number), *(["baseline"] if one.result.is_baseline else [])]
+    return f"{name} ({', '.join(labels)}, seeds {_list(one.result.seeds)})"
 
 
 def _list(values: Sequence[Any]) -> str:
@@ -287,8 +289,8 @@ def _list(values: Sequence[Any]) -> str:
 
 def _test_images(done: Sequence[Confirmed]) -> str:
     images = done[0].result.test_images
-    told = ", ".join(f"{attack_name(a)} on {n}" for a, n in images.items())
-    return f"Test images: {told}. " if told else ""
+    counts = ", ".join(f"{attack_name(a)} on {n}" for a, n in images.items())
+    return f"Test images: {counts}. " if counts else ""
 
 
 def _against_baseline(data: ReportData, scene: Scene) -> list[Block]:

@@ -1,4 +1,4 @@
-"""Names and numbers as the report writes them."""
+"""Format names and numbers for the report."""
 
 from __future__ import annotations
 
@@ -15,63 +15,63 @@ from ltat_tune.space.space import Scenario, text_of
 
 NONE = "–"
 _GROUPS = {"": "accuracy", "balanced": "balanced accuracy", "worst": "accuracy of the worst class"}
-_NAMED = ("method.name", "loss.name")  # told by `method_name`
+_NAMED = ("method.name", "loss.name")  # `method_name` names them
 
 
 def percent(value: float | None, digits: int = 1) -> str:
-    """`41.2` of 0.4123, `–` of None."""
+    """Return a fraction in percent, `41.2` for 0.4123, or `–` for None."""
     return NONE if value is None else f"{100 * value:.{digits}f}"
 
 
 def count(number: int, one: str, many: str = "") -> str:
-    """`1 trial`, `3 trials`."""
+    """Return a number with its noun, `1 trial` or `3 trials`."""
     return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def trial(number: int) -> str:
-    """`t0003`."""
+    """Return a trial's short name, `t0003`."""
     return f"t{number:04d}"
 
 
 def metric_name(metric: str) -> str:
-    """`balanced accuracy under PGD-20` of `val/pgd20_balanced_acc`."""
+    """Return `balanced accuracy under PGD-20` for `val/pgd20_balanced_acc`."""
     attack, group = attack_of(metric), group_of(metric)
     what = _GROUPS.get(group, f"accuracy of the {group} classes")
     return f"{what} under {attack_name(attack)}" if attack != "clean" else f"clean {what}"
 
 
 def label(path: str) -> str:
-    """`optim.lr (η)`; a path that this version does not know as it is."""
+    """Return `optim.lr (η)`; a path that this version does not know stays unchanged."""
     return PARAMETERS[path].label if path in PARAMETERS else path
 
 
 def value(path: str, setting: Any) -> str:
-    """A parameter's value: three digits, or more where it is close to 1."""
+    """Return a parameter's value with three digits, or with six between 0.9 and 1."""
     if isinstance(setting, float):
         return f"{setting:.6g}" if 0.9 < setting < 1 else f"{setting:.3g}"
     return text_of(setting)
 
 
 def settings(params: Mapping[str, Any], *, without: Sequence[str] = _NAMED) -> str:
-    """`η = 0.161, λ = 2`, without what the method's name tells already."""
+    """Return `η = 0.161, λ = 2`, without the parameters that the method's name shows."""
     return ", ".join(f"{short(p)} = {value(p, v)}" for p, v in params.items() if p not in without)
 
 
 def configuration(config: TrialConfig, params: Mapping[str, Any]) -> str:
-    """`PGD-AT (BSL) with η = 0.161`."""
-    told = settings(params)
-    return f"{method_name(config)} with {told}" if told else method_name(config)
+    """Return a configuration in words, `PGD-AT (BSL) with η = 0.161`."""
+    values = settings(params)
+    return f"{method_name(config)} with {values}" if values else method_name(config)
 
 
 def place(scenario: Scenario) -> str:
-    """`imbalance ratio 50`, or `the only scenario`."""
+    """Return a scenario in words, `imbalance ratio 50` or `the only scenario`."""
     words = [f"{p.rpartition('.')[2].replace('_', ' ')} {text_of(v)}"
              for p, v in scenario.values.items()]  # fmt: skip
     return ", ".join(words) or "the only scenario"
 
 
 def gain(score: Sequence[float], other: Sequence[float]) -> str:
-    """`+5.9` points."""
+    """Return the difference of the means in points, `+5.9`."""
     return f"{100 * (statistics.fmean(score) - statistics.fmean(other)):+.1f}"
 
 

@@ -1,4 +1,4 @@
-"""Builds the report's sections and writes the file."""
+"""Build the report's sections and write the file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ltat_tune.report.page import page
 
 
 def sections(data: ReportData) -> list[PageSection]:
-    """The report's chapters in their order."""
+    """Return the report's chapters in their order."""
     return [
         verdict.verdict_section(data),
         verdict.winners(data),
@@ -33,16 +33,16 @@ def sections(data: ReportData) -> list[PageSection]:
 
 
 def write_report(reader: Reader, target: Path, *, refresh_s: int | None = None) -> ReportData:
-    """Reads the study and writes its report; a reader of the file finds the old or the new one.
+    """Read the study and write its report; the file is replaced in one step.
 
     Args:
-        reader: of the study.
+        reader: the reader of the study.
         target: the HTML file.
-        refresh_s: a browser that shows it loads it again after so many seconds.
+        refresh_s: seconds after which a browser loads the file again; None for never.
 
     Raises:
         StudyError: the ledger cannot be read, or the file cannot be written.
-        SpaceError: the study's space file does not hold in this version.
+        SpaceError: the study's space file is not valid in this version.
     """
     data = reader.read()
     text = page(data, sections(data), verdict.warnings(data), refresh_s=refresh_s)

@@ -93,7 +93,7 @@ def test_by_scenario_tests_nothing(tmp_path: Path) -> None:
     ("word", "problem"),
     [
         ("lamda", "--by: unknown parameter lamda; did you mean method.separation_weight (λ)?"),
-        ("name", "--by name may be data.name, model.name"),
+        ("name", "--by name can mean data.name, model.name"),
     ],
 )
 def test_an_unknown_word_is_refused_with_what_was_meant(

@@ -60,7 +60,7 @@ def test_ls_show_and_compare_mark_it(papers: Path) -> None:
 def test_the_report_says_what_it_was_chosen_on_and_nothing_else(papers: Path) -> None:
     told(papers, "report", "papers")
     page = (papers / "studies" / "papers" / "report.html").read_text()
-    assert "<strong>Attention.</strong> selected_on_test: the validation images are the test" in (
+    assert "<strong>Warning.</strong> selected_on_test: the validation images are the test" in (
         page
     )
     assert "Chosen on the test images (selected_on_test); On imbalance ratio 2, " in page

@@ -161,7 +161,7 @@ def test_a_study_without_results_says_so_and_shows_what_is_there(
     assert "the best trial is t" in words(found["verdict"])
     assert "not confirmed yet" in words(found["verdict"])
     page = visible(written(study, tmp_path / "page.html"))
-    assert "The study is not finished. Go on with: ltat-tune resume reported" in page
+    assert "The study is not finished. To finish it: ltat-tune resume reported" in page
     assert "none was trained to its end yet" in words(found["confirmations"])
 
 
@@ -187,8 +187,8 @@ def test_smoke_and_selected_on_test_are_loud(reported: Path, tmp_path: Path) -> 
     edit(study / "study.json", lambda facts: facts.update(smoke="made small"))
     edit(study / "results.json", lambda r: r.update(smoke=True, selected_on_test=True))
     text = visible(written(study, tmp_path / "page.html"))
-    assert "Attention. Smoke run: it shows that the file runs. Its numbers mean nothing." in text
-    assert "Attention. selected_on_test: the validation images are the test images" in text
+    assert "Warning. Smoke run: it only shows that the space file runs. Its numbers mean" in text
+    assert "Warning. selected_on_test: the validation images are the test images" in text
     assert "is best" not in text
 
 
@@ -234,9 +234,9 @@ def test_masking_is_told_in_the_verdict_and_check_by_check(
     first = words(found["verdict"]).splitlines()[0]
     assert "gradient masking: masked: Square breaks 31 images that PGD-20 leaves standing" in first
     assert tables(found["masking"])[0].rows[0][:3] == (
-        "Square against PGD-20", "speaks for masking", "serious",
+        "Square against PGD-20", "sign of masking", "serious",
     )  # fmt: skip
-    assert "Not looked for: it was not asked for." in words(told["masking"])
+    assert "Not checked: not requested." in words(told["masking"])
 
 
 def test_what_users_write_cannot_become_markup(reported: Path, tmp_path: Path) -> None:
