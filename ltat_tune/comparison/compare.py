@@ -88,7 +88,7 @@ def put_together(
     Args:
         studies: the studies, in any state.
         by: words that `resolve_key` takes; none compares winners, confirmed and baselines.
-        metrics: the metrics to show; the first ranks. None shows the studies' objective.
+        metrics: the metrics to show; the first ranks. If empty, the studies' objective is shown.
         allowed: kinds of `DIFFERENCES` to compare anyway.
 
     Raises:

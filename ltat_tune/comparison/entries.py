@@ -80,12 +80,12 @@ class ComparedEntry:
 
     @property
     def name(self) -> str:
-        """`quickstart t0003`."""
+        """Its short name, such as `quickstart t0003`."""
         return f"{self.study} t{self.number:04d}"
 
     @property
     def epochs(self) -> int:
-        """Epochs of one training."""
+        """The epochs of one training."""
         return self.config.optim.epochs
 
     def scores(self, metric: str) -> dict[Pair, float]:

@@ -186,9 +186,9 @@ def _numbers(winner: Winner) -> str:
     lead = winner.scenario.leads.baseline
     if lead is not None and winner.place == 1 and beside:
         notes.append(f"{100 * lead.gain:+.1f} points of `{winner.results.objective}` against "
-                    f"the baseline ({certainty(lead)}).")  # fmt: skip
+                     f"the baseline ({certainty(lead)}).")  # fmt: skip
     notes.append("balanced: mean recall over the classes; worst: the smallest recall; head, body, "
-                "tail: thirds of the classes by number of training images.")  # fmt: skip
+                 "tail: thirds of the classes by number of training images.")  # fmt: skip
     return "## Numbers\n\n" + markdown_table(lines) + "\n\n" + " ".join(notes)
 
 

@@ -1,6 +1,6 @@
 """Load an exported model for MLflow: `mlflow.pyfunc` calls `_load_pyfunc` of this module.
 
-It imports neither MLflow nor any module about studies, so a server needs only what a model needs.
+It imports neither MLflow nor any module about studies, so a server needs few packages.
 """
 
 from __future__ import annotations

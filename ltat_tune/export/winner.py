@@ -21,8 +21,8 @@ class Winner:
         results: the results of the whole study.
         scenario: the results of its scenario.
         confirmed: its own results.
-        training: its training with the first seed; the file holds its weights and digits.
-        recorded: those digits, as in the file.
+        training: its training with the first seed; the file records its digits.
+        recorded: the digits and facts under `recorded` in the file.
         plugins: name -> copy of the plugin's file, beside the configuration.
     """
 

@@ -137,7 +137,7 @@ class ReportData:
 
 @dataclass
 class Reader:
-    """Reads a study repeatedly, and computes only what has changed since.
+    """A reader that reads a study repeatedly and computes only what has changed.
 
     Args:
         folder: the study.

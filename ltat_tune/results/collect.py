@@ -76,8 +76,8 @@ def _scenario(space: Space, folder: StudyFolder, ledger: Rows, name: str) -> Sce
         _confirmed(space, folder, ledger, name, candidate)
         for candidate in candidates(space, ledger, name)
     ]
-    won = winner(space, folder, ledger, name)
-    recipe = won.recipe if won else None
+    winning = winner(space, folder, ledger, name)
+    recipe = winning.recipe if winning else None
     chosen = next((one for one in confirmed if one.recipe == recipe), None)
     best = ranking(ledger, name)
     config = space.config(where, {})
@@ -109,7 +109,7 @@ def _scenario(space: Space, folder: StudyFolder, ledger: Rows, name: str) -> Sce
         winner=recipe,
         edges=edges(space.tuned, chosen.params) if chosen else [],
         leads=_leads(confirmed, chosen, space.objective.metric),
-        sentinel=read_masking(won.path) if won else None,  # of its first seed
+        sentinel=read_masking(winning.path) if winning else None,  # of its first seed
         baseline=next((one.recipe for one in confirmed if one.is_baseline), None),
         confirmed=confirmed,
         failures=sorted({str(r.user_attrs["reason"]).strip().splitlines()[-1]

@@ -20,7 +20,7 @@ from optuna.importance import (
 )
 from optuna.trial import FrozenTrial, TrialState
 
-LEAST = 6  # trials; fewer allow no statement
+LEAST = 6  # trials; with fewer there is no estimate
 _ENOUGH = 12  # complete trials; from here on only scores at the end count
 _TOP = 5  # trials that PED-ANOVA needs among the best, says its documentation
 PED_DRAWS, FANOVA_DRAWS = 40, 20  # resamples, and as many shuffles; fANOVA's forests are slow

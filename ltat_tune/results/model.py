@@ -25,7 +25,7 @@ class TrialCounts(FileModel):
 
     @property
     def total(self) -> int:
-        """The number of all ended trials."""
+        """The number of ended trials."""
         return self.complete + self.pruned + self.failed + self.diverged
 
 

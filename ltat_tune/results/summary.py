@@ -52,7 +52,7 @@ def _scenario(results: StudyResults, scenario: ScenarioResults) -> RenderableTyp
         parts.append(Text(f"best trial t{best.number:04d}: {100 * best.score:.1f} % "
                           f"{results.objective}, not confirmed"))  # fmt: skip
     elif not scenario.infeasible:
-        parts.append(Text("no trial was completed", style="red"))
+        parts.append(Text("no trial is complete", style="red"))
     if scenario.infeasible:
         parts.append(Text(scenario.infeasible, style="red"))
     if scenario.front:

@@ -49,9 +49,9 @@ def _headline(view: TrialView) -> Text:
     if row.score is not None:
         text.append(f", {100 * row.score:.1f} % {view.objective}")
     took = f", {row.seconds:.0f} s from its start to its end" if row.seconds is not None else ""
-    text.append(f"\n{row.epochs} epochs trained of {view.config.optim.epochs}{took}", "not bold")
+    text.append(f"\n{row.epochs} of {view.config.optim.epochs} epochs trained{took}", "not bold")
     if row.feasible is False:
-        text.append("\nmisses objective.at_least", style="red")
+        text.append("\ndoes not reach objective.at_least", style="red")
     if view.space.selected_on_test:
         text.append("\nselected_on_test: validation images are the test images", style="red")
     return text

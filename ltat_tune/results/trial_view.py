@@ -40,7 +40,7 @@ class TrialView:
 
     @property
     def name(self) -> str:
-        """`quickstart/imbalance_ratio_50/t0003`."""
+        """Its full name, such as `quickstart/imbalance_ratio_50/t0003`."""
         return f"{self.folder.root.name}/{self.row.name}"
 
     @property

@@ -31,7 +31,7 @@ def masking_line(report: MaskingReport) -> str:
 def certainty(lead: Lead) -> str:
     """Return `paired t-test: p = 0.03, 3 seeds`, or why there is no test."""
     if lead.p is None:
-        return "the same in every seed" if lead.gain == 0 else "too few seeds to say more"
+        return "the same with every seed" if lead.gain == 0 else "too few seeds for a test"
     one, other = lead.seeds
     p = "p < 0.001" if lead.p < 0.001 else f"p = {lead.p:.2g}"
     sure = "" if lead.p < 0.05 else ", which chance may explain"

@@ -60,8 +60,8 @@ def test_a_lead_names_its_test_how_sure_it_is_and_over_how_many_seeds() -> None:
     assert certainty(paired) == "paired t-test: p = 0.034, 2 seeds"
     assert certainty(paired.model_copy(update={"p": 1e-5})) == "paired t-test: p < 0.001, 2 seeds"
     untested = welch.model_copy(update={"p": None})
-    assert certainty(untested) == "too few seeds to say more"
-    assert certainty(untested.model_copy(update={"gain": 0.0})) == "the same in every seed"
+    assert certainty(untested) == "too few seeds for a test"
+    assert certainty(untested.model_copy(update={"gain": 0.0})) == "the same with every seed"
 
 
 def test_a_lead_of_a_study_of_before_is_read_too() -> None:
