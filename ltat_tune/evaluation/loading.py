@@ -178,9 +178,10 @@ def load_target(target: Target, *, device: str = "cpu") -> Loaded:
         load_checkpoint(target.checkpoint, identity=config.identity)
     except CheckpointError:
         raise CheckpointError(
-            f"{target.checkpoint} must be of configuration {config.identity} ({target.config}), "
+            f"{target.checkpoint} must belong to configuration {config.identity} "
+            f"({target.config}), "
             f"got {state['identity']}; its weights fit, but another value differs (a seed, the "
-            "data, the attack): name its own file with --config"
+            "data, the attack): name its own configuration file with --config"
         ) from None
     if not same_images:
         raise _other_images(target, state["subset_hash"], splits)
@@ -299,7 +300,7 @@ def _check_network(
             f"{path} must hold the network of {target.config} ({model.name}{width}, "
             f"{model.head} head), but it {problems[0]}"
             + (f", and {len(problems) - 1} more differences" if len(problems) > 1 else "")
-            + "; name its own file with --config"
+            + "; name its own configuration file with --config"
         )
 
 
@@ -323,7 +324,7 @@ def _check_normalisation(
             raise CheckpointError(
                 f"{target.checkpoint} must have model.normalisation {config.model.normalisation}, "
                 f"that is {name} {_digits(expected)}, got {name} {_digits(actual)}: its images "
-                "would be shifted; name its own file with --config"
+                "would be shifted; name its own configuration file with --config"
             )
 
 

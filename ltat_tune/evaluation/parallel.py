@@ -88,7 +88,7 @@ def check_request(request: Request) -> None:
         try:
             attack = parse_attack(name)
             if attack.parts.family.startswith("cwl2") and request.norm == "linf":
-                problems.append(f"{name} is an attack in l2, got norm linf; add --norm l2")
+                problems.append(f"{name} must be run in norm l2, got norm linf; add --norm l2")
             if attack.needs_source and request.source is None:
                 problems.append(f"{name} needs the model it is made on: name it with --source")
         except ConfigError as error:

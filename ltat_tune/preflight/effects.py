@@ -129,7 +129,7 @@ def _check_measurement(space: Space, problems: Problems) -> None:
                 ("objective", "metric"),
                 f"objective.metric needs the attack {space.objective.attack} on validation "
                 f"images, but evaluation.val_attack is {config.evaluation.val_attack}; "
-                "name the same attack in both, val_attack under fixed",
+                "set evaluation.val_attack under fixed to the same attack",
             )
             break
     _check_scale(space, problems)

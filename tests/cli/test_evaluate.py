@@ -320,7 +320,7 @@ def test_a_transfer_is_made_on_its_source_and_weaker_than_its_own_gradient(study
     [
         (("--attacks", "pgd20,deepfool"), "unknown attack 'deepfool'; choose from: clean, fgsm"),
         (("--attacks", "transfer20"), "transfer20 needs the model it is made on: name it with"),
-        (("--attacks", "cwl2", "--norm", "linf"), "cwl2 is an attack in l2, got norm linf"),
+        (("--attacks", "cwl2", "--norm", "linf"), "cwl2 must be run in norm l2, got norm linf"),
         (("--eps", "0.1,half"), "--eps must be a number or a fraction such as 8/255, got 'half'"),
         (("--eps", "0"), "--eps must be above 0"),
         (

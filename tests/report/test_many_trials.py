@@ -29,8 +29,8 @@ def test_of_many_trials_some_of_every_end_are_drawn_and_the_best_stand_open(
     lines = [trace.name for trace in curves.figure.data if "lines" in trace.mode]
     # a third was stopped: 6 of 20 lines; made trials have one rung each, at epoch 2
     assert (lines.count("stopped early"), lines.count("trained to the end")) == (6, 13)
-    ends = "where a trial ended early"
-    (crosses,) = [trace for trace in curves.figure.data if trace.name == ends]
+    legend = "where a trial ended early"
+    (crosses,) = [trace for trace in curves.figure.data if trace.name == legend]
     assert len(crosses.x) == 20  # also of those without a line
     assert curves.figure.layout.xaxis.dtick == 1
     assert "Lines of 19 trials are drawn, the best of each way to end. 41 more are" in (
