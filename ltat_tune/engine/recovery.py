@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ltat_tune.engine.live_view import LiveView
 from ltat_tune.engine.mlflow_observer import MlflowObserver
-from ltat_tune.engine.task_factory import confirmation_task, trial_task
-from ltat_tune.results.selection import candidates, is_tested
+from ltat_tune.engine.task_factory import every_confirmation, trial_task
+from ltat_tune.results.selection import is_tested
 from ltat_tune.space.space import Space
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.ledger import Ledger
@@ -27,12 +27,8 @@ def catch_up(
             observer.repair(task, outcome)
         if not ledger.is_searched(scenario.name) or ledger.unfinished(scenario.name):
             continue
-        for candidate in candidates(space, ledger, scenario.name):
-            for seed in space.confirm.seeds:
-                task = confirmation_task(
-                    space, folder, scenario.name, candidate, seed, device="cpu"
-                )
-                _catch_up_confirmation(space, task, observer)
+        for task in every_confirmation(space, folder, ledger, scenario.name, device="cpu"):
+            _catch_up_confirmation(space, task, observer)
 
 
 def _catch_up_confirmation(space: Space, task: Task, observer: MlflowObserver) -> None:

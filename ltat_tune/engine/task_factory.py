@@ -46,36 +46,35 @@ def trial_task(
     )
 
 
+def every_confirmation(
+    space: Space, folder: StudyFolder, ledger: Rows, scenario: str, *, device: str
+) -> list[Task]:
+    """Return the training of every candidate with every seed, done or not."""
+    return [
+        confirmation_task(space, folder, scenario, candidate, seed, device=device)
+        for candidate in candidates(space, ledger, scenario)
+        for seed in space.confirm.seeds
+    ]
+
+
 def confirmation_tasks(
     space: Space, folder: StudyFolder, ledger: Rows, scenario: str, *, device: str
 ) -> list[Task]:
-    """Return the confirmations that remain: every candidate with every seed."""
-    tasks = []
-    for candidate in candidates(space, ledger, scenario):
-        for seed in space.confirm.seeds:
-            task = confirmation_task(space, folder, scenario, candidate, seed, device=device)
-            if read_training(task.path) is None:
-                tasks.append(task)
-    return tasks
+    """Return the confirmations that remain: those without an end."""
+    tasks = every_confirmation(space, folder, ledger, scenario, device=device)
+    return [task for task in tasks if read_training(task.path) is None]
 
 
 def test_tasks(
     space: Space, folder: StudyFolder, ledger: Rows, scenario: str, *, device: str
 ) -> list[Task]:
     """Return the tests that remain, of confirmations that trained to their end."""
-    tasks = []
-    for candidate in candidates(space, ledger, scenario):
-        for seed in space.confirm.seeds:
-            training = confirmation_task(space, folder, scenario, candidate, seed, device=device)
-            if read_complete(training.path) is None:
-                continue
-            if is_tested(space, training.path):
-                continue
-            tasks.append(
-                Task(**{**vars(training), "key": f"{training.key}/test", "kind": "test",
-                        "attacks": space.confirm.attacks})
-            )  # fmt: skip
-    return tasks
+    return [
+        Task(**{**vars(training), "key": f"{training.key}/test", "kind": "test",
+                "attacks": space.confirm.attacks})
+        for training in every_confirmation(space, folder, ledger, scenario, device=device)
+        if read_complete(training.path) is not None and not is_tested(space, training.path)
+    ]  # fmt: skip
 
 
 def sentinel_tasks(
