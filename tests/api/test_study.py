@@ -116,7 +116,7 @@ def test_figures_are_the_report_s_of_the_study_s_trials(study: Study) -> None:
     assert front.layout.paper_bgcolor == "white"  # legible in a dark notebook
     with pytest.raises(StudyError, match="mini has too few trials .*: 3 trials have a score, and"):
         study.plot.importance()
-    with pytest.raises(StudyError, match="too few trials .*: a contour takes two parameters that"):
+    with pytest.raises(StudyError, match="too few trials .*: a contour needs two parameters that"):
         study.plot.contour()
     with pytest.raises(ConfigError, match="params must be two, got optim.lr"):
         study.plot.contour(params=["optim.lr"])
