@@ -28,7 +28,7 @@ quiet = click.option(
 )
 format_ = click.option(
     "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True,
-    help="How results are printed.",
+    help="Format of the results.",
 )  # fmt: skip
 plugins = click.option(
     "--plugins", multiple=True, metavar="MODULE",
