@@ -43,8 +43,10 @@ def test_an_unfinished_study_says_so_and_is_shown_as_far_as_it_is(tmp_path: Path
     done = _compare(tmp_path, "made")
     assert done.exit_code == 0
     assert "best trial t0001: 60.0 %" in done.stdout
-    warning = "made is not finished, so these results are preliminary; finish it with `ltat-tune "
-    assert warning in done.stderr
+    assert (
+        "made is not finished, so these results are preliminary; "
+        "finish it with `ltat-tune resume made"
+    ) in done.stderr
     table = _compare(tmp_path, "made", "--by", "loss").stdout
     assert "note: made is not finished (7 trials so far)" in table
     assert {path: path.stat().st_mtime_ns for path in folder.root.rglob("*")} == before
