@@ -185,7 +185,8 @@ def masking_section(data: ReportData) -> PageSection:
         report = sentinel(scene)
         if report is None:
             pending = data.results.confirm.sentinel and scene.results.eps > 0
-            blocks.append(Text("Not checked yet." if pending else "Not checked: not requested."))
+            blocks.append(Text("Not checked yet." if pending else
+                               "Not checked, because the study did not request it."))  # fmt: skip
             continue
         headline = report.headline[0].upper() + report.headline[1:].rstrip(".")
         images = f"{report.right} of {count(report.images, 'image')} attacked"

@@ -20,9 +20,10 @@ _STATES = {
 def importance(data: ReportData) -> PageSection:
     """Return the section on the importance of parameters, with its uncertainty."""
     blocks: list[Block] = [Text(
-        "How much each parameter contributes to the differences between trials. fANOVA measures "
-        "this for the parameters that all trials have. PED-ANOVA measures which parameters decide "
-        "whether a trial is among the best, including parameters that only some trials have. "
+        "This shows how much each parameter contributes to the differences between trials. fANOVA "
+        "measures this for the parameters that all trials have. PED-ANOVA measures which "
+        "parameters decide whether a trial is among the best, including parameters that only some "
+        "trials have. "
         "Whiskers span the 5th to 95th percentile over resampled trials. The vertical tick marks "
         "the share that shuffled scores reach in 5 % of cases: a bar that ends before its tick "
         "may be chance.", "quiet",

@@ -74,7 +74,7 @@ def _quality(data: ReportData, scene: Scene) -> Block:
     return Table(
         "How well each rung predicted the end: Spearman's rank correlation between the scores at "
         f"the rung and at the end, over the trials that have both ({passed} reached the end). "
-        "These are the trials that the rung let pass; over all trials it would be higher.",
+        "The rung let these trials pass; over all trials the correlation would be higher.",
         ("rung", "rank correlation", "trials", "in words"),
         tuple(map(tuple, rows)), numeric=frozenset({1, 2}),
     )  # fmt: skip

@@ -71,7 +71,7 @@ def test_after_keep_best_numbers_winners_and_their_files_are_there(
     assert "MLflow: its runs were deleted; ltat-tune resume mini writes them again" in shown
     told(kept, "report", "mini")
     page = (kept / "studies" / "mini" / "report.html").read_text()
-    assert page.count("Weights of 2 trials were deleted (ltat-tune gc or rm --keep-best)") == 2
+    assert page.count("The weights of 2 trials were deleted (ltat-tune gc or rm --keep-best)") == 2
     assert re.search(r"more than \d+ s: 2 checkpoints deleted", page)
 
 

@@ -64,7 +64,7 @@ def test_the_report_says_what_it_was_chosen_on_and_nothing_else(papers: Path) ->
         page
     )
     assert "Chosen on the test images (selected_on_test); On imbalance ratio 2, " in page
-    assert "Chosen on the test images, which the val column is of as well" in page
+    assert "Chosen on the test images (selected_on_test); the val column is measured on" in page
     assert "looked at once" not in page and "Chosen by the validation column" not in page
     assert "<td>the test images themselves: selected_on_test</td>" in page
 

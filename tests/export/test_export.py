@@ -138,7 +138,7 @@ def test_the_card_has_data_counts_protocol_numbers_and_limits(exported: Path) ->
     assert "mean ± std, n = 2" in card and "L∞, eps 0.1" in card
     own = 100 * recorded["test"]["test/pgd3_balanced_acc"]
     assert re.search(rf"\| test/pgd3_balanced_acc \| [\d.]+ ± [\d.]+ \| {own:.1f} \|", card)
-    assert "licence of the images is not known" in card
+    assert "ltat-tune does not know the licence" in card
     assert "AutoAttack was not run" in card and "not checked: the robust accuracy" in card
     assert "selected_on_test" not in card and "Smoke" not in card
     for line in (exported.parent / "stderr.txt").read_text().splitlines():

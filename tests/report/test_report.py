@@ -236,7 +236,7 @@ def test_masking_is_told_in_the_verdict_and_check_by_check(
     assert tables(found["masking"])[0].rows[0][:3] == (
         "Square against PGD-20", "sign of masking", "serious",
     )  # fmt: skip
-    assert "Not checked: not requested." in words(told["masking"])
+    assert "Not checked, because the study did not request it." in words(told["masking"])
 
 
 def test_what_users_write_cannot_become_markup(reported: Path, tmp_path: Path) -> None:
