@@ -72,7 +72,7 @@ def test_after_keep_best_numbers_winners_and_their_files_are_there(
     told(kept, "report", "mini")
     page = (kept / "studies" / "mini" / "report.html").read_text()
     assert page.count("The weights of 2 trials were deleted (ltat-tune gc or rm --keep-best)") == 2
-    assert re.search(r"more than \d+ s: 2 checkpoints deleted", page)
+    assert re.search(r"more than \d+ s; 2 checkpoints deleted", page)
 
 
 def test_a_figure_that_lacks_weights_names_the_command_that_makes_them(kept: Path) -> None:
