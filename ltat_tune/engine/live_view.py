@@ -169,7 +169,7 @@ class LiveView:
             )
         elif task.kind == "sentinel":
             report = read_masking(task.path)
-            line = masking_line(report) if report is not None else "not looked for"
+            line = masking_line(report) if report is not None else "not checked"
             self._event(
                 f"{symbol} {task.title}: gradient masking {line} ({outcome.seconds:.0f} s)"
             )
