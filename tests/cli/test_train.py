@@ -17,6 +17,7 @@ from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.datasets import LabelledImages, Splits, load_splits
 from ltat_tune.errors import ConfigError
 from ltat_tune.provenance import versions
+from ltat_tune.seeding import prepare_process
 from ltat_tune.training.evaluation import measure_accuracy
 from ltat_tune.training.trainer import Trainer
 from tests.training.toys import tiny
@@ -27,6 +28,7 @@ CONFIG = tiny(optim__epochs=2)
 @pytest.fixture(scope="module")
 def recorded() -> dict[str, Any]:
     """What an export records of CONFIG."""
+    prepare_process(1)  # as `threads` says below
     trainer = Trainer(CONFIG)
     result = trainer.fit()
     test = trainer.splits.test()
