@@ -14,6 +14,17 @@ from typing import Any
 UNNEEDED = ("start_api_server", "start_monitor", "start_log_monitor")
 
 
+def reread_environment() -> None:
+    """Make Ray read RAY_AUTH_MODE and its other settings again, if it was imported before.
+
+    A process that imported Ray earlier, such as a notebook, would else talk without a token to
+    servers that ask for one.
+    """
+    from ray._raylet import Config  # type: ignore[attr-defined]
+
+    Config.initialize("")
+
+
 def set_reachable(reachable: bool) -> None:
     """Let Ray's servers listen beyond loopback, or not, where Ray was imported before."""
     from ray._private import ray_constants

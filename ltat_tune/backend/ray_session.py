@@ -56,6 +56,7 @@ def _make_reachable(reachable: bool) -> None:
     """Let Ray's servers, here and in started processes, listen beyond loopback, or not."""
     os.environ[_REACHABLE] = str(int(reachable))
     ray_internals.set_reachable(reachable)
+    ray_internals.reread_environment()
 
 
 @contextlib.contextmanager

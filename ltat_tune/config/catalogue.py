@@ -58,7 +58,7 @@ METHODS = (
         "SRAT 4.1 (CE, Focal, LDAM rows of Tables 1-10)", "method.name", symbol="PGD-AT",
     ),
     Choice(
-        "srat", "training that pulls features of a class together, with deferred class weights",
+        "srat", "pulls features of a class together, with deferred class weights",
         "Wang2022Imbalanced: SRAT Eq. 6-7, Algorithm 1, Tables 1-10", "method.name",
         (*_SEPARATION, "reweight.name", "reweight.beta", "reweight.start_fraction"), "SRAT",
     ),

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 from ray._private import ray_constants
 from ray._private.authentication import authentication_utils
@@ -47,3 +51,22 @@ def test_a_node_can_say_whether_it_asks_for_tokens() -> None:
 def test_a_trial_knows_its_actor() -> None:
     trial = Trial("any", stub=True)
     assert hasattr(trial.temporary_state, "ray_actor"), "a worker that hangs cannot be killed"
+
+
+def test_a_ray_that_was_imported_before_reads_the_environment_again() -> None:
+    code = (
+        "import os, ray\n"
+        "from ray._raylet import AuthenticationMode, get_authentication_mode\n"
+        "assert get_authentication_mode() != AuthenticationMode.TOKEN\n"
+        "os.environ['RAY_AUTH_MODE'] = 'token'\n"
+        "from ltat_tune.backend.ray_internals import reread_environment\n"
+        "reread_environment()\n"
+        "assert get_authentication_mode() == AuthenticationMode.TOKEN\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_MODE"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, (
+        f"a notebook that imports Ray before a study is not let into its Ray: {done.stderr}"
+    )

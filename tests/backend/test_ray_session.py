@@ -99,3 +99,17 @@ def _mapped(process: int) -> str:
         return Path(f"/proc/{process}/maps").read_text()
     except OSError:
         return ""
+
+
+def test_a_process_that_imported_ray_before_can_start_one() -> None:
+    code = (
+        "import ray\n"
+        "from ltat_tune.backend.ray_session import ray_session\n"
+        "with ray_session(1):\n"
+        "    print(ray.get(ray.remote(lambda: 7).remote()))\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_MODE"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "7\n"), done.stderr

@@ -190,7 +190,7 @@ def test_the_worst_case_alone_is_that_of_every_attack_for_itself(
     # the first attack saw what it sees alone, the last row is the worst case
     assert quick["rows"][1]["per_class"] == each["rows"][1]["per_class"]
     assert quick["rows"][3]["per_class"] == quick["worst_case"][0]["per_class"]
-    assert "what an attack does alone is known of the first only" in quick["notes"][0]
+    assert "Only the first row shows what an attack does alone." in quick["notes"][0]
     (tmp_path / "again").mkdir()
     monkeypatch.chdir(tmp_path / "again")
     for row in quick["rows"]:
@@ -210,7 +210,7 @@ def test_the_worst_case_alone_is_of_the_images_of_autoattack(study: Path) -> Non
     assert [row["noise"] for row in card["rows"]] == ["none", "place", "batch"]
     assert shlex.split(card["command"])[2:].count("--worst-case") == 1
     assert card["data"]["split_images"] == 400
-    for text in ("after attack", "+ aa", "400 images", "known of the first only"):
+    for text in ("after attack", "+ aa", "400 images", "Only the first row shows"):
         assert text in done.stdout
     found = metrics(card)
     assert found["card/test/linf-0.1/worst_case-pgd3-aa_acc"] == card["rows"][2]["numbers"]["acc"]

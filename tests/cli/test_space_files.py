@@ -73,7 +73,7 @@ def test_everything_that_is_wrong_is_said_at_once(here: Path) -> None:
 def test_what_the_study_would_refuse_leaves_no_file(here: Path) -> None:
     done = _run("init", "--data", "digits", "--budget", "3gpuh")
     assert done.exit_code == 2
-    assert "budget 3gpuh counts GPU hours, and resources.gpus_per_trial is 0" in done.stderr
+    assert "budget 3gpuh counts GPU hours, but resources.gpus_per_trial is 0" in done.stderr
     assert list(here.iterdir()) == []
 
 

@@ -199,7 +199,9 @@ def test_another_file_of_its_name_is_not_written_over(tmp_path: Path) -> None:
     plugin = {"name": "shallow", "file": str(file), "sha256": SHA256}
     assert copy_plugins([plugin], target) == {"shallow": target / "shallow.py"}
     (target / "shallow.py").write_text("# mine\n")
-    with pytest.raises(StudyError, match=r"shallow.py is another file .*--to, or delete it"):
+    with pytest.raises(
+        StudyError, match=r"shallow.py must have sha256 .*, got another file .*--to, or delete it"
+    ):
         copy_plugins([plugin], target)
     assert (target / "shallow.py").read_text() == "# mine\n"
     file.write_text(MODEL + "# edited\n")
