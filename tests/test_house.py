@@ -37,13 +37,23 @@ def test_a_package_says_what_lives_there_and_who_may_import_whom(folder: Path) -
     assert len(doc.split()) >= 8, f"{folder.name}/__init__.py says too little"
 
 
-def test_no_two_modules_have_a_public_class_or_function_of_the_same_name() -> None:
+def test_no_two_modules_define_the_same_public_name() -> None:
     places: dict[str, set[str]] = defaultdict(set)
     for module in MODULES:
         for node in ast.parse(module.read_text()).body:
-            if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name[0] != "_":
-                places[node.name].add(module.relative_to(PACKAGE).as_posix())
+            for name in _defined(node):
+                if name[0] != "_":
+                    places[name].add(module.relative_to(PACKAGE).as_posix())
     assert {name: sorted(where) for name, where in places.items() if len(where) > 1} == {}
+
+
+def _defined(node: ast.stmt) -> list[str]:
+    """The names that a statement of a module defines."""
+    if isinstance(node, ast.ClassDef | ast.FunctionDef):
+        return [node.name]
+    targets = node.targets if isinstance(node, ast.Assign) else []
+    targets = [node.target] if isinstance(node, ast.AnnAssign) else targets
+    return [part.id for t in targets for part in ast.walk(t) if isinstance(part, ast.Name)]
 
 
 _NO_VERB = set(

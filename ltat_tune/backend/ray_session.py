@@ -99,7 +99,7 @@ def ray_session(slots: int, *, cpus: int = 1) -> Iterator[dict[str, float]]:
         yield resources
     finally:
         _leave()
-        os.environ.pop(worker_ready.FOLDER, None)
+        os.environ.pop(worker_ready.READY_FOLDER, None)
         shutil.rmtree(scratch, ignore_errors=True)
 
 
@@ -136,7 +136,7 @@ def _workers_ready(cpus: int, scratch: Path) -> Iterator[None]:
     os.environ[_PRELOAD] = (
         f"ltat_tune.engine.worker,ltat_tune.training.trainer,{worker_ready.__name__}"
     )
-    os.environ[worker_ready.FOLDER] = str(scratch)
+    os.environ[worker_ready.READY_FOLDER] = str(scratch)
     try:
         yield
     finally:

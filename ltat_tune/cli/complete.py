@@ -81,9 +81,9 @@ def _settings(out: Path, begun: str) -> Iterable[CompletionItem]:
     """Return `path=` for each path that --set takes."""
     from ltat_tune.config.parameters import PARAMETERS
     from ltat_tune.space.reference import SPACE_KEYS
-    from ltat_tune.space.spec import PARTS
+    from ltat_tune.space.spec import SECTIONS
 
-    keys = [path for path in SPACE_KEYS if path.partition(".")[0] in PARTS]
+    keys = [path for path in SPACE_KEYS if path.partition(".")[0] in SECTIONS]
     paths = [*PARAMETERS, "name", "budget", *keys]
     return [CompletionItem(f"{path}=") for path in paths if path.startswith(begun)]
 
@@ -132,4 +132,4 @@ BY = _quietly(_by)
 SETTING = _quietly(_settings)
 SPACE = _quietly(_spaces)
 DATA = _quietly(_data)
-METHODS = _quietly(_methods)
+METHOD_NAMES = _quietly(_methods)

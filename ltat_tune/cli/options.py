@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from ltat_tune.storage.folder import StudyFolder
 
 
-FOLDER = click.Path(file_okay=False, path_type=Path)
+A_FOLDER = click.Path(file_okay=False, path_type=Path)
 out = click.option(
     "--out",
-    type=FOLDER,
+    type=A_FOLDER,
     default=Path("studies"),
     show_default=True,
     help="Folder that holds the studies.",

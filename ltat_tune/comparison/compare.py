@@ -33,7 +33,7 @@ _NOT_RANKED = "selected on the test images: optimistic, and not to be ranked wit
 
 
 @dataclass(frozen=True)
-class Block:
+class ComparedBlock:
     """Entries of one problem, best first.
 
     Attributes:
@@ -71,7 +71,7 @@ class Comparison:
 
     by: Sequence[str]
     metrics: Sequence[str]
-    blocks: Sequence[Block]
+    blocks: Sequence[ComparedBlock]
     overall: Sequence[Overall] = ()
     notes: Sequence[str] = field(default=())
 
@@ -218,7 +218,7 @@ def _unlike(first: ComparedEntry, other: ComparedEntry, paths: Sequence[str]) ->
 
 def _block(
     group: Sequence[ComparedEntry], metric: str, keys: Sequence[str], across: bool
-) -> Block:
+) -> ComparedBlock:
     def place(entry: ComparedEntry) -> tuple[bool, float]:
         scores = entry.scores(metric)
         return len(scores) > 1, mean_error(list(scores.values()))[0] or 0.0
@@ -242,7 +242,7 @@ def _block(
             f"only one seed, which also selected it: {', '.join(alone)}; optimistic beside "
             "confirmed rows"
         )
-    return Block(_title(entries, across), entries, tested, honest, notes)
+    return ComparedBlock(_title(entries, across), entries, tested, honest, notes)
 
 
 def _standing(entry: ComparedEntry) -> tuple[bool, float]:
@@ -261,7 +261,7 @@ def _title(entries: Sequence[ComparedEntry], across: bool) -> str:
     return f"{data.name}, {data.profile}, imbalance ratio {data.imbalance_ratio:g}"
 
 
-def _overall(blocks: Sequence[Block], metric: str) -> list[Overall]:
+def _overall(blocks: Sequence[ComparedBlock], metric: str) -> list[Overall]:
     """Return a row for every value that all honest problems have; none for one problem."""
     honest = [block for block in blocks if block.honest]
     if len(honest) < 2:
@@ -290,7 +290,7 @@ def _overall(blocks: Sequence[Block], metric: str) -> list[Overall]:
 
 
 def _notes(
-    studies: Sequence[Reviewed], blocks: Sequence[Block], allowed: Sequence[str]
+    studies: Sequence[Reviewed], blocks: Sequence[ComparedBlock], allowed: Sequence[str]
 ) -> list[str]:
     notes = []
     for study in studies:

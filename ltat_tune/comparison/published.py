@@ -9,7 +9,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from ltat_tune.comparison.compare import Block, Comparison
+from ltat_tune.comparison.compare import ComparedBlock, Comparison
 from ltat_tune.comparison.entries import ComparedEntry
 
 _EPS = 8 / 255  # eps of both papers in the tables that are matched
@@ -53,7 +53,7 @@ class Beside:
         differences: sentences on differences in protocol, or on why nothing matches.
     """
 
-    block: Block
+    block: ComparedBlock
     columns: Sequence[tuple[str, str]]
     rows: Sequence[Published]
     differences: Sequence[str]
@@ -89,9 +89,9 @@ def read_published() -> tuple[Published, ...]:
     )
 
 
-def beside_published(found: Comparison) -> list[Beside]:
+def beside_published(comparison: Comparison) -> list[Beside]:
     """Return, for every block, the papers' rows for its data set, profile, ratio and model."""
-    return [_beside(block) for block in found.blocks]
+    return [_beside(block) for block in comparison.blocks]
 
 
 def metric(column: tuple[str, str]) -> str:
@@ -100,7 +100,7 @@ def metric(column: tuple[str, str]) -> str:
     return f"test/{attack}_acc" if group == "all" else f"test/{attack}_{group}_acc"
 
 
-def _beside(block: Block) -> Beside:
+def _beside(block: ComparedBlock) -> Beside:
     config = block.entries[0].config
     data = config.data
     here = [row for row in read_published() if row.dataset == data.name]

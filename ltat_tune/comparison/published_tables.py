@@ -14,10 +14,10 @@ from ltat_tune.comparison.tables import ON_TEST, heading, mean_text
 from ltat_tune.presentation.text_tables import csv_text, latex_part, markdown_part
 
 
-def render_published(found: Sequence[Beside]) -> RenderableType:
+def render_published(published: Sequence[Beside]) -> RenderableType:
     """Return a table for each block, our rows first, and how the protocols differ."""
     parts: list[RenderableType] = []
-    for beside in found:
+    for beside in published:
         parts += [Text(), Text(_title(beside), style="bold")]
         if beside.columns:
             table = Table(box=None, pad_edge=False, header_style="dim")
@@ -52,10 +52,10 @@ def _printed(score: tuple[float, float | None] | None) -> str:
     return f"{mean:.2f}" + ("" if spread is None else f" ± {spread:.2f}")
 
 
-def published_csv(found: Sequence[Beside]) -> str:
+def published_csv(published: Sequence[Beside]) -> str:
     """Return the papers' rows, each with the problem that it matches, in fractions like ours."""
     rows: list[dict[str, Any]] = []
-    for beside in found:
+    for beside in published:
         for row in beside.rows:
             for column in beside.columns:
                 if column in row.scores:
@@ -71,22 +71,22 @@ def published_csv(found: Sequence[Beside]) -> str:
     return csv_text(rows)
 
 
-def published_markdown(found: Sequence[Beside]) -> str:
+def published_markdown(published: Sequence[Beside]) -> str:
     """Return a Markdown table for each block."""
     return "".join(
         markdown_part(_title(beside), _printed_cells(beside), beside.differences, words=2)
-        for beside in found
+        for beside in published
     )
 
 
-def published_latex(found: Sequence[Beside]) -> str:
+def published_latex(published: Sequence[Beside]) -> str:
     """Return a `tabular` with booktabs for each block; differences become comments."""
     return "".join(
         latex_part(
             _title(beside), _printed_cells(beside), beside.differences,
             mark="" if beside.block.honest else ON_TEST,
         )
-        for beside in found
+        for beside in published
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ltat_tune.comparison.compare import Block, Comparison
+from ltat_tune.comparison.compare import ComparedBlock, Comparison
 from ltat_tune.comparison.entries import ComparedEntry
 from ltat_tune.presentation.text_tables import csv_text, latex_part, markdown_part
 from ltat_tune.results.significance import Significance, mean_error, significance_data
@@ -21,44 +21,44 @@ ON_TEST = "Selected on the test images: optimistic"
 _SHOWN_PARAMETERS = 4
 
 
-def comparison_text(found: Comparison) -> RenderableType:
+def comparison_text(comparison: Comparison) -> RenderableType:
     """Return the blocks one below the other, for a terminal of 80 columns or more."""
     parts: list[RenderableType] = []
-    for block in found.blocks:
+    for block in comparison.blocks:
         parts.append(Text())
         parts.append(Text(block.title, style="bold"))
         if not block.honest:
             parts.append(Text("SELECTED ON TEST", style="bold red"))
-        parts.append(_table(found, block))
+        parts.append(_table(comparison, block))
         parts += [Text(note, style="red" if not block.honest else "dim") for note in block.notes]
         parts += [Text(line, style="dim") for line in _tests_in_words(block)]
-    if found.overall:
-        parts += [Text(), Text("over all these problems", style="bold"), _overall(found)]
-    parts += [Text(f"note: {note}", style="yellow") for note in found.notes]
+    if comparison.overall:
+        parts += [Text(), Text("over all these problems", style="bold"), _overall(comparison)]
+    parts += [Text(f"note: {note}", style="yellow") for note in comparison.notes]
     return Group(*parts)
 
 
-def _table(found: Comparison, block: Block) -> Table:
+def _table(comparison: Comparison, block: ComparedBlock) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column(", ".join(found.by) or "configuration", overflow="fold")
-    for metric in found.metrics:
+    table.add_column(", ".join(comparison.by) or "configuration", overflow="fold")
+    for metric in comparison.metrics:
         table.add_column(heading(metric), justify="right", no_wrap=True)
     for title in ("p", "n", "epoch", "search"):
         table.add_column(title, justify="right", no_wrap=True)
     for entry, test in _tested(block):
-        table.add_row(_name(entry, block.entries), *_numbers(found, entry, test))
+        table.add_row(_name(entry, block.entries), *_numbers(comparison, entry, test))
     return table
 
 
-def _tested(block: Block) -> Iterator[tuple[ComparedEntry, Significance | None]]:
+def _tested(block: ComparedBlock) -> Iterator[tuple[ComparedEntry, Significance | None]]:
     """Return every entry with its test against the first; None where there is none."""
     return itertools.zip_longest(block.entries, (None, *block.against_first))
 
 
-def _numbers(found: Comparison, entry: ComparedEntry, test: Significance | None) -> list[str]:
+def _numbers(comparison: Comparison, entry: ComparedEntry, test: Significance | None) -> list[str]:
     return [
-        *[mean_text(entry, metric) for metric in found.metrics],
-        _p(test), str(len(entry.scores(found.metrics[0]))), kept(entry), str(entry.searched),
+        *[mean_text(entry, metric) for metric in comparison.metrics],
+        _p(test), str(len(entry.scores(comparison.metrics[0]))), kept(entry), str(entry.searched),
     ]  # fmt: skip
 
 
@@ -111,7 +111,7 @@ def _p(test: Significance | None) -> str:
     return "<0.001" if test.adjusted < 0.001 else f"{test.adjusted:.2g}"
 
 
-def _tests_in_words(block: Block) -> list[str]:
+def _tests_in_words(block: ComparedBlock) -> list[str]:
     """Return lines that name the test behind each row's p."""
     named: dict[str, list[str]] = {}
     for entry, test in zip(block.entries[1:], block.against_first, strict=False):
@@ -126,14 +126,14 @@ def _tests_in_words(block: Block) -> list[str]:
     return lines
 
 
-def _overall(found: Comparison) -> Table:
+def _overall(comparison: Comparison) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column(", ".join(found.by))
-    mean = heading(found.metrics[0])
+    table.add_column(", ".join(comparison.by))
+    mean = heading(comparison.metrics[0])
     for title in ("mean\nrank", mean, "first\nahead in", "p, exact\nsign test"):
         table.add_column(title, justify="right")
-    problems = sum(block.honest for block in found.blocks)
-    for row in found.overall:
+    problems = sum(block.honest for block in comparison.blocks)
+    for row in comparison.overall:
         table.add_row(
             row.label, f"{row.mean_rank:.2f}", f"{100 * row.mean:.1f}",
             "" if row.p is None else f"{row.ahead} of {problems}",
@@ -142,21 +142,21 @@ def _overall(found: Comparison) -> Table:
     return table
 
 
-def as_rows(found: Comparison) -> list[dict[str, Any]]:
+def as_rows(comparison: Comparison) -> list[dict[str, Any]]:
     """Return one flat row for each entry, accuracies as fractions, for CSV and data frames."""
     rows = []
-    for block in found.blocks:
+    for block in comparison.blocks:
         for entry, test in _tested(block):
             row: dict[str, Any] = {
                 "problem": block.title, "selected_on_test": entry.selected_on_test,
                 "group": entry.label, "study": entry.study, "scenario": entry.scenario,
                 "trial": f"t{entry.number:04d}", "role": entry.role,
             }  # fmt: skip
-            for metric in found.metrics:
+            for metric in comparison.metrics:
                 mean, error = mean_error(list(entry.scores(metric).values()))
                 row |= {metric: mean, f"{metric} standard error": error}
             row |= {
-                "n": len(entry.scores(found.metrics[0])),
+                "n": len(entry.scores(comparison.metrics[0])),
                 "epoch": kept(entry).partition("/")[0], "epochs": entry.epochs,
                 "search_epochs": entry.searched, "search_trials": entry.trials,
                 "gain_over_first": None if test is None else test.gain,
@@ -169,29 +169,30 @@ def as_rows(found: Comparison) -> list[dict[str, Any]]:
     return rows
 
 
-def as_csv(found: Comparison) -> str:
+def as_csv(comparison: Comparison) -> str:
     """Return the rows of `as_rows` as CSV with a header line."""
-    return csv_text(as_rows(found))
+    return csv_text(as_rows(comparison))
 
 
-def as_json(found: Comparison) -> dict[str, Any]:
+def as_json(comparison: Comparison) -> dict[str, Any]:
     """Return the blocks with every seed's numbers, for `--format json`."""
     return {
-        "by": list(found.by), "metrics": list(found.metrics), "notes": list(found.notes),
+        "by": list(comparison.by), "metrics": list(comparison.metrics),
+        "notes": list(comparison.notes),
         "blocks": [
             {
                 "title": block.title, "selected_on_test": not block.honest,
                 "notes": list(block.notes),
-                "entries": [_entry_json(found, e) for e in block.entries],
+                "entries": [_entry_json(comparison, e) for e in block.entries],
                 "against_first": [significance_data(test) for test in block.against_first],
             }
-            for block in found.blocks
+            for block in comparison.blocks
         ],
-        "overall": [dict(vars(row)) for row in found.overall],
+        "overall": [dict(vars(row)) for row in comparison.overall],
     }  # fmt: skip
 
 
-def _entry_json(found: Comparison, entry: ComparedEntry) -> dict[str, Any]:
+def _entry_json(comparison: Comparison, entry: ComparedEntry) -> dict[str, Any]:
     return {
         "label": entry.label, "study": entry.study, "scenario": entry.scenario,
         "trial": entry.number, "role": entry.role, "params": dict(entry.params),
@@ -199,43 +200,43 @@ def _entry_json(found: Comparison, entry: ComparedEntry) -> dict[str, Any]:
         "seeds": [
             {
                 "seed": seed.seed, "subset_hash": seed.subset, "epoch": seed.epoch,
-                "metrics": {m: seed.metrics[m] for m in found.metrics if m in seed.metrics},
+                "metrics": {m: seed.metrics[m] for m in comparison.metrics if m in seed.metrics},
             }
             for seed in entry.seeds
         ],
     }  # fmt: skip
 
 
-def _cells(found: Comparison, block: Block) -> list[list[str]]:
+def _cells(comparison: Comparison, block: ComparedBlock) -> list[list[str]]:
     """Return the heading and the rows of a printed table."""
-    head = ["", *found.metrics, "p", "n", "epoch", "search epochs"]
+    head = ["", *comparison.metrics, "p", "n", "epoch", "search epochs"]
     rows = [
-        [entry.label or f"{entry.name} {entry.role}", *_numbers(found, entry, test)]
+        [entry.label or f"{entry.name} {entry.role}", *_numbers(comparison, entry, test)]
         for entry, test in _tested(block)
     ]
     return [head, *rows]
 
 
-def as_markdown(found: Comparison) -> str:
+def as_markdown(comparison: Comparison) -> str:
     """Return a Markdown table for each block."""
     parts = [
-        markdown_part(block.marked_title, _cells(found, block), _below(block))
-        for block in found.blocks
+        markdown_part(block.marked_title, _cells(comparison, block), _below(block))
+        for block in comparison.blocks
     ]
-    parts += [f"note: {note}  \n" for note in found.notes]
+    parts += [f"note: {note}  \n" for note in comparison.notes]
     return "".join(parts).rstrip() + "\n"
 
 
-def as_latex(found: Comparison) -> str:
+def as_latex(comparison: Comparison) -> str:
     """Return a `tabular` with booktabs for each block; notes become comments."""
     parts = ["% needs \\usepackage{booktabs}; mean and standard error in percent\n"]
-    for block in found.blocks:
+    for block in comparison.blocks:
         mark = "" if block.honest else ON_TEST
         parts.append(
-            latex_part(block.marked_title, _cells(found, block), _below(block), mark=mark)
+            latex_part(block.marked_title, _cells(comparison, block), _below(block), mark=mark)
         )
-    return "".join([*parts, *[f"% note: {note}\n" for note in found.notes]])
+    return "".join([*parts, *[f"% note: {note}\n" for note in comparison.notes]])
 
 
-def _below(block: Block) -> list[str]:
+def _below(block: ComparedBlock) -> list[str]:
     return [*block.notes, *_tests_in_words(block)]

@@ -49,7 +49,7 @@ _TAET = (
 )
 _MARGINS = ("loss.base_margin", "loss.margin_tau", "loss.tau", "loss.scale")
 
-METHODS = (
+METHOD_CHOICES = (
     Choice(
         "natural", "training on clean images, no attack", "SRAT Fig. 1", "method.name",
     ),
@@ -88,7 +88,7 @@ METHODS = (
     ),
 )  # fmt: skip
 
-LOSSES = (
+LOSS_CHOICES = (
     Choice(
         "cross_entropy", "cross-entropy of the label", "SRAT 5.1 (CE)", "loss.name",
         ("loss.label_smoothing",), "CE",
@@ -117,7 +117,7 @@ LOSSES = (
     ),
 )  # fmt: skip
 
-DATASETS = (
+DATASET_CHOICES = (
     Choice(
         "digits", "scikit-learn's 8x8 scans, 10 classes; part of its wheel, without a download",
         "UCI optical digits", "data.name",
@@ -145,7 +145,7 @@ DATASETS = (
     ),
 )  # fmt: skip
 
-MODELS = (
+MODEL_CHOICES = (
     Choice(
         "small_cnn", "a few convolutions, for machines without a GPU", "",
         "model.name", ("model.width", "model.stem"),
@@ -170,7 +170,7 @@ MODELS = (
 
 _BALL = ("attack.eps", "attack.step_size", "attack.steps")
 
-ATTACKS = (
+ATTACK_CHOICES = (
     Choice("linf", "changes every pixel by at most eps", "REAT 5; SRAT 5.1", "attack.norm", _BALL,
            "L∞"),
     Choice("l2", "changes all pixels together by at most eps", "REAT Table 12", "attack.norm",
@@ -226,9 +226,9 @@ ATTACKS = (
 )  # fmt: skip
 
 CATALOGUE: dict[str, tuple[Choice, ...]] = {
-    "methods": METHODS,
-    "losses": LOSSES,
-    "datasets": DATASETS,
-    "models": MODELS,
-    "attacks": ATTACKS,
+    "methods": METHOD_CHOICES,
+    "losses": LOSS_CHOICES,
+    "datasets": DATASET_CHOICES,
+    "models": MODEL_CHOICES,
+    "attacks": ATTACK_CHOICES,
 }

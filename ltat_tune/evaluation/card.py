@@ -23,7 +23,7 @@ from ltat_tune.files import write_json
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.tracking import attach, tracking_uri
 
-FORMAT = 1
+CARD_FORMAT = 1
 
 _NOTES = (
     "A misclassified clean image counts as misclassified under every attack. It keeps its answer "
@@ -142,7 +142,7 @@ def build(
     classes = len(splits.classes)
     rows = [_row(loaded, request, outcome) for outcome in outcomes]
     return {
-        "format": FORMAT,
+        "format": CARD_FORMAT,
         "model": {
             "name": loaded.target.name,
             "checkpoint": str(loaded.target.checkpoint),

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ltat_tune.training.metrics import Accuracy, ClassGroups
 
-LEVEL = 0.95
+CONFIDENCE = 0.95
 BINS = 15
 
 INTERVALS = (
@@ -37,7 +37,7 @@ def wilson(right: int, total: int) -> Interval:
 
     Source: Wilson1927Probable, by `scipy.stats.binomtest`.
     """
-    interval = binomtest(right, total).proportion_ci(LEVEL, method="wilson")
+    interval = binomtest(right, total).proportion_ci(CONFIDENCE, method="wilson")
     return Interval(float(interval.low), float(interval.high))
 
 

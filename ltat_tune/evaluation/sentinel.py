@@ -26,7 +26,7 @@ from ltat_tune.evaluation.sentinel_attacks import (
     margins,
     slope_and_pull,
 )
-from ltat_tune.evaluation.sentinel_checks import CHECKS, FEWEST, Check, Evidence
+from ltat_tune.evaluation.sentinel_checks import CHECKS, FEWEST_RIGHT, Check, Evidence
 from ltat_tune.files import read_json, write_json
 from ltat_tune.provenance import versions
 from ltat_tune.seeding import new_generator
@@ -80,7 +80,7 @@ class SentinelReport:
     @property
     def resolution(self) -> float:
         """The smallest gap between two attacks that chance does not explain, in points."""
-        return 100 * FEWEST / max(1, self.images)
+        return 100 * FEWEST_RIGHT / max(1, self.images)
 
     @property
     def headline(self) -> str:

@@ -40,7 +40,7 @@ Unit = Literal["standing", "right"]
 # compared with, except CW and ten times the logits, each of which has a condition of its own.
 LEVEL = 0.01
 # Fewest images on one side that the test does not ascribe to chance: 2^-7 < 0.01 < 2^-6.
-FEWEST = math.ceil(math.log2(1 / LEVEL))
+FEWEST_RIGHT = math.ceil(math.log2(1 / LEVEL))
 # One in twenty: five times what more steps take from the sound models of the tables above, and
 # half of what the right attack takes from RoBal. Square, FGSM and cross-entropy on a tenth of the
 # logits break fewer images of a sound model than PGD-20.
@@ -140,16 +140,16 @@ def _exceeds(count: int, of: int, share: float) -> bool:
     return of > 0 and bool(binomtest(count, of, share, alternative="greater").pvalue < LEVEL)
 
 
-def black_box(found: Evidence) -> Check:
+def black_box(evidence: Evidence) -> Check:
     """Compare Square, which reads no gradient, with PGD-20, which does.
 
     Square lowers the margin, PGD-20 raises cross-entropy. If CW-20, which follows the margin's
     gradient, leaves no more than Square, the loss explains the gap and the gradient is sound. That
     is a warning, as in `margin`.
     """
-    triggered = found.beats("square", "pgd20")
-    leads = found.standing("cw20") <= found.standing("square")
-    figures = {**_compared(found, "square", "pgd20"), "cw20": found.accuracy("cw20")}
+    triggered = evidence.beats("square", "pgd20")
+    leads = evidence.standing("cw20") <= evidence.standing("square")
+    figures = {**_compared(evidence, "square", "pgd20"), "cw20": evidence.accuracy("cw20")}
     gained = int(figures["gained"])
     says = f"Square, which sees no gradient, breaks {_images(gained)} that PGD-20 leaves "
     says += f"standing: accuracy is at most {figures['square']:.1f} %, not "
@@ -166,10 +166,10 @@ def black_box(found: Evidence) -> Check:
     )  # fmt: skip
 
 
-def one_step(found: Evidence) -> Check:
+def one_step(evidence: Evidence) -> Check:
     """Compare FGSM with PGD-20."""
-    triggered = found.beats("fgsm", "pgd20")
-    figures = _compared(found, "fgsm", "pgd20")
+    triggered = evidence.beats("fgsm", "pgd20")
+    figures = _compared(evidence, "fgsm", "pgd20")
     return Check(
         "one_step", "FGSM against PGD-20", figures, TOLERANCE, "standing", triggered,
         "serious",
@@ -181,11 +181,11 @@ def one_step(found: Evidence) -> Check:
     )  # fmt: skip
 
 
-def more_steps(found: Evidence) -> Check:
+def more_steps(evidence: Evidence) -> Check:
     """Compare PGD-100 with PGD-20: it must be neither worse nor much better."""
-    worse = found.beats("pgd20", "pgd100")
-    better = found.beats("pgd100", "pgd20")
-    figures = _compared(found, "pgd100", "pgd20")
+    worse = evidence.beats("pgd20", "pgd100")
+    better = evidence.beats("pgd100", "pgd20")
+    figures = _compared(evidence, "pgd100", "pgd20")
     sentence = f"100 steps leave {figures['pgd100']:.1f} %, 20 steps {figures['pgd20']:.1f} %: "
     if worse:
         sentence += "more steps do less harm, so the gradient does not lead to a high loss."
@@ -199,13 +199,14 @@ def more_steps(found: Evidence) -> Check:
     )  # fmt: skip
 
 
-def larger_radius(found: Evidence) -> Check:
+def larger_radius(evidence: Evidence) -> Check:
     """Check that accuracy falls at 2 and 4 times eps, and to nothing without a limit."""
     names = ("pgd20", "pgd20_2eps", "pgd20_4eps", "unbounded")
-    figures = {name: found.accuracy(name) for name in names}
-    survives = _exceeds(found.standing("unbounded"), found.right, TOLERANCE)
+    figures = {name: evidence.accuracy(name) for name in names}
+    survives = _exceeds(evidence.standing("unbounded"), evidence.right, TOLERANCE)
     rises = any(
-        found.beats(nearer, farther) for nearer, farther in zip(names[:2], names[1:3], strict=True)
+        evidence.beats(nearer, farther)
+        for nearer, farther in zip(names[:2], names[1:3], strict=True)
     )
     listed = f"{figures['pgd20']:.1f} % at eps, {figures['pgd20_2eps']:.1f} % at 2 eps, "
     listed += f"{figures['pgd20_4eps']:.1f} % at 4 eps, {figures['unbounded']:.1f} % without limit"
@@ -237,36 +238,36 @@ def _scaled(
     )
 
 
-def adaptive_up(found: Evidence) -> Check:
+def adaptive_up(evidence: Evidence) -> Check:
     """Compare cross-entropy on 10 z with cross-entropy on z, 20 steps both.
 
     Ten times the logits makes cross-entropy nearly the margin, which is a somewhat better loss
     against some sound models too (TRADES, MART). It indicates small logits only if they are so
     small that the pull is even over the wrong classes.
     """
-    pull = float(found.pull.median()) if found.right else math.inf
+    pull = float(evidence.pull.median()) if evidence.right else math.inf
     cause = f"the logits are so small that cross-entropy pulls at the runner-up {pull:.1f} times "
     cause += "as much as at any other class."
-    check = _scaled(found, "adaptive20", "adaptive_x10", "10", cause, pull < EVEN_PULL)
+    check = _scaled(evidence, "adaptive20", "adaptive_x10", "10", cause, pull < EVEN_PULL)
     return replace(check, figures={**check.figures, "median_pull": min(pull, _MOST)})
 
 
-def adaptive_down(found: Evidence) -> Check:
+def adaptive_down(evidence: Evidence) -> Check:
     """Compare cross-entropy on 0.1 z with cross-entropy on z, 20 steps both.
 
     On a sound model the smaller logits only make the pull more even, which does less harm.
     """
     cause = "the logits are so large that cross-entropy has hardly a gradient."
-    return _scaled(found, "adaptive_down20", "adaptive_x0.1", "0.1", cause)
+    return _scaled(evidence, "adaptive_down20", "adaptive_x0.1", "0.1", cause)
 
 
-def margin_check(found: Evidence) -> Check:
+def margin_check(evidence: Evidence) -> Check:
     """Compare CW-20, on the margin, with PGD-20, on cross-entropy."""
-    gained, _ = found.gained_and_lost("cw20", "pgd20")
-    triggered = found.beats("cw20", "pgd20") and _exceeds(
-        gained, found.standing("pgd20"), OTHER_LOSS
+    gained, _ = evidence.gained_and_lost("cw20", "pgd20")
+    triggered = evidence.beats("cw20", "pgd20") and _exceeds(
+        gained, evidence.standing("pgd20"), OTHER_LOSS
     )
-    figures = _compared(found, "cw20", "pgd20")
+    figures = _compared(evidence, "cw20", "pgd20")
     says = f"CW-20, on the margin, leaves {figures['cw20']:.1f} %, PGD-20, on cross-entropy, "
     says += f"{figures['pgd20']:.1f} %: "
     return Check(
@@ -277,35 +278,35 @@ def margin_check(found: Evidence) -> Check:
     )  # fmt: skip
 
 
-def flat(found: Evidence) -> Check:
+def flat(evidence: Evidence) -> Check:
     """Count images without a gradient, or with one that float32 has rounded away."""
-    count = int((found.slope < FLAT_RATIO).sum())
-    share = count / found.right if found.right else 0.0
-    triggered = _exceeds(count, found.right, TOLERANCE)
-    median = float(found.slope.median()) if found.right else 0.0
+    count = int((evidence.slope < FLAT_RATIO).sum())
+    share = count / evidence.right if evidence.right else 0.0
+    triggered = _exceeds(count, evidence.right, TOLERANCE)
+    median = float(evidence.slope.median()) if evidence.right else 0.0
     return Check(
         "flat", "gradient at the image", {"flat_share": share, "median_slope": median},
         TOLERANCE, "right", triggered,
         "warning",
-        f"On {count} of {found.right} images cross-entropy has next to no gradient: "
+        f"On {count} of {evidence.right} images cross-entropy has next to no gradient: "
         + ("there is nothing for PGD to follow." if triggered else "PGD has something to follow."),
     )  # fmt: skip
 
 
-def random_direction(found: Evidence) -> Check:
+def random_direction(evidence: Evidence) -> Check:
     """Compare PGD-20 with as many random directions of full length."""
-    wins = int(found.gradient_wins.sum())
-    triggered = found.right > 0 and bool(
-        binomtest(wins, found.right, GRADIENT_SHARE, alternative="less").pvalue < LEVEL
+    wins = int(evidence.gradient_wins.sum())
+    triggered = evidence.right > 0 and bool(
+        binomtest(wins, evidence.right, GRADIENT_SHARE, alternative="less").pvalue < LEVEL
     )
-    share = wins / found.right if found.right else 1.0
-    figures = {"noise": found.accuracy("noise"), "pgd20": found.accuracy("pgd20")}
+    share = wins / evidence.right if evidence.right else 1.0
+    figures = {"noise": evidence.accuracy("noise"), "pgd20": evidence.accuracy("pgd20")}
     return Check(
         "random_direction", "PGD-20 against noise", figures | {"gradient_share": share},
         GRADIENT_SHARE, "right", triggered,
         "serious",
-        f"PGD-20 gets farther than {found.random_directions} random directions on {wins} of "
-        f"{found.right} images (accuracy {figures['pgd20']:.1f} % against "
+        f"PGD-20 gets farther than {evidence.random_directions} random directions on {wins} of "
+        f"{evidence.right} images (accuracy {figures['pgd20']:.1f} % against "
         f"{figures['noise']:.1f} %): "
         + ("the gradient is no better than noise." if triggered else "the gradient leads."),
     )  # fmt: skip

@@ -12,7 +12,7 @@ from typing import Any
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.errors import StudyError
 from ltat_tune.storage.folder import StudyFolder
-from ltat_tune.storage.trained_run import Run, Split, T, read_run
+from ltat_tune.storage.trained_run import Run, RunT, Split, read_run
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,11 @@ class Sources:
     root: str | None = None  # folder of official files, for figures that count them without a run
     _known: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
-    def once(self, key: tuple[object, ...], compute: Callable[[], T]) -> T:
+    def once(self, key: tuple[object, ...], compute: Callable[[], RunT]) -> RunT:
         """Return the result of `compute`, which runs at most once for this key."""
         if key not in self._known:
             self._known[key] = compute()
-        value: T = self._known[key]
+        value: RunT = self._known[key]
         return value
 
     @cached_property

@@ -12,7 +12,7 @@ from ltat_tune.config.parameters import PARAMETERS, defaults
 from ltat_tune.errors import StudyError
 from ltat_tune.space.reader import read_space
 from ltat_tune.space.space import Space, text_of
-from ltat_tune.space.spec import PARTS
+from ltat_tune.space.spec import SECTIONS
 from ltat_tune.storage.folder import StudyFolder
 
 _NOTHING = "nothing"
@@ -142,20 +142,20 @@ def _flat(document: Mapping[str, Any]) -> dict[str, Any]:
     for path, domain in (document.get("tuned") or {}).items():
         flat[f"tuned {path}"] = domain
     for key, value in document.items():
-        if key in PARTS:
-            value = {**PARTS[key]().model_dump(mode="json"), **_part(key, value or {})}
+        if key in SECTIONS:
+            value = {**SECTIONS[key]().model_dump(mode="json"), **_part(key, value or {})}
             flat |= {f"{key}.{field}": given for field, given in value.items()}
         elif key not in ("fixed", "scenarios", "tuned"):
             flat[key] = value
-    for key in PARTS.keys() - document.keys():
-        flat |= {f"{key}.{f}": v for f, v in PARTS[key]().model_dump(mode="json").items()}
+    for key in SECTIONS.keys() - document.keys():
+        flat |= {f"{key}.{f}": v for f, v in SECTIONS[key]().model_dump(mode="json").items()}
     return flat
 
 
 def _part(key: str, raw: dict[str, Any]) -> dict[str, Any]:
     """Return a section's typed values, or the raw ones if this version's rules refuse them."""
     try:
-        typed: dict[str, Any] = PARTS[key].model_validate(raw).model_dump(mode="json")
+        typed: dict[str, Any] = SECTIONS[key].model_validate(raw).model_dump(mode="json")
         return typed
     except ValidationError:
         return raw

@@ -6,18 +6,25 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ltat_tune.config.attack_names import read_name
-from ltat_tune.config.catalogue import ATTACKS, DATASETS, LOSSES, METHODS
+from ltat_tune.config.catalogue import (
+    ATTACK_CHOICES,
+    DATASET_CHOICES,
+    LOSS_CHOICES,
+    METHOD_CHOICES,
+)
 from ltat_tune.config.effects import why_inert
 from ltat_tune.config.sections import DataConfig
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.presentation.value_phrases import setting
 
-_METHODS = {entry.name: entry.symbol or entry.name for entry in METHODS}
-LOSS_NAMES = {entry.name: entry.symbol or entry.name for entry in LOSSES} | {
+_METHODS = {entry.name: entry.symbol or entry.name for entry in METHOD_CHOICES}
+LOSS_NAMES = {entry.name: entry.symbol or entry.name for entry in LOSS_CHOICES} | {
     "cross_entropy": "CE", "focal": "Focal",
 }  # fmt: skip
-_DATA = {entry.name: entry.symbol or entry.name for entry in DATASETS}
-NORM_NAMES = {entry.name: entry.symbol for entry in ATTACKS if entry.chosen_by == "attack.norm"}
+_DATA = {entry.name: entry.symbol or entry.name for entry in DATASET_CHOICES}
+NORM_NAMES = {
+    entry.name: entry.symbol for entry in ATTACK_CHOICES if entry.chosen_by == "attack.norm"
+}
 # A method's name does not repeat the loss that the method has in its paper.
 _OWN_LOSS = {"reat": "balanced_softmax", "robal": "robal", "natural": "cross_entropy"}
 _FAMILIES = {

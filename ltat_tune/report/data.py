@@ -29,7 +29,7 @@ from ltat_tune.storage.trained_run import Run, read_run
 from ltat_tune.storage.training_files import MaskingReport, read_masking
 from ltat_tune.storage.trials import LedgerView, TrialRow, open_studies, read_trials
 
-State = Literal["finished", "running", "unfinished"]
+StudyState = Literal["finished", "running", "unfinished"]
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class ReportData:
     space: Space
     facts: Mapping[str, Any]
     results: StudyResults
-    state: State
+    state: StudyState
     at: datetime
     rungs: Rungs
     scenes: Sequence[Scene]
@@ -159,7 +159,7 @@ class Reader:
         space = replace(space, smoke=str(facts.get("smoke", "")))
         studies, rows = open_studies(self.folder), read_trials(self.folder)
         results = read_results(self.folder)
-        state: State = "running" if self.folder.is_running() else "unfinished"
+        state: StudyState = "running" if self.folder.is_running() else "unfinished"
         if results is None or state == "running":
             results = collect(space, self.folder, LedgerView(self.folder))
         else:

@@ -15,10 +15,10 @@ from ltat_tune.report.data import Scene, TrialCurve
 from ltat_tune.report.plot_style import (
     BLUE,
     COLOURSCALE,
-    GREY,
     GROUP_COLOURS,
     INK,
     MUTED,
+    PLOT_GREY,
     SKY,
     VERMILLION,
     empty_plot,
@@ -48,8 +48,8 @@ def learning_curves_plot(scene: Scene, rungs: Sequence[int]) -> tuple[go.Figure,
     baseline = scene.baseline.result.number if scene.baseline else None
     drawn = _most_telling(scene.rows, {winner, baseline})
     looks = {
-        "stopped early": (GREY, 1.0), "trained to the end": (SKY, 1.4),
-        "still running": (GREY, 1.4), "failed or diverged": (MUTED, 1.0),
+        "stopped early": (PLOT_GREY, 1.0), "trained to the end": (SKY, 1.4),
+        "still running": (PLOT_GREY, 1.4), "failed or diverged": (MUTED, 1.0),
         "baseline": (INK, 2.4), "winner": (VERMILLION, 2.6),
     }  # fmt: skip
     states = {"pruned": "stopped early", "complete": "trained to the end",

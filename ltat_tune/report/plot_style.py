@@ -19,7 +19,7 @@ from ltat_tune.presentation.palette import (
     VERMILLION,
 )
 
-INK, MUTED, GRID, GREY = "#1b1d21", "#5c636d", "#e2e5e9", "#9aa0a8"
+INK, MUTED, GRID, PLOT_GREY = "#1b1d21", "#5c636d", "#e2e5e9", "#9aa0a8"
 LINE_COLOURS = (*PALETTE[:-1], INK)
 DASHES = ("solid", "dash", "dashdot", "dot", "longdash", "longdashdot", "solid")
 # cividis without its ends: one is invisible on dark paper, the other on light paper
@@ -54,7 +54,7 @@ def styled(fig: go.Figure, *, height: int = 380) -> go.Figure:
 
 
 __all__ = [
-    "BLUE", "COLOURSCALE", "DASHES", "GREEN", "GREY", "GRID", "GROUP_COLOURS", "INK",
+    "BLUE", "COLOURSCALE", "DASHES", "GREEN", "PLOT_GREY", "GRID", "GROUP_COLOURS", "INK",
     "LINE_COLOURS", "LINE_COLOURSCALE", "MUTED", "ORANGE", "PALETTE", "PURPLE", "SKY",
     "VERMILLION", "empty_plot", "styled",
 ]  # fmt: skip

@@ -22,10 +22,10 @@ from ltat_tune.config.parameters import PARAMETERS
 from ltat_tune.report.plot_style import (
     BLUE,
     COLOURSCALE,
-    GREY,
     INK,
     LINE_COLOURSCALE,
     MUTED,
+    PLOT_GREY,
     VERMILLION,
     empty_plot,
     styled,
@@ -106,7 +106,7 @@ def parallel_coordinates(rows: Sequence[TrialRow], tuned: Mapping[str, Domain]) 
         "ticktext": (["stopped"] if stopped else []) + [f"{100 * t:.1f}" for t in ticks],
     })  # fmt: skip
     # the first tenth of the colour scale is grey, for trials without a score
-    grey = [(0.0, GREY), (0.05, GREY), (0.05, LINE_COLOURSCALE[0][1])]
+    grey = [(0.0, PLOT_GREY), (0.05, PLOT_GREY), (0.05, LINE_COLOURSCALE[0][1])]
     scale = grey + [(0.1 + 0.9 * at, colour) for at, colour in LINE_COLOURSCALE]
     fig = empty_plot(height=430)
     fig.add_parcoords(
@@ -195,7 +195,7 @@ def slices(
     groups = {
         "trained to the end": (BLUE, "circle", [r for r in rows if r.score is not None]),
         "stopped: score at its last rung": (
-            GREY, "triangle-down-open", [r for r in rows if r.score is None and r.scores],
+            PLOT_GREY, "triangle-down-open", [r for r in rows if r.score is None and r.scores],
         ),
         "winner": (VERMILLION, "star", [r for r in rows if r.number == winner]),
     }  # fmt: skip

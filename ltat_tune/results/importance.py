@@ -20,7 +20,7 @@ from optuna.importance import (
 )
 from optuna.trial import FrozenTrial, TrialState
 
-LEAST = 6  # trials; with fewer there is no estimate
+LEAST_TRIALS = 6  # trials; with fewer there is no estimate
 _ENOUGH = 12  # complete trials; from here on only scores at the end count
 _TOP = 5  # trials that PED-ANOVA needs among the best, says its documentation
 PED_DRAWS, FANOVA_DRAWS = 40, 20  # resamples, and as many shuffles; fANOVA's forests are slow
@@ -107,8 +107,8 @@ def importances(rows: Sequence[FrozenTrial], *, seed: int = 0) -> Importances:
     """
     epochs, scored = judged(rows)
     scores = [score for _, score in scored]
-    if len(scored) < LEAST:
-        why = f"{len(scored)} trials have a score, and at least {LEAST} are needed"
+    if len(scored) < LEAST_TRIALS:
+        why = f"{len(scored)} trials have a score, and at least {LEAST_TRIALS} are needed"
         return Importances((), len(scored), epochs, why)
     if len(set(scores)) == 1:
         return Importances((), len(scored), epochs, "all trials have the same score")

@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial
 from ltat_tune.results.model import RungQuality
 from ltat_tune.search.rungs import Rungs
 
-LEAST = 4  # trials; with fewer a rank correlation says nothing
+LEAST_PAIRS = 4  # trials; with fewer a rank correlation says nothing
 
 
 def rung_quality(rungs: Rungs, rows: Sequence[FrozenTrial]) -> list[RungQuality]:
@@ -30,7 +30,7 @@ def rung_quality(rungs: Rungs, rows: Sequence[FrozenTrial]) -> list[RungQuality]
                  if epoch in r.intermediate_values and r.values]  # fmt: skip
         correlation = None
         scores, ends = [a for a, _ in pairs], [b for _, b in pairs]
-        if len(pairs) >= LEAST and len(set(scores)) > 1 and len(set(ends)) > 1:
+        if len(pairs) >= LEAST_PAIRS and len(set(scores)) > 1 and len(set(ends)) > 1:
             from scipy.stats import spearmanr  # the import is slow, and rarely needed
 
             correlation = float(spearmanr(scores, ends).statistic)

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from ltat_tune.config.parameters import PARAMETERS
-from ltat_tune.space.spec import PARTS, unknown_key
+from ltat_tune.space.spec import SECTIONS, unknown_key
 
 _WHOLE = ("name", "budget")  # keys of the file without a dot
 
@@ -37,7 +37,7 @@ def apply_overrides(
         elif path in PARAMETERS:
             paths.add(path)
             pin(document, path, value)
-        elif path in _WHOLE or (section in PARTS and key in PARTS[section].model_fields):
+        elif path in _WHOLE or (section in SECTIONS and key in SECTIONS[section].model_fields):
             paths.add(path)
             if key:
                 document.setdefault(section, {})

@@ -23,7 +23,7 @@ from ltat_tune.space.enumeration import enumerate_all
 from ltat_tune.space.problems import Problems
 from ltat_tune.space.space import Space, name_scenarios
 from ltat_tune.space.spec import (
-    PARTS,
+    SECTIONS,
     STUDY_NAME,
     Budget,
     SpaceDocument,
@@ -128,7 +128,7 @@ def build_space(document: dict[str, Any], stem: str, problems: Problems) -> Spac
             "name must be 1 to 100 letters, digits, '_', '-' or '.' and begin with a letter or "
             f"digit, got {shown(name)}{remedy}",
         )
-    parts = {key: _read_part(key, document.get(key, {}), problems) for key in PARTS}
+    parts = {key: _read_part(key, document.get(key, {}), problems) for key in SECTIONS}
     fixed = _read_fixed(document.get("fixed", {}), problems)
     axes = _read_scenarios(document.get("scenarios", {}), problems)
     tuned = _read_tuned(document, problems)
@@ -168,7 +168,7 @@ def _read_budget(raw: Any, problems: Problems) -> Budget | None:
 
 
 def _read_part(key: str, raw: Any, problems: Problems) -> Any:
-    model = PARTS[key]
+    model = SECTIONS[key]
     if not isinstance(raw, dict):
         problems.add(
             (key,), f"{key} must be a mapping of {', '.join(model.model_fields)}, got {shown(raw)}"

@@ -260,7 +260,7 @@ class DomainKeys(Section):
     )  # fmt: skip
 
 
-PARTS: dict[str, type[Section]] = {
+SECTIONS: dict[str, type[Section]] = {
     "objective": Objective,
     "searcher": SearcherSpec,
     "scheduler": SchedulerSpec,
@@ -272,9 +272,9 @@ PARTS: dict[str, type[Section]] = {
 def unknown_key(path: str) -> str:
     """Return the message for a path that is neither a parameter nor a key of the file."""
     part, _, field = path.partition(".")
-    if part not in PARTS:
+    if part not in SECTIONS:
         return unknown_parameter(path)
-    fields = list(PARTS[part].model_fields)
+    fields = list(SECTIONS[part].model_fields)
     close = get_close_matches(field, fields, n=1)
     hint = f"did you mean {part}.{close[0]}?" if close else f"{part} has {', '.join(fields)}"
     return f"unknown key {path}; {hint}"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from ltat_tune.config.catalogue import METHODS
+from ltat_tune.config.catalogue import METHOD_CHOICES
 from ltat_tune.config.parameters import PARAMETERS
 from ltat_tune.config.scalars import shown
 from ltat_tune.config.sections import DataConfig
@@ -210,7 +210,7 @@ def _commented(line: str, comment: str) -> str:
 
 
 def _head(question: FirstQuestion, file: Path) -> list[str]:
-    names = {entry.name: entry.symbol or entry.name for entry in METHODS}
+    names = {entry.name: entry.symbol or entry.name for entry in METHOD_CHOICES}
     methods = [names[method] for method in question.methods]
     data = question.data if question.data in PROTOCOLS else f"the images in {question.data}"
     ratios = [f"{ratio:g}" for ratio in question.ratios]

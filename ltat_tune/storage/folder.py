@@ -19,7 +19,7 @@ import yaml
 from ltat_tune.errors import StudyError
 from ltat_tune.files import write_json, write_text
 
-FORMAT = 1
+STUDY_FORMAT = 1
 _LEAST_FREE_MIB = 64
 
 
@@ -109,7 +109,7 @@ class StudyFolder:
             self.root.mkdir(parents=True, exist_ok=True)
             check_space_left(self.root)
             self.write_space(document)
-            self.write_facts({"format": FORMAT, **facts})
+            self.write_facts({"format": STUDY_FORMAT, **facts})
         except OSError as error:
             raise StudyError(
                 f"cannot write the study into {self.root}: {error.strerror}; "
@@ -137,9 +137,9 @@ class StudyFolder:
             there = ", ".join(names) or "none"
             raise StudyError(f"no study in {root}; {meant}studies in {root.parent}: {there}")
         facts = folder.read_facts()
-        if facts.get("format") != FORMAT:
+        if facts.get("format") != STUDY_FORMAT:
             raise StudyError(
-                f"{root} has study format {facts.get('format')}; this version reads {FORMAT}"
+                f"{root} has study format {facts.get('format')}; this version reads {STUDY_FORMAT}"
             )
         return folder
 

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from ltat_tune.config.trial_config import TrialConfig
 
-Kind = Literal["copy", "trial", "repeat", "confirmation", "test", "sentinel"]
-SEARCH: tuple[Kind, ...] = ("copy", "trial", "repeat")  # the stages of a trial
-State = Literal["complete", "pruned", "failed", "diverged"]
+TaskKind = Literal["copy", "trial", "repeat", "confirmation", "test", "sentinel"]
+SEARCH: tuple[TaskKind, ...] = ("copy", "trial", "repeat")  # the stages of a trial
+OutcomeState = Literal["complete", "pruned", "failed", "diverged"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Task:
     """
 
     key: str  # unique in the study: `imbalance_ratio_50/t0003`
-    kind: Kind
+    kind: TaskKind
     scenario: str
     config: dict[str, Any]  # TrialConfig by dotted path
     folder: str
@@ -97,7 +97,7 @@ class Task:
 class Outcome:
     """How a task ended."""
 
-    state: State
+    state: OutcomeState
     epoch: int
     reason: str = ""  # if failed or diverged; of a failure with the traceback
     metrics: dict[str, float] | None = None

@@ -15,9 +15,9 @@ from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.training_files import read_complete, read_test
 from ltat_tune.training.metrics import ClassGroups
 
-Kind = Literal["trial", "confirmation", "training"]
+RunKind = Literal["trial", "confirmation", "training"]
 Split = Literal["test", "val"]
-T = TypeVar("T")
+RunT = TypeVar("RunT")
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Run:
     """One finished training and what it left in its folder."""
 
     path: Path
-    kind: Kind
+    kind: RunKind
     study: str  # empty for a single training
     scenario: str
     config: TrialConfig
@@ -108,7 +108,7 @@ class Run:
         """
         return self._measured(self.metrics, name, split)
 
-    def _measured(self, values: dict[str, T], name: str, split: Split) -> T:
+    def _measured(self, values: dict[str, RunT], name: str, split: Split) -> RunT:
         if f"{split}/{name}" not in values:
             images = "test" if split == "test" else "validation"
             raise MissingData(f"{name} of {self.name} on the {images} images")
@@ -150,10 +150,10 @@ def read_run(path: Path) -> Run | None:
     )
 
 
-def _place(path: Path) -> tuple[Kind, str, str, Path | None]:
+def _place(path: Path) -> tuple[RunKind, str, str, Path | None]:
     """Return kind, study, scenario and cache, by where the folder lies."""
     if len(path.parts) > 3 and (path.parents[2] / "study.json").exists():
         folder = StudyFolder(path.parents[2])
-        kind: Kind = "trial" if path.parents[1].name == "trials" else "confirmation"
+        kind: RunKind = "trial" if path.parents[1].name == "trials" else "confirmation"
         return kind, folder.root.name, path.parent.name, folder.cache
     return "training", "", "", None

@@ -14,7 +14,7 @@ from torch import Tensor
 from ltat_tune.errors import CheckpointError
 from ltat_tune.files import replacing
 
-FORMAT = 1
+CHECKPOINT_FORMAT = 1
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -29,7 +29,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     try:
         with replacing(path, sync=False) as temporary:
             with open(temporary, "wb") as file:  # else torch writes the path into the file
-                torch.save({"format": FORMAT, **state}, file)
+                torch.save({"format": CHECKPOINT_FORMAT, **state}, file)
             if path.exists():
                 _keep(path)
     except RuntimeError as error:  # torch reports a full disk this way
@@ -124,8 +124,10 @@ def _load(path: Path, content: Path | io.BytesIO, *, mmap: bool = False) -> dict
         )
     except Exception as error:  # torn bytes raise many errors, even OSError and IndexError
         raise CheckpointError(f"{path} is not a whole checkpoint: {error}") from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise CheckpointError(f"{path} must have checkpoint format {FORMAT}; train it again")
+    if not isinstance(state, dict) or state.get("format") != CHECKPOINT_FORMAT:
+        raise CheckpointError(
+            f"{path} must have checkpoint format {CHECKPOINT_FORMAT}; train it again"
+        )
     return state
 
 

@@ -18,7 +18,7 @@ from ltat_tune.methods import needs_projection
 from ltat_tune.models import Classifier, build_model, measured
 
 SUFFIX = ".safetensors"
-FORMAT = "ltat-tune 1"
+WEIGHTS_FORMAT = "ltat-tune 1"
 _SHIFT = "shift"  # the only tensor that is not the network's
 
 
@@ -79,7 +79,7 @@ def save_weights(
     if shift is not None and shift.dim() == 1:  # otherwise it is a scalar 0
         tensors[_SHIFT] = shift.detach().cpu().contiguous().clone()
     metadata = {
-        **about, "format": FORMAT, "identity": identity, "subset_hash": subset_hash,
+        **about, "format": WEIGHTS_FORMAT, "identity": identity, "subset_hash": subset_hash,
         "weights": weights, "epoch": str(epoch), "classes": json.dumps(list(classes)),
         "image_shape": json.dumps(list(image_shape)),
     }  # fmt: skip
@@ -105,10 +105,10 @@ def read_weights(path: Path) -> Exported:
         raise CheckpointError(
             f"{path} is not a whole safetensors file ({error}); copy it again, or export it again"
         ) from None
-    if metadata.get("format") != FORMAT:
+    if metadata.get("format") != WEIGHTS_FORMAT:
         raise CheckpointError(
-            f"{path} must be a file of `ltat-tune export --checkpoint` (format {FORMAT}), got "
-            f"{metadata.get('format', 'another kind of safetensors file')}"
+            f"{path} must be a file of `ltat-tune export --checkpoint` (format {WEIGHTS_FORMAT}), "
+            f"got {metadata.get('format', 'another kind of safetensors file')}"
         )
     channels, height, width = json.loads(metadata["image_shape"])
     return Exported(

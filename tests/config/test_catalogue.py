@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ltat_tune.config.attack_names import WRITTEN, is_attack
-from ltat_tune.config.catalogue import ATTACKS, CATALOGUE
+from ltat_tune.config.catalogue import ATTACK_CHOICES, CATALOGUE
 from ltat_tune.config.parameters import PARAMETERS
 from ltat_tune.space.listing import find_spaces
 
@@ -33,14 +33,14 @@ def test_every_choice_is_listed_once_in_its_order(kind: str, path: str) -> None:
 
 
 def test_evaluation_attacks_are_those_that_can_be_asked_for() -> None:
-    names = [entry.name for entry in ATTACKS if entry.chosen_by == "confirm.attacks"]
+    names = [entry.name for entry in ATTACK_CHOICES if entry.chosen_by == "confirm.attacks"]
     assert names == WRITTEN.partition(";")[0].split(", ")
     assert all(is_attack(name.replace("<steps>", "20")) for name in names)
 
 
 def test_the_papers_names_of_attack_weights_are_given() -> None:
     """REAT Table 2."""
-    weights = {e.name: e.symbol for e in ATTACKS if e.chosen_by == "attack.reweight"}
+    weights = {e.name: e.symbol for e in ATTACK_CHOICES if e.chosen_by == "attack.reweight"}
     assert list(weights.values()) == ["", "RW", "RWS", "ENR", "BRW", "RBL"]
     assert weights["class_balanced"] == "ENR"
 

@@ -17,7 +17,7 @@ from matplotlib.container import BarContainer
 from numpy.typing import NDArray
 
 from ltat_tune.errors import MissingData
-from ltat_tune.figures.reat.specs import REAT
+from ltat_tune.figures.reat.specs import REAT_FIGURES
 from ltat_tune.figures.save import save
 from ltat_tune.figures.sources import Sources, read_sources
 from ltat_tune.figures.spec import Drawing
@@ -40,7 +40,7 @@ def sources(study: Path) -> Iterator[Sources]:
 
 
 def draw(key: str, sources: Sources) -> Drawing:
-    function = REAT[key].draw
+    function = REAT_FIGURES[key].draw
     assert function is not None
     with look():
         return function(sources)
@@ -70,7 +70,7 @@ def shares(counts: list[int]) -> NDArray[np.float64]:
     return 100 * np.array(counts) / sum(counts)
 
 
-@pytest.mark.parametrize("key", REAT)
+@pytest.mark.parametrize("key", REAT_FIGURES)
 def test_every_figure_is_drawn_saved_and_nothing_overlaps(
     key: str, sources: Sources, tmp_path: Path
 ) -> None:

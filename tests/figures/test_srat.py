@@ -24,7 +24,7 @@ from ltat_tune.figures import panels, style
 from ltat_tune.figures.save import save
 from ltat_tune.figures.sources import Sources, read_sources
 from ltat_tune.figures.srat import counts
-from ltat_tune.figures.srat.specs import SRAT
+from ltat_tune.figures.srat.specs import SRAT_FIGURES
 from ltat_tune.figures.style import look
 from ltat_tune.presentation.names import row_name
 from tests.figures.srat_studies import trained_once
@@ -43,7 +43,7 @@ def read(*folders: Path) -> Sources:
 
 @cache
 def draw(key: str, *folders: Path) -> Figure:
-    function = SRAT[key].draw
+    function = SRAT_FIGURES[key].draw
     assert function is not None
     with look():
         return function(read(*folders)).figure
@@ -289,7 +289,7 @@ def test_configurations_have_the_names_of_srats_tables(values: dict[str, Any], n
     assert row_name(config) == name
 
 
-@pytest.mark.parametrize("key", [key for key in SRAT if key not in ("srat_02", "srat_14")])
+@pytest.mark.parametrize("key", [key for key in SRAT_FIGURES if key not in ("srat_02", "srat_14")])
 def test_every_figure_is_saved_and_nothing_overlaps(
     key: str, studies: Path, tmp_path: Path
 ) -> None:
@@ -307,7 +307,7 @@ def test_a_pair_without_adversarial_training_leaves_its_panels_empty(
 ) -> None:
     whole = read(studies / "pair")
     natural = tuple(run for run in whole.runs if run.config.method.name == "natural")
-    function = SRAT["srat_02"].draw
+    function = SRAT_FIGURES["srat_02"].draw
     assert function is not None
     with look():
         fig = function(Sources(natural)).figure
@@ -320,7 +320,7 @@ def test_where_one_value_alone_was_confirmed_the_trials_are_drawn(studies: Path)
     whole = read(studies / "weights")
     one = next(run for run in whole.runs if run.kind == "confirmation")
     few = tuple(run for run in whole.runs if run.kind == "trial" or run is one)
-    function = SRAT["srat_05"].draw
+    function = SRAT_FIGURES["srat_05"].draw
     assert function is not None
     with look():
         fig = function(Sources(few)).figure

@@ -18,7 +18,7 @@ from ltat_tune.search.stopping_rules import (
     SuccessiveHalving,
 )
 from ltat_tune.space.spec import SchedulerSpec
-from ltat_tune.storage.task import Kind, Task
+from ltat_tune.storage.task import Task, TaskKind
 
 METRIC = "val/pgd20_acc"
 
@@ -114,7 +114,7 @@ def test_median_stopping_compares_the_best_so_far_with_the_others() -> None:
 # -- what Ray hears -----------------------------------------------------------------------------
 
 
-def _trial(number: int, kind: Kind = "trial", scenario: str = "a") -> Any:
+def _trial(number: int, kind: TaskKind = "trial", scenario: str = "a") -> Any:
     task = Task(
         key=f"{scenario}/t{number:04d}", kind=kind, scenario=scenario, config={}, folder="",
         cache="", threads=1, device="cpu", epochs=9,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ltat_tune.space.reference import SPACE_KEYS, keys_of, reference_table, shown_default
-from ltat_tune.space.spec import PARTS, WarmStart
+from ltat_tune.space.spec import SECTIONS, WarmStart
 from scripts import space_reference
 
 README = Path(__file__).parents[2] / "search_spaces" / "README.md"
@@ -20,7 +20,7 @@ def test_every_key_has_a_meaning(path: str) -> None:
     assert not meaning.endswith(".")
 
 
-@pytest.mark.parametrize(("section", "model"), [*PARTS.items(), ("warm_start", WarmStart)])
+@pytest.mark.parametrize(("section", "model"), [*SECTIONS.items(), ("warm_start", WarmStart)])
 def test_a_section_lists_every_field_of_its_model(section: str, model: type[WarmStart]) -> None:
     expected = [f"{section}.{name}" for name in model.model_fields]
     assert [key.path for key in keys_of(section)] == expected

@@ -72,7 +72,7 @@ Examples:
 @click.option("--parallel", type=click.IntRange(min=1), default=1, show_default=True,
               help="How many models to measure at once, in Ray workers.")  # fmt: skip
 @options.out
-@click.option("--to", "folder", type=options.FOLDER, default=Path("evaluations"),
+@click.option("--to", "folder", type=options.A_FOLDER, default=Path("evaluations"),
               show_default=True, help="Folder for the cards.")  # fmt: skip
 @click.option("--sentinel/--no-sentinel", default=True, show_default=True,
               help="Look for gradient masking.")  # fmt: skip

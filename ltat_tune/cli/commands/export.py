@@ -21,8 +21,8 @@ from ltat_tune.cli.complete import STUDY
 @click.option("--scenario", help="Export only this scenario  [default: all].")
 @click.option("--top", type=click.IntRange(min=1), default=1, show_default=True,
               help="How many of the confirmed configurations to export.")  # fmt: skip
-@click.option("--to", "target", type=options.FOLDER, default=Path("exports"), show_default=True,
-              help="Folder to write into.")  # fmt: skip
+@click.option("--to", "target", type=options.A_FOLDER, default=Path("exports"),
+              show_default=True, help="Folder to write into.")  # fmt: skip
 @click.option("--checkpoint", is_flag=True, help="Also write the weights as safetensors.")
 @click.option(
     "--onnx", is_flag=True, help="Also write an ONNX file and check it with onnxruntime."

@@ -27,8 +27,8 @@ _KEY_WIDTH = len("accuracy_over_eps")  # the longest
 @click.option("--only", metavar="KEY,...", help="Draw only these figures; may be repeated.",
               multiple=True)  # fmt: skip
 @click.option("--list", "listed", is_flag=True, help="List every figure and the command for it.")
-@click.option("--to", "target", type=options.FOLDER, default=Path("figures"), show_default=True,
-              help="Folder to write <key>.pdf and <key>.png into.")  # fmt: skip
+@click.option("--to", "target", type=options.A_FOLDER, default=Path("figures"),
+              show_default=True, help="Folder to write <key>.pdf and <key>.png into.")  # fmt: skip
 @options.out
 @click.option("--images", type=click.IntRange(min=1), default=1000, show_default=True,
               help="Number of test images for figures that attack models.")  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from ltat_tune.cli import options
-from ltat_tune.cli.complete import DATA, METHODS
+from ltat_tune.cli.complete import DATA, METHOD_NAMES
 
 _QUESTIONS = {
     "data": "Data set, or a folder of images",
@@ -46,7 +46,9 @@ def schema(plugins: tuple[str, ...]) -> None:
     "  ltat-tune init --data ~/images --methods pgd_at,trades --out mine.yaml",
 )
 @click.option("--data", shell_complete=DATA, help="Data set, or a folder with train/ and test/.")
-@click.option("--methods", shell_complete=METHODS, help="Methods to compare, comma-separated.")
+@click.option(
+    "--methods", shell_complete=METHOD_NAMES, help="Methods to compare, comma-separated."
+)
 @click.option("--ratios", help="Imbalance ratios, comma-separated; each has its own search.")
 @click.option("--budget", metavar="6h|40gpuh|500epochs", help="Limit of the study.")
 @click.option(

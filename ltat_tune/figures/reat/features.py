@@ -15,7 +15,7 @@ from ltat_tune.figures import style
 from ltat_tune.figures.captions import ball_text, small_print
 from ltat_tune.figures.choice import Chosen, Wanted, choose
 from ltat_tune.figures.embedding import Plane, scatter_areas, scatter_classes, tsne
-from ltat_tune.figures.reat.models import BALANCED, LONG_TAILED, PGD_AT_BSL, REAT, ROBAL
+from ltat_tune.figures.reat.models import BALANCED, LONG_TAILED, PGD_AT_BSL, REAT_MODEL, ROBAL
 from ltat_tune.figures.sources import Sources
 from ltat_tune.figures.spec import Drawing
 from ltat_tune.storage.trained_run import Run
@@ -52,7 +52,7 @@ def figure_07(sources: Sources) -> Drawing:
 
 def figure_10(sources: Sources) -> Drawing:
     """Draw every class, by training strategy."""
-    return _by_class(sources, (BALANCED, PGD_AT_BSL, ROBAL, REAT))
+    return _by_class(sources, (BALANCED, PGD_AT_BSL, ROBAL, REAT_MODEL))
 
 
 def _by_class(sources: Sources, kinds: tuple[Wanted, ...]) -> Drawing:

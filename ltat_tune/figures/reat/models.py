@@ -27,7 +27,7 @@ PGD_AT_BSL = Wanted(
     lambda c: _pgd_at(c) and not _is_balanced(c) and c.loss.name == "balanced_softmax",
 )
 ROBAL = Wanted("RoBal", lambda c: c.method.name == "robal" and not _is_balanced(c))
-REAT = Wanted("REAT", lambda c: c.method.name == "reat" and not _is_balanced(c))
+REAT_MODEL = Wanted("REAT", lambda c: c.method.name == "reat" and not _is_balanced(c))
 WITHOUT_RBL = Wanted(
     "without RBL",
     lambda c: not _is_balanced(c) and c.attack.reweight == "none" and c.method.name == "pgd_at",

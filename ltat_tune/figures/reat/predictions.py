@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ltat_tune.figures import style
 from ltat_tune.figures.captions import small_print, training_attack_text
 from ltat_tune.figures.choice import Chosen, Wanted, choose
-from ltat_tune.figures.reat.models import BALANCED, LONG_TAILED, REAT, ROBAL
+from ltat_tune.figures.reat.models import BALANCED, LONG_TAILED, REAT_MODEL, ROBAL
 from ltat_tune.figures.sources import Sources
 from ltat_tune.figures.spec import Drawing
 from ltat_tune.presentation import palette
@@ -40,18 +40,18 @@ def figure_01(sources: Sources) -> Drawing:
 
 def figure_05(sources: Sources) -> Drawing:
     """Draw RoBal and REAT."""
-    return _during_training(sources, (ROBAL, REAT), "CIFAR-10-LT (UR=50)", True)
+    return _during_training(sources, (ROBAL, REAT_MODEL), "CIFAR-10-LT (UR=50)", True)
 
 
 def figure_11(sources: Sources) -> Drawing:
     """Draw RoBal and REAT with many classes."""
-    return _during_training(sources, (ROBAL, REAT), "CIFAR-100-LT (UR=10)", True)
+    return _during_training(sources, (ROBAL, REAT_MODEL), "CIFAR-100-LT (UR=10)", True)
 
 
 def figure_06(sources: Sources) -> Drawing:
     """Draw RoBal and REAT in epochs 10, 30 and 60 of 80, or as far into a shorter training."""
     paper = "CIFAR-10-LT (UR=50)"
-    chosen = _choose(sources, (ROBAL, REAT), paper, True)
+    chosen = _choose(sources, (ROBAL, REAT_MODEL), paper, True)
     runs = [recipe.first for _, recipe in chosen.models]
     total = len(runs[0].predicted)
     epochs = list(dict.fromkeys(max(1, round(e * total / 80)) for e in _EPOCHS_OF_80))

@@ -10,7 +10,7 @@ from ltat_tune.errors import MissingData
 from ltat_tune.figures import style
 from ltat_tune.figures.captions import ball_text, robust_run, small_print, training_attack_text
 from ltat_tune.figures.choice import Chosen, choose
-from ltat_tune.figures.reat.models import PGD_AT_BSL, REAT, ROBAL, WITH_RBL, WITHOUT_RBL
+from ltat_tune.figures.reat.models import PGD_AT_BSL, REAT_MODEL, ROBAL, WITH_RBL, WITHOUT_RBL
 from ltat_tune.figures.sources import Recipe, Sources, common_split
 from ltat_tune.figures.spec import Drawing
 from ltat_tune.presentation import palette
@@ -91,7 +91,7 @@ def figure_09(sources: Sources) -> Drawing:
 
 def table_14(sources: Sources) -> Drawing:
     """Draw median seconds of a training epoch, with quartiles as bars, by data and method."""
-    methods = {kind.label: kind for kind in (PGD_AT_BSL, ROBAL, REAT)}
+    methods = {kind.label: kind for kind in (PGD_AT_BSL, ROBAL, REAT_MODEL)}
     rows: dict[str, dict[str, NDArray[np.float64]]] = {}
     for recipe in sources.recipes:
         for label, kind in methods.items():
@@ -136,7 +136,7 @@ def table_14(sources: Sources) -> Drawing:
 
 
 def _rivals(sources: Sources, paper: str) -> Chosen:
-    return choose(sources, (ROBAL, REAT), paper=paper)
+    return choose(sources, (ROBAL, REAT_MODEL), paper=paper)
 
 
 def _distances(ax: Axes, run: Run, group: str, label: str, index: int) -> None:

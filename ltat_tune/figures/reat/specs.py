@@ -9,7 +9,7 @@ _SPACES = "ltat-tune --space search_spaces/papers/"
 _BALANCED_AND_NOT = f"{_SPACES}reat_figure_01.yaml; {_SPACES}reat_table_07.yaml"
 _RIVALS, _RIVALS_100 = f"{_SPACES}reat_table_03.yaml", f"{_SPACES}reat_table_04.yaml"
 
-REAT: dict[str, FigureSpec] = {
+REAT_FIGURES: dict[str, FigureSpec] = {
     "reat_01": FigureSpec(
         "reat_01", "REAT", "Figure 1",
         "predictions of training AEs against labels: PGD-AT, balanced and long-tailed",

@@ -25,7 +25,7 @@ from ltat_tune.storage.trained_run import Run, Split
 
 PAIRS = (("cat", "horse"), ("automobile", "truck"), ("dog", "deer"))  # Figures 2, 10, 12
 _LOSSES = ("cross_entropy", "focal", "ldam")
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 def by_class(profile: str, ratio: float) -> Callable[[Sources], Drawing]:
@@ -52,7 +52,7 @@ def by_class(profile: str, ratio: float) -> Callable[[Sources], Drawing]:
     return draw
 
 
-def _columns(natural: T, adversarial: T, attack: str) -> list[tuple[str, T, str]]:
+def _columns(natural: _T, adversarial: _T, attack: str) -> list[tuple[str, _T, str]]:
     """Return title, models and attack of three panels; natural training is not attacked."""
     return [
         ("natural training, clean", natural, "clean"),

@@ -8,7 +8,7 @@ from ltat_tune.figures.srat import bars, counts, features
 _SPACES = "ltat-tune --space search_spaces/papers"
 _NO_TRAINING = "ltat-tune figures --only"
 
-SRAT: dict[str, FigureSpec] = {
+SRAT_FIGURES: dict[str, FigureSpec] = {
     "srat_01": FigureSpec(
         "srat_01", "SRAT", "Figure 1",
         "accuracy by class, natural and adversarial training, Step-100",
