@@ -49,8 +49,10 @@ def _run(
         last.update(values)
         if "event" in values:
             return
+        # judged first: an epoch that is in the ledger is never judged again
+        goes_on = lets_go_on(stopping, task, values)
         work.on_report(slot, values)
-        if work.stop_reason is not None or not lets_go_on(stopping, task, values):
+        if work.stop_reason is not None or not goes_on:
             raise _TaskEnds
 
     try:

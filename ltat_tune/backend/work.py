@@ -59,5 +59,5 @@ def lets_go_on(stopping: EarlyStopping, task: Task, report: Report) -> bool:
         return True
     return stopping.goes_on(
         task.key, task.scenario, int(report["epoch"]), report["metrics"],
-        last_epoch=task.epochs, replayed=report["replayed"],
+        last_epoch=task.epochs,
     )  # fmt: skip

@@ -82,7 +82,8 @@ class WorkQueue:
         self.stop_reason: str | None = None
         self.unconfirmed: list[str] = []  # confirmations, tests and sentinels that failed
         for scenario in space.scenarios:
-            for row in ledger.finished(scenario.name):
+            # a trial that is still to end was judged by the scores that its row has
+            for row in (*ledger.finished(scenario.name), *ledger.unfinished(scenario.name)):
                 stopping.put_back(
                     scenario.name, f"{scenario.name}/t{row.number:04d}", ledger.scores(row)
                 )

@@ -128,7 +128,7 @@ class EarlyStopping:
         self.stopped: set[str] = set()
 
     def put_back(self, scenario: str, trial: str, values: Mapping[int, float]) -> None:
-        """Put the scores of an ended trial, epoch -> value, back on the rungs."""
+        """Put scores of a trial, epoch -> value, back on the rungs; they were judged before."""
         for epoch in sorted(values):
             self._rules[scenario].record(trial, epoch, values[epoch])
 
@@ -140,9 +140,11 @@ class EarlyStopping:
         metrics: Mapping[str, float],
         *,
         last_epoch: int,
-        replayed: bool,
     ) -> bool:
         """Note a trial's epoch. Return whether it goes on; if not, it is `stopped`.
+
+        A rung that the trial has passed does not judge it again, when a checkpoint is replayed.
+        An epoch that a driver did not live to judge is judged at its replay.
 
         Args:
             trial: its key.
@@ -150,14 +152,12 @@ class EarlyStopping:
             epoch: epochs that it has completed, from 1.
             metrics: its report.
             last_epoch: last epoch of the whole training, after which there is nothing to stop.
-            replayed: whether the epoch was read from a checkpoint; before the interruption it was
-                judged and found good enough.
         """
         value = self._rungs.score(epoch, metrics, self._metric)
         if value is None:
             return True
         passed = self._rules[scenario].record(trial, epoch, value)
-        if passed or replayed or epoch >= last_epoch:
+        if passed or epoch >= last_epoch:
             return True
         self.stopped.add(trial)
         return False

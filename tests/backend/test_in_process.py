@@ -19,10 +19,16 @@ from click.testing import CliRunner
 from optuna.storages.journal import JournalFileBackend
 
 from ltat_tune import Study
+from ltat_tune.backend.in_process import run_in_process
+from ltat_tune.backend.work import NoTask, Report, ReportTo
 from ltat_tune.cli import main
 from ltat_tune.config.extensions import PARTS
 from ltat_tune.config.plugin_loader import forget
 from ltat_tune.errors import StudyError
+from ltat_tune.search.rungs import Rungs
+from ltat_tune.search.stopping_rules import EarlyStopping
+from ltat_tune.space.spec import SchedulerSpec
+from ltat_tune.storage.task import Task
 from ltat_tune.training.trainer import Trainer
 from tests.drive import ALONE, MINI, Running, mlflow_runs, run, write_space
 
@@ -213,3 +219,44 @@ def test_the_api_refuses_a_cluster_too(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="got 'auto' and True; give one of them"):
         study.run(in_process=True, address="auto")
     assert not study.folder.exists()
+
+
+class _StopsAtOnce:
+    """A study that is asked to stop in the epoch that its one task reports."""
+
+    def __init__(self, task: Task) -> None:
+        self._tasks = [task]
+        self.stop_reason: str | None = None
+        self.ended: list[str] = []
+
+    def next_task(self, slot: str) -> Task | NoTask:
+        return self._tasks.pop() if self._tasks else NoTask.FINISHED
+
+    def room(self, task: Task) -> int:
+        return 1
+
+    def on_report(self, slot: str, report: Report) -> None:
+        self.stop_reason = "stopped by SIGINT"
+
+    def on_end(self, slot: str, report: Report | None, *, error: bool) -> None:
+        self.ended.append(slot)
+
+    def on_hang(self, slot: str, seen: str) -> None:
+        raise AssertionError
+
+
+def test_the_epoch_of_an_interruption_is_judged_before_the_study_stops() -> None:
+    """Otherwise its score would be in the ledger, and no resume would judge it any more."""
+    metric = "val/pgd3_balanced_acc"
+    stopping = EarlyStopping(metric, Rungs((1,), ()), SchedulerSpec(reduction_factor=2), ("a",))
+    stopping.put_back("a", "a/t0000", {1: 0.5})
+    task = Task("a/t0001", "trial", "a", {}, "", "", 1, "cpu", 3)
+    work = _StopsAtOnce(task)
+
+    def run_task(task: Task, report: ReportTo) -> None:
+        report({"epoch": 1, "metrics": {metric: 0.4}, "replayed": False})
+        raise AssertionError("the task was not left")
+
+    run_in_process(work, run_task, stopping)
+    assert work.ended == ["task-0"]
+    assert stopping.stopped == {"a/t0001"}

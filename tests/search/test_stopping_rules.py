@@ -156,20 +156,25 @@ def test_a_weak_trial_is_stopped_and_known_as_such() -> None:
         (_trial(1), _result(0.6)),
         (_trial(1), _result(0.4, epoch=2)),
         (_trial(1), _result(0.4, epoch=9)),
-        (_trial(1), _result(0.4, replayed=True)),
+        (_trial(0), _result(0.4, replayed=True)),
         (_trial(1), _result(None)),
         (_trial(1), {"event": "{}"}),
         (_trial(1, "confirmation"), _result(0.4)),
         (_trial(1, "test"), _result(0.4)),
         (_trial(1, scenario="b"), _result(0.4)),
     ],
-    ids=["strong", "before the rung", "at its end", "replayed", "not validated", "last event",
+    ids=["strong", "before the rung", "at its end", "judged before", "not validated", "last event",
          "confirmation", "test", "other scenario"],
 )  # fmt: skip
 def test_all_others_go_on(trial: Any, result: dict[str, Any]) -> None:
     stopping = _stopping(0)
     assert _verdict(stopping, trial, result) == TrialScheduler.CONTINUE
     assert stopping.stopped == set()
+
+
+def test_a_replayed_epoch_that_nobody_lived_to_judge_is_judged() -> None:
+    stopping = _stopping(0)
+    assert _verdict(stopping, _trial(1), _result(0.4, replayed=True)) == TrialScheduler.STOP
 
 
 def test_a_trial_is_judged_by_its_probe_where_one_is_due() -> None:
