@@ -141,9 +141,7 @@ def main(arguments: list[str] | None = None) -> int:
                     f"{100 * c[before][1]:5.2f} > {100 * c[now][1]:5.2f}  " for c in row
                 ))  # fmt: skip
     print("* every other class has a fifth of the images\n")
-    print(
-        "method                            worst %  mean %  below 94 %  width by Zou's: mean, range"
-    )
+    print(f"{'method':33} worst %  mean %  below 94 %  width by Zou's: mean, range")
     for name in METHODS:
         held = np.array([c[name][0] for c in cells])
         ratios = np.array([c[name][1] / c[before][1] for c in cells])
