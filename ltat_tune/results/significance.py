@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 # (hash of the training images, seed): trainings that agree on both are a pair
 Pair = tuple[str, int]
+DUNNETT = "Dunnett's test"
+_WELCH = "Welch's t-test"
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,8 @@ class Significance:
         p: two-sided; None if no test applies.
         test: the test's name, or why there is none.
         n: number of pairs in a paired test; the smaller number of seeds in Welch's test.
-        adjusted: p after Holm's correction for all comparisons of a table.
+        adjusted: p corrected for all comparisons of a table, by Holm's method; Dunnett's test is
+            corrected by itself, and has the same p twice.
     """
 
     gain: float | None
@@ -59,7 +62,31 @@ def compare_scores(first: Mapping[Pair, float], other: Mapping[Pair, float]) -> 
     from scipy.stats import ttest_ind
 
     p = float(ttest_ind([*other.values()], [*first.values()], equal_var=False).pvalue)
-    return Significance(gain, p, "Welch's t-test", fewer)
+    return Significance(gain, p, _WELCH, fewer)
+
+
+def compare_with_reference(
+    reference: Mapping[Pair, float], others: Sequence[Mapping[Pair, float]]
+) -> list[Significance]:
+    """Test each of several configurations against one that was fixed beforehand.
+
+    Dunnett's test takes two or more that are independent of the reference: it pools their spread
+    and corrects for their number. Where any of them is paired with the reference, each has its own
+    test, corrected by Holm's method.
+    """
+    found = [compare_scores(reference, other) for other in others]
+    tested = [place for place, one in enumerate(found) if one.p is not None]
+    if len(tested) < 2 or any(found[place].test != _WELCH for place in tested):
+        return holm(found)
+    from scipy.stats import dunnett
+
+    # the integral is a random one; a fixed seed gives the same digits every time
+    samples = [[*others[place].values()] for place in tested]
+    p_values = dunnett(*samples, control=[*reference.values()], random_state=0).pvalue
+    for place, value in zip(tested, p_values, strict=True):
+        p = min(1.0, max(0.0, float(value)))
+        found[place] = replace(found[place], p=p, adjusted=p, test=DUNNETT)
+    return found
 
 
 def sign_test(differences: Sequence[float]) -> float | None:
@@ -84,10 +111,7 @@ def holm(found: Sequence[Significance]) -> list[Significance]:
     for rank, (p, place) in enumerate(tested):
         highest = max(highest, min(1.0, (len(tested) - rank) * p))
         adjusted[place] = highest
-    return [
-        Significance(s.gain, s.p, s.test, s.n, adjusted.get(place))
-        for place, s in enumerate(found)
-    ]
+    return [replace(one, adjusted=adjusted.get(place)) for place, one in enumerate(found)]
 
 
 def mean_error(values: Sequence[float]) -> tuple[float | None, float | None]:
