@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import statistics
+import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ltat_tune.comparison.entries import (
     ComparedEntry,
     Reviewed,
     confirmed_entries,
-    grouped_entries,
     resolve_key,
 )
+from ltat_tune.comparison.over_problems import Overall, over_problems
+from ltat_tune.comparison.reference import Reference, check_against, find_reference
+from ltat_tune.comparison.values import grouped_entries
 from ltat_tune.errors import StudyError
-from ltat_tune.results.significance import (
-    Significance,
-    compare_scores,
-    holm,
-    mean_error,
-    sign_test,
-)
+from ltat_tune.results.significance import Significance, compare_with_reference, mean_error
 from ltat_tune.space.space import text_of
 
 DIFFERENCES = ("subset", "split", "eps", "smoke")
@@ -37,14 +33,17 @@ class ComparedBlock:
     """Entries of one problem, best first.
 
     Attributes:
-        against_first: the test of each entry but the first, in their order.
+        reference: the entry that the others are tested against; it was fixed beforehand.
+        tests: the test of each entry, in their order; None for the reference and for what was not
+            measured at all.
         honest: whether the validation images were other images than the test images.
         notes: remarks that a reader of the block needs.
     """
 
     title: str
     entries: Sequence[ComparedEntry]
-    against_first: Sequence[Significance]
+    reference: Reference
+    tests: Sequence[Significance | None]
     honest: bool
     notes: Sequence[str] = ()
 
@@ -55,17 +54,6 @@ class ComparedBlock:
 
 
 @dataclass(frozen=True)
-class Overall:
-    """A value of `--by`, averaged over the problems in which every value was tried."""
-
-    label: str
-    mean: float
-    mean_rank: float  # 1 is best
-    ahead: int  # problems in which the first value is better
-    p: float | None  # exact sign test over problems, against the first value
-
-
-@dataclass(frozen=True)
 class Comparison:
     """All blocks of a comparison; the first of `metrics` ranks the entries."""
 
@@ -73,6 +61,7 @@ class Comparison:
     metrics: Sequence[str]
     blocks: Sequence[ComparedBlock]
     overall: Sequence[Overall] = ()
+    overall_reference: str = ""  # the label that `overall` is tested against
     notes: Sequence[str] = field(default=())
 
 
@@ -82,6 +71,7 @@ def put_together(
     by: Sequence[str] = (),
     metrics: Sequence[str] = (),
     allowed: Sequence[str] = (),
+    against: str = "",
 ) -> Comparison:
     """Compare the confirmed configurations of studies, or the best of every value of `by`.
 
@@ -90,6 +80,7 @@ def put_together(
         by: words that `resolve_key` takes; none compares winners, confirmed and baselines.
         metrics: the metrics to show; the first ranks. If empty, the studies' objective is shown.
         allowed: kinds of `DIFFERENCES` to compare anyway.
+        against: the row that the others are tested against, as `find_reference` takes it.
 
     Raises:
         StudyError: the studies are not comparable; it lists every difference with its reason.
@@ -100,20 +91,23 @@ def put_together(
         for study in studies
         for entry in (grouped_entries(study, keys) if keys else confirmed_entries(study))
     ]
-    if not entries:
+    measured = [entry for entry in entries if entry.seeds]
+    if not measured:
         names = ", ".join(study.folder.root.name for study in studies)
         raise StudyError(f"there is nothing to compare: no trial of {names} is complete yet")
-    shown = list(metrics) or [_objective(entries)]
-    _check_metrics(entries, shown)
+    shown = list(metrics) or [_objective(measured)]
+    _check_metrics(measured, shown)
     groups = _blocks(entries, keys)
     across = "scenario" in keys or any(key in _PROBLEM for key in keys)
     _check(groups, allowed, across=across)
-    blocks = [_block(group, shown[0], keys, across) for group in groups]
+    with_baseline = not across and "study" not in keys
+    rows = [_best_of_each(group, with_baseline) if keys else group for group in groups]
+    check_against(rows, shown[0], against, across=across)
+    blocks = [_block(group, shown[0], against, across) for group in rows]
     blocks.sort(key=lambda block: not block.honest)
-    return Comparison(
-        keys, shown, blocks, _overall(blocks, shown[0]) if keys and not across else (),
-        _notes(studies, blocks, allowed),
-    )  # fmt: skip
+    overall, reference = _overall(rows, blocks, shown[0]) if keys and not across else ([], "")
+    notes = _notes(studies, blocks, allowed)
+    return Comparison(keys, shown, blocks, overall, reference, notes)
 
 
 def _objective(entries: Sequence[ComparedEntry]) -> str:
@@ -159,8 +153,8 @@ def _check(
     """Raise StudyError with every difference that makes the numbers incomparable."""
     problems: dict[str, str] = {}
     for group in groups:
-        first = group[0]
-        for other in group[1:]:
+        first, *others = [entry for entry in group if entry.seeds] or group[:1]
+        for other in others:
             differences = _differences(first, other)
             if across:  # the user asked for several problems, and each has its own images
                 differences.pop("subset", None)
@@ -216,39 +210,67 @@ def _unlike(first: ComparedEntry, other: ComparedEntry, paths: Sequence[str]) ->
     return ", ".join(f"{path} {text_of(a)} and {text_of(b)}" for path, a, b in values if a != b)
 
 
-def _block(
-    group: Sequence[ComparedEntry], metric: str, keys: Sequence[str], across: bool
-) -> ComparedBlock:
-    def place(entry: ComparedEntry) -> tuple[bool, float]:
-        scores = entry.scores(metric)
-        return len(scores) > 1, mean_error(list(scores.values()))[0] or 0.0
+def _best_of_each(group: Sequence[ComparedEntry], with_baseline: bool) -> list[ComparedEntry]:
+    """Return the best entry of each value over all studies, in the order of the space file.
 
-    entries = sorted(group, key=place, reverse=True)
-    if keys:  # keep the best of each value over all studies, by its objective, whatever is shown
-        best: dict[str, ComparedEntry] = {}
-        for entry in sorted(group, key=_standing, reverse=True):
-            best.setdefault(entry.label, entry)
-        entries = [entry for entry in entries if best[entry.label] is entry]
-    tested: list[Significance] = []
-    if not across:
-        first = entries[0].scores(metric)
-        tested = holm([compare_scores(first, entry.scores(metric)) for entry in entries[1:]])
+    Each study's objective decides, whatever is shown. If no row is a baseline, the first baseline
+    that was confirmed follows, to be the reference.
+    """
+    best: dict[str, ComparedEntry] = {}
+    for entry in group:
+        known = best.get(entry.label)
+        if not entry.is_extra and (known is None or _standing(entry) > _standing(known)):
+            best[entry.label] = entry
+    rows = list(best.values())
+    if with_baseline and not any(_is_confirmed_baseline(row) for row in rows):
+        baselines = [entry for entry in group if _is_confirmed_baseline(entry)]
+        rows += [replace(entry, is_extra=True) for entry in baselines[:1]]
+    return rows
+
+
+def _is_confirmed_baseline(entry: ComparedEntry) -> bool:
+    return entry.is_baseline and entry.role != "trial" and bool(entry.seeds)
+
+
+def _standing(entry: ComparedEntry) -> tuple[bool, bool, float]:
+    """Return (whether it was measured, whether it is confirmed, its score), to rank by."""
+    return _place(entry, entry.objective)
+
+
+def _place(entry: ComparedEntry, metric: str) -> tuple[bool, bool, float]:
+    scores = list(entry.scores(metric).values())
+    mean, _ = mean_error(scores)
+    score = entry.so_far if mean is None else mean
+    return bool(scores), len(scores) > 1, -math.inf if score is None else score
+
+
+def _block(
+    rows: Sequence[ComparedEntry], metric: str, against: str, across: bool
+) -> ComparedBlock:
+    """Return a block of rows, which come in the order of the space file."""
+    entries = sorted(rows, key=lambda entry: _place(entry, metric), reverse=True)
+    reference = Reference(None, "") if across else find_reference(rows, metric, against)
+    tests: list[Significance | None] = [None] * len(entries)
+    if reference.entry is not None:
+        places = [i for i, e in enumerate(entries) if e.seeds and e is not reference.entry]
+        scores = [entries[place].scores(metric) for place in places]
+        found = compare_with_reference(reference.entry.scores(metric), scores)
+        for place, test in zip(places, found, strict=True):
+            tests[place] = test
     honest = not entries[0].selected_on_test
     notes = [] if honest else [_NOT_RANKED]
     if across:
         notes.append("rows are different problems, so no row is tested against another")
-    if alone := [e.label or e.name for e in entries if len(e.scores(metric)) == 1]:
+    elif reference.entry is None and reference.words:
+        notes.append(reference.words)
+    if alone := [e.row for e in entries if len(e.scores(metric)) == 1]:
         notes.append(
             f"only one seed, which also selected it: {', '.join(alone)}; optimistic beside "
             "confirmed rows"
         )
-    return ComparedBlock(_title(entries, across), entries, tested, honest, notes)
-
-
-def _standing(entry: ComparedEntry) -> tuple[bool, float]:
-    """Return (whether it is confirmed, its mean score in its study's objective), to rank by."""
-    scores = list(entry.scores(entry.objective).values())
-    return len(scores) > 1, mean_error(scores)[0] or 0.0
+    if so_far := sorted({e.objective for e in entries if e.so_far is not None}):
+        notes.append(f"in brackets: the trial's best {' or '.join(so_far)} up to then, %")
+    return ComparedBlock(_title(entries, across), entries, reference, tests, honest, notes)
 
 
 def _title(entries: Sequence[ComparedEntry], across: bool) -> str:
@@ -261,32 +283,15 @@ def _title(entries: Sequence[ComparedEntry], across: bool) -> str:
     return f"{data.name}, {data.profile}, imbalance ratio {data.imbalance_ratio:g}"
 
 
-def _overall(blocks: Sequence[ComparedBlock], metric: str) -> list[Overall]:
-    """Return a row for every value that all honest problems have; none for one problem."""
+def _overall(
+    rows: Sequence[Sequence[ComparedEntry]], blocks: Sequence[ComparedBlock], metric: str
+) -> tuple[list[Overall], str]:
+    """Return the honest problems' averages, and the label that all of them are tested against."""
     honest = [block for block in blocks if block.honest]
-    if len(honest) < 2:
-        return []
-    means = [{e.label: mean_error(list(e.scores(metric).values()))[0] or 0.0
-              for e in block.entries} for block in honest]  # fmt: skip
-    labels = [label for label in means[0] if all(label in by_label for by_label in means)]
-    if len(labels) < 2:
-        return []
-    ranks = {
-        label: statistics.fmean(1 + sum(m[o] > m[label] for o in labels) for m in means)
-        for label in labels
-    }
-    labels.sort(key=lambda label: (ranks[label], -statistics.fmean(m[label] for m in means)))
-    first = labels[0]
-    rows = []
-    for label in labels:
-        gains = [m[first] - m[label] for m in means]
-        rows.append(
-            Overall(
-                label, statistics.fmean(m[label] for m in means), ranks[label],
-                sum(gain > 0 for gain in gains), None if label == first else sign_test(gains),
-            )
-        )  # fmt: skip
-    return rows
+    problems = [group for group in rows if not group[0].selected_on_test]
+    labels = {block.reference.entry.label for block in honest if block.reference.entry}
+    reference = labels.pop() if len(labels) == 1 else ""
+    return over_problems(problems, metric, reference), reference
 
 
 def _notes(
@@ -302,7 +307,7 @@ def _notes(
             )
     if allowed:
         notes.append(f"compared although they may differ in: {', '.join(allowed)}")
-    epochs = sorted({e.epochs for block in blocks for e in block.entries})
+    epochs = sorted({e.epochs for block in blocks for e in block.entries if e.seeds})
     if len(epochs) > 1:
         notes.append(f"the trainings differ in length: {', '.join(map(str, epochs))} epochs")
     return notes

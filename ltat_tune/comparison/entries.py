@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -15,11 +14,10 @@ from ltat_tune.results.model import (
     ConfirmedResult,
     ScenarioResults,
     StudyResults,
-    standing,
 )
 from ltat_tune.results.significance import Pair
 from ltat_tune.space.reader import read_space
-from ltat_tune.space.space import Space, text_of
+from ltat_tune.space.space import Space
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.training_files import (
     CompleteTraining,
@@ -32,8 +30,6 @@ from ltat_tune.storage.trials import TrialRow, read_trials
 Role = Literal["winner", "confirmed", "baseline", "trial"]
 # what `--by` takes besides paths: study, scenario, and sections, each for its `name`
 KEYS = ("study", "scenario", "method", "loss", "model", "reweight", "data")
-_BINS = 4  # ranges that a parameter with many values is cut into
-_MANY = 8  # different values; a parameter with more is cut into ranges
 
 
 @dataclass(frozen=True)
@@ -52,6 +48,7 @@ class ComparedEntry:
     """One configuration of one scenario, with all its seeds.
 
     Attributes:
+        number: its trial; None if no trial had its value.
         role: winner, confirmed or baseline, trained with the seeds of `confirm.seeds`; or trial,
             the best trial of a search without confirmation.
         params: values of the tuned parameters.
@@ -59,12 +56,17 @@ class ComparedEntry:
         searched: epochs that the search spent on trials of its group.
         trials: number of trials of its group, whatever their end.
         label: the value that it represents in a grouped table.
+        is_baseline: whether it is the first entry of `start_from`, confirmed or not.
+        has_baseline_value: whether it represents the value that the baseline has.
+        is_extra: whether it is a baseline that stands beside a better row with its value.
+        state: why it has no seeds, such as `not tried`; empty if it was measured.
+        so_far: its best score before its trial was stopped, in the objective.
     """
 
     study: str
     scenario: str
     title: str
-    number: int
+    number: int | None
     role: Role
     config: TrialConfig
     params: Mapping[str, Any]
@@ -77,11 +79,26 @@ class ComparedEntry:
     searched: int = 0
     trials: int = 0
     label: str = ""
+    is_baseline: bool = False
+    has_baseline_value: bool = False
+    is_extra: bool = False
+    state: str = ""
+    so_far: float | None = None
+
+    @property
+    def trial(self) -> str:
+        """The name of its trial, such as `t0003`; empty if there is none."""
+        return "" if self.number is None else f"t{self.number:04d}"
 
     @property
     def name(self) -> str:
         """Its short name, such as `quickstart t0003`."""
-        return f"{self.study} t{self.number:04d}"
+        return f"{self.study} {self.trial}".rstrip()
+
+    @property
+    def row(self) -> str:
+        """The name of its row: its value if there is one, else its name."""
+        return f"{self.label} (baseline)" if self.is_extra else self.label or self.name
 
     @property
     def epochs(self) -> int:
@@ -127,37 +144,10 @@ def confirmed_entries(study: Reviewed) -> list[ComparedEntry]:
         candidates = [_confirmed(study, scenario, entry) for entry in scenario.confirmed]
         entries = [replace(entry, **cost) for entry in candidates if entry.seeds]  # type: ignore[arg-type]
         if not any(entry.role != "baseline" for entry in entries):
-            best = _best(study, rows)
+            best = best_trial(study, rows)
             entries += [] if best is None else [replace(best, **cost)]  # type: ignore[arg-type]
         all_entries += entries
     return all_entries
-
-
-def grouped_entries(study: Reviewed, keys: Sequence[str]) -> list[ComparedEntry]:
-    """Return, for every value of the keys, its best configuration in every scenario.
-
-    That is the best confirmed winner with this value, or else the best complete trial of the
-    search. The study's objective decides, so validation images alone do.
-    """
-    bins = {key: _bins(study, key) for key in keys if key in PARAMETERS}
-    confirmed = [e for e in confirmed_entries(study) if e.role != "trial"]
-    groups: dict[tuple[str, str], list[TrialRow]] = defaultdict(list)
-    for row in study.trials:
-        groups[row.scenario, _label(study, row.scenario, row.params, keys, bins)].append(row)
-    entries = []
-    for (scenario, label), rows in groups.items():
-        confirmed_here = [
-            e for e in confirmed if e.scenario == scenario
-            and _label(study, scenario, e.params, keys, bins) == label
-        ]  # fmt: skip
-        tested = [e for e in confirmed_here if e.role != "baseline"]
-        best = max(tested, key=_standing, default=None) or _best(study, rows)
-        same = [e for e in confirmed_here if best is not None and e.number == best.number]
-        best = same[0] if same else best
-        if best is not None:
-            spent = sum(row.epochs for row in rows)
-            entries.append(replace(best, label=label, searched=spent, trials=len(rows)))
-    return entries
 
 
 def resolve_key(word: str) -> str:
@@ -174,14 +164,11 @@ def resolve_key(word: str) -> str:
     raise StudyError(f"--by: {unknown_parameter(word)}; --by also takes {', '.join(KEYS)}")
 
 
-def _standing(entry: ComparedEntry) -> tuple[int, float]:
-    return standing(list(entry.scores(entry.objective).values()) or [0.0])
-
-
-def _entry(
-    study: Reviewed, scenario: str, number: int, role: Role, params: Mapping[str, Any],
-    seeds: Iterable[Seed],
+def new_entry(
+    study: Reviewed, scenario: str, number: int | None, role: Role, params: Mapping[str, Any],
+    seeds: Iterable[Seed] = (),
 ) -> ComparedEntry:  # fmt: skip
+    """Return an entry with these seeds; what else it needs comes from the study."""
     space = study.space
     where = space.scenario(scenario)
     return ComparedEntry(
@@ -189,7 +176,7 @@ def _entry(
         role=role, config=space.config(where, params), params=dict(params), seeds=tuple(seeds),
         objective=space.objective.metric, selected_on_test=space.selected_on_test,
         smoke=bool(study.folder.read_facts().get("smoke")), finished=study.finished,
-        axes=dict(where.values),
+        axes=dict(where.values), is_baseline=number == 0 and bool(space.start_from),
     )  # fmt: skip
 
 
@@ -207,7 +194,8 @@ def _confirmed(
             seeds.append(_seed(seed, trained, read_test(place)))
     if not seeds:  # the trainings were deleted, but the results hold their numbers
         seeds = _recorded_seeds(result)
-    return _entry(study, name, result.number, role, result.params, seeds)
+    entry = new_entry(study, name, result.number, role, result.params, seeds)
+    return replace(entry, is_baseline=result.is_baseline)
 
 
 def _recorded_seeds(result: ConfirmedResult) -> list[Seed]:
@@ -227,13 +215,13 @@ def _seed(seed: int, trained: CompleteTraining, tested: MeasuredOnTest | None) -
     return Seed(seed, trained.subset_hash, metrics, trained.epoch, images)
 
 
-def _best(study: Reviewed, rows: Iterable[TrialRow]) -> ComparedEntry | None:
+def best_trial(study: Reviewed, rows: Iterable[TrialRow]) -> ComparedEntry | None:
     """Return the best complete trial, with the seeds that the search trained it with."""
     feasible = [row for row in rows if row.score is not None and row.feasible]
     if not feasible:
         return None
     row = min(feasible, key=lambda row: (-(row.score or 0.0), row.number))
-    entry = _entry(study, row.scenario, row.number, "trial", row.params, ())
+    entry = new_entry(study, row.scenario, row.number, "trial", row.params)
     own = entry.config.seeds.seed
     seeds = []
     for seed, place in [(own, row.folder)] + [
@@ -245,39 +233,3 @@ def _best(study: Reviewed, rows: Iterable[TrialRow]) -> ComparedEntry | None:
     if not seeds:
         seeds = [Seed(own, "", {entry.objective: row.score or 0.0})]
     return replace(entry, seeds=tuple(seeds))
-
-
-def _label(
-    study: Reviewed, scenario: str, params: Mapping[str, Any], keys: Sequence[str],
-    bins: Mapping[str, Sequence[float]],
-) -> str:  # fmt: skip
-    words = []
-    for key in keys:
-        if key == "study":
-            words.append(study.folder.root.name)
-        elif key == "scenario":
-            words.append(study.space.scenario(scenario).title)
-        else:
-            value = _value(study, scenario, params, key)
-            words.append(_in_bin(value, bins[key]) if bins.get(key) else text_of(value))
-    return ", ".join(words)
-
-
-def _value(study: Reviewed, scenario: str, params: Mapping[str, Any], path: str) -> Any:
-    if path in params:
-        return params[path]
-    return study.space.config(study.space.scenario(scenario), params).get(path)
-
-
-def _bins(study: Reviewed, path: str) -> list[float]:
-    """Return borders of ranges with equally many trials; none for a parameter of few values."""
-    values = sorted(row.params[path] for row in study.trials if path in row.params
-                    and isinstance(row.params[path], float))  # fmt: skip
-    if len(set(values)) <= _MANY:
-        return []
-    return [values[round(i * (len(values) - 1) / _BINS)] for i in range(_BINS + 1)]
-
-
-def _in_bin(value: float, borders: Sequence[float]) -> str:
-    place = sum(value > border for border in borders[1:-1])
-    return f"{borders[place]:.2g} to {borders[place + 1]:.2g}"

@@ -122,7 +122,8 @@ def _beside(block: ComparedBlock) -> Beside:
     columns = [
         c for c in dict.fromkeys(c for r in rows for c in r.scores) if metric(c) in measured
     ]
-    differences = _differences(block.entries, {row.paper for row in rows})
+    trained = [entry for entry in block.entries if entry.seeds]
+    differences = _differences(trained, {row.paper for row in rows}) if trained else []
     if not columns:
         differences.append(
             "none of the papers' attacks was measured here; list them in confirm.attacks"

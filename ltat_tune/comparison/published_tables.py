@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ltat_tune.comparison.published import Beside, metric
-from ltat_tune.comparison.tables import ON_TEST, heading, mean_text
+from ltat_tune.comparison.tables import ON_TEST, heading, mean_text, printed_row
 from ltat_tune.presentation.text_tables import csv_text, latex_part, markdown_part
 
 
@@ -37,8 +37,9 @@ def cells(beside: Beside) -> list[list[str]]:
     """Return the heading and the rows: source, method, numbers in percent."""
     rows = [["source", "method", *map(metric, beside.columns)]]
     for entry in beside.block.entries:
-        what = entry.label or f"{entry.name} {entry.role}"
-        rows.append(["here", what, *[mean_text(entry, metric(c)) for c in beside.columns]])
+        rows.append(
+            ["here", printed_row(entry), *[mean_text(entry, metric(c)) for c in beside.columns]]
+        )
     for row in beside.rows:
         what = f"{row.method}, {row.loss}"
         rows.append([row.source, what, *[_printed(row.scores.get(c)) for c in beside.columns]])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import statistics
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -14,7 +13,12 @@ from rich.text import Text
 from ltat_tune.comparison.compare import ComparedBlock, Comparison
 from ltat_tune.comparison.entries import ComparedEntry
 from ltat_tune.presentation.text_tables import csv_text, latex_part, markdown_part
-from ltat_tune.results.significance import Significance, mean_error, significance_data
+from ltat_tune.results.significance import (
+    DUNNETT,
+    Significance,
+    mean_error,
+    significance_data,
+)
 from ltat_tune.space.space import text_of
 
 ON_TEST = "Selected on the test images: optimistic"
@@ -34,6 +38,7 @@ def comparison_text(comparison: Comparison) -> RenderableType:
         parts += [Text(line, style="dim") for line in _tests_in_words(block)]
     if comparison.overall:
         parts += [Text(), Text("over all these problems", style="bold"), _overall(comparison)]
+        parts += [Text(line, style="dim") for line in _overall_in_words(comparison)]
     parts += [Text(f"note: {note}", style="yellow") for note in comparison.notes]
     return Group(*parts)
 
@@ -51,8 +56,8 @@ def _table(comparison: Comparison, block: ComparedBlock) -> Table:
 
 
 def _tested(block: ComparedBlock) -> Iterator[tuple[ComparedEntry, Significance | None]]:
-    """Return every entry with its test against the first; None where there is none."""
-    return itertools.zip_longest(block.entries, (None, *block.against_first))
+    """Return every entry with its test against the reference; None where there is none."""
+    return zip(block.entries, block.tests, strict=True)
 
 
 def _numbers(comparison: Comparison, entry: ComparedEntry, test: Significance | None) -> list[str]:
@@ -78,13 +83,21 @@ def mean_text(entry: ComparedEntry, metric: str) -> str:
 
 
 def kept(entry: ComparedEntry) -> str:
-    """Return `14/16`: the epoch of the kept weights, median over seeds, and the epochs trained."""
+    """Return `14/16`: the epoch of the kept weights, median over seeds, and the epochs trained.
+
+    Return `-` for an entry without seeds.
+    """
+    if not entry.seeds:
+        return "-"
     epochs = [seed.epoch for seed in entry.seeds if seed.epoch is not None]
     return f"{statistics.median_high(epochs) if epochs else '?'}/{entry.epochs}"
 
 
 def _name(entry: ComparedEntry, beside: Sequence[ComparedEntry]) -> Text:
-    text = Text(entry.label or entry.name)
+    text = Text(entry.row)
+    if entry.state:
+        text.append(f"\n{entry.name} {entry.state}" if entry.trial else f"\n{entry.state}", "dim")
+        return text
     role = "" if entry.role == "trial" else f" {entry.role}"
     text.append(f"\n{entry.name}{role}" if entry.label else role or " one trial", style="dim")
     if not entry.label:
@@ -112,17 +125,21 @@ def _p(test: Significance | None) -> str:
 
 
 def _tests_in_words(block: ComparedBlock) -> list[str]:
-    """Return lines that name the test behind each row's p."""
+    """Return lines that name the reference and the test behind each row's p."""
     named: dict[str, list[str]] = {}
-    for entry, test in zip(block.entries[1:], block.against_first, strict=False):
+    for entry, test in _tested(block):
+        if test is None:
+            continue
         what = test.test if test.p is None else f"{test.test} over {test.n} seeds"
-        if test.p is not None and test.test != "Welch's t-test":
+        if test.test in ("paired t-test", "exact sign test"):
             what += " (same subset and seed)"
-        named.setdefault(what, []).append(entry.label or entry.name)
-    lines = [f"p against the first row: {test}: {', '.join(who)}" for test, who in named.items()]
-    count = sum(test.p is not None for test in block.against_first)
-    if count > 1:
-        lines.append(f"p corrected by Holm's method for {count} comparisons")
+        named.setdefault(what, []).append(entry.row)
+    against = f"p against {block.reference.words}"
+    lines = [f"{against}: {test}: {', '.join(who)}" for test, who in named.items()]
+    tests = [test for test in block.tests if test is not None and test.p is not None]
+    if len(tests) > 1:
+        by = "" if any(test.test == DUNNETT for test in tests) else "by Holm's method "
+        lines.append(f"p corrected {by}for {len(tests)} comparisons")
     return lines
 
 
@@ -130,16 +147,28 @@ def _overall(comparison: Comparison) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column(", ".join(comparison.by))
     mean = heading(comparison.metrics[0])
-    for title in ("mean\nrank", mean, "first\nahead in", "p, exact\nsign test"):
+    for title in ("mean\nrank", mean, "reference\nahead in", "p, exact\nsign test"):
         table.add_column(title, justify="right")
-    problems = sum(block.honest for block in comparison.blocks)
+    problems = max(row.measured for row in comparison.overall)
     for row in comparison.overall:
+        label = Text(row.label)
+        if row.mean is None:
+            label.append(f"\nmeasured in {row.measured} of {problems} problems", "dim")
         table.add_row(
-            row.label, f"{row.mean_rank:.2f}", f"{100 * row.mean:.1f}",
-            "" if row.p is None else f"{row.ahead} of {problems}",
-            "" if row.p is None else f"{row.p:.2g}",
+            label, "-" if row.mean_rank is None else f"{row.mean_rank:.2f}",
+            "-" if row.mean is None else f"{100 * row.mean:.1f}",
+            "" if row.ahead is None else f"{row.ahead} of {problems}",
+            "" if row.adjusted is None else f"{row.adjusted:.2g}",
         )  # fmt: skip
     return table
+
+
+def _overall_in_words(comparison: Comparison) -> list[str]:
+    count = sum(row.p is not None for row in comparison.overall)
+    if not count:
+        return []
+    corrected = f", corrected by Holm's method for {count} comparisons" if count > 1 else ""
+    return [f"reference: {comparison.overall_reference}; p against it{corrected}"]
 
 
 def as_rows(comparison: Comparison) -> list[dict[str, Any]]:
@@ -149,8 +178,9 @@ def as_rows(comparison: Comparison) -> list[dict[str, Any]]:
         for entry, test in _tested(block):
             row: dict[str, Any] = {
                 "problem": block.title, "selected_on_test": entry.selected_on_test,
-                "group": entry.label, "study": entry.study, "scenario": entry.scenario,
-                "trial": f"t{entry.number:04d}", "role": entry.role,
+                "group": entry.row if entry.label else "",
+                "study": entry.study, "scenario": entry.scenario,
+                "trial": entry.trial, "role": entry.role, "state": entry.state or "measured",
             }  # fmt: skip
             for metric in comparison.metrics:
                 mean, error = mean_error(list(entry.scores(metric).values()))
@@ -159,9 +189,10 @@ def as_rows(comparison: Comparison) -> list[dict[str, Any]]:
                 "n": len(entry.scores(comparison.metrics[0])),
                 "epoch": kept(entry).partition("/")[0], "epochs": entry.epochs,
                 "search_epochs": entry.searched, "search_trials": entry.trials,
-                "gain_over_first": None if test is None else test.gain,
+                "reference": entry is block.reference.entry,
+                "gain_over_reference": None if test is None else test.gain,
                 "p": None if test is None else test.p,
-                "p_holm": None if test is None else test.adjusted,
+                "p_corrected": None if test is None else test.adjusted,
                 "test": "" if test is None else test.test,
                 "finished": entry.finished, "smoke": entry.smoke,
             }  # fmt: skip
@@ -184,10 +215,12 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
                 "title": block.title, "selected_on_test": not block.honest,
                 "notes": list(block.notes),
                 "entries": [_entry_json(comparison, e) for e in block.entries],
-                "against_first": [significance_data(test) for test in block.against_first],
+                "reference": block.reference.words or None,
+                "tests": [significance_data(test) for test in block.tests],
             }
             for block in comparison.blocks
         ],
+        "overall_reference": comparison.overall_reference or None,
         "overall": [dict(vars(row)) for row in comparison.overall],
     }  # fmt: skip
 
@@ -195,7 +228,9 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
 def _entry_json(comparison: Comparison, entry: ComparedEntry) -> dict[str, Any]:
     return {
         "label": entry.label, "study": entry.study, "scenario": entry.scenario,
-        "trial": entry.number, "role": entry.role, "params": dict(entry.params),
+        "trial": entry.number, "role": entry.role, "state": entry.state or "measured",
+        "is_baseline": entry.is_baseline, "is_extra": entry.is_extra,
+        "params": dict(entry.params),
         "epochs": entry.epochs, "search_epochs": entry.searched, "search_trials": entry.trials,
         "seeds": [
             {
@@ -211,10 +246,16 @@ def _cells(comparison: Comparison, block: ComparedBlock) -> list[list[str]]:
     """Return the heading and the rows of a printed table."""
     head = ["", *comparison.metrics, "p", "n", "epoch", "search epochs"]
     rows = [
-        [entry.label or f"{entry.name} {entry.role}", *_numbers(comparison, entry, test)]
-        for entry, test in _tested(block)
+        [printed_row(entry), *_numbers(comparison, entry, test)] for entry, test in _tested(block)
     ]
     return [head, *rows]
+
+
+def printed_row(entry: ComparedEntry) -> str:
+    """Return the name of a printed row: its value, with the reason if it was not measured."""
+    if entry.state:
+        return f"{entry.label} ({entry.state})"
+    return entry.row if entry.label else f"{entry.name} {entry.role}"
 
 
 def as_markdown(comparison: Comparison) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -62,8 +63,10 @@ def test_two_studies_stand_in_one_table_with_error_n_epoch_and_a_named_test(
     assert max(map(len, text.splitlines())) <= 80
     # seeds 0 and 1 of trial 1: 61 and 63 %, mean 62, standard error 1
     (row,) = [line for line in text.splitlines() if line.startswith("one t0001 winner")][:1]
-    assert row.split()[3:] == ["62.0", "±", "1.0", "2", "4/6", "24"]
-    assert "paired t-test over 2 seeds (same subset and seed)" in text
+    # against 50 and 51 %: p = 1 - 2 / pi * atan(23) = 0.0277, times 3 comparisons
+    assert row.split()[3:] == ["62.0", "±", "1.0", "0.083", "2", "4/6", "24"]
+    words = " ".join(text.split())
+    assert "p against one t0000, the baseline: paired t-test over 2 seeds (same subset" in words
     assert "p corrected by Holm's method for 3 comparisons" in text
     blocks = _json(tmp_path, "one", "two")["blocks"]
     assert [entry["study"] for entry in blocks[0]["entries"]] == ["one", "two", "one", "two"]
@@ -79,16 +82,20 @@ def test_by_a_parameter_takes_the_best_of_each_value_and_counts_over_problems(
         assert [e["label"] for e in block["entries"]] == ["balanced_softmax", "cross_entropy"]
     first, second = found["overall"]
     assert (first["label"], first["mean_rank"]) == ("balanced_softmax", 1.0)
-    assert (second["ahead"], second["p"]) == (2, 0.5)  # 2 / 2^2
+    assert found["overall_reference"] == "cross_entropy"  # the baseline's loss
+    assert (first["ahead"], first["p"]) == (0, 0.5)  # 2 / 2^2
+    assert (second["ahead"], second["p"]) == (None, None)
     text = _compare(tmp_path, "made", "--by", "loss").stdout
-    assert "2 of 2" in text
+    assert "0 of 2" in text
+    assert "reference: cross_entropy; p against it" in text
 
 
 def test_by_scenario_tests_nothing(tmp_path: Path) -> None:
     made_study(tmp_path)
     (block,) = _json(tmp_path, "made", "--by", "scenario")["blocks"]
     assert len(block["entries"]) == 2
-    assert block["against_first"] == []
+    assert block["tests"] == [None, None]
+    assert block["reference"] is None
 
 
 @pytest.mark.parametrize(
@@ -167,7 +174,10 @@ def test_csv_has_a_row_an_entry_with_fractions(tmp_path: Path) -> None:
     assert len(rows) == 4
     assert float(rows[0][METRIC]) == pytest.approx(0.62)
     assert rows[0]["selected_on_test"] == "False"
-    assert rows[1]["test"] == "paired t-test"
+    assert rows[0]["test"] == "paired t-test"
+    assert float(rows[0]["gain_over_reference"]) == pytest.approx(0.62 - 0.505)
+    assert [row["reference"] for row in rows] == ["False", "True"] * 2
+    assert {row["state"] for row in rows} == {"measured"}
 
 
 def test_markdown_and_latex_are_whole(tmp_path: Path) -> None:
@@ -264,3 +274,194 @@ def test_a_trial_that_was_never_tested_has_a_gap_and_no_p(tmp_path: Path) -> Non
     done = _compare(tmp_path, "made", "--by", "optim.lr", "--metric", "test/clean_acc")
     assert done.exit_code == 0, done.output
     assert "none: not measured" in done.stdout
+
+
+LOSSES = ["cross_entropy", "balanced_softmax", "focal"]
+THREE = {
+    "optim.lr": {"type": "float", "low": 0.02, "high": 0.4, "log": True},
+    "loss.name": {"type": "categorical", "choices": LOSSES},
+}
+# trial 0 has cross_entropy and trial 1 balanced_softmax
+STOPPED: dict[str, Any] = {
+    "tuned": THREE,
+    "trials": {
+        "imbalance_ratio_2": (("complete", 0.5), ("pruned", 0.55)),
+        "imbalance_ratio_4": (("complete", 0.3), ("complete", 0.4)),
+    },
+}
+
+
+def _lines(out: Path, *arguments: str) -> str:
+    return " ".join(_compare(out, "made", *arguments).stdout.split())
+
+
+def test_every_value_has_a_row_measured_or_not(tmp_path: Path) -> None:
+    made_study(tmp_path, **STOPPED)
+    found = _json(tmp_path, "made", "--by", "loss")
+    first, second = found["blocks"]
+    # it was stopped at epoch 2 with half of 0.55
+    assert [(e["label"], e["state"]) for e in first["entries"]] == [
+        ("cross_entropy", "measured"),
+        ("balanced_softmax", "stopped at epoch 2 (27.5)"),
+        ("focal", "not tried"),
+    ]
+    assert [e["label"] for e in second["entries"]] == [
+        "balanced_softmax",
+        "cross_entropy",
+        "focal",
+    ]
+    assert first["tests"] == [None] * 3
+    text = _lines(tmp_path, "--by", "loss")
+    assert "balanced_softmax - 0 - 6 made t0001 stopped at epoch 2 (27.5)" in text
+    assert "focal - 0 - 0 not tried" in text
+    assert f"in brackets: the trial's best {METRIC} up to then, %" in text
+    markdown = _compare(tmp_path, "made", "--by", "loss", "--format", "markdown").stdout
+    assert "| balanced_softmax (stopped at epoch 2 (27.5)) | - |" in markdown
+    text = _compare(tmp_path, "made", "--by", "loss", "--format", "csv").stdout
+    rows = list(csv.DictReader(io.StringIO(text)))
+    (focal,) = [row for row in rows if row["group"] == "focal"][:1]
+    assert (focal["trial"], focal[METRIC], focal["n"]) == ("", "", "0")
+    for form in ("table", "json", "csv", "latex", "markdown"):
+        assert _compare(tmp_path, "made", "--by", "loss", "--published", "--format", form
+                        ).exit_code == 0  # fmt: skip
+
+
+def test_what_was_not_measured_has_no_mean_and_loses_nowhere(tmp_path: Path) -> None:
+    made_study(tmp_path, **STOPPED)
+    overall = _json(tmp_path, "made", "--by", "loss")["overall"]
+    assert [(o["label"], o["measured"], o["mean_rank"], o["ahead"]) for o in overall] == [
+        ("cross_entropy", 2, 1.0, None),
+        ("balanced_softmax", 1, None, None),
+        ("focal", 0, None, None),
+    ]
+    assert overall[0]["mean"] == pytest.approx((0.505 + 0.505) / 2)
+    assert [o["mean"] for o in overall[1:]] == [None, None]
+    text = _lines(tmp_path, "--by", "loss")
+    assert "balanced_softmax - - measured in 1 of 2 problems" in text
+    assert "focal - - measured in 0 of 2 problems" in text
+
+
+def test_a_metric_that_one_row_lacks_counts_as_not_measured_over_problems(tmp_path: Path) -> None:
+    """Only the winner was confirmed, so cross_entropy has no accuracy on the test images."""
+    made_study(tmp_path, start_from=[], tuned=THREE)
+    found = _json(tmp_path, "made", "--by", "loss", "--metric", "test/clean_acc")
+    assert 0.0 not in [o["mean"] for o in found["overall"]]
+    assert all(o["mean"] is None for o in found["overall"] if o["measured"] < 2)
+
+
+def test_a_confirmed_baseline_whose_trial_was_stopped_keeps_its_row(tmp_path: Path) -> None:
+    made_study(
+        tmp_path, trials={"imbalance_ratio_2": (("pruned", 0.5), ("complete", 0.6))},
+        scenarios={"data.imbalance_ratio": [2]},
+    )  # fmt: skip
+    (block,) = _json(tmp_path, "made", "--by", "loss")["blocks"]
+    assert [(e["label"], e["role"], len(e["seeds"])) for e in block["entries"]] == [
+        ("balanced_softmax", "winner", 2), ("cross_entropy", "baseline", 2)
+    ]  # fmt: skip
+    assert block["reference"] == "cross_entropy, the baseline"
+
+
+def test_the_reference_is_the_baseline_whichever_row_is_best(tmp_path: Path) -> None:
+    made_study(tmp_path)
+    (block, _) = _json(tmp_path, "made", "--by", "loss")["blocks"]
+    assert block["reference"] == "cross_entropy, the baseline"
+    best, baseline = block["tests"]
+    assert baseline is None
+    # 61 and 63 % against 50 and 51: gains of 11 and 12 points, t = 11.5 / 0.5 with 1 degree
+    assert best["gain"] == pytest.approx(0.115)
+    assert best["p"] == pytest.approx(1 - 2 / math.pi * math.atan(23))
+    text = _lines(tmp_path, "--by", "loss")
+    assert "p against cross_entropy, the baseline: paired t-test over 2 seeds" in text
+
+
+def test_a_confirmed_baseline_stands_beside_a_better_row_with_its_value(tmp_path: Path) -> None:
+    """The third trial has the baseline's learning rate; it is better, and was not confirmed."""
+    made_study(
+        tmp_path, trials={"imbalance_ratio_2": (("complete", 0.5), ("complete", 0.6),
+                                                ("complete", 0.55))},
+        scenarios={"data.imbalance_ratio": [2]},
+        start_from=[{"optim.lr": 0.1, "loss.name": "cross_entropy"},
+                    {"optim.lr": 0.2, "loss.name": "balanced_softmax"},
+                    {"optim.lr": 0.1, "loss.name": "balanced_softmax"}],
+    )  # fmt: skip
+    (block,) = _json(tmp_path, "made", "--by", "optim.lr")["blocks"]
+    rows = [(e["label"], e["trial"], e["is_extra"]) for e in block["entries"]]
+    assert rows == [("0.2", 1, False), ("0.1", 0, True), ("0.1", 2, False)]
+    assert block["reference"] == "0.1 (baseline)"
+    assert [test and test["test"] for test in block["tests"]] == [
+        "paired t-test", None, "none: fewer than 2 seeds on a side"
+    ]  # fmt: skip
+    assert "0.1 (baseline) 50.5 ± 0.5" in _lines(tmp_path, "--by", "optim.lr")
+
+
+def test_against_names_the_reference(tmp_path: Path) -> None:
+    made_study(tmp_path)
+    against = ("--against", "balanced_softmax")
+    (block, _) = _json(tmp_path, "made", "--by", "loss", *against)["blocks"]
+    assert block["reference"] == "balanced_softmax"
+    assert block["tests"][0] is None
+    assert block["tests"][1]["gain"] == pytest.approx(-0.115)
+    (block, _) = _json(tmp_path, "made", "--against", "t0001")["blocks"]
+    assert block["reference"] == "made t0001"
+    (block, _) = _json(tmp_path, "made", "--against", "baseline")["blocks"]
+    assert block["reference"] == "made t0000, the baseline"
+
+
+def test_without_a_baseline_the_first_row_of_the_space_file_is_the_reference(
+    tmp_path: Path,
+) -> None:
+    made_study(tmp_path, start_from=[], tuned=THREE)
+    block = _json(tmp_path, "made", "--by", "loss")["blocks"][0]
+    measured = [e["label"] for e in block["entries"] if e["state"] == "measured"]
+    first = min(measured, key=LOSSES.index)
+    assert block["reference"] == (
+        f"{first}, the first row in the order of the space file (no row has the baseline)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("--by", "loss", "--against", "fokal"),
+         "--against fokal is not among the rows; choose from baseline, cross_entropy, "
+         "balanced_softmax"),
+        (("--by", "loss", "--against", "focal"),
+         "--against focal was not measured (not tried); choose from baseline, cross_entropy, "
+         "balanced_softmax"),
+        (("--by", "scenario", "--against", "baseline"),
+         "--against baseline: these rows are different problems, so no row is tested against "
+         "another; leave --against out"),
+    ],
+)  # fmt: skip
+def test_a_reference_that_cannot_serve_is_refused(
+    tmp_path: Path, arguments: tuple[str, ...], problem: str
+) -> None:
+    made_study(tmp_path, **STOPPED)
+    done = _compare(tmp_path, "made", *arguments)
+    assert done.exit_code == 2
+    assert problem in " ".join(done.stderr.split())
+
+
+def test_a_reference_measured_in_one_problem_alone_is_said_so_in_the_other(tmp_path: Path) -> None:
+    made_study(tmp_path, **STOPPED)
+    text = _lines(tmp_path, "--by", "loss", "--against", "balanced_softmax")
+    assert (
+        "no row is tested: balanced_softmax was not measured (stopped at epoch 2 (27.5))" in text
+    )
+    assert "p against balanced_softmax: paired t-test over 2 seeds" in text
+
+
+def test_independent_rows_are_tested_together_by_dunnett(tmp_path: Path) -> None:
+    """Three studies, each with a subset of its own."""
+    for name, shift in (("one", 0.0), ("two", 0.05), ("three", 0.1)):
+
+        def confirmed(number: int, seed: int, shift: float = shift) -> float:
+            return 0.4 + shift + 0.01 * seed
+
+        made_study(tmp_path, name, subset=name * 4, confirmed=confirmed)
+    arguments = ("one", "two", "three", "--by", "study", "--allow-different", "subset")
+    text = " ".join(_compare(tmp_path, *arguments).stdout.split())
+    assert (
+        "p against one, the baseline's value: Dunnett's test over 2 seeds: three, two p corrected "
+        "for 2 comparisons" in text
+    )

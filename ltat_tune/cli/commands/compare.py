@@ -23,6 +23,7 @@ _KINDS = ("subset", "split", "eps", "smoke", "all")
     epilog="\b\nExamples:\n"
     "  ltat-tune compare quickstart\n"
     "  ltat-tune compare quickstart --by loss --metric test/pgd20_acc --metric test/clean_acc\n"
+    "  ltat-tune compare quickstart --by method --against trades\n"
     "  ltat-tune compare srat reat --by method --published --format latex"
 )
 @click.argument("names", nargs=-1, required=True, metavar="STUDY...", shell_complete=STUDY)
@@ -35,6 +36,11 @@ _KINDS = ("subset", "split", "eps", "smoke", "all")
 @click.option(
     "--metric", "metrics", multiple=True, metavar="NAME",
     help="Metric to show; the first one ranks. May be repeated  [default: the objective].",
+)  # fmt: skip
+@click.option(
+    "--against", default="", metavar="ROW",
+    help="The row that the others are tested against: a value of --by, a trial such as t0003, or "
+    "baseline  [default: the baseline's row, else the first].",
 )  # fmt: skip
 @click.option("--published", is_flag=True, help="Also show the papers' rows for the same problem.")
 @click.option(
@@ -50,6 +56,7 @@ def compare_command(
     out: Path,
     by: tuple[str, ...],
     metrics: tuple[str, ...],
+    against: str,
     published: bool,
     allowed: tuple[str, ...],
     form: str,
@@ -57,21 +64,22 @@ def compare_command(
     """Show the results of one study, or compare studies side by side.
 
     For one STUDY alone, print winners, baselines and best trials. For several, or with --by,
-    --metric or --published, print for each row the mean and standard error over seeds, n, the
-    epoch kept of all epochs, the epochs that the search spent, and p against the first row.
-    Studies may still be running.
+    --metric, --against or --published, print for each row the mean and standard error over seeds,
+    n, the epoch kept of all epochs, the epochs that the search spent, and p against the row of
+    --against. A value of --by that was not measured has a row that says why. Studies may still be
+    running.
     """
     from ltat_tune.comparison.entries import review
 
     studies = [review(options.find_study(out, name)) for name in names]
-    compares = by or metrics or published or allowed
+    compares = by or metrics or published or allowed or against
     if len(studies) == 1 and not compares and form in ("table", "json"):
         _one(studies[0].results, form, options.unfinished(studies[0]))
         return
     from ltat_tune.comparison import tables as views
     from ltat_tune.comparison.compare import put_together
 
-    comparison = put_together(studies, by=by, metrics=metrics, allowed=allowed)
+    comparison = put_together(studies, by=by, metrics=metrics, allowed=allowed, against=against)
     beside = None
     if published:
         from ltat_tune.comparison.published import beside_published
