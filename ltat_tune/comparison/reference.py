@@ -44,6 +44,8 @@ def find_reference(entries: Sequence[ComparedEntry], metric: str, against: str) 
         return Reference(None, "")
     if baselines := _named(ours, BASELINE):
         return Reference(baselines[0], _words(baselines[0]))
+    if ours[0].label == ours[0].study:
+        return Reference(ours[0], f"{ours[0].row}, the first study named")
     lost = _named(entries, BASELINE)
     why = f"the baseline {_why_not(lost[0], metric)}" if lost else "no row has the baseline"
     if any(entry.label for entry in ours):

@@ -155,8 +155,11 @@ def _asked(
 def _baseline_parts(
     study: Reviewed, scenario: str, keys: Sequence[str], bins: Mapping[str, Sequence[float]]
 ) -> Parts | None:
-    """Return the value of the first entry of `start_from`, trained or not."""
-    if not study.space.start_from:
+    """Return the value of the first entry of `start_from`, trained or not.
+
+    Return None if there is no such entry, or if no key is a parameter, so that any entry has it.
+    """
+    if not study.space.start_from or not any(key in PARAMETERS for key in keys):
         return None
     first = [row.params for row in study.trials if (row.scenario, row.number) == (scenario, 0)]
     return _parts(study, scenario, (first or study.space.start_from)[0], keys, bins)

@@ -462,6 +462,6 @@ def test_independent_rows_are_tested_together_by_dunnett(tmp_path: Path) -> None
     arguments = ("one", "two", "three", "--by", "study", "--allow-different", "subset")
     text = " ".join(_compare(tmp_path, *arguments).stdout.split())
     assert (
-        "p against one, the baseline's value: Dunnett's test over 2 seeds: three, two p corrected "
-        "for 2 comparisons" in text
+        "p against one, the first study named: Dunnett's test over 2 seeds: three, two p "
+        "corrected for 2 comparisons" in text
     )
