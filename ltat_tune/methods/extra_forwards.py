@@ -17,11 +17,15 @@ from ltat_tune.models import Classifier
 class ExtraForwards:
     """A method with additional train-mode forwards, without gradients.
 
-    `clean_before` forwards the clean images before the loss (TAET's release). `adv_clean_before`
-    forwards the adversarial and then the clean images before the loss (RoBal's release).
+    `clean_before` forwards the clean images before the attack, with every method (TAET's release).
+    An attack in eval mode therefore meets statistics that have seen the batch. `adv_clean_before`
+    forwards the adversarial and then the clean images between attack and loss (RoBal's release).
     `adv_clean_after` forwards both after the update (RobustLT's release, for its log).
 
-    Source: the releases of RoBal, AT-BSL, RobustLT and TAET.
+    Source: the releases of RoBal, RobustLT and TAET.
+    Deviations: in RobustLT's release, AT-BSL and TAET also forward the clean images inside the
+        loss, after the adversarial ones and without using the result. Its TAET forwards the clean
+        images first after the update. Neither is available.
 
     Args:
         method_of: builds the method for a given attack.
@@ -50,27 +54,26 @@ class ExtraForwards:
         class_weights: Tensor | None,
         generator: torch.Generator,
     ) -> StepOutput:
-        adv_images = self.attack(model, images, targets, generator=generator)
-        order = [images] if self.which == "clean_before" else [adv_images, images]
-
-        def forward() -> None:
+        def forward(*batches: Tensor) -> None:
             model.train()
             with torch.no_grad():
-                for batch in order:
+                for batch in batches:
                     model(batch)
 
-        after = self.which == "adv_clean_after"
-        if not after:
-            forward()
+        if self.which == "clean_before":
+            forward(images)
+        adv_images = self.attack(model, images, targets, generator=generator)
+        if self.which == "adv_clean_before":
+            forward(adv_images, images)
         step = self.method_of(made_already(adv_images)).training_step(
             model, images, targets, class_weights=class_weights, generator=generator
         )
-        if not after:
+        if self.which != "adv_clean_after":
             return step
 
         def after_update() -> None:
             if step.after_update is not None:
                 step.after_update()
-            forward()
+            forward(adv_images, images)
 
         return replace(step, after_update=after_update)

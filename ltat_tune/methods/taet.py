@@ -20,8 +20,8 @@ class TAET:
     the clean stage before it.
 
     Source: Wang2025TAET; BuhuiOK/TAET@a374adf.
-    Deviations: the release makes an unnecessary clean forward. It is available as
-        `method.extra_forwards: clean_before`.
+    Deviations: the release makes an unnecessary clean forward before the attack. It is available
+        as `method.extra_forwards: clean_before`.
 
     Args:
         attack: makes the adversarial images.

@@ -65,7 +65,7 @@ _CHOICES: dict[str, Mapping[Any, str]] = {
                         "test": "validated on the test images"},
     "method.awp_gamma": {0.0: "no AWP"},
     "method.extra_forwards": {
-        "none": "no extra forwards", "clean_before": "clean forward before the loss",
+        "none": "no extra forwards", "clean_before": "clean forward before the attack",
         "adv_clean_before": "AE and clean forwards before the loss",
         "adv_clean_after": "AE and clean forwards after the update",
     },

@@ -348,11 +348,12 @@ def reference_step(
     """Attack, loss, gradients and SGD on `net`; the loss, at the perturbed weights under AWP."""
     method, clean_stage = config.method, _clean_stage(config, epoch)
     images = batch.images
+    if method.extra_forwards == "clean_before":
+        net.see(images)
     adv = images if clean_stage else adversarial(net, config, counts, batch, epoch, predicted)
-    for extra in {"clean_before": [images], "adv_clean_before": [adv, images]}.get(
-        method.extra_forwards, []
-    ):
-        net.see(extra)
+    if method.extra_forwards == "adv_clean_before":
+        net.see(adv)
+        net.see(images)
     loss = _objective(net, config, counts, batch, adv, weights, epoch)
     moved: dict[str, Array] = {}
     if method.awp_gamma > 0 and epoch >= round(method.awp_start_fraction * config.optim.epochs):

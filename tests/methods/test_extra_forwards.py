@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor, nn
 
+from ltat_tune.attacks import build_attack
 from ltat_tune.losses import CrossEntropy
 from ltat_tune.methods import PGDAT, ExtraForwards, Natural, RoBal, StepOutput, build_method
 from ltat_tune.models import Classifier
@@ -32,7 +34,7 @@ def _train(method: ExtraForwards, trained: Classifier, rate: float) -> StepOutpu
 @pytest.mark.parametrize(
     ("method", "which", "order"),
     [
-        (PGDAT, "clean_before", "ca"),  # TAET: superfluous clean, then the loss
+        (PGDAT, "clean_before", "ca"),  # TAET: superfluous clean, then attack and loss
         (RoBal, "adv_clean_before", "acca"),  # RoBal: adversarial, clean, clean, adversarial
         (PGDAT, "adv_clean_after", "aac"),  # RobustLT around PGD-AT
     ],
@@ -67,7 +69,49 @@ def test_the_forwards_after_the_update_are_at_the_updated_weights() -> None:
         assert torch.allclose(value, reference.get_buffer(name)), name
 
 
-@pytest.mark.parametrize("which", ["clean_before", "adv_clean_before", "adv_clean_after"])
+@pytest.mark.parametrize(
+    ("which", "seen"),
+    [("clean_before", "c"), ("adv_clean_before", ""), ("adv_clean_after", "")],
+)
+def test_the_attack_meets_the_statistics_of_the_release(which: str, seen: str) -> None:
+    trained, reference = model(), model()
+    met: list[dict[str, Tensor]] = []
+
+    def attack(
+        attacked: nn.Module, images: Tensor, targets: Tensor, *, generator: torch.Generator
+    ) -> Tensor:
+        met.append({name: value.clone() for name, value in attacked.named_buffers()})
+        return brighter(attacked, images, targets, generator=generator)
+
+    method = ExtraForwards(lambda inner: PGDAT(CrossEntropy(), inner), attack, which=which)
+    _train(method, trained, rate=0.0)
+    for _ in seen:
+        reference(batch()[0])
+    assert len(met) == 1
+    for name, value in met[0].items():
+        assert torch.equal(value, reference.get_buffer(name)), name
+
+
+def test_clean_before_changes_the_images_of_an_attack_in_eval_mode() -> None:
+    values = config(method__name="taet", method__extra_forwards="clean_before")
+    images, targets = batch()
+    attack = build_attack(values, COUNTS, epoch=99, predicted=None, loss=CrossEntropy())
+    reference, fresh = model(), model()
+    with torch.no_grad():
+        reference(images)
+    expected = attack(reference, images, targets, generator=seeded())
+    before = attack(fresh, images, targets, generator=seeded())
+    assert not torch.equal(expected, before)
+
+    trained, forwarded = model(), []
+    method = build_method(values, COUNTS, epoch=99)
+    trained.register_forward_pre_hook(lambda module, args: forwarded.append(args[0].detach()))
+    method.training_step(trained, images, targets, class_weights=None, generator=seeded())
+    assert torch.equal(forwarded[0], images)
+    assert torch.equal(forwarded[-1], expected)
+
+
+@pytest.mark.parametrize("which", ["adv_clean_before", "adv_clean_after"])
 def test_loss_and_gradients_are_those_without_them(which: str) -> None:
     plain, more = model(), model()
     for trained, values in (

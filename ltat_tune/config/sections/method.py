@@ -138,8 +138,9 @@ class MethodConfig(OpenSection):
         documented(
             "none",
             "additional forwards in train mode, which only update BatchNorm's statistics, as in "
-            "some releases: TAET (clean_before), RoBal (adv_clean_before) or RobustLT "
-            "(adv_clean_after)",
+            "some releases: TAET (clean_before, that is before the attack), RoBal "
+            "(adv_clean_before, between attack and loss) or RobustLT (adv_clean_after, after the "
+            "update)",
             source="releases of TAET, RoBal, RobustLT",
         )
     )
