@@ -108,7 +108,7 @@ def cost_of(config: TrialConfig, attacks: tuple[str, ...]) -> Cost:
     held_out = config.data.val_per_class * classes
     val = held_out if config.data.val_source == "train" else test_images
     slow = min(test_images, config.evaluation.aa_images or test_images)
-    states = 2 + (config.optim.ema_decay > 0) + (config.evaluation.select_epoch == "best")
+    states = 2 + (config.optim.ema_decay > 0) + (config.evaluation.select_epoch != "last")
     pixels = channels * side * side * (4 if config.data.name == "digits" else 1)
     batch = min(config.optim.batch_size, max(1, train))
     return Cost(

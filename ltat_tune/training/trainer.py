@@ -316,9 +316,10 @@ class Trainer:
         return measured(self._kept_module(), scale=config.inference_scale, shift=shift)
 
     def _keep(self, epoch: int, score: float, per_class: dict[str, list[float | None]]) -> None:
-        if self.config.evaluation.select_epoch == "last":
+        select = self.config.evaluation.select_epoch
+        if select == "last":
             self.kept = Kept(epoch, score, {}, per_class)
-        elif score > self.kept.score:
+        elif score > self.kept.score or (select == "best_late" and score == self.kept.score):
             state = self._kept_module().state_dict()
             copied = {name: value.clone() for name, value in state.items()}
             self.kept = Kept(epoch, score, copied, per_class)

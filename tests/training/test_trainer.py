@@ -313,6 +313,19 @@ def test_of_equal_scores_the_earlier_epoch_is_kept(monkeypatch: pytest.MonkeyPat
     assert _kept(tiny(evaluation__select_epoch="best"), bind).epoch == 2
 
 
+@pytest.mark.parametrize(
+    ("tenths", "epoch"),
+    [({1: 3, 2: 7, 3: 7}, 3), ({1: 7, 2: 7, 3: 6}, 2), ({1: 8, 2: 7, 3: 7}, 1)],
+)
+def test_best_late_keeps_the_latest_of_equal_scores(
+    monkeypatch: pytest.MonkeyPatch, tenths: dict[int, int], epoch: int
+) -> None:
+    config = tiny(evaluation__select_epoch="best_late")
+    by_epoch = _weights_by_epoch(config)
+    result = _kept(config, _scripted(monkeypatch, tenths))
+    assert (result.epoch, result.weights) == (epoch, by_epoch[epoch - 1])
+
+
 def test_the_last_epoch_is_kept_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     bind = _scripted(monkeypatch, {1: 9, 2: 7, 3: 2})
     result = _kept(tiny(), bind)
@@ -543,7 +556,7 @@ def _untouchable(splits: Splits) -> Splits:
     return replace(splits, test=test)
 
 
-@pytest.mark.parametrize("select_epoch", ["last", "best"])
+@pytest.mark.parametrize("select_epoch", ["last", "best", "best_late"])
 def test_the_test_split_is_never_read_by_a_training(select_epoch: str, tmp_path: Path) -> None:
     config = tiny(
         evaluation__select_epoch=select_epoch,

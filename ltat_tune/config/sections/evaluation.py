@@ -48,9 +48,11 @@ class EvaluationConfig(Section):
     every_epochs: Integer = documented(
         1, "number of epochs between validations; the last epoch is always validated", ge=1
     )
-    select_epoch: Literal["last", "best"] = documented(
+    select_epoch: Literal["last", "best", "best_late"] = documented(
         "last",
-        "epoch whose weights are kept: the last one, or the best one by validation score",
+        "epoch whose weights are kept: the last one, or the best one by validation score; of "
+        "equal scores, best keeps the earliest epoch and best_late the latest",
+        source="REAT release (best_late)",
     )
     batch_size: Integer = documented(
         500, "number of images in an evaluation batch", ge=1, le=65536
