@@ -26,6 +26,8 @@ class MlflowObserver:
 
     def __init__(self, tracker: Tracker, space: Space) -> None:
         self._tracker, self._space = tracker, space
+        # run key -> name of the stage -> epoch -> seconds
+        self._trained: dict[str, dict[str, dict[int, float]]] = {}
 
     def on_start(self, task: Task) -> None:
         """Open the task's run; a test and a sentinel use their confirmation's run."""
@@ -49,6 +51,8 @@ class MlflowObserver:
         A run has one step for each epoch. `close` therefore logs only the final metrics of copies
         and further seeds.
         """
+        stages = self._trained.setdefault(task.run_key, {})
+        stages.setdefault(_stage(task), {})[epoch] = seconds
         if task.kind in ("copy", "repeat"):
             return
         speed = {"time/epoch_seconds": seconds, "time/epochs_per_second": 1 / seconds}
@@ -77,10 +81,13 @@ class MlflowObserver:
             self.close(task, outcome)
 
     def close(self, task: Task, outcome: Outcome) -> None:
-        """Log the task's files, final metrics and state, and end its run."""
+        """Log the task's files, final metrics and state, and end its run.
+
+        The tag `seconds` is the time of all epochs of the run, whatever its state.
+        """
         folder = task.path
         files: dict[str, str] = {}
-        tags = {"seconds": f"{outcome.seconds:.1f}"}
+        tags = {"seconds": f"{self._seconds(task):.1f}"}
         trained = read_complete(folder)
         measured = read_test(folder) if task.kind == "test" else None
         per_class = {**(trained.per_class if trained else {}),
@@ -110,6 +117,15 @@ class MlflowObserver:
             artifacts=artifacts,
             images=images_of(TrialConfig.from_flat(task.config), trained) if trained else None,
         )
+
+    def _seconds(self, task: Task) -> float:
+        """Return the seconds of the epochs of all stages; earlier starts left theirs in files."""
+        reported = self._trained.pop(task.run_key, {})
+        for stage, folder in {"": task.path, **_short_and_repeated(task.path)}.items():
+            if stage not in reported:
+                history = _history(folder / "checkpoint.pt")
+                reported[stage] = {epoch: seconds for epoch, _, seconds in history}
+        return sum(sum(by_epoch.values()) for by_epoch in reported.values())
 
     def _close_again(self, task: Task, outcome: Outcome) -> None:
         """Add the sentinel's report to the run of a tested confirmation, which stays complete."""
@@ -149,11 +165,21 @@ def _masking_of(folder: Path) -> tuple[dict[str, float], dict[str, str]]:
 def _stages(folder: Path) -> dict[str, float]:
     """Return the final metrics of copies and further seeds, such as `copy-6/val/pgd20_acc`."""
     finals: dict[str, float] = {}
-    for path in sorted([*folder.glob("copy-*"), *folder.glob("seed-*")]):
+    for stage, path in _short_and_repeated(folder).items():
         trained = read_complete(path)
         metrics = trained.metrics if trained else {}
-        finals |= {f"{path.name}/{name}": value for name, value in metrics.items()}
+        finals |= {f"{stage}/{name}": value for name, value in metrics.items()}
     return finals
+
+
+def _stage(task: Task) -> str:
+    """Return `copy-6` or `seed-2`, the folder's name; "" for the run's own training."""
+    return task.path.name if task.kind in ("copy", "repeat") else ""
+
+
+def _short_and_repeated(folder: Path) -> dict[str, Path]:
+    """Return the folders of a trial's copies and further seeds, by name."""
+    return {p.name: p for p in sorted([*folder.glob("copy-*"), *folder.glob("seed-*")])}
 
 
 def _history(checkpoint: Path) -> list[Any]:
