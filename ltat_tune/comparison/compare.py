@@ -17,6 +17,7 @@ from ltat_tune.comparison.over_problems import Overall, over_problems
 from ltat_tune.comparison.reference import Reference, check_against, find_reference
 from ltat_tune.comparison.values import grouped_entries
 from ltat_tune.errors import StudyError
+from ltat_tune.presentation.names import ratio_in_words
 from ltat_tune.results.significance import Significance, compare_with_reference, mean_error
 from ltat_tune.space.space import text_of
 
@@ -279,8 +280,9 @@ def _title(entries: Sequence[ComparedEntry], across: bool) -> str:
     titles = dict.fromkeys(entry.title for entry in entries)
     if len(titles) == 1:
         return next(iter(titles))
-    data = entries[0].config.data
-    return f"{data.name}, {data.profile}, imbalance ratio {data.imbalance_ratio:g}"
+    data, counts = entries[0].config.data, entries[0].samples_per_class
+    ratio = ratio_in_words(data, counts) if counts else f"{data.imbalance_ratio:g}"
+    return f"{data.name}, {data.profile}, imbalance ratio {ratio}"
 
 
 def _overall(

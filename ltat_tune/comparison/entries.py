@@ -41,6 +41,7 @@ class Seed:
     metrics: Mapping[str, float]
     epoch: int | None = None  # the epoch of the kept weights
     test_images: Mapping[str, int] | None = None  # attack -> number of images
+    samples_per_class: Sequence[int] = ()  # training images, (K,); empty without a result
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,11 @@ class ComparedEntry:
     def epochs(self) -> int:
         """The epochs of one training."""
         return self.config.optim.epochs
+
+    @property
+    def samples_per_class(self) -> Sequence[int]:
+        """The training images by class, (K,); empty if no seed left a result."""
+        return next((s.samples_per_class for s in self.seeds if s.samples_per_class), ())
 
     def scores(self, metric: str) -> dict[Pair, float]:
         """Return (subset, seed) -> score in a metric, for the seeds that have it."""
@@ -203,7 +209,7 @@ def _recorded_seeds(result: ConfirmedResult) -> list[Seed]:
     return [
         Seed(
             seed, result.subset_hash, {name: column[i] for name, column in columns.items()},
-            None, result.test_images or None,
+            None, result.test_images or None, result.samples_per_class,
         )
         for i, seed in enumerate(result.seeds)
     ]  # fmt: skip
@@ -212,7 +218,9 @@ def _recorded_seeds(result: ConfirmedResult) -> list[Seed]:
 def _seed(seed: int, trained: CompleteTraining, tested: MeasuredOnTest | None) -> Seed:
     metrics = {**trained.metrics, **(tested.metrics if tested else {})}
     images = tested.images if tested else None
-    return Seed(seed, trained.subset_hash, metrics, trained.epoch, images)
+    return Seed(
+        seed, trained.subset_hash, metrics, trained.epoch, images, trained.samples_per_class
+    )  # fmt: skip
 
 
 def best_trial(study: Reviewed, rows: Iterable[TrialRow]) -> ComparedEntry | None:

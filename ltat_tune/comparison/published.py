@@ -11,6 +11,7 @@ from typing import Any
 
 from ltat_tune.comparison.compare import ComparedBlock, Comparison
 from ltat_tune.comparison.entries import ComparedEntry
+from ltat_tune.presentation.names import reached_ratio
 
 _EPS = 8 / 255  # eps of both papers in the tables that are matched
 # each paper's protocol, from its text and its authors' release
@@ -164,6 +165,13 @@ def _differences(entries: Sequence[ComparedEntry], papers: set[str]) -> list[str
             f"here {config.data.val_per_class} validation images of each class are held out of "
             "the training images, in the papers none"
         )
+    if counts := entries[0].samples_per_class:
+        reached, requested = reached_ratio(counts), config.data.imbalance_ratio
+        if f"{reached:.4g}" != f"{requested:.4g}":
+            differences.append(
+                f"the training images here have imbalance ratio {reached:.4g}, in the "
+                f"papers {requested:.4g}"
+            )
     lengths = sorted({entry.epochs for entry in entries})
     for paper in sorted(papers):
         theirs = _PROTOCOLS[paper]

@@ -53,8 +53,9 @@ def profile_counts(
         max_per_class: n_max; None lets `base` decide.
         counts: the counts of profile given, shape (C,).
         base: min_class sets n_max to the size of the smallest class, for every class, so that the
-            ratio is exact. per_class takes each class's own size in exp, step and linear, so that
-            counts may not fall monotonically.
+            ratio is UR up to the rounding of the counts: with n_max 480 and UR 50, the rarest
+            class gets 9 images (53.3). per_class takes each class's own size in exp, step and
+            linear, so that counts may not fall monotonically.
         rounding: floor (down, as in the releases) | round (to the nearest, ties to even).
         names: names of the classes, for errors; None uses their numbers.
 

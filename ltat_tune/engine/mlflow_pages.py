@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ltat_tune.config.trial_config import TrialConfig
+from ltat_tune.presentation.names import reached_ratio
 from ltat_tune.presentation.text_tables import markdown_table
 from ltat_tune.results.model import ScenarioResults, StudyResults
 from ltat_tune.results.verdict import sentences
@@ -96,7 +97,7 @@ def _scenario(results: StudyResults, scenario: ScenarioResults) -> str:
 def images_of(config: TrialConfig, trained: CompleteTraining) -> RunImages:
     """Return the images of a training, with their class counts, as MLflow records them."""
     data, counts = config.data, trained.samples_per_class
-    ratio = max(counts) / max(1, min(counts))
+    ratio = reached_ratio(counts)
     profile = {
         "profile": data.profile, "imbalance_ratio": round(ratio, 4), "num_rows": sum(counts),
         "samples_per_class": counts, "classes": trained.classes,

@@ -20,6 +20,7 @@ from ltat_tune.evaluation.loading import Loaded, Target
 from ltat_tune.evaluation.measures import INTERVALS, accuracies, summarise
 from ltat_tune.evaluation.runner import AttackOutcome, worst_case
 from ltat_tune.files import write_json
+from ltat_tune.presentation.names import reached_ratio
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.tracking import attach, tracking_uri
 
@@ -138,8 +139,7 @@ def build(
         sentinel: reports, one for every scale.
         split_images: images in the whole split, attacked or not.
     """
-    config, splits = loaded.config, loaded.splits
-    classes = len(splits.classes)
+    config, splits, classes = loaded.config, loaded.splits, len(loaded.splits.classes)
     rows = [_row(loaded, request, outcome) for outcome in outcomes]
     return {
         "format": CARD_FORMAT,
@@ -163,6 +163,7 @@ def build(
             "name": config.data.name,
             "profile": config.data.profile,
             "imbalance_ratio": config.data.imbalance_ratio,
+            "imbalance_ratio_reached": round(reached_ratio(splits.samples_per_class.tolist()), 4),
             "classes": list(splits.classes),
             "samples_per_class": splits.samples_per_class.tolist(),
             "groups": loaded.groups.members,

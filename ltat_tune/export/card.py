@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ltat_tune.config.parameters import PARAMETERS
 from ltat_tune.config.scalars import pixels
 from ltat_tune.config.trial_config import TrialConfig
-from ltat_tune.presentation.names import NORM_NAMES
+from ltat_tune.presentation.names import NORM_NAMES, ratio_in_words
 from ltat_tune.presentation.text_tables import markdown_table
 from ltat_tune.results.wording import certainty, masking_line, mean_std, trial_ends
 
@@ -118,8 +118,7 @@ def _data(winner: Winner, config: TrialConfig) -> str:
     where = f" in `{data.root}`" if data.root else ""
     rows = {
         "data set": f"{data.name}{where}",
-        "profile": f"{data.profile}, imbalance ratio {max(counts) / max(1, min(counts)):.4g} "
-        f"(requested: {data.imbalance_ratio:g})",
+        "profile": f"{data.profile}, imbalance ratio {ratio_in_words(data, counts)}",
         "training images": f"{sum(counts)}; by class: {', '.join(map(str, counts))}",
         "validation images": _SOURCES[data.val_source],
         "test images": f"the official test split, class-balanced or as published; {images}"

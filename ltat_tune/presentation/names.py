@@ -81,6 +81,22 @@ def problem_names(data: Sequence[DataConfig]) -> str:
     return f"{names[0]} to {names[-1].rpartition(' ')[2]}"
 
 
+def reached_ratio(samples_per_class: Sequence[int]) -> float:
+    """Return the imbalance ratio of class counts: the largest over the smallest."""
+    return max(samples_per_class) / max(1, min(samples_per_class))
+
+
+def ratio_in_words(data: DataConfig, samples_per_class: Sequence[int]) -> str:
+    """Return the ratio that class counts reach: `50`, or `53.33 (requested: 50)`.
+
+    Counts are whole numbers, so a tail of few images may miss the requested ratio.
+    """
+    reached = f"{reached_ratio(samples_per_class):.4g}"
+    requested = f"{data.imbalance_ratio:.4g}"
+    requests = data.profile in ("exp", "step", "linear")
+    return f"{reached} (requested: {requested})" if requests and requested != reached else reached
+
+
 def row_name(config: TrialConfig) -> str:
     """Return a configuration's name in SRAT's tables: CE, CB-Reweight, DRCB-LDAM, SRAT-Focal.
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from ltat_tune.config.scalars import pixels
 from ltat_tune.config.trial_config import TrialConfig
-from ltat_tune.presentation.names import NORM_NAMES, problem_name
+from ltat_tune.presentation.names import NORM_NAMES, problem_name, ratio_in_words
 from ltat_tune.presentation.units import duration
 from ltat_tune.report import pictures
 from ltat_tune.report.blocks import Block, Heading, PageSection, Plot, Table, Text, table
@@ -22,6 +22,10 @@ _VALIDATION = {
     "folder": "the data set's own validation folder",
     "test": "the test images themselves: selected_on_test",
 }
+_KEPT = {
+    "last": "last epoch", "best": "best epoch",
+    "best_late": "best epoch, the latest of equal ones",
+}  # fmt: skip
 
 
 def failures(data: ReportData) -> PageSection:
@@ -147,6 +151,7 @@ def _protocol(data: ReportData, scene: Scene) -> dict[str, str]:
         "most and fewest images of a class": f"{max(counts)} and {min(counts)}"
         if counts
         else NONE,
+        "imbalance ratio": ratio_in_words(config.data, counts) if counts else NONE,
         "subset hash": subset or NONE,
         "subset seed": str(config.seeds.subset_seed),
         "validation images": _VALIDATION[config.data.val_source].format(config.data.val_per_class),
@@ -158,7 +163,7 @@ def _protocol(data: ReportData, scene: Scene) -> dict[str, str]:
         "test images": images or NONE,
         "model": config.model.name,
         "epochs": str(config.optim.epochs),
-        "weights of": f"{config.evaluation.select_epoch} epoch",
+        "weights of": _KEPT[config.evaluation.select_epoch],
         "seeds of confirmations": ", ".join(map(str, data.space.confirm.seeds)),
     }
 

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ltat_tune.config.parameters import PARAMETERS
 from ltat_tune.config.scalars import pixels
-from ltat_tune.presentation.names import NORM_NAMES
+from ltat_tune.presentation.names import NORM_NAMES, reached_ratio
 from ltat_tune.results.model import ConfirmedResult, ScenarioResults, StudyResults
 from ltat_tune.results.verdict import SMOKE
 from ltat_tune.results.wording import certainty, masking_line, mean_std, trial_ends
@@ -118,7 +118,8 @@ def _protocol(scenario: ScenarioResults, winner: ConfirmedResult) -> Text:
     return Text(
         f"seeds {text_of(winner.seeds)}; {NORM_NAMES[scenario.norm]} eps "
         f"{pixels(scenario.eps)}; test images: {images or 'none'}\n"
-        f"{sum(counts)} training images, by class: {text_of(counts)}",
+        f"{sum(counts)} training images, imbalance ratio {reached_ratio(counts):.4g}, by class: "
+        f"{text_of(counts)}",
         style="dim",
     )
 

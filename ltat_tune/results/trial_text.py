@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ltat_tune.config.parameters import PARAMETERS
+from ltat_tune.presentation.names import reached_ratio
 from ltat_tune.results.trial_view import TrialView, curves, sparkline
 from ltat_tune.search.stems import acting
 from ltat_tune.space.space import text_of
@@ -69,7 +70,11 @@ def _parameters(view: TrialView, every: bool) -> RenderableType:
             left += 1
             continue
         note = origin if path in acts else f"{origin}, has no effect here"
-        table.add_row(PARAMETERS[path].label, text_of(value), note, style=_STYLES[origin])
+        shown = text_of(value)
+        if path == "data.imbalance_ratio" and path in acts and view.result is not None:
+            reached = f"{reached_ratio(view.result.samples_per_class):.4g}"
+            shown += f" (reached: {reached})" if reached != shown else ""
+        table.add_row(PARAMETERS[path].label, shown, note, style=_STYLES[origin])
     more = f"{left} more have their defaults or no effect here; --all shows them" if left else ""
     return Group(table, Text(more, style="dim")) if more else table
 

@@ -222,6 +222,7 @@ def test_published_rows_of_the_same_problem_stand_beside_ours(tmp_path: Path) ->
     assert "linf with eps 0.1, in the papers linf with 8/255" in words
     assert "REAT keeps the epoch that was best by PGD-20 on the test images" in words
     assert "here 100 validation images of each class are held out" in words
+    assert "the training images here have imbalance ratio 1, in the papers 50" in words  # 20 each
     assert "REAT trains for 80 epochs, here it is 6" in words
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ltat_tune.config.scalars import parse_ratio
 from ltat_tune.data.long_tail import Cut, after_hold_out, cut, hold_out, profile_counts
 from ltat_tune.errors import DataError
+from ltat_tune.presentation.names import reached_ratio
 
 CIFAR10 = [5000] * 10
 CIFAR100 = [500] * 100
@@ -131,6 +132,23 @@ def test_balanced_is_n_max_of_each_and_full_is_what_there_is() -> None:
     assert profile_counts("full", available, imbalance_ratio=50, max_per_class=7) == available
 
 
+@pytest.mark.parametrize(
+    ("ratio", "rarest", "reached"),
+    [
+        (10, 48, 10),
+        (20, 24, 20),
+        (50, 9, 160 / 3),  # 480 / 50 = 9.6
+        (100, 4, 120),  # 480 / 100 = 4.8
+    ],
+)
+def test_with_a_hold_out_cifar100_misses_some_ratios(
+    ratio: int, rarest: int, reached: float
+) -> None:
+    counts = profile_counts("exp", after_hold_out(CIFAR100, 20), imbalance_ratio=ratio)
+    assert (max(counts), min(counts)) == (480, rarest)
+    assert reached_ratio(counts) == pytest.approx(reached)
+
+
 def test_n_max_is_by_default_what_every_class_has() -> None:
     """SVHN: a head of more than the rarest class's images would need images that do not exist."""
     assert profile_counts("step", [100, 300, 50, 80], imbalance_ratio=10) == [50, 50, 5, 5]
@@ -178,7 +196,7 @@ def test_exp_counts_on_svhn_by_each_classs_own_images(ratio: int, counts: list[i
     assert profile_counts("exp", SVHN, imbalance_ratio=ratio, base="per_class") == counts
 
 
-def test_the_smallest_class_as_base_gives_svhn_the_exact_ratio() -> None:
+def test_the_smallest_class_as_base_gives_svhn_the_ratio_up_to_rounding() -> None:
     found = profile_counts("exp", SVHN, imbalance_ratio=10)
     assert (found[0], found[-1]) == (4659, 465)
     assert profile_counts("step", SVHN, imbalance_ratio=10) == [4659] * 5 + [465] * 5

@@ -78,10 +78,10 @@ def test_the_attack_meets_the_statistics_of_the_release(which: str, seen: str) -
     met: list[dict[str, Tensor]] = []
 
     def attack(
-        attacked: nn.Module, images: Tensor, targets: Tensor, *, generator: torch.Generator
+        model: nn.Module, images: Tensor, targets: Tensor, *, generator: torch.Generator
     ) -> Tensor:
-        met.append({name: value.clone() for name, value in attacked.named_buffers()})
-        return brighter(attacked, images, targets, generator=generator)
+        met.append({name: value.clone() for name, value in model.named_buffers()})
+        return brighter(model, images, targets, generator=generator)
 
     method = ExtraForwards(lambda inner: PGDAT(CrossEntropy(), inner), attack, which=which)
     _train(method, trained, rate=0.0)

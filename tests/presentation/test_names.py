@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 
 from ltat_tune.config.sections import DataConfig
 from ltat_tune.config.trial_config import TrialConfig
-from ltat_tune.presentation.names import attack_name, data_name, labels, problem_names
+from ltat_tune.presentation.names import (
+    attack_name,
+    data_name,
+    labels,
+    problem_names,
+    ratio_in_words,
+    reached_ratio,
+)
 
 _SRAT = {"method.name": "srat", "reweight.name": "under_represented"}
 
@@ -56,3 +65,28 @@ def test_several_data_sets_are_named_by_imbalance_ratio() -> None:
     data = [DataConfig(name="cifar10", profile="step", imbalance_ratio=k) for k in (100, 5, 25)]
     assert problem_names(data) == "CIFAR-10 Step-5 to Step-100"
     assert problem_names(data[:2]) == "CIFAR-10 Step-5 and CIFAR-10 Step-100"
+
+
+@pytest.mark.parametrize(
+    ("profile", "requested", "counts", "words"),
+    [
+        ("exp", 50, [500, 70, 10], "50"),
+        ("exp", 50, [480, 67, 9], "53.33 (requested: 50)"),  # 480 / 50 = 9.6, so 9
+        ("step", 100, [480, 480, 4, 4], "120 (requested: 100)"),  # 480 / 100 = 4.8, so 4
+        ("linear", 2, [5, 4, 3], "1.667 (requested: 2)"),
+        ("given", 50, [9, 30, 10], "3.333"),
+        ("balanced", 50, [20, 20, 20], "1"),
+    ],
+)
+def test_the_ratio_that_counts_reach_stands_beside_the_requested_one_where_they_differ(
+    profile: Literal["exp", "step", "linear", "given", "balanced"],
+    requested: float,
+    counts: list[int],
+    words: str,
+) -> None:
+    data = DataConfig(profile=profile, imbalance_ratio=requested)
+    assert ratio_in_words(data, counts) == words
+
+
+def test_a_class_without_images_counts_as_one_image() -> None:
+    assert reached_ratio([8, 4, 0]) == 8

@@ -136,6 +136,7 @@ def test_data_and_protocol_are_told(told: Told, results: dict[str, Any]) -> None
     first = results["scenarios"][0]["confirmed"][0]
     assert facts["subset hash"][0] == first["subset_hash"]
     assert facts["training images"][0] == str(sum(first["samples_per_class"]))
+    assert list(facts["imbalance ratio"]) == ["2", "4"]  # 20 images to 10 and to 5
     assert facts["training attack"][0].startswith("PGD-3, L∞, eps 0.1, step 0.05")
     assert facts["validation images"][0].startswith("10 of each class, held out of the training")
     assert facts["test images"][0] == "clean on 400, PGD-3 on 400"

@@ -74,7 +74,8 @@ class DataConfig(OpenSection):
     base: Literal["min_class", "per_class"] = documented(
         "min_class",
         "n_max if data.max_per_class is null: the number of images of the smallest class, for "
-        "every class (min_class; the ratio is then exact), or each class's own number (per_class, "
+        "every class (min_class; the ratio is then as requested, up to the rounding of the class "
+        "counts to whole numbers), or each class's own number (per_class, "
         "SRAT's wording for SVHN; the counts may then not fall monotonically)",
         source="SRAT 5.1",
     )
