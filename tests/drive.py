@@ -198,10 +198,18 @@ def mlflow_runs(study: Path) -> list[Any]:
 
 def steps(study: Path, run: Any, metric: str) -> list[int]:
     """The steps at which a run has a metric, in order, doubled ones twice."""
+    return sorted(point.step for point in _points(study, run, metric))
+
+
+def logged_values(study: Path, run: Any, metric: str) -> list[float]:
+    """All values that a run has of a metric."""
+    return [point.value for point in _points(study, run, metric)]
+
+
+def _points(study: Path, run: Any, metric: str) -> list[Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        history = _client(study).get_metric_history(run.info.run_id, metric)
-    return sorted(point.step for point in history)
+        return list(_client(study).get_metric_history(run.info.run_id, metric))
 
 
 def _client(study: Path) -> Any:

@@ -87,7 +87,7 @@ class MlflowObserver:
         """
         folder = task.path
         files: dict[str, str] = {}
-        tags = {"seconds": f"{self._seconds(task):.1f}"}
+        tags = {"seconds": f"{self._seconds(task):.3f}"}
         trained = read_complete(folder)
         measured = read_test(folder) if task.kind == "test" else None
         per_class = {**(trained.per_class if trained else {}),

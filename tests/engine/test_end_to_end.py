@@ -23,6 +23,7 @@ from tests.drive import (
     Running,
     call,
     descendants,
+    logged_values,
     mlflow_runs,
     run,
     steps,
@@ -72,6 +73,8 @@ def _check_records(study: Path, *, trials: int) -> None:
         logged = steps(study, found, "train/loss")
         assert logged == list(range(1, len(logged) + 1)), tags["ltat.key"]
         assert len(logged) == 6 or tags["state"] == "pruned"
+        total = sum(logged_values(study, found, "time/epoch_seconds"))  # of stopped trials too
+        assert float(tags["seconds"]) == pytest.approx(total, abs=6e-4), tags["ltat.key"]
 
 
 def test_the_terminal_shows_winner_baseline_savings_and_next_commands(finished: Path) -> None:

@@ -74,7 +74,7 @@ def test_a_trial_that_ends_early_has_the_seconds_of_its_epochs(
     _report(observer, _task(tmp_path), 2.0, 3.5, 1.2)
     observer.on_end(_task(tmp_path), Outcome(state, 3, "why"))
     (end,) = tracker.ends
-    assert (end["state"], end["seconds"]) == (state, "6.7")
+    assert (end["state"], end["seconds"]) == (state, "6.700")
 
 
 def test_copies_and_further_seeds_count(
@@ -84,7 +84,7 @@ def test_copies_and_further_seeds_count(
     _report(observer, _task(tmp_path), 4.0, 4.0)
     _report(observer, _task(tmp_path, "repeat", "seed-1"), 0.5)
     observer.on_end(_task(tmp_path), Outcome("complete", 2, seconds=99.0))
-    assert tracker.ends[0]["seconds"] == "10.5"
+    assert tracker.ends[0]["seconds"] == "10.500"
     assert tracker.epochs == [1, 2]
 
 
@@ -94,7 +94,7 @@ def test_an_epoch_that_is_reported_again_counts_once(
     _report(observer, _task(tmp_path), 2.0, 3.0)
     _report(observer, _task(tmp_path), 2.0, 3.0, 4.0)
     observer.on_end(_task(tmp_path), Outcome("pruned", 3))
-    assert tracker.ends[0]["seconds"] == "9.0"
+    assert tracker.ends[0]["seconds"] == "9.000"
 
 
 def test_stages_of_an_earlier_start_are_read_from_their_checkpoints(
@@ -104,7 +104,7 @@ def test_stages_of_an_earlier_start_are_read_from_their_checkpoints(
     observer.on_end(_task(tmp_path), Outcome("pruned", 0, "not among the best"))
     _report(observer, _task(tmp_path), 4.0)
     observer.on_end(_task(tmp_path), Outcome("pruned", 1))
-    assert [end["seconds"] for end in tracker.ends] == ["3.0", "7.0"]
+    assert [end["seconds"] for end in tracker.ends] == ["3.000", "7.000"]
 
 
 def test_a_repaired_run_has_them_too(
@@ -112,7 +112,7 @@ def test_a_repaired_run_has_them_too(
 ) -> None:
     _save(tmp_path, 2.0, 2.0, 2.0)
     observer.repair(_task(tmp_path), Outcome("pruned", 3))
-    assert tracker.ends[0]["seconds"] == "6.0"
+    assert tracker.ends[0]["seconds"] == "6.000"
     assert tracker.epochs == [1, 2, 3]
 
 
@@ -123,4 +123,4 @@ def test_a_test_closes_the_run_with_the_seconds_of_its_training(
     observer.on_end(_task(tmp_path, "confirmation"), Outcome("complete", 2, seconds=12.0))
     test = Task(**{**vars(_task(tmp_path, "test")), "key": f"{TRIAL}/test"})
     observer.on_end(test, Outcome("complete", 2, seconds=30.0))
-    assert [end["seconds"] for end in tracker.ends] == ["10.0"]
+    assert [end["seconds"] for end in tracker.ends] == ["10.000"]
