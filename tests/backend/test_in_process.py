@@ -193,7 +193,7 @@ def test_ctrl_c_leaves_a_study_that_resumes_in_process(tmp_path: Path) -> None:
         assert "resume with: ltat-tune resume mini --in-process" in study.log.read_text()
     again, undisturbed = tmp_path / "studies" / "mini", tmp_path / "undisturbed" / "mini"
     left = {row["state"] for row in _rows(again)["imbalance_ratio_4"]}
-    assert left >= {"COMPLETE", "RUNNING", "WAITING"}
+    assert left >= {"COMPLETE", "WAITING"}  # t0002 runs, unless a rung stopped it just then
     _done("resume", "mini", "--in-process", "--quiet", cwd=tmp_path)
     assert _rows(again) == _rows(undisturbed)
     assert _contents(again, "results.json") == _contents(undisturbed, "results.json")
