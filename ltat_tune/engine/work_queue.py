@@ -28,6 +28,11 @@ from ltat_tune.storage.task import SEARCH, Outcome, Task
 if TYPE_CHECKING:
     from ltat_tune.backend.cluster import Cluster
 
+# What remains of each kind of task; a kind begins when the last task of the one before has ended.
+_AFTER_SEARCH = {
+    "confirmation": confirmation_tasks, "test": test_tasks, "sentinel": sentinel_tasks,
+}  # fmt: skip
+
 
 class WorkQueue:
     """Hands out tasks, takes in their reports and updates the ledger.
@@ -73,9 +78,7 @@ class WorkQueue:
         if self._budget is not None:
             self._budget.watch({name: s.claims for name, s in self._searches.items()})
         self._handed = {s.name: 0 for s in space.scenarios}
-        self._confirming: dict[str, list[Task]] = {}
-        self._testing: dict[str, list[Task]] = {}
-        self._watching: dict[str, list[Task]] = {}
+        self._waiting: dict[tuple[str, str], list[Task]] = {}  # by scenario and kind
         self._failures: list[Outcome] = []
         self._again: list[Task] = []  # ran out of memory; run next, with more room
         self._hangs: dict[str, str] = {}  # how a task hung last, by task key
@@ -198,27 +201,16 @@ class WorkQueue:
             self._finish(task, outcome)
         if search.trains:
             return None
-        if scenario not in self._confirming:
-            self._confirming[scenario] = confirmation_tasks(
-                self.space, self.folder, self.ledger, scenario, device=self._device
-            )
-        if self._confirming[scenario]:
-            return self._confirming[scenario].pop(0)
-        if self._busy(scenario, "confirmation"):
-            return None
-        if scenario not in self._testing:
-            self._testing[scenario] = test_tasks(
-                self.space, self.folder, self.ledger, scenario, device=self._device
-            )
-        if self._testing[scenario]:
-            return self._testing[scenario].pop(0)
-        if self._busy(scenario, "test"):
-            return None
-        if scenario not in self._watching:
-            self._watching[scenario] = sentinel_tasks(
-                self.space, self.folder, self.ledger, scenario, device=self._device
-            )
-        return self._watching[scenario].pop(0) if self._watching[scenario] else None
+        for kind, remaining in _AFTER_SEARCH.items():
+            if (scenario, kind) not in self._waiting:
+                self._waiting[scenario, kind] = remaining(
+                    self.space, self.folder, self.ledger, scenario, device=self._device
+                )
+            if self._waiting[scenario, kind]:
+                return self._waiting[scenario, kind].pop(0)
+            if self._busy(scenario, kind):
+                return None
+        return None
 
     def _taken(self) -> int:
         return sum(self.room(task) for task in self._live.values())

@@ -19,14 +19,7 @@ from ltat_tune.preflight.finding import Finding
 
 _RAY_WAIT_S = 40.0
 _LEAST_SHM = 128 << 20
-_RAY = """
-from ltat_tune.backend.ray_session import ray_session
-with ray_session(1) as resources:
-    import ray
-    @ray.remote(num_cpus=1)
-    def one(): return 1
-    assert ray.get(one.remote(), timeout=30) == 1
-"""
+_RAY = "ltat_tune.backend.self_test"
 
 __all__ = ["Finding", "examine"]
 
@@ -195,7 +188,7 @@ def _check_ray_starts() -> Iterator[Finding]:
     environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
     try:
         done = subprocess.run(
-            [sys.executable, "-c", _RAY], capture_output=True, text=True, env=environment,
+            [sys.executable, "-m", _RAY], capture_output=True, text=True, env=environment,
             timeout=_RAY_WAIT_S, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
