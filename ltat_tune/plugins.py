@@ -14,14 +14,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import TypeAdapter, ValidationError, create_model
+from pydantic import TypeAdapter, create_model
 from pydantic.fields import FieldInfo
 
 from ltat_tune.config import fields as documented
 from ltat_tune.config.catalogue import CATALOGUE, Choice
 from ltat_tune.config.effects import add_rule, forget_rule
 from ltat_tune.config.extensions import LOADING, PARTS, UNDO, Part
-from ltat_tune.config.fields import Section, annotated, rule_sentence
+from ltat_tune.config.fields import Section, annotated, check_value
 from ltat_tune.config.parameters import PARAMETERS, add_parameter, forget_parameter, widen
 from ltat_tune.config.scalars import Integer, Number
 from ltat_tune.errors import ConfigError
@@ -282,11 +282,8 @@ def _kind(field: FieldInfo) -> Any:
 
 
 def _check_default(path: str, field: FieldInfo) -> list[str]:
-    try:
-        TypeAdapter(annotated(field)).validate_python(field.default)
-    except ValidationError as error:
-        return [f"the default of {path} {rule_sentence(error.errors()[0])}"]
-    return []
+    _, broken = check_value(TypeAdapter(annotated(field)), field.default)
+    return [f"the default of {path} {broken}"] if broken else []
 
 
 def _takes(

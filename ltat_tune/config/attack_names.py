@@ -12,10 +12,12 @@ WRITTEN = (
 )
 VALIDATION_PATTERN = r"clean|fgsm|(?:pgd|cw|adaptive)[1-9]\d*"  # others take too long
 _VALIDATION = re.compile(VALIDATION_PATTERN)
-_ITERATED = re.compile(r"(pgd|mim|cw|adaptive|transfer)([1-9]\d*)(?:x([2-9]|[1-9]\d+))?")
+_OWN = "pgd|mim|cw|adaptive"  # iterated, and need no second model
+_STEPS, _RESTARTS = r"[1-9]\d*", r"[2-9]|[1-9]\d+"
+_ITERATED = re.compile(rf"({_OWN}|transfer)({_STEPS})(?:x({_RESTARTS}))?")
 _OTHERS = ("clean", "fgsm", "square", "aa", "cwl2", "cwl2_fixed")
 ATTACK_PATTERN = (  # what `is_attack` accepts
-    rf"{'|'.join(_OTHERS)}|(?:pgd|mim|cw|adaptive)[1-9]\d*(?:x(?:[2-9]|[1-9]\d+))?"
+    rf"{'|'.join(_OTHERS)}|(?:{_OWN}){_STEPS}(?:x(?:{_RESTARTS}))?"
 )
 
 

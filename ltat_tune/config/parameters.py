@@ -84,7 +84,7 @@ _KINDS: dict[Any, str] = {
 def add_parameter(path: str, field: FieldInfo) -> None:
     """Add a plugin's parameter to the others."""
     PARAMETERS[path] = read_parameter(path, field)
-    FIELDS[path] = TypeAdapter(annotated(field))
+    FIELDS[path] = PARAMETERS[path]._adapter()
 
 
 def widen(path: str) -> None:

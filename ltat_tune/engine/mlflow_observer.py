@@ -8,7 +8,6 @@ from typing import Any
 
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.engine.mlflow_pages import images_of
-from ltat_tune.errors import CheckpointError
 from ltat_tune.results.wording import masking_line
 from ltat_tune.space.space import Space
 from ltat_tune.storage.task import SEARCH, Outcome, Task
@@ -183,12 +182,7 @@ def _short_and_repeated(folder: Path) -> dict[str, Path]:
 
 
 def _history(checkpoint: Path) -> list[Any]:
-    """Return [epoch, metrics, seconds] of each epoch in a checkpoint; empty without one."""
-    if not checkpoint.exists():
-        return []
-    from ltat_tune.training.checkpoint import read_history
+    """Return [epoch, metrics, seconds] of each epoch in a checkpoint; a damaged one gives none."""
+    from ltat_tune.training.checkpoint import history_if_readable
 
-    try:
-        return read_history(checkpoint)
-    except CheckpointError:  # damaged by a power cut: the run then lacks the epochs
-        return []
+    return history_if_readable(checkpoint)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ltat_tune.engine.live_view import LiveView
 from ltat_tune.engine.mlflow_observer import MlflowObserver
-from ltat_tune.engine.task_factory import every_confirmation, trial_task
+from ltat_tune.engine.task_factory import every_confirmation, test_of, trial_task
 from ltat_tune.results.selection import is_tested
 from ltat_tune.space.space import Space
 from ltat_tune.storage.folder import StudyFolder
@@ -40,7 +40,7 @@ def _catch_up_confirmation(space: Space, task: Task, observer: MlflowObserver) -
     else:
         outcome = Outcome(end.state, end.epoch)
     if read_test(task.path) is not None and is_tested(space, task.path):
-        observer.repair(Task(**{**vars(task), "key": f"{task.key}/test", "kind": "test"}), outcome)
+        observer.repair(test_of(task), outcome)
     elif outcome.state != "complete":
         observer.repair(task, outcome)
     else:

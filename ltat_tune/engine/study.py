@@ -316,16 +316,18 @@ class StudyRun:
         results = collect(self.space, self.folder, queue.ledger)
         reason = queue.stop_reason
         finished = reason is None and not interrupted
+        files: dict[str, str] = {}
         if finished:
             shutil.rmtree(self.folder.stems, ignore_errors=True)
             write_results(self.folder, results)
-            write_text(self.folder.summary, as_text(results))
+            files["summary.txt"] = as_text(results)
+            write_text(self.folder.summary, files["summary.txt"])
             if any(scenario.winner_recipe for scenario in results.scenarios):
                 export_winners(self.space, self.folder, tracker, view.say)
         tracker.finish(
             "complete" if finished else "interrupted",
             note=note(results),
-            files={"summary.txt": as_text(results)} if finished else {},
+            files=files,
         )
         if finished and queue.unconfirmed:
             reason = "not confirmed or tested:\n  " + "\n  ".join(queue.unconfirmed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ltat_tune.results.selection import (
@@ -70,11 +71,15 @@ def test_tasks(
 ) -> list[Task]:
     """Return the tests that remain, of confirmations that trained to their end."""
     return [
-        Task(**{**vars(training), "key": f"{training.key}/test", "kind": "test",
-                "attacks": space.confirm.attacks})
+        test_of(training, space.confirm.attacks)
         for training in every_confirmation(space, folder, ledger, scenario, device=device)
         if read_complete(training.path) is not None and not is_tested(space, training.path)
-    ]  # fmt: skip
+    ]
+
+
+def test_of(training: Task, attacks: tuple[str, ...] = ()) -> Task:
+    """Return the task that tests what the task of a confirmation trained."""
+    return replace(training, key=f"{training.key}/test", kind="test", attacks=attacks)
 
 
 def sentinel_tasks(
@@ -91,7 +96,7 @@ def sentinel_tasks(
     if best.config.measured_eps == 0 or (best.path / SENTINEL).exists():
         return []
     first = confirmation_task(space, folder, scenario, best.candidate, best.seed, device=device)
-    return [Task(**{**vars(first), "key": f"{first.key}/sentinel", "kind": "sentinel"})]
+    return [replace(first, key=f"{first.key}/sentinel", kind="sentinel")]
 
 
 def confirmation_task(

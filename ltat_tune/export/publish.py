@@ -33,9 +33,7 @@ def export_winners(
     except LtatError as error:  # for example a plugin that was edited since the study began
         say(f"warning: {folder.best} was not written: {error}")
         return
-    for winner in winners:
-        if space.smoke:
-            continue
+    for winner in winners if not space.smoke else ():
         place, path = winner.training.path, winner.path.with_suffix(SUFFIX)
         try:
             loaded = load_target(Target(path.stem, place / "config.yaml", place / "checkpoint.pt",

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import statistics
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ltat_tune.errors import DataError
 from ltat_tune.planning.cost import Cost, attack_steps, cost_of
-from ltat_tune.planning.expected_epochs import search_length, stage_epochs
+from ltat_tune.planning.expected_epochs import SearchLength, search_length, stage_epochs
 from ltat_tune.planning.slots import trials_at_once, visible_gpus
 from ltat_tune.presentation.units import duration
 from ltat_tune.search.rungs import Rungs, place_rungs
@@ -141,10 +140,11 @@ def estimate(
     gpu = space.resources.gpus_per_trial > 0
     gpus = visible_gpus(space.resources)
     slots = trials_at_once(space.resources, max(1, gpus)) if slots is None else slots
+    length = search_length(space, rungs)  # the same for every scenario
     scenarios, costs = [], []
     for scenario in space.scenarios:
         cost = mean_cost(space, scenario)
-        scenarios.append(_scenario(space, scenario, rungs, cost, measured))
+        scenarios.append(_scenario(space, scenario, rungs, length, cost, measured))
         costs.append(cost)
     memory = measured.memory_mib if measured else max(c.memory_mib(gpu=gpu) for c in costs)
     free = _memory_mib(gpu, gpus)
@@ -222,9 +222,14 @@ def long_study_note(space: Space, slots: int) -> str:
 
 
 def _scenario(
-    space: Space, scenario: Scenario, rungs: Rungs, cost: Cost, measured: Calibration | None
+    space: Space,
+    scenario: Scenario,
+    rungs: Rungs,
+    length: SearchLength,
+    cost: Cost,
+    measured: Calibration | None,
 ) -> ScenarioEstimate:
-    config, length = space.config(scenario, {}), search_length(space, rungs)
+    config = space.config(scenario, {})
     gpu, threads = space.resources.gpus_per_trial > 0, space.resources.cpus_per_trial
     pass_s = measured.pass_s if measured else cost.pass_seconds(gpu=gpu, threads=threads)
     epoch_s = pass_s * (cost.update + cost.validation / config.evaluation.every_epochs)
@@ -232,7 +237,7 @@ def _scenario(
     # a stopped baseline continues
     done = min(1.0, length.complete / length.trials)
     confirming = most - spared * done
-    price = _copy_price(space, rungs, length.by_length)
+    price = _copy_price(space, rungs, length)
     watched = space.confirm.sentinel and config.measured_eps > 0 and confirmations > 0
     after = pass_s * (confirmations * cost.test + watched * cost.sentinel)
     return ScenarioEstimate(
@@ -253,16 +258,15 @@ def _scenario(
     )
 
 
-def _copy_price(space: Space, rungs: Rungs, by_length: Mapping[int, float]) -> float:
+def _copy_price(space: Space, rungs: Rungs, length: SearchLength) -> float:
     """Return the cost of a search epoch in whole epochs; cheaper attacks make copies cheaper."""
     cheap = space.scheduler.cheaper.get("attack.steps", ())
     whole = attack_steps(space.config(space.scenarios[0], {})) + 1.5
-    total = search_length(space, rungs).expected
     saved = sum(
-        by_length.get(length, 0.0) * (1 - (steps + 1.5) / whole)
-        for length, steps in zip(rungs.copies, cheap, strict=False)
+        length.by_length.get(epochs, 0.0) * (1 - (steps + 1.5) / whole)
+        for epochs, steps in zip(rungs.copies, cheap, strict=False)
     )
-    return 1 - saved / total if total else 1.0
+    return 1 - saved / length.expected if length.expected else 1.0
 
 
 def _disk_mib(

@@ -14,10 +14,10 @@ from optuna.trial import FrozenTrial
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.errors import SpaceError, StudyError
 from ltat_tune.results.model import StudyResults, read_results
+from ltat_tune.results.selection import ranked
 from ltat_tune.space.problems import Problems
 from ltat_tune.space.space import Scenario, Space
 from ltat_tune.storage.folder import StudyFolder
-from ltat_tune.storage.trial_state import is_feasible, score_of
 from ltat_tune.storage.trials import read_rows
 
 
@@ -141,8 +141,7 @@ def read_previous(study: str, problems: Problems) -> PreviousStudy | None:
 def _found(
     space: Space, scenario: Scenario, rows: list[FrozenTrial], results: StudyResults | None
 ) -> list[PreviousTrial]:
-    complete = [row for row in rows if score_of(row) is not None and is_feasible(row)]
-    complete.sort(key=lambda row: (-(score_of(row) or 0.0), row.number))
+    complete = ranked(rows)
     places = _confirmed(results, scenario.name)
     trials = []
     for rank, row in enumerate(complete):

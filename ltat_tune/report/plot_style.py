@@ -1,4 +1,4 @@
-"""Give every plotly figure the same style, with the colours of figures/style.py.
+"""Give every plotly figure the same style, with the colours of presentation/palette.py.
 
 The report's page shows the same figures on light and on dark paper. It replaces INK, MUTED and
 GRID by legible colours, so nothing else may be drawn in exactly these three.
@@ -10,11 +10,8 @@ import plotly.graph_objects as go
 
 from ltat_tune.presentation.palette import (
     BLUE,
-    GREEN,
     GROUP_COLOURS,
-    ORANGE,
     PALETTE,
-    PURPLE,
     SKY,
     VERMILLION,
 )
@@ -54,7 +51,7 @@ def styled(fig: go.Figure, *, height: int = 380) -> go.Figure:
 
 
 __all__ = [
-    "BLUE", "COLOURSCALE", "DASHES", "GREEN", "PLOT_GREY", "GRID", "GROUP_COLOURS", "INK",
-    "LINE_COLOURS", "LINE_COLOURSCALE", "MUTED", "ORANGE", "PALETTE", "PURPLE", "SKY",
+    "BLUE", "COLOURSCALE", "DASHES", "PLOT_GREY", "GRID", "GROUP_COLOURS", "INK",
+    "LINE_COLOURS", "LINE_COLOURSCALE", "MUTED", "PALETTE", "SKY",
     "VERMILLION", "empty_plot", "styled",
 ]  # fmt: skip

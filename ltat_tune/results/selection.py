@@ -65,8 +65,12 @@ def ranking(ledger: Rows, scenario: str) -> list[FrozenTrial]:
     Only the objective's own metric counts. Trials with equal scores keep the order of their
     numbers.
     """
-    complete = [row for row in ledger.finished(scenario) if score_of(row) is not None]
-    feasible = [row for row in complete if is_feasible(row)]
+    return ranked(ledger.finished(scenario))
+
+
+def ranked(rows: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return what `ranking` does, of the rows of one scenario."""
+    feasible = [row for row in rows if score_of(row) is not None and is_feasible(row)]
     return sorted(feasible, key=lambda row: (-(score_of(row) or 0.0), row.number))
 
 

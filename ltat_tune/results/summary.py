@@ -14,7 +14,7 @@ from ltat_tune.presentation.names import NORM_NAMES, reached_ratio
 from ltat_tune.results.model import ConfirmedResult, ScenarioResults, StudyResults
 from ltat_tune.results.verdict import SMOKE
 from ltat_tune.results.wording import certainty, masking_line, mean_std, trial_ends
-from ltat_tune.space.space import text_of
+from ltat_tune.space.space import settings_text, text_of
 
 
 def print_summary(results: StudyResults) -> RenderableType:
@@ -177,7 +177,7 @@ def best_trials(results: StudyResults) -> RenderableType:
         for title in ("trial", "score, %", "parameters"):
             table.add_column(title)
         for trial in scenario.best_trials:
-            shown = ", ".join(f"{p} {text_of(v)}" for p, v in trial.params.items())
+            shown = settings_text(trial.params)
             table.add_row(f"t{trial.number:04d}", f"{100 * trial.score:.1f}", shown)
         title = f"{scenario.title}: best complete trials ({results.objective}, one seed)"
         parts += [Text(), Text(title, style="bold"), table]

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ltat_tune.config.trial_config import TrialConfig
-from ltat_tune.errors import CheckpointError, StudyError
+from ltat_tune.errors import StudyError
 from ltat_tune.space.reader import read_space
-from ltat_tune.space.space import Space
+from ltat_tune.space.space import Space, settings_text
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.training_files import CompleteTraining, read_complete
 from ltat_tune.storage.trials import TrialRow, read_trials
@@ -105,14 +105,9 @@ def view_trial(folder: StudyFolder, row: TrialRow) -> TrialView:
 
 
 def _history(checkpoint: Path) -> list[tuple[int, Mapping[str, float]]]:
-    if not checkpoint.exists():
-        return []
-    from ltat_tune.training.checkpoint import read_history
+    from ltat_tune.training.checkpoint import history_if_readable
 
-    try:
-        return [(epoch, metrics) for epoch, metrics, *_ in read_history(checkpoint)]
-    except CheckpointError:  # damaged, or being written
-        return []
+    return [(epoch, metrics) for epoch, metrics, *_ in history_if_readable(checkpoint)]
 
 
 def sparkline(values: Sequence[float]) -> str:
@@ -138,7 +133,7 @@ def events(folder: StudyFolder, row: TrialRow) -> list[str]:
     """Return the events of a trial as lines, oldest first."""
     lines = []
     if row.started is not None:
-        lines.append(f"{row.started:%Y-%m-%d %H:%M:%S}  proposed: {_settings(row.params)}")
+        lines.append(f"{row.started:%Y-%m-%d %H:%M:%S}  proposed: {settings_text(row.params)}")
     for epoch, score in row.scores.items():
         lines.append(f"{'':19}  epoch {epoch}: {100 * score:.1f} %")
     for seed, metrics in enumerate(row.seeds):
@@ -176,9 +171,3 @@ def trial_data(view: TrialView) -> dict[str, Any]:
         "folder": str(row.folder),
         "confirmations": {str(seed): str(path) for seed, path in view.confirmations.items()},
     }  # fmt: skip
-
-
-def _settings(params: Mapping[str, Any]) -> str:
-    from ltat_tune.space.space import text_of
-
-    return ", ".join(f"{path} {text_of(value)}" for path, value in params.items())

@@ -103,6 +103,15 @@ def why_not_tunable(path: str) -> str:
     return ""
 
 
+def why_no_scenario(path: str) -> str:
+    """Return the message why a parameter cannot be a scenario; an empty string if it can."""
+    if path.startswith("seeds."):
+        return f"{path} cannot be a scenario: confirm.seeds repeats winners"
+    if path == "optim.epochs":
+        return f"{path} cannot be a scenario: it is the budget"
+    return ""
+
+
 def read_domain(path: str, raw: Any) -> tuple[Domain | None, list[tuple[str, str]]]:
     """Return the domain that a file writes, or None, and its problems as (key, message)."""
     if reason := why_not_tunable(path):

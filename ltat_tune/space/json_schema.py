@@ -14,7 +14,7 @@ from ltat_tune.config.attack_names import ATTACK_PATTERN
 from ltat_tune.config.fields import annotated
 from ltat_tune.config.parameters import PARAMETERS, Parameter
 from ltat_tune.config.scalars import FRACTION
-from ltat_tune.space.domains import why_not_tunable
+from ltat_tune.space.domains import why_no_scenario, why_not_tunable
 from ltat_tune.space.objective import METRIC
 from ltat_tune.space.spec import BUDGET, STUDY_NAME, DomainKeys, SpaceDocument
 
@@ -37,7 +37,7 @@ def space_schema() -> Schema:
     parts, top = schema["$defs"], schema["properties"]
     parts |= {path: _parameter_schema(parameter) for path, parameter in PARAMETERS.items()}
     tunable = [path for path in PARAMETERS if not why_not_tunable(path)]
-    scenarios = [p for p in PARAMETERS if not p.startswith("seeds.") and p != "optim.epochs"]
+    scenarios = [path for path in PARAMETERS if not why_no_scenario(path)]
     parts["when"] = _mapping({path: _one_or_more(_of(path)) for path in tunable})
     parts["tuned values"] = _mapping({path: _of(path) for path in tunable})
     top["fixed"] |= _mapping({path: _of(path) for path in PARAMETERS})
@@ -102,9 +102,10 @@ def _domain_schema(parameter: Parameter) -> Schema:
     choices = {"type": "array", "items": value, "minItems": 2, "uniqueItems": True}
     forms = [_form("categorical", {"choices": choices}, ("type", "choices"))]
     kinds = {"float": ("float", "int"), "int": ("int",)}.get(parameter.kind, ())
+    edge = _edge(parameter) if kinds else {}
     for kind in kinds:
         step = {"type": "integer" if kind == "int" else "number", **_ABOVE_ZERO}
-        keys = {"low": _edge(parameter), "high": _edge(parameter), "log": {"type": "boolean"},
+        keys = {"low": edge, "high": edge, "log": {"type": "boolean"},
                 "step": step if kind == "int" else _number(step)}  # fmt: skip
         forms.append(_form(kind, keys, ("type", "low", "high")))
     return {"description": parameter.meaning, "anyOf": forms[::-1]}

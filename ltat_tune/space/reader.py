@@ -18,7 +18,7 @@ from ltat_tune.config.parameters import PARAMETERS, unknown_parameter
 from ltat_tune.config.plugin_loader import load_plugins
 from ltat_tune.config.scalars import shown
 from ltat_tune.errors import ConfigError, SpaceError
-from ltat_tune.space.domains import Domain, check_conditions, read_domain
+from ltat_tune.space.domains import Domain, check_conditions, read_domain, why_no_scenario
 from ltat_tune.space.enumeration import enumerate_all
 from ltat_tune.space.problems import Problems
 from ltat_tune.space.space import Space, name_scenarios
@@ -217,13 +217,8 @@ def _read_scenarios(raw: Any, problems: Problems) -> dict[str, list[Any]]:
         elif not isinstance(values, list) or not values:
             problem = f"{path}: a scenario axis must be a list of values, got {shown(values)}"
             problems.add(place, problem)
-        elif path.startswith("seeds.") or path == "optim.epochs":
-            where = (
-                "confirm.seeds repeats winners"
-                if path.startswith("seeds.")
-                else "it is the budget"
-            )
-            problems.add(place, f"{path} cannot be a scenario: {where}")
+        elif reason := why_no_scenario(path):
+            problems.add(place, reason)
         else:
             axes[path] = []
             for value in values:

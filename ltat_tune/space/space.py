@@ -152,6 +152,11 @@ def text_of(value: Any) -> str:
     return "null" if value is None else str(value)
 
 
+def settings_text(params: Mapping[str, Any]) -> str:
+    """Return parameters with their values, such as `optim.lr 0.1, method.name trades`."""
+    return ", ".join(f"{path} {text_of(value)}" for path, value in params.items())
+
+
 def name_scenarios(axes: Mapping[str, list[Any]]) -> tuple[Scenario, ...]:
     """Return the cross product of all axes, each named by its axes' last words and values."""
     if not axes:

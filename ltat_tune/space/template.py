@@ -11,12 +11,12 @@ from pathlib import Path
 
 import yaml
 
-from ltat_tune.config.catalogue import METHOD_CHOICES
 from ltat_tune.config.parameters import PARAMETERS
 from ltat_tune.config.scalars import shown
 from ltat_tune.config.sections import DataConfig
 from ltat_tune.data.sources import open_source
 from ltat_tune.errors import DataError
+from ltat_tune.presentation.names import METHOD_NAMES
 from ltat_tune.space.protocols import (
     FOLDER,
     METHOD_DOMAINS,
@@ -161,11 +161,11 @@ def write_template(question: FirstQuestion, file: Path) -> str:
         f"name: {_study_name(file.stem)}",
         *_objective(question),
         *_fixed(question),
-        "scenarios:" + " " * 33 + "# what changes the problem: one search and one winner each",
+        _commented("scenarios:", "what changes the problem: one search and one winner each"),
         f"  data.imbalance_ratio: [{', '.join(f'{ratio:g}' for ratio in question.ratios)}]",
-        "tuned:" + " " * 37 + "# what the searcher chooses; `ltat-tune params` has more",
+        _commented("tuned:", "what the searcher chooses; `ltat-tune params` has more"),
         *_tuned(question),
-        "start_from:" + " " * 32 + "# tried first: published values; the first is the baseline",
+        _commented("start_from:", "tried first: published values; the first is the baseline"),
         *_start_from(question),
         _commented(f"searcher: {{name: tpe, trials: {8 + 4 * len(question.methods)}}}",
                    "trials of each scenario"),
@@ -210,8 +210,7 @@ def _commented(line: str, comment: str) -> str:
 
 
 def _head(question: FirstQuestion, file: Path) -> list[str]:
-    names = {entry.name: entry.symbol or entry.name for entry in METHOD_CHOICES}
-    methods = [names[method] for method in question.methods]
+    methods = [METHOD_NAMES[method] for method in question.methods]
     data = question.data if question.data in PROTOCOLS else f"the images in {question.data}"
     ratios = [f"{ratio:g}" for ratio in question.ratios]
     at = f"at imbalance ratio{'s' if len(ratios) > 1 else ''} {_listed(ratios)}"
@@ -246,7 +245,7 @@ def _objective(question: FirstQuestion) -> list[str]:
 
 def _fixed(question: FirstQuestion) -> list[str]:
     protocol = question.protocol
-    lines = ["fixed:" + " " * 37 + "# what every trial shares; what is left out takes its default"]
+    lines = [_commented("fixed:", "what every trial shares; what is left out takes its default")]
     if question.data in PROTOCOLS:
         lines.append(f"  data.name: {question.data}")
     else:

@@ -113,6 +113,16 @@ def read_history(path: Path) -> list[Any]:
     return history
 
 
+def history_if_readable(path: Path) -> list[Any]:
+    """Return what `read_history` does; empty if there is no checkpoint, or a damaged one."""
+    if not path.exists():
+        return []
+    try:
+        return read_history(path)
+    except CheckpointError:  # torn by a power cut, or being written
+        return []
+
+
 def _read(path: Path) -> dict[str, Any]:
     return _load(path, io.BytesIO(path.read_bytes()))
 

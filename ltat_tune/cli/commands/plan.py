@@ -136,7 +136,7 @@ def show_first_trials(space: Space, form: str) -> None:
     """Print notes, rungs and the first configurations of every scenario, for `--dry-run`."""
     from ltat_tune.engine.preview import first_trials
     from ltat_tune.search.rungs import place_rungs
-    from ltat_tune.space.space import text_of
+    from ltat_tune.space.space import settings_text, text_of
 
     proposals, rungs = first_trials(space, _SHOWN), place_rungs(space)
     if form == "json":
@@ -150,8 +150,7 @@ def show_first_trials(space: Space, form: str) -> None:
     for scenario in space.scenarios:
         click.echo(f"{scenario.title}: the first of {space.searcher.trials} trials")
         for number, params in enumerate(proposals[scenario.name]):
-            shown = ", ".join(f"{path} {text_of(value)}" for path, value in params.items())
-            click.echo(f"  t{number:04d}  {shown}")
+            click.echo(f"  t{number:04d}  {settings_text(params)}")
     lengths = {
         "copies of": rungs.copies,
         "probes at epoch": rungs.probes,
