@@ -17,7 +17,7 @@ from ltat_tune.config.sections import DataConfig
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.presentation.value_phrases import setting
 
-METHOD_NAMES = {entry.name: entry.symbol or entry.name for entry in METHOD_CHOICES}
+METHOD_SYMBOLS = {entry.name: entry.symbol or entry.name for entry in METHOD_CHOICES}
 LOSS_NAMES = {entry.name: entry.symbol or entry.name for entry in LOSS_CHOICES} | {
     "cross_entropy": "CE", "focal": "Focal",
 }  # fmt: skip
@@ -36,7 +36,7 @@ _FAMILIES = {
 def method_name(config: TrialConfig) -> str:
     """Return a method's name with its loss: `REAT`, `PGD-AT (BSL)`, `SRAT-LDAM`."""
     method, loss = config.method.name, config.loss.name
-    name = "natural" if method == "natural" else METHOD_NAMES.get(method, method)
+    name = "natural" if method == "natural" else METHOD_SYMBOLS.get(method, method)
     if _OWN_LOSS.get(method) == loss:
         return name
     written = LOSS_NAMES.get(loss, loss)

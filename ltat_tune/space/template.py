@@ -16,7 +16,7 @@ from ltat_tune.config.scalars import shown
 from ltat_tune.config.sections import DataConfig
 from ltat_tune.data.sources import open_source
 from ltat_tune.errors import DataError
-from ltat_tune.presentation.names import METHOD_NAMES
+from ltat_tune.presentation.names import METHOD_SYMBOLS
 from ltat_tune.space.protocols import (
     FOLDER,
     METHOD_DOMAINS,
@@ -210,7 +210,7 @@ def _commented(line: str, comment: str) -> str:
 
 
 def _head(question: FirstQuestion, file: Path) -> list[str]:
-    methods = [METHOD_NAMES[method] for method in question.methods]
+    methods = [METHOD_SYMBOLS[method] for method in question.methods]
     data = question.data if question.data in PROTOCOLS else f"the images in {question.data}"
     ratios = [f"{ratio:g}" for ratio in question.ratios]
     at = f"at imbalance ratio{'s' if len(ratios) > 1 else ''} {_listed(ratios)}"

@@ -195,6 +195,8 @@ def service(small_study: Path, exported: Path) -> Iterator[str]:
     environment = {
         **os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{small_study / 'mlflow.db'}",
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        # mlflow looks for uvicorn there, whether this environment is activated or not
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
     }  # fmt: skip
     environment.pop("PYTHONPATH", None)
     with open(exported.parent / "service.log", "w+") as log:
