@@ -89,7 +89,7 @@ def made_study(
             _write(place, state, score, subset, reason)
             ledger.finish(scenario, number, Outcome(state, 6, reason), score)  # type: ignore[arg-type]
         for candidate in candidates(space, ledger, scenario) if confirmed else ():
-            for seed in space.confirm.seeds:
+            for seed in space.confirm_seeds:
                 task = confirmation_task(space, folder, scenario, candidate, seed, device="cpu")
                 assert confirmed is not None
                 score = confirmed(candidate.number, seed)

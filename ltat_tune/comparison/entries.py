@@ -15,7 +15,7 @@ from ltat_tune.results.model import (
     ScenarioResults,
     StudyResults,
 )
-from ltat_tune.results.significance import Pair
+from ltat_tune.comparison.significance import Pair
 from ltat_tune.space.reader import read_space
 from ltat_tune.space.space import Space
 from ltat_tune.storage.folder import StudyFolder

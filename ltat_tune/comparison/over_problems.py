@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ltat_tune.comparison.entries import ComparedEntry
-from ltat_tune.results.significance import Significance, holm, mean_error, sign_test
+from ltat_tune.comparison.significance import Significance, mean_error, sign_test, with_holm
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def over_problems(
     whole.sort(key=lambda label: (ranks[label], -averages[label]))
     others = [label for label in whole if label != reference] if reference in whole else []
     gains = {label: [m[reference] - m[label] for m in means] for label in others}
-    tests = holm(
+    tests = with_holm(
         [Significance(None, sign_test(gains[o]), "exact sign test", len(means)) for o in others]
     )
     rows = {label: Overall(label, counts[label], averages[label], ranks[label]) for label in whole}

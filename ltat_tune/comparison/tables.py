@@ -13,7 +13,7 @@ from rich.text import Text
 from ltat_tune.comparison.compare import ComparedBlock, Comparison
 from ltat_tune.comparison.entries import ComparedEntry
 from ltat_tune.presentation.text_tables import csv_text, latex_part, markdown_part
-from ltat_tune.results.significance import (
+from ltat_tune.comparison.significance import (
     DUNNETT,
     Significance,
     mean_error,

@@ -228,7 +228,7 @@ class LiveView:
         mean_epochs = sum(p.epochs for p in self._progress.values()) / done
         trials = self._space.searcher.trials * len(self._progress) - done
         confirm = self._space.confirm
-        trainings = (confirm.top + 1) * len(confirm.seeds) * len(self._progress)
+        trainings = (confirm.top + 1) * len(self._space.confirm_seeds) * len(self._progress)
         trainings -= sum(p.confirmed for p in self._progress.values())
         epochs = trials * mean_epochs + max(0, trainings) * self._space.max_epochs
         left = epochs * self._seconds / self._epochs / self._slots

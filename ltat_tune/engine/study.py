@@ -95,7 +95,7 @@ class StudyRun:
         if folder.facts.exists():
             if not overwrite and not (space.smoke and folder.read_facts().get("smoke")):
                 state = "is finished" if folder.results.exists() else "is not finished"
-                other = difference_lines(space_differences(folder.read_facts(), space.document))
+                other = difference_lines(space_differences(folder.read_facts(), space.record))
                 raise StudyError(
                     f"study {space.name} already exists in {out} and {state}; resume it with "
                     f"`{folder.resume_command}`, start another with `--set name=...`, or "
@@ -114,13 +114,13 @@ class StudyRun:
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "tracking_uri": tracking_uri,
             "smoke": space.smoke,
-            "space": dict(space.document),
+            "space": space.record,
             "defaults": defaults(),
             "versions": provenance.versions(),
             "commit": provenance.commit(),
             "machine": provenance.machine(),
         }
-        folder.create(dict(space.document), facts)
+        folder.create(space.record, facts)
         study = cls(space, folder)
         study._new = True
         return study
@@ -164,7 +164,7 @@ class StudyRun:
         if smoke := str(facts.get("smoke", "")):
             space = replace(space, smoke=smoke, notes=(smoke, *space.notes))
         study = cls(space, folder)
-        study.changes = check_changes(folder, facts, space.document)
+        study.changes = check_changes(folder, facts, space.record)
         return study
 
     def run(
@@ -232,9 +232,9 @@ class StudyRun:
             changes=self.changes,
         )
         if warning or self.changes or "space" not in facts:
-            self.folder.write_facts({**facts, "space": dict(self.space.document)})
+            self.folder.write_facts({**facts, "space": self.space.record})
         if self.changes:
-            self.folder.write_space(dict(self.space.document))
+            self.folder.write_space(self.space.record)
         if needs_work(self.changes):
             self.folder.results.unlink(missing_ok=True)  # this start writes new ones
         return warning

@@ -54,7 +54,7 @@ def every_confirmation(
     return [
         confirmation_task(space, folder, scenario, candidate, seed, device=device)
         for candidate in candidates(space, ledger, scenario)
-        for seed in space.confirm.seeds
+        for seed in space.confirm_seeds
     ]
 
 
@@ -114,11 +114,11 @@ def confirmation_task(
     training, so a complete one is not repeated and a stopped one only finishes.
     """
     training = confirmation_of(space, folder, scenario, candidate, seed)
-    own_seed = space.config(space.scenario(scenario), candidate.params).seeds.seed
     earlier = ""
-    if 0 <= seed - own_seed < space.searcher.seeds_per_trial:
+    if seed in space.search_seeds:
         trained = folder.trial(scenario, candidate.number).resolve()
-        earlier = str(trained if seed == own_seed else trained / f"seed-{seed}")
+        own = seed == space.search_seeds.start
+        earlier = str(trained if own else trained / f"seed-{seed}")
     return Task(
         key=training.key,
         kind="confirmation",

@@ -183,12 +183,12 @@ def confirmation_epochs(space: Space) -> tuple[int, int, int]:
     confirm, total = space.confirm, space.max_epochs
     if confirm.top == 0:
         return 0, 0, 0
-    first = space.config(space.scenarios[0], {}).seeds.seed
-    own = sum(0 <= seed - first < space.searcher.seeds_per_trial for seed in confirm.seeds)
+    seeds = space.confirm_seeds
+    own = sum(seed in space.search_seeds for seed in seeds)
     winners = min(confirm.top, space.searcher.trials)
     baseline = int(bool(space.start_from) and space.searcher.trials > winners)
-    epochs = ((winners + baseline) * len(confirm.seeds) - winners * own) * total
-    return (winners + baseline) * len(confirm.seeds), epochs, baseline * own * total
+    epochs = ((winners + baseline) * len(seeds) - winners * own) * total
+    return (winners + baseline) * len(seeds), epochs, baseline * own * total
 
 
 def least_epochs(space: Space, rungs: Rungs) -> int:

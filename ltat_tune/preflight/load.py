@@ -10,7 +10,7 @@ from typing import Any
 from ltat_tune.errors import ConfigError
 from ltat_tune.preflight.effects import check_space
 from ltat_tune.preflight.plugins import check_listed
-from ltat_tune.preflight.searcher import check_search
+from ltat_tune.preflight.searcher import check_fresh_seeds, check_search
 from ltat_tune.preflight.smoke import make_smoke
 from ltat_tune.preflight.warm_start import with_warm_start
 from ltat_tune.search.rungs import with_cheap_copies
@@ -35,7 +35,8 @@ def load_space(
         path: the YAML file.
         overrides: `path=value` assignments that replace what the file says.
         check_machine: also check data and resources, which depend on this machine.
-        allow_inert: note tuned parameters without effect instead of refusing them.
+        allow_inert: for a study that exists: note tuned parameters without effect instead of
+            refusing them, and accept the seeds that its confirmations have.
         smoke: check the file as written, then make it so small that it runs at once.
         cluster: trials run on a cluster's nodes, so this machine's resources are no limit.
 
@@ -60,6 +61,8 @@ def load_space(
             *space.notes,
             *check_search(space, problems),
         ]
+        if not inert:
+            check_fresh_seeds(space, problems)
         notes += check_space(
             space, problems, check_machine=machine, allow_inert=inert, cluster=cluster
         )

@@ -6,7 +6,7 @@ from ltat_tune.preflight.budget import check_budget
 from ltat_tune.search.rungs import place_rungs
 from ltat_tune.space.objective import attack_of
 from ltat_tune.space.problems import Problems
-from ltat_tune.space.space import Space
+from ltat_tune.space.space import Space, text_of
 
 _GENETIC = ("nsga2", "nsga3")
 
@@ -34,6 +34,20 @@ def check_search(space: Space, problems: Problems) -> list[str]:
     if space.budget is not None and (problem := check_budget(space, place_rungs(space))):
         problems.add(("budget",), problem)
     return _notes(space)
+
+
+def check_fresh_seeds(space: Space, problems: Problems) -> None:
+    """Check that confirmations do not count a training that the search chose for its luck."""
+    used = [seed for seed in space.confirm_seeds if seed not in space.fresh_seeds]
+    if used and space.confirm.top:
+        after = max(*space.confirm_seeds, *space.search_seeds) + 1
+        instead = [*space.fresh_seeds, *range(after, after + len(used))]
+        problems.add(
+            ("confirm", "seeds"),
+            f"confirm.seeds must not hold {text_of(used)}, with which the search trains: it picks "
+            f"configurations for their luck with it; write {instead}, got "
+            f"{list(space.confirm_seeds)}",
+        )
 
 
 def _check_copies(space: Space, problems: Problems) -> None:

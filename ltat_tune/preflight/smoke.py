@@ -143,7 +143,7 @@ def _shrink_parts(document: dict[str, Any], space: Space, overridden: Collection
         "objective.also": [_with_few_steps(metric) for metric in objective.also],
         "objective.at_least": {},  # two epochs would keep no bound, and nothing could win
         "confirm.top": 1,
-        "confirm.seeds": list(space.confirm.seeds[:1]),
+        "confirm.seeds": list(space.confirm_seeds[:1]),
         "confirm.attacks": ["clean", f"pgd{_STEPS}"],
         "confirm.sentinel": False,  # a verdict on two epochs would mislead
         "resources.cpus_per_trial": 1,

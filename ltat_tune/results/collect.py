@@ -7,17 +7,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ltat_tune.results.model import (
+    ChoiceCounts,
     ConfirmedResult,
     ConfirmSettings,
     EpochCounts,
-    Lead,
-    Leads,
     RankedTrial,
     ScenarioResults,
     StudyResults,
     TrialCounts,
+    SearchedOn,
     read_results,
-    standing,
 )
 from ltat_tune.results.range_edges import edges
 from ltat_tune.results.rung_quality import rung_quality
@@ -30,7 +29,6 @@ from ltat_tune.results.selection import (
     ranking,
     winner,
 )
-from ltat_tune.results.significance import compare_scores
 from ltat_tune.search.rungs import place_rungs
 from ltat_tune.space.space import Space
 from ltat_tune.storage.folder import StudyFolder
@@ -115,36 +113,6 @@ def _scenario(space: Space, folder: StudyFolder, ledger: Rows, name: str) -> Sce
         failures=sorted({str(r.user_attrs["reason"]).strip().splitlines()[-1]
                          for r in rows
                          if r.user_attrs.get("reason") and state_of(r) != "pruned"}),
-    )  # fmt: skip
-
-
-def _leads(
-    confirmed: Sequence[ConfirmedResult], winner: ConfirmedResult | None, metric: str
-) -> Leads:
-    """Return the winner's leads over the best other candidate and over the baseline."""
-    if winner is None:
-        return Leads()
-    others = [one for one in confirmed if one is not winner and one.val.get(metric)]
-    rivals = [one for one in others if one.is_winner]
-    second = max(rivals, key=lambda one: standing(one.val[metric]), default=None)
-    baseline = next((one for one in others if one.is_baseline), None)
-    leads = {"runner_up": second, "baseline": baseline}
-    return Leads(
-        **{who: _lead(winner, other, metric) for who, other in leads.items() if other is not None}
-    )
-
-
-def _lead(winner: ConfirmedResult, other: ConfirmedResult, metric: str) -> Lead:
-    """Return the lead of one configuration over another, tested over their seeds."""
-    scores, others = (
-        {(one.subset_hash, seed): value
-         for seed, value in zip(one.seeds, one.val[metric], strict=True)}
-        for one in (winner, other)
-    )  # fmt: skip
-    tested = compare_scores(others, scores)
-    return Lead(
-        number=other.number, gain=tested.gain or 0.0, p=tested.p, test=tested.test, n=tested.n,
-        seeds=[len(scores), len(others)],
     )  # fmt: skip
 
 

@@ -6,13 +6,14 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, field_validator
 
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.training_files import MaskingReport
 from ltat_tune.storage.versioned import FileModel, read_versioned, write_versioned
 
-_VERSION = 1
+_VERSION = 2  # 1: leads were measured on the validation images
+SETTLED = 0.05  # p below it is beyond chance
 
 
 class TrialCounts(FileModel):
@@ -77,23 +78,43 @@ class RangeEdge(FileModel):
 
 
 class Lead(FileModel):
-    """How far, and how surely, the winner is ahead of another configuration.
+    """How far, and how surely, the winner is ahead of another configuration on the test images.
 
     Attributes:
         number: the other configuration's trial.
-        gain: difference of the mean scores, a fraction.
+        metric: what is compared, such as `test/pgd20_balanced_acc`.
+        gain: the lead, a fraction.
         p: two-sided; None if no test applies.
         test: the test's name, or why there is none.
-        n: number of pairs in a paired test.
-        seeds: number of seeds, the winner's and the other's.
+        seeds: number of seeds that both have and the search did not use.
+        images: number of test images; 0 without a test.
+        low: lower end of the 95 % interval, over seeds and images.
+        high: its upper end.
+        settles: the smallest lead that these seeds and images can tell from chance.
+        seeds_needed: how many seeds would settle this lead; None if images are what is missing.
+        by_others: whether the seeds disagree on the best configuration. The lead of each seed is
+            then that of the configuration which the other seeds chose.
+        over_scenarios: p, corrected for all scenarios by Holm's method; None with one scenario.
     """
 
     number: int
+    metric: str = ""  # empty: measured before 0.5, on the validation images that chose the winner
     gain: float
     p: float | None
     test: str
-    n: int | None = None
-    seeds: list[int]
+    seeds: int | list[int]
+    images: int = 0
+    low: float | None = None
+    high: float | None = None
+    settles: float | None = None
+    seeds_needed: int | None = None
+    by_others: bool = False
+    over_scenarios: float | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is beyond chance, in either direction."""
+        return self.p is not None and self.p < SETTLED
 
 
 class Leads(FileModel):
@@ -101,6 +122,20 @@ class Leads(FileModel):
 
     runner_up: Lead | None = None
     baseline: Lead | None = None
+
+    @field_validator("runner_up", "baseline")
+    @classmethod
+    def _is_measured_on_test(cls, lead: Lead | None) -> Lead | None:
+        return lead if lead is not None and lead.metric else None
+
+
+class ChoiceCounts(FileModel):
+    """How often the search tried one choice of a method or loss."""
+
+    path: str
+    choice: str
+    trials: int
+    complete: int
 
 
 class ConfirmedResult(FileModel):
@@ -118,6 +153,8 @@ class ConfirmedResult(FileModel):
         samples_per_class: training images, (K,); empty if no seed trained to its end.
         subset_hash: hash of the training images.
         test_images: attack -> number of test images.
+        lost_classes: classes of which no test image is right under the verdict's attack, whatever
+            the seed.
     """
 
     recipe: str
@@ -132,6 +169,7 @@ class ConfirmedResult(FileModel):
     samples_per_class: list[int] = []
     subset_hash: str = ""
     test_images: dict[str, int] = {}
+    lost_classes: list[str] = []
 
     def scores(self, split: str, metric: str) -> list[float]:
         """Return a metric's values over the seeds; empty if it was not measured."""
@@ -151,6 +189,8 @@ class ScenarioResults(FileModel):
         best_trials: complete trials, best first, at most ten.
         winner_recipe: the recipe of the winner among `confirmed`.
         edges: the winner's values at the edge of their ranges.
+        leads: the winner's leads on the test images.
+        choices: how often each tuned method and loss was tried.
         sentinel: the report on the winner's first seed.
         baseline_recipe: the recipe of the baseline among `confirmed`.
         failures: causes of failed trials.
@@ -171,6 +211,7 @@ class ScenarioResults(FileModel):
     winner_recipe: str | None = Field(alias="winner")
     edges: list[RangeEdge] = []
     leads: Leads = Leads()
+    choices: list[ChoiceCounts] = []
     sentinel: MaskingReport | None = None
     baseline_recipe: str | None = Field(alias="baseline")
     confirmed: list[ConfirmedResult]
@@ -218,6 +259,20 @@ class ConfirmSettings(FileModel):
     sentinel: bool = False
 
 
+class SearchedOn(FileModel):
+    """A search that went on after test numbers were shown.
+
+    Attributes:
+        at: when, ISO 8601.
+        trials: trials of each scenario when the numbers were shown.
+        winners: scenario -> the winner's recipe then; None if there was none.
+    """
+
+    at: str
+    trials: dict[str, int]
+    winners: dict[str, str | None]
+
+
 class StudyResults(FileModel):
     """The results of a study.
 
@@ -226,12 +281,16 @@ class StudyResults(FileModel):
         objective: the metric that was maximised.
         selected_on_test: whether validation images are the test images.
         smoke: whether it was a smoke run, whose numbers mean nothing.
+        verdict_metric: what the winner is proven by, such as `test/pgd20_balanced_acc`.
+        searched_on: each search that went on after the test numbers were shown.
     """
 
     study: str
     objective: str
     selected_on_test: bool
     smoke: bool = False
+    verdict_metric: str = ""
+    searched_on: list[SearchedOn] = []
     confirm: ConfirmSettings
     scenarios: list[ScenarioResults]
 

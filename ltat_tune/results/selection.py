@@ -140,7 +140,7 @@ def winner(space: Space, folder: StudyFolder, ledger: Rows, scenario: str) -> Co
         if not candidate.is_winner:
             continue
         trained, scores, ends = [], [], []
-        for seed in space.confirm.seeds:
+        for seed in space.confirm_seeds:
             confirmed = confirmation_of(space, folder, scenario, candidate, seed)
             end = read_complete(confirmed.path)
             if end is not None and metric in end.metrics:

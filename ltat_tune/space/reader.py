@@ -99,7 +99,20 @@ def read_document(path: Path) -> tuple[dict[str, Any], dict[Key, int]]:
         raise SpaceError(f"{path}:1: the file is empty; start from search_spaces/quickstart.yaml")
     if not isinstance(document, dict):
         raise SpaceError(f"{path}:1: must be a mapping with the keys {', '.join(_KEYS)}")
+    if (path.parent / "study.json").exists():  # a study's own copy
+        document = with_seeds(document)
     return document, lines
+
+
+def with_seeds(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a study's own space file with the seeds of its confirmations written out.
+
+    Studies before 0.5 did not write them out; they were 0, 1 and 2.
+    """
+    confirm = record.get("confirm", {})
+    if not isinstance(confirm, dict) or "seeds" in confirm:
+        return record
+    return {**record, "confirm": {**confirm, "seeds": [0, 1, 2]}}
 
 
 def build_space(document: dict[str, Any], stem: str, problems: Problems) -> Space:

@@ -77,6 +77,37 @@ class Space:
         """Whether the validation images are the test images, as in the papers' protocol."""
         return any(self.config(s, {}).data.val_source == "test" for s in self.scenarios)
 
+    @property
+    def search_seeds(self) -> range:
+        """The seeds that the search trains every configuration with."""
+        first = self.config(self.scenarios[0], {}).seeds.seed
+        return range(first, first + self.searcher.seeds_per_trial)
+
+    @property
+    def confirms_all(self) -> bool:
+        """Whether every configuration is confirmed, so that the search chooses none of them."""
+        searcher = self.searcher
+        everyone = searcher.enumerates and self.confirm.top >= searcher.trials
+        return everyone and self.scheduler.name == "none"
+
+    @property
+    def fresh_seeds(self) -> tuple[int, ...]:
+        """The seeds of the confirmations whose trainings had no part in the search's choice."""
+        seeds = self.confirm_seeds
+        return seeds if self.confirms_all else tuple(s for s in seeds if s not in self.search_seeds)
+
+    @property
+    def confirm_seeds(self) -> tuple[int, ...]:
+        """The seeds of the confirmations: `confirm.seeds`, or the three that follow the search's."""
+        after = self.search_seeds.stop
+        return (after, after + 1, after + 2) if self.confirm.seeds is None else self.confirm.seeds
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The document that a study keeps: what another version may choose is written out."""
+        confirm = {**(self.document.get("confirm") or {}), "seeds": list(self.confirm_seeds)}
+        return {**self.document, "confirm": confirm}
+
     def scenario(self, name: str) -> Scenario:
         """Return the scenario of this name."""
         return next(s for s in self.scenarios if s.name == name)

@@ -127,7 +127,11 @@ class ConfirmSpec(Section):
         "tested; 0 confirms nothing and leaves the test images alone",
         ge=0, le=100,
     )  # fmt: skip
-    seeds: tuple[Integer, ...] = documented((0, 1, 2), "seeds of the confirmations, all different")
+    seeds: tuple[Integer, ...] | None = documented(
+        None,
+        "seeds of the confirmations, all different, and none that the search trains with; null is "
+        "the next three",
+    )
     attacks: tuple[str, ...] = documented(
         ("clean", "pgd20", "aa"),
         f"attacks on the test images, once a confirmation is trained: {WRITTEN}",
@@ -140,7 +144,9 @@ class ConfirmSpec(Section):
 
     @field_validator("seeds")
     @classmethod
-    def _seeds_differ(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+    def _seeds_differ(cls, seeds: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if seeds is None:
+            return None
         if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0 or max(seeds) > 2**31:
             raise ValueError(
                 f"must be one or more different seeds from 0 to {2**31}, got {list(seeds)}"

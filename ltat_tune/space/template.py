@@ -170,7 +170,7 @@ def write_template(question: FirstQuestion, file: Path) -> str:
         _commented(f"searcher: {{name: tpe, trials: {8 + 4 * len(question.methods)}}}",
                    "trials of each scenario"),
         _commented("scheduler: {name: asha}", "stops weak trials early"),
-        _commented(f"confirm: {{top: {protocol.top}, seeds: [0, 1, 2], attacks: "
+        _commented(f"confirm: {{top: {protocol.top}, seeds: [1, 2, 3], attacks: "
                    f"[{', '.join(_attacks(question))}]}}", "then the test images"),
         _commented(f"resources: {protocol.resources}", protocol.resources_note),
     ]  # fmt: skip

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ltat_tune.results.lead import holm
+
 # (hash of the training images, seed): trainings that agree on both are a pair
 Pair = tuple[str, int]
 DUNNETT = "Dunnett's test"
@@ -77,7 +79,7 @@ def compare_with_reference(
     found = [compare_scores(reference, other) for other in others]
     tested = [place for place, one in enumerate(found) if one.p is not None]
     if len(tested) < 2 or any(found[place].test != _WELCH for place in tested):
-        return holm(found)
+        return with_holm(found)
     from scipy.stats import dunnett
 
     # the integral is a random one; a fixed seed gives the same digits every time
@@ -100,18 +102,10 @@ def sign_test(differences: Sequence[float]) -> float | None:
     return float(binomtest(up, n).pvalue)
 
 
-def holm(found: Sequence[Significance]) -> list[Significance]:
-    """Return the comparisons with `adjusted` set, by Holm's step-down over those with a p.
-
-    SciPy has no such correction: `false_discovery_control` bounds another error rate.
-    """
-    tested = sorted((s.p, place) for place, s in enumerate(found) if s.p is not None)
-    adjusted: dict[int, float] = {}
-    highest = 0.0
-    for rank, (p, place) in enumerate(tested):
-        highest = max(highest, min(1.0, (len(tested) - rank) * p))
-        adjusted[place] = highest
-    return [replace(one, adjusted=adjusted.get(place)) for place, one in enumerate(found)]
+def with_holm(found: Sequence[Significance]) -> list[Significance]:
+    """Return the comparisons with `adjusted` set, by Holm's method over those with a p."""
+    adjusted = holm([one.p for one in found])
+    return [replace(one, adjusted=p) for one, p in zip(found, adjusted, strict=True)]
 
 
 def mean_error(values: Sequence[float]) -> tuple[float | None, float | None]:

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, chi, norm, ttest_ind, ttest_rel
 
-from ltat_tune.results.significance import (
+from ltat_tune.comparison.significance import (
     Significance,
     compare_scores,
     compare_with_reference,
-    holm,
+    with_holm,
     mean_error,
     sign_test,
 )
@@ -71,7 +71,7 @@ def test_the_sign_test_is_scipys_binomial_test(up: int, down: int) -> None:
 
 def test_holm_by_hand() -> None:
     """0.01 * 3, then 0.02 * 2 = 0.04, then 0.03 * 1, raised to the 0.04 before it."""
-    found = holm([Significance(0, p, "t", 3) for p in (0.03, None, 0.01, 0.02)])
+    found = with_holm([Significance(0, p, "t", 3) for p in (0.03, None, 0.01, 0.02)])
     assert [s.adjusted for s in found] == [
         pytest.approx(0.04), None, pytest.approx(0.03), pytest.approx(0.04)
     ]  # fmt: skip
@@ -115,7 +115,7 @@ def test_paired_rows_keep_their_tests_and_holm() -> None:
     others = [_seeds(0.45, 0.48, 0.49), _seeds(0.47, 0.46, 0.44, subset="b")]
     found = compare_with_reference(reference, others)
     assert [one.test for one in found] == ["paired t-test", "Welch's t-test"]
-    assert found == holm([compare_scores(reference, other) for other in others])
+    assert found == with_holm([compare_scores(reference, other) for other in others])
 
 
 def test_one_independent_row_and_rows_without_a_test_need_no_dunnett() -> None:
