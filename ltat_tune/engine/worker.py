@@ -24,6 +24,7 @@ from ltat_tune.storage.task import Task
 from ltat_tune.storage.training_files import (
     BrokenTraining,
     CompleteTraining,
+    KeptAnswers,
     MaskingReport,
     MeasuredOnTest,
     read_test,
@@ -170,12 +171,14 @@ def _begin_from_stem(task: Task, stem: Path, checkpoint: Path, identity: str) ->
 def _test(task: Task, report: ReportTo) -> dict[str, Any]:
     """Attack the confirmation's weights on the test split, and save the result of each attack."""
     from ltat_tune.config.trial_config import TrialConfig
-    from ltat_tune.training.evaluation import measure_accuracy, measured_part
+    from ltat_tune.training.evaluation import correct_answers, measured_part
+    from ltat_tune.training.metrics import Accuracy
     from ltat_tune.training.trainer import Trainer
 
     config = TrialConfig.from_flat(task.config)
     trainer = Trainer(config, device=task.device, cache_dir=Path(task.cache))
     result = trainer.fit(checkpoint=task.path / "checkpoint.pt")
+    classes = len(trainer.splits.classes)
     done = read_test(task.path) or MeasuredOnTest(
         state="complete", epoch=result.epoch, weights=result.weights,
         metrics={}, per_class={}, images={},
@@ -184,12 +187,12 @@ def _test(task: Task, report: ReportTo) -> dict[str, Any]:
     for attack in task.attacks:
         if done.has(attack):
             continue
-        accuracy = measure_accuracy(
-            result.model, test, attack, config, classes=len(trainer.splits.classes)
-        )
+        part = measured_part(test, attack, config)
+        correct = correct_answers(result.model, part, attack, config)
+        accuracy = Accuracy.count(correct, part.targets, classes)
         done = done.with_attack(
             attack, accuracy.metrics(f"test/{attack}", trainer.groups), accuracy.per_class,
-            len(measured_part(test, attack, config)),
+            KeptAnswers.of(correct.cpu().numpy(), part.targets.cpu().numpy(), classes=classes),
         )  # fmt: skip
         write_test(task.path, done)
         report({"metrics": done.metrics})

@@ -6,13 +6,18 @@ ended, whatever its end; a `test.json` from its first attack on the test images 
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter, model_validator
 
 from ltat_tune.files import read_json, write_json
 from ltat_tune.storage.versioned import FileModel, parse, read_versioned, write_versioned
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 RESULT, TEST, SENTINEL = "result.json", "test.json", "sentinel.json"
 _VERSION = 1  # of result.json and of test.json
@@ -62,6 +67,54 @@ class BrokenTraining(FileModel):
     seconds: float = 0.0
 
 
+class KeptAnswers(FileModel):
+    """Which images a model answers right under one attack, one bit each.
+
+    The images stand class by class, within a class in the order of the split.
+
+    Attributes:
+        images: how many of every class, (K,).
+        bits: `numpy.packbits` of the answers, in base64.
+    """
+
+    images: list[Annotated[int, Field(ge=0)]]
+    bits: str
+
+    @model_validator(mode="after")
+    def _check_length(self) -> KeptAnswers:
+        expected, actual = (
+            -(-sum(self.images) // 8),
+            len(base64.b64decode(self.bits, validate=True)),
+        )
+        if actual != expected:
+            raise ValueError(
+                f"bits must be {expected} B long for {sum(self.images)} images, got {actual} B"
+            )
+        return self
+
+    @classmethod
+    def of(
+        cls, correct: NDArray[np.bool_], targets: NDArray[np.int64], *, classes: int
+    ) -> KeptAnswers:
+        """Return the record of answers (N,) to images of the classes `targets`, (N,)."""
+        import numpy as np
+
+        by_class = np.argsort(targets, kind="stable")
+        packed = np.packbits(correct[by_class])
+        return cls(
+            images=np.bincount(targets, minlength=classes).tolist(),
+            bits=base64.b64encode(packed.tobytes()).decode("ascii"),
+        )
+
+    def unpacked(self) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+        """Return which images are answered right, (N,), and their classes, (N,)."""
+        import numpy as np
+
+        packed = np.frombuffer(base64.b64decode(self.bits), dtype=np.uint8)
+        correct = np.unpackbits(packed, count=sum(self.images)).astype(np.bool_)
+        return correct, np.repeat(np.arange(len(self.images)), self.images)
+
+
 class MeasuredOnTest(FileModel):
     """`test.json`: what a confirmation's weights reach on the test images, attack by attack.
 
@@ -71,6 +124,7 @@ class MeasuredOnTest(FileModel):
         metrics: `test/<attack>_acc` and others.
         per_class: `test/<attack>` -> recall of every class, (K,).
         images: attack -> images that it was run on.
+        correct: attack -> which of them are answered right; a file of 0.4.0 has none.
     """
 
     state: Literal["complete"]
@@ -79,22 +133,36 @@ class MeasuredOnTest(FileModel):
     metrics: dict[str, float]
     per_class: dict[str, list[float | None]]
     images: dict[str, int]
+    correct: dict[str, KeptAnswers] = {}
 
     def with_attack(
-        self, attack: str, metrics: dict[str, float], recalls: list[float | None], images: int
+        self,
+        attack: str,
+        metrics: dict[str, float],
+        recalls: list[float | None],
+        kept: KeptAnswers,
     ) -> MeasuredOnTest:
         """Return the same with one attack more."""
         return self.model_copy(
             update={
                 "metrics": {**self.metrics, **metrics},
                 "per_class": {**self.per_class, f"test/{attack}": recalls},
-                "images": {**self.images, attack: images},
+                "images": {**self.images, attack: sum(kept.images)},
+                "correct": {**self.correct, attack: kept},
             }
         )
 
     def has(self, attack: str) -> bool:
         """Return whether the weights have met this attack."""
         return f"test/{attack}" in self.per_class
+
+    def answers(self, attack: str) -> tuple[NDArray[np.bool_], NDArray[np.int64]] | None:
+        """Return which images are answered right, (N,), and their classes, (N,), class by class.
+
+        None if the weights have not met this attack, or their answers were not kept.
+        """
+        kept = self.correct.get(attack)
+        return None if kept is None else kept.unpacked()
 
 
 class MaskingCheck(FileModel):

@@ -46,10 +46,23 @@ def measure_accuracy(
     Raises:
         ConfigError: the attack does not exist, or not in this norm.
     """
+    part = measured_part(data, attack, config)
+    return Accuracy.count(correct_answers(model, part, attack, config), part.targets, classes)
+
+
+def correct_answers(
+    model: nn.Module, part: LabelledImages, attack: str, config: TrialConfig
+) -> Tensor:
+    """Return which images of a part the model answers right under one attack: (N,) bool.
+
+    `measure_accuracy` says how; this keeps the answers that it counts.
+
+    Raises:
+        ConfigError: the attack does not exist, or not in this norm.
+    """
     if not is_attack(attack):
         raise ConfigError(f"unknown attack {attack!r}; choose from: {WRITTEN}")
     parsed = parse_attack(attack)
-    part = measured_part(data, attack, config)
     generator = new_generator(_EVALUATION_SEED, attack)
     right = []
     with frozen(model, training=False):
@@ -65,7 +78,7 @@ def measure_accuracy(
                     still = model(adv_images).argmax(dim=1) == targets[standing]
                 standing = standing.masked_scatter(standing, still)
             right.append(standing)
-    return Accuracy.count(torch.cat(right), part.targets, classes)
+    return torch.cat(right)
 
 
 def _attacked(

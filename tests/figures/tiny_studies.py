@@ -17,11 +17,13 @@ from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.training_files import (
     CompleteTraining,
+    KeptAnswers,
     MeasuredOnTest,
     write_test,
     write_training,
 )
-from ltat_tune.training.evaluation import measure_accuracy, measured_part
+from ltat_tune.training.evaluation import correct_answers, measured_part
+from ltat_tune.training.metrics import Accuracy
 from ltat_tune.training.trainer import Trainer
 from tests.training.toys import TINY
 
@@ -81,10 +83,12 @@ def _confirm(place: Path, config: TrialConfig, cache: Path) -> None:
         metrics={}, per_class={}, images={},
     )  # fmt: skip
     for attack in ATTACKS:
-        accuracy = measure_accuracy(result.model, test, attack, config, classes=classes)
+        part = measured_part(test, attack, config)
+        correct = correct_answers(result.model, part, attack, config)
+        accuracy = Accuracy.count(correct, part.targets, classes)
         measured = measured.with_attack(
             attack, accuracy.metrics(f"test/{attack}", trainer.groups), accuracy.per_class,
-            len(measured_part(test, attack, config)),
+            KeptAnswers.of(correct.numpy(), part.targets.numpy(), classes=classes),
         )  # fmt: skip
     write_test(place, measured)
 

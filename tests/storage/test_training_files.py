@@ -7,12 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ltat_tune.errors import StudyError
 from ltat_tune.storage.training_files import (
     BrokenTraining,
     CompleteTraining,
+    KeptAnswers,
     MaskingReport,
     MeasuredOnTest,
     read_complete,
@@ -33,6 +35,10 @@ BROKEN = BrokenTraining(state="failed", reason="Traceback:\nRuntimeError: why", 
 TESTED = MeasuredOnTest(
     state="complete", epoch=4, weights="abcd", metrics={}, per_class={}, images={}
 )
+# ten images of four classes: of class 0 the answers are 0110, of class 1 1011, of class 2 10
+CORRECT = np.array([1, 0, 0, 1, 1, 1, 1, 0, 1, 0], dtype=np.bool_)
+TARGETS = np.array([1, 0, 1, 1, 0, 2, 0, 2, 1, 0])
+KEPT = KeptAnswers(images=[4, 4, 2, 0], bits="a4A=")  # the bytes 01101011 10000000
 # with what the sentinel writes and only itself reads
 REPORT: dict[str, Any] = {
     "verdict": "suspicious", "headline": "suspicious: look", "images": 100, "right": 80,
@@ -61,14 +67,61 @@ def test_a_file_has_its_fields_as_keys_and_a_version(tmp_path: Path) -> None:
 
 
 def test_each_attack_adds_to_what_was_measured(tmp_path: Path) -> None:
-    write_test(tmp_path, TESTED.with_attack("clean", {"test/clean_acc": 0.5}, [0.5, None], 400))
+    write_test(tmp_path, TESTED.with_attack("clean", {"test/clean_acc": 0.5}, [0.5, None], KEPT))
     measured = read_test(tmp_path)
     assert measured is not None
     assert measured.has("clean") and not measured.has("aa")
-    measured = measured.with_attack("aa", {"test/aa_acc": 0.25}, [0.25, None], 100)
+    fewer = KeptAnswers(images=[1, 1], bits="gA==")
+    measured = measured.with_attack("aa", {"test/aa_acc": 0.25}, [0.25, None], fewer)
     assert measured.metrics == {"test/clean_acc": 0.5, "test/aa_acc": 0.25}
-    assert measured.images == {"clean": 400, "aa": 100}
+    assert measured.images == {"clean": 10, "aa": 2}
+    assert measured.correct == {"clean": KEPT, "aa": fewer}
     assert TESTED.metrics == {}
+
+
+def test_answers_are_kept_class_by_class_one_bit_each(tmp_path: Path) -> None:
+    assert KeptAnswers.of(CORRECT, TARGETS, classes=4) == KEPT
+    write_test(tmp_path, TESTED.with_attack("pgd20", {}, [], KEPT))
+    document = json.loads((tmp_path / "test.json").read_text())
+    assert document["correct"] == {"pgd20": {"images": [4, 4, 2, 0], "bits": "a4A="}}
+    measured = read_test(tmp_path)
+    assert measured is not None
+    found = measured.answers("pgd20")
+    assert found is not None
+    correct, classes = found
+    assert correct.dtype == np.bool_ and classes.dtype == np.int64
+    assert correct.astype(int).tolist() == [0, 1, 1, 0, 1, 0, 1, 1, 1, 0]
+    assert classes.tolist() == [0, 0, 0, 0, 1, 1, 1, 1, 2, 2]
+
+
+def test_a_test_without_kept_answers_is_read_and_has_none(tmp_path: Path) -> None:
+    before = {
+        "state": "complete", "epoch": 4, "weights": "abcd", "metrics": {"test/clean_acc": 0.5},
+        "per_class": {"test/clean": [0.5]}, "images": {"clean": 10},
+    }  # fmt: skip
+    (tmp_path / "test.json").write_text(json.dumps(before))
+    measured = read_test(tmp_path)
+    assert measured is not None and measured.has("clean")
+    assert measured.answers("clean") is None
+    assert measured.as_data() == before
+
+
+@pytest.mark.parametrize(
+    ("kept", "problem"),
+    [
+        ({"images": [4, 5], "bits": "gA=="}, "bits must be 2 B long for 9 images, got 1 B"),
+        ({"images": [4, 4], "bits": "a4A="}, "bits must be 1 B long for 8 images, got 2 B"),
+        ({"images": [2], "bits": "#"}, "correct.pgd20"),
+        ({"images": [-1], "bits": ""}, "greater than or equal to 0"),
+    ],
+)
+def test_torn_answers_are_refused(tmp_path: Path, kept: dict[str, Any], problem: str) -> None:
+    path = tmp_path / "test.json"
+    path.write_text(json.dumps({**TESTED.as_data(), "correct": {"pgd20": kept}}))
+    with pytest.raises(StudyError) as caught:
+        read_test(tmp_path)
+    assert problem in str(caught.value)
+    assert f"{path} is not as ltat-tune writes it (correct.pgd20" in str(caught.value)
 
 
 def test_a_sentinel_report_keeps_what_only_the_sentinel_reads(tmp_path: Path) -> None:
