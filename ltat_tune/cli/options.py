@@ -75,15 +75,8 @@ def print_results(results: StudyResults, form: str) -> None:
     from rich.console import Console
 
     from ltat_tune.results.summary import print_summary
-    from ltat_tune.results.verdict import sentences
 
-    console = Console(highlight=False)
-    console.print(print_summary(results))
-    lines = sentences(results)
-    if lines:
-        console.print()
-    for line in lines:
-        console.print(line, soft_wrap=True)
+    Console(highlight=False).print(print_summary(results))
 
 
 def print_table(rows: Sequence[Mapping[str, str]]) -> None:

@@ -15,10 +15,10 @@ from ltat_tune.comparison.entries import (
 )
 from ltat_tune.comparison.over_problems import Overall, over_problems
 from ltat_tune.comparison.reference import Reference, check_against, find_reference
+from ltat_tune.comparison.significance import Significance, compare_with_reference, mean_error
 from ltat_tune.comparison.values import grouped_entries
 from ltat_tune.errors import StudyError
 from ltat_tune.presentation.names import ratio_in_words
-from ltat_tune.comparison.significance import Significance, compare_with_reference, mean_error
 from ltat_tune.space.space import text_of
 
 DIFFERENCES = ("subset", "split", "eps", "smoke")

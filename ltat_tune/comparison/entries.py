@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from ltat_tune.comparison.significance import Pair
 from ltat_tune.config.parameters import PARAMETERS, unknown_parameter
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.errors import StudyError
@@ -15,7 +16,6 @@ from ltat_tune.results.model import (
     ScenarioResults,
     StudyResults,
 )
-from ltat_tune.comparison.significance import Pair
 from ltat_tune.space.reader import read_space
 from ltat_tune.space.space import Space
 from ltat_tune.storage.folder import StudyFolder

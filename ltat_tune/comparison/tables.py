@@ -12,13 +12,13 @@ from rich.text import Text
 
 from ltat_tune.comparison.compare import ComparedBlock, Comparison
 from ltat_tune.comparison.entries import ComparedEntry
-from ltat_tune.presentation.text_tables import csv_text, latex_part, markdown_part
 from ltat_tune.comparison.significance import (
     DUNNETT,
     Significance,
     mean_error,
     significance_data,
 )
+from ltat_tune.presentation.text_tables import csv_text, latex_part, markdown_part
 from ltat_tune.space.space import text_of
 
 ON_TEST = "Selected on the test images: optimistic"

@@ -31,12 +31,13 @@ from ltat_tune.preflight.resume import (
     check_changes,
     check_extension,
     difference_lines,
+    goes_on_searching,
     needs_work,
     refuse_other_defaults,
     space_differences,
 )
-from ltat_tune.results.collect import collect
-from ltat_tune.results.model import StudyResults, write_results
+from ltat_tune.results.collect import collect, results_so_far
+from ltat_tune.results.model import SearchedOn, StudyResults, write_results
 from ltat_tune.results.summary import as_text
 from ltat_tune.space.space import Space
 from ltat_tune.storage.code_history import code_history, record_start
@@ -231,6 +232,8 @@ class StudyRun:
             commit=provenance.commit(),
             changes=self.changes,
         )
+        if goes_on_searching(self.changes) and (seen := self._shown_on_test()) is not None:
+            facts.setdefault("searched_on", []).append(seen.as_data())
         if warning or self.changes or "space" not in facts:
             self.folder.write_facts({**facts, "space": self.space.record})
         if self.changes:
@@ -284,6 +287,17 @@ class StudyRun:
             # leave no run RUNNING and no store half made
             tracker.finish("interrupted")
             raise
+
+    def _shown_on_test(self) -> SearchedOn | None:
+        """Return what the study showed so far, if it showed test numbers."""
+        results, _ = results_so_far(self.space, self.folder)
+        if not any(one.test for scenario in results.scenarios for one in scenario.confirmed):
+            return None
+        return SearchedOn(
+            at=datetime.now(UTC).isoformat(timespec="seconds"),
+            trials={one.name: one.trials.total for one in results.scenarios},
+            winners={one.name: one.winner_recipe for one in results.scenarios},
+        )
 
     def _open_images(self, view: LiveView, cluster: Cluster | None) -> None:
         """Raise DataError or StudyError if images cannot be used, and remove a new study."""

@@ -12,7 +12,7 @@ from ltat_tune.config.scalars import pixels
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.presentation.names import NORM_NAMES, ratio_in_words
 from ltat_tune.presentation.text_tables import markdown_table
-from ltat_tune.results.wording import certainty, masking_line, mean_std, trial_ends
+from ltat_tune.results.wording import lead_clause, masking_line, mean_std, trial_ends
 
 if TYPE_CHECKING:
     from ltat_tune.export.winner import Winner
@@ -184,8 +184,7 @@ def _numbers(winner: Winner) -> str:
     notes = []
     lead = winner.scenario.leads.baseline
     if lead is not None and winner.place == 1 and beside:
-        notes.append(f"{100 * lead.gain:+.1f} points of `{winner.results.objective}` against "
-                     f"the baseline ({certainty(lead)}).")  # fmt: skip
+        notes.append(f"In `{lead.metric}` it {lead_clause(lead, 'the baseline')}.")
     notes.append("balanced: mean recall over the classes; worst: the smallest recall; head, body, "
                  "tail: thirds of the classes by number of training images.")  # fmt: skip
     return "## Numbers\n\n" + markdown_table(lines) + "\n\n" + " ".join(notes)

@@ -124,6 +124,11 @@ def needs_work(found: Sequence[str]) -> bool:
     return any(line.startswith((*_MORE, "budget")) for line in found)
 
 
+def goes_on_searching(found: Sequence[str]) -> bool:
+    """Return whether these changes let a search go on that had come to its end."""
+    return any(line.startswith(("searcher.trials", "budget")) for line in found)
+
+
 def _is_allowed(path: str, then: Any, now: Any, enumerates: bool) -> bool:
     if path.startswith(_FREE):
         return True

@@ -164,7 +164,7 @@ def _protocol(data: ReportData, scene: Scene) -> dict[str, str]:
         "model": config.model.name,
         "epochs": str(config.optim.epochs),
         "weights of": _KEPT[config.evaluation.select_epoch],
-        "seeds of confirmations": ", ".join(map(str, data.space.confirm.seeds)),
+        "seeds of confirmations": ", ".join(map(str, data.space.confirm_seeds)),
     }
 
 

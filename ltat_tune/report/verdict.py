@@ -12,7 +12,6 @@ from ltat_tune.report.words import (
     attack_name,
     configuration,
     count,
-    gain,
     label,
     method_name,
     metric_name,
@@ -23,8 +22,8 @@ from ltat_tune.report.words import (
     value,
 )
 from ltat_tune.results.model import ConfirmedResult
-from ltat_tune.results.verdict import ITSELF, verdict_of
-from ltat_tune.results.wording import certainty, masking_line, mean_std
+from ltat_tune.results.verdict import over_scenarios, verdict_of
+from ltat_tune.results.wording import lead_clause, masking_line, mean_std, power
 from ltat_tune.space.objective import attack_of, group_of
 
 
@@ -51,14 +50,34 @@ def warnings(data: ReportData) -> list[Text]:
 
 
 def verdict_section(data: ReportData) -> PageSection:
-    """Return the verdict: one sentence for each scenario, and one for the best on average."""
+    """Return the verdict: one sentence for each scenario, and those over all of them."""
     if data.is_smoke:
         none = "No verdict: a smoke run only shows that the file runs. Its numbers mean nothing."
         return PageSection("verdict", "Verdict", (Listing((none,), True),))
     sentences = [_sentence(data, scene) for scene in data.scenes]
     average = _average_sentence(data)
+    names = {scene.results.name: place(scene.scenario) for scene in data.scenes}
+    together = over_scenarios(data.results, lambda scenario: names[scenario.name])
+    sentences += [f"{line[0].upper()}{line[1:]}." for line in [together] if line]
     blocks: list[Block] = [Listing(tuple(sentences + ([average] if average else [])), True)]
+    blocks += [Text(line) for line in _searched_on(data)]
     return PageSection("verdict", "Verdict", tuple(blocks))
+
+
+def _searched_on(data: ReportData) -> list[str]:
+    """Return what each search changed that went on after the test images were seen."""
+    lines = []
+    for one in data.results.searched_on:
+        for scene in data.scenes:
+            name = scene.results.name
+            then, now = one.winners.get(name), scene.results.winner_recipe
+            trials = f"{one.trials.get(name, 0)} trials then, {scene.results.trials.total} now"
+            change = "the winner is the same" if then == now else "another configuration wins now"
+            lines.append(
+                f"Searched on after the test images were seen ({one.at[:10]}), "
+                f"{place(scene.scenario)}: {trials}; {change}."
+            )
+    return lines
 
 
 def _sentence(data: ReportData, scene: Scene) -> str:
@@ -67,19 +86,19 @@ def _sentence(data: ReportData, scene: Scene) -> str:
     verdict = verdict_of(data.results, scene.results)
     if winner is None or verdict is None:
         return where + _unconfirmed(data, scene)
-    text = f"{where}{configuration(winner.config, winner.result.params)} is best: "
-    text += f"{verdict.score} % {metric_name(data.metric)}"
-    if verdict.is_baseline:
-        text += f", and {ITSELF}"
-    elif baseline is not None and verdict.baseline_score is not None:
-        rival = method_name(baseline.config)
-        text += f" against {verdict.baseline_score} % for the baseline, {rival}"
-        text += f" ({verdict.certainty})" if verdict.certainty else ""
-    parts = [
-        "Chosen on the test images (selected_on_test)" if verdict.selected_on_test else "",
-        text, _masked(data, scene), _saved(scene),
-        f"but it is {verdict.guessing}" if verdict.guessing else "",
-    ]  # fmt: skip
+    described = configuration(winner.config, winner.result.params)
+    if not verdict.score:
+        text = (
+            f"{where}{described} has {verdict.chosen_by} % {metric_name(data.metric)} on the "
+            "validation images, by which it was chosen; it is not tested yet"
+        )
+    else:
+        text = f"{where}{described} {'is best: it has' if verdict.is_best else 'has'} "
+        text += f"{verdict.score} % {metric_name(data.results.verdict_metric)} on the test images"
+        if verdict.baseline_score is not None and baseline is not None:
+            text += f", the baseline, {method_name(baseline.config)}, {verdict.baseline_score} %"
+    claims = [f"it {claim}" for claim in verdict.claims]
+    parts = [text, *claims, *verdict.advice, _masked(data, scene), _saved(scene), *verdict.caveats]
     sentence = "; ".join(part for part in parts if part)
     return sentence[0].upper() + sentence[1:] + "."
 
@@ -156,8 +175,8 @@ def winners(data: ReportData) -> PageSection:
         chosen = (
             "Chosen on the test images (selected_on_test); the val column is measured on them too."
             if data.results.selected_on_test else
-            "Chosen by the validation column alone; the test images were looked at once, at the "
-            "end."
+            "Chosen by the validation column, which is therefore optimistic; the test images "
+            "chose nothing."
         )  # fmt: skip
         caption = f"Accuracy in %, mean ± standard deviation over the seeds. {chosen}"
         blocks.append(table(caption, head, rows, text=3, strong=strong))
@@ -199,8 +218,7 @@ def _parameters(data: ReportData, scene: Scene) -> list[Block]:
     second = scene.results.leads.runner_up
     if second is not None:
         blocks.append(Text(
-            f"{100 * second.gain:+.1f} points against the runner-up "
-            f"{trial(second.number)} ({certainty(second)})."
+            f"The winner {lead_clause(second, f'the runner-up {trial(second.number)}')}."
         ))  # fmt: skip
     for edge in edges.values():
         blocks.append(Text(
@@ -297,8 +315,11 @@ def _against_baseline(data: ReportData, scene: Scene) -> list[Block]:
     baseline, winner = scene.baseline, scene.winner
     if winner is None or baseline is None or winner is baseline:
         return []
-    score, base = (one.result.scores("val", data.metric) for one in (winner, baseline))
     lead = scene.results.leads.baseline
-    if not score or not base or lead is None:
+    if lead is None:
         return []
-    return [Text(f"Winner against baseline: {gain(score, base)} points ({certainty(lead)}).")]
+    line = f"In {metric_name(lead.metric)} on the test images, the winner "
+    advice = power(lead)
+    return [Text(". ".join(filter(None, [
+        f"{line}{lead_clause(lead, 'the baseline')}", advice[:1].upper() + advice[1:]
+    ])) + ".")]  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -68,11 +67,6 @@ def place(scenario: Scenario) -> str:
     words = [f"{p.rpartition('.')[2].replace('_', ' ')} {text_of(v)}"
              for p, v in scenario.values.items()]  # fmt: skip
     return ", ".join(words) or "the only scenario"
-
-
-def gain(score: Sequence[float], other: Sequence[float]) -> str:
-    """Return the difference of the means in points, `+5.9`."""
-    return f"{100 * (statistics.fmean(score) - statistics.fmean(other)):+.1f}"
 
 
 __all__ = ["attack_name", "method_name", "short", "text_of"]

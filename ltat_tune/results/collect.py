@@ -6,6 +6,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from optuna.trial import FrozenTrial
+
+from ltat_tune.results.lead import holm
 from ltat_tune.results.model import (
     ChoiceCounts,
     ConfirmedResult,
@@ -13,11 +16,13 @@ from ltat_tune.results.model import (
     EpochCounts,
     RankedTrial,
     ScenarioResults,
+    SearchedOn,
     StudyResults,
     TrialCounts,
-    SearchedOn,
     read_results,
+    verdict_metric,
 )
+from ltat_tune.results.proof import leads_of
 from ltat_tune.results.range_edges import edges
 from ltat_tune.results.rung_quality import rung_quality
 from ltat_tune.results.selection import (
@@ -30,6 +35,7 @@ from ltat_tune.results.selection import (
     winner,
 )
 from ltat_tune.search.rungs import place_rungs
+from ltat_tune.space.objective import attack_of
 from ltat_tune.space.space import Space
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.training_files import read_complete, read_masking, read_test
@@ -39,14 +45,33 @@ from ltat_tune.storage.trials import LedgerView
 
 def collect(space: Space, folder: StudyFolder, ledger: Rows) -> StudyResults:
     """Return the results so far, scenario by scenario."""
+    scenarios = [_scenario(space, folder, ledger, s.name) for s in space.scenarios]
+    settings = {**space.confirm.model_dump(mode="json"), "seeds": list(space.confirm_seeds)}
     return StudyResults(
         study=space.name,
         objective=space.objective.metric,
         selected_on_test=space.selected_on_test,
         smoke=bool(space.smoke),
-        confirm=ConfirmSettings(**space.confirm.model_dump(mode="json")),
-        scenarios=[_scenario(space, folder, ledger, s.name) for s in space.scenarios],
+        searched_on=[SearchedOn(**one) for one in folder.read_facts().get("searched_on", [])],
+        confirm=ConfirmSettings(**settings),
+        scenarios=_over_scenarios(scenarios),
     )
+
+
+def _over_scenarios(scenarios: Sequence[ScenarioResults]) -> list[ScenarioResults]:
+    """Return the scenarios with the p of each lead over a baseline corrected for all of them."""
+    leads = [scenario.leads.baseline for scenario in scenarios]
+    if sum(lead is not None and lead.p is not None for lead in leads) < 2:
+        return list(scenarios)
+    corrected = []
+    adjusted = holm([None if lead is None else lead.p for lead in leads])
+    for scenario, lead, p in zip(scenarios, leads, adjusted, strict=True):
+        if lead is not None:
+            lead = lead.model_copy(update={"over_scenarios": p})
+            both = scenario.leads.model_copy(update={"baseline": lead})
+            scenario = scenario.model_copy(update={"leads": both})
+        corrected.append(scenario)
+    return corrected
 
 
 def results_so_far(space: Space, folder: StudyFolder) -> tuple[StudyResults, bool]:
@@ -106,7 +131,8 @@ def _scenario(space: Space, folder: StudyFolder, ledger: Rows, name: str) -> Sce
         ],
         winner=recipe,
         edges=edges(space.tuned, chosen.params) if chosen else [],
-        leads=_leads(confirmed, chosen, space.objective.metric),
+        leads=leads_of(space, folder, name, confirmed, chosen),
+        choices=_choices(space, rows),
         sentinel=read_masking(winning.path) if winning else None,  # of its first seed
         baseline=next((one.recipe for one in confirmed if one.is_baseline), None),
         confirmed=confirmed,
@@ -116,14 +142,28 @@ def _scenario(space: Space, folder: StudyFolder, ledger: Rows, name: str) -> Sce
     )  # fmt: skip
 
 
+def _choices(space: Space, rows: Sequence[FrozenTrial]) -> list[ChoiceCounts]:
+    """Return how often each tuned method and loss was tried, those never tried included."""
+    counts = []
+    for path in ("method.name", "loss.name"):
+        for choice in space.tuned[path].choices if path in space.tuned else ():
+            own = [row for row in rows if row.params.get(path) == choice]
+            complete = sum(state_of(row) == "complete" for row in own)
+            counts.append(ChoiceCounts(
+                path=path, choice=str(choice), trials=len(own), complete=complete
+            ))  # fmt: skip
+    return counts
+
+
 def _confirmed(
     space: Space, folder: StudyFolder, ledger: Rows, scenario: str, candidate: Candidate
 ) -> ConfirmedResult:
     """Return one confirmed configuration, with each metric as a list over its seeds."""
-    seeds, val, test = [], [], []
+    seeds, val, test, tested = [], [], [], []
+    attack = attack_of(verdict_metric(space.objective.metric, space.confirm.attacks))
     facts: dict[str, Any] = {}
-    recipe = ""
-    for seed in space.confirm.seeds:
+    recipe, names = "", list[str]()
+    for seed in space.confirm_seeds:
         confirmed = confirmation_of(space, folder, scenario, candidate, seed)
         recipe = confirmed.recipe
         trained = read_complete(confirmed.path)
@@ -133,9 +173,11 @@ def _confirmed(
         val.append(trained.metrics)
         facts = {"samples_per_class": trained.samples_per_class,
                  "subset_hash": trained.subset_hash}  # fmt: skip
+        names = trained.classes or [str(place) for place in range(len(trained.samples_per_class))]
         measured = read_test(confirmed.path)
         if measured is not None:
             test.append(measured.metrics)
+            tested.append(measured.per_class.get(f"test/{attack}", []))
             facts["test_images"] = measured.images
     row = next(row for row in ledger.finished(scenario) if row.number == candidate.number)
     return ConfirmedResult(
@@ -148,8 +190,17 @@ def _confirmed(
         seeds=seeds,
         val=_columns(val),
         test=_columns(test) if len(test) == len(val) else {},
+        lost_classes=_lost(tested, names),
         **facts,
     )
+
+
+def _lost(recalls: Sequence[Sequence[float | None]], names: Sequence[str]) -> list[str]:
+    """Return the classes of which no image is right, whatever the seed."""
+    if not recalls or not all(recalls):
+        return []
+    by_class = zip(names, zip(*recalls, strict=True), strict=True)
+    return [name for name, values in by_class if all(value == 0 for value in values)]
 
 
 def _columns(rows: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:

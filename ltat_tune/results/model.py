@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import Field, TypeAdapter, field_validator
 
+from ltat_tune.space.objective import attack_of, group_of
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.training_files import MaskingReport
 from ltat_tune.storage.versioned import FileModel, read_versioned, write_versioned
@@ -259,6 +260,19 @@ class ConfirmSettings(FileModel):
     sentinel: bool = False
 
 
+def verdict_metric(objective: str, attacks: Sequence[str]) -> str:
+    """Return the test metric that the verdict is about, such as `test/pgd20_balanced_acc`.
+
+    It is the objective's own if its attack is one of `confirm.attacks`. Otherwise it is the
+    objective's accuracy under the first PGD attack of these, or under the first attack.
+    """
+    attack, group = attack_of(objective), group_of(objective)
+    if attack not in attacks:
+        robust = [name for name in attacks if name != "clean"]
+        attack = next((a for a in robust if a.startswith("pgd")), [*robust, *attacks][0])
+    return f"test/{attack}_{group}_acc" if group else f"test/{attack}_acc"
+
+
 class SearchedOn(FileModel):
     """A search that went on after test numbers were shown.
 
@@ -281,7 +295,6 @@ class StudyResults(FileModel):
         objective: the metric that was maximised.
         selected_on_test: whether validation images are the test images.
         smoke: whether it was a smoke run, whose numbers mean nothing.
-        verdict_metric: what the winner is proven by, such as `test/pgd20_balanced_acc`.
         searched_on: each search that went on after the test numbers were shown.
     """
 
@@ -289,10 +302,14 @@ class StudyResults(FileModel):
     objective: str
     selected_on_test: bool
     smoke: bool = False
-    verdict_metric: str = ""
     searched_on: list[SearchedOn] = []
     confirm: ConfirmSettings
     scenarios: list[ScenarioResults]
+
+    @property
+    def verdict_metric(self) -> str:
+        """The test metric that the verdict is about."""
+        return verdict_metric(self.objective, self.confirm.attacks)
 
 
 _RESULTS = TypeAdapter(StudyResults)

@@ -12,17 +12,18 @@ from ltat_tune.config.parameters import PARAMETERS
 from ltat_tune.config.scalars import pixels
 from ltat_tune.presentation.names import NORM_NAMES, reached_ratio
 from ltat_tune.results.model import ConfirmedResult, ScenarioResults, StudyResults
-from ltat_tune.results.verdict import SMOKE
-from ltat_tune.results.wording import certainty, masking_line, mean_std, trial_ends
+from ltat_tune.results.verdict import SMOKE, sentences
+from ltat_tune.results.wording import masking_line, mean_std, trial_ends
 from ltat_tune.space.space import settings_text, text_of
 
 
 def print_summary(results: StudyResults) -> RenderableType:
-    """Return a block for each scenario: winner and baseline, parameters, effort."""
+    """Return a block for each scenario, with winner, baseline and effort; then the verdict."""
     blocks: list[RenderableType] = []
     for scenario in results.scenarios:
         blocks += [Text(), _scenario(results, scenario)]
-    return Group(*blocks)
+    lines = sentences(results)
+    return Group(*blocks, *([Text()] if lines else []), *map(Text, lines))
 
 
 def as_text(results: StudyResults, width: int = 100) -> str:
@@ -75,7 +76,7 @@ def _scores(
         columns["baseline"] = rival
     for title, column in columns.items():
         table.add_column(f"{title} t{column.number:04d}", justify="right")
-    rows = {f"{results.objective}  (selected by)": ("val", results.objective)}
+    rows = {f"{results.objective}  (chosen by, so optimistic)": ("val", results.objective)}
     robust = _robust_attack(results)
     images = winner.test_images
     every = max(images.values(), default=0)
@@ -125,18 +126,14 @@ def _protocol(scenario: ScenarioResults, winner: ConfirmedResult) -> Text:
 
 
 def _beside(scenario: ScenarioResults) -> list[RenderableType]:
-    """Return the lead over the runner-up, and ranges that may have been too narrow."""
-    lines = []
-    second = scenario.leads.runner_up
-    if second is not None:
-        name = f"the runner-up t{second.number:04d}"
-        lines.append(f"{100 * second.gain:+.1f} points against {name} ({certainty(second)})")
-    for edge in scenario.edges:
-        lines.append(
-            f"{edge.path} {text_of(edge.value)} lies on the {edge.side} edge of its "
-            f"range; a wider range: {edge.yaml}"
+    """Return the ranges that may have been too narrow."""
+    return [
+        Text(
+            f"{edge.path} {text_of(edge.value)} lies on the {edge.side} edge of its range; a "
+            f"wider range: {edge.yaml}", style="dim",
         )
-    return [Text(line, style="dim") for line in lines]
+        for edge in scenario.edges
+    ]  # fmt: skip
 
 
 def _masking(results: StudyResults, scenario: ScenarioResults) -> list[RenderableType]:

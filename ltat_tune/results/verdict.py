@@ -1,82 +1,172 @@
-"""State who won a scenario, and by how much, for the terminal, MLflow and the report."""
+"""State who won a scenario, and by how much, for the terminal, MLflow and the report.
+
+The validation images chose the winner, so its score there is too high. What the verdict claims
+comes from the test images, which chose nothing.
+"""
 
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ltat_tune.results.model import ScenarioResults, StudyResults
-from ltat_tune.results.wording import certainty, mean_std
+from ltat_tune.results.model import SETTLED, Lead, ScenarioResults, StudyResults
+from ltat_tune.results.wording import lead_clause, mean_std, power
 
 SMOKE = "smoke run: it shows that the file runs, and its numbers mean nothing"
-ITSELF = "it is the baseline itself, which no other configuration beat"
+ITSELF = "it is the baseline itself, which no other configuration beat on the validation images"
+NO_PROOF = "selected on the test images, so it is optimistic and no p-value would mean anything"
 _GUESSING = 1.1  # times the accuracy of guessing; below this a score counts as guessing
+_FEW = 5  # complete trials; with fewer the search has seen little
+_MANY_CLASSES = 5  # names; more of them are counted
 
 
 @dataclass(frozen=True)
 class WinnerVerdict:
-    """The verdict on a scenario's winner, in parts that a page joins to a sentence.
+    """The verdict on a scenario's winner, in parts that a page joins to sentences.
 
     Attributes:
-        score: `67.9 ± 2.5`, the objective in percent.
-        is_baseline: whether the winner is the baseline itself.
-        baseline_score: the baseline's score; None without a baseline beside the winner.
-        gain: the winner's lead over the baseline, in points.
-        certainty: how sure that lead is, in words; empty if it was not tested.
-        guessing: a warning if the score is no better than guessing, or empty.
-        selected_on_test: whether the winner was chosen on the test images.
+        is_best: whether it beats every other confirmed configuration beyond chance.
+        score: `67.9 ± 2.5`, on the test images in percent; empty before the test.
+        chosen_by: the objective on the validation images, in percent.
+        baseline_score: the baseline's test score; None without a baseline beside the winner.
+        claims: what is claimed of the winner against the baseline and the runner-up, in words.
+        advice: what would settle an unsettled lead.
+        caveats: what makes the verdict worth less, in words.
     """
 
+    is_best: bool
     score: str
-    is_baseline: bool
+    chosen_by: str
     baseline_score: str | None
-    gain: float
-    certainty: str
-    guessing: str
-    selected_on_test: bool
+    claims: tuple[str, ...]
+    advice: tuple[str, ...]
+    caveats: tuple[str, ...]
 
 
 def verdict_of(results: StudyResults, scenario: ScenarioResults) -> WinnerVerdict | None:
     """Return the verdict on a scenario, or None without a winner."""
-    winner, metric = scenario.winner, results.objective
+    winner, rival, metric = scenario.winner, scenario.rival, results.verdict_metric
     if winner is None:
         return None
-    scores = winner.val[metric]
-    rival, lead = scenario.rival, scenario.leads.baseline
-    others = rival.scores("val", metric) if rival is not None else []
-    classes = len(winner.samples_per_class)
-    balanced = metric.endswith("_balanced_acc")
+    others: list[tuple[Lead, str]] = []
+    if rival is not None and scenario.leads.baseline is not None:
+        others.append((scenario.leads.baseline, "the baseline"))
+    second = scenario.leads.runner_up
+    if second is not None and (rival is None or second.number != rival.number):
+        others.append((second, f"the runner-up t{second.number:04d}"))
+    leads = [lead for lead, _ in others]
+    base = rival.scores("test", metric) if rival is not None else []
+    score = winner.scores("test", metric)
     return WinnerVerdict(
-        score=mean_std(scores),
-        is_baseline=scenario.baseline is not None and rival is None,
-        baseline_score=mean_std(others) if others else None,
-        gain=100 * (statistics.fmean(scores) - statistics.fmean(others)) if others else 0.0,
-        certainty=certainty(lead) if lead is not None else "",
-        guessing=f"no better than guessing one of {classes} classes: train longer"
-        if balanced and statistics.fmean(scores) < _GUESSING / classes else "",
-        selected_on_test=results.selected_on_test,
-    )  # fmt: skip
+        is_best=bool(score and leads) and all(lead.is_settled and lead.gain > 0 for lead in leads),
+        score=mean_std(score) if score else "",
+        chosen_by=mean_std(winner.val[results.objective]),
+        baseline_score=mean_std(base) if base else None,
+        claims=_claims(scenario, others) if score else (),
+        advice=tuple(dict.fromkeys(filter(None, map(power, leads)))) if score else (),
+        caveats=tuple(filter(None, _caveats(results, scenario))),
+    )
 
 
-def sentences(results: StudyResults) -> list[str]:
-    """Return one sentence for each scenario with a winner; one warning for a smoke run."""
+def _claims(scenario: ScenarioResults, others: Sequence[tuple[Lead, str]]) -> tuple[str, ...]:
+    if scenario.rival is not None and scenario.leads.baseline is None:
+        return ("has a lead without an interval: its test kept no answers by image",)
+    return tuple(lead_clause(lead, other) for lead, other in others)
+
+
+def _caveats(results: StudyResults, scenario: ScenarioResults) -> list[str]:
+    winner = scenario.winner
+    assert winner is not None
+    metric, classes = results.objective, len(winner.samples_per_class)
+    scores = winner.scores("test", results.verdict_metric) or winner.val[metric]
+    guessing = metric.endswith("_balanced_acc") and classes > 0
+    guessing = guessing and statistics.fmean(scores) < _GUESSING / classes
+    lost, few = winner.lost_classes, scenario.trials.complete < _FEW
+    lead = scenario.leads.baseline
+    named = ", ".join(lost) if len(lost) <= _MANY_CLASSES else f"{len(lost)} classes"
+    return [
+        NO_PROOF if results.selected_on_test else "",
+        ITSELF if scenario.baseline is not None and scenario.rival is None else "",
+        f"no better than guessing one of {classes} classes: train longer" if guessing else "",
+        f"no image of {named} is right under attack" if lost else "",
+        f"only {_trials(scenario.trials.complete)} complete behind it" if few else "",
+        *(f"{edge.path} lies on the {edge.side} edge of its range" for edge in scenario.edges),
+        *_undertried(scenario),
+        "the seeds disagree on the best configuration, so each seed's lead is that of the one "
+        "which the others chose" if lead is not None and lead.by_others else "",
+        searched_on(results),
+    ]  # fmt: skip
+
+
+def _trials(count: int) -> str:
+    return f"{count} trial is" if count == 1 else f"{count} trials are"
+
+
+def _undertried(scenario: ScenarioResults) -> list[str]:
+    """Return each method or loss of which no trial was trained to its end."""
+    return [
+        f"{one.choice}: {one.trials} trial{'s' * (one.trials != 1)}, none complete"
+        if one.trials else f"{one.choice}: not tried"
+        for one in scenario.choices if one.complete == 0
+    ]  # fmt: skip
+
+
+def searched_on(results: StudyResults) -> str:
+    """Return a warning if the search went on after the test numbers were shown."""
+    return "searched on after the test images were seen" if results.searched_on else ""
+
+
+def sentences(
+    results: StudyResults, title: Callable[[ScenarioResults], str] | None = None
+) -> list[str]:
+    """Return one sentence for each scenario with a winner, and one over all of them.
+
+    A smoke run has one warning instead.
+
+    Args:
+        results: the study's.
+        title: the name of a scenario; by default its title.
+    """
     if results.smoke:
         return [SMOKE]
     verdicts = ((scenario, verdict_of(results, scenario)) for scenario in results.scenarios)
-    return [_sentence(results, scenario, verdict) for scenario, verdict in verdicts if verdict]
+    lines = [_sentence(results, scenario, verdict) for scenario, verdict in verdicts if verdict]
+    return [*lines, *filter(None, [over_scenarios(results, title or (lambda s: s.title))])]
 
 
 def _sentence(results: StudyResults, scenario: ScenarioResults, verdict: WinnerVerdict) -> str:
     method = "the winner"
     if scenario.winner is not None:
         method = scenario.winner.params.get("method.name", method)
-    text = f"{scenario.title}: {method} reaches {verdict.score} % {results.objective}"
-    if verdict.baseline_score is not None:
-        text += f", {verdict.gain:+.1f} points against the baseline's {verdict.baseline_score} %"
-        text += f" ({verdict.certainty})" if verdict.certainty else ""
-    caveats = [
-        ITSELF if verdict.is_baseline else "",
-        verdict.guessing,
-        "selected on the test images, so optimistic" if verdict.selected_on_test else "",
-    ]
-    return "; ".join([text, *filter(None, caveats)])
+    if verdict.score:
+        text = f"{method} reaches {verdict.score} % {results.verdict_metric}"
+        against = verdict.baseline_score
+        text += f", the baseline {against} %" if against is not None else ""
+    else:
+        text = f"{method} was chosen by its {verdict.chosen_by} % {results.objective}"
+        text += "; not tested yet" if results.confirm.attacks else ""
+    claims = [f"it {claim}" for claim in verdict.claims]
+    if verdict.is_best:
+        claims[0] = f"it is best: {claims[0]}"
+    return f"{scenario.title}: " + "; ".join([text, *claims, *verdict.advice, *verdict.caveats])
+
+
+def over_scenarios(results: StudyResults, title: Callable[[ScenarioResults], str]) -> str:
+    """Return in which scenarios the winner beats the baseline, corrected for their number."""
+    tested = [
+        (title(scenario), lead) for scenario in results.scenarios
+        if (lead := scenario.leads.baseline) is not None and lead.over_scenarios is not None
+    ]  # fmt: skip
+    if len(tested) < 2:
+        return ""
+    beaten = [
+        name for name, lead in tested
+        if lead.gain > 0 and lead.over_scenarios is not None and lead.over_scenarios < SETTLED
+    ]  # fmt: skip
+    which = f": {'; '.join(beaten)}" if 0 < len(beaten) < len(tested) else ""
+    how_many = {0: "none of them", len(tested): "all of them"}.get(len(beaten), str(len(beaten)))
+    return (
+        f"over the {len(tested)} scenarios together (Holm), the winner beats the baseline beyond "
+        f"chance in {how_many}{which}"
+    )

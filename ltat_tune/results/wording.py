@@ -28,15 +28,53 @@ def masking_line(report: MaskingReport) -> str:
     return f"{report.verdict}: {worst.sentence}"
 
 
-def certainty(lead: Lead) -> str:
-    """Return `paired t-test: p = 0.03, 3 seeds`, or why there is no test."""
+def points(value: float) -> str:
+    """Return a fraction in points, `2.6 points`."""
+    return f"{100 * value:.1f} points"
+
+
+def interval(lead: Lead) -> str:
+    """Return `95 % interval -0.9 to 3.1, p = 0.25`, or why there is none."""
+    if lead.low is None or lead.high is None:
+        return f"no interval: {lead.test.removeprefix('none: ')}"
+    ends = f"95 % interval {100 * lead.low:+.1f} to {100 * lead.high:+.1f}"
     if lead.p is None:
-        return "the same with every seed" if lead.gain == 0 else "too few seeds for a test"
-    one, other = lead.seeds
-    p = "p < 0.001" if lead.p < 0.001 else f"p = {lead.p:.2g}"
-    sure = "" if lead.p < 0.05 else ", which chance may explain"
-    seeds = f"{one} and {other}" if lead.test.startswith("Welch") else lead.n
-    return f"{lead.test}: {p}{sure}, {seeds} seeds"
+        return f"{ends}, every answer is the same"
+    return f"{ends}, {'p < 0.001' if lead.p < 0.001 else f'p = {lead.p:.2g}'}"
+
+
+def lead_clause(lead: Lead, other: str) -> str:
+    """Return what a lead says: `beats the baseline by 3.1 points (95 % interval ...)`.
+
+    It says "beats" only of a lead beyond chance.
+    """
+    size = points(abs(lead.gain))
+    if lead.is_settled:
+        verb = f"beats {other} by {size}" if lead.gain > 0 else f"is {size} worse than {other}"
+        return f"{verb} ({interval(lead)})"
+    if f"{100 * abs(lead.gain):.1f}" == "0.0":
+        verb = f"is level with {other}"
+    else:
+        verb = f"leads {other} by {size}" if lead.gain > 0 else f"is {size} behind {other}"
+    settled = ", not settled" if lead.low is not None else ""
+    return f"{verb}{settled} ({interval(lead)})"
+
+
+def power(lead: Lead) -> str:
+    """Return what would settle an unsettled lead, or an empty string.
+
+    Such as `with 3 seeds and 400 images, a lead below about 2.5 points cannot be settled; 9 seeds
+    would settle this one`.
+    """
+    if lead.is_settled or lead.settles is None:
+        return ""
+    text = (
+        f"with {lead.seeds} seeds and {lead.images} images, a lead below about "
+        f"{points(lead.settles)} cannot be settled"
+    )
+    if lead.seeds_needed is not None:
+        return f"{text}; about {lead.seeds_needed} seeds would settle one of this size"
+    return f"{text}; more seeds alone would not settle one of this size, more test images may"
 
 
 def trial_ends(trials: TrialCounts) -> str:

@@ -14,6 +14,7 @@ from ltat_tune.config.scalars import Number
 GROUPS = ("balanced", "head", "body", "tail", "under", "well", "worst")
 METRIC = rf"val/({VALIDATION_PATTERN})(?:_({'|'.join(GROUPS)}))?_acc"
 _METRIC = re.compile(METRIC)
+_MEASURED = re.compile(rf"(?:val|test)/(.+?)(?:_({'|'.join(GROUPS)}))?_acc")
 
 
 class Objective(Section):
@@ -102,14 +103,14 @@ def _checked(metric: str) -> str:
 
 
 def attack_of(metric: str) -> str:
-    """Return the attack of a metric: `pgd20` of `val/pgd20_balanced_acc`."""
-    match = _METRIC.fullmatch(metric)
+    """Return the attack of a metric: `pgd20` of `val/pgd20_balanced_acc` or of `test/...`."""
+    match = _MEASURED.fullmatch(metric)
     assert match is not None
     return match.group(1)
 
 
 def group_of(metric: str) -> str:
     """Return the group of a metric: `balanced` of `val/pgd20_balanced_acc`; empty if none."""
-    match = _METRIC.fullmatch(metric)
+    match = _MEASURED.fullmatch(metric)
     assert match is not None
     return match.group(2) or ""

@@ -93,12 +93,12 @@ class Space:
     @property
     def fresh_seeds(self) -> tuple[int, ...]:
         """The seeds of the confirmations whose trainings had no part in the search's choice."""
-        seeds = self.confirm_seeds
-        return seeds if self.confirms_all else tuple(s for s in seeds if s not in self.search_seeds)
+        used = range(0) if self.confirms_all else self.search_seeds
+        return tuple(seed for seed in self.confirm_seeds if seed not in used)
 
     @property
     def confirm_seeds(self) -> tuple[int, ...]:
-        """The seeds of the confirmations: `confirm.seeds`, or the three that follow the search's."""
+        """`confirm.seeds`, or the three seeds that follow those of the search."""
         after = self.search_seeds.stop
         return (after, after + 1, after + 2) if self.confirm.seeds is None else self.confirm.seeds
 

@@ -10,9 +10,9 @@ from ltat_tune.comparison.significance import (
     Significance,
     compare_scores,
     compare_with_reference,
-    with_holm,
     mean_error,
     sign_test,
+    with_holm,
 )
 
 

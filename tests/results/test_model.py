@@ -29,7 +29,7 @@ def _results(out: Path) -> tuple[StudyFolder, StudyResults]:
 
 def _without_version(folder: StudyFolder) -> dict[str, Any]:
     document: dict[str, Any] = json.loads(folder.results.read_text())
-    assert document.pop("version") == 1
+    assert document.pop("version") == 2
     return document
 
 
@@ -48,8 +48,8 @@ def test_the_winner_and_the_baseline_are_among_the_confirmed(tmp_path: Path) -> 
         assert (winner.number, winner.recipe) == (1, scenario.winner_recipe)
         assert (baseline.number, baseline.recipe) == (0, scenario.baseline_recipe)
         assert scenario.rival is baseline
-        assert winner.scores("val", METRIC) == pytest.approx([0.61, 0.63])
-        assert winner.scores("test", "test/clean_acc") == pytest.approx([0.305, 0.315])
+        assert winner.scores("val", METRIC) == pytest.approx([0.63, 0.65])
+        assert winner.scores("test", "test/clean_acc") == pytest.approx([0.315, 0.325])
         assert winner.scores("val", "val/none_acc") == []
 
 
@@ -109,7 +109,7 @@ def test_results_of_a_later_version_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StudyError) as caught:
         read_results(folder)
     assert str(caught.value) == (
-        f"{folder.results} must have version 1 or an earlier one, got version 7; read it with "
+        f"{folder.results} must have version 2 or an earlier one, got version 7; read it with "
         "the ltat-tune that wrote it, or a later one"
     )
 

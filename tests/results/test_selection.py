@@ -80,40 +80,40 @@ def test_a_configuration_whose_seeds_all_trained_stands_above_a_luckier_one() ->
 def test_the_winner_is_the_best_of_the_confirmed_and_not_of_the_searched(tmp_path: Path) -> None:
     study = Searched(tmp_path)
     assert study.winner() is None
-    study.train(0, {0: 0.6, 1: 0.3})  # 0.45 on average
-    study.train(1, {0: 0.5, 1: 0.5})
-    assert study.winner() == study.task(1, 0).path
+    study.train(0, {1: 0.6, 2: 0.3})  # 0.45 on average
+    study.train(1, {1: 0.5, 2: 0.5})
+    assert study.winner() == study.task(1, 1).path
 
 
 def test_of_equals_the_one_that_the_search_ranked_higher_wins(tmp_path: Path) -> None:
     study = Searched(tmp_path)
-    study.train(0, {0: 0.25, 1: 0.5})
-    study.train(1, {0: 0.5, 1: 0.25})
-    assert study.winner() == study.task(0, 0).path
+    study.train(0, {1: 0.25, 2: 0.5})
+    study.train(1, {1: 0.5, 2: 0.25})
+    assert study.winner() == study.task(0, 1).path
 
 
 def test_a_winner_is_known_by_the_first_seed_that_came_to_its_end(tmp_path: Path) -> None:
     study = Searched(tmp_path)
-    write_training(study.task(0, 0).path, BrokenTraining(state="diverged", reason="why"))
-    study.train(0, {1: 0.5})
-    assert study.winner() == study.task(0, 1).path
+    write_training(study.task(0, 1).path, BrokenTraining(state="diverged", reason="why"))
+    study.train(0, {2: 0.5})
+    assert study.winner() == study.task(0, 2).path
 
 
 def test_the_sentinel_looks_once_at_the_winner_alone_after_its_test(tmp_path: Path) -> None:
     study = Searched(tmp_path)
-    study.train(0, {0: 0.6, 1: 0.3})
-    study.train(1, {0: 0.5, 1: 0.5})
+    study.train(0, {1: 0.6, 2: 0.3})
+    study.train(1, {1: 0.5, 2: 0.5})
     assert study.sentinels() == []  # its weights are still to be tested
     left = test_tasks(study.space, study.folder, study.ledger, SCENARIO, device="cpu")
     assert len(left) == 4
-    write_test(study.task(0, 0).path, TESTED)
+    write_test(study.task(0, 1).path, TESTED)
     assert study.sentinels() == []  # another one's were
-    best = study.task(1, 0)
+    best = study.task(1, 1)
     write_test(best.path, TESTED)
     (look,) = study.sentinels()
     assert (look.kind, look.key) == ("sentinel", f"{best.key}/sentinel")
     assert (look.path, look.run_key, look.config) == (best.path, best.run_key, best.config)
-    assert look.title == f"{SCENARIO}/t0000 seed 0 sentinel"
+    assert look.title == f"{SCENARIO}/t0000 seed 1 sentinel"
     assert Task.from_json(look.to_json()) == look
     seen = MaskingReport(verdict="clear", headline="", images=1, right=1, checks=[])
     write_masking(best.path, seen)
@@ -133,6 +133,6 @@ def test_nobody_looks_unasked_nor_inside_a_radius_of_nothing(
 ) -> None:
     study = Searched(tmp_path, **changes)
     for place in range(len(candidates(study.space, study.ledger, SCENARIO))):
-        study.train(place, {0: 0.5, 1: 0.5})
-        write_test(study.task(place, 0).path, TESTED)
+        study.train(place, {1: 0.5, 2: 0.5})
+        write_test(study.task(place, 1).path, TESTED)
     assert study.sentinels() == []

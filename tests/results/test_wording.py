@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ltat_tune.results.model import Lead, TrialCounts
-from ltat_tune.results.wording import certainty, masking_line, mean_std, trial_ends
+from ltat_tune.results.wording import lead_clause, masking_line, mean_std, power, trial_ends
 from ltat_tune.storage.training_files import MaskingCheck, MaskingReport
 
 
@@ -53,17 +55,50 @@ def test_trials_are_counted_by_how_they_ended() -> None:
     assert trial_ends(counts) == "12 trials: 4 complete, 7 stopped early, 1 failed, 0 diverged"
 
 
-def test_a_lead_names_its_test_how_sure_it_is_and_over_how_many_seeds() -> None:
-    welch = Lead(number=1, gain=0.1, p=0.29, test="Welch's t-test", n=2, seeds=[3, 2])
-    assert certainty(welch) == "Welch's t-test: p = 0.29, which chance may explain, 3 and 2 seeds"
-    paired = welch.model_copy(update={"p": 0.034, "test": "paired t-test"})
-    assert certainty(paired) == "paired t-test: p = 0.034, 2 seeds"
-    assert certainty(paired.model_copy(update={"p": 1e-5})) == "paired t-test: p < 0.001, 2 seeds"
-    untested = welch.model_copy(update={"p": None})
-    assert certainty(untested) == "too few seeds for a test"
-    assert certainty(untested.model_copy(update={"gain": 0.0})) == "the same with every seed"
+def _lead(**changes: Any) -> Lead:
+    lead = Lead(
+        number=1, metric="test/pgd3_acc", gain=0.031, p=0.004, test="t", seeds=3, images=400,
+        low=0.012, high=0.05, settles=0.019, seeds_needed=3,
+    )  # fmt: skip
+    return lead.model_copy(update=changes)
 
 
-def test_a_lead_of_a_study_of_before_is_read_too() -> None:
-    lead = Lead(gain=0.1, p=0.034, test="Welch's t", seeds=[3, 3], number=1)
-    assert certainty(lead) == "Welch's t: p = 0.034, 3 and 3 seeds"
+def test_a_lead_beats_another_only_beyond_chance() -> None:
+    ends = "95 % interval +1.2 to +5.0, p = 0.004"
+    assert lead_clause(_lead(), "the baseline") == f"beats the baseline by 3.1 points ({ends})"
+    worse = _lead(gain=-0.031, low=-0.05, high=-0.012)
+    assert lead_clause(worse, "t0001") == (
+        "is 3.1 points worse than t0001 (95 % interval -5.0 to -1.2, p = 0.004)"
+    )
+    open_ = _lead(gain=0.011, low=-0.009, high=0.031, p=0.25)
+    assert lead_clause(open_, "the baseline") == (
+        "leads the baseline by 1.1 points, not settled (95 % interval -0.9 to +3.1, p = 0.25)"
+    )
+    behind = _lead(gain=-0.011, low=-0.031, high=0.009, p=0.25)
+    assert lead_clause(behind, "it").startswith("is 1.1 points behind it, not settled (")
+    assert lead_clause(_lead(gain=0.0002, p=0.9), "it").startswith("is level with it, not settled")
+    assert "p < 0.001" in lead_clause(_lead(p=1e-5), "it")
+
+
+def test_a_lead_without_a_test_says_why() -> None:
+    untested = _lead(p=None, low=None, high=None, test="none: fewer than 2 seeds")
+    assert lead_clause(untested, "the baseline") == (
+        "leads the baseline by 3.1 points (no interval: fewer than 2 seeds)"
+    )
+    assert power(untested.model_copy(update={"settles": None})) == ""
+    same = _lead(gain=0.0, low=0.0, high=0.0, p=None)
+    assert lead_clause(same, "it") == (
+        "is level with it, not settled (95 % interval +0.0 to +0.0, every answer is the same)"
+    )
+
+
+def test_what_would_settle_a_lead_is_said_of_unsettled_ones_alone() -> None:
+    assert power(_lead()) == ""
+    unsettled = _lead(gain=0.011, p=0.25, settles=0.0249, seeds_needed=9)
+    assert power(unsettled) == (
+        "with 3 seeds and 400 images, a lead below about 2.5 points cannot be settled; about 9 "
+        "seeds would settle one of this size"
+    )
+    assert power(unsettled.model_copy(update={"seeds_needed": None})).endswith(
+        "; more seeds alone would not settle one of this size, more test images may"
+    )

@@ -85,7 +85,7 @@ def ls(kind: str, out: Path, plugins: tuple[str, ...], form: str) -> None:
     rows: list[dict[str, Any]]
     show: Callable[[], None]
     if kind == "studies":
-        from ltat_tune.results.study_list import for_people, overview
+        from ltat_tune.comparison.study_list import for_people, overview
 
         rows, none = overview(out), f"no studies in {out}; start one: ltat-tune --space {_FIRST}"
         show = partial(options.print_table, [for_people(row) for row in rows])

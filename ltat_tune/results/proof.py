@@ -1,0 +1,143 @@
+"""Prove a winner's leads on the test images, which had no part in choosing it."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from ltat_tune.results.lead import LEAD_TEST, Classes, Values, measured_lead, shares
+from ltat_tune.results.model import ConfirmedResult, Lead, Leads, standing, verdict_metric
+from ltat_tune.space.objective import GROUPS, attack_of, group_of
+from ltat_tune.space.space import Space
+from ltat_tune.storage.folder import StudyFolder
+from ltat_tune.storage.training_files import read_test
+from ltat_tune.training.metrics import ClassGroups
+
+ON_TEST = "none: the test images chose the winner, so no p-value would mean anything"
+_NOT_KEPT = "none: an earlier version measured it and did not keep the answers by image"
+_FEW_SEEDS = "none: fewer than 2 seeds that the search did not use"
+
+
+@dataclass(frozen=True)
+class _Contender:
+    """A confirmed configuration: the validation score and the test answers of each fresh seed."""
+
+    result: ConfirmedResult
+    val: Mapping[int, float]
+    shares: Mapping[int, Values]  # what each test image adds to the metric, (N,)
+    classes: Classes
+
+    def without(self, seed: int) -> tuple[int, float]:
+        """Return its standing by the validation scores of all seeds but one."""
+        return standing([score for other, score in self.val.items() if other != seed] or [0.0])
+
+
+def leads_of(
+    space: Space,
+    folder: StudyFolder,
+    scenario: str,
+    confirmed: Sequence[ConfirmedResult],
+    winner: ConfirmedResult | None,
+) -> Leads:
+    """Return the winner's leads over the best other candidate and over the baseline.
+
+    The trainings that chose the winner among several candidates are the ones that are tested, and
+    a seed that was lucky on the validation images is lucky on the test images too. So the lead of
+    a seed is that of the candidate which the *other* seeds choose. As a rule that is the winner.
+    """
+    if winner is None:
+        return Leads()
+    metric = space.objective.metric
+    others = [one for one in confirmed if one is not winner and one.val.get(metric)]
+    rivals = [one for one in others if one.is_winner]
+    second = max(rivals, key=lambda one: standing(one.val[metric]), default=None)
+    baseline = next((one for one in others if one.is_baseline), None)
+    contenders = {
+        one.recipe: _contender(space, folder, scenario, one)
+        for one in confirmed if one.val.get(metric)
+    }  # fmt: skip
+    candidates = [
+        contenders[one.recipe] for one in confirmed
+        if one.is_winner and one.recipe in contenders and _keeps_bounds(space, one)
+    ]  # fmt: skip
+    first = contenders[winner.recipe]
+    leads = {}
+    for name, other in (("runner_up", second), ("baseline", baseline)):
+        if other is not None:
+            rival = contenders[other.recipe] if name == "baseline" else None
+            leads[name] = _lead(space, first, contenders[other.recipe], candidates, rival)
+    return Leads(**leads)
+
+
+def _lead(
+    space: Space,
+    winner: _Contender,
+    other: _Contender,
+    candidates: Sequence[_Contender],
+    rival: _Contender | None,
+) -> Lead:
+    """Return the winner's lead over another configuration.
+
+    Args:
+        space: the study's space.
+        winner: the winner.
+        other: the other configuration.
+        candidates: the configurations that the winner was chosen from.
+        rival: the other configuration if it was fixed beforehand; None if it is the second of the
+            candidates.
+    """
+    metric = verdict_metric(space.objective.metric, space.confirm.attacks)
+    name = metric if metric in winner.result.test and metric in other.result.test else ""
+    means = [statistics.fmean(one.result.test[name]) for one in (winner, other) if name]
+    untested = Lead(
+        number=other.result.number, metric=metric, gain=means[0] - means[1] if name else 0.0,
+        p=None, test=_NOT_KEPT if name else "none: not tested yet", seeds=0,
+    )  # fmt: skip
+    if not name:
+        return untested
+    if space.selected_on_test:
+        return untested.model_copy(update={"test": ON_TEST})
+    seeds = [seed for seed in winner.shares if seed in other.shares]
+    if not seeds:
+        return untested
+    differences, switched = [], False
+    for seed in seeds:
+        able = [one for one in candidates if seed in one.shares]
+        ranked = sorted(able, key=lambda one: one.without(seed), reverse=True)
+        first, second = (ranked[0], rival or ranked[1]) if len(ranked) > 1 else (winner, other)
+        switched |= first is not winner or second is not other
+        differences.append(first.shares[seed] - second.shares[seed])
+    found = measured_lead(np.stack(differences), winner.classes)
+    test = LEAD_TEST if len(seeds) > 1 else _FEW_SEEDS
+    return Lead(
+        number=other.result.number, metric=metric, test=test, seeds=len(seeds),
+        images=len(winner.classes), by_others=switched, **asdict(found),
+    )  # fmt: skip
+
+
+def _contender(
+    space: Space, folder: StudyFolder, scenario: str, result: ConfirmedResult
+) -> _Contender:
+    metric = verdict_metric(space.objective.metric, space.confirm.attacks)
+    attack, group = attack_of(metric), group_of(metric)
+    members = None
+    if group and group not in ("balanced", "worst"):
+        members = ClassGroups.from_counts(result.samples_per_class).members[group]
+    kind = "worst" if group == "worst" else "classes" if group in GROUPS else "images"
+    kept, classes = {}, np.zeros(0, dtype=np.int64)
+    for seed in result.seeds:
+        measured = read_test(folder.confirmation(scenario, result.recipe, seed))
+        answers = None if measured is None else measured.answers(attack)
+        if answers is not None and seed in space.fresh_seeds:
+            classes = answers[1]
+            kept[seed] = shares(answers[0], classes, members, kind)  # type: ignore[arg-type]
+    scores = result.val[space.objective.metric]
+    return _Contender(result, dict(zip(result.seeds, scores, strict=True)), kept, classes)
+
+
+def _keeps_bounds(space: Space, result: ConfirmedResult) -> bool:
+    bounds = space.objective.at_least
+    return all(statistics.fmean(result.val[m]) >= least for m, least in bounds.items())
