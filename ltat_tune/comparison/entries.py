@@ -130,6 +130,10 @@ class Reviewed:
     finished: bool
     trials: Sequence[TrialRow]
 
+    def title(self, scenario: str) -> str:
+        """Return the title of a scenario, with the imbalance ratio that its images reached."""
+        return next(one.title for one in self.results.scenarios if one.name == scenario)
+
 
 def review(folder: StudyFolder) -> Reviewed:
     """Read a study in any state. Raises: StudyError, SpaceError."""
@@ -178,7 +182,8 @@ def new_entry(
     space = study.space
     where = space.scenario(scenario)
     return ComparedEntry(
-        study=study.folder.root.name, scenario=scenario, title=where.title, number=number,
+        study=study.folder.root.name, scenario=scenario, title=study.title(scenario),
+        number=number,
         role=role, config=space.config(where, params), params=dict(params), seeds=tuple(seeds),
         objective=space.objective.metric, selected_on_test=space.selected_on_test,
         smoke=bool(study.folder.read_facts().get("smoke")), finished=study.finished,

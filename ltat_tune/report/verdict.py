@@ -24,7 +24,7 @@ from ltat_tune.report.words import (
 )
 from ltat_tune.results.model import ConfirmedResult
 from ltat_tune.results.verdict import ITSELF, verdict_of
-from ltat_tune.results.wording import certainty, masking_line, mean_std
+from ltat_tune.results.wording import SPREAD, certainty, masking_line, mean_std
 from ltat_tune.space.objective import attack_of, group_of
 
 
@@ -159,7 +159,7 @@ def winners(data: ReportData) -> PageSection:
             "Chosen by the validation column alone; the test images were looked at once, at the "
             "end."
         )  # fmt: skip
-        caption = f"Accuracy in %, mean ± standard deviation over the seeds. {chosen}"
+        caption = f"Mean accuracy in %. {SPREAD} {chosen}"
         blocks.append(table(caption, head, rows, text=3, strong=strong))
     for scene in data.scenes:
         blocks += _parameters(data, scene)
@@ -265,7 +265,7 @@ def confirmations_section(data: ReportData) -> PageSection:
         ]
         head = ["accuracy, %"]
         head += [_title(one, name) for one, name in zip(done, called, strict=True)]
-        caption = _test_images(done) + "Mean ± standard deviation over the seeds."
+        caption = f"{_test_images(done)}Mean accuracy in %. {SPREAD}"
         blocks.append(table(caption, head, rows))
         blocks += _against_baseline(data, scene)
     if not blocks:

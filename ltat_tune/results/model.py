@@ -116,6 +116,7 @@ class ConfirmedResult(FileModel):
         val: metric -> values over the seeds.
         test: the same on the test images; empty until all seeds are measured.
         samples_per_class: training images, (K,); empty if no seed trained to its end.
+        classes: their names, (K,); empty if they were not recorded.
         subset_hash: hash of the training images.
         test_images: attack -> number of test images.
     """
@@ -130,6 +131,7 @@ class ConfirmedResult(FileModel):
     val: dict[str, list[float]]
     test: dict[str, list[float]]
     samples_per_class: list[int] = []
+    classes: list[str] = []
     subset_hash: str = ""
     test_images: dict[str, int] = {}
 
