@@ -22,9 +22,11 @@ from rich.table import Table
 from ltat_tune.config.timeline import deferral_epoch
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.batches import training_batches
+from ltat_tune.data.sources import class_counts
 from ltat_tune.losses import class_weights
 from ltat_tune.methods import build_method, needs_projection
 from ltat_tune.models import build_model
+from ltat_tune.presentation.names import data_name
 from ltat_tune.provenance import machine
 from ltat_tune.results.wording import mean_std
 from ltat_tune.seeding import new_generator, prepare_process, stream_seed
@@ -138,11 +140,12 @@ def main() -> None:
             moved += [100 * one for one in apart]
             shown.append(mean_std(apart))
         table.add_row(name, f"{first:.4f}", f"{later:.4f}", *shown)
-    console = Console(highlight=False, width=110)
+    console, images = Console(highlight=False, width=110), TrialConfig.from_flat(RECIPE)
     console.print(table)
     console.print(
         f"balanced accuracy on 300 validation images, mean of {arguments.seeds} seeds; ± is the "
-        f"standard deviation over the seeds; digits, UR 50, L-inf eps 0.1; {machine()}"
+        f"standard deviation over the seeds; {data_name(images.data, class_counts(images))}, "
+        f"L-inf eps 0.1; {machine()}"
     )
     if len(moved) > 1:
         error = statistics.stdev(moved) / len(moved) ** 0.5
