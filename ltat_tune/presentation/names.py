@@ -138,7 +138,7 @@ def images_in_words(samples_per_class: Sequence[int], classes: Sequence[str] | N
 
 
 def counts_in_words(samples_per_class: Sequence[int], classes: Sequence[str] | None) -> str:
-    """Return class counts by name: `cat 480, dog 9`; of many classes the ends alone.
+    """Return class counts by name: `cat (480), dog (9)`; of many classes the ends alone.
 
     Args:
         samples_per_class: images of every class, (K,).
@@ -146,7 +146,7 @@ def counts_in_words(samples_per_class: Sequence[int], classes: Sequence[str] | N
     """
     if not classes:
         return ", ".join(map(str, samples_per_class))
-    named = [f"{name} {n}" for name, n in zip(classes, samples_per_class, strict=True)]
+    named = [f"{name} ({n})" for name, n in zip(classes, samples_per_class, strict=True)]
     if len(named) <= MANY_CLASSES:
         return ", ".join(named)
     order = sorted(range(len(named)), key=lambda c: -samples_per_class[c])

@@ -193,6 +193,12 @@ class ScenarioResults(FileModel):
         """The baseline to compare the winner with; None if the winner is the baseline."""
         return self.baseline if self.baseline_recipe != self.winner_recipe else None
 
+    @property
+    def samples_per_class(self) -> Sequence[int]:
+        """The training images by class, as a confirmation recorded them; empty without one."""
+        counts = (one.samples_per_class for one in self.confirmed)
+        return next((one for one in counts if one), ())
+
     def _confirmed(self, recipe: str | None) -> ConfirmedResult | None:
         return next((one for one in self.confirmed if one.recipe == recipe), None)
 

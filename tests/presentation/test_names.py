@@ -111,10 +111,10 @@ def test_a_name_of_data_has_the_ratio_that_its_counts_reach() -> None:
 
 
 def test_counts_stand_beside_the_names_of_their_classes() -> None:
-    assert counts_in_words([480, 9], ["cat", "dog"]) == "cat 480, dog 9"
+    assert counts_in_words([480, 9], ["cat", "dog"]) == "cat (480), dog (9)"
     assert counts_in_words([480, 9], None) == "480, 9"
     many = [f"c{i}" for i in range(21)]
-    assert counts_in_words([7, *range(30, 10, -1)], many) == "from c1 30 to c0 7, 21 classes"
+    assert counts_in_words([7, *range(30, 10, -1)], many) == "from c1 (30) to c0 (7), 21 classes"
     assert images_in_words([480, 9], ["cat", "dog"]) == (
-        "489 training images, imbalance ratio 53.33, by class: cat 480, dog 9"
+        "489 training images, imbalance ratio 53.33, by class: cat (480), dog (9)"
     )

@@ -34,9 +34,9 @@ def test_one_seed_has_neither_spread_nor_legend(tmp_path: Path) -> None:
 
 def test_counts_stand_beside_the_names_of_the_classes(results: StudyResults) -> None:
     few = _shown(results, [480, 137, 9], ["cat", "dog", "frog"])
-    assert "626 training images, imbalance ratio 53.33, by class: cat 480, dog 137, frog 9" in few
+    assert "626 training images, imbalance ratio 53.33, by class: cat (480), dog (137), " in few
     many = _shown(results, [*range(480, 380, -1)], [f"c{i}" for i in range(100)])
-    assert "by class: from c0 480 to c99 381, 100 classes" in many
+    assert "by class: from c0 (480) to c99 (381), 100 classes" in many
 
 
 def _shown(results: StudyResults, counts: list[int], classes: list[str]) -> str:
