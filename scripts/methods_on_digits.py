@@ -22,10 +22,13 @@ from rich.table import Table
 from ltat_tune.config.timeline import deferral_epoch
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.batches import training_batches
+from ltat_tune.data.sources import class_counts
 from ltat_tune.losses import class_weights
 from ltat_tune.methods import build_method, needs_projection
 from ltat_tune.models import build_model
+from ltat_tune.presentation.names import data_name
 from ltat_tune.provenance import machine
+from ltat_tune.results.wording import mean_std
 from ltat_tune.seeding import new_generator, prepare_process, stream_seed
 from ltat_tune.training.optim import build_optimizer, learning_rate
 from ltat_tune.training.trainer import Trainer
@@ -129,25 +132,26 @@ def main() -> None:
         first, later = losses_at(config, (0, 50))
         seeds = range(arguments.seeds)
         results = [_trained(config, seed, "fp32") for seed in seeds]
-        columns = [[100 * metrics[name] for metrics in results] for name in (CLEAN, PGD20)]
-        shown = [f"{statistics.mean(c):.1f} ± {statistics.pstdev(c):.1f}" for c in columns]
+        columns = [[metrics[name] for metrics in results] for name in (CLEAN, PGD20)]
+        shown = [mean_std(column) for column in columns]
         if arguments.bf16:
-            other = [100 * _trained(config, seed, "bf16")[PGD20] for seed in seeds]
+            other = [_trained(config, seed, "bf16")[PGD20] for seed in seeds]
             apart = [half - whole for half, whole in zip(other, columns[1], strict=True)]
-            moved += apart
-            shown.append(f"{statistics.mean(apart):+.1f} ± {statistics.pstdev(apart):.1f}")
+            moved += [100 * one for one in apart]
+            shown.append(mean_std(apart))
         table.add_row(name, f"{first:.4f}", f"{later:.4f}", *shown)
-    console = Console(highlight=False, width=110)
+    console, images = Console(highlight=False, width=110), TrialConfig.from_flat(RECIPE)
     console.print(table)
     console.print(
-        f"balanced accuracy on 300 validation images, mean ± std of {arguments.seeds} seeds; "
-        f"digits, UR 50, L-inf eps 0.1; {machine()}"
+        f"balanced accuracy on 300 validation images, mean of {arguments.seeds} seeds; ± is the "
+        f"standard deviation over the seeds; {data_name(images.data, class_counts(images))}, "
+        f"L-inf eps 0.1; {machine()}"
     )
-    if moved:
+    if len(moved) > 1:
         error = statistics.stdev(moved) / len(moved) ** 0.5
         console.print(
-            f"bfloat16 moves PGD-20 by {statistics.mean(moved):+.2f} ± {error:.2f} points (mean "
-            f"and standard error over {len(moved)} pairs of trainings)"
+            f"bfloat16 moves PGD-20 by {statistics.mean(moved):+.2f} points, standard error "
+            f"{error:.2f}, over {len(moved)} pairs of trainings"
         )
 
 

@@ -230,13 +230,14 @@ def test_picture_and_text_show_one_study() -> None:
     """The picture holds its verdict; scripts/report_picture.py wrote it there."""
     picture = verdict_of(PICTURE)
     verdicts = re.findall(
-        r"^data\.imbalance_ratio = (\d+): .* reaches (\S+ ± \S+ %) .* the baseline's "
+        r"^data\.imbalance_ratio = (\d+)(?: \([\d.]+ reached\))?: .* reaches (\S+ ± \S+ %) .* "
+        r"the baseline's "
         r"(\S+ ± \S+ %) \(paired t-test: (p [=<] [\d.]+)",
         README, flags=re.MULTILINE,
     )  # fmt: skip
     assert [ratio for ratio, *_ in verdicts] == ["10", "50"]
     for ratio, *digits in verdicts:
-        said = picture.partition(f"On imbalance ratio {ratio},")[2].partition("of epochs saved")[0]
+        said = picture.partition(f"On imbalance ratio {ratio}")[2].partition("of epochs saved")[0]
         assert all(part in said for part in digits), (ratio, digits, said)
     quoted = re.findall(r"^> (.*)", _text("ltat_tune/README.md"), flags=re.MULTILINE)
     assert quoted and " ".join(" ".join(quoted).split()) in picture

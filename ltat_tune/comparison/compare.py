@@ -18,7 +18,7 @@ from ltat_tune.comparison.reference import Reference, check_against, find_refere
 from ltat_tune.comparison.significance import Significance, compare_with_reference, mean_error
 from ltat_tune.comparison.values import grouped_entries
 from ltat_tune.errors import StudyError
-from ltat_tune.presentation.names import ratio_in_words
+from ltat_tune.presentation.names import ratio_in_words, reached_note
 from ltat_tune.space.space import text_of
 
 DIFFERENCES = ("subset", "split", "eps", "smoke")
@@ -262,6 +262,7 @@ def _block(
     notes = [] if honest else [_NOT_RANKED]
     if across:
         notes.append("rows are different problems, so no row is tested against another")
+        notes += _reached(entries)
     elif reference.entry is None and reference.words:
         notes.append(reference.words)
     if alone := [e.row for e in entries if len(e.scores(metric)) == 1]:
@@ -281,8 +282,16 @@ def _title(entries: Sequence[ComparedEntry], across: bool) -> str:
     if len(titles) == 1:
         return next(iter(titles))
     data, counts = entries[0].config.data, entries[0].samples_per_class
-    ratio = ratio_in_words(data, counts) if counts else f"{data.imbalance_ratio:g}"
-    return f"{data.name}, {data.profile}, imbalance ratio {ratio}"
+    return f"{data.name}, {data.profile}, imbalance ratio {ratio_in_words(data, counts)}"
+
+
+def _reached(entries: Sequence[ComparedEntry]) -> list[str]:
+    """Return a note on rows whose images miss the requested imbalance ratio."""
+    missed = {entry.row: reached_note(entry.config.data, entry.samples_per_class)
+              for entry in entries}  # fmt: skip
+    text = ", ".join(f"{row}: {note}" for row, note in missed.items()
+                     if note and note not in row)  # fmt: skip
+    return [f"imbalance ratio: {text}"] if text else []
 
 
 def _overall(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 from ltat_tune.comparison.significance import Pair
@@ -130,6 +131,14 @@ class Reviewed:
     finished: bool
     trials: Sequence[TrialRow]
 
+    @cached_property
+    def titles(self) -> dict[str, str]:
+        """Scenario -> its title, with the imbalance ratio that its images reached."""
+        return {
+            one.name: self.space.scenario(one.name).counted(one.samples_per_class).title
+            for one in self.results.scenarios
+        }
+
 
 def review(folder: StudyFolder) -> Reviewed:
     """Read a study in any state. Raises: StudyError, SpaceError."""
@@ -178,7 +187,8 @@ def new_entry(
     space = study.space
     where = space.scenario(scenario)
     return ComparedEntry(
-        study=study.folder.root.name, scenario=scenario, title=where.title, number=number,
+        study=study.folder.root.name, scenario=scenario, title=study.titles[scenario],
+        number=number,
         role=role, config=space.config(where, params), params=dict(params), seeds=tuple(seeds),
         objective=space.objective.metric, selected_on_test=space.selected_on_test,
         smoke=bool(study.folder.read_facts().get("smoke")), finished=study.finished,

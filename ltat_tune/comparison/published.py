@@ -11,7 +11,7 @@ from typing import Any
 
 from ltat_tune.comparison.compare import ComparedBlock, Comparison
 from ltat_tune.comparison.entries import ComparedEntry
-from ltat_tune.presentation.names import reached_ratio
+from ltat_tune.presentation.names import ratio_in_words, reached_note, reached_ratio
 
 _EPS = 8 / 255  # eps of both papers in the tables that are matched
 # each paper's protocol, from its text and its authors' release
@@ -112,7 +112,8 @@ def _beside(block: ComparedBlock) -> Beside:
     problem = [r for r in here if (r.profile, r.ratio) == (data.profile, data.imbalance_ratio)]
     rows = [r for r in problem if r.model == config.model.name and data.classes is None]
     if not rows:
-        ours = f"{data.name}, {data.profile} {data.imbalance_ratio:g}, {config.model.name}"
+        ratio = ratio_in_words(data, block.entries[0].samples_per_class)
+        ours = f"{data.name}, {data.profile} {ratio}, {config.model.name}"
         if data.classes is not None:
             ours += f", {len(data.classes)} classes"
         reported = ", ".join(dict.fromkeys(f"{r.profile} {r.ratio:g} on {r.model}" for r in here))
@@ -166,11 +167,10 @@ def _differences(entries: Sequence[ComparedEntry], papers: set[str]) -> list[str
             "the training images, in the papers none"
         )
     if counts := entries[0].samples_per_class:
-        reached, requested = reached_ratio(counts), config.data.imbalance_ratio
-        if f"{reached:.4g}" != f"{requested:.4g}":
+        if reached_note(config.data, counts):
             differences.append(
-                f"the training images here have imbalance ratio {reached:.4g}, in the "
-                f"papers {requested:.4g}"
+                f"the training images here have imbalance ratio {reached_ratio(counts):.4g}, in "
+                f"the papers {config.data.imbalance_ratio:.4g}"
             )
     lengths = sorted({entry.epochs for entry in entries})
     for paper in sorted(papers):
@@ -186,9 +186,6 @@ def _differences(entries: Sequence[ComparedEntry], papers: set[str]) -> list[str
     for attack, count in sorted(images):
         if count < most:
             differences.append(f"{attack} was run here on {count} of {most} test images")
-    differences.append(
-        "± in the papers' rows is as printed, here it is the standard error over seeds"
-    )
     return differences
 
 

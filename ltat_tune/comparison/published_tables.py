@@ -12,6 +12,9 @@ from rich.text import Text
 from ltat_tune.comparison.published import Beside, metric
 from ltat_tune.comparison.tables import ON_TEST, heading, mean_text, printed_row
 from ltat_tune.presentation.text_tables import csv_text, latex_part, markdown_part
+from ltat_tune.results.wording import SPREAD
+
+_LEGEND = f"{SPREAD} In the papers' rows it is as printed."
 
 
 def render_published(published: Sequence[Beside]) -> RenderableType:
@@ -28,7 +31,7 @@ def render_published(published: Sequence[Beside]) -> RenderableType:
                 table.add_column(heading(metric(column)), justify="right", no_wrap=True)
             for row in rows:
                 table.add_row(*row, style="bold" if row[0] == "here" else "")
-            parts.append(table)
+            parts += [table, Text(_LEGEND, style="dim")]
         parts += [Text(line, style="dim") for line in beside.differences]
     return Group(*parts)
 
@@ -75,9 +78,12 @@ def published_csv(published: Sequence[Beside]) -> str:
 def published_markdown(published: Sequence[Beside]) -> str:
     """Return a Markdown table for each block."""
     return "".join(
-        markdown_part(_title(beside), _printed_cells(beside), beside.differences, words=2)
+        markdown_part(
+            _title(beside), _printed_cells(beside),
+            [*([_LEGEND] if beside.columns else []), *beside.differences], words=2,
+        )
         for beside in published
-    )
+    )  # fmt: skip
 
 
 def published_latex(published: Sequence[Beside]) -> str:
@@ -85,7 +91,7 @@ def published_latex(published: Sequence[Beside]) -> str:
     return "".join(
         latex_part(
             _title(beside), _printed_cells(beside), beside.differences,
-            mark="" if beside.block.honest else ON_TEST,
+            mark="" if beside.block.honest else ON_TEST, legend=[_LEGEND],
         )
         for beside in published
     )  # fmt: skip

@@ -12,13 +12,9 @@ from rich.text import Text
 
 from ltat_tune.comparison.compare import ComparedBlock, Comparison
 from ltat_tune.comparison.entries import ComparedEntry
-from ltat_tune.comparison.significance import (
-    DUNNETT,
-    Significance,
-    mean_error,
-    significance_data,
-)
+from ltat_tune.comparison.significance import DUNNETT, Significance, significance_data
 from ltat_tune.presentation.text_tables import csv_text, latex_part, markdown_part
+from ltat_tune.results.wording import SPREAD, mean_std
 from ltat_tune.space.space import text_of
 
 ON_TEST = "Selected on the test images: optimistic"
@@ -34,6 +30,7 @@ def comparison_text(comparison: Comparison) -> RenderableType:
         if not block.honest:
             parts.append(Text("SELECTED ON TEST", style="bold red"))
         parts.append(_table(comparison, block))
+        parts += [Text(line, style="dim") for line in _legend(comparison, block)]
         parts += [Text(note, style="red" if not block.honest else "dim") for note in block.notes]
         parts += [Text(line, style="dim") for line in _tests_in_words(block)]
     if comparison.overall:
@@ -75,11 +72,8 @@ def heading(metric: str) -> str:
 
 
 def mean_text(entry: ComparedEntry, metric: str) -> str:
-    """Return an entry's mean and standard error in percent, `41.2 ± 0.4`."""
-    mean, error = mean_error(list(entry.scores(metric).values()))
-    if mean is None:
-        return "-"
-    return f"{100 * mean:.1f}" + ("" if error is None else f" ± {100 * error:.1f}")
+    """Return an entry's mean and standard deviation in percent, `41.2 ± 0.4`."""
+    return mean_std(list(entry.scores(metric).values()))
 
 
 def kept(entry: ComparedEntry) -> str:
@@ -183,8 +177,10 @@ def as_rows(comparison: Comparison) -> list[dict[str, Any]]:
                 "trial": entry.trial, "role": entry.role, "state": entry.state or "measured",
             }  # fmt: skip
             for metric in comparison.metrics:
-                mean, error = mean_error(list(entry.scores(metric).values()))
-                row |= {metric: mean, f"{metric} standard error": error}
+                scores = list(entry.scores(metric).values())
+                row |= {metric: statistics.fmean(scores) if scores else None}
+                spread = statistics.stdev(scores) if len(scores) > 1 else None
+                row |= {f"{metric} standard deviation": spread}
             row |= {
                 "n": len(entry.scores(comparison.metrics[0])),
                 "epoch": kept(entry).partition("/")[0], "epochs": entry.epochs,
@@ -261,22 +257,34 @@ def printed_row(entry: ComparedEntry) -> str:
 def as_markdown(comparison: Comparison) -> str:
     """Return a Markdown table for each block."""
     parts = [
-        markdown_part(block.marked_title, _cells(comparison, block), _below(block))
+        markdown_part(
+            block.marked_title, _cells(comparison, block),
+            [*_legend(comparison, block), *_below(block)],
+        )
         for block in comparison.blocks
-    ]
+    ]  # fmt: skip
     parts += [f"note: {note}  \n" for note in comparison.notes]
     return "".join(parts).rstrip() + "\n"
 
 
 def as_latex(comparison: Comparison) -> str:
     """Return a `tabular` with booktabs for each block; notes become comments."""
-    parts = ["% needs \\usepackage{booktabs}; mean and standard error in percent\n"]
+    parts = ["% needs \\usepackage{booktabs}; accuracy in percent\n"]
     for block in comparison.blocks:
         mark = "" if block.honest else ON_TEST
         parts.append(
-            latex_part(block.marked_title, _cells(comparison, block), _below(block), mark=mark)
-        )
+            latex_part(
+                block.marked_title, _cells(comparison, block), _below(block), mark=mark,
+                legend=_legend(comparison, block),
+            )
+        )  # fmt: skip
     return "".join([*parts, *[f"% note: {note}\n" for note in comparison.notes]])
+
+
+def _legend(comparison: Comparison, block: ComparedBlock) -> list[str]:
+    """Return the line on ± for the foot of a table, unless it has none."""
+    scores = (entry.scores(metric) for entry in block.entries for metric in comparison.metrics)
+    return [SPREAD] if any(len(one) > 1 for one in scores) else []
 
 
 def _below(block: ComparedBlock) -> list[str]:

@@ -179,7 +179,7 @@ def _part(
     if key == "study":
         return study.folder.root.name
     if key == "scenario":
-        return study.space.scenario(scenario).title
+        return study.titles[scenario]
     value = _value(study, scenario, params, key)
     return _in_bin(value, bins[key]) if bins.get(key) else text_of(value)
 

@@ -63,7 +63,7 @@ def svhn(config: DataConfig) -> Source:
 
     def train_counts() -> list[int]:
         """Count the digits in the file, because they are not equally frequent."""
-        require(config, files("train"), _downloads(config))
+        _there(config, files("train"))
         loadmat = importlib.import_module("scipy.io").loadmat  # torchvision uses it too
         try:
             labels: Any = loadmat(files("train")[0], variable_names=["y"])["y"].ravel()

@@ -8,6 +8,7 @@ from typing import Any
 
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.engine.mlflow_pages import images_of
+from ltat_tune.presentation.names import counts_in_words
 from ltat_tune.results.wording import masking_line
 from ltat_tune.space.space import Space
 from ltat_tune.storage.task import SEARCH, Outcome, Task
@@ -96,7 +97,7 @@ class MlflowObserver:
         if trained is not None:
             files["training_predictions_by_epoch.json"] = json.dumps(trained.predicted)
             tags["subset_hash"] = trained.subset_hash
-            tags["samples_per_class"] = json.dumps(trained.samples_per_class)
+            tags["samples_per_class"] = counts_in_words(trained.samples_per_class, trained.classes)
         if outcome.reason:
             tags["reason"] = outcome.cause[:500]
             if outcome.state != "pruned":

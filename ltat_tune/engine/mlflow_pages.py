@@ -7,7 +7,7 @@ from ltat_tune.presentation.names import reached_ratio
 from ltat_tune.presentation.text_tables import markdown_table
 from ltat_tune.results.model import ScenarioResults, StudyResults
 from ltat_tune.results.verdict import sentences
-from ltat_tune.results.wording import masking_line, mean_std, trial_ends
+from ltat_tune.results.wording import SPREAD, masking_line, mean_std, trial_ends
 from ltat_tune.space.space import Space, text_of
 from ltat_tune.storage.training_files import CompleteTraining
 from ltat_tune.tracking import RunImages, View
@@ -87,8 +87,9 @@ def _scenario(results: StudyResults, scenario: ScenarioResults) -> str:
         [f"`{path}`", *(text_of(column.params.get(path, "")) for column in columns.values())]
         for path in winner.params
     ]
-    title = f"accuracy in %, mean ± std of seeds {', '.join(map(str, winner.seeds))}"
+    title = f"accuracy in %, mean over seeds {', '.join(map(str, winner.seeds))}"
     table = markdown_table([[title, *columns], *rows])
+    table += f"\n\n{SPREAD}" if len(winner.seeds) > 1 else ""
     report = scenario.sentinel
     masked = f"\n\nGradient masking: {masking_line(report)}." if report is not None else ""
     return f"\n\n### {scenario.title}\n\n{table}\n\n{effort}{masked}"

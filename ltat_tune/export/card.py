@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from ltat_tune.config.parameters import PARAMETERS
 from ltat_tune.config.scalars import pixels
 from ltat_tune.config.trial_config import TrialConfig
-from ltat_tune.presentation.names import NORM_NAMES, ratio_in_words
+from ltat_tune.presentation.names import NORM_NAMES, counts_in_words, ratio_in_words
 from ltat_tune.presentation.text_tables import markdown_table
-from ltat_tune.results.wording import lead_clause, masking_line, mean_std, trial_ends
+from ltat_tune.results.wording import SPREAD, lead_clause, masking_line, mean_std, trial_ends
 
 if TYPE_CHECKING:
     from ltat_tune.export.winner import Winner
@@ -119,7 +119,8 @@ def _data(winner: Winner, config: TrialConfig) -> str:
     rows = {
         "data set": f"{data.name}{where}",
         "profile": f"{data.profile}, imbalance ratio {ratio_in_words(data, counts)}",
-        "training images": f"{sum(counts)}; by class: {', '.join(map(str, counts))}",
+        "training images": f"{sum(counts)}; by class: "
+        f"{counts_in_words(counts, winner.recorded.get('classes'))}",
         "validation images": _SOURCES[data.val_source],
         "test images": f"the official test split, class-balanced or as published; {images}"
         if images else "not measured",
@@ -170,7 +171,7 @@ def _numbers(winner: Winner) -> str:
     baseline = winner.scenario.baseline
     beside = baseline is not None and baseline.recipe != confirmed.recipe
     seeds = len(confirmed.seeds)
-    lines = [["accuracy, %", f"mean ± std, n = {seeds}", "this file", *["baseline"] * beside]]
+    lines = [["accuracy, %", f"mean, n = {seeds}", "this file", *["baseline"] * beside]]
     for split in ("val", "test"):
         columns = confirmed.val if split == "val" else confirmed.test
         for metric, values in sorted(columns.items()):
@@ -181,7 +182,7 @@ def _numbers(winner: Winner) -> str:
             if beside and baseline is not None:
                 cells.append(mean_std(baseline.scores(split, metric)))
             lines.append(cells)
-    notes = []
+    notes = [SPREAD] if seeds > 1 else []
     lead = winner.scenario.leads.baseline
     if lead is not None and winner.place == 1 and beside:
         notes.append(f"In `{lead.metric}` it {lead_clause(lead, 'the baseline')}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 
@@ -17,6 +18,7 @@ from ltat_tune.storage.trained_run import Run
 # Setting of all figures of both papers: REAT 5, SRAT 5.1.
 _PAPERS_MODEL = "ResNet-18"
 _PAPERS_ATTACK, _PAPERS_TRAINING_ATTACK = (f"PGD-{k}, L∞, ε = 8/255" for k in (20, 10))
+_REACHED = re.compile(r" \([^()]+ reached\)|; [^();]+ reached")  # as `problem_name` writes it
 _TEST, _TRAINING = "test images", "training attack "
 
 
@@ -51,7 +53,7 @@ def small_print(
     run = robust_run(recipes)
     models = list(dict.fromkeys(setting("model.name", r.config.model.name) for r in recipes))
     facts = [
-        (problem_names([r.config.data for r in recipes]) if data is None else data, paper or ""),
+        (_problems(recipes) if data is None else data, paper or ""),
         ("" if paper is None else " and ".join(models), _PAPERS_MODEL),
         (attack_text(run) if attack is None else attack, _PAPERS_ATTACK),
         (images_text(recipes, ("clean", run.attack)), _TEST) if images is None else (images, ""),
@@ -66,14 +68,20 @@ def small_print(
     return tuple(text for text, differs in phrases if differs)
 
 
+def _problems(recipes: Sequence[Recipe]) -> str:
+    return problem_names([(r.config.data, r.first.samples_per_class) for r in recipes])
+
+
 def _compared(own: str, papers: str) -> tuple[str, bool]:
     """Return a phrase, and whether it differs from the paper.
 
-    For example `digits Step-4, not the paper's CIFAR-10 Step-100`.
+    For example `digits Step-4, not the paper's CIFAR-10 Step-100`. The ratio that class counts
+    reach makes no other problem.
     """
-    if not own or not papers or own == papers or own.startswith(f"{papers} ("):
+    requested = _REACHED.sub("", own)
+    if not own or not papers or requested == papers or requested.startswith(f"{papers} ("):
         return own, False
-    ours = own.split(", ")
+    ours = requested.split(", ")
     theirs = [part for part in papers.split(", ") if part not in ours]  # only what differs
     return f"{own}, not the paper's {', '.join(theirs).removeprefix(_TRAINING)}", True
 

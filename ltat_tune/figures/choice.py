@@ -36,7 +36,8 @@ class Chosen:
     @property
     def data(self) -> str:
         """Name of the data of the last model: the long-tailed data, if they differ."""
-        return data_name(self.models[-1][1].config.data)
+        recipe = self.models[-1][1]
+        return data_name(recipe.config.data, recipe.first.samples_per_class)
 
 
 def choose(

@@ -18,7 +18,7 @@ from ltat_tune.config.effects import why_inert
 from ltat_tune.config.sections import ModelConfig
 from ltat_tune.config.timeline import clean_epochs
 from ltat_tune.config.trial_config import TrialConfig
-from ltat_tune.data.sources import class_counts, open_source
+from ltat_tune.data.sources import Source, class_counts, open_source
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -52,7 +52,8 @@ class Cost:
     """Passes and bytes of one configuration.
 
     Attributes:
-        train_images: N of the training subset.
+        samples_per_class: images of the training subset by class, (K,).
+        classes: their names, (K,).
         update: passes of one training epoch.
         validation: passes of one validation.
         test: passes of all attacks of the confirmation, once.
@@ -65,7 +66,8 @@ class Cost:
         batch: images of a training batch.
     """
 
-    train_images: int
+    samples_per_class: tuple[int, ...]
+    classes: tuple[str, ...]
     update: float
     validation: float
     test: float
@@ -76,6 +78,11 @@ class Cost:
     checkpoint_mib: float
     data_mib: float
     batch: int
+
+    @property
+    def train_images(self) -> int:
+        """The number of training images."""
+        return sum(self.samples_per_class)
 
     def pass_seconds(self, *, gpu: bool, threads: int = 1) -> float:
         """Return the seconds of one pass by the rule of thumb, on a GPU or on CPU threads."""
@@ -98,7 +105,8 @@ def cost_of(config: TrialConfig, attacks: tuple[str, ...]) -> Cost:
         DataError: its images cannot be counted.
     """
     counts = class_counts(config)
-    channels, side, test_images, official = _images(config)
+    source = open_source(config.data)
+    channels, side, test_images, official = _images(config, source)
     train, classes = sum(counts), len(counts)
     model = ModelConfig(
         name=config.model.name, width=config.model.width, stem=config.model.stem,
@@ -112,7 +120,8 @@ def cost_of(config: TrialConfig, attacks: tuple[str, ...]) -> Cost:
     pixels = channels * side * side * (4 if config.data.name == "digits" else 1)
     batch = min(config.optim.batch_size, max(1, train))
     return Cost(
-        train_images=train,
+        samples_per_class=tuple(counts),
+        classes=source.classes,
         update=train * (attack_steps(config) + _UPDATE),
         validation=val * (passes("clean") + passes(config.evaluation.val_attack)),
         test=sum((slow if a in _SLOW else test_images) * passes(a) for a in attacks),
@@ -155,9 +164,8 @@ def passes(attack: str) -> float:
     return _FORWARD + _WHOLE_ATTACKS.get(name.family, float(name.steps * name.restarts))
 
 
-def _images(config: TrialConfig) -> tuple[int, int, int, int]:
+def _images(config: TrialConfig, source: Source) -> tuple[int, int, int, int]:
     """Return channels, pixels a side, test images, and images of the official training split."""
-    source = open_source(config.data)
     official = sum(source.train_counts())
     dimensions = _IMAGES.get(config.data.name)
     if dimensions is None and config.data.name != "image_folder":  # a plugin's

@@ -35,6 +35,8 @@ class ScenarioEstimate:
 
     name: str
     title: str
+    samples_per_class: tuple[int, ...]  # training images
+    classes: tuple[str, ...]
     trials: int
     complete: float  # trials that train to their end
     search_epochs: float
@@ -243,6 +245,8 @@ def _scenario(
     return ScenarioEstimate(
         name=scenario.name,
         title=scenario.title,
+        samples_per_class=cost.samples_per_class,
+        classes=cost.classes,
         trials=length.trials,
         complete=length.complete,
         search_epochs=length.trained,

@@ -27,6 +27,7 @@ NORM_NAMES = {
 }
 # A method's name does not repeat the loss that the method has in its paper.
 _OWN_LOSS = {"reat": "balanced_softmax", "robal": "robal", "natural": "cross_entropy"}
+MANY_CLASSES = 20  # more are not listed one by one
 _FAMILIES = {
     "clean": "clean", "fgsm": "FGSM", "square": "Square", "aa": "AutoAttack",
     "cwl2": "C&W (L2)", "cwl2_fixed": "C&W (L2, c = 1)", "adaptive": "adaptive PGD",
@@ -50,35 +51,50 @@ def set_name(data: DataConfig) -> str:
     return _DATA.get(data.name, data.name)
 
 
-def data_name(data: DataConfig) -> str:
-    """Return the data set and its profile: `CIFAR-10-LT (UR=50)`, `CIFAR-10 Step-100`."""
-    name = set_name(data)
+def data_name(data: DataConfig, samples_per_class: Sequence[int] = ()) -> str:
+    """Return the data set and its profile: `CIFAR-10-LT (UR=50)`, `CIFAR-10 Step-100`.
+
+    With the class counts, the name also has the ratio that they reach, if it is another one.
+    """
+    name, reached = set_name(data), reached_note(data, samples_per_class)
     if data.profile == "balanced":
         return name
     if data.profile == "exp":
-        return f"{name}-LT (UR={data.imbalance_ratio:g})"
+        return f"{name}-LT (UR={data.imbalance_ratio:g}{f'; {reached}' if reached else ''})"
     if data.profile == "step":
-        return f"{name} Step-{data.imbalance_ratio:g}"
+        return f"{name} Step-{data.imbalance_ratio:g}{_in_brackets(reached)}"
     return f"{name} ({data.profile.replace('_', ', ')})"
 
 
-def problem_name(data: DataConfig) -> str:
-    """Return SRAT's name of the data: `CIFAR-10 Exp-100`, `CIFAR-10 (cat, horse) Step-100`."""
+def problem_name(data: DataConfig, samples_per_class: Sequence[int] = ()) -> str:
+    """Return SRAT's name of the data: `CIFAR-10 Exp-100`, `CIFAR-10 (cat, horse) Step-100`.
+
+    With the class counts, the name also has the ratio that they reach, if it is another one.
+    """
     name = set_name(data)
     if data.classes is not None and len(data.classes) <= 3:
         name += f" ({', '.join(data.classes)})"
     if data.profile in ("exp", "step"):
-        return f"{name} {data.profile.capitalize()}-{data.imbalance_ratio:g}"
+        return f"{name} {_short_problem(data, samples_per_class)}"
     return name if data.profile == "balanced" else f"{name}, {data.profile.replace('_', ', ')}"
 
 
-def problem_names(data: Sequence[DataConfig]) -> str:
-    """Return a name for several data sets, by imbalance ratio: `CIFAR-10 Step-5 to Step-100`."""
-    by_ratio = sorted(data, key=lambda one: one.imbalance_ratio)
-    names = list(dict.fromkeys(problem_name(one) for one in by_ratio))
+def _short_problem(data: DataConfig, samples_per_class: Sequence[int]) -> str:
+    reached = _in_brackets(reached_note(data, samples_per_class))
+    return f"{data.profile.capitalize()}-{data.imbalance_ratio:g}{reached}"
+
+
+def problem_names(data: Sequence[tuple[DataConfig, Sequence[int]]]) -> str:
+    """Return a name for several data sets, by imbalance ratio: `CIFAR-10 Step-5 to Step-100`.
+
+    Args:
+        data: each data set with its class counts, which may be empty.
+    """
+    by_ratio = sorted(data, key=lambda one: one[0].imbalance_ratio)
+    names = {problem_name(*one): one for one in by_ratio}
     if len(names) < 3:
         return " and ".join(names)
-    return f"{names[0]} to {names[-1].rpartition(' ')[2]}"
+    return f"{next(iter(names))} to {_short_problem(*list(names.values())[-1])}"
 
 
 def reached_ratio(samples_per_class: Sequence[int]) -> float:
@@ -86,15 +102,55 @@ def reached_ratio(samples_per_class: Sequence[int]) -> float:
     return max(samples_per_class) / max(1, min(samples_per_class))
 
 
-def ratio_in_words(data: DataConfig, samples_per_class: Sequence[int]) -> str:
-    """Return the ratio that class counts reach: `50`, or `53.33 (requested: 50)`.
+def reached_note(data: DataConfig, samples_per_class: Sequence[int]) -> str:
+    """Return `53.33 reached` if class counts miss the requested ratio, else an empty text.
 
-    Counts are whole numbers, so a tail of few images may miss the requested ratio.
+    Counts are whole numbers, so a tail of few images may miss it. Without counts, and for a
+    profile that requests no ratio, the text is empty.
     """
+    if not samples_per_class or data.profile not in ("exp", "step", "linear"):
+        return ""
     reached = f"{reached_ratio(samples_per_class):.4g}"
-    requested = f"{data.imbalance_ratio:.4g}"
-    requests = data.profile in ("exp", "step", "linear")
-    return f"{reached} (requested: {requested})" if requests and requested != reached else reached
+    return "" if reached == f"{data.imbalance_ratio:.4g}" else f"{reached} reached"
+
+
+def ratio_in_words(data: DataConfig, samples_per_class: Sequence[int]) -> str:
+    """Return the imbalance ratio: `50`, or `50 (53.33 reached)` if class counts miss it.
+
+    A profile that requests no ratio has the one that its counts reach.
+    """
+    if samples_per_class and data.profile not in ("exp", "step", "linear"):
+        return f"{reached_ratio(samples_per_class):.4g}"
+    return f"{data.imbalance_ratio:g}{_in_brackets(reached_note(data, samples_per_class))}"
+
+
+def _in_brackets(note: str) -> str:
+    return f" ({note})" if note else ""
+
+
+def images_in_words(samples_per_class: Sequence[int], classes: Sequence[str] | None) -> str:
+    """Return the sum of class counts, their ratio, and the counts as `counts_in_words` does."""
+    return (
+        f"{sum(samples_per_class)} training images, imbalance ratio "
+        f"{reached_ratio(samples_per_class):.4g}, by class: "
+        f"{counts_in_words(samples_per_class, classes)}"
+    )
+
+
+def counts_in_words(samples_per_class: Sequence[int], classes: Sequence[str] | None) -> str:
+    """Return class counts by name: `cat (480), dog (9)`; of many classes the ends alone.
+
+    Args:
+        samples_per_class: images of every class, (K,).
+        classes: their names, (K,); None or empty if they are unknown.
+    """
+    if not classes:
+        return ", ".join(map(str, samples_per_class))
+    named = [f"{name} ({n})" for name, n in zip(classes, samples_per_class, strict=True)]
+    if len(named) <= MANY_CLASSES:
+        return ", ".join(named)
+    order = sorted(range(len(named)), key=lambda c: -samples_per_class[c])
+    return f"from {named[order[0]]} to {named[order[-1]]}, {len(named)} classes"
 
 
 def row_name(config: TrialConfig) -> str:

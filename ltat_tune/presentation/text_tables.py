@@ -43,7 +43,9 @@ def markdown_part(title: str, cells: Cells, notes: Sequence[str], *, words: int 
     return f"### {title}\n\n{table}" + "".join(f"{note}  \n" for note in notes) + "\n"
 
 
-def latex_part(title: str, cells: Cells, notes: Sequence[str], *, mark: str = "") -> str:
+def latex_part(
+    title: str, cells: Cells, notes: Sequence[str], *, mark: str = "", legend: Sequence[str] = ()
+) -> str:
     """Return a `tabular` with booktabs unless it has no cells; title and notes are comments.
 
     Args:
@@ -51,15 +53,23 @@ def latex_part(title: str, cells: Cells, notes: Sequence[str], *, mark: str = ""
         cells: heading and rows.
         notes: in a line each.
         mark: stands above the heading, so that it is in the paper and not only in its source.
+        legend: lines that stand below the rows, for the same reason.
     """
     lines = [f"% {title}"]
     if cells:
-        head, *rows = [["".join(_LATEX.get(c, c) for c in cell) for cell in row] for row in cells]
+        head, *rows = [[_escaped(cell) for cell in row] for row in cells]
         marked = [rf"\multicolumn{{{len(head)}}}{{l}}{{\textbf{{{mark}}}}} \\"] if mark else []
         lines += [
             rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}", r"\toprule", *marked,
             " & ".join(head) + r" \\", r"\midrule",
             *[" & ".join(row) + r" \\" for row in rows],
-            r"\bottomrule", r"\end{tabular}",
+            r"\bottomrule",
+            *[rf"\multicolumn{{{len(head)}}}{{l}}{{\footnotesize {_escaped(line)}}} \\"
+              for line in legend],
+            r"\end{tabular}",
         ]  # fmt: skip
     return "\n".join([*lines, *[f"% {note}" for note in notes]]) + "\n"
+
+
+def _escaped(text: str) -> str:
+    return "".join(_LATEX.get(letter, letter) for letter in text)

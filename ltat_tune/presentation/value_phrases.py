@@ -17,7 +17,7 @@ _PHRASES: dict[str, str] = {
     "data.policy": "policy {}",
     "data.policy_ops": "RandAugment N = {}",
     "data.policy_magnitude": "RandAugment M = {}",
-    "data.rotation": "rotation ±{}°",
+    "data.rotation": "rotation up to {}°",
     "method.tail_weight": "TAIL weight {}",
     "method.tail_variant": "TAIL {}",
     "method.tail_kl_max": "KL up to {} nats",

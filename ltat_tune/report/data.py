@@ -168,6 +168,7 @@ class Reader:
         for scenario in space.scenarios:
             own = [row for row in rows if row.scenario == scenario.name]
             part = next(one for one in results.scenarios if one.name == scenario.name)
+            scenario = scenario.counted(part.samples_per_class)
             scenes.append(self._scene(space, scenario, part, own, studies.get(scenario.name)))
         return ReportData(
             folder=self.folder, space=space, facts=facts, results=results, state=state,

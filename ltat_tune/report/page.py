@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import itertools
+import re
 from collections.abc import Sequence
 from functools import cache
 from importlib import resources
@@ -19,6 +20,8 @@ from ltat_tune.report.blocks import PageSection, Text
 from ltat_tune.report.data import ReportData
 from ltat_tune.report.words import count, metric_name
 
+# short words with a hyphen, and short remarks in brackets
+_WHOLE = re.compile(r"((?<!\S)[^\s._-]{1,10}(?:-[^\s._-]{1,10})+|\([^()]{1,20}\))")
 _STATES = {"finished": "finished", "running": "running", "unfinished": "not finished"}
 
 
@@ -73,9 +76,15 @@ def _facts(data: ReportData) -> list[str]:
 
 
 def _breakable(text: str) -> Markup:
-    """Return text that a browser may break at dots and underscores."""
-    safe = str(escape(text))
-    return Markup(safe.replace(".", ".<wbr>").replace("_", "_<wbr>"))
+    """Return text that a browser may break at dots and underscores, but not in `PGD-20`."""
+    parts = []
+    for place, part in enumerate(_WHOLE.split(text)):  # every second part is a match
+        safe = str(escape(part))
+        if place % 2:
+            parts.append(f'<span class="whole">{safe}</span>')
+        else:
+            parts.append(safe.replace(".", ".<wbr>").replace("_", "_<wbr>"))
+    return Markup("".join(parts))
 
 
 def _json(figure: Figure) -> Markup:

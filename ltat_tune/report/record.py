@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from ltat_tune.config.scalars import pixels
 from ltat_tune.config.trial_config import TrialConfig
-from ltat_tune.presentation.names import NORM_NAMES, problem_name, ratio_in_words
+from ltat_tune.presentation.names import NORM_NAMES, counts_in_words, problem_name, ratio_in_words
 from ltat_tune.presentation.units import duration
 from ltat_tune.report import pictures
 from ltat_tune.report.blocks import Block, Heading, PageSection, Plot, Table, Text, table
@@ -142,15 +142,13 @@ def protocol(data: ReportData) -> PageSection:
 
 def _protocol(data: ReportData, scene: Scene) -> dict[str, str]:
     config = data.config(scene, {})
-    subset, counts, measured = _images(scene)
+    subset, counts, classes, measured = _images(scene)
     tuned = {path.partition(".")[0] for path in data.space.tuned}
     images = ", ".join(f"{attack_name(a)} on {n}" for a, n in measured.items())
     return {
-        "data": problem_name(config.data),
+        "data": problem_name(config.data, counts),
         "training images": str(sum(counts)) if counts else NONE,
-        "most and fewest images of a class": f"{max(counts)} and {min(counts)}"
-        if counts
-        else NONE,
+        "images of each class": counts_in_words(counts, classes) if counts else NONE,
         "imbalance ratio": ratio_in_words(config.data, counts) if counts else NONE,
         "subset hash": subset or NONE,
         "subset seed": str(config.seeds.subset_seed),
@@ -176,21 +174,22 @@ def _attack(config: TrialConfig) -> str:
     )
 
 
-def _images(scene: Scene) -> tuple[str, Sequence[int], Mapping[str, int]]:
-    """Return (hash of the subset, its images by class, attack -> number of test images).
+def _images(scene: Scene) -> tuple[str, Sequence[int], Sequence[str], Mapping[str, int]]:
+    """Return (subset hash, images by class, class names, attack -> number of test images).
 
     They come from a confirmation, or else from any trained trial. They are empty if there is none.
     """
     for one in scene.confirmed:
         if one.result.subset_hash:
-            return (
-                one.result.subset_hash, one.result.samples_per_class, one.result.test_images
-            )  # fmt: skip
+            result = one.result
+            names = one.runs[0].class_names if one.runs else result.classes
+            return result.subset_hash, result.samples_per_class, names, result.test_images
     for row in scene.rows:
         trained = read_complete(row.folder)
         if trained is not None:
-            return trained.subset_hash, trained.samples_per_class, {}
-    return "", [], {}
+            names = trained.classes or []
+            return trained.subset_hash, trained.samples_per_class, names, {}
+    return "", [], [], {}
 
 
 def reproduce(data: ReportData) -> PageSection:

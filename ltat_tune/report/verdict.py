@@ -23,7 +23,7 @@ from ltat_tune.report.words import (
 )
 from ltat_tune.results.model import ConfirmedResult
 from ltat_tune.results.verdict import over_scenarios, verdict_of
-from ltat_tune.results.wording import lead_clause, masking_line, mean_std, power
+from ltat_tune.results.wording import SPREAD, lead_clause, masking_line, mean_std, power
 from ltat_tune.space.objective import attack_of, group_of
 
 
@@ -178,7 +178,7 @@ def winners(data: ReportData) -> PageSection:
             "Chosen by the validation column, which is therefore optimistic; the test images "
             "chose nothing."
         )  # fmt: skip
-        caption = f"Accuracy in %, mean ± standard deviation over the seeds. {chosen}"
+        caption = f"Mean accuracy in %. {SPREAD} {chosen}"
         blocks.append(table(caption, head, rows, text=3, strong=strong))
     for scene in data.scenes:
         blocks += _parameters(data, scene)
@@ -283,7 +283,7 @@ def confirmations_section(data: ReportData) -> PageSection:
         ]
         head = ["accuracy, %"]
         head += [_title(one, name) for one, name in zip(done, called, strict=True)]
-        caption = _test_images(done) + "Mean ± standard deviation over the seeds."
+        caption = f"{_test_images(done)}Mean accuracy in %. {SPREAD}"
         blocks.append(table(caption, head, rows))
         blocks += _against_baseline(data, scene)
     if not blocks:

@@ -63,9 +63,8 @@ def configuration(config: TrialConfig, params: Mapping[str, Any]) -> str:
 
 
 def place(scenario: Scenario) -> str:
-    """Return a scenario in words, `imbalance ratio 50` or `the only scenario`."""
-    words = [f"{p.rpartition('.')[2].replace('_', ' ')} {text_of(v)}"
-             for p, v in scenario.values.items()]  # fmt: skip
+    """Return a scenario in words, `imbalance ratio 50 (53.33 reached)` or `the only scenario`."""
+    words = [f"{p.rpartition('.')[2].replace('_', ' ')} {t}" for p, t in scenario.texts.items()]
     return ", ".join(words) or "the only scenario"
 
 

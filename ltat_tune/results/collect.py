@@ -172,7 +172,7 @@ def _confirmed(
         seeds.append(seed)
         val.append(trained.metrics)
         facts = {"samples_per_class": trained.samples_per_class,
-                 "subset_hash": trained.subset_hash}  # fmt: skip
+                 "subset_hash": trained.subset_hash, "classes": trained.classes or []}  # fmt: skip
         names = trained.classes or [str(place) for place in range(len(trained.samples_per_class))]
         measured = read_test(confirmed.path)
         if measured is not None:

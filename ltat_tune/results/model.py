@@ -152,6 +152,7 @@ class ConfirmedResult(FileModel):
         val: metric -> values over the seeds.
         test: the same on the test images; empty until all seeds are measured.
         samples_per_class: training images, (K,); empty if no seed trained to its end.
+        classes: their names, (K,); empty if they were not recorded.
         subset_hash: hash of the training images.
         test_images: attack -> number of test images.
         lost_classes: classes of which no test image is right under the verdict's attack, whatever
@@ -168,6 +169,7 @@ class ConfirmedResult(FileModel):
     val: dict[str, list[float]]
     test: dict[str, list[float]]
     samples_per_class: list[int] = []
+    classes: list[str] = []
     subset_hash: str = ""
     test_images: dict[str, int] = {}
     lost_classes: list[str] = []
@@ -232,6 +234,12 @@ class ScenarioResults(FileModel):
     def rival(self) -> ConfirmedResult | None:
         """The baseline to compare the winner with; None if the winner is the baseline."""
         return self.baseline if self.baseline_recipe != self.winner_recipe else None
+
+    @property
+    def samples_per_class(self) -> Sequence[int]:
+        """The training images by class, as a confirmation recorded them; empty without one."""
+        counts = (one.samples_per_class for one in self.confirmed)
+        return next((one for one in counts if one), ())
 
     def _confirmed(self, recipe: str | None) -> ConfirmedResult | None:
         return next((one for one in self.confirmed if one.recipe == recipe), None)

@@ -10,10 +10,10 @@ from rich.text import Text
 
 from ltat_tune.config.parameters import PARAMETERS
 from ltat_tune.config.scalars import pixels
-from ltat_tune.presentation.names import NORM_NAMES, reached_ratio
+from ltat_tune.presentation.names import NORM_NAMES, images_in_words
 from ltat_tune.results.model import ConfirmedResult, ScenarioResults, StudyResults
 from ltat_tune.results.verdict import SMOKE, sentences
-from ltat_tune.results.wording import masking_line, mean_std, trial_ends
+from ltat_tune.results.wording import SPREAD, masking_line, mean_std, trial_ends
 from ltat_tune.space.space import settings_text, text_of
 
 
@@ -44,7 +44,10 @@ def _scenario(results: StudyResults, scenario: ScenarioResults) -> RenderableTyp
         parts.append(Text(SMOKE, style="red"))
     winner, rival = scenario.winner, scenario.rival
     if winner is not None:
-        parts += [_scores(results, winner, rival), Text(), _parameters(winner, rival)]
+        parts.append(_scores(results, winner, rival))
+        if len(winner.seeds) > 1:
+            parts.append(Text(SPREAD, style="dim"))
+        parts += [Text(), _parameters(winner, rival)]
         parts.append(_protocol(scenario, winner))
         parts += _masking(results, scenario)
         parts += _beside(scenario)
@@ -70,7 +73,7 @@ def _scores(
     results: StudyResults, winner: ConfirmedResult, rival: ConfirmedResult | None
 ) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("accuracy, % (mean ± std over seeds)")
+    table.add_column("accuracy, %")
     columns = {"winner": winner}
     if rival is not None:
         columns["baseline"] = rival
@@ -115,12 +118,10 @@ def _parameters(winner: ConfirmedResult, rival: ConfirmedResult | None) -> Table
 
 def _protocol(scenario: ScenarioResults, winner: ConfirmedResult) -> Text:
     images = ", ".join(f"{a} on {n}" for a, n in winner.test_images.items())
-    counts = winner.samples_per_class
     return Text(
         f"seeds {text_of(winner.seeds)}; {NORM_NAMES[scenario.norm]} eps "
         f"{pixels(scenario.eps)}; test images: {images or 'none'}\n"
-        f"{sum(counts)} training images, imbalance ratio {reached_ratio(counts):.4g}, by class: "
-        f"{text_of(counts)}",
+        f"{images_in_words(winner.samples_per_class, winner.classes)}",
         style="dim",
     )
 

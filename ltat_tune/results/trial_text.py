@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ltat_tune.config.parameters import PARAMETERS
-from ltat_tune.presentation.names import reached_ratio
+from ltat_tune.presentation.names import MANY_CLASSES, reached_note
 from ltat_tune.results.trial_view import TrialView, curves, sparkline
 from ltat_tune.search.stems import acting
 from ltat_tune.space.space import text_of
@@ -19,7 +19,6 @@ from ltat_tune.storage.cleanup import size_of
 from ltat_tune.storage.training_files import CompleteTraining, read_test, read_training
 from ltat_tune.tracking.store import public_uri, tracking_uri
 
-_MANY_CLASSES = 20
 _STYLES = {"tuned": "bold", "scenario": "bold", "fixed": "", "default": "dim"}
 
 
@@ -72,8 +71,8 @@ def _parameters(view: TrialView, every: bool) -> RenderableType:
         note = origin if path in acts else f"{origin}, has no effect here"
         shown = text_of(value)
         if path == "data.imbalance_ratio" and path in acts and view.result is not None:
-            reached = f"{reached_ratio(view.result.samples_per_class):.4g}"
-            shown += f" (reached: {reached})" if reached != shown else ""
+            reached = reached_note(view.config.data, view.result.samples_per_class)
+            shown += f" ({reached})" if reached else ""
         table.add_row(PARAMETERS[path].label, shown, note, style=_STYLES[origin])
     more = f"{left} more have their defaults or no effect here; --all shows them" if left else ""
     return Group(table, Text(more, style="dim")) if more else table
@@ -108,7 +107,7 @@ def _per_class(result: CompleteTraining, every: bool) -> RenderableType:
     classes = result.classes or [str(place) for place in range(len(counts))]
     names = list(per_class)
     table = Table(box=None, pad_edge=False, header_style="dim")
-    if len(counts) <= _MANY_CLASSES or every:
+    if len(counts) <= MANY_CLASSES or every:
         for title in ("class", "trained on", *[f"{name}, %" for name in names]):
             table.add_column(title, justify="right")
         for place, (name, count) in enumerate(zip(classes, counts, strict=True)):

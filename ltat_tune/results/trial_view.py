@@ -167,6 +167,7 @@ def trial_data(view: TrialView) -> dict[str, Any]:
         "metrics": result.metrics if result else {},
         "per_class": result.per_class if result else {},
         "samples_per_class": result.samples_per_class if result else None,
+        "classes": result.classes if result else None,
         "history": [{"epoch": epoch, **metrics} for epoch, metrics in view.history],
         "folder": str(row.folder),
         "confirmations": {str(seed): str(path) for seed, path in view.confirmations.items()},

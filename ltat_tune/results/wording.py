@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from ltat_tune.results.model import Lead, TrialCounts
 from ltat_tune.storage.training_files import MaskingReport
 
+SPREAD = "± is the standard deviation over the seeds."  # stands under every table that has a ±
+
 
 def mean_std(values: Sequence[float]) -> str:
     """Return `41.2 ± 0.4`: mean and sample standard deviation in percent; no ± for one seed."""

@@ -161,7 +161,7 @@ def build_space(document: dict[str, Any], stem: str, problems: Problems) -> Spac
     if enumerated:
         parts["searcher"] = parts["searcher"].model_copy(update={"trials": len(enumerated)})
     space = Space(
-        name=name, fixed=fixed, scenarios=name_scenarios(axes), tuned=tuned,
+        name=name, fixed=fixed, scenarios=name_scenarios(axes, fixed), tuned=tuned,
         start_from=tuple(start_from), enumerated=tuple(enumerated),
         budget=_read_budget(document.get("budget"), problems),
         document=copy.deepcopy({"name": name, **document}), **parts,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ltat_tune.config.extensions import Plugin
 from ltat_tune.config.trial_config import TrialConfig
+from ltat_tune.errors import LtatError
+from ltat_tune.presentation.names import reached_note
 from ltat_tune.space.domains import Domain, sampling_order
 from ltat_tune.space.objective import Objective
 from ltat_tune.space.resources import ResourcesSpec
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     import optuna
 
 
+_RATIO = "data.imbalance_ratio"
 MANY = 4096  # the most contexts that are checked one by one
 
 Proposal = tuple[Mapping[str, Any], TrialConfig]  # proposed values, and their configuration
@@ -26,17 +29,50 @@ Proposal = tuple[Mapping[str, Any], TrialConfig]  # proposed values, and their c
 
 @dataclass(frozen=True)
 class Scenario:
-    """One fixed problem inside a study; `name` is used for folders, tags and titles."""
+    """One fixed problem inside a study.
+
+    Attributes:
+        name: what its folders and tags are called.
+        values: path -> value of what it fixes.
+        fixed: path -> value of what the whole study fixes.
+    """
 
     name: str
     values: Mapping[str, Any]
+    fixed: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    # training images by class, once they are known
+    _counts: list[Sequence[int]] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def title(self) -> str:
-        """The human-readable title, such as `data.imbalance_ratio = 50`."""
-        return (
-            ", ".join(f"{p} = {text_of(v)}" for p, v in self.values.items()) or "the only scenario"
-        )
+        """The human-readable title, such as `data.imbalance_ratio = 50 (53.33 reached)`."""
+        return ", ".join(f"{p} = {t}" for p, t in self.texts.items()) or "the only scenario"
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """Path -> value as text; an imbalance ratio has the one that the images reach beside it.
+
+        The images are counted, not read. Where they are missing, the ratio stands alone.
+        """
+        texts = {path: text_of(value) for path, value in self.values.items()}
+        if _RATIO in texts and (note := self._reached()):
+            texts[_RATIO] += f" ({note})"
+        return texts
+
+    def counted(self, samples_per_class: Sequence[int]) -> Scenario:
+        """Return the scenario with the class counts that a training recorded, if there are any."""
+        return replace(self, _counts=[samples_per_class] if samples_per_class else [])
+
+    def _reached(self) -> str:
+        try:
+            config = TrialConfig.from_flat({**self.fixed, **self.values})
+            if not self._counts:
+                from ltat_tune.data.sources import class_counts  # the import is slow
+
+                self._counts.append(class_counts(config))
+        except (LtatError, OSError):  # preflight tells what is missing or wrong
+            return ""
+        return reached_note(config.data, self._counts[0])
 
 
 @dataclass(frozen=True)
@@ -188,10 +224,12 @@ def settings_text(params: Mapping[str, Any]) -> str:
     return ", ".join(f"{path} {text_of(value)}" for path, value in params.items())
 
 
-def name_scenarios(axes: Mapping[str, list[Any]]) -> tuple[Scenario, ...]:
+def name_scenarios(
+    axes: Mapping[str, list[Any]], fixed: Mapping[str, Any]
+) -> tuple[Scenario, ...]:
     """Return the cross product of all axes, each named by its axes' last words and values."""
     if not axes:
-        return (Scenario("default", {}),)
+        return (Scenario("default", {}, fixed),)
     scenarios: dict[str, Scenario] = {}
     for values in itertools.product(*axes.values()):
         pairs = dict(zip(axes, values, strict=True))
@@ -200,5 +238,5 @@ def name_scenarios(axes: Mapping[str, list[Any]]) -> tuple[Scenario, ...]:
         name = name[:100]  # it names a folder
         if name in scenarios:  # values that differ only in their seventh digit, or in a space
             name = f"{name}-{len(scenarios) + 1}"
-        scenarios[name] = Scenario(name, pairs)
+        scenarios[name] = Scenario(name, pairs, fixed)
     return tuple(scenarios.values())

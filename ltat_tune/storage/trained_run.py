@@ -45,6 +45,7 @@ class Run:
     samples_per_class: list[int]  # (K,)
     predicted: list[list[int]]  # training images by predicted class, (epochs, K)
     ae_distances: list[list[float | None]]  # (epochs, K); empty if not recorded
+    classes: list[str] | None = None  # their names as recorded, (K,)
 
     @property
     def name(self) -> str:
@@ -84,9 +85,11 @@ class Run:
 
     @cached_property
     def class_names(self) -> list[str]:
-        """Names of the K classes, or their indices if the data set cannot be read."""
+        """Names of the K classes, or their indices if nothing tells them."""
         from ltat_tune.data.cache import open_cached
 
+        if self.classes:
+            return self.classes
         try:
             return list(open_cached(self.config.data, self.cache).classes)
         except DataError:
@@ -147,6 +150,7 @@ def read_run(path: Path) -> Run | None:
         samples_per_class=trained.samples_per_class,
         predicted=trained.predicted,
         ae_distances=trained.ae_distances,
+        classes=trained.classes,
     )
 
 

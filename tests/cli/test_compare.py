@@ -33,7 +33,7 @@ def test_one_finished_study_alone_prints_its_summary_and_best_trials(tmp_path: P
     made_study(tmp_path)
     text = _compare(tmp_path, "made").stdout
     assert "data.imbalance_ratio = 2" in text
-    assert "accuracy, % (mean ± std over seeds)" in text
+    assert "± is the standard deviation over the seeds." in text
     assert f"best complete trials ({METRIC}, one seed)" in text
     assert _json(tmp_path, "made")["study"] == "made"
 
@@ -61,10 +61,10 @@ def test_two_studies_stand_in_one_table_with_error_n_epoch_and_a_named_test(
     done = _compare(tmp_path, "one", "two")
     text = done.stdout
     assert max(map(len, text.splitlines())) <= 80
-    # seeds 0 and 1 of trial 1: 61 and 63 %, mean 62, standard error 1
+    # seeds 0 and 1 of trial 1: 61 and 63 %, mean 62, standard deviation sqrt(2)
     (row,) = [line for line in text.splitlines() if line.startswith("one t0001 winner")][:1]
     # against 50 and 51 %: p = 1 - 2 / pi * atan(23) = 0.0277, times 3 comparisons
-    assert row.split()[3:] == ["62.0", "±", "1.0", "0.083", "2", "4/6", "24"]
+    assert row.split()[3:] == ["62.0", "±", "1.4", "0.083", "2", "4/6", "24"]
     words = " ".join(text.split())
     assert "p against one t0000, the baseline: paired t-test over 2 seeds (same subset" in words
     assert "p corrected by Holm's method for 3 comparisons" in text
@@ -94,6 +94,9 @@ def test_by_scenario_tests_nothing(tmp_path: Path) -> None:
     made_study(tmp_path)
     (block,) = _json(tmp_path, "made", "--by", "scenario")["blocks"]
     assert len(block["entries"]) == 2
+    # the made study has 20 images of every class
+    labels = {f"data.imbalance_ratio = {ratio} (1 reached)" for ratio in (2, 4)}
+    assert {entry["label"] for entry in block["entries"]} == labels
     assert block["tests"] == [None, None]
     assert block["reference"] is None
 
@@ -173,6 +176,8 @@ def test_csv_has_a_row_an_entry_with_fractions(tmp_path: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(text)))
     assert len(rows) == 4
     assert float(rows[0][METRIC]) == pytest.approx(0.62)
+    spread = float(rows[0][f"{METRIC} standard deviation"])  # of 0.61 and 0.63
+    assert spread == pytest.approx(0.01 * math.sqrt(2))
     assert rows[0]["selected_on_test"] == "False"
     assert rows[0]["test"] == "paired t-test"
     assert float(rows[0]["gain_over_reference"]) == pytest.approx(0.62 - 0.505)
@@ -188,6 +193,12 @@ def test_markdown_and_latex_are_whole(tmp_path: Path) -> None:
     latex = _compare(tmp_path, "made", "--format", "latex").stdout
     assert latex.count(r"\begin{tabular}{lrrrrr}") == latex.count(r"\end{tabular}") == 2
     assert r"val/pgd3\_balanced\_acc" in latex
+    legend = "is the standard deviation over the seeds."
+    shown = rf"\multicolumn{{6}}{{l}}{{\footnotesize $\pm$ {legend}}} \\"
+    assert latex.splitlines().count(shown) == 2  # in the paper, not only in its source
+    assert markdown.splitlines().count(f"± {legend}  ") == 2
+    for text in (latex, markdown, _compare(tmp_path, "made", "--by", "loss").stdout):
+        assert "standard error" not in text
 
 
 CIFAR = {"data.name": "cifar10", "data.max_per_class": None, "data.val_per_class": 100,
@@ -230,9 +241,10 @@ def test_published_says_what_there_is_where_nothing_matches(tmp_path: Path) -> N
     _cifar(tmp_path, 30)
     text = " ".join(_compare(tmp_path, "cifar", "--published").stdout.split())
     assert (
-        "neither paper reports cifar10, exp 30, resnet18; on cifar10 they report exp 50 on "
-        "resnet18" in text
-    )
+        "neither paper reports cifar10, exp 30 (1 reached), resnet18; on cifar10 they report "
+        "exp 50 on resnet18" in text
+    )  # the made study has 20 images of every class
+    assert "data.imbalance_ratio = 30 (1 reached)" in text
     made_study(tmp_path)
     for form in ("table", "markdown", "latex", "json"):
         done = _compare(tmp_path, "made", "--published", "--format", form)
@@ -392,7 +404,7 @@ def test_a_confirmed_baseline_stands_beside_a_better_row_with_its_value(tmp_path
     assert [test and test["test"] for test in block["tests"]] == [
         "paired t-test", None, "none: fewer than 2 seeds on a side"
     ]  # fmt: skip
-    assert "0.1 (baseline) 50.5 ± 0.5" in _lines(tmp_path, "--by", "optim.lr")
+    assert "0.1 (baseline) 50.5 ± 0.7" in _lines(tmp_path, "--by", "optim.lr")
 
 
 def test_against_names_the_reference(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_show_marks_where_each_value_is_from_and_how_it_went(tmp_path: Path) -> 
     assert "made/imbalance_ratio_2/t0001: complete, 60.0 % val/pgd3_balanced_acc" in lines
     assert "loss.name balanced_softmax tuned" in lines
     # the made study has 20 images of every class
-    assert "data.imbalance_ratio (UR, K) 2 (reached: 1) scenario" in lines
+    assert "data.imbalance_ratio (UR, K) 2 (1 reached) scenario" in lines
     assert "attack.eps (ε) 0.1 fixed" in lines
     assert not any(line.startswith("optim.momentum") for line in lines)
     assert "val/pgd3_balanced_acc, % 30.0" in lines  # at epoch 2

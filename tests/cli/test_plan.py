@@ -23,6 +23,9 @@ def test_plan_prints_what_the_study_takes(tmp_path: Path) -> None:
     for text in ("data.imbalance_ratio = 2", "epochs: about", "at most 84", "time: about",
                  "a rule of thumb", "memory: about", "disk: about"):  # fmt: skip
         assert text in shown, text
+    # 20 * 4^(-i / 9), rounded down: 20 + 17 + 14 + 12 + 10 + 9 + 7 + 6 + 5 + 5
+    images = "data.imbalance_ratio = 4: 105 training images, imbalance ratio 4, by class: 0 (20), "
+    assert images in shown
     assert [path.name for path in tmp_path.iterdir()] == ["mini.yaml"]
 
 

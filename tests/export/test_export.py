@@ -133,10 +133,11 @@ def test_the_card_has_data_counts_protocol_numbers_and_limits(exported: Path) ->
     parts = re.findall(r"^## (.*)$", card, re.M)
     assert parts == ["Model", "Data", "Protocol", "Numbers", "Limits",
                      "Checked against the checkpoint", "How to use it"]  # fmt: skip
-    assert "105; by class: 20, 17, 14, 12, 10, 9, 7, 6, 5, 5" in card
+    assert "105; by class: 0 (20), 1 (17), 2 (14), 3 (12), 4 (10), 5 (9), " in card
     assert "exp, imbalance ratio 4 |" in card  # 20 / 5
     assert f"hash `{recorded['subset_hash']}`" in card
-    assert "mean ± std, n = 2" in card and "L∞, eps 0.1" in card
+    assert "mean, n = 2" in card and "L∞, eps 0.1" in card
+    assert "± is the standard deviation over the seeds." in card
     own = 100 * recorded["test"]["test/pgd3_balanced_acc"]
     assert re.search(rf"\| test/pgd3_balanced_acc \| [\d.]+ ± [\d.]+ \| {own:.1f} \|", card)
     assert "ltat-tune does not know the licence" in card

@@ -25,7 +25,7 @@ def made(measured: list[str], **values: Any) -> Recipe:
     flat = {**_PAPERS, **{path.replace("__", "."): value for path, value in values.items()}}
     run = Run(
         Path("x"), "trial", "study", "s", TrialConfig.from_flat(flat), None, 1, {},
-        {name: [] for name in measured}, [10, 1], [], [],
+        {name: [] for name in measured}, [500, 5], [], [],
     )  # fmt: skip
     return Recipe((run,))
 
@@ -45,6 +45,16 @@ def test_as_in_the_paper_there_is_nothing_to_note() -> None:
     text, notes = caption([made(TESTED)], paper="CIFAR-10 Step-100")
     assert text == ("CIFAR-10 Step-100; ResNet-18; PGD-20, L∞, ε = 8/255; test images; one seed")
     assert notes == ()
+
+
+def test_a_ratio_that_the_counts_miss_is_said_and_is_no_other_problem() -> None:
+    recipe = made(TESTED)
+    object.__setattr__(recipe.first, "samples_per_class", [480, 4])
+    text, notes = caption([recipe], paper="CIFAR-10 Step-100")
+    assert text.startswith("CIFAR-10 Step-100 (120 reached); ResNet-18; ")
+    assert notes == ()
+    _, other = caption([recipe], paper="CIFAR-10 Step-10")
+    assert other == ("CIFAR-10 Step-100 (120 reached), not the paper's CIFAR-10 Step-10",)
 
 
 def test_what_is_not_as_in_the_paper_is_below_the_figure_and_in_the_notes() -> None:

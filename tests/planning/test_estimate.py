@@ -33,31 +33,33 @@ def _space(folder: Path, **changes: Any) -> Space:
 
 
 def test_confirmations_train_every_seed_but_the_trials_own(tmp_path: Path) -> None:
-    # winner and baseline with two seeds; the winner's first is its trial; the baseline's may be
-    assert confirmation_epochs(_space(tmp_path)) == (4, 3 * 6, 6)
-    assert confirmation_epochs(_space(tmp_path, start_from=[])) == (2, 6, 0)
+    # winner and baseline with two seeds that the search does not use
+    assert confirmation_epochs(_space(tmp_path)) == (4, 4 * 6, 0)
+    assert confirmation_epochs(_space(tmp_path, start_from=[])) == (2, 2 * 6, 0)
     assert confirmation_epochs(_space(tmp_path, confirm={"top": 0})) == (0, 0, 0)
-    three = _space(tmp_path, searcher={"trials": 4, "seeds_per_trial": 2})
-    assert confirmation_epochs(three) == (4, 2 * 6, 12)
+    # a list whose two entries are both confirmed may use the trials' own seed
+    listed = _space(
+        tmp_path, searcher={"name": "list"}, scheduler={"name": "none"},
+        confirm={**MINI["confirm"], "top": 2, "seeds": [0, 1]},
+    )  # fmt: skip
+    assert confirmation_epochs(listed) == (4, 2 * 6, 0)
 
 
 def test_the_least_is_a_trial_and_its_confirmations_in_every_scenario(tmp_path: Path) -> None:
-    assert least_epochs(_space(tmp_path), NO_RUNGS) == 2 * (6 + 18)
-    assert least_epochs(_space(tmp_path), Rungs((), (), copies=(2, 3))) == 2 * (2 + 3 + 6 + 18)
+    assert least_epochs(_space(tmp_path), NO_RUNGS) == 2 * (6 + 24)
+    assert least_epochs(_space(tmp_path), Rungs((), (), copies=(2, 3))) == 2 * (2 + 3 + 6 + 24)
 
 
 def test_epochs_and_seconds_of_a_study_without_rungs(tmp_path: Path) -> None:
     space = _space(tmp_path)
     found = estimate(space, NO_RUNGS, slots=2, measured=MEASURED)
-    # every trial comes to its end, and the baseline with its own seed
-    assert found.epochs == 2 * (4 * 6 + 2 * 6)
-    assert found.epochs_at_most == 2 * (4 * 6 + 3 * 6)
+    assert found.epochs == found.epochs_at_most == 2 * (4 * 6 + 4 * 6)
     first = found.scenarios[0]
     assert (first.trials, first.complete, first.tests) == (4, 4, 4 * 2)
     cost = cost_of(space.config(space.scenarios[0], {}), space.confirm.attacks)
     epoch_s = 0.001 * (cost.update + cost.validation / 2)  # validated every second epoch
     assert first.epoch_s == pytest.approx(epoch_s)
-    assert first.seconds == pytest.approx(36 * epoch_s + 0.001 * 4 * cost.test)
+    assert first.seconds == pytest.approx(48 * epoch_s + 0.001 * 4 * cost.test)
     total = sum(s.seconds for s in found.scenarios)
     assert found.hours == pytest.approx(total / 3600 / 2)
     assert found.gpu_hours() is None

@@ -71,7 +71,7 @@ def test_hyperband_has_a_bracket_without_rungs(tmp_path: Path) -> None:
 
 
 def test_several_seeds_are_trained_of_what_comes_to_its_end(tmp_path: Path) -> None:
-    space = _space(tmp_path, 3, searcher={"seeds_per_trial": 3})
+    space = _space(tmp_path, 3, searcher={"seeds_per_trial": 3}, confirm={"top": 0})
     length = search_length(space, Rungs((2,), ()))
     assert length.trained == pytest.approx(6 + 28 / 3 + 7 / 3 * 2 * 6)
     assert stage_epochs(space, Rungs((2,), ())) == [18]

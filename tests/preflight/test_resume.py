@@ -48,12 +48,12 @@ def test_more_trials_seeds_attacks_and_other_resources_are_allowed_and_told(
     _edit(
         study,
         searcher={"trials": 6},
-        confirm={"top": 2, "seeds": [2, 1, 0], "attacks": ["pgd5", "clean", "pgd3"]},
+        confirm={"top": 2, "seeds": [3, 2, 1], "attacks": ["pgd5", "clean", "pgd3"]},
         resources={"concurrency": 1, "hang_floor_s": 30},
     )
     assert sorted(StudyRun.open(study.folder.root).changes) == [
         "confirm.attacks: clean, pgd3 then, pgd5, clean, pgd3 now",
-        "confirm.seeds: 0, 1 then, 2, 1, 0 now",
+        "confirm.seeds: 1, 2 then, 3, 2, 1 now",
         "confirm.top: 1 then, 2 now",
         "resources.concurrency: null then, 1 now",
         "resources.hang_floor_s: 600 then, 30 now",
@@ -70,7 +70,7 @@ def test_every_other_change_is_refused_with_both_values(tmp_path: Path) -> None:
     document["start_from"].pop()
     document["searcher"] = {"trials": 3, "seed": 1}
     document["scheduler"] = {"name": "none"}
-    document["confirm"]["seeds"] = [0]
+    document["confirm"]["seeds"] = [1]
     document["resources"] = {"concurrency": 1}  # allowed, so not told here
     study.folder.space.write_text(yaml.safe_dump(document))
     with pytest.raises(StudyError) as caught:
@@ -81,7 +81,7 @@ def test_every_other_change_is_refused_with_both_values(tmp_path: Path) -> None:
         "searcher.seed", "searcher.trials", "start_from", "tuned optim.lr",
     ]  # fmt: skip
     assert "optim.epochs: 6 then, 8 now" in str(caught.value)
-    assert "confirm.seeds: 0, 1 then, 0 now" in str(caught.value)
+    assert "confirm.seeds: 1, 2 then, 1 now" in str(caught.value)
 
 
 def test_a_grid_has_no_more_trials(tmp_path: Path) -> None:

@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ltat_tune.report.blocks import PageSection, table
+from ltat_tune.report.data import Reader
+from ltat_tune.report.page import page as page_of
+from ltat_tune.storage.folder import StudyFolder
 from tests.browser import Visit, accessibility_problems
 from tests.report.looks import written
 
@@ -41,6 +45,30 @@ def test_it_opens_from_disk_draws_every_plot_and_asks_nothing_of_the_network(
     assert page.locator(".plot.failed").count() == 0
     assert page.locator("h2").first.inner_text() == "Verdict"
     assert not page.locator("#no-scripts").is_visible()
+
+
+def test_the_winners_of_two_scenarios_under_three_attacks_fit_and_no_attack_is_broken(
+    browser: Visit, reported: Path, tmp_path: Path
+) -> None:
+    head = ["scenario", "", "method", "val PGD-20 balanced", "test clean", "test PGD-20",
+            "test AutoAttack", "seeds"]  # fmt: skip
+    names = ("imbalance ratio 10", "imbalance ratio 50 (52 reached)")
+    rows = [[name, f"{role} t0009", "PGD-AT (BSL)", *["67.9 ± 2.5"] * 4, "3"]
+            for name in names for role in ("winner", "baseline")]  # fmt: skip
+    section = PageSection("winners", "Winners", (table("Accuracy.", head, rows, text=3),))
+    file = tmp_path / "winners.html"
+    file.write_text(page_of(Reader(StudyFolder.open(reported)).read(), [section], []))
+    page = browser.open(file)
+    page.set_viewport_size({"width": 1200, "height": 900})
+    widths = page.evaluate(
+        "() => ['scrollWidth', 'clientWidth'].map(w => document.querySelector('.scroll')[w])"
+    )
+    assert widths[0] <= widths[1]
+    lines = page.evaluate(
+        "() => [...document.querySelectorAll('thead .whole')]"
+        ".map(e => [e.textContent, e.getClientRects().length])"
+    )
+    assert lines == [["PGD-20", 1], ["PGD-20", 1]]
 
 
 def test_plots_answer_to_the_mouse(browser: Visit, file: Path) -> None:

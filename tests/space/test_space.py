@@ -46,7 +46,7 @@ def test_values_are_shown_as_people_write_them(value: Any, text: str) -> None:
 
 
 def test_without_axes_there_is_one_scenario() -> None:
-    (scenario,) = name_scenarios({})
+    (scenario,) = name_scenarios({}, {})
     assert (scenario.name, scenario.title) == ("default", "the only scenario")
 
 
@@ -62,6 +62,31 @@ def test_axes_are_crossed_and_named_by_the_last_words_of_their_paths(tmp_path: P
     assert space.scenario("profile_step-imbalance_ratio_10") is space.scenarios[2]
 
 
+def test_the_ratio_that_the_images_reach_stands_in_the_title_before_any_is_read(
+    tmp_path: Path,
+) -> None:
+    """CIFAR-100 holds out 20 of 500 images: 480 / 50 = 9.6 keeps 9, and 480 / 9 = 53.33."""
+    text = TREE.replace("attack.eps: 4/255", "attack.eps: 4/255, data.name: cifar100")
+    space = space_of(tmp_path, text)
+    assert [s.title for s in space.scenarios] == [
+        "data.profile = exp, data.imbalance_ratio = 10",
+        "data.profile = exp, data.imbalance_ratio = 50 (53.33 reached)",
+        "data.profile = step, data.imbalance_ratio = 10",
+        "data.profile = step, data.imbalance_ratio = 50 (53.33 reached)",
+    ]
+    assert space.scenarios[1].name == "profile_exp-imbalance_ratio_50"
+
+
+def test_a_recorded_count_needs_no_images(tmp_path: Path) -> None:
+    scenario = Scenario(
+        "x", {"data.imbalance_ratio": 50},
+        {"data.name": "image_folder", "data.root": str(tmp_path / "gone")},
+    )  # fmt: skip
+    assert scenario.title == "data.imbalance_ratio = 50"
+    assert scenario.counted([480, 9]).title == "data.imbalance_ratio = 50 (53.33 reached)"
+    assert scenario.counted([]).title == "data.imbalance_ratio = 50"
+
+
 @pytest.mark.parametrize(
     ("path", "values"),
     [
@@ -72,7 +97,7 @@ def test_axes_are_crossed_and_named_by_the_last_words_of_their_paths(tmp_path: P
     ids=["close", "alike", "long"],
 )
 def test_every_scenario_has_a_folder_name_of_its_own(path: str, values: list[Any]) -> None:
-    names = [s.name for s in name_scenarios({path: values})]
+    names = [s.name for s in name_scenarios({path: values}, {})]
     assert len(set(names)) == len(values)
     assert all("/" not in name and " " not in name and len(name) < 120 for name in names)
 

@@ -100,6 +100,7 @@ def _lines(space: Space, expected: StudyEstimate) -> list[str]:
     shared = sum(scenario.shared_epochs for scenario in expected.scenarios)
     how = "measured here" if expected.measured else "a rule of thumb; --measure trains to measure"
     lines = [
+        *_images(expected),
         f"epochs: about {expected.epochs:.0f}, at most {expected.epochs_at_most}",
         *([f"stems save about {shared:.0f} epochs"] if shared >= 1 else []),
         f"time: about {duration(3600 * expected.hours)}, at most "
@@ -130,6 +131,17 @@ def _lines(space: Space, expected: StudyEstimate) -> list[str]:
     if space.budget is not None:
         lines.append(f"budget: {space.budget}; the search ends in time for all confirmations")
     return lines
+
+
+def _images(expected: StudyEstimate) -> list[str]:
+    """Return a line for each scenario with its training images by class."""
+    from ltat_tune.presentation.names import images_in_words
+
+    lines = {one.title: images_in_words(one.samples_per_class, one.classes)
+             for one in expected.scenarios}  # fmt: skip
+    if len(set(lines.values())) == 1:
+        return [next(iter(lines.values()))]
+    return [f"{title}: {images}" for title, images in lines.items()]
 
 
 def show_first_trials(space: Space, form: str) -> None:

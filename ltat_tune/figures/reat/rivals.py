@@ -100,7 +100,8 @@ def table_14(sources: Sources) -> Drawing:
                 # The first epoch also warms up caches and kernels.
                 seconds = [past.seconds for run in runs for past in run.history[1:] or run.history]
                 quartiles = np.percentile(seconds, [25, 50, 75])
-                rows.setdefault(data_name(recipe.config.data), {}).setdefault(label, quartiles)
+                name = data_name(recipe.config.data, recipe.first.samples_per_class)
+                rows.setdefault(name, {}).setdefault(label, quartiles)
     if not rows:
         raise MissingData("a trained PGD-AT (BSL) or RoBal or REAT with its checkpoint.pt")
     fig, axes = style.paper_figure(1 if len(rows) < 3 else 2, height_in=2.7)

@@ -20,7 +20,7 @@ from ltat_tune.figures.sources import Recipe, Sources, common_split
 from ltat_tune.figures.spec import Drawing
 from ltat_tune.figures.srat.counts import HALVES, bar_legend
 from ltat_tune.presentation import palette
-from ltat_tune.presentation.names import attack_name, problem_name, row_name
+from ltat_tune.presentation.names import attack_name, problem_name, reached_note, row_name
 from ltat_tune.storage.trained_run import Run, Split
 
 PAIRS = (("cat", "horse"), ("automobile", "truck"), ("dog", "deer"))  # Figures 2, 10, 12
@@ -256,7 +256,8 @@ def over_lambda(sources: Sources) -> Drawing:
     for row, group in enumerate(groups):
         _loss_lines(axes[row], group, "method.separation_weight", _LAMBDA, first=2 * row)
         for axis in axes[row]:
-            axis.set_title(f"{axis.get_title()}, {problem_name(group[0].config.data)}")
+            data = problem_name(group[0].config.data, group[0].first.samples_per_class)
+            axis.set_title(f"{axis.get_title()}, {data}")
     panels.legend_above(fig, *axes[:, 0])  # with a scenario for each loss, a row has only one
     shown = [recipe for group in groups for recipe in group]
     papers = "CIFAR-10 Step-100 and CIFAR-10 Exp-100"
@@ -310,12 +311,14 @@ def over_ratio(sources: Sources) -> Drawing:
     chosen = max(studies.values(), key=lambda g: len({r.config.data.imbalance_ratio for r in g}))
     names = sorted({row_name(recipe.config) for recipe in chosen})
     run = chosen[0].first
+    missed = any(reached_note(r.config.data, r.first.samples_per_class) for r in chosen)
+    requested = "requested " if missed else ""
     fig, axes = style.paper_figure(2, cols=2, height_in=2.5)
     for column, attack in enumerate(("clean", run.attack)):
         for place, name in enumerate(names):
             alike = [recipe for recipe in chosen if row_name(recipe.config) == name]
             _sweep(axes[0, column], alike, "data.imbalance_ratio", attack, "acc",
                    common_split(chosen, attack), index=place, label=name)  # fmt: skip
-        _finish(axes[0, column], column, run, "imbalance ratio K")
+        _finish(axes[0, column], column, run, f"{requested}imbalance ratio K")
     panels.legend_above(fig, axes[0, 0])
     return Drawing(fig, small_print(fig, chosen, paper="CIFAR-10 Step-5 to Step-100"))

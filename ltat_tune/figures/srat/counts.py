@@ -57,7 +57,8 @@ def draw_training_counts(data_set: str) -> Callable[[Sources], Drawing]:
                 raise MissingData(str(error)) from None
             panel = axes.flat[index]
             count_bars(panel, counts, _names(config))
-            style.letter(panel, index, f"{problem_name(config.data)}, {sum(counts):,} images")
+            name = problem_name(config.data, counts)
+            style.letter(panel, index, f"{name}, {sum(counts):,} images")
         for panel in axes[0]:
             panel.set_xlabel("")  # the row below has it
         for panel in axes[:, 0]:
