@@ -86,7 +86,7 @@ def made_study(
         "tracking_uri": None, "smoke": "", "versions": {}, "commit": "",
     }  # fmt: skip
     folder.create(document, {**known, **(facts or {})})
-    space = load_space(folder.space, check_machine=False)
+    space = load_space(folder.space, check_machine=False, allow_inert=True)
     ledger = Ledger(folder.ledger, space)
     for scenario, ends in trials.items():
         for state, score in ends:

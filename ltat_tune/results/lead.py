@@ -20,7 +20,7 @@ LEAD_TEST = "t-test over seeds and images"
 _SURE = 0.05  # two-sided
 _MOST_SEEDS = 100  # nobody trains more; beyond it the advice is more images
 
-Values = NDArray[np.float64]
+Doubles = NDArray[np.float64]
 Classes = NDArray[np.int64]
 Kind = Literal["images", "classes", "worst"]
 
@@ -48,7 +48,7 @@ class MeasuredLead:
 
 def shares(
     answers: NDArray[np.bool_], classes: Classes, group: Collection[int] | None, kind: Kind
-) -> Values:
+) -> Doubles:
     """Return what each image adds to an accuracy, (N,): the accuracy is their sum.
 
     Args:
@@ -71,7 +71,7 @@ def shares(
     return answers * np.isin(classes, measured) / (images[classes] * max(1, len(measured)))
 
 
-def measured_lead(differences: Values, classes: Classes) -> MeasuredLead:
+def measured_lead(differences: Doubles, classes: Classes) -> MeasuredLead:
     """Return the lead in a table of differences, with its 95 % interval and p.
 
     The variance of the lead is that of its seeds plus that of its images. Each part has its own
@@ -155,7 +155,7 @@ class _Chance:
         return next((n for n in counts if self.half_width(n, _SURE) < gain), None)
 
 
-def _chance(differences: Values, classes: Classes) -> _Chance:
+def _chance(differences: Doubles, classes: Classes) -> _Chance:
     sizes = np.bincount(classes)
     # classes with one image have no variance of their own, so they share a stratum
     strata = np.where(sizes[classes] > 1, classes, len(sizes))
@@ -172,8 +172,8 @@ def _chance(differences: Values, classes: Classes) -> _Chance:
     )
 
 
-def _centred(values: Values, strata: Classes, sizes: Classes) -> Values:
+def _centred(values: Doubles, strata: Classes, sizes: Classes) -> Doubles:
     """Return values (S, N) less the mean of their seed's stratum."""
     sums = np.stack([np.bincount(strata, weights=row) for row in values])
-    centred: Values = values - (sums / np.maximum(sizes, 1))[:, strata]
+    centred: Doubles = values - (sums / np.maximum(sizes, 1))[:, strata]
     return centred

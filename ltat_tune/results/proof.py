@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from ltat_tune.results.lead import LEAD_TEST, Classes, Values, measured_lead, shares
+from ltat_tune.results.lead import LEAD_TEST, Classes, Doubles, measured_lead, shares
 from ltat_tune.results.model import ConfirmedResult, Lead, Leads, standing, verdict_metric
 from ltat_tune.space.objective import GROUPS, attack_of, group_of
 from ltat_tune.space.space import Space
@@ -16,7 +16,7 @@ from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.training_files import read_test
 from ltat_tune.training.metrics import ClassGroups
 
-ON_TEST = "none: the test images chose the winner, so no p-value would mean anything"
+_ON_TEST = "none: the test images chose the winner, so no p-value would mean anything"
 _NOT_KEPT = "none: an earlier version measured it and did not keep the answers by image"
 _FEW_SEEDS = "none: fewer than 2 seeds that the search did not use"
 
@@ -27,7 +27,7 @@ class _Contender:
 
     result: ConfirmedResult
     val: Mapping[int, float]
-    shares: Mapping[int, Values]  # what each test image adds to the metric, (N,)
+    shares: Mapping[int, Doubles]  # what each test image adds to the metric, (N,)
     classes: Classes
 
     def without(self, seed: int) -> tuple[int, float]:
@@ -99,7 +99,7 @@ def _lead(
     if not name:
         return untested
     if space.selected_on_test:
-        return untested.model_copy(update={"test": ON_TEST})
+        return untested.model_copy(update={"test": _ON_TEST})
     seeds = [seed for seed in winner.shares if seed in other.shares]
     if not seeds:
         return untested
