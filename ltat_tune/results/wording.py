@@ -33,10 +33,15 @@ def certainty(lead: Lead) -> str:
     if lead.p is None:
         return "the same with every seed" if lead.gain == 0 else "too few seeds for a test"
     one, other = lead.seeds
-    p = "p < 0.001" if lead.p < 0.001 else f"p = {lead.p:.2g}"
+    p = p_value(lead.p)
     sure = "" if lead.p < 0.05 else ", which chance may explain"
     seeds = f"{one} and {other}" if lead.test.startswith("Welch") else lead.n
     return f"{lead.test}: {p}{sure}, {seeds} seeds"
+
+
+def p_value(p: float) -> str:
+    """Return `p = 0.03`, or `p < 0.001`."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
 def trial_ends(trials: TrialCounts) -> str:
