@@ -9,6 +9,7 @@ from typing import Any
 from ltat_tune.config.parameters import PARAMETERS
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.presentation.names import attack_name, method_name
+from ltat_tune.presentation.states import state_in_words
 from ltat_tune.report.search_plots import short
 from ltat_tune.space.objective import attack_of, group_of
 from ltat_tune.space.space import Scenario, text_of
@@ -63,11 +64,16 @@ def configuration(config: TrialConfig, params: Mapping[str, Any]) -> str:
     return f"{method_name(config)} with {values}" if values else method_name(config)
 
 
+def how_it_ended(state: str) -> str:
+    """Return a trial's state in words: `trained to the end`, `stopped early`, `failed`."""
+    return "trained to the end" if state == "complete" else state_in_words(state)
+
+
 def place(scenario: Scenario) -> str:
-    """Return a scenario in words, `imbalance ratio 50` or `the only scenario`."""
+    """Return a scenario in words, `imbalance ratio 50` or `the default scenario`."""
     words = [f"{p.rpartition('.')[2].replace('_', ' ')} {text_of(v)}"
              for p, v in scenario.values.items()]  # fmt: skip
-    return ", ".join(words) or "the only scenario"
+    return ", ".join(words) or scenario.title
 
 
 def gain(score: Sequence[float], other: Sequence[float]) -> str:

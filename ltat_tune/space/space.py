@@ -33,10 +33,9 @@ class Scenario:
 
     @property
     def title(self) -> str:
-        """The human-readable title, such as `data.imbalance_ratio = 50`."""
-        return (
-            ", ".join(f"{p} = {text_of(v)}" for p, v in self.values.items()) or "the only scenario"
-        )
+        """The human-readable title, `data.imbalance_ratio = 50` or `the default scenario`."""
+        settings = ", ".join(f"{path} = {text_of(value)}" for path, value in self.values.items())
+        return settings or f"the {self.name} scenario"
 
 
 @dataclass(frozen=True)

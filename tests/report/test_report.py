@@ -117,7 +117,7 @@ def test_every_trial_is_in_the_table_and_has_its_curve(told: Told) -> None:
         assert len(table.rows) == 8
     curves = plots(found["curves"])[0].figure
     assert sum(len(trace.x) for trace in curves.data if trace.mode == "markers") == len(
-        [row for row in tables(found["curves"])[0].rows if row[1] == "pruned"]
+        [row for row in tables(found["curves"])[0].rows if row[1] == "stopped early"]
     )
     ends = [max(trace.x) for trace in curves.data if trace.mode != "markers"]
     assert sorted(set(ends)) == [2, 6]  # stopped at the rung, or trained to the end
