@@ -90,7 +90,7 @@ def line(sampler: str, truth: str, found: list[set[str]]) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Prints a row for each searcher and truth."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--studies", type=int, default=2000, help="for each line")
+    parser.add_argument("--studies", type=int, default=1000, help="for each line")
     parser.add_argument("--trials", type=int, default=30, help="of a study")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--smoke", action="store_true", help="20 studies of 12 trials each")

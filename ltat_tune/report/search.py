@@ -32,9 +32,10 @@ def importance(data: ReportData) -> PageSection:
         "Whiskers span the 5th to 95th percentile over resampled trials. Shares say what matters "
         "more, not whether it matters, so each parameter has a p: a permutation test whether the "
         "score rises, falls or peaks over its range, or differs between its values. p is "
-        "corrected for the number of parameters. If no parameter matters, the chance that any of "
-        "them has p of at most 0.05 is 5 % for each scenario, where the searcher proposes without "
-        "regard to scores; for tpe a simulation found FILLTPE %.", "quiet",
+        "corrected for the number of parameters, and a parameter must explain what the clearer "
+        "ones do not. If no parameter matters, the chance that any has p of at most 0.05 is 5 % "
+        "for each scenario. That is exact where proposals do not depend on scores, and nearly so "
+        "for tpe.", "quiet",
     )]  # fmt: skip
     for scene in data.scenes:
         blocks += _titled(data, scene)

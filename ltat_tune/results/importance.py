@@ -9,12 +9,11 @@ import random
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import optuna
 from numpy.typing import NDArray
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.distributions import CategoricalDistribution
 from optuna.importance import (
     BaseImportanceEvaluator,
     FanovaImportanceEvaluator,
@@ -34,6 +33,7 @@ _INTERVAL = (0.05, 0.95)
 LEVEL = 0.05  # of the one test of a scenario
 _SHUFFLES = 1999
 _ROUNDING = 1e-9  # of two shuffles that are equal but for the order of their sums
+_SAME = 1e-7  # singular values below it are rounding
 Values = NDArray[np.float64]
 
 
@@ -165,6 +165,10 @@ def corrected_p(scored: Scored, paths: Sequence[str], *, seed: int = 0) -> dict[
     To compare statistics of unlike parameters, each becomes the p that it would have under normal
     noise. p = (1 + shuffles in which any parameter is as extreme) / (1 + shuffles).
 
+    Once a parameter has p of at most 0.05, what it explains is taken out, and the rest are tested
+    again on the residuals (Freedman and Lane, 1983). A searcher that learns moves all parameters
+    together, and without this step they would share the credit of the one that acts.
+
     The test is exact if the scores are exchangeable among the trials where no parameter matters.
     That holds where proposals do not depend on scores (random, qmc, grid, list). Where they do
     (tpe, gp, cmaes), more trials are drawn near scores that were good by chance;
@@ -175,48 +179,74 @@ def corrected_p(scored: Scored, paths: Sequence[str], *, seed: int = 0) -> dict[
         paths: the parameters.
         seed: of the shuffles.
     """
+    generator = np.random.default_rng(seed)
     ranks = rankdata([score for _, score in scored])
-    shuffles = np.tile(ranks, (_SHUFFLES, 1))
-    np.random.default_rng(seed).permuted(shuffles, axis=1, out=shuffles)
-    samples = np.vstack([ranks, shuffles])  # (1 + shuffles, trials)
-    extreme = np.stack([_extremeness(samples, scored, path) for path in paths], axis=1)
-    own, largest = extreme[0], extreme[1:].max(axis=1)
-    as_extreme = (largest[:, None] >= own - _ROUNDING).sum(axis=0)
-    return {
-        path: float(1 + count) / (1 + _SHUFFLES)
-        for path, count in zip(paths, as_extreme, strict=True)
-    }
+    columns = {path: _columns(scored, path) for path in paths}
+    explained = np.ones((len(ranks), 1))  # the mean, then what clear parameters explain
+    p_of: dict[str, float] = {}
+    least = 0.0  # p never falls from one step to the next
+    while remaining := [path for path in paths if path not in p_of]:
+        residuals = _without(ranks[None], explained)
+        shuffles = generator.permuted(np.tile(residuals, (_SHUFFLES, 1)), axis=1)
+        samples = np.vstack([residuals, shuffles])  # (1 + shuffles, trials)
+        extreme = np.stack([_extremeness(samples, columns[path], explained) for path in remaining])
+        as_extreme = (extreme[:, 1:].max(axis=0) >= extreme[:, :1] - _ROUNDING).sum(axis=1)
+        p = np.maximum((1 + as_extreme) / (1 + _SHUFFLES), least)
+        first = int(np.argmax(extreme[:, 0]))
+        if p[first] > LEVEL:
+            return p_of | dict(zip(remaining, map(float, p), strict=True))
+        p_of[remaining[first]] = least = float(p[first])
+        explained = np.hstack([explained, columns[remaining[first]]])
+    return p_of
 
 
-def _extremeness(samples: Values, scored: Scored, path: str) -> Values:
-    """Return -log p of each sample's scores on one parameter under normal noise, (samples,)."""
+def _columns(scored: Scored, path: str) -> Values:
+    """Return what may explain scores by a parameter: (trials, functions), 0 for trials without it.
+
+    A choice has a column for each value, a range its centred ranks and their squares.
+    """
     there = [place for place, (row, _) in enumerate(scored) if path in row.params]
-    rows = [scored[place][0] for place in there]
-    basis = _basis([row.params[path] for row in rows], rows[0].distributions[path])
-    scores = samples[:, there] - samples[:, there].mean(axis=1, keepdims=True)
-    terms = basis.shape[1]
-    left = len(there) - 1 - terms  # degrees of freedom of the noise
+    values = [scored[place][0].params[path] for place in there]
+    distribution = scored[there[0]][0].distributions[path]
+    if isinstance(distribution, CategoricalDistribution):
+        own = np.array([[value == choice for choice in distribution.choices] for value in values])
+    else:
+        ranks = rankdata(values) / len(values)
+        ranks -= ranks.mean()
+        own = np.stack([ranks, ranks**2, np.ones(len(ranks))], axis=1)
+    columns = np.zeros((len(scored), own.shape[1]))
+    columns[there] = own
+    return columns
+
+
+def _extremeness(samples: Values, columns: Values, explained: Values) -> Values:
+    """Return -log p of each sample's scores on one parameter under normal noise, (samples,)."""
+    there = columns.any(axis=1)
+    known = _orthonormal(explained[there])
+    own = _orthonormal(_without(columns[there].T, known).T)
+    terms = own.shape[1]
+    left = int(there.sum()) - known.shape[1] - terms  # degrees of freedom of the noise
     if terms == 0 or left < 1:
         return np.zeros(len(samples))
+    scores = _without(samples[:, there], known)
     total = (scores**2).sum(axis=1)
-    explained = ((scores @ basis) ** 2).sum(axis=1) / np.where(total > 0, total, 1.0)
-    # 1 - explained has a beta distribution under normal noise
-    p = betainc(left / 2, terms / 2, np.clip(1 - explained, 0.0, 1.0))
+    share = ((scores @ own) ** 2).sum(axis=1) / np.where(total > _ROUNDING, total, np.inf)
+    # 1 - share has a beta distribution under normal noise
+    p = betainc(left / 2, terms / 2, np.clip(1 - share, 0.0, 1.0))
     extremeness: Values = -np.log(np.maximum(p, np.finfo(np.float64).tiny))
     return extremeness
 
 
-def _basis(values: Sequence[Any], distribution: BaseDistribution) -> Values:
-    """Return orthonormal, centred functions of a parameter's values, (trials, functions)."""
-    if isinstance(distribution, CategoricalDistribution):
-        columns = np.array([[value == choice for choice in distribution.choices]
-                            for value in values], dtype=np.float64)  # fmt: skip
-    else:
-        ranks = rankdata(values)
-        ranks -= ranks.mean()
-        columns = np.stack([ranks, ranks**2], axis=1)
-    left, scales, _ = np.linalg.svd(columns - columns.mean(axis=0), full_matrices=False)
-    kept: Values = left[:, scales > 1e-9 * max(1.0, scales.max(initial=0.0))]
+def _without(rows: Values, columns: Values) -> Values:
+    """Return rows, (N, trials), without what columns, (trials, functions), explain of them."""
+    basis = _orthonormal(columns)
+    return rows - (rows @ basis) @ basis.T
+
+
+def _orthonormal(columns: Values) -> Values:
+    """Return an orthonormal basis of the span of columns, (trials, dimensions)."""
+    basis, scales, _ = np.linalg.svd(columns, full_matrices=False)
+    kept: Values = basis[:, scales > _SAME]
     return kept
 
 

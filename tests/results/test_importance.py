@@ -172,6 +172,27 @@ def test_too_few_trials_with_a_parameter_say_nothing_of_it() -> None:
     assert p[X] < 0.05
 
 
+def test_what_moves_with_the_acting_parameter_has_no_credit_of_its_own() -> None:
+    """Both fall over the study, as a searcher that learns lets them; only one acts."""
+    draw = random.Random(3)
+    x = [0.9 * (1 - place / 40) + 0.1 * draw.random() for place in range(40)]
+    follower = [0.7 * (1 - place / 40) + 0.3 * draw.random() for place in range(40)]
+    scores = [value + 0.05 * draw.gauss(0, 1) for value in x]
+    assert corrected_p(_scored({NOISE: follower}, scores), [NOISE])[NOISE] == 1 / 2000
+    both = corrected_p(_scored({X: x, NOISE: follower}, scores), [X, NOISE])
+    assert both[X] == 1 / 2000
+    assert both[NOISE] > 0.05
+
+
+def test_two_that_act_are_both_clear() -> None:
+    draw = random.Random(4)
+    x, y, noise = ([draw.random() for _ in range(40)] for _ in range(3))
+    scores = [a + b + 0.3 * draw.gauss(0, 1) for a, b in zip(x, y, strict=True)]
+    p = corrected_p(_scored({X: x, LATE: y, NOISE: noise}, scores), [X, LATE, NOISE])
+    assert max(p[X], p[LATE]) <= 0.01
+    assert p[NOISE] > 0.05
+
+
 def test_one_null_study_in_twenty_has_a_clear_parameter() -> None:
     """300 studies of noise, five parameters each; the 99.9 % range around 5 % is 3 to 29."""
     draw, clear = random.Random(5), 0

@@ -225,3 +225,7 @@ def test_after_a_restart_trials_are_judged_as_if_it_had_not_been() -> None:
         second.put_back("a", f"a/t{i:04d}", {3: value, 1: 0.0})
     later = [_verdict(second, _trial(i), _result(scores[i])) for i in (3, 4)]
     assert later == verdicts[3:]
+    assert second.stopped == {"a/t0003": whole.stopped["a/t0003"]}
+    assert whole.stopped["a/t0003"].sentence == (
+        "30.0 % at epoch 3 is rank 4 of 4, below the threshold of 50.0 %"
+    )
