@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import optuna
 
-from ltat_tune.results.importance import LEVEL, corrected_p, judged
+from ltat_tune.results.importance import CLEAR_P, corrected_p, judged
 
 RATE, KIND = "optim.lr", "method.name"
 SAMPLERS: Mapping[str, Callable[[int], optuna.samplers.BaseSampler]] = {
@@ -72,7 +72,7 @@ def clear_in(sampler: str, truth: str, trials: int, seed: int) -> set[str]:
     simulated.optimize(objective, n_trials=trials)
     _, scored = judged(simulated.get_trials(deepcopy=False))
     paths = list(dict.fromkeys(path for row, _ in scored for path in row.params))
-    return {path for path, p in corrected_p(scored, paths, seed=seed).items() if p <= LEVEL}
+    return {path for path, p in corrected_p(scored, paths, seed=seed).items() if p <= CLEAR_P}
 
 
 def line(sampler: str, truth: str, found: list[set[str]]) -> str:
@@ -96,7 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--smoke", action="store_true", help="20 studies of 12 trials each")
     given = parser.parse_args(arguments)
     studies, trials = (20, 12) if given.smoke else (given.studies, given.trials)
-    print(f"{studies} studies of {trials} trials, five parameters, one test at {LEVEL:.0%} each")
+    print(f"{studies} studies of {trials} trials, five parameters, one test at {CLEAR_P:.0%} each")
     print("searcher  what acts       studies  that is clear  another is clear (std. err.)")
     with ProcessPoolExecutor(given.jobs) as pool:
         for truth in TRUTHS:

@@ -11,7 +11,7 @@ _KINDS = {"copy": "copies of {} epochs", "probe": "probes at epoch {}", "prefix"
 
 
 def curves_section(data: ReportData) -> PageSection:
-    """Return the section on learning curves, with rungs and the ends of stopped trials."""
+    """Return the section on learning curves, with rungs, and on why trials stopped early."""
     rungs = (*data.rungs.copies, *data.rungs.judged)
     blocks: list[Block] = [Text(note[0].upper() + note[1:] + ".", "quiet")
                            for note in data.rungs.notes]  # fmt: skip

@@ -30,11 +30,11 @@ _TOP = 5  # trials that PED-ANOVA needs among the best, says its documentation
 PED_DRAWS, FANOVA_DRAWS = 40, 20  # resamples; fANOVA's forests are slow
 _TREES = 24  # in fANOVA's forest
 _INTERVAL = (0.05, 0.95)
-LEVEL = 0.05  # of the one test of a scenario
+CLEAR_P = 0.05  # of the one test of a scenario
 _SHUFFLES = 1999
 _ROUNDING = 1e-9  # of two shuffles that are equal but for the order of their sums
 _SAME = 1e-7  # singular values below it are rounding
-Values = NDArray[np.float64]
+_Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Importance:
     @property
     def is_clear(self) -> bool:
         """Whether the score depends on it by more than chance gives."""
-        return self.p <= LEVEL
+        return self.p <= CLEAR_P
 
 
 @dataclass(frozen=True)
@@ -193,14 +193,14 @@ def corrected_p(scored: Scored, paths: Sequence[str], *, seed: int = 0) -> dict[
         as_extreme = (extreme[:, 1:].max(axis=0) >= extreme[:, :1] - _ROUNDING).sum(axis=1)
         p = np.maximum((1 + as_extreme) / (1 + _SHUFFLES), least)
         first = int(np.argmax(extreme[:, 0]))
-        if p[first] > LEVEL:
+        if p[first] > CLEAR_P:
             return p_of | dict(zip(remaining, map(float, p), strict=True))
         p_of[remaining[first]] = least = float(p[first])
         explained = np.hstack([explained, columns[remaining[first]]])
     return p_of
 
 
-def _columns(scored: Scored, path: str) -> Values:
+def _columns(scored: Scored, path: str) -> _Values:
     """Return what may explain scores by a parameter: (trials, functions), 0 for trials without it.
 
     A choice has a column for each value, a range its centred ranks and their squares.
@@ -219,7 +219,7 @@ def _columns(scored: Scored, path: str) -> Values:
     return columns
 
 
-def _extremeness(samples: Values, columns: Values, explained: Values) -> Values:
+def _extremeness(samples: _Values, columns: _Values, explained: _Values) -> _Values:
     """Return -log p of each sample's scores on one parameter under normal noise, (samples,)."""
     there = columns.any(axis=1)
     known = _orthonormal(explained[there])
@@ -233,20 +233,20 @@ def _extremeness(samples: Values, columns: Values, explained: Values) -> Values:
     share = ((scores @ own) ** 2).sum(axis=1) / np.where(total > _ROUNDING, total, np.inf)
     # 1 - share has a beta distribution under normal noise
     p = betainc(left / 2, terms / 2, np.clip(1 - share, 0.0, 1.0))
-    extremeness: Values = -np.log(np.maximum(p, np.finfo(np.float64).tiny))
+    extremeness: _Values = -np.log(np.maximum(p, np.finfo(np.float64).tiny))
     return extremeness
 
 
-def _without(rows: Values, columns: Values) -> Values:
+def _without(rows: _Values, columns: _Values) -> _Values:
     """Return rows, (N, trials), without what columns, (trials, functions), explain of them."""
     basis = _orthonormal(columns)
     return rows - (rows @ basis) @ basis.T
 
 
-def _orthonormal(columns: Values) -> Values:
+def _orthonormal(columns: _Values) -> _Values:
     """Return an orthonormal basis of the span of columns, (trials, dimensions)."""
     basis, scales, _ = np.linalg.svd(columns, full_matrices=False)
-    kept: Values = basis[:, scales > _SAME]
+    kept: _Values = basis[:, scales > _SAME]
     return kept
 
 
