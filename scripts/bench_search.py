@@ -296,8 +296,8 @@ class _Simulation:
             self._search.absorb(task, epoch, metrics)
             score = self._rungs.score(epoch, metrics, METRIC)
             if score is not None and epoch < task.epochs:
-                if not self._rule.record(task.key, epoch, score):
-                    self._search.finish(task, Outcome("pruned", epoch))
+                if (stop := self._rule.record(task.key, epoch, score)) is not None:
+                    self._search.finish(task, Outcome("pruned", epoch, stop.sentence))
                     return
         self._end(task, Table.final(row), task.epochs)
         self._trace.complete(row)
@@ -316,7 +316,7 @@ SEARCHES: dict[str, Callable[..., Trace]] = {
     "ours/no rungs": ours(scheduler={"name": "none"}),
     "ours/prefix": ours(scheduler={"rungs": "prefix"}),
     "ours/prefix, grace 1": ours(scheduler={"rungs": "prefix", "grace_epochs": 1}),
-    "ours/prefix, stopped forgotten": forgetting(ours(scheduler={"rungs": "prefix"})),
+    "ours/prefix, stopped early forgotten": forgetting(ours(scheduler={"rungs": "prefix"})),
     "ours/probe": ours(scheduler={"rungs": "probe", "grace_epochs": 3}),
     "ours/copy": ours(scheduler={"rungs": "copy"}),
     "ours/copy, eta 4": ours(scheduler={"rungs": "copy", "reduction_factor": 4}),

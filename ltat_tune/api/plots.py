@@ -35,8 +35,8 @@ class Plots:
     def importance(self, scenario: str | None = None) -> go.Figure:
         """Plot how much each parameter matters, by fANOVA and PED-ANOVA.
 
-        The figure shows the interval over resampled trials and what shuffled scores reach by
-        chance.
+        The figure shows the interval over resampled trials, and p of the test whether the score
+        depends on the parameter.
         """
         with process_kept():
             from ltat_tune.report.search_plots import importance_plot
@@ -48,7 +48,7 @@ class Plots:
             return _on_paper(importance_plot(importances))
 
     def parallel_coordinate(self, scenario: str | None = None) -> go.Figure:
-        """Plot each trial as a line over its parameters to its score, stopped ones in grey."""
+        """Plot each trial as a line over its parameters to its score, in grey without one."""
         with process_kept():
             from ltat_tune.report.search_plots import parallel_coordinates
 

@@ -17,6 +17,7 @@ from ltat_tune.comparison.entries import (
     new_entry,
 )
 from ltat_tune.config.parameters import PARAMETERS
+from ltat_tune.presentation.states import state_in_words
 from ltat_tune.results.model import standing
 from ltat_tune.space.space import text_of
 from ltat_tune.storage.trials import TrialRow
@@ -24,8 +25,9 @@ from ltat_tune.storage.trials import TrialRow
 _BINS = 4  # ranges that a parameter with many values is cut into
 _MANY = 8  # different values; a parameter with more is cut into ranges
 # how trials end that have no result, the most telling first
-_ENDS = {"complete": "misses objective.at_least", "running": "running", "pruned": "stopped",
-         "diverged": "diverged", "failed": "failed"}  # fmt: skip
+_ENDS = {"complete": "misses objective.at_least"} | {
+    state: state_in_words(state) for state in ("running", "pruned", "diverged", "failed")
+}
 Parts = tuple[str | None, ...]  # a label in words, one for each key; None is any value of a range
 
 

@@ -191,7 +191,7 @@ class LiveView:
             "best so far",
             "running",
             "complete",
-            "stopped",
+            "stopped early",
             "failed",
             "epochs",
         ):

@@ -40,7 +40,7 @@ def view_of(space: Space) -> View:
             "One run is the study itself; its description shows the results. Runs with "
             "`kind: trial` belong to the search. Runs with `kind: confirmation` train its best "
             "configurations again with several seeds and attack them on the test images. Runs "
-            "with `state: pruned` were stopped early."
+            "with `state: pruned` were stopped early; the tag `reason` says why."
         ),
     )
 

@@ -28,6 +28,7 @@ from ltat_tune.storage.task import Outcome, Task
 from ltat_tune.storage.trial_state import score_of
 
 _TRUSTED_TRIALS = 8  # with fewer, a rank correlation says little
+_MISLED = "its copy trained with the cheap attack, which predicts ranks no better than chance"
 
 
 class ScenarioSearch:
@@ -112,8 +113,9 @@ class ScenarioSearch:
             losers.append((self._task(number, self._whole), Outcome("pruned", begun, reason)))
         self._given_up.clear()
         for number in self._promotions.losers(self._settled()):
-            done = self._rungs.copies[self._level(number)]
-            reason = f"its copy of {done} epochs was not among the best"
+            level = self._level(number)
+            stop = self._promotions.why_lost(number, level, self._rungs.copies[level])
+            reason = _MISLED if stop is None else stop.sentence
             losers.append((self._task(number, self._whole), Outcome("pruned", 0, reason)))
         return losers
 

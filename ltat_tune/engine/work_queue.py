@@ -142,7 +142,8 @@ class WorkQueue:
                 ),
             )  # fmt: skip
         elif task.key in self.stopping.stopped:
-            self._finish(task, Outcome("pruned", self._reported.get(task.key, 0)))
+            why = self.stopping.stopped[task.key].sentence
+            self._finish(task, Outcome("pruned", self._reported.get(task.key, 0), why))
         elif error and self._cluster is not None and (problem := self._cluster.settle()):
             self.stop(problem)  # the node's fault: the row stays RUNNING
         elif error and self.stop_reason is None:

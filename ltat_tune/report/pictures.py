@@ -23,7 +23,7 @@ from ltat_tune.report.plot_style import (
     VERMILLION,
     empty_plot,
 )
-from ltat_tune.report.words import attack_name, percent, trial
+from ltat_tune.report.words import attack_name, how_it_ended, percent, trial
 from ltat_tune.storage.trained_run import Run
 from ltat_tune.storage.trials import TrialRow
 
@@ -49,14 +49,13 @@ def learning_curves_plot(scene: Scene, rungs: Sequence[int]) -> tuple[go.Figure,
     drawn = _most_telling(scene.rows, {winner, baseline})
     looks = {
         "stopped early": (PLOT_GREY, 1.0), "trained to the end": (SKY, 1.4),
-        "still running": (PLOT_GREY, 1.4), "failed or diverged": (MUTED, 1.0),
+        "running": (PLOT_GREY, 1.4), "failed or diverged": (MUTED, 1.0),
         "baseline": (INK, 2.4), "winner": (VERMILLION, 2.6),
     }  # fmt: skip
-    states = {"pruned": "stopped early", "complete": "trained to the end",
-              "running": "still running"}  # fmt: skip
     named: set[str] = set()
     for row in drawn:
-        kind = states.get(row.state, "failed or diverged")
+        kind = how_it_ended(row.state)
+        kind = "failed or diverged" if kind in ("failed", "diverged") else kind
         kind = "winner" if row.number == winner else "baseline" if row.number == baseline else kind
         colour, width = looks[kind]
         for curve in scene.curves.get(row.number, ()) or _from_ledger(row.scores):
@@ -122,7 +121,8 @@ def _from_ledger(scores: Mapping[int, float]) -> list[TrialCurve]:
 
 def _hover(number: int, state: str, stage: str) -> str:
     what = f", {stage.replace('copy-', 'copy of ')} epochs" if stage.startswith("copy") else ""
-    return f"{trial(number)} ({state}{what}): %{{y:.1f}} % at epoch %{{x}}<extra></extra>"
+    which = f"{trial(number)} ({how_it_ended(state)}{what})"
+    return f"{which}: %{{y:.1f}} % at epoch %{{x}}<extra></extra>"
 
 
 def _thinned(curve: TrialCurve) -> tuple[list[int], list[float]]:

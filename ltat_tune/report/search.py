@@ -7,14 +7,19 @@ from collections.abc import Sequence
 from ltat_tune.report import search_plots
 from ltat_tune.report.blocks import Block, Heading, PageSection, Plot, Table, Text, table
 from ltat_tune.report.data import ReportData, Scene
-from ltat_tune.report.words import NONE, count, label, percent, short, trial, value
-from ltat_tune.results.importance import Importance, ImportanceEstimate
+from ltat_tune.report.words import (
+    NONE,
+    count,
+    how_it_ended,
+    label,
+    percent,
+    short,
+    trial,
+    value,
+)
+from ltat_tune.results.importance import ImportanceEstimate
+from ltat_tune.results.wording import p_value
 from ltat_tune.storage.trials import TrialRow
-
-_STATES = {
-    "complete": "trained to the end", "pruned": "stopped early", "failed": "failed",
-    "diverged": "diverged", "running": "running",
-}  # fmt: skip
 
 
 def importance(data: ReportData) -> PageSection:
@@ -24,9 +29,13 @@ def importance(data: ReportData) -> PageSection:
         "measures this for the parameters that all trials have. PED-ANOVA measures which "
         "parameters decide whether a trial is among the best, including parameters that only some "
         "trials have. "
-        "Whiskers span the 5th to 95th percentile over resampled trials. The vertical tick marks "
-        "the share that shuffled scores reach in 5 % of cases: a bar that ends before its tick "
-        "may be chance.", "quiet",
+        "Whiskers span the 5th to 95th percentile over resampled trials. Shares say what matters "
+        "more, not whether it matters, so each parameter has a p: a permutation test whether the "
+        "score rises, falls or peaks over its range, or differs between its values. p is "
+        "corrected for the number of parameters, and a parameter must explain what the clearer "
+        "ones do not. If no parameter matters, the chance that any has p of at most 0.05 is 5 % "
+        "for each scenario. That is exact where proposals do not depend on scores, and nearly so "
+        "for tpe.", "quiet",
     )]  # fmt: skip
     for scene in data.scenes:
         blocks += _titled(data, scene)
@@ -39,7 +48,8 @@ def importance(data: ReportData) -> PageSection:
             else f"the scores of {estimates.trials} trials at {_rung(data, estimates.epochs)}, "
             "which more trials reached than the end"
         )  # fmt: skip
-        clear = [label(one.path) for one in estimates.values if one.is_clear]
+        clear = [f"{label(one.path)} ({p_value(one.p)})" for one in estimates.values
+                 if one.is_clear]  # fmt: skip
         summary = (
             f"More than chance: {', '.join(clear)}." if clear
             else "No parameter stands out from chance with so few trials."
@@ -53,10 +63,11 @@ def importance(data: ReportData) -> PageSection:
         edges = {e.path: f"{e.side} edge of its range" for e in scene.results.edges}
         blocks.append(table(
             "Shares in %, with the 90 % interval over resampled trials in brackets.",
-            ["parameter", "fANOVA", "PED-ANOVA", "by chance up to", "trials with it",
-             "more than chance", "winner lies on"],
-            [[label(one.path), _estimate(one.fanova), _estimate(one.ped_anova), _chance(one),
-              str(one.active), "yes" if one.is_clear else "no", edges.get(one.path, "")]
+            ["parameter", "fANOVA", "PED-ANOVA", "trials with it", "p", "more than chance",
+             "winner lies on"],
+            [[label(one.path), _estimate(one.fanova), _estimate(one.ped_anova), str(one.active),
+              p_value(one.p).removeprefix("p = ").removeprefix("p "),
+              "yes" if one.is_clear else "no", edges.get(one.path, "")]
              for one in estimates.values],
         ))  # fmt: skip
     return PageSection("importance", "Which parameters matter", tuple(blocks))
@@ -76,11 +87,6 @@ def _estimate(estimate: ImportanceEstimate | None) -> str:
     return f"{100 * estimate.share:.0f} ({100 * estimate.low:.0f}–{100 * estimate.high:.0f})"
 
 
-def _chance(one: Importance) -> str:
-    own = [] if one.fanova is None else [f"{100 * one.fanova.chance:.0f}"]
-    return " / ".join([*own, f"{100 * one.ped_anova.chance:.0f}"])
-
-
 def where_good_values_lie(data: ReportData) -> PageSection:
     """Return the section with parallel coordinates, slices and a contour plot."""
     blocks: list[Block] = []
@@ -98,8 +104,9 @@ def where_good_values_lie(data: ReportData) -> PageSection:
             search_plots.parallel_coordinates(ended, tuned),
             f"Each line is a trial, from its parameters to its score ({data.metric}). Drag along "
             "an axis to keep only the lines that pass there; drag a title to move its axis. Grey "
-            "lines are trials that were stopped early. – means that the trial does not have the "
-            f"parameter. Here {names}. The section All trials lists the same trials in a table.",
+            "lines are trials without a final score: stopped early, failed or diverged. – means "
+            f"that the trial does not have the parameter. Here {names}. The section All trials "
+            "lists the same trials in a table.",
             least_width_px=110 * (len(tuned) + 1),
         ))  # fmt: skip
         blocks.append(Plot(
@@ -158,7 +165,7 @@ def trials_tables(
     order = sorted(scene.rows, key=lambda r: (r.score is None, -(r.score or 0.0), r.number))
     paths = list(data.space.tuned)
     rows = [
-        [trial(row.number), _STATES[row.state], percent(row.score), _last_rung(row),
+        [trial(row.number), how_it_ended(row.state), percent(row.score), _last_rung(row),
          str(row.epochs), *(value(p, row.params[p]) if p in row.params else NONE for p in paths)]
         for row in order[:most]
     ]  # fmt: skip

@@ -31,6 +31,7 @@ from ltat_tune.report.plot_style import (
     styled,
 )
 from ltat_tune.results.importance import ImportanceEstimate, Importances, as_study, judged
+from ltat_tune.results.wording import p_value
 from ltat_tune.space.domains import Domain
 from ltat_tune.space.space import text_of
 from ltat_tune.storage.trials import TrialRow
@@ -49,9 +50,9 @@ def short(path: str) -> str:
 
 
 def importance_plot(found: Importances) -> go.Figure:
-    """Plot shares by fANOVA and PED-ANOVA as bars with intervals, and chance as ticks."""
+    """Plot shares by fANOVA and PED-ANOVA as bars with intervals, each parameter with its p."""
     fig = empty_plot(height=90 + 46 * max(1, len(found.values)))
-    labels = [short(one.path) for one in found.values][::-1]
+    labels = [f"{short(one.path)}<br>{p_value(one.p)}" for one in found.values][::-1]
     fanova: Sequence[ImportanceEstimate | None] = [one.fanova for one in found.values][::-1]
     ped_anova: Sequence[ImportanceEstimate | None] = [one.ped_anova for one in found.values][::-1]
     methods = (("fANOVA", BLUE, fanova), ("PED-ANOVA", VERMILLION, ped_anova))
@@ -62,18 +63,13 @@ def importance_plot(found: Importances) -> go.Figure:
         at = [y + (0.2 if place == 0 else -0.2) for y, _ in there]
         fig.add_bar(
             x=[100 * e.share for _, e in there], y=at, width=0.34, orientation="h", name=name,
-            marker_color=colour, customdata=[labels[y] for y, _ in there],
+            marker_color=colour, customdata=[labels[y].partition("<br>")[0] for y, _ in there],
             error_x={
                 "type": "data", "symmetric": False, "color": MUTED, "thickness": 1.2, "width": 3,
                 "array": [max(0.0, 100 * (e.high - e.share)) for _, e in there],
                 "arrayminus": [max(0.0, 100 * (e.share - e.low)) for _, e in there],
             },
             hovertemplate="%{customdata}: %{x:.0f} %<extra>" + name + "</extra>",
-        )  # fmt: skip
-        fig.add_scatter(
-            x=[100 * e.chance for _, e in there], y=at, mode="markers", showlegend=place == 1,
-            name="reached by chance in 5 % of cases", hoverinfo="skip",
-            marker={"symbol": "line-ns", "size": 12, "line": {"width": 2, "color": INK}},
         )  # fmt: skip
     fig.update_xaxes(title="share, %", range=[0, 102])
     fig.update_yaxes(
@@ -98,12 +94,12 @@ def parallel_coordinates(rows: Sequence[TrialRow], tuned: Mapping[str, Domain]) 
     span = (high - low) or 0.01
     under = low - _BELOW * span
     ticks: list[float] = [low + span * part for part in (0, 0.25, 0.5, 0.75, 1)]
-    stopped = len(reached) < len(scores)
+    unscored = len(reached) < len(scores)
     axes.append({
         "label": "score, %", "values": [under if s is None else s for s in scores],
-        "range": [under if stopped else low, low + span],
-        "tickvals": ([under] if stopped else []) + ticks,
-        "ticktext": (["stopped"] if stopped else []) + [f"{100 * t:.1f}" for t in ticks],
+        "range": [under if unscored else low, low + span],
+        "tickvals": ([under] if unscored else []) + ticks,
+        "ticktext": (["no score"] if unscored else []) + [f"{100 * t:.1f}" for t in ticks],
     })  # fmt: skip
     # the first tenth of the colour scale is grey, for trials without a score
     grey = [(0.0, PLOT_GREY), (0.05, PLOT_GREY), (0.05, LINE_COLOURSCALE[0][1])]
@@ -180,7 +176,8 @@ def slices(
     *,
     winner: int | None = None,
 ) -> go.Figure:
-    """Plot the score over each parameter alone; stopped trials have their last rung's score.
+    """Plot the score over each parameter alone; one that was stopped early has that of its last
+    rung.
 
     Args:
         rows: the scenario's trials.
@@ -194,7 +191,7 @@ def slices(
                         vertical_spacing=0.36 / lines if lines > 1 else 0)  # fmt: skip
     groups = {
         "trained to the end": (BLUE, "circle", [r for r in rows if r.score is not None]),
-        "stopped: score at its last rung": (
+        "stopped early: score at its last rung": (
             PLOT_GREY, "triangle-down-open", [r for r in rows if r.score is None and r.scores],
         ),
         "winner": (VERMILLION, "star", [r for r in rows if r.number == winner]),

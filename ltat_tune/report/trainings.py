@@ -5,13 +5,13 @@ from __future__ import annotations
 from ltat_tune.report import pictures
 from ltat_tune.report.blocks import Block, Heading, PageSection, Plot, Table, Text
 from ltat_tune.report.data import ReportData, Scene, deleted
-from ltat_tune.report.words import NONE, count, trial
+from ltat_tune.report.words import NONE, count, how_it_ended, trial
 
 _KINDS = {"copy": "copies of {} epochs", "probe": "probes at epoch {}", "prefix": "epoch {}"}
 
 
 def curves_section(data: ReportData) -> PageSection:
-    """Return the section on learning curves, with rungs and the ends of stopped trials."""
+    """Return the section on learning curves, with rungs, and on why trials stopped early."""
     rungs = (*data.rungs.copies, *data.rungs.judged)
     blocks: list[Block] = [Text(note[0].upper() + note[1:] + ".", "quiet")
                            for note in data.rungs.notes]  # fmt: skip
@@ -49,10 +49,12 @@ def _stops(scene: Scene) -> Table:
     for row in scene.rows:
         scores = ", ".join(f"{e}: {100 * s:.1f}" for e, s in row.scores.items())
         why = row.cause if row.state != "complete" else ""
-        rows.append([trial(row.number), row.state, str(row.epochs), scores or NONE, why])
+        rows.append(
+            [trial(row.number), how_it_ended(row.state), str(row.epochs), scores or NONE, why]
+        )
     return Table(
-        "Scores in % by epoch, and why a trial was stopped.",
-        ("trial", "state", "epochs trained", "scores", "reason"),
+        "Scores in % by epoch, and why a trial was stopped early or failed.",
+        ("trial", "how it ended", "epochs trained", "scores", "reason"),
         tuple(map(tuple, rows)), numeric=frozenset({2}), folded=True,
     )  # fmt: skip
 

@@ -8,6 +8,7 @@ from typing import Any
 from ltat_tune.config.parameters import PARAMETERS
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.presentation.names import attack_name, method_name
+from ltat_tune.presentation.states import state_in_words
 from ltat_tune.report.search_plots import short
 from ltat_tune.space.objective import attack_of, group_of
 from ltat_tune.space.space import Scenario, text_of
@@ -62,10 +63,15 @@ def configuration(config: TrialConfig, params: Mapping[str, Any]) -> str:
     return f"{method_name(config)} with {values}" if values else method_name(config)
 
 
+def how_it_ended(state: str) -> str:
+    """Return a trial's state in words: `trained to the end`, `stopped early`, `failed`."""
+    return "trained to the end" if state == "complete" else state_in_words(state)
+
+
 def place(scenario: Scenario) -> str:
-    """Return a scenario in words, `imbalance ratio 50 (53.33 reached)` or `the only scenario`."""
+    """Return a scenario in words, `imbalance ratio 50 (53.33 reached)` or `the default scenario`."""
     words = [f"{p.rpartition('.')[2].replace('_', ' ')} {t}" for p, t in scenario.texts.items()]
-    return ", ".join(words) or "the only scenario"
+    return ", ".join(words) or scenario.title
 
 
 __all__ = ["attack_name", "method_name", "short", "text_of"]

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from ltat_tune.config.parameters import PARAMETERS
 from ltat_tune.presentation.names import MANY_CLASSES, reached_note
+from ltat_tune.presentation.states import state_in_words
 from ltat_tune.results.trial_view import TrialView, curves, sparkline
 from ltat_tune.search.stems import acting
 from ltat_tune.space.space import text_of
@@ -45,7 +46,7 @@ def trial_tables(view: TrialView, *, every: bool) -> RenderableType:
 
 def _headline(view: TrialView) -> Text:
     row = view.row
-    text = Text(f"{view.name}: {row.state}", style="bold")
+    text = Text(f"{view.name}: {state_in_words(row.state)}", style="bold")
     if row.score is not None:
         text.append(f", {100 * row.score:.1f} % {view.objective}")
     took = f", {row.seconds:.0f} s from its start to its end" if row.seconds is not None else ""

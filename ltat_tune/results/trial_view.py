@@ -9,6 +9,7 @@ from typing import Any
 
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.errors import StudyError
+from ltat_tune.presentation.states import state_in_words
 from ltat_tune.space.reader import read_space
 from ltat_tune.space.space import Space, settings_text
 from ltat_tune.storage.folder import StudyFolder
@@ -142,8 +143,9 @@ def events(folder: StudyFolder, row: TrialRow) -> list[str]:
     if row.ended is not None:
         reached = f", {100 * row.score:.1f} %" if row.score is not None else ""
         why = f": {row.cause}" if row.cause else ""
+        state = state_in_words(row.state)
         lines.append(
-            f"{row.ended:%Y-%m-%d %H:%M:%S}  {row.state} after {row.epochs} epochs{reached}{why}"
+            f"{row.ended:%Y-%m-%d %H:%M:%S}  {state} after {row.epochs} epochs{reached}{why}"
         )
     elif not folder.is_running():
         lines.append(f"{'':19}  not finished; to continue: {folder.resume_command}")

@@ -42,7 +42,7 @@ def interval(lead: Lead) -> str:
     ends = f"95 % interval {100 * lead.low:+.1f} to {100 * lead.high:+.1f}"
     if lead.p is None:
         return f"{ends}, every answer is the same"
-    return f"{ends}, {'p < 0.001' if lead.p < 0.001 else f'p = {lead.p:.2g}'}"
+    return f"{ends}, {p_value(lead.p)}"
 
 
 def lead_clause(lead: Lead, other: str) -> str:
@@ -77,6 +77,11 @@ def power(lead: Lead) -> str:
     if lead.seeds_needed is not None:
         return f"{text}; about {lead.seeds_needed} seeds would settle one of this size"
     return f"{text}; more seeds alone would not settle one of this size, more test images may"
+
+
+def p_value(p: float) -> str:
+    """Return `p = 0.03`, or `p < 0.001`."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
 def trial_ends(trials: TrialCounts) -> str:

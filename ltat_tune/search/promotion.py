@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from ltat_tune.search.early_stop import EarlyStop
+
 
 class Promotions:
     """ASHA's promotion rule (Li2020System, Algorithm 2, arXiv:1810.05934) over copies.
@@ -76,6 +78,25 @@ class Promotions:
             and trial not in self._gone_on[level]
             and trial not in self._out
         ]
+
+    def why_lost(self, trial: int, level: int, epochs: int) -> EarlyStop | None:
+        """Return why a trial that ended at a settled level is a loser there.
+
+        Args:
+            trial: one of `losers`.
+            level: the highest level that it has ended.
+            epochs: the length of that level's short runs.
+
+        Returns:
+            None if the level's scores were forgotten.
+        """
+        scores = self._scores[level]
+        if trial not in scores:
+            return None
+        chosen, score = self._chosen(level, level + 1), scores[trial]
+        rank = 1 + sum(other > score for other in scores.values())
+        threshold = scores[chosen[-1]]
+        return EarlyStop(epochs, score, threshold, rank, len(scores), "copy")
 
     def _still_settled(self, settled: int) -> int:
         """Return how many levels are settled: one that a promotion leads to is not."""

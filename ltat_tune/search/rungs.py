@@ -157,8 +157,8 @@ def _prefixes(space: Space, settled: int, why: str) -> Rungs:
             )
     elif settled:
         notes.append(
-            f"no trial is stopped before epoch {first}: {why} acts only from epoch {settled + 1}, "
-            "and its effect must show first"
+            f"no trial is stopped early before epoch {first}: {why} acts only from epoch "
+            f"{settled + 1}, and its effect must show first"
         )
     if first >= total:
         return Rungs((), (_none_fits(total),))

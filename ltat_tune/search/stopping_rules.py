@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Protocol
 
+from ltat_tune.search.early_stop import EarlyStop, JudgedScore
 from ltat_tune.search.rungs import Rungs
 from ltat_tune.space.spec import SchedulerSpec
 
@@ -14,8 +16,8 @@ from ltat_tune.space.spec import SchedulerSpec
 class Rule(Protocol):
     """Decides at rungs which trials go on."""
 
-    def record(self, trial: str, epoch: int, value: float) -> bool:
-        """Record a score. Return whether the trial goes on.
+    def record(self, trial: str, epoch: int, value: float) -> EarlyStop | None:
+        """Record a score. Return why the trial stops, or None if it goes on.
 
         A trial that reports a rung again after a restart is never judged there twice.
         """
@@ -36,16 +38,17 @@ class SuccessiveHalving:
         self._factor = reduction_factor
         self._values: dict[int, dict[str, float]] = {rung: {} for rung in rungs}
 
-    def record(self, trial: str, epoch: int, value: float) -> bool:
+    def record(self, trial: str, epoch: int, value: float) -> EarlyStop | None:
         """Record a score, as `Rule` defines it."""
         values = self._values.get(epoch)
         if values is None or trial in values:
-            return True
+            return None
         values[trial] = value
         if len(values) < self._factor:
-            return True
+            return None
         keep = math.ceil(len(values) / self._factor)
-        return value >= sorted(values.values(), reverse=True)[keep - 1]
+        threshold = sorted(values.values(), reverse=True)[keep - 1]
+        return None if value >= threshold else _stop(epoch, value, threshold, values)
 
 
 class Hyperband:
@@ -67,11 +70,12 @@ class Hyperband:
         shares = [math.ceil(reduction_factor ** (len(rungs) - b)) for b in range(len(rungs) + 1)]
         self._turns = [b for b, share in enumerate(shares) for _ in range(share)]
 
-    def record(self, trial: str, epoch: int, value: float) -> bool:
+    def record(self, trial: str, epoch: int, value: float) -> EarlyStop | None:
         """Record a score, as `Rule` defines it."""
         number = int(trial.rpartition("t")[2])
         bracket = self._turns[number % len(self._turns)]
-        return self._brackets[bracket].record(trial, epoch, value)
+        stop = self._brackets[bracket].record(trial, epoch, value)
+        return None if stop is None else replace(stop, bracket=True)
 
 
 class MedianStopping:
@@ -90,15 +94,29 @@ class MedianStopping:
         self._values: dict[int, dict[str, float]] = {rung: {} for rung in rungs}
         self._best: dict[str, float] = {}
 
-    def record(self, trial: str, epoch: int, value: float) -> bool:
+    def record(self, trial: str, epoch: int, value: float) -> EarlyStop | None:
         """Record a score, as `Rule` defines it."""
         best = self._best[trial] = max(value, self._best.get(trial, value))
         values = self._values.get(epoch)
         if values is None or trial in values:
-            return True
+            return None
         others = list(values.values())
         values[trial] = best
-        return len(others) < self._LEAST or best >= statistics.median(others)
+        if len(others) < self._LEAST or best >= (threshold := statistics.median(others)):
+            return None
+        return _stop(epoch, best, threshold, values, "best")
+
+
+def _stop(
+    epoch: int,
+    score: float,
+    threshold: float,
+    values: Mapping[str, float],
+    judged: JudgedScore = "own",
+) -> EarlyStop:
+    """Return why a score stops its trial, with its rank among the values at the rung."""
+    rank = 1 + sum(other > score for other in values.values())
+    return EarlyStop(epoch, score, threshold, rank, len(values), judged)
 
 
 def new_rule(spec: SchedulerSpec, rungs: tuple[int, ...]) -> Rule:
@@ -118,6 +136,9 @@ class EarlyStopping:
         rungs: the epochs at which they are judged.
         spec: the rule.
         scenarios: names; each scenario has rungs of its own.
+
+    Attributes:
+        stopped: why, for each trial that `goes_on` stopped in this process, by key.
     """
 
     def __init__(
@@ -125,7 +146,7 @@ class EarlyStopping:
     ) -> None:
         self._metric, self._rungs = metric, rungs
         self._rules = {scenario: new_rule(spec, rungs.judged) for scenario in scenarios}
-        self.stopped: set[str] = set()
+        self.stopped: dict[str, EarlyStop] = {}
 
     def put_back(self, scenario: str, trial: str, values: Mapping[int, float]) -> None:
         """Put scores of a trial, epoch -> value, back on the rungs; they were judged before."""
@@ -156,8 +177,10 @@ class EarlyStopping:
         value = self._rungs.score(epoch, metrics, self._metric)
         if value is None:
             return True
-        passed = self._rules[scenario].record(trial, epoch, value)
-        if passed or epoch >= last_epoch:
+        stop = self._rules[scenario].record(trial, epoch, value)
+        if stop is None or epoch >= last_epoch:
             return True
-        self.stopped.add(trial)
+        if epoch in self._rungs.probes and stop.judged == "own":
+            stop = replace(stop, judged="probe")
+        self.stopped[trial] = stop
         return False

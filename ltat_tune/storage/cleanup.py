@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ltat_tune.errors import StudyError
 from ltat_tune.files import beside, is_left_over
+from ltat_tune.presentation.states import state_in_words
 from ltat_tune.storage.folder import StudyFolder
 
 _WEIGHTS = "checkpoint*"
@@ -108,8 +109,8 @@ def waste(folder: StudyFolder) -> list[Waste]:
     """Return what nobody needs: of an unfinished study, only what was cut off.
 
     Nothing that a resume, figures or an evaluation reads is in the list, with two exceptions:
-    decoded images, which they decode again, and weights of stopped trials, which nothing
-    continues.
+    decoded images, which they decode again, and weights of trials that were stopped early, which
+    nothing continues.
     """
     items = [
         _waste(path, "half written by a process that no longer runs")
@@ -125,7 +126,8 @@ def waste(folder: StudyFolder) -> list[Waste]:
     items += _everywhere(folder)
     for row in read_trials(folder):
         ended = row.state in ("pruned", "failed", "diverged")
-        why = f"weights of a trial that {'was pruned' if row.state == 'pruned' else row.state}"
+        verb = "was " if row.state == "pruned" else ""
+        why = f"weights of a trial that {verb}{state_in_words(row.state)}"
         if ended:
             items += [_waste(path, why) for path in _weights(row.folder)]
         else:

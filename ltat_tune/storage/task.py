@@ -99,7 +99,7 @@ class Outcome:
 
     state: OutcomeState
     epoch: int
-    reason: str = ""  # if failed or diverged; of a failure with the traceback
+    reason: str = ""  # unless complete; of a failure with the traceback
     metrics: dict[str, float] | None = None
     seconds: float = 0.0
 

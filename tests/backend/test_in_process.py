@@ -141,7 +141,16 @@ def test_other_rungs_stop_trials_too(rungs: str, tmp_path: Path) -> None:
     states = [trial.state for trial in study.trials]
     assert set(states) == {"complete", "pruned"}, states
     least = min(trial.epochs for trial in study.trials if trial.state == "complete")
-    assert all(trial.epochs < least for trial in study.trials if trial.state == "pruned")
+    stopped = [trial for trial in study.trials if trial.state == "pruned"]
+    assert all(trial.epochs < least for trial in stopped)
+    where = "at epoch" if rungs == "prefix" else r"(in the probe )?at epoch"
+    says = rf"\d+\.\d+ % {where} \d+ is rank \d+ of \d+, below the threshold of \d+\.\d+ %"
+    assert [trial.reason for trial in stopped if not re.fullmatch(says, trial.reason)] == []
+    tags = {r.data.tags["trial"]: r.data.tags for r in mlflow_runs(tmp_path / "mini")
+            if r.data.tags.get("state") == "pruned"}  # fmt: skip
+    assert {name: tag["reason"] for name, tag in tags.items()} == {
+        f"t{trial.number:04d}": trial.reason for trial in stopped
+    }
 
 
 def test_trainings_run_in_this_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -259,4 +268,4 @@ def test_the_epoch_of_an_interruption_is_judged_before_the_study_stops() -> None
 
     run_in_process(work, run_task, stopping)
     assert work.ended == ["task-0"]
-    assert stopping.stopped == {"a/t0001"}
+    assert set(stopping.stopped) == {"a/t0001"}

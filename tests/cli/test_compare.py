@@ -315,7 +315,7 @@ def test_every_value_has_a_row_measured_or_not(tmp_path: Path) -> None:
     # it was stopped at epoch 2 with half of 0.55
     assert [(e["label"], e["state"]) for e in first["entries"]] == [
         ("cross_entropy", "measured"),
-        ("balanced_softmax", "stopped at epoch 2 (27.5)"),
+        ("balanced_softmax", "stopped early at epoch 2 (27.5)"),
         ("focal", "not tried"),
     ]
     assert [e["label"] for e in second["entries"]] == [
@@ -325,11 +325,11 @@ def test_every_value_has_a_row_measured_or_not(tmp_path: Path) -> None:
     ]
     assert first["tests"] == [None] * 3
     text = _lines(tmp_path, "--by", "loss")
-    assert "balanced_softmax - 0 - 6 made t0001 stopped at epoch 2 (27.5)" in text
+    assert "balanced_softmax - 0 - 6 made t0001 stopped early at epoch 2 (27.5)" in text
     assert "focal - 0 - 0 not tried" in text
     assert f"in brackets: the trial's best {METRIC} up to then, %" in text
     markdown = _compare(tmp_path, "made", "--by", "loss", "--format", "markdown").stdout
-    assert "| balanced_softmax (stopped at epoch 2 (27.5)) | - |" in markdown
+    assert "| balanced_softmax (stopped early at epoch 2 (27.5)) | - |" in markdown
     text = _compare(tmp_path, "made", "--by", "loss", "--format", "csv").stdout
     rows = list(csv.DictReader(io.StringIO(text)))
     (focal,) = [row for row in rows if row["group"] == "focal"][:1]
@@ -458,9 +458,8 @@ def test_a_reference_that_cannot_serve_is_refused(
 def test_a_reference_measured_in_one_problem_alone_is_said_so_in_the_other(tmp_path: Path) -> None:
     made_study(tmp_path, **STOPPED)
     text = _lines(tmp_path, "--by", "loss", "--against", "balanced_softmax")
-    assert (
-        "no row is tested: balanced_softmax was not measured (stopped at epoch 2 (27.5))" in text
-    )
+    why = "balanced_softmax was not measured (stopped early at epoch 2 (27.5))"
+    assert f"no row is tested: {why}" in text
     assert "p against balanced_softmax: paired t-test over 2 seeds" in text
 
 

@@ -168,6 +168,15 @@ def test_logs_has_scores_the_end_and_the_traceback(tmp_path: Path) -> None:
     assert _run(tmp_path, "logs", "made/imbalance_ratio_2/t0003", "--follow").stdout == text
 
 
+def test_show_and_logs_say_why_a_trial_was_stopped_early(tmp_path: Path) -> None:
+    made_study(tmp_path)
+    shown = _run(tmp_path, "show", "made/imbalance_ratio_2/t0002").stdout.splitlines()
+    assert "made/imbalance_ratio_2/t0002: stopped early" in shown
+    assert "not among the best" in shown  # the made study's reason
+    logged = _run(tmp_path, "logs", "made/imbalance_ratio_2/t0002").stdout
+    assert "stopped early after 6 epochs: not among the best" in logged
+
+
 def test_rm_asks_and_leaves_every_other_study_alone(tmp_path: Path) -> None:
     folder, other = _used(made_study(tmp_path, "gone")), made_study(tmp_path, "gone2")
     before, size = _content(other), size_of(folder.root)
@@ -266,7 +275,7 @@ def test_gc_deletes_what_nobody_needs_and_nothing_else(tmp_path: Path) -> None:
     before = {**_content(folder), **_content(left)}
     dry = _run(tmp_path, "gc", "--dry-run")
     assert {**_content(folder), **_content(left)} == before
-    for word in ("decoded images", "beginnings that trials shared", "that was pruned",
+    for word in ("decoded images", "beginnings that trials shared", "that was stopped early",
                  "that failed", "half written"):  # fmt: skip
         assert word in dry.stdout
     assert _run(tmp_path, "gc", answer="n\n").exit_code == 1

@@ -102,6 +102,12 @@ def test_the_best_copies_are_promoted_and_the_rest_pruned(tmp_path: Path) -> Non
     assert rows[1].value == 0.7
     assert dict(rows[1].intermediate_values) == {2: 0.3, 3: 0.6}
     assert {n: row.user_attrs["epochs"] for n, row in rows.items()} == {0: 5, 1: 11, 2: 2, 3: 2}
+    assert {n: row.user_attrs.get("reason") for n, row in rows.items()} == {
+        0: "50.0 % in its copy of 3 epochs is rank 2 of 2, below the threshold of 60.0 %",
+        1: None,
+        2: "20.0 % in its copy of 2 epochs is rank 3 of 4, below the threshold of 30.0 %",
+        3: "10.0 % in its copy of 2 epochs is rank 4 of 4, below the threshold of 30.0 %",
+    }
 
 
 def test_a_new_process_goes_on_where_the_old_one_stopped(tmp_path: Path) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ltat_tune.backend.work import NoTask
+from ltat_tune.backend.work import NoTask, lets_go_on
 from ltat_tune.engine.work_queue import WorkQueue
 from ltat_tune.preflight.load import load_space
 from ltat_tune.search.rungs import place_rungs
@@ -14,18 +15,19 @@ from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.ledger import Ledger
 from ltat_tune.storage.task import Task
 from ltat_tune.storage.trial_state import state_of
-from tests.drive import write_space
+from ltat_tune.storage.trials import read_trials
+from tests.drive import MINI, write_space
 
 NAME = "imbalance_ratio_2"
 
 
-def _queue(folder: Path) -> WorkQueue:
+def _queue(folder: Path, scheduler: Mapping[str, Any] | None = None) -> WorkQueue:
     space = load_space(
         write_space(
             folder,
             scenarios={"data.imbalance_ratio": [2]},
             searcher={"trials": 3},
-            scheduler={"name": "none"},
+            scheduler=scheduler or {"name": "none"},
         )
     )
     rungs = place_rungs(space)
@@ -82,3 +84,30 @@ def test_a_worker_that_dies_while_the_study_stops_fails_nothing(tmp_path: Path) 
     queue.on_end("a", None, error=True)
     assert queue.ledger.finished(NAME) == []
     assert len(queue.ledger.unfinished(NAME)) == 1
+
+
+def _epoch(epoch: int, score: float, *, replayed: bool = False) -> dict[str, Any]:
+    metrics = {MINI["objective"]["metric"]: score}
+    return {"epoch": epoch, "metrics": metrics, "epoch_seconds": 1.0, "replayed": replayed}
+
+
+def test_a_decision_that_its_driver_did_not_live_to_write_is_made_again(tmp_path: Path) -> None:
+    rungs = {"rungs": "prefix", "grace_epochs": 1, "reduction_factor": 2}
+    queue = _queue(tmp_path, rungs)
+    first, second = _next(queue, "a"), _next(queue, "b")
+    assert first is not None and second is not None
+    assert lets_go_on(queue.stopping, first, _epoch(1, 0.5))
+    queue.on_report("a", _epoch(1, 0.5))
+    assert not lets_go_on(queue.stopping, second, _epoch(1, 0.4))
+    decided = queue.stopping.stopped[second.key].sentence
+    assert decided == "40.0 % at epoch 1 is rank 2 of 2, below the threshold of 50.0 %"
+    # kill -9 here: the second's score is in its checkpoint alone
+    resumed = _queue(tmp_path, rungs)
+    tasks = {task.key: slot for slot in "ab" if (task := _next(resumed, slot)) is not None}
+    assert set(tasks) == {first.key, second.key}
+    report = _epoch(1, 0.4, replayed=True)
+    assert not lets_go_on(resumed.stopping, second, report)
+    resumed.on_report(tasks[second.key], report)
+    resumed.on_end(tasks[second.key], report, error=False)
+    _, stopped, *_ = read_trials(StudyFolder(tmp_path))
+    assert (stopped.state, stopped.reason) == ("pruned", decided)

@@ -109,6 +109,8 @@ def test_importance_has_intervals_and_says_what_it_is_computed_from(told: Told) 
     assert conditional[1] == "–"  # fANOVA cannot: some trials have no λ
     shares = [float(row[1].split()[0]) for row in table.rows if row[1] != "–"]
     assert sum(shares) == pytest.approx(100, abs=2)
+    clear = {row[0] for row in table.rows if row[5] == "yes"}
+    assert clear == {row[0] for row in table.rows if float(row[4].lstrip("< ")) <= 0.05}
 
 
 def test_every_trial_is_in_the_table_and_has_its_curve(told: Told) -> None:
@@ -116,9 +118,9 @@ def test_every_trial_is_in_the_table_and_has_its_curve(told: Told) -> None:
     for table in tables(found["trials"]):
         assert len(table.rows) == 8
     curves = plots(found["curves"])[0].figure
-    assert sum(len(trace.x) for trace in curves.data if trace.mode == "markers") == len(
-        [row for row in tables(found["curves"])[0].rows if row[1] == "pruned"]
-    )
+    stopped = [row for row in tables(found["curves"])[0].rows if row[1] == "stopped early"]
+    assert sum(len(trace.x) for trace in curves.data if trace.mode == "markers") == len(stopped)
+    assert [row for row in stopped if "below the threshold of" not in row[4]] == []
     ends = [max(trace.x) for trace in curves.data if trace.mode != "markers"]
     assert sorted(set(ends)) == [2, 6]  # stopped at the rung, or trained to the end
 

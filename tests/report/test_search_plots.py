@@ -58,7 +58,7 @@ def test_parallel_coordinates_are_on_the_searched_scale_and_have_a_place_for_not
     assert list(tau["values"]) == pytest.approx([-0.12, 0.5, -0.12])
     assert tau.ticktext[0] == "–"
     assert list(score["values"]) == pytest.approx([0.5, 0.6, 0.488])
-    assert score.ticktext[:2] == ("stopped", "50.0")
+    assert score.ticktext[:2] == ("no score", "50.0")
 
 
 def test_a_trial_without_a_score_is_grey_and_the_worst_with_one_is_not() -> None:
@@ -75,16 +75,20 @@ def test_slices_leave_out_what_a_trial_does_not_have_and_mark_the_winner() -> No
         by_axis.setdefault(trace.xaxis, {})[trace.name] = list(trace.y)
     lr, _, tau = by_axis.values()
     assert lr["trained to the end"] == pytest.approx([50, 60])
-    assert lr["stopped: score at its last rung"] == pytest.approx([20])
+    assert lr["stopped early: score at its last rung"] == pytest.approx([20])
     assert lr["winner"] == pytest.approx([60])
     assert tau["trained to the end"] == pytest.approx([60])
 
 
 def test_bars_stand_for_each_method_that_has_a_share() -> None:
-    one = ImportanceEstimate(0.75, 0.5, 0.9, 0.4)
-    values = (Importance("optim.lr", one, one, 9), Importance("method.temperature", None, one, 4))
-    bars = [trace for trace in importance_plot(Importances(values, 9, None)).data
-            if trace.type == "bar"]  # fmt: skip
+    one = ImportanceEstimate(0.75, 0.5, 0.9)
+    values = (
+        Importance("optim.lr", one, one, 9, 0.0005),
+        Importance("method.temperature", None, one, 4, 0.61),
+    )
+    drawn = importance_plot(Importances(values, 9, None))
+    bars = [trace for trace in drawn.data if trace.type == "bar"]
+    assert drawn.layout.yaxis.ticktext == ("τ<br>p = 0.61", "η<br>p < 0.001")
     assert [list(bar.x) for bar in bars] == [[75], [75, 75]]
     assert bars[0].error_x.array[0] == pytest.approx(15)
     assert bars[0].error_x.arrayminus[0] == pytest.approx(25)

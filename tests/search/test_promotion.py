@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ltat_tune.search.early_stop import EarlyStop
 from ltat_tune.search.promotion import Promotions
 
 
@@ -96,3 +97,16 @@ def test_who_waits_at_a_forgotten_level_is_out_and_counts_no_more() -> None:
     assert found.next(0) is None
     found.add(0, 4, 0.04)
     assert found.next(0) == (3, 0)  # the best half of the two that count
+
+
+def test_a_loser_has_its_rank_and_the_last_score_that_goes_on() -> None:
+    found = Promotions(1, 3)
+    for trial, score in enumerate([0.5, 0.2, 0.4, 0.3, 0.4]):
+        found.add(0, trial, score)
+    # ceil(5 / 3) = 2 go on: 0, and of the two with 0.4 the earlier, 2
+    assert [found.next(1), found.next(1), found.losers(1)] == [(0, 0), (2, 0), [1, 3, 4]]
+    assert found.why_lost(1, 0, 6) == EarlyStop(6, 0.2, 0.4, rank=5, scores=5, judged="copy")
+    assert found.why_lost(3, 0, 6) == EarlyStop(6, 0.3, 0.4, rank=4, scores=5, judged="copy")
+    assert found.why_lost(4, 0, 6) == EarlyStop(6, 0.4, 0.4, rank=2, scores=5, judged="copy")
+    found.forget(0)
+    assert found.why_lost(1, 0, 6) is None

@@ -49,8 +49,8 @@ def test_rungs_rise_strictly_however_small_eta_is(eta: str, tmp_path: Path) -> N
 def test_the_first_rung_lies_a_tenth_of_the_run_behind_the_first_drop(tmp_path: Path) -> None:
     # REAT: drops at 60 and 75 of 80; 60 + 80 // 10 = 68.
     note = (
-        "no trial is stopped before epoch 68: the first learning-rate drop acts only from epoch "
-        "61, and its effect must show first"
+        "no trial is stopped early before epoch 68: the first learning-rate drop acts only from "
+        "epoch 61, and its effect must show first"
     )
     found = _rungs(tmp_path, "optim.epochs: 80", "reduction_factor: 3")
     assert found == Rungs((68,), (note,))
@@ -60,8 +60,8 @@ def test_the_first_rung_lies_behind_the_deferral_of_tuned_weights(tmp_path: Path
     # SRAT: weights from 160 of 200; 160 + 20 = 180.
     fixed = "optim.lr_schedule: cosine, optim.epochs: 200"
     note = (
-        "no trial is stopped before epoch 180: reweight.name acts only from epoch 161, and its "
-        "effect must show first"
+        "no trial is stopped early before epoch 180: reweight.name acts only from epoch 161, and "
+        "its effect must show first"
     )
     assert _rungs(tmp_path, fixed, "reduction_factor: 3", DRW) == Rungs((180,), (note,))
 

@@ -10,11 +10,13 @@ import pytest
 from ray.tune.schedulers import TrialScheduler
 
 from ltat_tune.backend.ray_scheduler import StoppingScheduler
+from ltat_tune.search.early_stop import EarlyStop
 from ltat_tune.search.rungs import Rungs
 from ltat_tune.search.stopping_rules import (
     EarlyStopping,
     Hyperband,
     MedianStopping,
+    Rule,
     SuccessiveHalving,
 )
 from ltat_tune.space.spec import SchedulerSpec
@@ -23,92 +25,102 @@ from ltat_tune.storage.task import Task, TaskKind
 METRIC = "val/pgd20_acc"
 
 
+def _goes_on(rule: Rule, trial: str, epoch: int, value: float) -> bool:
+    return rule.record(trial, epoch, value) is None
+
+
 # -- the rule -----------------------------------------------------------------------------------
 
 
 def test_the_first_go_on_and_then_only_the_best_third() -> None:
     halving = SuccessiveHalving((1,), 3)
-    verdicts = [halving.record(f"t{i}", 1, value) for i, value in enumerate([0.1, 0.2, 0.15])]
+    stops = [halving.record(f"t{i}", 1, value) for i, value in enumerate([0.1, 0.2, 0.15])]
     # one and two have no third; of three, ceil(3 / 3) = 1 goes on: 0.2
-    assert verdicts == [True, True, False]
-    assert halving.record("t3", 1, 0.2) is True  # of four, ceil(4 / 3) = 2: 0.2 and 0.2
-    assert halving.record("t4", 1, 0.19) is False  # of five, 2: 0.2 and 0.2
-    assert halving.record("t5", 1, 0.3) is True  # of six, 2: 0.3 and 0.2
-    assert halving.record("t6", 1, 0.19) is False  # of seven, 3: 0.3, 0.2, 0.2
+    assert stops == [None, None, EarlyStop(1, 0.15, threshold=0.2, rank=2, scores=3)]
+    assert halving.record("t3", 1, 0.2) is None  # of four, ceil(4 / 3) = 2: 0.2 and 0.2
+    # of five, 2: 0.2 and 0.2; they and nothing else are better
+    assert halving.record("t4", 1, 0.19) == EarlyStop(1, 0.19, threshold=0.2, rank=3, scores=5)
+    assert halving.record("t5", 1, 0.3) is None  # of six, 2: 0.3 and 0.2
+    # of seven, 3: 0.3, 0.2, 0.2; the other 0.19 is as good
+    assert halving.record("t6", 1, 0.19) == EarlyStop(1, 0.19, threshold=0.2, rank=4, scores=7)
 
 
 @pytest.mark.parametrize(("eta", "free"), [(2, 1), (2.5, 2), (3, 2), (4, 3)])
 def test_fewer_than_eta_are_never_judged(eta: float, free: int) -> None:
     halving = SuccessiveHalving((1,), eta)
-    falling = [halving.record(f"t{i}", 1, -float(i)) for i in range(free + 1)]
+    falling = [_goes_on(halving, f"t{i}", 1, -float(i)) for i in range(free + 1)]
     assert falling == [True] * free + [False]
 
 
 def test_equal_scores_share_their_fate() -> None:
     halving = SuccessiveHalving((1,), 3)
-    assert all(halving.record(f"t{i}", 1, 0.5) for i in range(9))
-    assert halving.record("worse", 1, 0.4) is False
+    assert all(_goes_on(halving, f"t{i}", 1, 0.5) for i in range(9))
+    assert not _goes_on(halving, "worse", 1, 0.4)
 
 
 def test_a_trial_told_twice_of_a_rung_is_not_judged_twice() -> None:
     halving = SuccessiveHalving((1,), 3)
-    assert halving.record("first", 1, 0.1)
-    assert halving.record("first", 1, 0.1)
-    assert halving.record("first", 2, 0.0)
-    assert halving.record("second", 1, 0.05)  # the second that came, not the fourth
-    assert halving.record("third", 1, 0.2)
-    assert halving.record("first", 1, 0.1)  # it would not be the best third now
+    assert _goes_on(halving, "first", 1, 0.1)
+    assert _goes_on(halving, "first", 1, 0.1)
+    assert _goes_on(halving, "first", 2, 0.0)
+    assert _goes_on(halving, "second", 1, 0.05)  # the second that came, not the fourth
+    assert _goes_on(halving, "third", 1, 0.2)
+    assert _goes_on(halving, "first", 1, 0.1)  # it would not be the best third now
 
 
 def test_every_rung_is_judged_by_its_own_scores() -> None:
     halving = SuccessiveHalving((1, 3), 2)
-    assert halving.record("a", 1, 0.9)
-    assert halving.record("b", 1, 0.95)
-    assert halving.record("a", 3, 0.5)
-    assert halving.record("b", 3, 0.4) is False
+    assert _goes_on(halving, "a", 1, 0.9)
+    assert _goes_on(halving, "b", 1, 0.95)
+    assert _goes_on(halving, "a", 3, 0.5)
+    assert not _goes_on(halving, "b", 3, 0.4)
 
 
 def test_between_rungs_nothing_is_judged() -> None:
     halving = SuccessiveHalving((2, 6), 2)
-    assert halving.record("a", 1, 0.9)
-    assert halving.record("b", 1, 0.1)
-    assert halving.record("a", 2, 0.9)
-    assert halving.record("b", 2, 0.1) is False
-    assert halving.record("a", 5, 0.0)
+    assert _goes_on(halving, "a", 1, 0.9)
+    assert _goes_on(halving, "b", 1, 0.1)
+    assert _goes_on(halving, "a", 2, 0.9)
+    assert not _goes_on(halving, "b", 2, 0.1)
+    assert _goes_on(halving, "a", 5, 0.0)
 
 
 def test_a_score_between_two_rungs_stands_on_none() -> None:
     halving = SuccessiveHalving((2, 4), 2)
-    assert halving.record("a", 3, 0.5)
-    assert halving.record("b", 3, 0.1)
-    assert halving.record("b", 4, 0.1)
-    assert halving.record("a", 4, 0.05) is False
+    assert _goes_on(halving, "a", 3, 0.5)
+    assert _goes_on(halving, "b", 3, 0.1)
+    assert _goes_on(halving, "b", 4, 0.1)
+    assert not _goes_on(halving, "a", 4, 0.05)
 
 
 def test_without_rungs_every_trial_goes_on() -> None:
     halving = SuccessiveHalving((), 3)
-    assert all(halving.record(f"t{i}", 1, -float(i)) for i in range(9))
+    assert all(_goes_on(halving, f"t{i}", 1, -float(i)) for i in range(9))
 
 
 def test_hyperbands_later_brackets_judge_later() -> None:
     # Two rungs and eta 2: brackets in the shares 4, 2, 1, so trials 0..3 are judged at rungs 1
     # and 2, trials 4 and 5 at rung 2 only, trial 6 never; then it begins anew.
     rule = Hyperband((1, 2), 2)
-    first = [rule.record(f"a/t{i:04d}", 1, -float(i)) for i in range(7)]
+    first = [_goes_on(rule, f"a/t{i:04d}", 1, -float(i)) for i in range(7)]
     assert first == [True, False, False, False, True, True, True]
-    second = [rule.record(f"a/t{i:04d}", 2, -float(i)) for i in (0, 4, 5, 6)]
+    second = [_goes_on(rule, f"a/t{i:04d}", 2, -float(i)) for i in (0, 4, 5, 6)]
     assert second == [True, True, False, True]
-    assert rule.record("a/t0007", 1, -9.0) is False
+    stop = rule.record("a/t0007", 1, -9.0)
+    # the bracket's five are 0, -1, -2, -3 and -9; three go on
+    assert stop == EarlyStop(1, -9.0, threshold=-2.0, rank=5, scores=5, bracket=True)
 
 
 def test_median_stopping_compares_the_best_so_far_with_the_others() -> None:
     rule = MedianStopping((2, 3))
     for i, value in enumerate([0.1, 0.2, 0.3, 0.4, 0.5]):
-        assert rule.record(f"t{i}", 2, value)  # fewer than five others
-    assert rule.record("t5", 2, 0.3)  # the median of the five
-    assert rule.record("t6", 2, 0.29) is False  # of six: (0.3 + 0.3) / 2
-    assert rule.record("peaked", 1, 0.6)
-    assert rule.record("peaked", 2, 0.0)  # its best is what counts
+        assert _goes_on(rule, f"t{i}", 2, value)  # fewer than five others
+    assert _goes_on(rule, "t5", 2, 0.3)  # the median of the five
+    # of six: (0.3 + 0.3) / 2, which four of them reach
+    stop = rule.record("t6", 2, 0.29)
+    assert stop == EarlyStop(2, 0.29, threshold=0.3, rank=5, scores=7, judged="best")
+    assert _goes_on(rule, "peaked", 1, 0.6)
+    assert _goes_on(rule, "peaked", 2, 0.0)  # its best is what counts
 
 
 # -- what Ray hears -----------------------------------------------------------------------------
@@ -147,7 +159,9 @@ def test_a_weak_trial_is_stopped_and_known_as_such() -> None:
     stopping = _stopping(0)
     verdict = _verdict(stopping, _trial(1), _result(0.4))
     assert verdict == TrialScheduler.STOP
-    assert stopping.stopped == {"a/t0001"}
+    assert stopping.stopped == {
+        "a/t0001": EarlyStop(3, 0.4, threshold=0.5, rank=2, scores=2)
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -169,7 +183,7 @@ def test_a_weak_trial_is_stopped_and_known_as_such() -> None:
 def test_all_others_go_on(trial: Any, result: dict[str, Any]) -> None:
     stopping = _stopping(0)
     assert _verdict(stopping, trial, result) == TrialScheduler.CONTINUE
-    assert stopping.stopped == set()
+    assert stopping.stopped == {}
 
 
 def test_a_replayed_epoch_that_nobody_lived_to_judge_is_judged() -> None:
@@ -194,6 +208,10 @@ def test_a_trial_is_judged_by_its_probe_where_one_is_due() -> None:
     assert verdict(3, 3, val__pgd20_acc=0.1) == go, "a probe that diverged says nothing"
     assert verdict(2, 4, val__pgd20_acc=0.0) == go
     assert verdict(2, 5, val__pgd20_acc=0.6) == stop, "behind 0.7"
+    assert stopping.stopped == {
+        "a/t0001": EarlyStop(3, 0.4, threshold=0.5, rank=2, scores=2, judged="probe"),
+        "a/t0002": EarlyStop(5, 0.6, threshold=0.7, rank=2, scores=2),
+    }
 
 
 def test_after_a_restart_trials_are_judged_as_if_it_had_not_been() -> None:
@@ -207,3 +225,7 @@ def test_after_a_restart_trials_are_judged_as_if_it_had_not_been() -> None:
         second.put_back("a", f"a/t{i:04d}", {3: value, 1: 0.0})
     later = [_verdict(second, _trial(i), _result(scores[i])) for i in (3, 4)]
     assert later == verdicts[3:]
+    assert second.stopped == {"a/t0003": whole.stopped["a/t0003"]}
+    assert whole.stopped["a/t0003"].sentence == (
+        "30.0 % at epoch 3 is rank 4 of 4, below the threshold of 50.0 %"
+    )

@@ -46,8 +46,8 @@ def test_a_space_of_six_is_tried_once_each_and_then_the_search_ends(
     assert [_complete(ledger) for _ in range(6)] == [0, 1, 2, 3, 4, 5]
     assert not ledger.is_searched("default")
     why = (
-        "the only scenario: every configuration has been tried, so the search ends after 6 of 20 "
-        "trials"
+        "the default scenario: every configuration has been tried, so the search ends after 6 of "
+        "20 trials"
     )
     with pytest.raises(SearchExhausted, match=why):
         ledger.propose("default")

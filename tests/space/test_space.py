@@ -47,7 +47,7 @@ def test_values_are_shown_as_people_write_them(value: Any, text: str) -> None:
 
 def test_without_axes_there_is_one_scenario() -> None:
     (scenario,) = name_scenarios({}, {})
-    assert (scenario.name, scenario.title) == ("default", "the only scenario")
+    assert (scenario.name, scenario.title) == ("default", "the default scenario")
 
 
 def test_axes_are_crossed_and_named_by_the_last_words_of_their_paths(tmp_path: Path) -> None:
@@ -189,4 +189,4 @@ def test_random_proposals_meet_every_context(tmp_path: Path) -> None:
 
 
 def test_a_scenario_without_values_has_a_title() -> None:
-    assert Scenario("x", {}).title == "the only scenario"
+    assert Scenario("x", {}).title == "the x scenario"
