@@ -259,7 +259,7 @@ def epoch(bench: Bench) -> dict[str, Any]:
 
         def validate(val: LabelledImages = val) -> None:
             for attack in ("clean", config.evaluation.val_attack):
-                measure_accuracy(trainer.model, val, attack, config, classes=10)
+                measure_accuracy(trainer.model, val, attack, config, split="val", classes=10)
 
         took = bench.seconds(validate, warm_up=1)
         found[f"validation_{share:.0%}_right"] = {

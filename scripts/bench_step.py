@@ -93,7 +93,7 @@ class Setting:
         config = TrialConfig.from_flat({**self.given, **values})
         model = self.model
         if needs_projection(config) or config.model.head != self.config.model.head:
-            model = _model(config, self.train, len(self.counts))
+            model = _model(config, self.train, len(self.counts), split="val")
         model = deepcopy(model).to(self.train.targets.device)
         optimizer = build_optimizer(config.optim, model)
         counts = self.counts.to(self.train.targets.device)
@@ -147,7 +147,9 @@ class Setting:
     def as_trainer(self) -> None:
         """What `Trainer` does after an epoch."""
         for attack in ("clean", self.config.evaluation.val_attack):
-            measure_accuracy(self.model, self.val, attack, self.config, classes=len(self.counts))
+            measure_accuracy(
+                self.model, self.val, attack, self.config, split="val", classes=len(self.counts)
+            )
 
 
 def unfolded(model: Classifier) -> Classifier:

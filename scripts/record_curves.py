@@ -133,7 +133,12 @@ def record(
                     row["curve"] = [round(past.metrics[SCORE], 4) for past in trainer.history]
                     row["epoch_seconds"] = sorted(p.seconds for p in trainer.history)[EPOCHS // 2]
                 tested = measure_accuracy(
-                    result.model, splits.test(), "pgd20", config, classes=len(splits.classes)
+                    result.model,
+                    splits.test(),
+                    "pgd20",
+                    config,
+                    split="test",
+                    classes=len(splits.classes),
                 )
                 row["truth"].append(
                     round(

@@ -55,7 +55,7 @@ def evaluate(
     seed: int = 0,
     batch_size: int | None = None,
     device: str = "cpu",
-    threads: int = 1,
+    threads: int | None = None,
     out: str | Path = "studies",
 ) -> list[Measured]:
     """Return the numbers of a trained model under attacks, as `ltat-tune evaluate` measures them.
@@ -75,7 +75,8 @@ def evaluate(
         seed: seed of the attacks' random starts.
         batch_size: images in a batch; None is the configured number.
         device: the device, such as `cpu` or `cuda:1`.
-        threads: CPU threads; the last digits depend on them.
+        threads: CPU threads; the last digits depend on them. None is those of the model's study or
+            export, else 1.
         out: folder of all studies, if `model` is the name of a study.
 
     Returns:
@@ -90,7 +91,7 @@ def evaluate(
         raise ConfigError(f"split must be one of test, val, got {split}")
     with tempfile.TemporaryDirectory(prefix="ltat-tune-") as scratch, process_kept():
         from ltat_tune.evaluation.card import Request
-        from ltat_tune.evaluation.loading import load_target
+        from ltat_tune.evaluation.loading import load_target, threads_of
         from ltat_tune.evaluation.parallel import check_request, measure_targets
         from ltat_tune.seeding import prepare_process
 
@@ -101,10 +102,12 @@ def evaluate(
             worst_case=worst_case,
         )  # fmt: skip
         check_request(request)
-        prepare_process(threads)
         if isinstance(model, str | Path):
-            loaded = load_target(_target(model, config, Path(out), Path(scratch)), device=device)
+            target = _target(model, config, Path(out), Path(scratch))
+            prepare_process(threads or threads_of(target))
+            loaded = load_target(target, device=device)
         else:
+            prepare_process(threads or 1)
             loaded = _in_memory(model, config, device)
         card = measure_targets(loaded, request, state=Path(scratch))
     return [_measured(row) for row in card["rows"]]

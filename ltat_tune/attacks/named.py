@@ -23,6 +23,7 @@ from ltat_tune.attacks.restarts import worst_of_restarts
 from ltat_tune.attacks.square import STANDARD_QUERIES, square
 from ltat_tune.config.attack_names import WRITTEN, AttackName, read_name
 from ltat_tune.errors import ConfigError
+from ltat_tune.seeding import stream_seed
 
 # REAT's evaluations: 2/255 for 8/255 and 0.2 for 1.0
 STEPS_IN_EPS = {"linf": 4, "l2": 5}
@@ -97,15 +98,17 @@ class EvaluationAttack:
         norm: str,
         step_size: float | None = None,
         seed: int,
+        split: str | None = None,
         places: Tensor | None = None,
         source: nn.Module | None = None,
     ) -> Tensor:
         """Attack images: (N, C, H, W), (N,) -> (N, C, H, W), inside the ball and [0, 1].
 
         The models are attacked in eval mode. Their modes and parameters and the global random
-        state are restored. In attacks with steps, the start of an image depends on the seed and
-        its place alone, so that other images change only the last digits of a sum. The first of
-        several restarts is the attack without restarts. For other attacks see `noise`.
+        state are restored. In attacks with steps, the start of an image depends on the seed, the
+        attack, the split and the image's place in it, so that other images change only the last
+        digits of a sum. The first of several restarts is the attack without restarts. For other
+        attacks see `noise`.
 
         Args:
             model: images in [0, 1] to logits (N, K).
@@ -117,8 +120,9 @@ class EvaluationAttack:
             step_size: length of a step, pixel units in [0, 1]; None is a quarter of eps in linf
                 and a fifth in l2. fgsm, square, aa and cwl2 do not use it.
             seed: seed of starts and searches.
-            places: places of the images in the whole split that the seed is for, shape (N,),
-                int64; None is 0 to N - 1.
+            split: name of the split that the images are from, such as `test`; every split has
+                noise of its own. None is images of no split.
+            places: places of the images in the whole split, shape (N,), int64; None is 0 to N - 1.
             source: for transfer only: the model that gives the gradients, on the images' device.
 
         Raises:
@@ -149,7 +153,8 @@ class EvaluationAttack:
         if family in _ITERATED:
             return self._iterated(
                 model, images, targets, eps=eps, norm=norm,
-                step_size=step_size or eps / STEPS_IN_EPS[norm], seed=seed, source=source,
+                step_size=step_size or eps / STEPS_IN_EPS[norm], seed=seed, split=split,
+                source=source,
                 places=torch.arange(len(images)) if places is None else places,
             )  # fmt: skip
         if norm != "l2":
@@ -173,6 +178,28 @@ class EvaluationAttack:
             f"{self.name} does not search for the nearest image; choose from: cwl2, cwl2_fixed"
         )
 
+    def start(
+        self,
+        images: Tensor,
+        places: Tensor,
+        *,
+        eps: float,
+        norm: str,
+        seed: int,
+        split: str | None,
+        attempt: int = 0,
+    ) -> Tensor:
+        """Return the images from which an attack with steps starts: (N, C, H, W), in [0, 1].
+
+        The arguments are those of `run`; `attempt` counts the restarts from 0.
+        """
+        once = replace(self.parts, restarts=1)
+        noise = start_noise(
+            images, places, eps, norm=norm, seed=noise_seed(seed, split),
+            stream=f"{once}/{attempt}",
+        )  # fmt: skip
+        return (images + noise).clamp_(0, 1)
+
     def _iterated(
         self,
         model: nn.Module,
@@ -183,22 +210,22 @@ class EvaluationAttack:
         norm: str,
         step_size: float,
         seed: int,
+        split: str | None,
         places: Tensor,
         source: nn.Module | None,
     ) -> Tensor:
         family = self.parts.family
         objective = _ITERATED[family]
-        once = replace(self.parts, restarts=1)
         places = places.to(images.device)
 
         def attempt(chosen: Tensor, targets: Tensor, number: int) -> Tensor:
             attacked = images[chosen]
             start = attacked
             if family != "mim" or number > 0:
-                noise = start_noise(
-                    attacked, places[chosen], eps, norm=norm, seed=seed, stream=f"{once}/{number}"
-                )
-                start = (attacked + noise).clamp_(0, 1)
+                start = self.start(
+                    attacked, places[chosen], eps=eps, norm=norm, seed=seed, split=split,
+                    attempt=number,
+                )  # fmt: skip
             return pgd(
                 model if source is None else source, attacked, targets, eps=eps,
                 step_size=step_size, steps=self.parts.steps, norm=norm, start=start,
@@ -215,6 +242,11 @@ class EvaluationAttack:
 
 def _summed(objective: ImageObjective) -> Callable[[Tensor, Tensor], Tensor]:
     return lambda logits, targets: objective(logits, targets, None).sum()
+
+
+def noise_seed(seed: int, split: str | None) -> int:
+    """Return the seed of the noise that images of one split meet, by their places in it."""
+    return seed if split is None else stream_seed(seed, split)
 
 
 def parse_attack(

@@ -119,7 +119,9 @@ def _test(trainer: Trainer, result: FitResult, attacks: list[str]) -> dict[str, 
     classes = len(trainer.splits.classes)
     metrics: dict[str, float] = {}
     for attack in attacks:
-        accuracy = measure_accuracy(result.model, images, attack, trainer.config, classes=classes)
+        accuracy = measure_accuracy(
+            result.model, images, attack, trainer.config, split="test", classes=classes
+        )
         metrics |= accuracy.metrics(f"test/{attack}", trainer.groups)
     return metrics
 

@@ -15,7 +15,8 @@ _VALIDATION = re.compile(VALIDATION_PATTERN)
 _OWN = "pgd|mim|cw|adaptive"  # iterated, and need no second model
 _STEPS, _RESTARTS = r"[1-9]\d*", r"[2-9]|[1-9]\d+"
 _ITERATED = re.compile(rf"({_OWN}|transfer)({_STEPS})(?:x({_RESTARTS}))?")
-_OTHERS = ("clean", "fgsm", "square", "aa", "cwl2", "cwl2_fixed")
+_SLOW = ("square", "aa", "cwl2", "cwl2_fixed")
+_OTHERS = ("clean", "fgsm", *_SLOW)
 ATTACK_PATTERN = (  # what `is_attack` accepts
     rf"{'|'.join(_OTHERS)}|(?:{_OWN}){_STEPS}(?:x(?:{_RESTARTS}))?"
 )
@@ -49,6 +50,11 @@ def is_attack(name: str) -> bool:
     """Return whether `name` is an attack that needs no model but the one that is measured."""
     parts = read_name(name)
     return parts is not None and parts.family != "transfer"
+
+
+def is_slow(name: str) -> bool:
+    """Return whether `name` is an attack that runs on `evaluation.aa_images` images at most."""
+    return name in _SLOW
 
 
 def is_validation_attack(name: str) -> bool:

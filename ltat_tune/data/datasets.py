@@ -36,28 +36,57 @@ class LabelledImages:
         """Return at most `images` images, the same number of every class; None returns all.
 
         Raises:
-            DataError: `images` is below the number of classes, or a class has too few images.
+            DataError: as `class_balanced_places`.
         """
         if images is None or images >= len(self):
             return self
-        classes = int(self.targets.max()) + 1
-        per_class = images // classes
-        if per_class == 0:
+        return self.at(self.class_balanced_places(images, seed=seed))
+
+    def at(self, places: Tensor) -> LabelledImages:
+        """Return the images at these places, (N,) int64."""
+        return LabelledImages(self.images[places], self.targets[places])
+
+    def class_balanced_places(
+        self, images: int | None, *, seed: int, at_most: bool = False
+    ) -> Tensor:
+        """Return the places of at most `images` images, the same number of every class.
+
+        A smaller part lies inside every larger one. Places ascend within a class, and are on the
+        device of the targets, (N,) int64.
+
+        Args:
+            images: the most images in the part; None, or as many as there are, is all of them.
+            seed: seed of the choice.
+            at_most: whether a class that has too few images gives all it has, and classes beyond
+                `images` give none.
+
+        Raises:
+            DataError: without `at_most`, `images` is below the number of classes, or a class has
+                too few images.
+        """
+        if images is None or images >= len(self):
+            return torch.arange(len(self), device=self.targets.device)
+        targets = self.targets.cpu().numpy()
+        present = np.unique(targets)
+        labels = present if at_most else np.arange(targets.max() + 1)
+        per_class = images // len(labels)
+        if per_class == 0 and not at_most:
             raise DataError(
-                f"a part of {images} images cannot hold one of each of the {classes} classes"
+                f"a part of {images} images cannot hold one of each of the {len(labels)} classes"
             )
         generator = np.random.RandomState(seed)
-        targets = self.targets.cpu().numpy()
         chosen = []
-        for label in range(classes):
+        for label in labels:
             members = np.flatnonzero(targets == label)
-            if len(members) < per_class:
+            if len(members) < per_class and not at_most:
                 raise DataError(
                     f"class {label} must have at least {per_class} images, got {len(members)}"
                 )
-            chosen.append(np.sort(generator.permutation(members)[:per_class]))
-        indices = torch.from_numpy(np.concatenate(chosen)).to(self.targets.device)
-        return LabelledImages(self.images[indices], self.targets[indices])
+            chosen.append(np.sort(generator.permutation(members)[: max(1, per_class)]))
+        if per_class == 0:
+            some = np.sort(generator.permutation(len(labels))[:images])
+            chosen = [chosen[number] for number in some]
+        return torch.from_numpy(np.concatenate(chosen)).to(self.targets.device)
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,6 @@ from ltat_tune.storage.training_files import (
     write_training,
 )
 
-_SENTINEL_SEED = 0  # the default of `ltat-tune evaluate --seed`
 _NO_ROOM = (
     "out of GPU memory twice, the second time with up to twice the share of the GPU: lower "
     "optim.batch_size or evaluation.batch_size, or raise resources.gpus_per_trial"
@@ -187,12 +186,13 @@ def _test(task: Task, report: ReportTo) -> dict[str, Any]:
     for attack in task.attacks:
         if done.has(attack):
             continue
-        part = measured_part(test, attack, config)
+        part = measured_part(test, attack, config, split="test")
         correct = correct_answers(result.model, part, attack, config)
-        accuracy = Accuracy.count(correct, part.targets, classes)
+        targets = part.data.targets
+        accuracy = Accuracy.count(correct, targets, classes)
         done = done.with_attack(
             attack, accuracy.metrics(f"test/{attack}", trainer.groups), accuracy.per_class,
-            KeptAnswers.of(correct.cpu().numpy(), part.targets.cpu().numpy(), classes=classes),
+            KeptAnswers.of(correct.cpu().numpy(), targets.cpu().numpy(), classes=classes),
         )  # fmt: skip
         write_test(task.path, done)
         report({"metrics": done.metrics})
@@ -217,9 +217,10 @@ def _watch(task: Task, report: ReportTo) -> dict[str, Any]:
         result.model,
         test.images,
         test.targets,
+        split="test",
         eps=config.measured_eps,
         norm=config.measured_norm,
-        seed=_SENTINEL_SEED,
+        step_size=config.evaluation.step_size,
         batch_size=min(config.evaluation.batch_size, BATCH_SIZE),
         state=state,
         weights=result.weights,  # the configuration, and so the folder, fixes scale and log-prior

@@ -10,12 +10,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Group
-from rich.table import Table
-from rich.text import Text
-
 from ltat_tune import provenance
 from ltat_tune.attacks.named import parse_attack
+from ltat_tune.config.attack_names import is_slow
 from ltat_tune.evaluation.loading import Loaded, Target
 from ltat_tune.evaluation.measures import INTERVALS, accuracies, summarise
 from ltat_tune.evaluation.runner import AttackOutcome, worst_case
@@ -46,7 +43,7 @@ _EACH_ALONE = (
     "Every attack sees every image that is right without attack, so no number depends on the "
     "order of attacks."
 )
-_WORST_CASE = (
+WORST_CASE = (
     "Worst case: each attack saw only the images that withstood those above it. A row shows what "
     "is left after its attack and all above. Only the first row shows what an attack does alone."
 )
@@ -68,10 +65,10 @@ class Request:
         seed: seed of random starts.
         batch_size: images attacked together.
         device: cpu, cuda or cuda:1.
-        threads: CPU threads of one model.
+        threads: CPU threads of one model; None is those of its study or export.
         sentinel: whether to check for gradient masking.
         worst_case: whether an attack sees only images that withstood those before it. All attacks
-            then see the same part, that of aa if it is the smaller.
+            then see the same part, that of slow attacks if there is one.
     """
 
     attacks: tuple[str, ...]
@@ -85,7 +82,7 @@ class Request:
     seed: int = 0
     batch_size: int | None = None
     device: str = "cpu"
-    threads: int = 1
+    threads: int | None = None
     sentinel: bool = True
     worst_case: bool = False
 
@@ -97,9 +94,9 @@ def command(loaded: Loaded, request: Request) -> str:
         "--attacks": ",".join(request.attacks),
         "--split": request.split,
         "--images": request.images,
-        "--eps": None if request.eps is None else ",".join(map(_fraction, request.eps)),
+        "--eps": None if request.eps is None else ",".join(map(fraction_text, request.eps)),
         "--norm": request.norm,
-        "--step-size": None if request.step_size is None else _fraction(request.step_size),
+        "--step-size": None if request.step_size is None else fraction_text(request.step_size),
         "--scales": None if request.scales is None else ",".join(f"{s:g}" for s in request.scales),
         "--source": request.source[0] if request.source else None,
         "--source-config": request.source[1] if request.source else None,
@@ -116,7 +113,7 @@ def command(loaded: Loaded, request: Request) -> str:
     return shlex.join(words)
 
 
-def _fraction(value: float) -> str:
+def fraction_text(value: float) -> str:
     """Return `8/255` if that is exactly the same number below 1, else all digits."""
     steps = round(value * 255)
     return f"{steps}/255" if value < 1 and steps / 255 == value else f"{value!r}"
@@ -179,7 +176,7 @@ def build(
         ],
         "sentinel": list(sentinel),
         "intervals": INTERVALS,
-        "notes": [_WORST_CASE if request.worst_case else _EACH_ALONE, *_NOTES],
+        "notes": [WORST_CASE if request.worst_case else _EACH_ALONE, *_NOTES],
         "command": command(loaded, request),
         "versions": provenance.versions(),
         "commit": provenance.commit(),
@@ -210,7 +207,7 @@ def _row(loaded: Loaded, request: Request, outcome: AttackOutcome) -> dict[str, 
 
 def _asked(outcome: AttackOutcome, loaded: Loaded, request: Request) -> int | None:
     """Return `--images` for this row: its own count if that is a part of the split."""
-    limited = outcome.setting.attack == "aa" and request.images is None
+    limited = is_slow(outcome.setting.attack) and request.images is None
     whole = loaded.config.evaluation.aa_images is None or not limited
     return request.images if whole else len(outcome.part)
 
@@ -263,58 +260,12 @@ def metrics(card: Mapping[str, Any]) -> dict[str, float]:
         attacks = row["attacks"] if "attacks" in row else [*(row["after"] or ()), row["attack"]]
         at = [f"scale-{row['scale']:g}"] if len(scales) > 1 else []
         if attacks != ["clean"]:
-            at.append(f"{row['norm']}-{_fraction(row['eps']).replace('/', 'of')}")
+            at.append(f"{row['norm']}-{fraction_text(row['eps']).replace('/', 'of')}")
         what = "-".join(attacks if len(attacks) == 1 else ["worst_case", *attacks])
         prefix = "/".join(["card", split, *at, what])
         values = {**row["numbers"], **({"ece": row["ece"]} if "ece" in row else {})}
         by_name |= {f"{prefix}_{name}": value for name, value in values.items()}
     return by_name
-
-
-_GROUPS = ("head_acc", "body_acc", "tail_acc", "worst_acc")
-
-
-def card_text(card: Mapping[str, Any]) -> Group:
-    """Return the card for the terminal, in percent; ends of intervals have no decimals."""
-    model, data = card["model"], card["data"]
-    text = Text(f"{model['name']}: {model['method']}, {model['loss']}, weights {model['weights']}")
-    if card["selected_on_test"]:
-        text.append("\nselected_on_test: validation images were the test images", style="red")
-    norms = " and ".join(sorted({row["norm"] for row in card["rows"]}))
-    many_scales = len({row["scale"] for row in card["rows"]}) > 1
-    table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="dim")
-    chained = card["mode"] == "worst_case"
-    titles = ("after attack" if chained else "attack", "eps",
-              *(["scale"] if many_scales else []), "images", "acc (95 %)",
-              "balanced", "head", "body", "tail", "worst", "ECE")  # fmt: skip
-    for title in titles:
-        table.add_column(title, justify="left" if "attack" in title else "right", no_wrap=True)
-    for row in [*card["rows"], *({"attack": "worst case", **w} for w in card["worst_case"])]:
-        cells = [f"+ {row['attack']}" if row.get("after") else row["attack"]]
-        cells.append("-" if row["attack"] == "clean" else _fraction(row["eps"]))
-        cells += [f"{row['scale']:g}"] if many_scales else []
-        ece = f"{100 * row['ece']:.0f}" if "ece" in row else "-"
-        table.add_row(*cells, *_cells(row), ece)
-    of = f"{data['name']} {data['split']}, {data['split_images']} images, {norms}, %"
-    parts: list[Text | Table] = [text, Text(of), table]
-    if chained:
-        parts.append(Text(_WORST_CASE))
-    for report in card["sentinel"]:
-        at = f" at scale {report['scale']:g}" if many_scales else ""
-        parts.append(Text(f"gradient masking{at}: {report['headline']}"))
-        parts += [Text(f"  {c['sentence']}") for c in report["checks"] if c["triggered"]]
-    parts.append(Text(f"again: {card['command']}", "dim"))
-    return Group(*parts)
-
-
-def _cells(row: Mapping[str, Any]) -> list[str]:
-    numbers = row["numbers"]
-    cells = [str(row["images"])]
-    for name in ("acc", "balanced_acc"):
-        ends = row["intervals"][name]
-        span = f"({100 * ends['low']:.0f}-{100 * ends['high']:.0f})"
-        cells.append(f"{100 * numbers[name]:.1f} {span}")
-    return cells + [f"{100 * numbers[n]:.1f}" if n in numbers else "-" for n in _GROUPS]
 
 
 def source_hash(loaded: Loaded) -> str:

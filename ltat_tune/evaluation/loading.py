@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -16,10 +17,12 @@ from ltat_tune.config.config_file import load_config
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.batches import to_unit
 from ltat_tune.data.datasets import Splits, load_splits
-from ltat_tune.errors import CheckpointError, ConfigError, StudyError
+from ltat_tune.errors import CheckpointError, ConfigError, LtatError, StudyError
 from ltat_tune.methods import needs_projection
 from ltat_tune.models import Classifier, build_model, measured
 from ltat_tune.results.model import read_results
+from ltat_tune.space.reader import read_document
+from ltat_tune.space.resources import ResourcesSpec
 from ltat_tune.storage.folder import StudyFolder, list_studies
 from ltat_tune.training.checkpoint import load_checkpoint, weights_hash
 from ltat_tune.training.metrics import ClassGroups
@@ -153,6 +156,17 @@ def _winners(root: Path) -> list[Target]:
     if not targets:
         raise StudyError(f"{root.name} has confirmed nothing; give the folder of one trial")
     return targets
+
+
+def threads_of(target: Target) -> int:
+    """Return the CPU threads of the model's study or export; 1 if neither can be read."""
+    with suppress(LtatError):  # the model's own error comes when it is loaded
+        if target.study is not None:
+            document, _ = read_document(StudyFolder(target.study).space)
+            return ResourcesSpec(**(document.get("resources") or {})).cpus_per_trial
+        _, recorded = load_config(target.config)
+        return int((recorded or {}).get("threads", 1))
+    return 1
 
 
 def load_target(target: Target, *, device: str = "cpu") -> Loaded:

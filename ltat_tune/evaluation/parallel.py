@@ -10,21 +10,23 @@ from typing import Any
 import torch
 
 from ltat_tune.attacks.named import STEPS_IN_EPS, parse_attack
+from ltat_tune.config.attack_names import is_slow
 from ltat_tune.config.trial_config import TrialConfig
+from ltat_tune.data.datasets import LabelledImages
 from ltat_tune.errors import ConfigError, LtatError
 from ltat_tune.evaluation import card
 from ltat_tune.evaluation.card import Request
-from ltat_tune.evaluation.loading import Loaded, Target, load_target
+from ltat_tune.evaluation.loading import Loaded, Target, load_target, threads_of
 from ltat_tune.evaluation.measures import Answers
 from ltat_tune.evaluation.runner import (
     AttackOutcome,
-    MeasuredPart,
     OnBatch,
     Setting,
     evaluate_attack,
     evaluate_clean,
 )
 from ltat_tune.seeding import prepare_process
+from ltat_tune.training.evaluation import MeasuredPart
 
 # At scale 1 a cosine head's logits lie within +-1, and PGD finds less than there is;
 # RoBal's own README says so.
@@ -67,7 +69,7 @@ def resolve(request: Request, config: TrialConfig) -> Request:
             if not any(name.startswith("adaptive") for name in attacks):
                 attacks = (*attacks, _ADAPTIVE)
     images = request.images
-    if images is None and request.worst_case and "aa" in attacks:
+    if images is None and request.worst_case and any(map(is_slow, attacks)):
         images = measured.aa_images  # in a chain, all attacks see the same images
     return replace(
         request, attacks=attacks, norm=norm, scales=scales, step_size=step_size, images=images,
@@ -175,7 +177,9 @@ def measure_targets(
             on_progress=on_progress,
         )  # fmt: skip
         if request.sentinel:
-            reports.append(_watch(loaded, request, scale, whole, state, on_progress))
+            reports.append(
+                _watch(loaded, request, scale, data.to(request.device), state, on_progress)
+            )
     return card.build(loaded, request, outcomes, sentinel=reports, split_images=len(data))
 
 
@@ -208,7 +212,7 @@ def _at_scale(
     names = [name for name in request.attacks if name != "clean"]
     for eps in request.eps:
         for number, name in enumerate(names):
-            part = short if name == "aa" else whole
+            part = short if is_slow(name) else whole
             attack = parse_attack(name)
             step_size = request.step_size or eps / STEPS_IN_EPS[request.norm]
             attacked = replace(
@@ -248,23 +252,26 @@ def _watch(
     loaded: Loaded,
     request: Request,
     scale: float,
-    part: MeasuredPart,
+    data: LabelledImages,
     state: Path,
     on_progress: OnProgress | None,
 ) -> dict[str, Any]:
     """Return the sentinel's report on the model at one scale, at the first radius."""
-    from ltat_tune.evaluation.sentinel import BATCH_SIZE, watch
+    from ltat_tune.evaluation.sentinel import BATCH_SIZE, MAX_IMAGES, watch
 
     assert request.eps is not None and request.norm is not None and request.batch_size is not None
     title = f"{loaded.target.name} sentinel"
     report = watch(
         loaded.at_scale(scale),
-        part.data.images.to(request.device),
-        part.data.targets.to(request.device),
+        data.images,
+        data.targets,
+        split=request.split,
         eps=request.eps[0],
         norm=request.norm,
+        step_size=request.step_size,
         seed=request.seed,
         batch_size=min(request.batch_size, BATCH_SIZE),
+        max_images=min(request.images or MAX_IMAGES, MAX_IMAGES),
         state=state / "sentinel",
         weights=loaded.fingerprint(scale),
         progress=None
@@ -294,7 +301,6 @@ def evaluate_models(
         on_progress: called after every batch, or, in parallel, after every model.
     """
     if parallel == 1 or len(targets) == 1:
-        prepare_process(request.threads)
         for target in targets:
             yield _outcome(target, request, state, on_progress)
         return
@@ -318,7 +324,7 @@ def _in_workers(
         _work,
         [(target, request, state.resolve()) for target in targets],
         slots=min(parallel, len(targets)),
-        cpus=request.threads,
+        cpus=request.threads or max(map(threads_of, targets)),
         gpu=request.device != "cpu",
         on_done=on_done,
     )
@@ -326,13 +332,15 @@ def _in_workers(
 
 def _work(target: Target, request: Request, state: Path) -> dict[str, Any] | LtatError:
     """Measure one model in a worker."""
-    prepare_process(request.threads)
     return _outcome(target, request, state, None)
 
 
 def _outcome(
     target: Target, request: Request, state: Path, on_progress: OnProgress | None
 ) -> dict[str, Any] | LtatError:
+    threads = request.threads or threads_of(target)
+    prepare_process(threads)
+    request = replace(request, threads=threads)
     try:
         return evaluate_model(target, request, state=state, on_progress=on_progress)
     except LtatError as error:

@@ -23,47 +23,12 @@ from torch import Tensor, nn
 from ltat_tune.attacks.frozen import frozen
 from ltat_tune.attacks.named import parse_attack
 from ltat_tune.data.batches import to_unit
-from ltat_tune.data.datasets import LabelledImages
 from ltat_tune.errors import CheckpointError
 from ltat_tune.evaluation.measures import Answers
 from ltat_tune.files import read_json, write_json
+from ltat_tune.models.computing import exactly
 from ltat_tune.provenance import versions
-from ltat_tune.seeding import stream_seed
-
-# Chooses the images of a smaller part as `training.evaluation` does, whatever the attack's seed.
-_PART_SEED = 0
-
-
-@dataclass(frozen=True)
-class MeasuredPart:
-    """Images of one split, with their places in it."""
-
-    split: str
-    data: LabelledImages
-    places: Tensor  # (N,) int64, ascending within a class
-    hash: str  # of images, labels and places
-
-    @classmethod
-    def of(cls, split: str, data: LabelledImages, images: int | None) -> MeasuredPart:
-        """Return all images, or a seeded part with the same number from every class.
-
-        A smaller part lies inside every larger one.
-
-        Raises:
-            DataError: fewer images than classes.
-        """
-        everything = torch.arange(len(data))
-        chosen = LabelledImages(everything, data.targets).class_balanced_part(
-            images, seed=_PART_SEED
-        )
-        taken = LabelledImages(data.images[chosen.images], chosen.targets)
-        digest = hashlib.sha256()
-        for values in (taken.images, taken.targets, chosen.images):
-            digest.update(values.contiguous().numpy().tobytes())
-        return cls(split, taken, chosen.images, digest.hexdigest()[:16])
-
-    def __len__(self) -> int:
-        return len(self.data)
+from ltat_tune.training.evaluation import MeasuredPart
 
 
 @dataclass(frozen=True)
@@ -241,12 +206,10 @@ def _batch(
         standing = before.correct.nonzero().squeeze(1)
         if len(standing):
             attack = parse_attack(setting.attack)
-            seed = setting.seed
-            if attack.noise == "place":  # pyautoattack's own code reseeds each batch
-                seed = stream_seed(seed, part.split)
             adv_images = attack.run(
                 model, images[standing], targets[standing], eps=setting.eps, norm=setting.norm,
-                step_size=setting.step_size, seed=seed, places=part.places[here][standing],
+                step_size=setting.step_size, seed=setting.seed, split=part.split,
+                places=part.places[here][standing],
                 source=source if attack.needs_source else None,
             )  # fmt: skip
             predicted[standing], confidence[standing] = _answers(model, adv_images)
@@ -263,7 +226,7 @@ def _batch(
 
 def _answers(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
     """Return the predicted class (N,) and its softmax (N,) float64, on the CPU."""
-    with torch.no_grad():
+    with torch.no_grad(), exactly(model):
         probability, predicted = model(images).double().softmax(dim=1).max(dim=1)
     return predicted.cpu(), probability.cpu()
 

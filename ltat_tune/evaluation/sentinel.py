@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ltat_tune.attacks.autoattack import L2_SQUARE_SIDE
 from ltat_tune.attacks.named import STEPS_IN_EPS
 from ltat_tune.data.batches import to_unit
+from ltat_tune.data.datasets import LabelledImages
 from ltat_tune.errors import ConfigError
 from ltat_tune.evaluation.sentinel_attacks import (
     RANDOM_DIRECTIONS,
@@ -29,7 +30,7 @@ from ltat_tune.evaluation.sentinel_attacks import (
 from ltat_tune.evaluation.sentinel_checks import CHECKS, FEWEST_RIGHT, Check, Evidence
 from ltat_tune.files import read_json, write_json
 from ltat_tune.provenance import versions
-from ltat_tune.seeding import new_generator
+from ltat_tune.training.evaluation import EVALUATION_SEED, MeasuredPart
 
 Verdict = Literal["clear", "suspicious", "masked"]
 # (attack that comes next, attacks done, attacks in all)
@@ -61,10 +62,11 @@ class SentinelReport:
         right: images of it that are answered right without an attack, M; only these are attacked.
         eps: radius, pixel units in [0, 1].
         norm: `linf` or `l2`.
-        seed: seed of the part and of all noise.
+        seed: seed of all noise.
         square_queries: forwards of Square for an image that withstands.
         checks: all checks that were made, triggered or not.
         left_out: why a check was not made, one sentence each.
+        step_size: length of a step at this radius, pixel units; None is a share of the radius.
     """
 
     verdict: Verdict
@@ -76,6 +78,7 @@ class SentinelReport:
     square_queries: int
     checks: tuple[Check, ...]
     left_out: tuple[str, ...] = ()
+    step_size: float | None = None
 
     @property
     def resolution(self) -> float:
@@ -102,7 +105,9 @@ def watch(
     *,
     eps: float,
     norm: str = "linf",
-    seed: int = 0,
+    step_size: float | None = None,
+    split: str = "test",
+    seed: int = EVALUATION_SEED,
     batch_size: int = BATCH_SIZE,
     square_queries: int = 1000,
     max_images: int = MAX_IMAGES,
@@ -121,15 +126,19 @@ def watch(
 
     Args:
         model: images in [0, 1] to logits (N, K), deterministic in eval mode.
-        images: shape (N, C, H, W), float, in [0, 1], or uint8, in 0..255.
-        targets: classes, shape (N,).
+        images: all images of the split, shape (N, C, H, W), float, in [0, 1], or uint8, in 0..255.
+        targets: their classes, shape (N,).
         eps: radius of the ball, pixel units in [0, 1], > 0.
         norm: `linf` or `l2`.
-        seed: seed of the choice of the part and of all noise.
+        step_size: length of a step at this radius, pixel units in [0, 1]; at other radii it is in
+            proportion. None is a quarter of the radius in linf and a fifth in l2.
+        split: name of the split; the noise of an image is that of `ltat-tune evaluate` on it.
+        seed: seed of all noise.
         batch_size: images attacked together; it decides the random windows of Square, and of the
             other attacks at most the last digits of a sum.
         square_queries: forwards of Square, which is left out in l2 below 15 pixels a side.
-        max_images: most images in the part; every class has the same number, or all it has.
+        max_images: most images in the part; every class has the same number, or all it has. It is
+            the part that every measurement of so many images of this split has.
         state: folder of the finished attacks; None keeps none.
         weights: identifies this model among all that use `state`: a hash of its weights, and the
             scale at which it is measured.
@@ -149,10 +158,14 @@ def watch(
         raise ConfigError(f"unknown norm {norm!r}; choose from: {', '.join(STEPS_IN_EPS)}")
     if state is not None and not weights:
         raise ConfigError("`state` needs `weights`: the name of the model whose attacks it keeps")
-    part = _class_balanced(targets, max_images, seed)
-    images, targets = to_unit(images[part].detach()), targets[part]
-    batches = _right(model, images, targets, batch_size)
-    attacks = build_attacks(model, eps=eps, norm=norm, seed=seed, queries=square_queries)
+    whole = LabelledImages(images.detach(), targets)
+    part = MeasuredPart.of(split, whole, max_images, at_most=True)
+    images, targets = to_unit(part.data.images), part.data.targets
+    batches = _right(model, images, targets, part.places, batch_size)
+    attacks = build_attacks(
+        model, eps=eps, norm=norm, step_size=step_size, seed=seed, split=split,
+        queries=square_queries,
+    )  # fmt: skip
     left_out: tuple[str, ...] = ()
     side = min(images.shape[-2:])
     if norm == "l2" and side < L2_SQUARE_SIDE:
@@ -164,8 +177,8 @@ def watch(
     kept = None
     if state is not None:
         kept = _folder(
-            state, images, targets, weights=weights, eps=eps, norm=norm, seed=seed,
-            batch_size=batch_size, square_queries=square_queries,
+            state, part, weights=weights, eps=eps, norm=norm, step_size=step_size, split=split,
+            seed=seed, batch_size=batch_size, square_queries=square_queries,
         )  # fmt: skip
     evidence = _measure(model, batches, attacks, images=len(part), kept=kept, progress=progress)
     checks = tuple(
@@ -173,7 +186,7 @@ def watch(
     )
     return SentinelReport(
         _verdict(checks), evidence.images, evidence.right, eps, norm, seed, square_queries, checks,
-        left_out,
+        left_out, step_size,
     )  # fmt: skip
 
 
@@ -184,23 +197,9 @@ def _verdict(checks: tuple[Check, ...]) -> Verdict:
     return "suspicious" if triggered else "clear"
 
 
-def _class_balanced(targets: Tensor, most: int, seed: int) -> Tensor:
-    """Return the places of at most `most` images, (N,): as many from every class, or all it has.
-
-    With more than `most` classes, one image each from `most` of them.
-    """
-    generator = new_generator(seed, "sentinel")
-    order = torch.randperm(len(targets), generator=generator)
-    shuffled = targets.cpu()[order]
-    labels = shuffled.unique()
-    if len(labels) > most:
-        labels = labels[torch.randperm(len(labels), generator=generator)[:most]]
-    each = most // max(1, len(labels))
-    chosen = [order[shuffled == label][:each] for label in labels] or [order]
-    return torch.cat(chosen).to(targets.device)
-
-
-def _right(model: nn.Module, images: Tensor, targets: Tensor, size: int) -> list[Batch]:
+def _right(
+    model: nn.Module, images: Tensor, targets: Tensor, places: Tensor, size: int
+) -> list[Batch]:
     """Return the images that the model answers right, in batches; at least one, perhaps empty."""
     kept = torch.cat(
         [
@@ -208,8 +207,8 @@ def _right(model: nn.Module, images: Tensor, targets: Tensor, size: int) -> list
             for i, t in zip(images.split(size), targets.split(size), strict=True)
         ]
     )
-    places = kept.nonzero().squeeze(1)
-    return [Batch(images[p], targets[p], p) for p in places.split(size)]
+    chosen = kept.nonzero().squeeze(1).split(size)
+    return [Batch(images[here], targets[here], places[here]) for here in chosen]
 
 
 def _measure(
@@ -244,13 +243,10 @@ def _measure(
     )  # fmt: skip
 
 
-def _folder(state: Path, images: Tensor, targets: Tensor, **about: Any) -> Path:
+def _folder(state: Path, part: MeasuredPart, **about: Any) -> Path:
     """Return the folder that keeps the margins of these attacks on these images."""
-    digest = hashlib.sha256()
-    for values in (images, targets):
-        digest.update(values.cpu().contiguous().numpy().tobytes())
     about |= {
-        "images": digest.hexdigest()[:16], "device": images.device.type,
+        "images": part.hash, "device": part.places.device.type,
         "versions": {name: versions()[name] for name in ("ltat-tune", "torch", "pyautoattack")},
     }  # fmt: skip
     key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]

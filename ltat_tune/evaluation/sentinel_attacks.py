@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ltat_tune.attacks.frozen import frozen
-from ltat_tune.attacks.named import STEPS_IN_EPS, parse_attack
+from ltat_tune.attacks.named import STEPS_IN_EPS, noise_seed, parse_attack
 from ltat_tune.attacks.noise import start_noise
 from ltat_tune.attacks.objectives import cross_entropy, margin
 from ltat_tune.attacks.pgd import pgd
@@ -26,7 +26,7 @@ _DOWN = 0.1
 
 
 class Batch(NamedTuple):
-    """Images attacked together, and their `places` in the part, on which all noise depends."""
+    """Images attacked together, and their `places` in the split, on which their noise depends."""
 
     images: Tensor  # (N, C, H, W)
     targets: Tensor  # (N,)
@@ -51,9 +51,21 @@ def margins(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
 
 
 def build_attacks(
-    model: nn.Module, *, eps: float, norm: str, seed: int, queries: int
+    model: nn.Module,
+    *,
+    eps: float,
+    norm: str,
+    step_size: float | None,
+    seed: int,
+    split: str,
+    queries: int,
 ) -> dict[str, MarginAttack]:
-    """Return all attacks that the checks compare, by name, in the order of the run."""
+    """Return all attacks that the checks compare, by name, in the order of the run.
+
+    They have the steps and the noise of `ltat-tune evaluate`: `pgd20` is its PGD-20.
+    """
+    stride = eps / STEPS_IN_EPS[norm] if step_size is None else step_size
+    own_seed = noise_seed(seed, split)
 
     def named(name: str, radius: float = eps) -> MarginAttack:
         attack = parse_attack(name)
@@ -61,8 +73,9 @@ def build_attacks(
         def run(batch: Batch) -> Tensor:
             images, targets, places = batch
             adv_images = attack.run(
-                model, images, targets, eps=radius, norm=norm, seed=seed, places=places
-            )
+                model, images, targets, eps=radius, norm=norm, step_size=stride * (radius / eps),
+                seed=seed, split=split, places=places,
+            )  # fmt: skip
             return margins(model, adv_images, targets)
 
         return run
@@ -77,7 +90,12 @@ def build_attacks(
     def _direction(batch: Batch, number: int) -> Tensor:
         """Return a shift of length eps: a corner of the L-inf ball, a point on the L2 sphere."""
         shift = start_noise(
-            batch.images, batch.places, eps, norm=norm, seed=seed, stream=f"direction/{number}"
+            batch.images,
+            batch.places,
+            eps,
+            norm=norm,
+            seed=own_seed,
+            stream=f"direction/{number}",
         )
         if norm == "linf":
             return eps * shift.sign()
@@ -86,11 +104,11 @@ def build_attacks(
     def down(batch: Batch) -> Tensor:
         images, targets, places = batch
         start = images + start_noise(
-            images, places, eps, norm=norm, seed=seed, stream="adaptive_down20"
+            images, places, eps, norm=norm, seed=own_seed, stream="adaptive_down20"
         )
         adv_images = pgd(
-            model, images, targets, eps=eps, step_size=eps / STEPS_IN_EPS[norm], steps=20,
-            norm=norm, start=start.clamp_(0, 1),
+            model, images, targets, eps=eps, step_size=stride, steps=20, norm=norm,
+            start=start.clamp_(0, 1),
             objective=lambda logits, t: cross_entropy(_DOWN * logits, t, None).sum(),
         )  # fmt: skip
         return margins(model, adv_images, targets)

@@ -15,12 +15,11 @@ from torch import Tensor, nn
 
 from ltat_tune.attacks import pgd
 from ltat_tune.attacks.frozen import frozen
-from ltat_tune.attacks.named import STEPS_IN_EPS
+from ltat_tune.attacks.named import STEPS_IN_EPS, parse_attack
 from ltat_tune.attacks.objectives import OBJECTIVES
-from ltat_tune.data.batches import evaluation_batches
 from ltat_tune.data.datasets import LabelledImages
 from ltat_tune.errors import MissingData
-from ltat_tune.seeding import new_generator
+from ltat_tune.training.evaluation import EVALUATION_SEED, MeasuredPart
 from ltat_tune.training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -28,9 +27,6 @@ if TYPE_CHECKING:
     from ltat_tune.figures.sources import Sources
     from ltat_tune.models.classifier import Classifier
     from ltat_tune.storage.trained_run import Run
-
-
-_SEED = 0  # the same images and the same noise for every model of a figure
 
 
 @dataclass(frozen=True)
@@ -75,11 +71,16 @@ def trained(run: Run, device: str = "cpu") -> Trained:
     return Trained(model, trainer.splits.train, trainer.splits.test(), trainer.splits.classes)
 
 
-def _test_part(run: Run, sources: Sources) -> tuple[nn.Module, LabelledImages]:
+def _test_part(run: Run, sources: Sources) -> tuple[nn.Module, MeasuredPart]:
     """Return the model and `sources.images` test images, the same number from every class."""
     restored = trained(run, sources.device)
+    return restored.model, shown_part(restored, sources)
+
+
+def shown_part(restored: Trained, sources: Sources) -> MeasuredPart:
+    """Return `sources.images` test images, or one of each class, on the device of the figures."""
     images = max(sources.images, len(restored.classes))
-    return restored.model, restored.test.class_balanced_part(images, seed=_SEED).to(sources.device)
+    return MeasuredPart.of("test", restored.test.to(sources.device), images)
 
 
 def test_features(run: Run, sources: Sources, *, steps: int) -> Features:
@@ -97,20 +98,20 @@ def test_features(run: Run, sources: Sources, *, steps: int) -> Features:
 
 
 def features_under_attack(
-    model: nn.Module, part: LabelledImages, config: TrialConfig, *, steps: int
+    model: nn.Module, part: MeasuredPart, config: TrialConfig, *, steps: int
 ) -> Features:
-    """Return features of the adversarial images of `part`.
+    """Return features of the adversarial images of `part`; 0 steps are the clean images.
 
-    Radius, norm and step are the evaluation's.
+    Radius, norm, step and start are the evaluation's.
     """
     eps, norm, step_size = evaluation_ball(config)
-    generator = new_generator(_SEED, "figures")
+    attack = parse_attack(f"pgd{steps}" if steps else "clean")
     kept: list[tuple[Tensor, Tensor, Tensor]] = []
     with frozen(model, training=False):
-        for images, targets in evaluation_batches(part, config.evaluation.batch_size):
-            adv_images = pgd(
-                model, images, targets, eps=eps, norm=norm, steps=steps, step_size=step_size,
-                start="uniform_clipped", generator=generator,
+        for images, targets, places in part.batches(config.evaluation.batch_size):
+            adv_images = attack.run(
+                model, images, targets, eps=eps, norm=norm, step_size=step_size,
+                seed=EVALUATION_SEED, split=part.split, places=places,
             )  # fmt: skip
             with torch.no_grad():
                 logits, features = cast("Classifier", model).forward_with_features(adv_images)
@@ -141,10 +142,10 @@ def accuracy_over_steps(run: Run, sources: Sources, *, steps: int) -> AttackCurv
 
 
 def _over_steps(
-    model: nn.Module, part: LabelledImages, config: TrialConfig, steps: int
+    model: nn.Module, part: MeasuredPart, config: TrialConfig, steps: int
 ) -> list[float]:
     eps, norm, step_size = evaluation_ball(config)
-    generator = new_generator(_SEED, "figures")
+    attack = parse_attack(f"pgd{steps}")
     right: list[list[Tensor]] = []
 
     def noting(logits: Tensor, targets: Tensor) -> Tensor:
@@ -152,11 +153,14 @@ def _over_steps(
         return OBJECTIVES["cross_entropy"](logits, targets, None).sum()
 
     with frozen(model, training=False):
-        for images, targets in evaluation_batches(part, config.evaluation.batch_size):
+        for images, targets, places in part.batches(config.evaluation.batch_size):
             right.append([])
+            start = attack.start(
+                images, places, eps=eps, norm=norm, seed=EVALUATION_SEED, split=part.split
+            )
             pgd(
                 model, images, targets, eps=eps, norm=norm, steps=steps + 1, step_size=step_size,
-                start="uniform_clipped", objective=noting, generator=generator,
+                start=start, objective=noting,
             )  # fmt: skip
     counts = torch.stack([torch.stack(batch) for batch in right]).sum(dim=0)
     return (counts.double() / len(part)).tolist()

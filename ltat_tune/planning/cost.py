@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from ltat_tune.config.attack_names import read_name
+from ltat_tune.config.attack_names import is_slow, read_name
 from ltat_tune.config.effects import why_inert
 from ltat_tune.config.sections import ModelConfig
 from ltat_tune.config.timeline import clean_epochs
@@ -31,7 +31,6 @@ _RESNET18_MACS = 555.4e6  # multiply-adds of one forward over 32x32 pixels
 
 # passes for each image: AutoAttack by its measured time on ResNet-18, Square by its queries
 _WHOLE_ATTACKS = {"aa": 3600.0, "square": 2500.0, "cwl2": 9000.0, "cwl2_fixed": 50.0}
-_SLOW = ("aa", "square", "cwl2", "cwl2_fixed")  # run on evaluation.aa_images at most
 _SENTINEL_IMAGES, _SENTINEL_PASSES = 400, 760.0  # 260 passes and up to 1,000 queries of Square
 
 # channels, pixels a side, test images of each class; an image folder has its own
@@ -124,7 +123,7 @@ def cost_of(config: TrialConfig, attacks: tuple[str, ...]) -> Cost:
         classes=source.classes,
         update=train * (attack_steps(config) + _UPDATE),
         validation=val * (passes("clean") + passes(config.evaluation.val_attack)),
-        test=sum((slow if a in _SLOW else test_images) * passes(a) for a in attacks),
+        test=sum((slow if is_slow(a) else test_images) * passes(a) for a in attacks),
         sentinel=min(test_images, _SENTINEL_IMAGES) * _SENTINEL_PASSES,
         macs=macs,
         parameters=parameters,

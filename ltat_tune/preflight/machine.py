@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from ltat_tune.config.attack_names import is_slow
 from ltat_tune.data.sources import class_counts, is_available
 from ltat_tune.errors import LtatError
 from ltat_tune.space.objective import group_of
@@ -17,7 +18,7 @@ _SIDES = {"digits": 8, "cifar10": 32, "cifar100": 32, "svhn": 32, "tiny_imagenet
 
 def check_attacks(space: Space, problems: Problems) -> list[str]:
     """Refuse attacks that cannot run on the winners, which would otherwise fail hours later."""
-    attacks = [a for a in space.confirm.attacks if a.startswith("cwl2") or a in ("square", "aa")]
+    attacks = [a for a in space.confirm.attacks if is_slow(a)]
     if space.confirm.top == 0 or not attacks:
         return []
     place = ("confirm", "attacks")

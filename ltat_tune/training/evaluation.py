@@ -2,37 +2,87 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
 import torch
 from torch import Tensor, nn
 
-from ltat_tune.attacks import pgd
-from ltat_tune.attacks.balls import first_images
 from ltat_tune.attacks.frozen import frozen
-from ltat_tune.attacks.named import STEPS_IN_EPS, EvaluationAttack, parse_attack
-from ltat_tune.config.attack_names import WRITTEN, is_attack
+from ltat_tune.attacks.named import parse_attack
+from ltat_tune.config.attack_names import WRITTEN, is_attack, is_slow
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.batches import evaluation_batches
 from ltat_tune.data.datasets import LabelledImages
 from ltat_tune.errors import ConfigError
 from ltat_tune.models.computing import exactly
-from ltat_tune.seeding import new_generator, stream_seed
 from ltat_tune.training.metrics import Accuracy
 
-# Every model of a study is attacked with the same noise, whatever its own seed is.
-_EVALUATION_SEED = 0
-_OBJECTIVES = {"pgd": "cross_entropy", "cw": "margin"}
-_SLOW = ("aa", "square", "cwl2", "cwl2_fixed")
+# Every model of a study is attacked with the same noise, whatever its own seed is. It is also the
+# default of `ltat-tune evaluate --seed`, which then gives the same numbers.
+EVALUATION_SEED = 0
+_PART_SEED = 0  # of the images of a smaller part, whatever the seed of the noise is
 
 
-def measured_part(data: LabelledImages, attack: str, config: TrialConfig) -> LabelledImages:
+@dataclass(frozen=True)
+class MeasuredPart:
+    """Images of one split, with their places in it, on which their noise depends."""
+
+    split: str
+    data: LabelledImages
+    places: Tensor  # (N,) int64, ascending within a class
+
+    @classmethod
+    def of(
+        cls, split: str, data: LabelledImages, images: int | None, *, at_most: bool = False
+    ) -> MeasuredPart:
+        """Return all images of a split, or a seeded part with the same number from every class.
+
+        A smaller part lies inside every larger one. `at_most` is that of
+        `LabelledImages.class_balanced_places`.
+
+        Raises:
+            DataError: without `at_most`, as `LabelledImages.class_balanced_places`.
+        """
+        places = data.class_balanced_places(images, seed=_PART_SEED, at_most=at_most)
+        return cls(split, data if len(places) == len(data) else data.at(places), places)
+
+    @cached_property
+    def hash(self) -> str:
+        """16 hex digits of the images, the labels and the places."""
+        digest = hashlib.sha256()
+        for values in (self.data.images, self.data.targets, self.places):
+            digest.update(values.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield images in [0, 1] (B, C, H, W), targets (B,) and places (B,), in order."""
+        for (images, targets), places in zip(
+            evaluation_batches(self.data, size), self.places.split(size), strict=True
+        ):
+            yield images, targets, places
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+
+def measured_part(
+    data: LabelledImages, attack: str, config: TrialConfig, *, split: str
+) -> MeasuredPart:
     """Return the images to attack: all of them, or a class-balanced part for slow attacks."""
-    if attack not in _SLOW:
-        return data
-    return data.class_balanced_part(config.evaluation.aa_images, seed=_EVALUATION_SEED)
+    return MeasuredPart.of(split, data, config.evaluation.aa_images if is_slow(attack) else None)
 
 
 def measure_accuracy(
-    model: nn.Module, data: LabelledImages, attack: str, config: TrialConfig, *, classes: int
+    model: nn.Module,
+    data: LabelledImages,
+    attack: str,
+    config: TrialConfig,
+    *,
+    split: str,
+    classes: int,
 ) -> Accuracy:
     """Count the correct predictions by class under one attack, in eval mode.
 
@@ -41,17 +91,26 @@ def measure_accuracy(
     in RobustBench. Predictions are computed in float32, whatever precision the model trains and is
     attacked in. The norm and the radius are those of `evaluation`, or of the training attack where
     `evaluation` has none. The default step is a quarter of the radius in L-inf and a fifth in L2.
-    `EvaluationAttack` describes each attack. The noise of an image is the same for all models.
+    `EvaluationAttack` describes each attack. The noise of an image is the same for all models, and
+    that of `ltat-tune evaluate`.
+
+    Args:
+        model: images in [0, 1] to logits (N, K).
+        data: all images of the split.
+        attack: name, by the grammar of attack_names.py.
+        config: says how to attack, and how many images a slow attack gets.
+        split: name of the split, `val` or `test`; the noise depends on it.
+        classes: K.
 
     Raises:
         ConfigError: the attack does not exist, or not in this norm.
     """
-    part = measured_part(data, attack, config)
-    return Accuracy.count(correct_answers(model, part, attack, config), part.targets, classes)
+    part = measured_part(data, attack, config, split=split)
+    return Accuracy.count(correct_answers(model, part, attack, config), part.data.targets, classes)
 
 
 def correct_answers(
-    model: nn.Module, part: LabelledImages, attack: str, config: TrialConfig
+    model: nn.Module, part: MeasuredPart, attack: str, config: TrialConfig
 ) -> Tensor:
     """Return which images of a part the model answers right under one attack: (N,) bool.
 
@@ -62,48 +121,20 @@ def correct_answers(
     """
     if not is_attack(attack):
         raise ConfigError(f"unknown attack {attack!r}; choose from: {WRITTEN}")
-    parsed = parse_attack(attack)
-    generator = new_generator(_EVALUATION_SEED, attack)
+    named = parse_attack(attack)
     right = []
     with frozen(model, training=False):
-        batches = evaluation_batches(part, config.evaluation.batch_size)
-        for number, (images, targets) in enumerate(batches):
+        for images, targets, places in part.batches(config.evaluation.batch_size):
             with torch.no_grad(), exactly(model):
-                standing = model(images).argmax(dim=1) == targets
-            if attack != "clean" and bool(standing.any()):
-                adv_images = _attacked(
-                    parsed, model, images, targets, standing, config, generator, number
-                )
+                correct = model(images).argmax(dim=1) == targets
+            standing = correct.nonzero().squeeze(1)
+            if attack != "clean" and len(standing):
+                adv_images = named.run(
+                    model, images[standing], targets[standing], eps=config.measured_eps,
+                    norm=config.measured_norm, step_size=config.evaluation.step_size,
+                    seed=EVALUATION_SEED, split=part.split, places=places[standing],
+                )  # fmt: skip
                 with torch.no_grad(), exactly(model):
-                    still = model(adv_images).argmax(dim=1) == targets[standing]
-                standing = standing.masked_scatter(standing, still)
-            right.append(standing)
+                    correct[standing] = model(adv_images).argmax(dim=1) == targets[standing]
+            right.append(correct)
     return torch.cat(right)
-
-
-def _attacked(
-    attack: EvaluationAttack,
-    model: nn.Module,
-    images: Tensor,
-    targets: Tensor,
-    standing: Tensor,
-    config: TrialConfig,
-    generator: torch.Generator,
-    number: int,
-) -> Tensor:
-    """Attack the images that stand (are still classified correctly): (standing, C, H, W)."""
-    eps, norm = config.measured_eps, config.measured_norm
-    family, restarts = attack.parts.family, attack.parts.restarts
-    if family not in _OBJECTIVES or restarts > 1:
-        return attack.run(
-            model, images[standing], targets[standing], eps=eps, norm=norm,
-            step_size=config.evaluation.step_size,
-            seed=stream_seed(_EVALUATION_SEED, f"{attack.name}/{number}") % 2**31,
-        )  # fmt: skip
-    # Drawn for the whole batch, so that the noise of an image does not depend on the model.
-    start = first_images(images, eps, start="uniform_clipped", norm=norm, generator=generator)
-    return pgd(
-        model, images[standing], targets[standing], eps=eps, norm=norm,
-        step_size=config.evaluation.step_size or eps / STEPS_IN_EPS[norm],
-        steps=attack.parts.steps, start=start[standing], objective=_OBJECTIVES[family],
-    )  # fmt: skip

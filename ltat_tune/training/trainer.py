@@ -296,8 +296,9 @@ class Trainer:
         metrics: dict[str, float] = {}
         for attack in dict.fromkeys(["clean", self.config.evaluation.val_attack]):
             accuracy = measure_accuracy(
-                self._measured(), self._val, attack, self.config, classes=len(self.splits.classes)
-            )
+                self._measured(), self._val, attack, self.config, split="val",
+                classes=len(self.splits.classes),
+            )  # fmt: skip
             per_class[f"val/{attack}"] = accuracy.per_class
             metrics |= accuracy.metrics(f"val/{attack}", self.groups)
         return per_class, metrics

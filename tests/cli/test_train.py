@@ -34,7 +34,7 @@ def recorded() -> dict[str, Any]:
     test = trainer.splits.test()
     measured: dict[str, float] = {}
     for attack in ("clean", "pgd3"):
-        accuracy = measure_accuracy(result.model, test, attack, CONFIG, classes=10)
+        accuracy = measure_accuracy(result.model, test, attack, CONFIG, split="test", classes=10)
         measured |= accuracy.metrics(f"test/{attack}", trainer.groups)
     return {
         "epoch": result.epoch,

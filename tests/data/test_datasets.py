@@ -246,3 +246,26 @@ def test_a_part_smaller_than_the_classes_is_refused() -> None:
 def test_a_part_larger_than_a_class_allows_is_refused() -> None:
     with pytest.raises(DataError, match="class 2 must have at least 5 images, got 4"):
         _unbalanced().class_balanced_part(15, seed=0)
+
+
+def test_a_smaller_part_lies_inside_a_larger_one() -> None:
+    data = _unbalanced()
+    parts = [set(data.class_balanced_places(n, seed=0).tolist()) for n in (3, 6, 9, 12, 20)]
+    assert [len(part) for part in parts] == [3, 6, 9, 12, 20]
+    assert all(small <= large for small, large in zip(parts, parts[1:], strict=False))
+
+
+def test_a_short_class_may_give_all_it_has_and_too_many_classes_one_image_or_none() -> None:
+    data = _unbalanced()
+    places = data.class_balanced_places(15, seed=0, at_most=True)  # 5 of each, but for class 2
+    assert torch.bincount(data.targets[places]).tolist() == [5, 5, 4]
+    few = data.class_balanced_places(2, seed=0, at_most=True)
+    assert sorted(torch.bincount(data.targets[few], minlength=3).tolist()) == [0, 1, 1]
+    one_each = data.class_balanced_places(3, seed=0)
+    assert set(few.tolist()) < set(one_each.tolist()) < set(places.tolist())
+
+
+def test_a_class_without_images_takes_no_share_of_a_part_of_at_most_so_many() -> None:
+    data = LabelledImages(torch.zeros(12, 1, 1, 1), torch.tensor([0] * 6 + [2] * 6))
+    places = data.class_balanced_places(8, seed=0, at_most=True)
+    assert torch.bincount(data.targets[places]).tolist() == [4, 0, 4]

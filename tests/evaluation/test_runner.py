@@ -16,12 +16,12 @@ from ltat_tune.errors import CheckpointError, DataError
 from ltat_tune.evaluation.measures import Answers
 from ltat_tune.evaluation.runner import (
     AttackOutcome,
-    MeasuredPart,
     Setting,
     evaluate_attack,
     evaluate_clean,
     worst_case,
 )
+from ltat_tune.training.evaluation import MeasuredPart
 from tests.attacks.toys import undecided
 
 

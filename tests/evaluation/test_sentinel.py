@@ -13,12 +13,16 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
+from ltat_tune.attacks import named
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.batches import to_unit
+from ltat_tune.data.datasets import LabelledImages
 from ltat_tune.errors import CheckpointError, ConfigError
 from ltat_tune.evaluation import sentinel_checks as checks
 from ltat_tune.evaluation.sentinel import SentinelReport, sentinel_text, watch
+from ltat_tune.evaluation.sentinel_attacks import Batch, build_attacks
 from ltat_tune.models import measured
+from ltat_tune.training.evaluation import MeasuredPart, correct_answers
 from ltat_tune.training.trainer import Trainer
 from tests.attacks.toys import snapshot, tiny_cnn, unusual_state
 
@@ -226,6 +230,36 @@ def test_the_part_is_class_balanced_and_a_short_class_gives_all_it_has() -> None
     images = torch.full((53, 1, 4, 4), 0.9)  # always class 0
     report = watch(_Sum(), images, targets, eps=0.1, max_images=20, square_queries=1)
     assert (report.images, report.right) == (13, 10)
+
+
+@pytest.mark.parametrize("step_size", [None, 0.01])
+def test_its_pgd20_is_the_number_that_a_study_has_on_the_same_images(
+    pgd_at: Trained, step_size: float | None
+) -> None:
+    model, images, targets = pgd_at
+    config = TrialConfig.from_flat({**_RECIPE, "evaluation.step_size": step_size})
+    part = MeasuredPart.of("val", LabelledImages(images, targets), 120)
+    expected = correct_answers(model, part, "pgd20", config).double().mean().item()
+    report = _watch(pgd_at, split="val", step_size=step_size, max_images=120, square_queries=1)
+    assert report.images == 120
+    assert _figures(report, "one_step")["pgd20"] == pytest.approx(100 * expected)
+
+
+def test_a_step_grows_with_the_radius(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: dict[float, float] = {}
+
+    def spy(model: nn.Module, images: Tensor, targets: Tensor, **knobs: Any) -> Tensor:
+        steps[round(knobs["eps"], 6)] = round(knobs["step_size"], 6)
+        return images
+
+    monkeypatch.setattr(named, "pgd", spy)
+    images, targets = torch.full((5, 1, 4, 4), 0.9), torch.zeros(5, dtype=torch.int64)
+    attacks = build_attacks(
+        _Sum(), eps=0.1, norm="linf", step_size=0.01, seed=0, split="test", queries=1
+    )
+    for name in ("pgd20", "pgd20_2eps", "pgd20_4eps"):
+        attacks[name](Batch(images, targets, torch.arange(5)))
+    assert steps == {0.1: 0.01, 0.2: 0.02, 0.4: 0.04}
 
 
 def test_nothing_right_is_clear_and_said() -> None:

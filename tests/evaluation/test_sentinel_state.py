@@ -102,7 +102,7 @@ def test_what_was_kept_is_really_used(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "knobs",
     [{"weights": "tiny x10"}, {"eps": 0.2}, {"norm": "l2"}, {"seed": 1}, {"max_images": 9},
-     {"square_queries": 5}, {"batch_size": 7}],
+     {"split": "val"}, {"step_size": 0.01}, {"square_queries": 5}, {"batch_size": 7}],
     ids=lambda knobs: next(iter(knobs)),
 )  # fmt: skip
 def test_everything_that_decides_a_margin_has_a_folder_of_its_own(

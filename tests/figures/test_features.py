@@ -9,12 +9,14 @@ import pytest
 import torch
 
 from ltat_tune.attacks import pgd
+from ltat_tune.attacks.noise import start_noise
 from ltat_tune.data.batches import to_unit
 from ltat_tune.figures.embedding import tsne
 from ltat_tune.figures.features import accuracy_over_steps, test_features, trained
 from ltat_tune.figures.sources import read_sources
-from ltat_tune.seeding import new_generator
+from ltat_tune.seeding import stream_seed
 from ltat_tune.training.checkpoint import weights_hash
+from ltat_tune.training.evaluation import MeasuredPart
 from tests.figures.reat_studies import trained_once
 
 test_features.__test__ = False  # type: ignore[attr-defined]  # pytest takes it for a test
@@ -41,13 +43,17 @@ def test_one_attack_gives_the_accuracy_of_every_smaller_number_of_steps(
     run = sources.recipes[0].first
     curve = accuracy_over_steps(run, sources, steps=4)
     found = trained(run)
-    part = found.test.class_balanced_part(100, seed=0)
+    chosen = MeasuredPart.of("test", found.test, 100)
+    part = chosen.data
     eps = run.config.attack.eps
+    noise = start_noise(
+        to_unit(part.images), chosen.places, eps, norm="linf", seed=stream_seed(0, "test"),
+        stream="pgd4/0",
+    )  # fmt: skip
     # PGD-0 here is the start: the noise alone; one step of length 0 leaves it where it is.
     adv_images = pgd(
         found.model, to_unit(part.images), part.targets, eps=eps, steps=max(steps, 1),
-        step_size=eps / 4 if steps else 0.0, start="uniform_clipped",
-        generator=new_generator(0, "figures"),
+        step_size=eps / 4 if steps else 0.0, start=(to_unit(part.images) + noise).clamp(0, 1),
     )  # fmt: skip
     with torch.no_grad():
         right = (found.model(adv_images).argmax(dim=1) == part.targets).double().mean().item()

@@ -83,12 +83,13 @@ def _confirm(place: Path, config: TrialConfig, cache: Path) -> None:
         metrics={}, per_class={}, images={},
     )  # fmt: skip
     for attack in ATTACKS:
-        part = measured_part(test, attack, config)
+        part = measured_part(test, attack, config, split="test")
         correct = correct_answers(result.model, part, attack, config)
-        accuracy = Accuracy.count(correct, part.targets, classes)
+        targets = part.data.targets
+        accuracy = Accuracy.count(correct, targets, classes)
         measured = measured.with_attack(
             attack, accuracy.metrics(f"test/{attack}", trainer.groups), accuracy.per_class,
-            KeptAnswers.of(correct.numpy(), part.targets.numpy(), classes=classes),
+            KeptAnswers.of(correct.numpy(), targets.numpy(), classes=classes),
         )  # fmt: skip
     write_test(place, measured)
 

@@ -100,7 +100,9 @@ def test_every_shipped_file_trains_and_is_measured_in_a_smoke_run(
         assert space.objective.metric in found.metrics
     test, classes = trainer.splits.test(), len(trainer.splits.classes)
     for attack in space.confirm.attacks:
-        accuracy = measure_accuracy(found.model, test, attack, config, classes=classes)
+        accuracy = measure_accuracy(
+            found.model, test, attack, config, split="test", classes=classes
+        )
         assert sum(recall is not None for recall in accuracy.per_class) == classes
 
 

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from ltat_tune.attacks import named
+from ltat_tune.attacks.noise import start_noise
 from ltat_tune.config.attack_names import WRITTEN
+from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.datasets import LabelledImages
 from ltat_tune.errors import ConfigError
 from ltat_tune.models import Classifier, build_model
-from ltat_tune.training import evaluation
-from ltat_tune.training.evaluation import measure_accuracy, measured_part
+from ltat_tune.seeding import stream_seed
+from ltat_tune.training.evaluation import (
+    MeasuredPart,
+    correct_answers,
+    measure_accuracy,
+    measured_part,
+)
 from tests.training.toys import tiny
 
 
@@ -41,14 +50,16 @@ def _network() -> tuple[Classifier, LabelledImages]:
 @pytest.mark.parametrize("attack", ["mim", "pgd0", "transfer20", ""])
 def test_an_unknown_attack_is_refused(attack: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        measure_accuracy(_threshold(), _pixels([0.1], [0]), attack, tiny(), classes=2)
+        measure_accuracy(
+            _threshold(), _pixels([0.1], [0]), attack, tiny(), split="test", classes=2
+        )
     assert str(caught.value) == f"unknown attack {attack!r}; choose from: {WRITTEN}"
 
 
 def test_clean_accuracy_by_hand() -> None:
     """Pixels 0.1 and 0.45 are class 0, 0.55 and 0.9 class 1; the last label is wrong."""
     data = _pixels([0.1, 0.45, 0.55, 0.9], [0, 0, 1, 0])
-    found = measure_accuracy(_threshold(), data, "clean", tiny(), classes=2)
+    found = measure_accuracy(_threshold(), data, "clean", tiny(), split="test", classes=2)
     assert (found.right, found.total) == ([2, 1], [3, 1])
 
 
@@ -60,7 +71,9 @@ def test_robust_accuracy_by_hand_twice_and_everything_as_found(attack: str) -> N
     state = torch.get_rng_state()
     for training in (True, False):
         model.train(training)
-        found = measure_accuracy(model, data, attack, tiny(attack__eps=0.1), classes=2)
+        found = measure_accuracy(
+            model, data, attack, tiny(attack__eps=0.1), split="test", classes=2
+        )
         assert (found.right, found.total) == ([2, 1], [3, 2])
         assert all(module.training is training for module in model.modules())
     assert torch.equal(torch.get_rng_state(), state)
@@ -73,16 +86,19 @@ def test_the_radius_is_that_of_the_evaluation_or_else_of_the_training_attack(
     """0.1 is not crossed by 0.1 or 0.3, 0.45 and 0.55 are, 0.75 is by 0.3 alone."""
     data = _pixels([0.1, 0.45, 0.55, 0.75], [0, 0, 1, 1])
     config = tiny(attack__eps=0.1, evaluation__eps=eps)
-    assert measure_accuracy(_threshold(), data, "pgd10", config, classes=2).right == right
+    assert (
+        measure_accuracy(_threshold(), data, "pgd10", config, split="test", classes=2).right
+        == right
+    )
 
 
 @pytest.mark.parametrize(
-    ("attack", "steps", "objective"),
-    [("pgd20", 20, "cross_entropy"), ("pgd7", 7, "cross_entropy"), ("cw100", 100, "margin")],
+    ("attack", "steps", "loss"),
+    [("pgd20", 20, math.log(1 + math.e)), ("pgd7", 7, math.log(1 + math.e)), ("cw100", 100, 1.0)],
 )
 @pytest.mark.parametrize(("norm", "parts"), [("linf", 4), ("l2", 5)])
 def test_pgd_steps_by_a_part_of_the_radius_from_a_clipped_uniform_start(
-    attack: str, steps: int, objective: str, norm: str, parts: int, monkeypatch: pytest.MonkeyPatch
+    attack: str, steps: int, loss: float, norm: str, parts: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[dict[str, Any]] = []
 
@@ -90,18 +106,20 @@ def test_pgd_steps_by_a_part_of_the_radius_from_a_clipped_uniform_start(
         calls.append(knobs)
         return images
 
-    monkeypatch.setattr(evaluation, "pgd", spy)
+    monkeypatch.setattr(named, "pgd", spy)
     measure_accuracy(_threshold(), _pixels([0.1], [0]), attack,
-             tiny(attack__eps="8/255", attack__norm=norm), classes=2)  # fmt: skip
+             tiny(attack__eps="8/255", attack__norm=norm), split="test", classes=2)  # fmt: skip
     (call,) = calls
     first = call.pop("start")
     assert (first - 0.1).abs().max() <= 8 / 255 + 1e-7
+    objective = call.pop("objective")  # of logits 0 and 1 and the target 0, by hand
+    assert objective(torch.tensor([[0.0, 1.0]]), torch.tensor([0])).item() == pytest.approx(loss)
     assert call == {
         "eps": 8 / 255,
         "step_size": 8 / 255 / parts,
         "steps": steps,
         "norm": norm,
-        "objective": objective,
+        "momentum": None,
     }
 
 
@@ -114,23 +132,25 @@ def test_norm_radius_and_step_of_the_evaluation_come_before_those_of_the_trainin
         calls.append(knobs)
         return images
 
-    monkeypatch.setattr(evaluation, "pgd", spy)
+    monkeypatch.setattr(named, "pgd", spy)
     config = tiny(attack__eps="8/255", evaluation__norm="l2", evaluation__eps=1.0,
                   evaluation__step_size=0.1)  # fmt: skip
-    measure_accuracy(_threshold(), _pixels([0.1], [0]), "pgd20", config, classes=2)
+    measure_accuracy(_threshold(), _pixels([0.1], [0]), "pgd20", config, split="test", classes=2)
     assert [(c["norm"], c["eps"], c["step_size"]) for c in calls] == [("l2", 1.0, 0.1)]
 
 
 def test_clean_runs_no_attack(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(evaluation, "pgd")
-    measure_accuracy(_threshold(), _pixels([0.1], [0]), "clean", tiny(), classes=2)
+    monkeypatch.delattr(named, "pgd")
+    measure_accuracy(_threshold(), _pixels([0.1], [0]), "clean", tiny(), split="test", classes=2)
 
 
 @pytest.mark.parametrize("attack", ["clean", "pgd2"])
 def test_a_measurement_is_repeatable_and_moves_no_global_generator(attack: str) -> None:
     model, data = _network()
     state = torch.get_rng_state()
-    first, again = (measure_accuracy(model, data, attack, tiny(), classes=3) for _ in range(2))
+    first, again = (
+        measure_accuracy(model, data, attack, tiny(), split="test", classes=3) for _ in range(2)
+    )
     assert first == again
     assert torch.equal(torch.get_rng_state(), state)
 
@@ -144,10 +164,12 @@ def test_the_noise_does_not_depend_on_the_seed_of_the_training(
         starts.append(knobs["start"])
         return images
 
-    monkeypatch.setattr(evaluation, "pgd", spy)
+    monkeypatch.setattr(named, "pgd", spy)
     for seed in (0, 1):
         config = tiny(seeds__seed=seed)
-        measure_accuracy(_threshold(), _pixels([0.1], [0]), "pgd2", config, classes=2)
+        measure_accuracy(
+            _threshold(), _pixels([0.1], [0]), "pgd2", config, split="test", classes=2
+        )
     assert torch.equal(starts[0], starts[1])
 
 
@@ -162,10 +184,15 @@ def test_only_right_images_are_attacked_and_each_meets_the_noise_that_it_always_
         seen.append(dict(zip(pixels, starts, strict=True)))
         return images
 
-    monkeypatch.setattr(evaluation, "pgd", spy)
+    monkeypatch.setattr(named, "pgd", spy)
     for targets in ([0, 1, 1], [0, 0, 1]):
         measure_accuracy(
-            _threshold(), _pixels([0.1, 0.45, 0.9], targets), "pgd2", tiny(), classes=2
+            _threshold(),
+            _pixels([0.1, 0.45, 0.9], targets),
+            "pgd2",
+            tiny(),
+            split="test",
+            classes=2,
         )
     fewer, more = seen
     assert len(fewer) == 2 and len(more) == 3
@@ -178,9 +205,9 @@ def test_an_image_that_is_wrong_as_it_is_counts_as_wrong_whatever_the_attack_doe
     def mend(model: nn.Module, images: Tensor, targets: Tensor, **knobs: Any) -> Tensor:
         return targets.reshape(-1, 1, 1, 1).float()  # right, all of them
 
-    monkeypatch.setattr(evaluation, "pgd", mend)
+    monkeypatch.setattr(named, "pgd", mend)
     data = _pixels([0.1, 0.2, 0.9], [0, 1, 1])
-    found = measure_accuracy(_threshold(), data, "pgd2", tiny(), classes=2)
+    found = measure_accuracy(_threshold(), data, "pgd2", tiny(), split="test", classes=2)
     assert (found.right, found.total) == ([1, 1], [1, 2])
 
 
@@ -188,7 +215,9 @@ def test_an_image_that_is_wrong_as_it_is_counts_as_wrong_whatever_the_attack_doe
 def test_the_other_attacks_run_by_hand_too(attack: str) -> None:
     """As above: within 0.1 the pixels 0.45 and 0.55 cross 0.5."""
     data = _pixels([0.1, 0.2, 0.45, 0.55, 0.9], [0, 0, 0, 1, 1])
-    found = measure_accuracy(_threshold(), data, attack, tiny(attack__eps=0.1), classes=2)
+    found = measure_accuracy(
+        _threshold(), data, attack, tiny(attack__eps=0.1), split="test", classes=2
+    )
     assert (found.right, found.total) == ([2, 1], [3, 2])
 
 
@@ -196,10 +225,10 @@ def test_the_other_attacks_run_by_hand_too(attack: str) -> None:
 @pytest.mark.parametrize("attack", ["clean", "pgd2"])
 def test_the_model_is_measured_in_eval_mode_and_left_as_found(attack: str, training: bool) -> None:
     model, data = _network()
-    evaluated = measure_accuracy(model.eval(), data, attack, tiny(), classes=3)
+    evaluated = measure_accuracy(model.eval(), data, attack, tiny(), split="test", classes=3)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     model.train(training)
-    found = measure_accuracy(model, data, attack, tiny(), classes=3)
+    found = measure_accuracy(model, data, attack, tiny(), split="test", classes=3)
     assert found == evaluated
     assert all(module.training is training for module in model.modules())
     assert all(p.requires_grad and p.grad is None for p in model.parameters())
@@ -207,23 +236,76 @@ def test_the_model_is_measured_in_eval_mode_and_left_as_found(attack: str, train
         assert torch.equal(value, before[name])
 
 
-def test_autoattack_runs_on_its_class_balanced_part_and_the_others_on_all() -> None:
-    model, data = _network()
-    config = tiny(evaluation__aa_images=10)
-    assert measure_accuracy(model, data, "aa", config, classes=3).total == [3, 3, 3]
-    assert len(measured_part(data, "aa", config)) == 9
-    assert measured_part(data, "pgd20", config) is data
-    assert measured_part(data, "aa", tiny()) is data
-    assert measure_accuracy(model, data, "clean", config, classes=3).total == [20, 20, 20]
-
-
-def test_the_part_of_autoattack_is_the_same_for_every_training_seed() -> None:
+@pytest.mark.parametrize("attack", ["aa", "square", "cwl2", "cwl2_fixed"])
+def test_a_slow_attack_has_the_same_class_balanced_part_for_every_seed(attack: str) -> None:
     _, data = _network()
-    a, b = (
-        measured_part(data, "aa", tiny(evaluation__aa_images=9, seeds__seed=seed))
+    first, other = (
+        measured_part(data, attack, tiny(evaluation__aa_images=10, seeds__seed=seed), split="test")
         for seed in (0, 1)
     )
-    assert torch.equal(a.images, b.images)
+    assert torch.equal(first.places, other.places)
+    assert len(first) == 9 and first.data.targets.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert torch.equal(first.data.images, data.images[first.places])
+
+
+def test_other_attacks_have_all_images_and_so_has_a_slow_one_without_a_limit() -> None:
+    _, data = _network()
+    limited = tiny(evaluation__aa_images=10)
+    for attack, config in (("pgd20", limited), ("clean", limited), ("aa", tiny())):
+        part = measured_part(data, attack, config, split="test")
+        assert part.data is data
+        assert torch.equal(part.places, torch.arange(60))
+
+
+def test_autoattack_is_measured_on_its_part() -> None:
+    model, data = _network()
+    config = tiny(evaluation__aa_images=10)
+    found = measure_accuracy(model, data, "aa", config, split="test", classes=3)
+    assert found.total == [3, 3, 3]
+
+
+def _starts(monkeypatch: pytest.MonkeyPatch, config: TrialConfig, split: str) -> Tensor:
+    """The starts of PGD-2 on 60 images that are all right, in their order."""
+    starts: list[Tensor] = []
+
+    def spy(model: nn.Module, images: Tensor, targets: Tensor, **knobs: Any) -> Tensor:
+        starts.append(knobs["start"] - images)
+        return images
+
+    monkeypatch.setattr(named, "pgd", spy)
+    data = _pixels([0.25] * 60, [0] * 60)
+    measure_accuracy(_threshold(), data, "pgd2", config, split=split, classes=2)
+    return torch.cat(starts).flatten()
+
+
+def test_the_noise_of_an_image_is_that_of_its_place_in_the_split(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By the documented rule: U(-eps, eps) by split, attack and place, whatever the batches."""
+    expected = start_noise(
+        torch.zeros(60, 1, 1, 1), torch.arange(60), 0.1, norm="linf", seed=stream_seed(0, "test"),
+        stream="pgd2/0",
+    ).flatten()  # fmt: skip
+    for size in (500, 7):
+        config = tiny(attack__eps=0.1, evaluation__batch_size=size)
+        assert torch.allclose(_starts(monkeypatch, config, "test"), expected, atol=1e-7)
+    assert not torch.allclose(_starts(monkeypatch, config, "val"), expected, atol=1e-3)
+
+
+def test_a_part_attacks_with_the_noise_of_the_whole_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = _pixels([0.25] * 60, [0] * 60)
+    config = tiny(attack__eps=0.1)
+    whole = _starts(monkeypatch, config, "test")
+    part = MeasuredPart.of("test", data, 10)
+    starts: list[Tensor] = []
+
+    def spy(model: nn.Module, images: Tensor, targets: Tensor, **knobs: Any) -> Tensor:
+        starts.append(knobs["start"] - images)
+        return images
+
+    monkeypatch.setattr(named, "pgd", spy)
+    correct_answers(_threshold(), part, "pgd2", config)
+    assert torch.equal(torch.cat(starts).flatten(), whole[part.places])
 
 
 def test_uint8_images_are_measured_in_0_to_1() -> None:
@@ -231,13 +313,17 @@ def test_uint8_images_are_measured_in_0_to_1() -> None:
     data = LabelledImages(pixels, torch.tensor([0, 0, 1, 1]))
     for attack in ("clean", "pgd2"):
         config = tiny(attack__eps="8/255")
-        assert measure_accuracy(_threshold(), data, attack, config, classes=2).right == [2, 2]
+        assert measure_accuracy(
+            _threshold(), data, attack, config, split="test", classes=2
+        ).right == [2, 2]
 
 
 def test_batches_change_no_clean_answer() -> None:
     model, data = _network()
     whole, parts = (
-        measure_accuracy(model, data, "clean", tiny(evaluation__batch_size=size), classes=3)
+        measure_accuracy(
+            model, data, "clean", tiny(evaluation__batch_size=size), split="test", classes=3
+        )
         for size in (500, 7)
     )
     assert whole == parts

@@ -281,6 +281,7 @@ def _scripted(
             attack: str,
             config: TrialConfig,
             *,
+            split: str,
             classes: int,
         ) -> Accuracy:
             epoch = len(trainer.history) + 1

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ltat_tune.evaluation.loading import Target
 
 
+_WIDEST = 120  # characters of a table
 _ATTACKS = "clean,pgd20,cw100,adaptive20,aa"
 _EXAMPLES = """\b
 Examples:
@@ -43,7 +44,7 @@ Examples:
               "of each alone.")  # fmt: skip
 @click.option("--images", type=click.IntRange(min=1),
               help="Attack a seeded subset of this size, the same number of each class  [default: "
-              "all; evaluation.aa_images for aa].")  # fmt: skip
+              "all; evaluation.aa_images for aa, square, cwl2 and cwl2_fixed].")  # fmt: skip
 @click.option("--eps", help="Radii of the attacks, such as 4/255,8/255  [default: as configured].")
 @click.option(
     "--norm",
@@ -67,8 +68,9 @@ Examples:
               help="Images in a batch. It changes the numbers of aa and square, and those of "
               "other attacks by rounding only  [default: evaluation.batch_size].")  # fmt: skip
 @click.option("--device", default="cpu", show_default=True, help="Device: cpu, cuda, cuda:1 ...")
-@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True,
-              help="CPU threads of each model; the last digits depend on them.")  # fmt: skip
+@click.option("--threads", type=click.IntRange(min=1),
+              help="CPU threads of each model; the last digits depend on them  [default: those "
+              "of the model's study or export, else 1].")  # fmt: skip
 @click.option("--parallel", type=click.IntRange(min=1), default=1, show_default=True,
               help="How many models to measure at once, in Ray workers.")  # fmt: skip
 @options.out
@@ -96,7 +98,7 @@ def evaluate_command(
     seed: int,
     batch_size: int | None,
     device: str,
-    threads: int,
+    threads: int | None,
     parallel: int,
     out: Path,
     folder: Path,
@@ -108,11 +110,12 @@ def evaluate_command(
 
     TARGET is a study (the winner of each scenario, with every seed), the folder of a trial or
     confirmation, a configuration with its checkpoint beside it, or a checkpoint. For each number,
-    the card names the command that measures it again. To continue a stopped evaluation, run the
-    same command again.
+    the card names the command that measures it again. After the cards stands, for each winner,
+    the mean over its seeds. To continue a stopped evaluation, run the same command again.
     """
     from ltat_tune.errors import ConfigError
     from ltat_tune.evaluation.card import Request
+    from ltat_tune.evaluation.card_text import over_seeds
     from ltat_tune.evaluation.loading import find_targets
     from ltat_tune.evaluation.parallel import check_request
 
@@ -140,7 +143,8 @@ def evaluate_command(
         click.echo("\ninterrupted; run the same command again to continue", err=True)
         ctx.exit(130)
     if form == "json" and cards:
-        click.echo(json.dumps(cards[0] if len(targets) == 1 else cards, indent=2))
+        several = {"cards": cards, "over_seeds": over_seeds(cards)}
+        click.echo(json.dumps(cards[0] if len(targets) == 1 else several, indent=2))
     if failed:
         ctx.exit(1 if cards else 2)
 
@@ -153,6 +157,7 @@ def _measure(
 
     from ltat_tune.errors import LtatError, StudyError
     from ltat_tune.evaluation import card
+    from ltat_tune.evaluation.card_text import card_text, over_seeds, over_seeds_text
     from ltat_tune.evaluation.parallel import evaluate_models
 
     notes = Console(stderr=True, highlight=False, quiet=quiet)
@@ -179,8 +184,13 @@ def _measure(
             if form == "table":
                 if len(cards) > 1:
                     shown.print()
-                shown.print(card.card_text(result), soft_wrap=True)
+                shown.print(card_text(result), soft_wrap=True)
             notes.print(f"card: {path}", soft_wrap=True)
+    if form == "table":
+        wide = Console(highlight=False, width=max(shown.width, _WIDEST))  # six cells with ±
+        for block in over_seeds(cards):
+            wide.print()
+            wide.print(over_seeds_text(block))
     return cards, failed
 
 

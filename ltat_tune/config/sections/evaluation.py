@@ -68,7 +68,8 @@ class EvaluationConfig(Section):
     )
     aa_images: Integer | None = documented(
         None,
-        "number of test images for AutoAttack, taken equally from every class; null is all",
+        "number of test images for the slow attacks (aa, square, cwl2, cwl2_fixed), taken equally "
+        "from every class; null is all",
         ge=1,
     )
 

@@ -12,26 +12,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ltat_tune.attacks import pgd
 from ltat_tune.attacks.frozen import frozen
+from ltat_tune.attacks.named import parse_attack
 from ltat_tune.config.scalars import pixels
-from ltat_tune.data.batches import evaluation_batches
 from ltat_tune.errors import MissingData
 from ltat_tune.evaluation.measures import Answers, calibration_error, reliability, wilson
 from ltat_tune.figures import panels, style
 from ltat_tune.figures.captions import ball_text, norm_text, small_print
 from ltat_tune.figures.extra.studies import contestants, one_scenario
-from ltat_tune.figures.features import Trained, evaluation_ball, trained
+from ltat_tune.figures.features import Trained, evaluation_ball, shown_part, trained
 from ltat_tune.figures.sources import Recipe, Sources
 from ltat_tune.figures.spec import Drawing
 from ltat_tune.presentation import palette
-from ltat_tune.seeding import new_generator
 from ltat_tune.storage.trained_run import Run
+from ltat_tune.training.evaluation import EVALUATION_SEED
 from ltat_tune.training.metrics import Accuracy
 
 TIMES_EPS = (0.0, 0.5, 1.0, 1.5, 2.0)
 FEWEST = 10  # images in a bin that is drawn; the calibration error uses all bins
-_SEED = 0  # the same images and the same noise for every model of a figure
 _STEPS = 20  # if the run's own attack is not PGD
 
 
@@ -54,9 +52,9 @@ def answers(run: Run, sources: Sources, *, times_eps: float) -> Answers:
 def answers_at(run: Run, sources: Sources, times: Sequence[float]) -> list[Answers]:
     """Return answers to `sources.images` test images under PGD at multiples of the eps.
 
-    The eps is the evaluation's, and the step grows with the radius. Every image is attacked, even
-    if it is misclassified, so that confidences are those of adversarial images. The model is
-    loaded once, and only if an answer is not cached.
+    Eps and noise are the evaluation's, and the step grows with the radius. Every image is
+    attacked, even if it is misclassified, so that confidences are those of adversarial images. The
+    model is loaded once, and only if an answer is not cached.
 
     Raises:
         MissingData, CheckpointError, DataError: as `features.trained`.
@@ -73,22 +71,21 @@ def answers_at(run: Run, sources: Sources, times: Sequence[float]) -> list[Answe
 
 def _attacked(loaded: Callable[[], Trained], run: Run, sources: Sources, factor: float) -> Answers:
     restored = loaded()
-    images = max(sources.images, len(restored.classes))
-    part = restored.test.class_balanced_part(images, seed=_SEED).to(sources.device)
+    part = shown_part(restored, sources)
     eps, norm, step_size = evaluation_ball(run.config)
-    generator = new_generator(_SEED, "figures")
+    attack = parse_attack(f"pgd{steps_of(run)}" if factor else "clean")
     probabilities = []
     with frozen(restored.model, training=False):
-        for batch, targets in evaluation_batches(part, run.config.evaluation.batch_size):
-            adv_images = pgd(
+        for batch, targets, places in part.batches(run.config.evaluation.batch_size):
+            adv_images = attack.run(
                 restored.model, batch, targets, eps=factor * eps, norm=norm,
-                step_size=factor * step_size, steps=steps_of(run) if factor else 0,
-                start="uniform_clipped", generator=generator,
+                step_size=factor * step_size, seed=EVALUATION_SEED, split=part.split,
+                places=places,
             )  # fmt: skip
             with torch.no_grad():
                 probabilities.append(restored.model(adv_images).double().softmax(dim=1).cpu())
     confidence, predicted = torch.cat(probabilities).max(dim=1)
-    return Answers(part.targets.cpu(), predicted, confidence)
+    return Answers(part.data.targets.cpu(), predicted, confidence)
 
 
 def accuracy_over_eps(sources: Sources) -> Drawing:

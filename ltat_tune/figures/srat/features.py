@@ -36,8 +36,10 @@ def of_pair(sources: Sources) -> Drawing:
     Deviations: each class shows as many images as `--images` allows; the rare one of CIFAR shows
     all.
     """
-    from ltat_tune.data.datasets import LabelledImages
+    import torch
+
     from ltat_tune.figures.features import features_under_attack, trained
+    from ltat_tune.training.evaluation import MeasuredPart
 
     group = panels.nearest_recipe(sources, _fits, "natural and adversarial training of a pair")
     pairs = [g for g in panels.groups(sources) if _fits(g)]
@@ -53,8 +55,9 @@ def of_pair(sources: Sources) -> Drawing:
         rows = np.concatenate(
             [np.flatnonzero(targets == c)[:most] for c in range(len(restored.classes))]
         )
-        part = LabelledImages(restored.train.images[rows], restored.train.targets[rows])
-        shown = features_under_attack(restored.model, part.to(sources.device), run.config, steps=0)
+        places = torch.from_numpy(rows)
+        part = MeasuredPart("train", restored.train.at(places).to(sources.device), places)
+        shown = features_under_attack(restored.model, part, run.config, steps=0)
         separation = _scatter(axes[0, column], shown, run.samples_per_class)
         style.letter(axes[0, column], column, f"{_METHODS[method]}; {separation}")
     _legend(fig, run.class_names, run.samples_per_class)
