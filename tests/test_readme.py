@@ -32,7 +32,10 @@ WHOLE = "LTAT_TEST_SLOW" in os.environ
 TRIALS, SEEDS = (12, 3) if WHOLE else (6, 1)
 REPORT = "report quickstart"  # several pages want what it writes
 PROCESSES = ("ltat-tune doctor", "ltat-tune version")  # as a reader types them, in Python anew
-SHORTER = f" --trials {TRIALS} --set confirm.seeds=[0] --set evaluation.aa_images=10"
+SHORTER = (
+    f" --trials {TRIALS} --set confirm.seeds=[0] --set evaluation.aa_images=10"
+    " --set confirm.sentinel=false"
+)
 
 
 def _text(page: str) -> str:
@@ -98,8 +101,8 @@ def test_the_readme_opens_with_the_two_commands() -> None:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which `scripts/study` ran: its last line, in the environment it would make.
 
-    The quickstart is half as long, with one seed and AutoAttack on an image of each class, unless
-    LTAT_TEST_SLOW asks for all of it.
+    The quickstart is half as long, with one seed, AutoAttack on an image of each class and without
+    the sentinel, which engine/test_end_to_end.py is about, unless LTAT_TEST_SLOW asks for all.
     """
     folder = tmp_path_factory.mktemp("readme") / "made"
     folder.mkdir()
@@ -164,7 +167,7 @@ def test_the_image_folder_study_runs_on_real_images(tmp_path: Path, cifar_folder
     (tmp_path / "images").symlink_to(cifar_folder)
     smaller = ("optim.epochs=3", "evaluation.every_epochs=1", "searcher.trials=3",
                "data.max_per_class=200", "confirm.seeds=[0]", "confirm.sentinel=false",
-               "confirm.attacks=[clean, pgd20]")  # fmt: skip
+               "confirm.attacks=[clean, pgd5]", "model.width=8")  # fmt: skip
     options = [part for value in smaller for part in ("--set", value)]
     space = ROOT / "search_spaces" / "image_folder.yaml"
     done = call("--space", space, *options, "--in-process", "--format", "json", cwd=tmp_path)
@@ -173,7 +176,7 @@ def test_the_image_folder_study_runs_on_real_images(tmp_path: Path, cifar_folder
     assert sum(scenario["trials"].values()) == 3
     winner = next(c for c in scenario["confirmed"] if c["recipe"] == scenario["winner"])
     assert winner["samples_per_class"] == [200, 63, 20]
-    assert winner["test_images"] == {"clean": 3000, "pgd20": 3000}
+    assert winner["test_images"] == {"clean": 3000, "pgd5": 3000}
     best = tmp_path / "studies" / "image_folder" / "best" / "best-imbalance_ratio_10.yaml"
     trained = call("train", best, cwd=tmp_path)
     assert trained.returncode == 0, trained.stderr

@@ -30,7 +30,7 @@ from ltat_tune.search.stopping_rules import EarlyStopping
 from ltat_tune.space.spec import SchedulerSpec
 from ltat_tune.storage.task import Task
 from ltat_tune.training.trainer import Trainer
-from tests.drive import ALONE, MINI, Running, mlflow_runs, run, write_space
+from tests.drive import ALONE, MINI, Running, call, mlflow_runs, run, write_space
 
 ONE_SEED: dict[str, Any] = {"confirm": {**MINI["confirm"], "seeds": [0]}}
 SHORT: dict[str, Any] = {"confirm": {"top": 0}, "scenarios": {"data.imbalance_ratio": [4]}}
@@ -89,11 +89,6 @@ def _contents(study: Path, name: str) -> dict[str, Any]:
     return contents
 
 
-def _done(*arguments: str | Path, cwd: Path) -> None:
-    done = run(*arguments, cwd=cwd)
-    assert done.returncode == 0, done.stderr
-
-
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The mini study by the command, from its start to its end, in a process without Ray."""
@@ -116,7 +111,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_study_gives_what_it_gives_under_ray(undisturbed: Path, tmp_path: Path) -> None:
     """With one slot. Trials are stopped by rungs in both: the mini study judges copies."""
-    _done("--space", write_space(tmp_path, **ONE_SEED, resources=ALONE), "--quiet", cwd=tmp_path)
+    space = write_space(tmp_path, **ONE_SEED, resources=ALONE)
+    done = run("--space", space, "--quiet", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     ray = tmp_path / "studies" / "mini"
     rows = _rows(undisturbed)
     assert rows == _rows(ray)
@@ -203,7 +200,8 @@ def test_ctrl_c_leaves_a_study_that_resumes_in_process(tmp_path: Path) -> None:
     again, undisturbed = tmp_path / "studies" / "mini", tmp_path / "undisturbed" / "mini"
     left = {row["state"] for row in _rows(again)["imbalance_ratio_4"]}
     assert left >= {"COMPLETE", "WAITING"}  # t0002 runs, unless a rung stopped it just then
-    _done("resume", "mini", "--in-process", "--quiet", cwd=tmp_path)
+    done = call("resume", "mini", "--in-process", "--quiet", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     assert _rows(again) == _rows(undisturbed)
     assert _contents(again, "results.json") == _contents(undisturbed, "results.json")
     assert all(run.info.status != "RUNNING" for run in mlflow_runs(again))

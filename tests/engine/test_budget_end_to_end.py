@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.drive import Running, run, write_space
+from tests.drive import call, run, write_space
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
 
+def _interrupt_after_first(study: Path) -> None:
+    """Presses Ctrl-C once a trial has been trained."""
+    while not list(study.glob("trials/*/t0000/result.json")):
+        time.sleep(0.02)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
 def test_a_budget_ends_the_search_and_everything_is_confirmed(tmp_path: Path) -> None:
     space = write_space(tmp_path, searcher={"trials": 30})
-    with Running("--space", space, "--budget", "60epochs", "--in-process", cwd=tmp_path) as study:
-        study.wait_for("t0000 complete")
-        assert study.end(signal.SIGINT) == 130
+    folder = tmp_path / "studies" / "mini"
+    threading.Thread(target=_interrupt_after_first, args=(folder,), daemon=True).start()
+    stopped = call("--space", space, "--budget", "60epochs", "--in-process", cwd=tmp_path)
+    assert stopped.returncode == 130
     done = run("resume", "mini", "--budget", "72epochs", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "the budget of 72epochs ends the search after" in done.stdout
-    folder = tmp_path / "studies" / "mini"
     results = json.loads((folder / "results.json").read_text())
     trained = 0
     for scenario in results["scenarios"]:

@@ -250,19 +250,6 @@ def test_interrupted_and_killed_studies_end_like_an_undisturbed_one(
     assert "resume with: ltat-tune resume mini" in first.log.read_text()
     assert all(r.info.status != "RUNNING" for r in mlflow_runs(study))
 
-    # Ctrl-C twice: at once, and as clean
-    with Running("resume", "mini", cwd=tmp_path) as hasty:
-        hasty.wait_for("started:")
-        hasty.wait_for_workers(1)
-        tree = descendants(hasty.process.pid)
-        hasty.process.send_signal(signal.SIGINT)
-        time.sleep(0.2)  # a person's two presses; sent at once they would be one signal
-        began = time.monotonic()
-        assert hasty.end(signal.SIGINT) == 130
-        assert time.monotonic() - began < 15
-    assert all(r.info.status != "RUNNING" for r in mlflow_runs(study))
-    _wait_for_end(pid for pid, _ in tree)
-
     # kill -9 of the driver, as soon as it has work under way
     with Running("resume", "mini", cwd=tmp_path) as second:
         second.wait_for("started:")
@@ -274,12 +261,27 @@ def test_interrupted_and_killed_studies_end_like_an_undisturbed_one(
     held = {path: _history(path) for path in study.glob("trials/*/*/checkpoint.pt")}
     assert held
 
-    # kill -9 of every worker, once: each goes on from its checkpoint
+    # kill -9 of every worker: others take their place. Then Ctrl-C twice: at once, and as clean
     with Running("resume", "mini", cwd=tmp_path) as third:
-        for worker in third.wait_for_workers(1):
+        killed = third.wait_for_workers(1)
+        for worker in killed:
             os.kill(worker, signal.SIGKILL)
-        assert third.end() == 0, third.log.read_text()
+        while not set(third.wait_for_workers(1)) - set(killed):
+            time.sleep(0.05)
+        tree = descendants(third.process.pid)
+        third.process.send_signal(signal.SIGINT)
+        time.sleep(0.2)  # a person's two presses; sent at once they would be one signal
+        began = time.monotonic()
+        assert third.end(signal.SIGINT) == 130
+        assert time.monotonic() - began < 15
+    assert all(r.info.status != "RUNNING" for r in mlflow_runs(study))
+    _wait_for_end(pid for pid, _ in tree)
     assert "failed" not in third.log.read_text()
+
+    # each goes on from its checkpoint
+    last = call("resume", "mini", "--in-process", cwd=tmp_path)
+    assert last.returncode == 0, last.stderr
+    assert "failed" not in last.stderr
 
     _check_records(study, trials=4)
     for path, history in held.items():

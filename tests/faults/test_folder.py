@@ -55,8 +55,8 @@ def test_a_preempted_study_leaves_in_time_and_goes_on_with_what_may_change(
 ) -> None:
     """SIGTERM to every process at once, as Slurm sends it; then a checkpoint is found torn, the
     space file edited, and the code another."""
-    epochs = 8
-    fixed = {**MINI["fixed"], "optim.epochs": epochs, "attack.steps": 60}
+    epochs = 6
+    fixed = {**MINI["fixed"], "optim.epochs": epochs, "attack.steps": 40}
     space = write_space(tmp_path, **SMALL, fixed=fixed, resources={"concurrency": 1})
     study = tmp_path / "studies" / "mini"
     checkpoint = study / "trials" / SCENARIO / "t0000" / "checkpoint.pt"

@@ -1,4 +1,6 @@
-"""Studies that fail, diverge, or cannot begin, through the command line: real Ray and MLflow."""
+"""Studies that fail, diverge, or cannot begin, through the command line, with real MLflow.
+
+How a training fails in a worker of Ray: test_workers.py."""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.drive import call, mlflow_runs, run, write_space
+from tests.drive import call, mlflow_runs, write_space
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -27,7 +29,7 @@ def test_failing_trials_are_recorded_and_three_in_a_row_stop_the_study(tmp_path:
         "attack.steps": 1, "data.imbalance_ratio": 2,
     }  # fmt: skip
     space = write_space(tmp_path, fixed=fixed, scenarios={}, scheduler={"name": "none"})
-    done = run("--space", space, cwd=tmp_path)
+    done = call("--space", space, "--in-process", cwd=tmp_path)
     assert done.returncode == 1
     assert "3 tasks in a row failed: ltat_tune.errors.ConfigError" in done.stderr
     assert "images whose sides are even, got 9x9" in done.stderr
@@ -63,7 +65,7 @@ def test_a_diverging_trial_has_a_reason_and_no_score(tmp_path: Path) -> None:
 def test_bad_input_starts_nothing(tmp_path: Path) -> None:
     space = write_space(tmp_path, objective={"metric": "test/pgd3_acc"})
     began = time.monotonic()
-    done = run("--space", space, cwd=tmp_path)
+    done = call("--space", space, cwd=tmp_path)
     assert time.monotonic() - began < 20
     assert done.returncode == 2
     assert "Traceback" not in done.stderr

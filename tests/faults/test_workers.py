@@ -77,6 +77,8 @@ class Finder(importlib.abc.MetaPathFinder):
 
                 def told(done):
                     on_epoch(done)
+                    if self.config.optim.lr == 0.04:
+                        raise ValueError("no such thing")
                     if done.epoch == 2 and self.config.optim.lr > 0.05:
                         with open(tries, "a+") as file:
                             file.write("|")
@@ -96,26 +98,32 @@ sys.meta_path.insert(0, Finder())
 """
 
 
-def test_a_trial_without_gpu_memory_gets_more_room_once(
+def test_a_trial_without_gpu_memory_gets_more_room_once_and_another_failure_is_recorded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     patch = tmp_path / "patch"
     patch.mkdir()
     (patch / "sitecustomize.py").write_text(_NO_MEMORY)
     monkeypatch.setenv("PYTHONPATH", f"{patch}{os.pathsep}{Path.cwd()}")
-    starts = [*MINI["start_from"], {"optim.lr": 0.03, "loss.name": "cross_entropy"}]
+    starts = [
+        *MINI["start_from"],
+        *({"optim.lr": lr, "loss.name": "cross_entropy"} for lr in (0.03, 0.04)),
+    ]
     space = write_space(tmp_path, **SMALL, start_from=starts, resources={"concurrency": 2})
     done = run("--space", space, "--format", "json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (scenario,) = json.loads(done.stdout)["scenarios"]
-    assert scenario["trials"] == {"complete": 2, "pruned": 0, "failed": 1, "diverged": 0}
+    assert scenario["trials"] == {"complete": 2, "pruned": 0, "failed": 2, "diverged": 0}
     for number in (0, 1):
         said = f"t000{number}: out of GPU memory; it runs again with a larger share"
         assert done.stderr.count(said) == 1
         assert (patch / f"tries-0.{number + 1}").read_text() == "||"  # no third try
     study = tmp_path / "studies" / "mini"
     _check_complete(study, "imbalance_ratio_2/t0000", 6)
-    failed = next(r for r in mlflow_runs(study) if r.info.status == "FAILED")
-    assert failed.data.tags["ltat.key"] == "imbalance_ratio_2/t0001"
+    runs = {r.data.tags["ltat.key"]: r for r in mlflow_runs(study) if r.info.status == "FAILED"}
+    assert sorted(runs) == [f"imbalance_ratio_2/t000{number}" for number in (1, 3)]
+    failed, other = runs["imbalance_ratio_2/t0001"], runs["imbalance_ratio_2/t0003"]
     assert failed.data.tags["reason"].startswith("out of GPU memory twice, the second time with")
     assert steps(study, failed, "train/loss") == [1, 2]  # trained once, though it ran twice
+    assert "ValueError: no such thing" in other.data.tags["reason"]
+    assert "t0003: it runs again" not in done.stderr

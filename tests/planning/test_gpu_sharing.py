@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -83,26 +84,13 @@ def test_so_many_shares_lie_on_one_gpu(copies: int) -> None:
     assert copies * round(10_000 * resources.gpus_per_trial) <= 10_000  # as Ray counts
 
 
-def test_real_trainings_run_at_once_and_all_are_counted() -> None:
-    one, two = (
-        gpu_sharing.train_at_once(
-            CONFIG, copies, device="cpu", threads=1, cache=None, images=64, seconds=1
-        )
-        for copies in (1, 2)
-    )
-    assert (one.copies, two.copies) == (1, 2)
-    # on one processor two are as fast as one, on two up to twice; a busy machine is slower
-    assert 0.2 < two.images_s / one.images_s < 4
-    assert 50 < one.memory_mib < 20_000
-
-
 def test_a_training_that_fails_is_told_with_its_reason() -> None:
     missing = CONFIG.replace({"data.name": "image_folder", "data.root": "/nowhere"})
     with pytest.raises(StudyError, match="a training failed: .*/nowhere"):
         gpu_sharing.train_at_once(missing, 2, device="cpu", threads=1, cache=None, images=64)
 
 
-def test_auto_needs_a_gpu_and_is_measured_once_a_study(
+def test_auto_needs_a_gpu_and_is_measured_once_a_study_by_real_trainings_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_space(tmp_path, resources={"gpus_per_trial": "auto"})
@@ -120,17 +108,26 @@ def test_auto_needs_a_gpu_and_is_measured_once_a_study(
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda place: "Paper GPU")
     memory = SimpleNamespace(total_memory=2**40)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda place: memory)
-    real, asked = gpu_sharing.train_at_once, []
+    real, asked, found = gpu_sharing.train_at_once, [], []
 
     def on_the_processor(config: TrialConfig, copies: int, **how: object) -> MeasuredShare:
         asked.append((copies, how["device"]))
-        return real(config, copies, **{**how, "device": "cpu", "images": 32, "seconds": 0.2})  # type: ignore[arg-type]
+        here = {**how, "device": "cpu", "images": 64, "seconds": 1}
+        found.append(real(config, copies, **here))  # type: ignore[arg-type]
+        return found[-1]
 
     monkeypatch.setattr(gpu_sharing, "train_at_once", on_the_processor)
     monkeypatch.setattr(gpu_sharing, "MOST", 2)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1})
     resources, note = measured_resources(space, folder)
     assert resources.gpus_per_trial in (1.0, 0.5) and not resources.measures_share
-    assert asked[0] == (1, "cuda") and f"auto is {resources.gpus_per_trial:g}" in note
+    assert asked == [(1, "cuda"), (2, "cuda")]
+    assert f"auto is {resources.gpus_per_trial:g}" in note
+    one, two = found
+    assert (one.copies, two.copies) == (1, 2)
+    # on one processor two are as fast as one, on two up to twice; a busy machine is slower
+    assert 0.2 < two.images_s / one.images_s < 4
+    assert 50 < one.memory_mib < 20_000
     asked.clear()
     again, same = measured_resources(space, folder)
     assert (again, same, asked) == (resources, note, [])
