@@ -69,7 +69,7 @@ def how_it_ended(state: str) -> str:
 
 
 def place(scenario: Scenario) -> str:
-    """Return a scenario in words, `imbalance ratio 50 (53.33 reached)` or `the default scenario`."""
+    """Return a scenario in words, `imbalance ratio 50 (53.33 reached)`; `the default scenario`."""
     words = [f"{p.rpartition('.')[2].replace('_', ' ')} {t}" for p, t in scenario.texts.items()]
     return ", ".join(words) or scenario.title
 

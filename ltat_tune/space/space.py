@@ -46,7 +46,9 @@ class Scenario:
     @property
     def title(self) -> str:
         """The human-readable title, such as `data.imbalance_ratio = 50 (53.33 reached)`."""
-        return ", ".join(f"{p} = {t}" for p, t in self.texts.items()) or f"the {self.name} scenario"
+        return (
+            ", ".join(f"{p} = {t}" for p, t in self.texts.items()) or f"the {self.name} scenario"
+        )
 
     @property
     def texts(self) -> dict[str, str]:
