@@ -306,3 +306,8 @@ def test_a_finished_study_can_be_extended(finished: Path, tmp_path: Path) -> Non
     assert extended.stderr.count("started:") == 2
     results = json.loads((tmp_path / "studies" / "mini" / "results.json").read_text())
     assert [sum(s["trials"].values()) for s in results["scenarios"]] == [5, 5]
+    (then,) = results["searched_on"]
+    assert set(then["trials"].values()) == {4}
+    before = json.loads((finished / "results.json").read_text())
+    assert then["winners"] == {s["name"]: s["winner"] for s in before["scenarios"]}
+    assert "searched on after the test images were seen" in extended.stdout

@@ -31,6 +31,16 @@ def _notes(folder: Path, text: str) -> list[str]:
     ("text", "problem"),
     [
         (
+            f"{NUMBERS}confirm: {{seeds: [0, 4]}}\n",
+            "3: confirm.seeds must not hold 0, with which the search trains: it picks "
+            "configurations for their luck with it; write [4, 5], got [0, 4]",
+        ),
+        (
+            f"{NUMBERS}confirm: {{seeds: [1, 2, 3]}}\nsearcher: {{seeds_per_trial: 3}}\n",
+            "3: confirm.seeds must not hold 1, 2, with which the search trains: it picks "
+            "configurations for their luck with it; write [3, 4, 5], got [1, 2, 3]",
+        ),
+        (
             f"{NUMBERS}scheduler: {{rungs: prefix, fidelity: {{attack.steps: [3]}}}}\n",
             "3: scheduler.fidelity applies to the copies of scheduler.rungs copy, but this study "
             "has none; write rungs: copy, or leave fidelity out",
@@ -152,3 +162,21 @@ def test_a_smoke_run_measures_every_objective_with_its_few_steps(tmp_path: Path)
     path.write_text(f"{objective}{NUMBERS}searcher: {{name: nsga2}}\n")
     space = load_space(path, check_machine=False, smoke=True)
     assert space.objective.metrics == ("val/pgd2_balanced_acc", "val/pgd2_tail_acc")
+
+
+def test_without_seeds_the_confirmations_take_those_after_the_search_s(tmp_path: Path) -> None:
+    assert space_of(tmp_path, NUMBERS).confirm_seeds == (1, 2, 3)
+    several = "searcher: {seeds_per_trial: 2}\nfixed: {seeds.seed: 4}\n"
+    assert space_of(tmp_path, NUMBERS + several).confirm_seeds == (6, 7, 8)
+
+
+def test_where_every_configuration_is_confirmed_the_search_s_seed_may_be_one(
+    tmp_path: Path,
+) -> None:
+    grid = "tuned:\n" + CHOICE + "searcher: {name: grid}\nconfirm: {seeds: [0, 1], top: 2}\n"
+    assert space_of(tmp_path, grid + STOPS_NONE).fresh_seeds == (0, 1)
+    stops_some = grid + "fixed: {optim.epochs: 30}\n"
+    (problem,) = _problems(tmp_path, stops_some)
+    assert "confirm.seeds must not hold 0" in problem
+    (problem,) = _problems(tmp_path, (grid + STOPS_NONE).replace("top: 2", "top: 1"))
+    assert "confirm.seeds must not hold 0" in problem
