@@ -193,13 +193,18 @@ def test_exported_weights_are_the_studys_and_the_file_trains_to_its_digits_again
         again = json.loads(trained.stdout)
         assert again["reproduced"] is True
         assert again["weights"] == recorded["weights"]
-        assert again["metrics"].items() >= recorded["metrics"].items()
-        assert "reproduced: weights 192e7d18313324ba and all 32 recorded" in trained.stderr
+        clean = {name: v for name, v in recorded["metrics"].items() if "/clean_" in name}
+        assert len(clean) == 8 and again["metrics"].items() >= clean.items()
+        # those of pgd3 are of another start, which chance alone tells from this one
+        robust = again["metrics"]["test/pgd3_acc"]
+        assert robust == pytest.approx(recorded["metrics"]["test/pgd3_acc"], abs=0.03)
+        assert "reproduced: weights 192e7d18313324ba and all 16 recorded" in trained.stderr
+        assert "robust accuracies are of 0.4.0" in trained.stderr
 
 
 def test_evaluate_finds_the_winners_and_gives_the_numbers_of_0_4_0() -> None:
     words = ("--attacks", "clean,pgd3", "--images", "100", "--no-sentinel")
-    cards, then = _json("evaluate", "small", *words), _read("then", "evaluate.json")
+    cards, then = _json("evaluate", "small", *words)["cards"], _read("then", "evaluate.json")
     assert [len(card["rows"]) for card in cards] == [2, 2, 2, 2]
     for card, before in zip(cards, then, strict=True):
         for key in ("weights", "identity", "recipe", "training_seed", "name"):
@@ -237,7 +242,9 @@ def test_another_study_starts_from_the_best_of_this_one() -> None:
     assert "t0000  method.name pgd_at, optim.lr 0.2, loss.name balanced_softmax" in done.stdout
 
 
-def test_the_interrupted_study_goes_on_to_the_digits_that_0_4_0_gets(tmp_path: Path) -> None:
+def test_the_interrupted_study_goes_on_and_keeps_what_0_4_0_trained(tmp_path: Path) -> None:
+    """The trials that ended keep their digits. Those that follow are proposed and validated with
+    the attack noise of today, so that their robust accuracies may differ."""
     ended = [_files(Path(f"studies/half/trials/default/t000{number}")) for number in range(3)]
     results, progress = _resume("half", with_ray=True)
     (scenario,) = results["scenarios"]
@@ -250,11 +257,15 @@ def test_the_interrupted_study_goes_on_to_the_digits_that_0_4_0_gets(tmp_path: P
     _check_mlflow("half", 11, tmp_path)
     if not _as_then():
         pytest.skip("another processor or other libraries may come to other digits")
-    assert _digits(results) == _digits(_read("then", "half.json"))
-    assert [row["number"] for row in scenario["best_trials"]] == [2, 3, 1, 0]
-    assert [row["val"]["val/pgd3_balanced_acc"] for row in scenario["confirmed"]] == [
-        pytest.approx([0.69, 0.71]), pytest.approx([0.36, 0.40]),
-    ]  # fmt: skip
+    (then,) = _read("then", "half.json")["scenarios"]
+    assert (scenario["winner"], scenario["baseline"]) == (then["winner"], then["baseline"])
+    for now, before in zip(scenario["confirmed"], then["confirmed"], strict=True):
+        assert (now["recipe"], now["seeds"]) == (before["recipe"], before["seeds"])
+        for split in ("val", "test"):
+            clean = {n: v for n, v in before[split].items() if "/clean_" in n}
+            assert clean and now[split].items() >= clean.items()
+        robust = before["test"]["test/pgd3_acc"]
+        assert now["test"]["test/pgd3_acc"] == pytest.approx(robust, abs=0.03)
 
 
 def test_the_finished_study_has_nothing_to_do(tmp_path: Path) -> None:

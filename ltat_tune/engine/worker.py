@@ -134,6 +134,7 @@ def _train(task: Task, report: ReportTo) -> dict[str, Any]:
         samples_per_class=trainer.counts.tolist(),
         classes=list(trainer.splits.classes),
         image_shape=list(trainer.splits.train.images.shape[1:]),
+        noise="place",
     )
     write_training(task.path, end)
     return end.as_data()

@@ -104,6 +104,7 @@ def _write(
         "attacks": results.confirm.attacks,
         **{name: value for name, value in facts.items() if value is not None},
         "threads": space.resources.cpus_per_trial,
+        "noise": trained.noise if measured is None or measured.correct else "sequence",
         "precision": trained.precision,
         "versions": provenance.versions(),
     }

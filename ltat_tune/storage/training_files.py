@@ -38,6 +38,8 @@ class CompleteTraining(FileModel):
         samples_per_class: training images, (K,).
         classes: their names.
         image_shape: channels, height, width.
+        noise: what the start of a validation attack depends on: `place`, the image's place in the
+            split; or `sequence`, the images before it, as in 0.4.0.
     """
 
     state: Literal["complete"]
@@ -52,6 +54,7 @@ class CompleteTraining(FileModel):
     samples_per_class: list[int]
     classes: list[str] | None = None
     image_shape: list[int] | None = None
+    noise: Literal["place", "sequence"] = "sequence"
 
 
 class BrokenTraining(FileModel):

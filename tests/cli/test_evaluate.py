@@ -272,7 +272,8 @@ def test_two_models_in_workers_have_the_numbers_of_one_after_the_other(
         "--format", "json", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    both, serial = json.loads(done.stdout), _cards(*words, "--to", tmp_path / "serial")
+    both = json.loads(done.stdout)["cards"]
+    serial = _cards(*words, "--to", tmp_path / "serial")["cards"]
     assert [_numbers(card) for card in both] == [_numbers(card) for card in serial]
     assert [card["model"]["training_seed"] for card in both] == [0, 1]
 
@@ -297,7 +298,7 @@ def test_models_that_share_their_weights_but_not_their_log_prior_share_no_batche
     for name, tau in (("plain", 0.0), ("shifted", 4.0)):
         train_into(Path(name), model__posthoc_tau=tau, optim__epochs=1, data__imbalance_ratio=8)
     words = ("--attacks", "pgd3", "--images", 100, "--no-sentinel")
-    plain, shifted = _cards("plain", "shifted", *words)
+    plain, shifted = _cards("plain", "shifted", *words)["cards"]
     assert plain["model"]["weights"] == shifted["model"]["weights"]
     alone = _cards("shifted", *words, "--to", "alone")
     assert _numbers(shifted) == _numbers(alone) != _numbers(plain)

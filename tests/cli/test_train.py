@@ -44,6 +44,7 @@ def recorded() -> dict[str, Any]:
         "test": measured,
         "attacks": ["clean", "pgd3"],
         "threads": 1,
+        "noise": "place",
         "versions": versions(),
     }
 
@@ -88,6 +89,21 @@ def test_the_file_holds_the_configuration_and_the_digits_exactly(
     recorded: dict[str, Any], write: Write
 ) -> None:
     assert load_config(write(recorded)) == (CONFIG, recorded)
+
+
+def test_robust_digits_of_another_noise_are_not_compared(
+    recorded: dict[str, Any], write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As 0.4.0 recorded them; its clean accuracies are those of today."""
+    before = copy.deepcopy(recorded)
+    del before["noise"]
+    before["test"]["test/pgd3_acc"] += 0.01
+    assert _run(write(before), test=True) == 0
+    shown = capsys.readouterr().err
+    assert f"reproduced: weights {recorded['weights']} and all 16 recorded numbers" in shown
+    assert "the file's robust accuracies are of 0.4.0, whose attacks started from other" in shown
+    before["test"]["test/clean_acc"] += 0.01
+    assert _run(write(before), test=True) == 1
 
 
 @pytest.mark.parametrize("test", [False, True])
