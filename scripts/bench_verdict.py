@@ -268,11 +268,11 @@ def _before(
     return gain, float(ttest_rel(one, other).pvalue)
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--studies", type=int, default=1000, help="of each kind")
     parser.add_argument("--smoke", action="store_true", help="few studies of two kinds")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     kinds = (KINDS[0], KINDS[6]) if options.smoke else KINDS
     count = 5 if options.smoke else options.studies
     print(f"{count} studies of each kind; accuracy {100 * ACCURACY:.0f} %, {CLASSES} classes; "
@@ -295,7 +295,8 @@ def main() -> None:
             100 * mean(one.before_gain for one in found),
         ]
         print(f"| {kind.name} | " + " | ".join(f"{cell:.1f}" for cell in cells) + " |", flush=True)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

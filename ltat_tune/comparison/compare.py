@@ -19,6 +19,7 @@ from ltat_tune.comparison.significance import Significance, compare_with_referen
 from ltat_tune.comparison.values import grouped_entries
 from ltat_tune.errors import StudyError
 from ltat_tune.presentation.names import ratio_in_words, reached_note
+from ltat_tune.results.verdict import searched_on
 from ltat_tune.space.space import text_of
 
 DIFFERENCES = ("subset", "split", "eps", "smoke")
@@ -270,6 +271,11 @@ def _block(
             f"only one seed, which also selected it: {', '.join(alone)}; optimistic beside "
             "confirmed rows"
         )
+    if honest and metric.startswith("val/") and any(test and test.p is not None for test in tests):
+        notes.append(
+            f"{metric} also chose these rows, so it is optimistic and p is too small; --metric "
+            f"{metric.replace('val/', 'test/')} compares what was tested"
+        )
     if so_far := sorted({e.objective for e in entries if e.so_far is not None}):
         notes.append(f"in brackets: the trial's best {' or '.join(so_far)} up to then, %")
     return ComparedBlock(_title(entries, across), entries, reference, tests, honest, notes)
@@ -316,6 +322,8 @@ def _notes(
                 f"{name} is not finished ({len(study.trials)} trials so far); later trials may "
                 f"change this; to finish it: {study.folder.resume_command}"
             )
+        if study.results.searched_on:
+            notes.append(f"{study.folder.root.name}: {searched_on(study.results)}")
     if allowed:
         notes.append(f"compared although they may differ in: {', '.join(allowed)}")
     epochs = sorted({e.epochs for block in blocks for e in block.entries if e.seeds})

@@ -12,6 +12,7 @@ from ltat_tune.config.scalars import pixels
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.presentation.names import NORM_NAMES, counts_in_words, ratio_in_words
 from ltat_tune.presentation.text_tables import markdown_table
+from ltat_tune.results.verdict import searched_on
 from ltat_tune.results.wording import SPREAD, lead_clause, masking_line, mean_std, trial_ends
 
 if TYPE_CHECKING:
@@ -185,7 +186,11 @@ def _numbers(winner: Winner) -> str:
     notes = [SPREAD] if seeds > 1 else []
     lead = winner.scenario.leads.baseline
     if lead is not None and winner.place == 1 and beside:
-        notes.append(f"In `{lead.metric}` it {lead_clause(lead, 'the baseline')}.")
+        notes.append(
+            f"On the test images, in `{lead.metric}`, it {lead_clause(lead, 'the baseline')}."
+        )
+    if winner.results.searched_on:
+        notes.append(f"The study {searched_on(winner.results)}.")
     notes.append("balanced: mean recall over the classes; worst: the smallest recall; head, body, "
                  "tail: thirds of the classes by number of training images.")  # fmt: skip
     return "## Numbers\n\n" + markdown_table(lines) + "\n\n" + " ".join(notes)

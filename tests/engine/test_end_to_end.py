@@ -81,8 +81,9 @@ def test_the_terminal_shows_winner_baseline_savings_and_next_commands(finished: 
     shown = (finished.parent.parent / "stdout.txt").read_text()
     for text in (
         "data.imbalance_ratio = 2", "data.imbalance_ratio = 4", "winner t000", "baseline t0000",
-        "val/pgd3_balanced_acc  (chosen by, so optimistic)", "test/clean_acc", "test/pgd3_acc", "±",
-        "(worst class)", "test/pgd3_tail_acc", "optim.lr (η)", "stopped early", "epochs saved",
+        "val/pgd3_balanced_acc  (chosen by, so optimistic)", "test/clean_acc", "test/pgd3_acc",
+        "±", "(worst class)", "test/pgd3_tail_acc", "optim.lr (η)", "stopped early",
+        "epochs saved",
         "ltat-tune ui mini", "ltat-tune report mini", "ltat-tune compare mini",
         "ltat-tune export mini", "ltat-tune resume mini",
     ):  # fmt: skip
