@@ -19,7 +19,7 @@ from ltat_tune.data.batches import to_unit
 from ltat_tune.data.datasets import Splits, load_splits
 from ltat_tune.errors import CheckpointError, ConfigError, LtatError, StudyError
 from ltat_tune.methods import needs_projection
-from ltat_tune.models import Classifier, build_model, measured
+from ltat_tune.models import Classifier, build_model, measured, prepare_model
 from ltat_tune.results.model import read_results
 from ltat_tune.space.reader import read_document
 from ltat_tune.space.resources import ResourcesSpec
@@ -226,8 +226,10 @@ def _load_exported(
     if read.subset_hash != splits.subset_hash:
         raise _other_images(target, read.subset_hash, splits)
     on_test = config.data.val_source == "test" or bool(recorded.get("selected_on_test"))
+    model = read.build(config).to(device)
+    prepare_model(model, "fp32", torch.device(device))  # as a training's, to the last digit
     return Loaded(
-        target, config, read.build(config).to(device), splits,
+        target, config, model, splits,
         ClassGroups.from_counts(splits.samples_per_class.tolist()),
         read.weights, read.epoch, on_test,
     )  # fmt: skip

@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from ltat_tune.config.config_file import dump_config
+from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.errors import CheckpointError, ConfigError, LtatError, StudyError
 from ltat_tune.evaluation import card
-from ltat_tune.evaluation.loading import Target, find_targets, load_target
+from ltat_tune.evaluation.loading import Target, find_targets, load_target, threads_of
 from ltat_tune.files import write_json
 from ltat_tune.models import Classifier
 from ltat_tune.training.trainer import Trainer
@@ -92,6 +93,30 @@ def test_a_configuration_without_a_model_names_the_command_that_trains_it(
     command = f"ltat-tune train {tmp_path}/best.yaml --checkpoint {tmp_path}/best.pt"
     with pytest.raises(CheckpointError, match=command):
         find_targets(str(tmp_path / "best.yaml"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("space", "recorded", "threads"),
+    [
+        ("resources: {cpus_per_trial: 3}", None, 3),
+        ("resources: {cpus_per_trial: 3}", {"threads": 2}, 3),
+        ("name: small", {"threads": 2}, 1),
+        ("- no mapping", None, 1),
+        (None, {"threads": 2}, 2),
+        (None, {}, 1),
+        (None, None, 1),
+    ],
+)
+def test_the_threads_are_those_of_the_study_or_of_the_export(
+    tmp_path: Path, space: str | None, recorded: dict[str, Any] | None, threads: int
+) -> None:
+    """1 is the default of a study, too."""
+    dump_config(tmp_path / "config.yaml", TrialConfig(), comment="", recorded=recorded)
+    if space is not None:
+        (tmp_path / "space.yaml").write_text(space)
+    study = None if space is None else tmp_path
+    target = Target("a", tmp_path / "config.yaml", tmp_path / "checkpoint.pt", study=study)
+    assert threads_of(target) == threads
 
 
 def test_an_unknown_name_says_which_studies_there_are(tmp_path: Path) -> None:
