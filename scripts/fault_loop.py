@@ -70,7 +70,7 @@ def space_of(name: str, searcher: str, trials: int) -> dict[str, Any]:
         },
         "searcher": spec,
         "scheduler": {"name": "asha", "rungs": "copy", "reduction_factor": 2},
-        "confirm": {"top": 1, "seeds": [0], "attacks": ["clean"], "sentinel": False},
+        "confirm": {"top": 1, "seeds": [1], "attacks": ["clean"], "sentinel": False},
         "resources": {"concurrency": 1 if grid else 2},
     }  # fmt: skip
 

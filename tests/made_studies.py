@@ -44,8 +44,8 @@ TRIALS: Mapping[str, Sequence[Trial]] = {
 
 
 def scored(number: int, seed: int) -> float:
-    """0.50 to 0.52 for trial 0, 0.61 to 0.65 for trial 1."""
-    return 0.5 + 0.1 * number + 0.01 * seed * (1 + number) + 0.01 * (number > 0)
+    """0.50 to 0.52 for trial 0 with the seeds 1 to 3, 0.61 to 0.65 for trial 1."""
+    return 0.5 + 0.1 * number + 0.01 * (seed - 1) * (1 + number) + 0.01 * (number > 0)
 
 
 def right(share: float) -> KeptAnswers:

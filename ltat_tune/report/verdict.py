@@ -99,6 +99,8 @@ def _sentence(data: ReportData, scene: Scene) -> str:
         if verdict.baseline_score is not None and baseline is not None:
             text += f", the baseline, {method_name(baseline.config)}, {verdict.baseline_score} %"
     claims = [f"it {claim}" for claim in verdict.claims]
+    if data.results.selected_on_test:
+        text = f"Chosen on the test images (selected_on_test); {text}"
     parts = [text, *claims, *verdict.advice, _masked(data, scene), _saved(scene), *verdict.caveats]
     sentence = "; ".join(part for part in parts if part)
     return sentence[0].upper() + sentence[1:] + "."

@@ -81,7 +81,7 @@ def test_the_winner_is_what_the_command_reports(notebook: Notebook, study: Study
     (best,) = study.best()
     assert best.scenario == scenario["name"]
     assert best.values == {"data.imbalance_ratio": 2}
-    assert best.seeds == (0, 1)
+    assert best.seeds == (1, 2)
     first, second = winner["val"][METRIC]
     assert best.val[METRIC].values == (first, second)
     assert best.val[METRIC].mean == pytest.approx((first + second) / 2)

@@ -96,7 +96,7 @@ def test_resume_writes_mlflow_s_runs_again_so_that_export_registers(kept: Path) 
     refused = call(*asked, cwd=kept)
     assert refused.returncode == 2
     assert re.search(
-        r"^error: sqlite:///\S+ has no run imbalance_ratio_2/\w+-seed0 of study mini; it may "
+        r"^error: sqlite:///\S+ has no run imbalance_ratio_2/\w+-seed1 of study mini; it may "
         r"have been deleted; to write the study's runs again: ltat-tune resume mini$",
         refused.stderr, re.M,
     )  # fmt: skip

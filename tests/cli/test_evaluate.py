@@ -32,7 +32,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         fixed={**MINI["fixed"], "optim.epochs": 3, "evaluation.aa_images": 20},
         scenarios={"data.imbalance_ratio": [2]},
         searcher={"trials": 2},
-        confirm={"top": 1, "seeds": [0, 1], "attacks": ["clean"]},
+        confirm={"top": 1, "seeds": [1, 2], "attacks": ["clean"]},
     )
     done = call("--space", space, "--in-process", "--quiet", cwd=folder)
     assert done.returncode == 0, done.stderr
@@ -77,7 +77,7 @@ def test_every_number_of_a_card_comes_again_with_the_command_beside_it(
     study: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """In another folder, so that no batch is read back."""
-    model = _confirmation(study, 0)
+    model = _confirmation(study, 1)
     card = _cards(model, "--attacks", "pgd5,aa", "--eps", "13/255", "--no-sentinel")
     assert [row["attack"] for row in card["rows"]] == ["clean", "pgd5", "aa"]
     assert [row["images"] for row in card["rows"]] == [400, 400, 20]  # evaluation.aa_images
@@ -97,7 +97,7 @@ def test_every_number_of_a_card_comes_again_with_the_command_beside_it(
 def test_the_worst_case_comes_again_with_its_command_and_is_below_every_attack(
     study: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    card = _cards(_confirmation(study, 0), "--attacks", "pgd3,cw3,fgsm", "--no-sentinel")
+    card = _cards(_confirmation(study, 1), "--attacks", "pgd3,cw3,fgsm", "--no-sentinel")
     (worst,) = card["worst_case"]
     (tmp_path / "again").mkdir()
     monkeypatch.chdir(tmp_path / "again")
@@ -106,9 +106,9 @@ def test_the_worst_case_comes_again_with_its_command_and_is_below_every_attack(
 
 
 def test_a_card_says_what_was_measured_on_what(study: Path) -> None:
-    model = _confirmation(study, 1)
+    model = _confirmation(study, 2)
     card = _cards(model, "--attacks", "pgd3", "--images", 50)
-    assert card["model"]["training_seed"] == 1
+    assert card["model"]["training_seed"] == 2
     assert card["data"]["samples_per_class"][0] == 20
     assert card["selected_on_test"] is False
     result = json.loads((model / "result.json").read_text())
@@ -130,7 +130,7 @@ def test_a_study_means_every_seed_of_its_winner_and_mlflow_gets_the_cards(study:
     assert done.exit_code == 0, done.output
     assert "again: ltat-tune evaluate " in done.stdout
     cards = [json.loads(path.read_text()) for path in Path("evaluations").glob("*.json")]
-    assert sorted(card["model"]["training_seed"] for card in cards) == [0, 1]
+    assert sorted(card["model"]["training_seed"] for card in cards) == [1, 2]
     results = json.loads((study / "results.json").read_text())
     assert {card["model"]["recipe"] for card in cards} == {results["scenarios"][0]["winner"]}
     runs = {r.data.tags.get("identity"): r for r in mlflow_runs(study)
@@ -148,7 +148,7 @@ def test_a_study_means_every_seed_of_its_winner_and_mlflow_gets_the_cards(study:
 def test_a_sweep_has_a_row_for_every_radius_and_one_for_clean(study: Path) -> None:
     """A larger ball holds the smaller: accuracy may only fall, but for the noise of the start."""
     card = _cards(
-        _confirmation(study, 0), "--attacks", "pgd10", "--eps", "0.02,0.1,0.3", "--no-sentinel"
+        _confirmation(study, 1), "--attacks", "pgd10", "--eps", "0.02,0.1,0.3", "--no-sentinel"
     )
     assert [(row["attack"], row["eps"]) for row in card["rows"]] == [
         ("clean", 0.0), ("pgd10", 0.02), ("pgd10", 0.1), ("pgd10", 0.3),
@@ -160,7 +160,7 @@ def test_a_sweep_has_a_row_for_every_radius_and_one_for_clean(study: Path) -> No
 
 def test_the_order_of_attacks_and_the_batch_size_change_no_number(study: Path) -> None:
     """But for the rounding of confidences: sums are in another order in other batches."""
-    model = _confirmation(study, 0)
+    model = _confirmation(study, 1)
     one = _cards(model, "--attacks", "pgd3,cw2x2", "--no-sentinel", "--batch-size", 37)
     other = _cards(
         model, "--attacks", "cw2x2,pgd3", "--no-sentinel", "--batch-size", 333, "--to", "other"
@@ -178,7 +178,7 @@ def test_the_order_of_attacks_and_the_batch_size_change_no_number(study: Path) -
 def test_the_worst_case_alone_is_that_of_every_attack_for_itself(
     study: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    model, attacks = _confirmation(study, 0), ("pgd3", "cw3", "fgsm")
+    model, attacks = _confirmation(study, 1), ("pgd3", "cw3", "fgsm")
     asked = ("--attacks", ",".join(attacks), "--eps", "13/255", "--step-size", "5/255")
     each = _cards(model, *asked, "--no-sentinel")
     quick = _cards(model, *asked, "--no-sentinel", "--worst-case")
@@ -202,7 +202,7 @@ def test_the_worst_case_alone_is_that_of_every_attack_for_itself(
 
 def test_the_worst_case_alone_is_of_the_images_of_autoattack(study: Path) -> None:
     """So that every row is about the same images; evaluation.aa_images is 20."""
-    done = _run(_confirmation(study, 0), "--attacks", "pgd3,aa", "--worst-case", "--no-sentinel")
+    done = _run(_confirmation(study, 1), "--attacks", "pgd3,aa", "--worst-case", "--no-sentinel")
     assert done.exit_code == 0, done.output
     (path,) = Path("evaluations").glob("*.json")
     card = json.loads(path.read_text())
@@ -221,7 +221,7 @@ def test_the_worst_case_alone_is_of_the_images_of_autoattack(study: Path) -> Non
 def test_after_a_kill_the_same_command_gives_the_numbers_of_one_that_ran_through(
     study: Path, tmp_path: Path
 ) -> None:
-    words = (_confirmation(study, 0), "--attacks", "cw3,pgd150", "--no-sentinel", "--batch-size",
+    words = (_confirmation(study, 1), "--attacks", "cw3,pgd150", "--no-sentinel", "--batch-size",
              "100", "--worst-case")  # fmt: skip
     with Running("evaluate", *words, "--to", tmp_path / "killed", cwd=tmp_path) as process:
         _wait_for_a_batch(process, tmp_path / "killed")
@@ -234,7 +234,7 @@ def test_after_a_kill_the_same_command_gives_the_numbers_of_one_that_ran_through
 
 
 def test_ctrl_c_ends_with_130_and_says_how_to_go_on(study: Path, tmp_path: Path) -> None:
-    words = (_confirmation(study, 0), "--attacks", "pgd2000", "--no-sentinel")
+    words = (_confirmation(study, 1), "--attacks", "pgd2000", "--no-sentinel")
     with Running("evaluate", *words, cwd=tmp_path) as process:
         _wait_for_a_batch(process, tmp_path / "evaluations", "clean")
         assert process.end(signal.SIGINT) == 130
@@ -258,7 +258,7 @@ def _wait_for_a_batch(process: Running, folder: Path, attack: str = "pgd150") ->
 def test_two_models_in_workers_have_the_numbers_of_one_after_the_other(
     study: Path, tmp_path: Path
 ) -> None:
-    models = [_confirmation(study, seed) for seed in (0, 1)]
+    models = [_confirmation(study, seed) for seed in (1, 2)]
     words: tuple[str | Path, ...] = (
         *models,
         "--attacks",
@@ -275,7 +275,7 @@ def test_two_models_in_workers_have_the_numbers_of_one_after_the_other(
     both = json.loads(done.stdout)["cards"]
     serial = _cards(*words, "--to", tmp_path / "serial")["cards"]
     assert [_numbers(card) for card in both] == [_numbers(card) for card in serial]
-    assert [card["model"]["training_seed"] for card in both] == [0, 1]
+    assert [card["model"]["training_seed"] for card in both] == [1, 2]
 
 
 @pytest.mark.parametrize("own_scale", [1, 10])
@@ -305,7 +305,7 @@ def test_models_that_share_their_weights_but_not_their_log_prior_share_no_batche
 
 
 def test_a_transfer_is_made_on_its_source_and_weaker_than_its_own_gradient(study: Path) -> None:
-    model, source = _confirmation(study, 0), _confirmation(study, 1)
+    model, source = _confirmation(study, 1), _confirmation(study, 2)
     card = _cards(
         model, "--attacks", "pgd10,transfer10", "--source", source, "--eps", "0.3",
         "--no-sentinel",
@@ -340,14 +340,14 @@ def test_a_transfer_is_made_on_its_source_and_weaker_than_its_own_gradient(study
 def test_what_cannot_be_measured_is_refused(
     study: Path, arguments: tuple[str, ...], problem: str
 ) -> None:
-    done = _run(_confirmation(study, 0), *arguments)
+    done = _run(_confirmation(study, 1), *arguments)
     assert done.exit_code == 2
     assert problem in done.stderr
     assert not Path("evaluations").exists()
 
 
 def test_one_model_that_cannot_be_read_stops_no_other(study: Path) -> None:
-    good = _confirmation(study, 0)
+    good = _confirmation(study, 1)
     torn = Path("torn")
     torn.mkdir()
     (torn / "config.yaml").write_bytes((good / "config.yaml").read_bytes())

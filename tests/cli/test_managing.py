@@ -81,7 +81,7 @@ def test_show_marks_where_each_value_is_from_and_how_it_went(tmp_path: Path) -> 
     assert "attack.eps (ε) 0.1 fixed" in lines
     assert not any(line.startswith("optim.momentum") for line in lines)
     assert "val/pgd3_balanced_acc, % 30.0" in lines  # at epoch 2
-    assert "seed 1 complete 63.0 clean 31.5, pgd3 31.5" in lines
+    assert "seed 2 complete 63.0 clean 31.5, pgd3 31.5" in lines
     place = folder.trial("imbalance_ratio_2", 1)
     assert f"ltat-tune train {place}/config.yaml # train it again, alone" in lines
     assert any("run imbalance_ratio_2 t0001, in sqlite:///" in line for line in lines)
@@ -223,7 +223,7 @@ def test_rm_keep_best_leaves_winners_results_and_the_record(tmp_path: Path) -> N
     winner = json.loads(results)["scenarios"][0]["winner"]
     # one winner a scenario with two seeds each; the baseline's weights are gone
     assert len(left) == 4
-    assert f"confirmations/imbalance_ratio_2/{winner}-seed0/checkpoint.pt" in left
+    assert f"confirmations/imbalance_ratio_2/{winner}-seed1/checkpoint.pt" in left
     assert not list(folder.root.glob("mlflow*")) and not folder.cache.exists()
     assert not folder.stems.exists()
     assert (folder.best / "best-imbalance_ratio_2.yaml").exists()

@@ -20,7 +20,7 @@ def _typed(*arguments: str | Path) -> str:
 
 def test_plan_prints_what_the_study_takes(tmp_path: Path) -> None:
     shown = _typed("plan", write_space(tmp_path))
-    for text in ("data.imbalance_ratio = 2", "epochs: about", "at most 84", "time: about",
+    for text in ("data.imbalance_ratio = 2", "epochs: about", "at most 96", "time: about",
                  "a rule of thumb", "memory: about", "disk: about"):  # fmt: skip
         assert text in shown, text
     # 20 * 4^(-i / 9), rounded down: 20 + 17 + 14 + 12 + 10 + 9 + 7 + 6 + 5 + 5
@@ -34,8 +34,8 @@ def test_plan_as_json_holds_every_number(tmp_path: Path) -> None:
         _typed("plan", write_space(tmp_path), "--trials", "2", "--format", "json",
                "--set", "scheduler.name=none")
     )  # fmt: skip
-    # two scenarios, two trials of six epochs, and two seeds of two candidates less one own
-    assert found["epochs_at_most"] == 2 * (2 * 6 + 18)
+    # two scenarios, two trials of six epochs, and two seeds of two candidates
+    assert found["epochs_at_most"] == 2 * (2 * 6 + 24)
     assert found["gpu_hours"] is None
     assert [s["search_epochs"] for s in found["scenarios"]] == [12, 12]
 
@@ -75,4 +75,4 @@ def test_a_dry_run_checks_as_a_start_does(tmp_path: Path) -> None:
         main, ["--space", str(write_space(tmp_path)), "--dry-run", "--budget", "10epochs"]
     )
     assert small.exit_code == 2
-    assert "--set budget: must be at least 48epochs" in small.output
+    assert "--set budget: must be at least 60epochs" in small.output

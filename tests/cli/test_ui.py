@@ -54,7 +54,7 @@ def test_the_runs_table_shows_what_was_searched_and_what_came_of_it(
     page.get_by_text("matching runs").wait_for()
     for column in ("kind", "scenario", "state", "val/pgd3_balanced_acc", "optim.lr", "loss.name"):
         page.locator(".ag-header-cell", has_text=column).first.wait_for()
-    for text in ("t0001 seed 0 imbalance_ratio_2", "confirmation", "digits exp 2"):
+    for text in ("t0001 seed 1 imbalance_ratio_2", "confirmation", "digits exp 2"):
         page.get_by_text(text).first.wait_for()
     page.get_by_text("You're viewing a shared view").first.wait_for()
     page.get_by_text("adversarial training on long-tailed data").first.wait_for()

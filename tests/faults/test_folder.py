@@ -27,7 +27,7 @@ SMALL: dict[str, Any] = {
     "scenarios": {"data.imbalance_ratio": [2]},
     "searcher": {"name": "list"},
     "scheduler": {"name": "none"},
-    "confirm": {"top": 0, "seeds": [0], "attacks": ["clean"], "sentinel": False},
+    "confirm": {"top": 0, "seeds": [1], "attacks": ["clean"], "sentinel": False},
 }
 
 

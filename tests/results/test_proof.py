@@ -44,8 +44,8 @@ def test_the_lead_is_that_of_the_test_images(tmp_path: Path) -> None:
     results, scenario = _collected(_made(tmp_path))
     assert results.verdict_metric == "test/pgd3_balanced_acc"
     lead = _baseline(scenario)
-    # half of 0.63 and 0.65 less half of 0.51 and 0.52
-    assert lead.gain == pytest.approx((0.63 + 0.65 - 0.51 - 0.52) / 4)
+    # half of 0.61 and 0.63 less half of 0.50 and 0.51
+    assert lead.gain == pytest.approx((0.61 + 0.63 - 0.50 - 0.51) / 4)
     assert (lead.seeds, lead.images, lead.by_others) == (2, 4000, False)
 
 
@@ -86,7 +86,7 @@ def test_answers_that_an_earlier_version_did_not_keep_give_no_interval(tmp_path:
     lead = _baseline(scenario)
     assert (lead.p, lead.low, lead.high) == (None, None, None)
     assert lead.test.startswith("none: an earlier version")
-    assert lead.gain == pytest.approx(0.0625)
+    assert lead.gain == pytest.approx(0.0575)
 
 
 def test_the_verdict_is_about_the_objective_s_own_attack_if_it_was_tested() -> None:
