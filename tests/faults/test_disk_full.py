@@ -1,4 +1,7 @@
-"""A disk that fills up under a study: a clear end, and a resume that lacks nothing."""
+"""A disk that fills up under a study: a clear end, and a resume that lacks nothing.
+
+How a worker of Ray fails to write: test_folder.py.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.drive import ALONE, Running, call, mlflow_runs, write_space
+from tests.drive import Running, call, mlflow_runs, write_space
 
 
 @pytest.fixture
@@ -26,10 +29,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_ends_the_study_clearly_and_a_resume_lacks_nothing(small_disk: Path) -> None:
-    space = write_space(small_disk, scenarios={"data.imbalance_ratio": [2]}, resources=ALONE)
-    with Running("--space", space, cwd=small_disk.parent, out=small_disk / "studies") as study:
+    space = write_space(small_disk, scenarios={"data.imbalance_ratio": [2]})
+    words, out = ("--space", space, "--in-process"), small_disk / "studies"
+    with Running(*words, cwd=small_disk.parent, out=out) as study:
         study.wait_for("t0000 started")
-        study.wait_for_workers(1)
         with open(small_disk / "fill", "wb") as file, pytest.raises(OSError):
             while True:
                 file.write(bytes(1 << 16))
@@ -38,8 +41,7 @@ def test_a_full_disk_ends_the_study_clearly_and_a_resume_lacks_nothing(small_dis
     said = study.log.read_text()
     assert "resume with: ltat-tune resume mini" in said
     (small_disk / "fill").unlink()
-    out = ("--out", small_disk / "studies")
-    done = call("resume", "mini", *out, "--in-process", cwd=small_disk.parent)
+    done = call("resume", "mini", "--out", out, "--in-process", cwd=small_disk.parent)
     assert done.returncode == 0, done.stderr
     folder = small_disk / "studies" / "mini"
     results = json.loads((folder / "results.json").read_text())
