@@ -93,7 +93,7 @@ class Setting:
         config = TrialConfig.from_flat({**self.given, **values})
         model = self.model
         if needs_projection(config) or config.model.head != self.config.model.head:
-            model = _model(config, self.train, len(self.counts), split="val")
+            model = _model(config, self.train, len(self.counts))
         model = deepcopy(model).to(self.train.targets.device)
         optimizer = build_optimizer(config.optim, model)
         counts = self.counts.to(self.train.targets.device)

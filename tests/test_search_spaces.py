@@ -339,7 +339,7 @@ def test_methods_compares_every_method_there_is() -> None:
 def test_a_papers_file_follows_its_protocol_and_says_so(path: Path) -> None:
     space = _space(path)
     assert space.selected_on_test
-    assert space.confirm_seeds == (1, 2, 3)
+    assert space.confirm_seeds == space.fresh_seeds == (0, 1, 2)  # nothing was chosen
     assert space.searcher.name in ("grid", "list") and space.scheduler.name == "none"
     text = " ".join(_comments(path))
     assert "selected_on_test" in text and "3 seeds" in text

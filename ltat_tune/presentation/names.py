@@ -102,16 +102,20 @@ def reached_ratio(samples_per_class: Sequence[int]) -> float:
     return max(samples_per_class) / max(1, min(samples_per_class))
 
 
+_UNTOLD = 0.02  # rounding to whole images
+
+
 def reached_note(data: DataConfig, samples_per_class: Sequence[int]) -> str:
     """Return `53.33 reached` if class counts miss the requested ratio, else an empty text.
 
-    Counts are whole numbers, so a tail of few images may miss it. Without counts, and for a
-    profile that requests no ratio, the text is empty.
+    Counts are whole numbers, so a tail of few images may miss it. A miss of less than 2 % is not
+    told. Without counts, and for a profile that requests no ratio, the text is empty.
     """
     if not samples_per_class or data.profile not in ("exp", "step", "linear"):
         return ""
-    reached = f"{reached_ratio(samples_per_class):.4g}"
-    return "" if reached == f"{data.imbalance_ratio:.4g}" else f"{reached} reached"
+    reached = reached_ratio(samples_per_class)
+    close = abs(reached / data.imbalance_ratio - 1) < _UNTOLD
+    return "" if close else f"{reached:.4g} reached"
 
 
 def ratio_in_words(data: DataConfig, samples_per_class: Sequence[int]) -> str:

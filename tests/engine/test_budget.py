@@ -48,15 +48,18 @@ def test_anything_else_says_what_to_write(written: Any) -> None:
 
 
 def _space(folder: Path, budget: str, **changes: Any) -> Space:
-    """Trials of six epochs, one confirmation of six more: the winner's second seed."""
-    values = {"scenarios": ONE, "start_from": [], "budget": budget, **changes}
+    """Trials of six epochs, one confirmation of six more."""
+    values = {
+        "scenarios": ONE, "start_from": [], "budget": budget,
+        "confirm": {**MINI["confirm"], "seeds": [7]}, **changes,
+    }  # fmt: skip
     return load_space(write_space(folder, **values), check_machine=False)
 
 
 @pytest.mark.parametrize(
     ("budget", "problem"),
     [
-        # a trial of 6 and its second seed's 6
+        # a trial of 6 and its confirmation's 6
         ("11epochs", "budget must be at least 12epochs, enough for one trial"),
         ("5gpuh", "budget 5gpuh counts GPU hours, but resources.gpus_per_trial is 0"),
         ("5", "budget must be an amount above 0 and its unit"),
@@ -185,7 +188,7 @@ def test_copies_leave_enough_for_one_whole_run_and_nobody_waits_for_ever(tmp_pat
 
 
 def test_seeds_of_a_trial_that_began_are_all_trained(tmp_path: Path) -> None:
-    # two seeds of 6; both of the confirmation's are the winner's own, so nothing else is needed
+    # two seeds of 6 a trial, and 6 for the confirmation
     searcher = {"trials": 10, "seeds_per_trial": 2}
     assert _Driver(tmp_path, "30epochs", searcher=searcher).run() == 2 * 2
 

@@ -83,6 +83,7 @@ def test_several_data_sets_are_named_by_imbalance_ratio() -> None:
         ("exp", 50, [480, 67, 9], "50 (53.33 reached)"),  # 480 / 50 = 9.6, so 9
         ("step", 100, [480, 480, 4, 4], "100 (120 reached)"),  # 480 / 100 = 4.8, so 4
         ("linear", 2, [5, 4, 3], "2 (1.667 reached)"),
+        ("exp", 2, [125, 62], "2"),  # 2.016 is rounding
         ("given", 50, [9, 30, 10], "3.333"),
         ("balanced", 50, [20, 20, 20], "1"),
     ],
