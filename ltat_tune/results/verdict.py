@@ -84,7 +84,9 @@ def _caveats(results: StudyResults, scenario: ScenarioResults) -> list[str]:
     guessing = guessing and statistics.fmean(scores) < _GUESSING / classes
     lost, few = winner.lost_classes, scenario.trials.complete < _FEW
     lead = scenario.leads.baseline
-    named = ", ".join(lost) if len(lost) <= _MANY_CLASSES else f"{len(lost)} classes"
+    named = f"{'class' if len(lost) == 1 else 'classes'} {', '.join(lost)}"
+    if len(lost) > _MANY_CLASSES:
+        named = f"{len(lost)} classes"
     return [
         NO_PROOF if results.selected_on_test else "",
         ITSELF if scenario.baseline is not None and scenario.rival is None else "",

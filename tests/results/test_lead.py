@@ -67,7 +67,7 @@ def _by_hand(table: np.ndarray, classes: np.ndarray, alpha: float) -> float:
             own = statistics.fmean(row[i] for i in places)
             rest = [row[i] - image[i] - own + middle for i in places]
             shared += scale * sum(r**2 for r in rest) / (seeds - 1)
-    moved = shared * (1 - 1 / (seeds - 1))
+    moved = shared * max(0, 1 - 1.5 / (seeds - 1))
     from_seeds = max(0.0, of_seeds - moved) / seeds
     from_images = max(0.0, whole - shared / seeds) + moved / seeds
     student, normal = t.isf(alpha / 2, seeds - 1), norm.isf(alpha / 2)
