@@ -233,11 +233,10 @@ def test_picture_and_text_show_one_study() -> None:
     """The picture holds its verdict; scripts/report_picture.py wrote it there."""
     picture = verdict_of(PICTURE)
     verdicts = re.findall(
-        r"^data\.imbalance_ratio = (\d+)(?: \([\d.]+ reached\))?: .* reaches (\S+ ± \S+ %) .* "
-        r"the baseline's "
-        r"(\S+ ± \S+ %) \(paired t-test: (p [=<] [\d.]+)",
-        README, flags=re.MULTILINE,
-    )  # fmt: skip
+        r"data\.imbalance_ratio = (\d+) \([\d.]+ reached\): \S+ reaches (\S+ ± \S+ %) \S+, the "
+        r"baseline (\S+ ± \S+ %); [^(]* by (\S+ points) \((95 % interval \S+ to \S+, p [=<] \S+)\)",
+        " ".join(README.split()),
+    )
     assert [ratio for ratio, *_ in verdicts] == ["10", "50"]
     for ratio, *digits in verdicts:
         said = picture.partition(f"On imbalance ratio {ratio}")[2].partition("of epochs saved")[0]
