@@ -234,7 +234,8 @@ def test_picture_and_text_show_one_study() -> None:
     picture = verdict_of(PICTURE)
     verdicts = re.findall(
         r"data\.imbalance_ratio = (\d+) \([\d.]+ reached\): \S+ reaches (\S+ ± \S+ %) \S+, the "
-        r"baseline (\S+ ± \S+ %); [^(]* by (\S+ points) \((95 % interval \S+ to \S+, p [=<] \S+)\)",
+        r"baseline (\S+ ± \S+ %); [^(]* by (\S+ points) "
+        r"\((95 % interval \S+ to \S+, p [=<] \S+)\)",
         " ".join(README.split()),
     )
     assert [ratio for ratio, *_ in verdicts] == ["10", "50"]

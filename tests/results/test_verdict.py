@@ -127,8 +127,8 @@ def test_what_makes_the_number_worth_less_comes_last(tmp_path: Path) -> None:
         sentence = _alone(results, scenario.model_copy(update={"confirmed": [row]}))
         assert ("no better than guessing one of 10 classes: train longer" in sentence) == said
         assert sentence.endswith(
-            "; no image of classes cat, dog is right under attack; optim.lr lies on the high edge of its "
-            "range; trades: 2 trials, none complete; mart: not tried; searched on after the test "
+            "; no image of classes cat, dog is right under attack; optim.lr lies on the high edge "
+            "of its range; trades: 2 trials, none complete; mart: not tried; searched on after the test "
             "images were seen"
         )
 
