@@ -266,9 +266,9 @@ def _block(
         notes += _reached(entries)
     elif reference.entry is None and reference.words:
         notes.append(reference.words)
-    if alone := [e.row for e in entries if len(e.scores(metric)) == 1]:
+    if own := [e.row for e in entries if e.role == "trial" and e.scores(metric)]:
         notes.append(
-            f"only one seed, which also selected it: {', '.join(alone)}; optimistic beside "
+            f"not confirmed, its own training selected it: {', '.join(own)}; optimistic beside "
             "confirmed rows"
         )
     if honest and metric.startswith("val/") and any(test and test.p is not None for test in tests):

@@ -42,6 +42,7 @@ from ltat_tune.results.summary import as_text
 from ltat_tune.space.space import Space
 from ltat_tune.storage.code_history import code_history, record_start
 from ltat_tune.storage.folder import StudyFolder, check_space_left
+from ltat_tune.storage.training_files import read_test
 from ltat_tune.tracking import Tracker
 
 if TYPE_CHECKING:
@@ -291,7 +292,11 @@ class StudyRun:
     def _shown_on_test(self) -> SearchedOn | None:
         """Return what the study showed so far, if it showed test numbers."""
         results, _ = results_so_far(self.space, self.folder)
-        if not any(one.test for scenario in results.scenarios for one in scenario.confirmed):
+        tested = [
+            read_test(self.folder.confirmation(scenario.name, one.recipe, seed))
+            for scenario in results.scenarios for one in scenario.confirmed for seed in one.seeds
+        ]  # fmt: skip
+        if not any(tested):
             return None
         return SearchedOn(
             at=datetime.now(UTC).isoformat(timespec="seconds"),

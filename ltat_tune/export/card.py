@@ -12,8 +12,8 @@ from ltat_tune.config.scalars import pixels
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.presentation.names import NORM_NAMES, counts_in_words, ratio_in_words
 from ltat_tune.presentation.text_tables import markdown_table
-from ltat_tune.results.verdict import searched_on
-from ltat_tune.results.wording import SPREAD, lead_clause, masking_line, mean_std, trial_ends
+from ltat_tune.results.verdict import verdict_of
+from ltat_tune.results.wording import SPREAD, masking_line, mean_std, trial_ends
 
 if TYPE_CHECKING:
     from ltat_tune.export.winner import Winner
@@ -184,13 +184,13 @@ def _numbers(winner: Winner) -> str:
                 cells.append(mean_std(baseline.scores(split, metric)))
             lines.append(cells)
     notes = [SPREAD] if seeds > 1 else []
-    lead = winner.scenario.leads.baseline
-    if lead is not None and winner.place == 1 and beside:
-        notes.append(
-            f"On the test images, in `{lead.metric}`, it {lead_clause(lead, 'the baseline')}."
+    verdict = verdict_of(winner.results, winner.scenario) if winner.place == 1 else None
+    if verdict is not None and not winner.results.smoke:
+        claims = [f"it {claim}" for claim in verdict.claims]
+        said = ["it is best"] * verdict.is_best + [*claims, *verdict.advice, *verdict.caveats]
+        notes += (
+            [f"Verdict, in `{winner.results.verdict_metric}`: {'; '.join(said)}."] if said else []
         )
-    if winner.results.searched_on:
-        notes.append(f"The study {searched_on(winner.results)}.")
     notes.append("balanced: mean recall over the classes; worst: the smallest recall; head, body, "
                  "tail: thirds of the classes by number of training images.")  # fmt: skip
     return "## Numbers\n\n" + markdown_table(lines) + "\n\n" + " ".join(notes)

@@ -104,7 +104,9 @@ def _write(
         "attacks": results.confirm.attacks,
         **{name: value for name, value in facts.items() if value is not None},
         "threads": space.resources.cpus_per_trial,
-        "noise": trained.noise if measured is None or measured.correct else "sequence",
+        "noise": trained.noise
+        if measured is None or all(attack in measured.correct for attack in measured.images)
+        else "sequence",
         "precision": trained.precision,
         "versions": provenance.versions(),
     }

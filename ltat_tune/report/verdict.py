@@ -99,8 +99,6 @@ def _sentence(data: ReportData, scene: Scene) -> str:
         if verdict.baseline_score is not None and baseline is not None:
             text += f", the baseline, {method_name(baseline.config)}, {verdict.baseline_score} %"
     claims = [f"it {claim}" for claim in verdict.claims]
-    if data.results.selected_on_test:
-        text = f"Chosen on the test images (selected_on_test); {text}"
     parts = [text, *claims, *verdict.advice, _masked(data, scene), _saved(scene), *verdict.caveats]
     sentence = "; ".join(part for part in parts if part)
     return sentence[0].upper() + sentence[1:] + "."
@@ -117,7 +115,7 @@ def _unconfirmed(data: ReportData, scene: Scene) -> str:
         return f"{scene.results.infeasible}."
     if not scene.rows:
         return "nothing has been trained yet."
-    states = ", ".join(f"{n} {s}" for s, n in scene.results.trials if n)
+    states = ", ".join(f"{n} {how_it_ended(s)}" for s, n in scene.results.trials if n)
     return f"no trial was trained to its end{f' ({states})' if states else ''}."
 
 
@@ -146,9 +144,9 @@ def _average_sentence(data: ReportData) -> str:
     described = configuration(data.config(data.scenes[0], best.params), best.params)
     tie = "" if second.mean_rank > best.mean_rank else ", which others share"
     return (
-        f"Best on average over the {len(data.scenes)} scenarios: {described}, mean rank "
-        f"{best.mean_rank:.3g}{tie}, of the {len(data.average)} configurations that all of them "
-        "tried."
+        f"Over the {len(data.scenes)} scenarios, {described} ranks first by the search's "
+        f"validation scores, of the {len(data.average)} configurations that all of them tried: "
+        f"mean rank {best.mean_rank:.3g}{tie}, from one training each, not tested."
     )
 
 
@@ -235,7 +233,7 @@ def _parameters(data: ReportData, scene: Scene) -> list[Block]:
 def _on_average(data: ReportData) -> list[Block]:
     if len(data.scenes) < 2:
         return []
-    blocks: list[Block] = [Heading("Best on average over the scenarios")]
+    blocks: list[Block] = [Heading("Mean rank over the scenarios")]
     if len(data.average) < 2:
         blocks.append(Text(
             f"{count(len(data.average), 'configuration was', 'configurations were')} tried in "

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 LEAD_TEST = "t-test over seeds and images"
-_SURE = 0.05  # two-sided
+SETTLED = 0.05  # a p below it, two-sided, is beyond chance
 _SHARE = 1.5  # see `measured_lead`
 _MOST_SEEDS = 100  # nobody trains more; beyond it the advice is more images
 
@@ -100,7 +100,7 @@ def measured_lead(differences: Doubles, classes: Classes) -> MeasuredLead:
     if not differences.any():
         return MeasuredLead(gain, 0.0, 0.0)
     chance = _chance(differences, classes)
-    half = chance.half_width(count, _SURE)
+    half = chance.half_width(count, SETTLED)
     return MeasuredLead(
         gain, gain - half, gain + half, chance.p(gain, count), half,
         chance.seeds_needed(abs(gain)),
@@ -154,7 +154,7 @@ class _Chance:
     def seeds_needed(self, gain: float) -> int | None:
         """Return the fewest seeds whose interval would leave out 0, if there are such."""
         counts = range(2, _MOST_SEEDS + 1)
-        return next((n for n in counts if self.half_width(n, _SURE) < gain), None)
+        return next((n for n in counts if self.half_width(n, SETTLED) < gain), None)
 
 
 def _chance(differences: Doubles, classes: Classes) -> _Chance:

@@ -8,13 +8,13 @@ from typing import Any
 
 from pydantic import Field, TypeAdapter, field_validator
 
+from ltat_tune.results.lead import SETTLED
 from ltat_tune.space.objective import attack_of, group_of
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.training_files import MaskingReport
 from ltat_tune.storage.versioned import FileModel, read_versioned, write_versioned
 
 _VERSION = 2  # 1: leads were measured on the validation images
-SETTLED = 0.05  # p below it is beyond chance
 
 
 class TrialCounts(FileModel):

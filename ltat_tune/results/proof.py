@@ -8,15 +8,15 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from ltat_tune.results.lead import LEAD_TEST, Classes, Doubles, measured_lead, shares
+from ltat_tune.results.lead import LEAD_TEST, Classes, Doubles, Kind, measured_lead, shares
 from ltat_tune.results.model import ConfirmedResult, Lead, Leads, standing, verdict_metric
-from ltat_tune.space.objective import GROUPS, attack_of, group_of
+from ltat_tune.space.objective import attack_of, group_of
 from ltat_tune.space.space import Space
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.training_files import read_test
 from ltat_tune.training.metrics import ClassGroups
 
-_ON_TEST = "none: the test images chose the winner, so no p-value would mean anything"
+_ON_TEST = "none: the test images chose the winner"
 _NOT_KEPT = "none: an earlier version measured it and did not keep the answers by image"
 _FEW_SEEDS = "none: fewer than 2 seeds that the search did not use"
 
@@ -29,10 +29,11 @@ class _Contender:
     val: Mapping[int, float]
     shares: Mapping[int, Doubles]  # what each test image adds to the metric, (N,)
     classes: Classes
+    keeps_answers: bool  # whether the test of any seed kept its answers by image
 
     def without(self, seed: int) -> tuple[int, float]:
         """Return its standing by the validation scores of all seeds but one."""
-        return standing([score for other, score in self.val.items() if other != seed] or [0.0])
+        return standing([score for other, score in self.val.items() if other != seed])
 
 
 def leads_of(
@@ -52,7 +53,7 @@ def leads_of(
         return Leads()
     metric = space.objective.metric
     others = [one for one in confirmed if one is not winner and one.val.get(metric)]
-    rivals = [one for one in others if one.is_winner]
+    rivals = [one for one in others if one.is_winner and _keeps_bounds(space, one)]
     second = max(rivals, key=lambda one: standing(one.val[metric]), default=None)
     baseline = next((one for one in others if one.is_baseline), None)
     contenders = {
@@ -64,12 +65,15 @@ def leads_of(
         if one.is_winner and one.recipe in contenders and _keeps_bounds(space, one)
     ]  # fmt: skip
     first = contenders[winner.recipe]
-    leads = {}
-    for name, other in (("runner_up", second), ("baseline", baseline)):
-        if other is not None:
-            rival = contenders[other.recipe] if name == "baseline" else None
-            leads[name] = _lead(space, first, contenders[other.recipe], candidates, rival)
-    return Leads(**leads)
+    leads = Leads()
+    if second is not None:
+        lead = _lead(space, first, contenders[second.recipe], candidates, None)
+        leads = leads.model_copy(update={"runner_up": lead})
+    if baseline is not None:
+        rival = contenders[baseline.recipe]
+        lead = _lead(space, first, rival, candidates, rival)
+        leads = leads.model_copy(update={"baseline": lead})
+    return leads
 
 
 def _lead(
@@ -78,8 +82,8 @@ def _lead(
     other: _Contender,
     candidates: Sequence[_Contender],
     rival: _Contender | None,
-) -> Lead:
-    """Return the winner's lead over another configuration.
+) -> Lead | None:
+    """Return the winner's lead over another configuration; None until both are tested.
 
     Args:
         space: the study's space.
@@ -90,23 +94,21 @@ def _lead(
             candidates.
     """
     metric = verdict_metric(space.objective.metric, space.confirm.attacks)
-    name = metric if metric in winner.result.test and metric in other.result.test else ""
-    means = [statistics.fmean(one.result.test[name]) for one in (winner, other) if name]
-    untested = Lead(
-        number=other.result.number, metric=metric, gain=means[0] - means[1] if name else 0.0,
-        p=None, test=_NOT_KEPT if name else "none: not tested yet", seeds=0,
-    )  # fmt: skip
-    if not name:
-        return untested
-    if space.selected_on_test:
-        return untested.model_copy(update={"test": _ON_TEST})
+    one, another = (side.result.scores("test", metric) for side in (winner, other))
+    if not one or not another:
+        return None
     seeds = [seed for seed in winner.shares if seed in other.shares]
-    if not seeds:
-        return untested
+    if space.selected_on_test or not seeds:
+        kept = winner.keeps_answers and other.keeps_answers
+        return Lead(
+            number=other.result.number, metric=metric, p=None, seeds=0,
+            gain=statistics.fmean(one) - statistics.fmean(another),
+            test=_ON_TEST if space.selected_on_test else _FEW_SEEDS if kept else _NOT_KEPT,
+        )  # fmt: skip
     differences, switched = [], False
     for seed in seeds:
-        able = [one for one in candidates if seed in one.shares]
-        ranked = sorted(able, key=lambda one: one.without(seed), reverse=True)
+        able = [each for each in candidates if seed in each.shares and len(each.val) > 1]
+        ranked = sorted(able, key=lambda each: each.without(seed), reverse=True)
         first, second = (ranked[0], rival or ranked[1]) if len(ranked) > 1 else (winner, other)
         switched |= first is not winner or second is not other
         differences.append(first.shares[seed] - second.shares[seed])
@@ -126,16 +128,17 @@ def _contender(
     members = None
     if group and group not in ("balanced", "worst"):
         members = ClassGroups.from_counts(result.samples_per_class).members[group]
-    kind = "worst" if group == "worst" else "classes" if group in GROUPS else "images"
-    kept, classes = {}, np.zeros(0, dtype=np.int64)
+    kind: Kind = "worst" if group == "worst" else "classes" if group else "images"
+    by_seed, keeps, classes = {}, False, np.zeros(0, dtype=np.int64)
     for seed in result.seeds:
         measured = read_test(folder.confirmation(scenario, result.recipe, seed))
         answers = None if measured is None else measured.answers(attack)
+        keeps = keeps or answers is not None
         if answers is not None and seed in space.fresh_seeds:
             classes = answers[1]
-            kept[seed] = shares(answers[0], classes, members, kind)  # type: ignore[arg-type]
-    scores = result.val[space.objective.metric]
-    return _Contender(result, dict(zip(result.seeds, scores, strict=True)), kept, classes)
+            by_seed[seed] = shares(answers[0], classes, members, kind)
+    val = dict(zip(result.seeds, result.val[space.objective.metric], strict=True))
+    return _Contender(result, val, by_seed, classes, keeps)
 
 
 def _keeps_bounds(space: Space, result: ConfirmedResult) -> bool:

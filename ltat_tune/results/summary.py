@@ -130,8 +130,8 @@ def _beside(scenario: ScenarioResults) -> list[RenderableType]:
     """Return the ranges that may have been too narrow."""
     return [
         Text(
-            f"{edge.path} {text_of(edge.value)} lies on the {edge.side} edge of its range; a "
-            f"wider range: {edge.yaml}", style="dim",
+            f"a wider range than that of {edge.path} {text_of(edge.value)}, on its {edge.side} "
+            f"edge: {edge.yaml}", style="dim",
         )
         for edge in scenario.edges
     ]  # fmt: skip

@@ -10,13 +10,20 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ltat_tune.results.model import SETTLED, Lead, ScenarioResults, StudyResults
+from ltat_tune.presentation.names import attack_name
+from ltat_tune.results.lead import SETTLED
+from ltat_tune.results.model import Lead, ScenarioResults, StudyResults
 from ltat_tune.results.wording import lead_clause, mean_std, power
+from ltat_tune.space.objective import attack_of, group_of
 
 SMOKE = "smoke run: it shows that the file runs, and its numbers mean nothing"
 ITSELF = "it is the baseline itself, which no other configuration beat on the validation images"
-NO_PROOF = "selected on the test images, so it is optimistic and no p-value would mean anything"
+NO_PROOF = (
+    "selected on the test images (selected_on_test), so it is optimistic and no p-value would "
+    "mean anything"
+)
 _GUESSING = 1.1  # times the accuracy of guessing; below this a score counts as guessing
+_TRIED = 4  # times: a method or loss with so many fewer complete trials is under-tried
 _FEW = 5  # complete trials; with fewer the search has seen little
 _MANY_CLASSES = 5  # names; more of them are counted
 
@@ -26,7 +33,8 @@ class WinnerVerdict:
     """The verdict on a scenario's winner, in parts that a page joins to sentences.
 
     Attributes:
-        is_best: whether it beats every other confirmed configuration beyond chance.
+        is_best: whether it beats the baseline and the runner-up beyond chance, as far as there are
+            such.
         score: `67.9 ± 2.5`, on the test images in percent; empty before the test.
         chosen_by: the objective on the validation images, in percent.
         baseline_score: the baseline's test score; None without a baseline beside the winner.
@@ -56,23 +64,40 @@ def verdict_of(results: StudyResults, scenario: ScenarioResults) -> WinnerVerdic
     if second is not None and (rival is None or second.number != rival.number):
         others.append((second, f"the runner-up t{second.number:04d}"))
     leads = [lead for lead, _ in others]
+    compared = rival is None or scenario.leads.baseline is not None
     base = rival.scores("test", metric) if rival is not None else []
     score = winner.scores("test", metric)
     return WinnerVerdict(
-        is_best=bool(score and leads) and all(lead.is_settled and lead.gain > 0 for lead in leads),
+        is_best=bool(score and leads and compared)
+        and all(lead.is_settled and lead.gain > 0 for lead in leads),
         score=mean_std(score) if score else "",
         chosen_by=mean_std(winner.val[results.objective]),
         baseline_score=mean_std(base) if base else None,
-        claims=_claims(scenario, others) if score else (),
-        advice=tuple(dict.fromkeys(filter(None, map(power, leads)))) if score else (),
+        claims=tuple(_claims(results, scenario, others)) if score else (),
+        advice=_advice(leads) if score else (),
         caveats=tuple(filter(None, _caveats(results, scenario))),
     )
 
 
-def _claims(scenario: ScenarioResults, others: Sequence[tuple[Lead, str]]) -> tuple[str, ...]:
+def _claims(
+    results: StudyResults, scenario: ScenarioResults, others: Sequence[tuple[Lead, str]]
+) -> list[str]:
+    claims = [lead_clause(lead, other) for lead, other in others]
     if scenario.rival is not None and scenario.leads.baseline is None:
-        return ("has a lead without an interval: its test kept no answers by image",)
-    return tuple(lead_clause(lead, other) for lead, other in others)
+        tested = scenario.rival.scores("test", results.verdict_metric)
+        why = (
+            "an earlier version measured it without keeping the answers by image"
+            if tested else "the baseline is not tested yet"
+        )  # fmt: skip
+        claims.append(f"has no tested lead over the baseline: {why}")
+    return claims
+
+
+def _advice(leads: Sequence[Lead]) -> tuple[str, ...]:
+    """Return what would settle the unsettled lead that is hardest to settle."""
+    unsettled = [lead for lead in leads if power(lead)]
+    hardest = max(unsettled, key=lambda lead: lead.settles or 0.0, default=None)
+    return () if hardest is None else (power(hardest),)
 
 
 def _caveats(results: StudyResults, scenario: ScenarioResults) -> list[str]:
@@ -80,10 +105,11 @@ def _caveats(results: StudyResults, scenario: ScenarioResults) -> list[str]:
     assert winner is not None
     metric, classes = results.objective, len(winner.samples_per_class)
     scores = winner.scores("test", results.verdict_metric) or winner.val[metric]
-    guessing = metric.endswith("_balanced_acc") and classes > 0
+    attack = attack_of(results.verdict_metric)
+    # all classes have as many validation and test images as the others, or nearly
+    guessing = group_of(metric) in ("", "balanced") and classes > 0
     guessing = guessing and statistics.fmean(scores) < _GUESSING / classes
     lost, few = winner.lost_classes, scenario.trials.complete < _FEW
-    lead = scenario.leads.baseline
     named = f"{'class' if len(lost) == 1 else 'classes'} {', '.join(lost)}"
     if len(lost) > _MANY_CLASSES:
         named = f"{len(lost)} classes"
@@ -91,12 +117,10 @@ def _caveats(results: StudyResults, scenario: ScenarioResults) -> list[str]:
         NO_PROOF if results.selected_on_test else "",
         ITSELF if scenario.baseline is not None and scenario.rival is None else "",
         f"no better than guessing one of {classes} classes: train longer" if guessing else "",
-        f"no image of {named} is right under attack" if lost else "",
+        f"no test image of {named} is right under {attack_name(attack)}" if lost else "",
         f"only {_trials(scenario.trials.complete)} complete behind it" if few else "",
         *(f"{edge.path} lies on the {edge.side} edge of its range" for edge in scenario.edges),
         *_undertried(scenario),
-        "the seeds disagree on the best configuration, so each seed's lead is that of the one "
-        "which the others chose" if lead is not None and lead.by_others else "",
         searched_on(results),
     ]  # fmt: skip
 
@@ -106,11 +130,15 @@ def _trials(count: int) -> str:
 
 
 def _undertried(scenario: ScenarioResults) -> list[str]:
-    """Return each method or loss of which no trial was trained to its end."""
+    """Return each method or loss that few trials trained to their end, for what others had."""
+    most: dict[str, int] = {}
+    for one in scenario.choices:
+        most[one.path] = max(one.complete, most.get(one.path, 0))
     return [
-        f"{one.choice}: {one.trials} trial{'s' * (one.trials != 1)}, none complete"
-        if one.trials else f"{one.choice}: not tried"
-        for one in scenario.choices if one.complete == 0
+        f"{one.choice}: {one.trials} trial{'s' * (one.trials != 1)}, "
+        f"{one.complete or 'none'} complete" if one.trials else f"{one.choice}: not tried"
+        for one in scenario.choices
+        if one.complete == 0 or _TRIED * one.complete < most[one.path]
     ]  # fmt: skip
 
 
@@ -146,8 +174,9 @@ def _sentence(results: StudyResults, scenario: ScenarioResults, verdict: WinnerV
         against = verdict.baseline_score
         text += f", the baseline {against} %" if against is not None else ""
     else:
-        text = f"{method} was chosen by its {verdict.chosen_by} % {results.objective}"
-        text += "; not tested yet" if results.confirm.attacks else ""
+        text = (
+            f"{method} was chosen by its {verdict.chosen_by} % {results.objective}; not tested yet"
+        )
     claims = [f"it {claim}" for claim in verdict.claims]
     if verdict.is_best:
         claims[0] = f"it is best: {claims[0]}"

@@ -40,9 +40,9 @@ def interval(lead: Lead) -> str:
     if lead.low is None or lead.high is None:
         return f"no interval: {lead.test.removeprefix('none: ')}"
     ends = f"95 % interval {100 * lead.low:+.1f} to {100 * lead.high:+.1f}"
-    if lead.p is None:
-        return f"{ends}, every answer is the same"
-    return f"{ends}, {p_value(lead.p)}"
+    p = "every answer is the same" if lead.p is None else p_value(lead.p)
+    others = "; the seeds disagree, so each one's lead is that of what the others chose"
+    return f"{ends}, {p}{others if lead.by_others else ''}"
 
 
 def lead_clause(lead: Lead, other: str) -> str:
@@ -58,8 +58,7 @@ def lead_clause(lead: Lead, other: str) -> str:
         verb = f"is level with {other}"
     else:
         verb = f"leads {other} by {size}" if lead.gain > 0 else f"is {size} behind {other}"
-    settled = ", not settled" if lead.low is not None else ""
-    return f"{verb}{settled} ({interval(lead)})"
+    return f"{verb}, not settled ({interval(lead)})"
 
 
 def power(lead: Lead) -> str:

@@ -10,6 +10,7 @@ import pytest
 
 from ltat_tune.results.collect import collect
 from ltat_tune.results.model import Lead, ScenarioResults, StudyResults, verdict_metric
+from ltat_tune.results.verdict import sentences
 from ltat_tune.space.reader import read_space
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.training_files import TEST
@@ -95,3 +96,39 @@ def test_the_verdict_is_about_the_objective_s_own_attack_if_it_was_tested() -> N
     assert verdict_metric("val/pgd10_tail_acc", ["clean", "aa", "pgd20"]) == "test/pgd20_tail_acc"
     assert verdict_metric("val/pgd10_acc", ["clean", "aa"]) == "test/aa_acc"
     assert verdict_metric(metric, ["clean"]) == "test/clean_balanced_acc"
+
+
+def test_with_one_seed_no_other_can_choose(tmp_path: Path) -> None:
+    # the search ranked trial 1 first; its seed is worse than that of trial 2, which wins
+    folder = _made(tmp_path, lambda n, s: (0.4, 0.5, 0.6)[n], top=2, seeds=[1])
+    _, scenario = _collected(folder)
+    assert scenario.winner is not None and scenario.winner.number == 2
+    second = scenario.leads.runner_up
+    assert second is not None and (second.number, second.by_others) == (1, False)
+    assert second.gain == pytest.approx(0.05)
+    assert (second.p, second.low) == (None, None)
+
+
+def test_a_candidate_below_a_bound_is_no_runner_up(tmp_path: Path) -> None:
+    objective = {"metric": "val/pgd3_balanced_acc", "at_least": {"val/pgd3_balanced_acc": 0.45}}
+    folder = made_study(
+        tmp_path, trials=THREE, scenarios=ONE, objective=objective,
+        confirmed=lambda n, s: (0.4, 0.5, 0.44)[n], confirm={**MINI["confirm"], "top": 2},
+    )  # fmt: skip
+    _, scenario = _collected(folder)
+    assert scenario.winner is not None and scenario.winner.number == 1
+    assert scenario.leads.runner_up is None
+
+
+def test_an_untested_baseline_gives_no_lead(tmp_path: Path) -> None:
+    folder = _made(tmp_path)
+    _, scenario = _collected(folder)
+    assert scenario.rival is not None
+    for seed in (1, 2):
+        path = folder.confirmation("imbalance_ratio_2", scenario.rival.recipe, seed)
+        (path / TEST).unlink()
+    results, scenario = _collected(folder)
+    assert scenario.leads.baseline is None
+    (sentence,) = sentences(results)
+    assert "; it has no tested lead over the baseline: the baseline is not tested yet" in sentence
+    assert "is best" not in sentence

@@ -112,6 +112,8 @@ def test_what_makes_the_number_worth_less_comes_last(tmp_path: Path) -> None:
             ChoiceCounts(path="method.name", choice="srat", trials=6, complete=5),
             ChoiceCounts(path="method.name", choice="trades", trials=2, complete=0),
             ChoiceCounts(path="method.name", choice="mart", trials=0, complete=0),
+            ChoiceCounts(path="loss.name", choice="ldam", trials=9, complete=5),
+            ChoiceCounts(path="loss.name", choice="focal", trials=9, complete=1),
         ],
     })  # fmt: skip
     results = results.model_copy(update={
@@ -127,9 +129,9 @@ def test_what_makes_the_number_worth_less_comes_last(tmp_path: Path) -> None:
         sentence = _alone(results, scenario.model_copy(update={"confirmed": [row]}))
         assert ("no better than guessing one of 10 classes: train longer" in sentence) == said
         assert sentence.endswith(
-            "; no image of classes cat, dog is right under attack; optim.lr lies on the high edge "
-            "of its range; trades: 2 trials, none complete; mart: not tried; searched on after the test "
-            "images were seen"
+            "; no test image of classes cat, dog is right under PGD-3; optim.lr lies on the high "
+            "edge of its range; trades: 2 trials, none complete; mart: not tried; focal: 9 "
+            "trials, 1 complete; searched on after the test images were seen"
         )
 
 
@@ -138,10 +140,12 @@ def test_selected_on_test_it_gives_no_p(tmp_path: Path) -> None:
     (sentence, *_) = sentences(results)
     assert "p = " not in sentence and "is best" not in sentence
     assert (
-        "; it leads the baseline by 5.8 points (no interval: the test images chose the winner, so "
-        "no p-value would mean anything); " in sentence
+        "; it leads the baseline by 5.8 points, not settled (no interval: the test images chose "
+        "the winner); " in sentence
     )
-    assert "; selected on the test images, so it is optimistic and no p-value would" in sentence
+    assert (
+        "; selected on the test images (selected_on_test), so it is optimistic and no" in sentence
+    )
 
 
 def test_of_a_smoke_run_it_says_only_that(tmp_path: Path) -> None:

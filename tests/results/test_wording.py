@@ -78,12 +78,15 @@ def test_a_lead_beats_another_only_beyond_chance() -> None:
     assert lead_clause(behind, "it").startswith("is 1.1 points behind it, not settled (")
     assert lead_clause(_lead(gain=0.0002, p=0.9), "it").startswith("is level with it, not settled")
     assert "p < 0.001" in lead_clause(_lead(p=1e-5), "it")
+    assert lead_clause(_lead(by_others=True), "it").endswith(
+        "p = 0.004; the seeds disagree, so each one's lead is that of what the others chose)"
+    )
 
 
 def test_a_lead_without_a_test_says_why() -> None:
     untested = _lead(p=None, low=None, high=None, test="none: fewer than 2 seeds")
     assert lead_clause(untested, "the baseline") == (
-        "leads the baseline by 3.1 points (no interval: fewer than 2 seeds)"
+        "leads the baseline by 3.1 points, not settled (no interval: fewer than 2 seeds)"
     )
     assert power(untested.model_copy(update={"settles": None})) == ""
     same = _lead(gain=0.0, low=0.0, high=0.0, p=None)
