@@ -36,13 +36,12 @@ from ltat_tune.preflight.resume import (
     refuse_other_defaults,
     space_differences,
 )
-from ltat_tune.results.collect import collect, results_so_far
-from ltat_tune.results.model import SearchedOn, StudyResults, write_results
+from ltat_tune.results.collect import collect, shown_on_test
+from ltat_tune.results.model import StudyResults, write_results
 from ltat_tune.results.summary import as_text
 from ltat_tune.space.space import Space
 from ltat_tune.storage.code_history import code_history, record_start
 from ltat_tune.storage.folder import StudyFolder, check_space_left
-from ltat_tune.storage.training_files import read_test
 from ltat_tune.tracking import Tracker
 
 if TYPE_CHECKING:
@@ -233,7 +232,7 @@ class StudyRun:
             commit=provenance.commit(),
             changes=self.changes,
         )
-        if goes_on_searching(self.changes) and (seen := self._shown_on_test()) is not None:
+        if goes_on_searching(self.changes) and (seen := shown_on_test(self.space, self.folder)):
             facts.setdefault("searched_on", []).append(seen.as_data())
         if warning or self.changes or "space" not in facts:
             self.folder.write_facts({**facts, "space": self.space.record})
@@ -288,21 +287,6 @@ class StudyRun:
             # leave no run RUNNING and no store half made
             tracker.finish("interrupted")
             raise
-
-    def _shown_on_test(self) -> SearchedOn | None:
-        """Return what the study showed so far, if it showed test numbers."""
-        results, _ = results_so_far(self.space, self.folder)
-        tested = [
-            read_test(self.folder.confirmation(scenario.name, one.recipe, seed))
-            for scenario in results.scenarios for one in scenario.confirmed for seed in one.seeds
-        ]  # fmt: skip
-        if not any(tested):
-            return None
-        return SearchedOn(
-            at=datetime.now(UTC).isoformat(timespec="seconds"),
-            trials={one.name: one.trials.total for one in results.scenarios},
-            winners={one.name: one.winner_recipe for one in results.scenarios},
-        )
 
     def _open_images(self, view: LiveView, cluster: Cluster | None) -> None:
         """Raise DataError or StudyError if images cannot be used, and remove a new study."""

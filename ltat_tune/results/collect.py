@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from optuna.trial import FrozenTrial
@@ -55,6 +56,22 @@ def collect(space: Space, folder: StudyFolder, ledger: Rows) -> StudyResults:
         searched_on=[SearchedOn(**one) for one in folder.read_facts().get("searched_on", [])],
         confirm=ConfirmSettings(**settings),
         scenarios=_over_scenarios(scenarios),
+    )
+
+
+def shown_on_test(space: Space, folder: StudyFolder) -> SearchedOn | None:
+    """Return what a study showed so far, if it has measured anything on the test images."""
+    results, _ = results_so_far(space, folder)
+    tested = (
+        read_test(folder.confirmation(scenario.name, one.recipe, seed))
+        for scenario in results.scenarios for one in scenario.confirmed for seed in one.seeds
+    )  # fmt: skip
+    if not any(tested):
+        return None
+    return SearchedOn(
+        at=datetime.now(UTC).isoformat(timespec="seconds"),
+        trials={one.name: one.trials.total for one in results.scenarios},
+        winners={one.name: one.winner_recipe for one in results.scenarios},
     )
 
 

@@ -66,7 +66,7 @@ def test_the_verdict_comes_first_and_names_winner_baseline_and_what_was_saved(
         lead = scenario["leads"]["baseline"]
         ends = f"95 % interval {100 * lead['low']:+.1f} to {100 * lead['high']:+.1f}, p"
         assert f" the baseline by {100 * abs(lead['gain']):.1f} points" in sentence
-        assert f"{ends} {_p(lead['p'])})" in sentence
+        assert f"{ends} {_p(lead['p'])}" in sentence
         epochs = scenario["epochs"]
         assert f"{100 * epochs['saved'] / epochs['planned']:.0f} % of epochs saved" in sentence
 
