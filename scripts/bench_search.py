@@ -4,9 +4,9 @@
     python scripts/bench_search.py --curves FILE --slots 4 --seeds 5 --only ours/predict random
 
 Every search runs on real learning curves that scripts/record_curves.py recorded. Nothing is
-trained here; the searchers, schedulers and ledgers are the real ones. The value of a search after so many
-epochs is what it maximises, the validation score of the best complete trial so far; what that
-choice is worth, PGD-20 on the test images and the mean of two seeds, stands beside it.
+trained here; the searchers, schedulers and ledgers are the real ones. The value of a search after
+so many epochs is what it maximises, the validation score of the best complete trial so far; what
+that choice is worth, PGD-20 on the test images and the mean of two seeds, stands beside it.
 
 The figure is the number of epochs until the mean value over the search seeds reaches what random
 search has after its last trial; 95 % intervals by bootstrap over the search seeds. With several

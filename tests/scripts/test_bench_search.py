@@ -24,9 +24,10 @@ def _table(folder: Path, **more: Any) -> Table:
     """A table of 3 learning rates x (none, or one of two betas): the best is the last."""
     rows = []
     for lr in (0.1, 0.2, 0.3):
-        for late in ({"reweight.name": "none"}, *({"reweight.name": "class_balanced",
-                     "reweight.beta": b} for b in (0.9, 0.99))):  # fmt: skip
-            worth = lr + late.get("reweight.beta", 0.0) / 10
+        for beta in (0.0, 0.9, 0.99):
+            late: dict[str, Any] = {"reweight.name": "class_balanced" if beta else "none"}
+            late |= {"reweight.beta": beta} if beta else {}
+            worth = lr + beta / 10
             curve = [worth * e / 8 for e in range(1, 9)]
             rows.append({"early": {"optim.lr": lr}, "late": late, "curve": curve,
                          "copies": {"2": worth / 4, "4": worth / 2, "2s2": worth / 5},
@@ -65,7 +66,8 @@ def test_a_copy_costs_its_share_of_attack_steps(tmp_path: Path) -> None:
     table = _table(tmp_path)
     row = table.row({"optim.lr": 0.2, "reweight.name": "none"})
     assert table.copy(row, 2, None) == (0.05, 1.0)
-    assert table.copy(row, 2, 2) == (pytest.approx(0.04), 3 / 5)  # 2 + 1 of 4 + 1 passes
+    score, cost = table.copy(row, 2, 2)
+    assert score == pytest.approx(0.04) and cost == 3 / 5  # 2 + 1 of 4 + 1 passes
 
 
 def test_a_copy_that_was_not_recorded_is_named(tmp_path: Path) -> None:
