@@ -25,7 +25,7 @@ import tempfile
 import unittest.mock
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -316,6 +316,21 @@ def tpe(**parts: dict[str, Any]) -> Callable[[Case], Trace]:
     return ours(**{**parts, "searcher": {"name": "tpe", **parts.get("searcher", {})}})
 
 
+def predict(**parts: dict[str, Any]) -> Callable[[Case], Trace]:
+    """Our search with the surrogate and these parts of a space file; its start is its own."""
+    start = {"name": "predict", "startup_trials": None}
+    return ours(**{**parts, "searcher": {**start, **parts.get("searcher", {})}})
+
+
+def shuffling(search: Callable[[Case], Trace]) -> Callable[[Case], Trace]:
+    """The search on a table whose copies' scores are shuffled over configurations: pure noise."""
+
+    def run(case: Case) -> Trace:
+        return search(replace(case, table=case.table.shuffled(case.seed)))
+
+    return run
+
+
 TPE = optuna.samplers.TPESampler
 SEARCHES: dict[str, Callable[[Case], Trace]] = {
     "Optuna, TPE": optuna_search(TPE),
@@ -323,6 +338,9 @@ SEARCHES: dict[str, Callable[[Case], Trace]] = {
     "Optuna, TPE + median": optuna_search(TPE, optuna.pruners.MedianPruner),
     "Optuna, TPE + Hyperband": optuna_search(TPE, optuna.pruners.HyperbandPruner),
     "Ray Tune, OptunaSearch + ASHA": ray_tune,
+    "ours/predict": predict(scheduler={"fidelity": None}),
+    "ours/predict, no copies": predict(scheduler={"name": "none"}),
+    "ours/predict, copies shuffled": shuffling(predict(scheduler={"fidelity": None})),
     "ours/no rungs": tpe(scheduler={"name": "none"}),
     "ours/prefix": tpe(scheduler={"rungs": "prefix"}),
     "ours/prefix, grace 1": tpe(scheduler={"rungs": "prefix", "grace_epochs": 1}),

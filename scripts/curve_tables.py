@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -69,6 +70,17 @@ class Table:
     def row(self, params: Params) -> Row:
         """Return the recording of a configuration."""
         return self._rows[self._key(params)]
+
+    def shuffled(self, seed: int) -> Table:
+        """Return the table with the copies of one configuration at another one."""
+        shuffled = copy.copy(self)
+        rows = list(self._rows.values())
+        others = np.random.default_rng(seed).permutation(len(rows))
+        shuffled._rows = {
+            key: {**row, "copies": rows[other]["copies"]}
+            for (key, row), other in zip(self._rows.items(), others, strict=True)
+        }
+        return shuffled
 
     def draw(self, rng: np.random.Generator) -> Row:
         """Return the row of a configuration whose values are drawn independently."""

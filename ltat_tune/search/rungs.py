@@ -87,10 +87,15 @@ def place_rungs(space: Space) -> Rungs:
 
     auto: prefix if its first rung lies in the first half of the run without judging noise, else
     copy. A rung after epoch 180 of 200 saves next to nothing (scripts/bench_search.py).
+
+    The searcher predict stops nothing by rank. Under asha, copies of a quarter of the epochs (or
+    of grace_epochs) are its cheap looks, unless prefix or probe is asked for.
     """
     spec = space.scheduler
     if spec.name == "none":
         return Rungs((), ())
+    if looks_first(space):
+        return _looks(space)
     settled, why = _settled_after(space)
     prefix = _prefixes(space, settled, why)
     kind = spec.rungs
@@ -101,6 +106,41 @@ def place_rungs(space: Space) -> Rungs:
     if kind == "copy":
         return _copies(space)
     return prefix if kind == "prefix" else _probes(space, settled, prefix)
+
+
+def looks_first(space: Space) -> bool:
+    """Return whether copies are cheap looks that the searcher buys, rather than rungs."""
+    spec = space.scheduler
+    asked = spec.name == "asha" and spec.rungs in ("auto", "copy")
+    return space.searcher.name == "predict" and asked
+
+
+def copy_cost(space: Space, rungs: Rungs) -> float | None:
+    """Return the cost of the first copy of a trial, in whole trainings; None without copies.
+
+    An epoch costs a pass for each attack step, and one for its own.
+    """
+    if not rungs.copies:
+        return None
+    config = space.config(space.scenarios[0], {})
+    own = 0 if why_inert(config, "attack.steps") is not None else config.attack.steps
+    steps = space.scheduler.cheaper.get("attack.steps", (own,))[0]
+    return rungs.copies[0] / config.optim.epochs * (min(steps, own) + 1) / (own + 1)
+
+
+def _looks(space: Space) -> Rungs:
+    total, spec = space.max_epochs, space.scheduler
+    length = spec.grace_epochs or math.ceil(total / 4)
+    if length >= total or total < (4 if spec.rungs == "copy" else _LEAST_TO_COPY):
+        return Rungs((), ())
+    cheap = space.scheduler.cheaper.get("attack.steps", ())
+    note = (
+        f"copies of {length} epochs{f' with {cheap[0]} attack steps' if cheap else ''} are cheap "
+        "looks at configurations: a few at the start, and more while they predict whole trainings "
+        "better than the hyperparameters alone do; whole trainings are never stopped for their "
+        "rank"
+    )
+    return Rungs((), (note,), copies=(length,))
 
 
 def _copies(space: Space) -> Rungs:
