@@ -182,11 +182,13 @@ class ScenarioSearch:
             return self._ready.pop(0)
         if self._predictor is not None:
             return self._predicted()
-        promoted = self._promotions.next(self._settled())
+        # once nothing is left to propose, a free slot takes the best of those that wait
+        searched = self._ledger.is_searched(self._scenario)
+        promoted = self._promotions.next(self._whole if searched else 0)
         if promoted is not None:
             number, level = promoted
             return number, level + 1
-        return None if self._ledger.is_searched(self._scenario) else (None, 0)
+        return None if searched else (None, 0)
 
     def _predicted(self) -> tuple[int | None, int] | None:
         """Return the next (trial, stage) by the surrogate; None at the end, or to wait."""
