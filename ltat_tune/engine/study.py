@@ -38,6 +38,7 @@ from ltat_tune.preflight.resume import (
 from ltat_tune.results.collect import collect
 from ltat_tune.results.model import StudyResults, write_results
 from ltat_tune.results.summary import as_text
+from ltat_tune.space.reader import names_searcher, read_document, with_searcher
 from ltat_tune.space.space import Space
 from ltat_tune.storage.code_history import code_history, record_start
 from ltat_tune.storage.folder import StudyFolder, check_space_left
@@ -108,19 +109,20 @@ class StudyRun:
             # absolute: a resume from another folder would create a second store
             path = Path(tracking_uri.removeprefix("sqlite:///")).expanduser().resolve()
             tracking_uri = f"sqlite:///{path}"
+        document = with_searcher(space.document, space.searcher.name)
         facts = {
             "uid": uuid.uuid4().hex[:12],
             "space_file": source,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "tracking_uri": tracking_uri,
             "smoke": space.smoke,
-            "space": dict(space.document),
+            "space": document,
             "defaults": defaults(),
             "versions": provenance.versions(),
             "commit": provenance.commit(),
             "machine": provenance.machine(),
         }
-        folder.create(dict(space.document), facts)
+        folder.create(document, facts)
         study = cls(space, folder)
         study._new = True
         return study
@@ -154,6 +156,9 @@ class StudyRun:
             check_extension(folder, trials)
         more = [] if trials is None else [f"searcher.trials={trials}"]
         more += [] if budget is None else [f"budget={budget}"]
+        document, _ = read_document(folder.space)
+        if not names_searcher(document):
+            more.append(f"searcher.name={with_searcher(document)['searcher']['name']}")
         # only its first start asks whether a tuned parameter without effect is allowed
         space = load_space(
             folder.space, overrides=more, check_machine=check_machine, allow_inert=True,

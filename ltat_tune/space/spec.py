@@ -31,7 +31,7 @@ class SearcherSpec(Section):
 
     name: Literal["predict", "tpe", "random", "grid", "list", "gp", "cmaes", "nsga2", "nsga3"] = (
         documented(
-            "tpe",
+            "predict",
             "what proposes configurations: predict models the final score and looks at cheap "
             "copies where they pay; tpe, gp, cmaes, nsga2 and nsga3 learn from earlier trials, "
             "random does not; grid trains every combination, list the entries of start_from",

@@ -9,13 +9,14 @@ import pytest
 from ltat_tune.search.rungs import Rungs, copy_cost, place_rungs
 from tests.spaces import space_of
 
+TPE = "searcher: {name: tpe}\n"
 LR = "optim.lr: {type: float, low: 0.01, high: 0.3}"
 DRW = "reweight.name: {type: categorical, choices: [none, class_balanced]}"
 
 
 def _rungs(folder: Path, fixed: str, scheduler: str, tuned: str = LR) -> Rungs:
     kind = "" if "rungs:" in scheduler else ", rungs: prefix"
-    text = f"fixed: {{{fixed}}}\ntuned:\n  {tuned}\nscheduler: {{{scheduler}{kind}}}\n"
+    text = f"fixed: {{{fixed}}}\ntuned:\n  {tuned}\nscheduler: {{{scheduler}{kind}}}\n{TPE}"
     return place_rungs(space_of(folder, text))
 
 
@@ -161,7 +162,7 @@ def test_the_shortest_copies_are_cheap_unless_it_is_said_otherwise(
     fixed: str, scheduler: str, steps: tuple[int, ...], tmp_path: Path
 ) -> None:
     text = f"fixed: {{optim.epochs: 80, {fixed}}}\ntuned:\n  {LR}\nscheduler: {{{scheduler}}}\n"
-    space = space_of(tmp_path, text)
+    space = space_of(tmp_path, text + TPE)
     assert space.scheduler.fidelity == ({"attack.steps": steps} if steps else {})
     for length, number in zip((20, 40), steps, strict=False):
         (note,) = place_rungs(space).notes
