@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from scipy.stats.qmc import Sobol
 
 from ltat_tune.search.coordinates import Coordinates, Floats
 from ltat_tune.space.domains import Domain, sampling_order
@@ -32,7 +33,7 @@ class Pool:
 
     def __init__(self, tuned: Mapping[str, Domain], coordinates: Coordinates, seed: int) -> None:
         self._domains = [tuned[path] for path in sampling_order(tuned)]
-        self._coordinates = coordinates
+        self._coordinates, self._seed = coordinates, seed
         every = all_points(tuned)
         self.is_whole = every is not None and len(every) <= _MOST
         rng = np.random.default_rng(seed)
@@ -47,13 +48,27 @@ class Pool:
 
     def draw(self, rng: np.random.Generator) -> dict[str, Any]:
         """Return a random configuration."""
-        return self._completed({}, rng)
+        return self._at(rng.random(len(self._domains)))
 
-    def fresh(self, seen: Iterable[Params], rng: np.random.Generator) -> Params | None:
-        """Return a random configuration that was not seen; None if there is none left."""
+    def fresh(
+        self, seen: Iterable[Params], rng: np.random.Generator, *, evenly: int | None = None
+    ) -> Params | None:
+        """Return a configuration that was not seen; None if there is none left.
+
+        Args:
+            seen: configurations.
+            rng: draws it.
+            evenly: take the first new one from this place of a scrambled Sobol sequence on, which
+                the pool's seed decides; None draws at random.
+        """
         known = {self.key(point) for point in seen}
+        sequence = None
+        if evenly is not None:
+            sequence = Sobol(len(self._domains), scramble=True, seed=self._seed)
+            if evenly > 0:
+                sequence.fast_forward(evenly)
         for _ in range(_DRAWS):
-            point = self.draw(rng)
+            point = self.draw(rng) if sequence is None else self._at(sequence.random(1)[0])
             if self.key(point) not in known:
                 return point
         left = [p for key, p in self._points.items() if key not in known]
@@ -81,14 +96,14 @@ class Pool:
         more = list(near.values())
         return [*points, *more], np.concatenate([places, self._coordinates.place(more)])
 
-    def _completed(self, given: Params, rng: np.random.Generator) -> dict[str, Any]:
-        """Return a configuration with these values, and random ones for the rest."""
+    def _at(self, shares: Floats, given: Params | None = None) -> dict[str, Any]:
+        """Return the configuration at these shares of all domains, but with the given values."""
         point: dict[str, Any] = {}
-        for domain in self._domains:
+        for domain, share in zip(self._domains, shares, strict=True):
             if domain.active(point):
-                share = rng.random()
-                known = domain.path in given
-                point[domain.path] = given[domain.path] if known else _value(domain, share)
+                known = given is not None and domain.path in given
+                value = given[domain.path] if given and known else _value(domain, share)
+                point[domain.path] = value
         return point
 
     def _neighbour(self, point: Params, rng: np.random.Generator) -> dict[str, Any]:
@@ -97,7 +112,7 @@ class Pool:
         for place in rng.permutation(len(present))[:count]:
             domain = present[place]
             changed[domain.path] = _moved(domain, point[domain.path], rng)
-        return self._completed(changed, rng)
+        return self._at(rng.random(len(self._domains)), changed)
 
 
 def _value(domain: Domain, share: float) -> Any:

@@ -77,6 +77,7 @@ class Predictor:
         sharing: Sharing | None = None,
     ) -> None:
         spec = space.searcher
+        self._evenly = spec.startup == "qmc"
         self._seed, self._sharing = spec.seed * 1009 + place * 101, sharing
         self._coordinates = Coordinates(space.tuned)
         self._pool = Pool(space.tuned, self._coordinates, self._seed)
@@ -116,9 +117,10 @@ class Predictor:
     def _drawn(
         self, seen: Sequence[Observed], repeats: Repeats, rng: np.random.Generator, *, copy: bool
     ) -> Action | None:
-        """Return a random configuration that nothing has trained."""
-        for _ in range(_TRIED):
-            point = self._pool.fresh([o.params for o in seen], rng)
+        """Return a configuration that nothing has trained: at random, or spread evenly."""
+        for attempt in range(_TRIED):
+            evenly = len(seen) + attempt if self._evenly else None
+            point = self._pool.fresh([o.params for o in seen], rng, evenly=evenly)
             if point is None or not repeats(point):
                 return None if point is None else Action(point, copy=copy)
         return None

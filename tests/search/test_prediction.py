@@ -20,11 +20,13 @@ Score = Callable[[Mapping[str, Any]], float]
 
 def _predictor(
     *, seed: int = 0, copy_cost: float | None = None, at_least: tuple[str, ...] = (),
-    also: int = 0, trials: int = 1000, startup: int | None = None,
+    also: int = 0, trials: int = 1000, startup: int | None = None, even: bool = False,
 ) -> Predictor:  # fmt: skip
     space: Any = SimpleNamespace(
         tuned=domains(RAW),
-        searcher=SimpleNamespace(seed=seed, trials=trials, startup_trials=startup),
+        searcher=SimpleNamespace(
+            seed=seed, trials=trials, startup_trials=startup, startup="qmc" if even else "random"
+        ),
         objective=SimpleNamespace(at_least=at_least, values=("m",) * (1 + also)),
     )
     return Predictor(space, copy_cost=copy_cost)
@@ -137,6 +139,14 @@ def test_the_start_spends_little_of_a_short_study(trials: int, cost: float, copi
         study.end(begun)
         begun += 1
     assert begun == copies
+
+
+def test_the_start_may_be_spread_evenly() -> None:
+    study = _Study(_predictor(startup=16, even=True))
+    points = [study.choose().params for _ in range(16)]
+    logs = np.log10([point["optim.lr"] for point in points])
+    assert sorted(np.floor(8 * (logs + 2) / 2)) == [k // 2 for k in range(16)]  # two in an eighth
+    assert {str(p) for p in points} == {str(o.params) for o in study.seen}
 
 
 def test_no_copy_begins_that_leaves_no_whole_training() -> None:
