@@ -247,6 +247,8 @@ class _Simulation:
             rungs = Rungs(
                 rungs.epochs, (), probes=rungs.probes, probe_epochs=case.table.probe_epochs
             )
+        recorded = sorted({case.table.nearest(epochs) for epochs in rungs.copies})
+        rungs = replace(rungs, copies=tuple(recorded))
         self._rungs = rungs
         self._rule = new_rule(space.scheduler, rungs.judged)
         self._search = ScenarioSearch(

@@ -94,6 +94,11 @@ class Table:
             path: list(dict.fromkeys(x[path] for x in points if path in x)) for path in self.tuned
         }
 
+    def nearest(self, epochs: int) -> int:
+        """Return the recorded length of copies that is nearest to a number of epochs."""
+        lengths = sorted({int(name.split("s")[0]) for name in self.rows[0]["copies"]})
+        return min(lengths, key=lambda length: abs(length - epochs))
+
     def copy(self, row: Row, epochs: int, steps: int | None) -> tuple[float | None, float]:
         """Return the score of a copy, None if it diverged, and the cost of one of its epochs.
 

@@ -6,13 +6,13 @@ from collections.abc import Container
 from dataclasses import replace
 
 from ltat_tune.search.observed import Observed, observe
-from ltat_tune.search.prediction import Action, Predictor
+from ltat_tune.search.prediction import Action, Chooser
 from ltat_tune.search.rungs import Rungs
 from ltat_tune.storage.ledger import Ledger
 
 
-def chosen(
-    predictor: Predictor,
+def next_action(
+    chooser: Chooser,
     ledger: Ledger,
     scenario: str,
     rungs: Rungs,
@@ -22,7 +22,7 @@ def chosen(
     """Return the next training; None if nothing is new.
 
     Args:
-        predictor: the surrogate of the scenario.
+        chooser: the surrogate of the scenario.
         ledger: its trials.
         scenario: its name.
         rungs: the lengths of copies.
@@ -32,12 +32,12 @@ def chosen(
         replace(trial, waits=trial.waits and trial.number not in given_up)
         for trial in _seen(ledger, scenario, rungs)
     ]
-    return predictor.next(
+    return chooser.next(
         seen, lambda params: ledger.trains_already(scenario, params), left=ledger.left(scenario)
     )
 
 
-def waiting(ledger: Ledger, scenario: str, rungs: Rungs) -> list[int]:
+def waiting_trials(ledger: Ledger, scenario: str, rungs: Rungs) -> list[int]:
     """Return the trials whose copy ended, and whose whole training has not begun."""
     return [trial.number for trial in _seen(ledger, scenario, rungs) if trial.waits]
 

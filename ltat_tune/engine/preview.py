@@ -6,8 +6,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ltat_tune.engine.choice import chosen
-from ltat_tune.search.prediction import build_predictor
+from ltat_tune.engine.choice import next_action
+from ltat_tune.search.prediction import build_chooser
 from ltat_tune.search.rungs import place_rungs
 from ltat_tune.search.tried import SearchExhausted
 from ltat_tune.space.space import Space
@@ -26,14 +26,18 @@ def first_trials(space: Space, count: int) -> dict[str, list[dict[str, Any]]]:
         ledger = Ledger(Path(folder) / "ledger.journal", space)
         for scenario in space.scenarios:
             proposed = proposals[scenario.name] = []
-            predictor = build_predictor(space, scenario.name, rungs)
+            chooser = build_chooser(space, scenario.name, rungs)
             while len(proposed) < count and not ledger.is_searched(scenario.name):
                 action = None
-                if predictor is not None and not ledger.has_queued(scenario.name):
-                    action = chosen(predictor, ledger, scenario.name, rungs)
-                params, look = (None, False) if action is None else (action.params, action.copy)
+                if chooser is not None and not ledger.has_queued(scenario.name):
+                    action = next_action(chooser, ledger, scenario.name, rungs)
+                params, copy_first = (
+                    (None, False) if action is None else (action.params, action.copy)
+                )
                 try:
-                    proposed.append(ledger.propose(scenario.name, params, look=look)[1])
+                    proposed.append(
+                        ledger.propose(scenario.name, params, copy_first=copy_first)[1]
+                    )
                 except SearchExhausted:
                     break
     return proposals

@@ -17,10 +17,10 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from ltat_tune.engine.budget import BudgetKeeper, Claims, end_search, reopen
-from ltat_tune.engine.choice import chosen, waiting
-from ltat_tune.engine.stages import Stages
+from ltat_tune.engine.choice import next_action, waiting_trials
+from ltat_tune.engine.task_factory import Stages
 from ltat_tune.search.observed import began_with_copy
-from ltat_tune.search.prediction import Action, build_predictor
+from ltat_tune.search.prediction import Action, build_chooser
 from ltat_tune.search.promotion import Promotions
 from ltat_tune.search.rungs import Rungs
 from ltat_tune.search.stems import late_paths
@@ -61,8 +61,8 @@ class ScenarioSearch:
         self._space, self._ledger, self._scenario = space, ledger, scenario
         self._rungs, self._metric, self._budget = rungs, space.objective.metric, budget
         self._stages = Stages(space, folder, scenario, rungs, device=device)
-        self._predictor = build_predictor(space, scenario, rungs)
-        self._action: Action | None = None  # that the predictor chose for a new trial
+        self._chooser = build_chooser(space, scenario, rungs)
+        self._action: Action | None = None  # that the chooser chose for a new trial
         self._promotions = Promotions(len(rungs.copies), space.scheduler.reduction_factor)
         self._params: dict[int, dict[str, Any]] = {}
         self._spent: dict[int, int] = {}  # epochs of stages that ended
@@ -115,8 +115,8 @@ class ScenarioSearch:
             begun = self._begun(number)
             losers.append((self._task(number, self._whole), Outcome("pruned", begun, reason)))
         self._given_up.clear()
-        if self._predictor is not None and self._ledger.is_searched(self._scenario):
-            for number in waiting(self._ledger, self._scenario, self._rungs):
+        if self._chooser is not None and self._ledger.is_searched(self._scenario):
+            for number in waiting_trials(self._ledger, self._scenario, self._rungs):
                 reason = f"others promised more than its copy of {self._rungs.copies[0]} epochs"
                 losers.append((self._task(number, self._whole), Outcome("pruned", 0, reason)))
         for number in self._promotions.losers(self._settled()):
@@ -148,7 +148,7 @@ class ScenarioSearch:
                 self._ledger.note(self._scenario, number, spent=self._spent[number])
                 self._ledger.record(self._scenario, number, task.epochs, score)
                 self.claims.reach(stage)
-                if self._predictor is None:
+                if self._chooser is None:
                     self._promotions.add(stage, number, score)
                     self._distrust(stage - 1)
                 return None
@@ -180,7 +180,7 @@ class ScenarioSearch:
             return self._postponed
         if self._ready:
             return self._ready.pop(0)
-        if self._predictor is not None:
+        if self._chooser is not None:
             return self._predicted()
         # once nothing is left to propose, a free slot takes the best of those that wait
         searched = self._ledger.is_searched(self._scenario)
@@ -192,14 +192,14 @@ class ScenarioSearch:
 
     def _predicted(self) -> tuple[int | None, int] | None:
         """Return the next (trial, stage) by the surrogate; None at the end, or to wait."""
-        assert self._predictor is not None
+        assert self._chooser is not None
         self._action = None
         if self._ledger.is_searched(self._scenario):
             return None
         if self._ledger.has_queued(self._scenario):  # start points train whole
             return None, self._whole
-        self._action = chosen(
-            self._predictor, self._ledger, self._scenario, self._rungs, given_up=self._given_up
+        self._action = next_action(
+            self._chooser, self._ledger, self._scenario, self._rungs, given_up=self._given_up
         )
         if self._action is not None:
             return self._action.number, 0 if self._action.copy else self._whole
@@ -211,11 +211,13 @@ class ScenarioSearch:
         Raises:
             SearchExhausted: every configuration has been tried.
         """
-        params, look = (self._action.params, self._action.copy) if self._action else (None, False)
-        number, proposed = self._ledger.propose(self._scenario, params, look=look)
+        params, copy_first = (
+            (self._action.params, self._action.copy) if self._action else (None, False)
+        )
+        number, proposed = self._ledger.propose(self._scenario, params, copy_first=copy_first)
         self._params[number] = proposed
         begins = 0
-        if self._predictor is not None:
+        if self._chooser is not None:
             row = self._ledger.row(self._scenario, number)
             begins = 0 if began_with_copy(row) else self._whole
         return self._begin(number, begins)
@@ -225,7 +227,7 @@ class ScenarioSearch:
             return True
         begun = 0 if number is None else self._begun(number)
         allowed = self._budget.allows(self._scenario, stage, begun)
-        if self._predictor is not None and stage < self._whole:  # no look without a whole training
+        if self._chooser is not None and stage < self._whole:  # no copy without a whole training
             return allowed and self._budget.allows(self._scenario, self._whole)
         return allowed
 
@@ -270,7 +272,7 @@ class ScenarioSearch:
             self._spent[number] = int(row.user_attrs.get("spent", 0))
             self._seeds[number] = list(row.user_attrs.get("seeds", []))
             passed = sum(length in row.intermediate_values for length in self._rungs.copies)
-            if self._predictor is not None and not began_with_copy(row):
+            if self._chooser is not None and not began_with_copy(row):
                 self._ready.append((number, self._whole + len(self._seeds[number])))
             elif passed == 0 or int(row.user_attrs.get("promoted", 0)) >= passed:
                 self._ready.append((number, passed + len(self._seeds[number])))
@@ -281,7 +283,7 @@ class ScenarioSearch:
             by_cheap_attack = row.number < self._misled.get(level, 0)
             if length in row.intermediate_values and not by_cheap_attack:
                 score = row.intermediate_values[length]
-                if self._predictor is None:
+                if self._chooser is None:
                     self._promotions.add(level, row.number, score, gone_on=promoted > level)
                 self.claims.reach(level)
 
@@ -335,7 +337,7 @@ class ScenarioSearch:
     def _branch(self, task: Task) -> None:
         """Queue the other branches of a trial whose stem exists: the same early parameters."""
         branches, number = self._space.searcher.branches, task.number
-        if branches == 1 or self._space.searcher.enumerates or self._predictor is not None:
+        if branches == 1 or self._space.searcher.enumerates or self._chooser is not None:
             return
         row = self._ledger.row(self._scenario, number)
         if "branch_of" in row.user_attrs:

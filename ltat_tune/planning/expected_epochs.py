@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ltat_tune.search.rungs import Rungs, looks_first
+from ltat_tune.search.rungs import Rungs, buys_copies
 from ltat_tune.search.stems import may_share, stem_of
 from ltat_tune.space.space import Space
 from ltat_tune.space.spec import SchedulerSpec
@@ -61,7 +61,7 @@ def search_length(space: Space, rungs: Rungs) -> SearchLength:
     nothing, and trains as much as so many whole trials cost.
     """
     trials, total, seeds = _trials(space), space.max_epochs, space.searcher.seeds_per_trial
-    if looks_first(space):  # a look counts as a share of a trial, so all of them cost as much
+    if buys_copies(space):  # a copy counts as the share of a trial that it costs
         whole = trials * total * seeds
         return SearchLength(trials, float(whole), 0.0, whole, float(trials), {})
     at_most = trials * sum(stage_epochs(space, rungs))

@@ -1,4 +1,4 @@
-"""What a surrogate expects to gain: by a whole training, and by looking at a copy first."""
+"""What a surrogate expects to gain: by a whole training, and by a copy before it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def improvement(mean: Floats, variance: Floats, best: float) -> Floats:
     return gain
 
 
-def look_rates(
+def copy_rates(
     mean: Floats,
     variance: Floats,
     covariance: Floats,

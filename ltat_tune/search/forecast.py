@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr
 
-from ltat_tune.search.acquisition import improvement, look_rates, warped
+from ltat_tune.search.acquisition import copy_rates, improvement, warped
 from ltat_tune.search.coordinates import Coordinates, Floats
 from ltat_tune.search.observed import Observed
 from ltat_tune.search.surrogate import Levels, Surrogate
@@ -68,7 +68,7 @@ class Forecast:
         self._best = float(self.predict(self._place(kept))[0].max()) if kept else None
 
     def predict(self, places: Floats) -> tuple[Floats, Floats, Floats]:
-        """Return mean and variance of final scores, and the root that `look_rates` needs."""
+        """Return mean and variance of final scores, and the root that `copy_rates` needs."""
         return self._model.predict(places, self._level)
 
     def gains(self, places: Floats, mean: Floats, variance: Floats) -> Floats:
@@ -86,7 +86,7 @@ class Forecast:
             gain = gain * ndtr(slack / np.sqrt(spread))
         return gain
 
-    def look_rates(
+    def copy_rates(
         self,
         places: Floats,
         near: Floats,
@@ -95,7 +95,7 @@ class Forecast:
         cost: Floats,
         copy_cost: float,
     ) -> Floats:
-        """Return the gain per cost of copies, as `acquisition.look_rates` defines it.
+        """Return the gain per cost of copies, as `acquisition.copy_rates` defines it.
 
         Args:
             places: of the whole trainings that may follow.
@@ -108,7 +108,7 @@ class Forecast:
         _, spread, root_near = self._model.predict(near, COPY)
         whole, copy = np.full(len(places), WHOLE), np.full(len(near), COPY)
         covariance = self._model.kernel(places, whole, near, copy) - root.T @ root_near
-        return look_rates(
+        return copy_rates(
             mean, variance, covariance, spread + self._model.noise[COPY],
             best=self._best or 0.0, cost=cost, copy_cost=copy_cost,
         )  # fmt: skip
@@ -129,12 +129,12 @@ class Forecast:
         self._data = at, np.zeros(len(y), dtype=np.intp), y
         alone = self._model.fit(*self._data)
         self.trusts_copies = False
-        looked = [o for o in seen if o.copy is not None]
+        copied = [o for o in seen if o.copy is not None]
         paired = np.array([o.copy is not None for o, _ in whole], dtype=bool)
-        if paired.any() and len(looked) > 1:
-            copies = warped(np.array([o.copy for o in looked], dtype=float))
+        if paired.any() and len(copied) > 1:
+            copies = warped(np.array([o.copy for o in copied], dtype=float))
             levels = np.repeat([COPY, WHOLE], [len(copies), len(y)])
-            both = np.r_[self._place(looked), at], levels, np.r_[copies, y]
+            both = np.r_[self._place(copied), at], levels, np.r_[copies, y]
             model = Surrogate(self._coordinates, 2)
             with_copies = model.fit(*both)
             if (with_copies[len(copies) :] - alone)[paired].sum() > _EVIDENCE:

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ltat_tune.search.searchers import extended
 
-LOOK = "look"  # the fact of a row that began with a copy
+COPY_FIRST = "copy_first"  # the fact of a row that began with a copy
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def _observed(row: FrozenTrial, end: FrozenTrial, copy_epochs: int) -> Observed:
 
 def began_with_copy(row: FrozenTrial) -> bool:
     """Return whether a row's first training is a copy."""
-    return bool(row.user_attrs.get(LOOK))
+    return bool(row.user_attrs.get(COPY_FIRST))
 
 
 def whole_trainings(rows: Sequence[FrozenTrial], copy_cost: float) -> float:
@@ -85,6 +85,6 @@ def whole_trainings(rows: Sequence[FrozenTrial], copy_cost: float) -> float:
         rows: the trials.
         copy_cost: cost of a copy, in whole trainings.
     """
-    looks = [row for row in rows if began_with_copy(row)]
-    promoted = sum(int(row.user_attrs.get("promoted", 0)) > 0 for row in looks)
-    return len(rows) - len(looks) + promoted + copy_cost * len(looks)
+    copies = [row for row in rows if began_with_copy(row)]
+    promoted = sum(int(row.user_attrs.get("promoted", 0)) > 0 for row in copies)
+    return len(rows) - len(copies) + promoted + copy_cost * len(copies)

@@ -1,7 +1,7 @@
 """Decides what trains next by what a surrogate expects of the final score.
 
 The searcher `predict`: every free slot takes the action with the highest expected gain per cost, a
-whole training or a cheap look at a new configuration (a copy). Nothing that trains is stopped for
+whole training or a cheap copy of a new configuration. Nothing that trains is stopped for
 its rank. Copies are not trusted: they count, and more are bought, only while the study's own pairs
 show that they say something that the hyperparameters do not.
 """
@@ -19,14 +19,14 @@ from ltat_tune.search.coordinates import Coordinates, Floats
 from ltat_tune.search.forecast import Forecast
 from ltat_tune.search.observed import Observed
 from ltat_tune.search.pools import Params, Pool
-from ltat_tune.search.rungs import Rungs, copy_cost, looks_first
+from ltat_tune.search.rungs import Rungs, buys_copies, copy_cost
 from ltat_tune.search.stems import StemSharing
 from ltat_tune.space.space import Space
 
 _STARTUP = 8  # copies of random configurations, of which the best train whole first
 _FIRST, _FIRST_ALONE = 2, 4  # whole trainings before any prediction: with copies, without
 _PAIRS = 6  # whole trainings that a copy precedes, to learn what copies say
-_LOOKS_A_PAIR = 3  # copies that each pair of a copy and a whole score allows
+_COPIES_A_PAIR = 3  # copies that each pair of a copy and a whole score allows
 _STARTUP_SHARE = 0.05  # of the trials' cost, the most that either of these takes
 _NEAR, _RIVALS = 40, 200  # copies that are weighed, and whole trainings that may follow them
 _BEST = 5  # trials whose neighbours are candidates
@@ -58,7 +58,7 @@ class Sharing(Protocol):
         ...
 
 
-class Predictor:
+class Chooser:
     """Chooses the next training of one scenario, as a function of its trials alone.
 
     Args:
@@ -99,12 +99,12 @@ class Predictor:
             repeats: whether a configuration trains the same as an earlier one.
             left: whole trainings that may still begin; a copy must leave one of them.
         """
-        looked = sum(o.copy is not None or o.busy == "copy" for o in seen)
+        copied = sum(o.copy is not None or o.busy == "copy" for o in seen)
         begun = sum(o.began_whole for o in seen)
         ended = sum(o.values is not None for o in seen)
-        rng = np.random.default_rng([self._seed, len(seen), looked, begun, ended])
+        rng = np.random.default_rng([self._seed, len(seen), copied, begun, ended])
         copies = self._copy_cost is not None and left >= 1 + self._copy_cost
-        if copies and looked < self._startup:
+        if copies and copied < self._startup:
             if (action := self._drawn(seen, repeats, rng, copy=True)) is not None:
                 return action
         if begun < self._first or not ended:
@@ -136,7 +136,7 @@ class Predictor:
     ) -> Action | None:
         """Return the action with the highest expected gain per cost."""
         forecast, waiting = self._forecast, [o for o in seen if o.waits]
-        looked = sum(o.copy is not None or o.busy == "copy" for o in seen)
+        copied = sum(o.copy is not None or o.busy == "copy" for o in seen)
         forecast.fit(seen, rng)
         ended = sorted((o for o in seen if o.values), key=lambda o: -(o.values or (0.0,))[0])
         fresh, places = self._pool.candidates(
@@ -158,18 +158,18 @@ class Predictor:
             return None
         whole = _whole(waiting[top]) if top < len(waiting) else Action(points[top])
         paired = sum(o.copy is not None and o.values is not None for o in seen)
-        affordable = looked < self._startup + self._pairs + _LOOKS_A_PAIR * paired
+        affordable = copied < self._startup + self._pairs + _COPIES_A_PAIR * paired
         if not copies or self._copy_cost is None or not new or not affordable:
             return whole
         if not forecast.trusts_copies:  # a few more pairs may show what copies say
             return Action(points[top], copy=True) if pairs and whole.number is None else whole
         near, rivals = new[:_NEAR], order[:_RIVALS]
-        looks = forecast.look_rates(
+        rates = forecast.copy_rates(
             places[rivals], places[near], (mean[rivals], variance[rivals], root[:, rivals]),
             cost=cost[rivals], copy_cost=self._copy_cost,
         )  # fmt: skip
-        for place in np.argsort(-looks, kind="stable"):
-            if looks[place] <= rate[top]:
+        for place in np.argsort(-rates, kind="stable"):
+            if rates[place] <= rate[top]:
                 break
             if not repeats(points[near[place]]):
                 return Action(points[near[place]], copy=True)
@@ -181,12 +181,12 @@ def _whole(trial: Observed) -> Action:
     return Action(trial.params, trial.number)
 
 
-def build_predictor(space: Space, scenario: str, rungs: Rungs) -> Predictor | None:
-    """Return the predictor of a scenario; None for another searcher."""
+def build_chooser(space: Space, scenario: str, rungs: Rungs) -> Chooser | None:
+    """Return the chooser of a scenario; None for another searcher."""
     if space.searcher.name != "predict":
         return None
     names = [s.name for s in space.scenarios]
-    return Predictor(
+    return Chooser(
         space, place=names.index(scenario), sharing=StemSharing(space, space.scenario(scenario)),
-        copy_cost=copy_cost(space, rungs) if looks_first(space) else None,
+        copy_cost=copy_cost(space, rungs) if buys_copies(space) else None,
     )  # fmt: skip

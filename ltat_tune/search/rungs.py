@@ -94,13 +94,13 @@ def place_rungs(space: Space) -> Rungs:
     copy. A rung after epoch 180 of 200 saves next to nothing (scripts/bench_search.py).
 
     The searcher predict stops nothing by rank. Under asha, copies of a quarter of the epochs (or
-    of grace_epochs) are its cheap looks, unless prefix or probe is asked for.
+    of grace_epochs) are bought one by one, unless prefix or probe is asked for.
     """
     spec = space.scheduler
     if spec.name == "none":
         return Rungs((), ())
-    if looks_first(space):
-        return _looks(space)
+    if buys_copies(space):
+        return _bought_copies(space)
     settled, why = _settled_after(space)
     prefix = _prefixes(space, settled, why)
     kind = spec.rungs
@@ -113,8 +113,8 @@ def place_rungs(space: Space) -> Rungs:
     return prefix if kind == "prefix" else _probes(space, settled, prefix)
 
 
-def looks_first(space: Space) -> bool:
-    """Return whether copies are cheap looks that the searcher buys, rather than rungs."""
+def buys_copies(space: Space) -> bool:
+    """Return whether the searcher chooses what trains a copy first, instead of a rung."""
     spec = space.scheduler
     asked = spec.name == "asha" and spec.rungs in ("auto", "copy")
     return space.searcher.name == "predict" and asked
@@ -133,7 +133,7 @@ def copy_cost(space: Space, rungs: Rungs) -> float | None:
     return rungs.copies[0] / config.optim.epochs * (min(steps, own) + 1) / (own + 1)
 
 
-def _looks(space: Space) -> Rungs:
+def _bought_copies(space: Space) -> Rungs:
     total, spec = space.max_epochs, space.scheduler
     length = spec.grace_epochs or math.ceil(total / 4)
     if length >= total or total < (4 if spec.rungs == "copy" else _LEAST_TO_COPY):
@@ -142,11 +142,11 @@ def _looks(space: Space) -> Rungs:
     if not length:
         return Rungs((), (why,))
     cheap = space.scheduler.cheaper.get("attack.steps", ())
+    cheapened = f", with {cheap[0]} attack steps" if cheap else ""
     note = (
-        f"copies of {length} epochs{f' with {cheap[0]} attack steps' if cheap else ''} are cheap "
-        "looks at configurations: a few at the start, and more while they predict whole trainings "
-        "better than the hyperparameters alone do; whole trainings are never stopped for their "
-        "rank"
+        f"some configurations train a copy of {length} epochs first{cheapened}: a few at the "
+        "start, and more while copies predict whole trainings better than the hyperparameters "
+        "alone do; no whole training is stopped for its rank"
     )
     return Rungs((), (note,), copies=(length,))
 

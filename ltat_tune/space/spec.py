@@ -32,7 +32,7 @@ class SearcherSpec(Section):
     name: Literal["predict", "tpe", "random", "grid", "list", "gp", "cmaes", "nsga2", "nsga3"] = (
         documented(
             "predict",
-            "what proposes configurations: predict models the final score and looks at cheap "
+            "what proposes configurations: predict models the final score and trains cheap "
             "copies where they pay; tpe, gp, cmaes, nsga2 and nsga3 learn from earlier trials, "
             "random does not; grid trains every combination, list the entries of start_from",
         )
@@ -40,7 +40,7 @@ class SearcherSpec(Section):
     trials: Integer = documented(
         20,
         "trials of each scenario; with predict, as many whole trainings or what costs as much, "
-        "so that a cheap look counts as a share of a trial; a grid or list counts its own",
+        "so that a copy counts as a share of a trial; a grid or list counts its own",
         ge=1, le=100000,
     )  # fmt: skip
     seed: Integer = documented(0, "seed of the proposals", ge=0, le=10**6)

@@ -18,7 +18,7 @@ import optuna
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from ltat_tune.search.observed import LOOK, whole_trainings
+from ltat_tune.search.observed import COPY_FIRST, whole_trainings
 from ltat_tune.search.optuna_internals import (
     JudgedStudy,
     is_queued,
@@ -27,7 +27,7 @@ from ltat_tune.search.optuna_internals import (
     stored,
     trial_of,
 )
-from ltat_tune.search.rungs import copy_cost, looks_first, place_rungs
+from ltat_tune.search.rungs import buys_copies, copy_cost, place_rungs
 from ltat_tune.search.searchers import build_sampler
 from ltat_tune.search.tried import SearchExhausted, Tried
 from ltat_tune.space.space import Scenario, Space
@@ -57,8 +57,8 @@ class Ledger:
         path.with_name(path.name + ".lock").unlink(missing_ok=True)
         _drop_torn_line(path)
         self._space = space
-        # what a trial costs that is only looked at, in whole trainings
-        self._look = copy_cost(space, place_rungs(space)) if looks_first(space) else None
+        # what a trial costs that is only copied at, in whole trainings
+        self._copy_cost = copy_cost(space, place_rungs(space)) if buys_copies(space) else None
         storage = optuna.storages.JournalStorage(JournalFileBackend(str(path)))
         self._tried = {s.name: Tried(space, s) for s in space.scenarios}
         self._studies: dict[str, optuna.Study] = {}
@@ -156,9 +156,9 @@ class Ledger:
     def left(self, scenario: str) -> float:
         """Return how many more whole trainings `searcher.trials` pays for."""
         trials = self._space.searcher.trials
-        if self._look is None:
+        if self._copy_cost is None:
             return trials - self.begun(scenario)
-        return trials - whole_trainings(self.rows(scenario), self._look)
+        return trials - whole_trainings(self.rows(scenario), self._copy_cost)
 
     def is_searched(self, scenario: str) -> bool:
         """Return whether nothing more is to be proposed."""
@@ -173,20 +173,20 @@ class Ledger:
         return self._tried[scenario].has(params)
 
     def propose(
-        self, scenario: str, params: Mapping[str, Any] | None = None, *, look: bool = False
+        self, scenario: str, params: Mapping[str, Any] | None = None, *, copy_first: bool = False
     ) -> tuple[int, dict[str, Any]]:
         """Return the number of a new trial and its proposed parameters, which no other trial has.
 
         Args:
             scenario: its name.
             params: what to propose; by default the sampler proposes.
-            look: note in the trial's row that a copy trains first.
+            copy_first: note in the trial's row that a copy trains first.
 
         Raises:
             SearchExhausted: every configuration has been tried.
         """
         if params is not None:  # the row has its fact from its first moment on
-            self.enqueue(scenario, params, **({LOOK: True} if look else {}))
+            self.enqueue(scenario, params, **({COPY_FIRST: True} if copy_first else {}))
         study, tried = self._studies[scenario], self._tried[scenario]
         if why := self.exhausted(scenario):
             raise SearchExhausted(why)

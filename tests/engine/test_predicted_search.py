@@ -73,7 +73,7 @@ def _score(config: Mapping[str, Any], epochs: int) -> float:
     return float(worth - 0.2 * (epochs < 8))
 
 
-def test_looks_come_first_and_a_trial_counts_what_it_costs(tmp_path: Path) -> None:
+def test_copies_come_first_and_a_trial_counts_what_it_costs(tmp_path: Path) -> None:
     study = _Study(tmp_path, searcher={"trials": 40})
     assert study.rungs.copies == (2,)  # a quarter of 8 epochs
     cost = copy_cost(study.space, study.rungs) or 0.0
@@ -85,11 +85,11 @@ def test_looks_come_first_and_a_trial_counts_what_it_costs(tmp_path: Path) -> No
     study.end(task)
     rows = study.run()
     states = [state for state, _, _ in rows.values()]
-    looks = sum(key.endswith("copy-2") for key in study.trained)
-    wholes = len(study.trained) - looks
-    assert 8 <= looks and set(states) == {"complete", "pruned"}
+    copies = sum(key.endswith("copy-2") for key in study.trained)
+    wholes = len(study.trained) - copies
+    assert 8 <= copies and set(states) == {"complete", "pruned"}
     assert states.count("complete") == wholes
-    assert 39 < wholes + cost * looks <= 40
+    assert 39 < wholes + cost * copies <= 40
     reasons = {r.user_attrs.get("reason") for r in study.ledger.rows(NAME)} - {None}
     assert reasons == {"others promised more than its copy of 2 epochs"}
     assert max(score or 0.0 for _, _, score in rows.values()) > 0.695
@@ -117,7 +117,7 @@ def test_a_driver_that_dies_between_queue_and_row_proposes_the_same(tmp_path: Pa
     first = study.next()
     assert first is not None
     study.end(first)
-    study.ledger.enqueue(NAME, {"optim.lr": 0.1, "loss.name": "cross_entropy"}, look=True)
+    study.ledger.enqueue(NAME, {"optim.lr": 0.1, "loss.name": "cross_entropy"}, copy_first=True)
     task = _Study(tmp_path, searcher={"trials": 9}).next()
     assert task is not None and task.kind == "copy" and task.config["optim.lr"] == 0.1
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.special import ndtri
 
-from ltat_tune.search.acquisition import improvement, look_rates, warped
+from ltat_tune.search.acquisition import copy_rates, improvement, warped
 
 
 def test_the_upper_half_keeps_its_distances_and_the_lower_its_ranks() -> None:
@@ -30,13 +30,13 @@ def test_an_outcome_like_the_best_gains_its_deviation_over_root_two_pi() -> None
     assert gain == pytest.approx([0.5 / math.sqrt(2 * math.pi), 0.0], abs=1e-6)
 
 
-def test_the_rate_of_a_look_is_that_of_the_best_training_after_it() -> None:
+def test_the_rate_of_a_copy_is_that_of_the_best_training_after_it() -> None:
     rng = np.random.default_rng(0)
     mean, best, copy_cost = np.array([0.0, 0.2]), 0.5, 0.1
     root = np.array([[1.0, 0.0, 0.0], [0.3, 0.6, 0.0], [0.7, 0.2, 0.5]])
     joint = root @ root.T  # of two final scores and a copy's outcome
     cost = np.array([1.0, 0.25])
-    rate = look_rates(
+    rate = copy_rates(
         mean, np.diag(joint)[:2], joint[:2, 2:], np.diag(joint)[2:],
         best=best, cost=cost, copy_cost=copy_cost,
     )  # fmt: skip
@@ -51,9 +51,9 @@ def test_the_rate_of_a_look_is_that_of_the_best_training_after_it() -> None:
     assert rate[0] == pytest.approx(np.maximum(*gains).mean(), rel=0.02)
 
 
-def test_a_look_that_says_nothing_is_worth_less_than_training() -> None:
+def test_a_copy_that_says_nothing_is_worth_less_than_training() -> None:
     mean, variance, cost = np.array([0.3, 0.1]), np.array([0.2, 0.3]), np.ones(2)
-    looks = look_rates(
+    copies = copy_rates(
         mean, variance, np.zeros((2, 1)), np.ones(1), best=0.2, cost=cost, copy_cost=0.07
     )
-    assert looks[0] == pytest.approx((improvement(mean, variance, 0.2) / 1.07).max())
+    assert copies[0] == pytest.approx((improvement(mean, variance, 0.2) / 1.07).max())

@@ -20,14 +20,14 @@ def _row(number: int, kind: TrialState, scores: dict[int, float], **facts: Any) 
 
 
 ROWS = [
-    _row(0, TrialState.RUNNING, {}, look=True),
-    _row(1, TrialState.RUNNING, {6: 0.4}, look=True),
-    _row(2, TrialState.RUNNING, {6: 0.5}, look=True, promoted=1),
+    _row(0, TrialState.RUNNING, {}, copy_first=True),
+    _row(1, TrialState.RUNNING, {6: 0.4}, copy_first=True),
+    _row(2, TrialState.RUNNING, {6: 0.5}, copy_first=True, promoted=1),
     _row(3, TrialState.RUNNING, {}),
-    _row(4, TrialState.COMPLETE, {6: 0.6}, look=True, promoted=1, state="complete"),
+    _row(4, TrialState.COMPLETE, {6: 0.6}, copy_first=True, promoted=1, state="complete"),
     _row(5, TrialState.COMPLETE, {}, state="complete"),
-    _row(6, TrialState.PRUNED, {6: 0.3}, look=True, state="pruned"),
-    _row(7, TrialState.PRUNED, {}, look=True, state="diverged"),
+    _row(6, TrialState.PRUNED, {6: 0.3}, copy_first=True, state="pruned"),
+    _row(7, TrialState.PRUNED, {}, copy_first=True, state="diverged"),
     _row(8, TrialState.FAIL, {}, state="failed"),
 ]
 
@@ -50,7 +50,7 @@ def test_every_row_is_copied_trained_or_done() -> None:
 
 
 def test_a_copy_costs_its_share_and_a_promotion_a_whole_training() -> None:
-    # six rows are more than a look: 2, 3, 4, 5, 8; six had a look
+    # six rows are more than a copy: 2, 3, 4, 5, 8; six had a copy
     assert whole_trainings(ROWS, 0.1) == pytest.approx(5 + 0.6)
 
 

@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 
 from ltat_tune.search.observed import Observed
-from ltat_tune.search.prediction import Action, Predictor
+from ltat_tune.search.prediction import Action, Chooser
 from tests.search.test_coordinates import RAW, domains
 
 Score = Callable[[Mapping[str, Any]], float]
 
 
-def _predictor(
+def _chooser(
     *, seed: int = 0, copy_cost: float | None = None, at_least: tuple[str, ...] = (),
     also: int = 0, trials: int = 1000, startup: int | None = None, even: bool = False,
-) -> Predictor:  # fmt: skip
+) -> Chooser:  # fmt: skip
     space: Any = SimpleNamespace(
         tuned=domains(RAW),
         searcher=SimpleNamespace(
@@ -29,7 +29,7 @@ def _predictor(
         ),
         objective=SimpleNamespace(at_least=at_least, values=("m",) * (1 + also)),
     )
-    return Predictor(space, copy_cost=copy_cost)
+    return Chooser(space, copy_cost=copy_cost)
 
 
 def _score(params: Mapping[str, Any]) -> float:
@@ -42,17 +42,17 @@ def _score(params: Mapping[str, Any]) -> float:
 
 
 class _Study:
-    """Runs a predictor; every training ends before the next is chosen, unless slots are more."""
+    """Runs a chooser; every training ends before the next is chosen, unless slots are more."""
 
     def __init__(
-        self, predictor: Predictor, *, score: Score = _score, copy: Score | None = None
+        self, chooser: Chooser, *, score: Score = _score, copy: Score | None = None
     ) -> None:
-        self.predictor, self._score, self._copy = predictor, score, copy or score
+        self.chooser, self._score, self._copy = chooser, score, copy or score
         self.seen: list[Observed] = []
         self.actions: list[Action] = []
 
     def choose(self) -> Action:
-        action = self.predictor.next(self.seen, lambda params: False)
+        action = self.chooser.next(self.seen, lambda params: False)
         assert action is not None
         self.actions.append(action)
         busy = Observed(
@@ -90,8 +90,8 @@ class _Study:
 
 
 def test_it_finds_the_optimum_of_mixed_parameters_in_few_trainings() -> None:
-    found = [max(_Study(_predictor(seed=seed)).run(20)) for seed in range(3)]
-    rng, pool = np.random.default_rng(0), _predictor()._pool
+    found = [max(_Study(_chooser(seed=seed)).run(20)) for seed in range(3)]
+    rng, pool = np.random.default_rng(0), _chooser()._pool
     chance = np.mean([max(_score(pool.draw(rng)) for _ in range(60)) for _ in range(50)])
     assert np.mean(found) > chance  # random search needs three times as many
     assert min(found) > 0.95
@@ -104,7 +104,7 @@ def test_copies_that_tell_more_than_the_hyperparameters_are_bought() -> None:
     def score(params: Mapping[str, Any]) -> float:  # what no hyperparameter explains
         return _score(params) + chance.setdefault(str(params), float(rng.normal(0, 0.3)))
 
-    study = _Study(_predictor(copy_cost=0.07), score=score)
+    study = _Study(_chooser(copy_cost=0.07), score=score)
     study.run(12)
     assert study.copies > 20  # 8 at the start, 6 to learn what they say
 
@@ -113,15 +113,15 @@ def test_copies_that_are_noise_are_not_bought() -> None:
     copies = []
     for seed in range(3):
         rng = np.random.default_rng(seed)
-        predictor = _predictor(copy_cost=0.07, seed=seed)
-        study = _Study(predictor, copy=lambda params, rng=rng: float(rng.random()))  # type: ignore[misc]
+        chooser = _chooser(copy_cost=0.07, seed=seed)
+        study = _Study(chooser, copy=lambda params, rng=rng: float(rng.random()))  # type: ignore[misc]
         assert max(study.run(20)) > 0.9  # whatever copies say
         copies.append(study.copies)
     assert np.mean(copies) < 18  # 8 at the start, 6 to learn what they say, few by chance
 
 
 def test_the_start_is_a_few_copies_and_the_best_of_them_train_first() -> None:
-    study = _Study(_predictor(copy_cost=0.07))
+    study = _Study(_chooser(copy_cost=0.07))
     for place in range(8):
         assert study.choose().copy
         study.end(place)
@@ -133,7 +133,7 @@ def test_the_start_is_a_few_copies_and_the_best_of_them_train_first() -> None:
     ("trials", "cost", "copies"), [(40, 0.07, 8), (20, 0.25, 4), (10, 0.25, 2), (5, 0.25, 0)]
 )
 def test_the_start_spends_little_of_a_short_study(trials: int, cost: float, copies: int) -> None:
-    study = _Study(_predictor(copy_cost=cost, trials=trials))
+    study = _Study(_chooser(copy_cost=cost, trials=trials))
     begun = 0
     while study.choose().copy and begun < 10:
         study.end(begun)
@@ -142,7 +142,7 @@ def test_the_start_spends_little_of_a_short_study(trials: int, cost: float, copi
 
 
 def test_the_start_may_be_spread_evenly() -> None:
-    study = _Study(_predictor(startup=16, even=True))
+    study = _Study(_chooser(startup=16, even=True))
     points = [study.choose().params for _ in range(16)]
     logs = np.log10([point["optim.lr"] for point in points])
     assert sorted(np.floor(8 * (logs + 2) / 2)) == [k // 2 for k in range(16)]  # two in an eighth
@@ -150,23 +150,23 @@ def test_the_start_may_be_spread_evenly() -> None:
 
 
 def test_no_copy_begins_that_leaves_no_whole_training() -> None:
-    predictor = _predictor(copy_cost=0.07)
-    action = predictor.next([], lambda params: False, left=1.05)
+    chooser = _chooser(copy_cost=0.07)
+    action = chooser.next([], lambda params: False, left=1.05)
     assert action is not None and not action.copy
-    action = predictor.next([], lambda params: False, left=1.07)
+    action = chooser.next([], lambda params: False, left=1.07)
     assert action is not None and action.copy
 
 
 def test_a_decision_is_a_function_of_the_trials_alone() -> None:
-    study = _Study(_predictor(copy_cost=0.07))
+    study = _Study(_chooser(copy_cost=0.07))
     study.run(6)
     seen = list(study.seen)
-    fresh = _predictor(copy_cost=0.07).next(seen, lambda params: False)
+    fresh = _chooser(copy_cost=0.07).next(seen, lambda params: False)
     assert study.choose() == fresh
 
 
 def test_slots_get_different_trainings() -> None:
-    study = _Study(_predictor())
+    study = _Study(_chooser())
     study.run(8)
     points = [study.choose().params for _ in range(4)]
     # neighbours of the best all promise much, but one outcome tells what the next would be
@@ -175,20 +175,20 @@ def test_slots_get_different_trainings() -> None:
 
 
 def test_repeats_are_never_chosen() -> None:
-    study = _Study(_predictor())
+    study = _Study(_chooser())
     study.run(6)
-    first = study.predictor.next(study.seen, lambda params: False)
+    first = study.chooser.next(study.seen, lambda params: False)
     assert first is not None
-    second = study.predictor.next(study.seen, lambda params: params == first.params)
+    second = study.chooser.next(study.seen, lambda params: params == first.params)
     assert second is not None and second.params != first.params
-    assert study.predictor.next(study.seen, lambda params: True) is None
+    assert study.chooser.next(study.seen, lambda params: True) is None
 
 
 def test_where_trials_diverge_no_more_begin() -> None:
     def score(params: Mapping[str, Any]) -> float:
         return math.nan if params["optim.lr"] > 0.2 else _score(params)
 
-    study = _Study(_predictor(), score=score)
+    study = _Study(_chooser(), score=score)
     study.run(25)
     late = [action.params["optim.lr"] > 0.25 for action in study.actions[12:]]
     assert np.mean(late) < 0.3
@@ -197,7 +197,7 @@ def test_where_trials_diverge_no_more_begin() -> None:
 
 def test_bounds_are_kept() -> None:
     """Clean accuracy falls with the learning rate, and the best score lies where it is too low."""
-    study = _Study(_predictor(at_least=("clean",)))
+    study = _Study(_chooser(at_least=("clean",)))
 
     def slack(trial: Observed) -> float:
         return -math.log10(trial.params["optim.lr"] / 0.08)
@@ -220,10 +220,10 @@ def test_bounds_are_kept() -> None:
 
 
 def test_several_objectives_are_all_pursued() -> None:
-    predictor = _predictor(also=1)
+    chooser = _chooser(also=1)
     seen: list[Observed] = []
     for number in range(24):
-        action = predictor.next(seen, lambda params: False)
+        action = chooser.next(seen, lambda params: False)
         assert action is not None and not action.copy
         low = action.params["optim.lr"]  # the second objective likes small learning rates
         seen.append(

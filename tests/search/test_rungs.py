@@ -222,7 +222,7 @@ def test_drops_that_merge_in_a_copy_make_it_longer(tmp_path: Path) -> None:
     assert _rungs(tmp_path, fixed, "rungs: copy").copies == (3,)
 
 
-# -- the looks of predict ------------------------------------------------------------------------
+# -- the copies of predict ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_drops_that_merge_in_a_copy_make_it_longer(tmp_path: Path) -> None:
         ("name: median", (), (68,)),
     ],
 )
-def test_predict_looks_at_copies_of_one_length_unless_other_rungs_are_asked_for(
+def test_predict_trains_copies_of_one_length_unless_other_rungs_are_asked_for(
     scheduler: str, copies: tuple[int, ...], epochs: tuple[int, ...], tmp_path: Path
 ) -> None:
     text = (
@@ -246,7 +246,7 @@ def test_predict_looks_at_copies_of_one_length_unless_other_rungs_are_asked_for(
     assert (found.copies, found.epochs) == (copies, epochs)
 
 
-def test_a_look_costs_its_share_of_epochs_and_passes(tmp_path: Path) -> None:
+def test_a_copy_costs_its_share_of_epochs_and_passes(tmp_path: Path) -> None:
     base = f"tuned:\n  {LR}\nsearcher: {{name: predict}}\n"
     costs = []
     for steps, scheduler in (("10", ""), ("10", "fidelity: {}"), ("3", "")):
