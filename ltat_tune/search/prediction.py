@@ -19,7 +19,7 @@ from ltat_tune.search.coordinates import Coordinates, Floats
 from ltat_tune.search.forecast import Forecast
 from ltat_tune.search.observed import Observed
 from ltat_tune.search.pools import Params, Pool
-from ltat_tune.search.rungs import Rungs, buys_copies, copy_cost
+from ltat_tune.search.rungs import Rungs, buys_copies, copy_cost, first_copies
 from ltat_tune.search.stems import StemSharing
 from ltat_tune.space.space import Space
 
@@ -27,7 +27,6 @@ _STARTUP = 8  # copies of random configurations, of which the best train whole f
 _FIRST, _FIRST_ALONE = 2, 4  # whole trainings before any prediction: with copies, without
 _PAIRS = 6  # whole trainings that a copy precedes, to learn what copies say
 _COPIES_A_PAIR = 3  # copies that each pair of a copy and a whole score allows
-_STARTUP_SHARE = 0.05  # of the trials' cost, the most that either of these takes
 _NEAR, _RIVALS = 40, 200  # copies that are weighed, and whole trainings that may follow them
 _BEST = 5  # trials whose neighbours are candidates
 _TRIED = 50  # candidates that turn out to be repeats before the search gives up
@@ -64,7 +63,7 @@ class Chooser:
     Args:
         space: the tuned parameters, the objective and the searcher.
         place: index of the scenario, from 0: each has random numbers of its own.
-        copy_cost: cost of a copy, in whole trainings; None if there are no copies.
+        copy_cost: cost of a copy, in whole trainings; 0 if there are no copies.
         sharing: what trainings share with earlier ones; None if nothing.
     """
 
@@ -73,7 +72,7 @@ class Chooser:
         space: Space,
         *,
         place: int = 0,
-        copy_cost: float | None = None,
+        copy_cost: float = 0.0,
         sharing: Sharing | None = None,
     ) -> None:
         spec = space.searcher
@@ -82,12 +81,16 @@ class Chooser:
         self._coordinates = Coordinates(space.tuned)
         self._pool = Pool(space.tuned, self._coordinates, self._seed)
         self._forecast = Forecast(self._coordinates, tuple(space.objective.at_least))
-        afford = _STARTUP_SHARE * spec.trials / (copy_cost or 1.0)
-        self._startup, self._pairs = (min(most, int(afford)) for most in (_STARTUP, _PAIRS))
+        afford = first_copies(space, copy_cost) if copy_cost else 0
+        self._startup, self._pairs = min(_STARTUP, afford), min(_PAIRS, afford)
         # copies measure the first objective only, and two of them at least are compared
         copies = len(space.objective.values) == 1 and self._startup > 1
-        self._copy_cost = copy_cost if copies else None
-        self._first = spec.startup_trials or (_FIRST_ALONE if self._copy_cost is None else _FIRST)
+        self._copy_cost = copy_cost if copies else 0.0
+        self._first = spec.startup_trials or (_FIRST if self._copy_cost else _FIRST_ALONE)
+
+    def draw(self, rng: np.random.Generator) -> Params:
+        """Return a random configuration."""
+        return self._pool.draw(rng)
 
     def next(
         self, seen: Sequence[Observed], repeats: Repeats, *, left: float = math.inf
@@ -103,7 +106,7 @@ class Chooser:
         begun = sum(o.began_whole for o in seen)
         ended = sum(o.values is not None for o in seen)
         rng = np.random.default_rng([self._seed, len(seen), copied, begun, ended])
-        copies = self._copy_cost is not None and left >= 1 + self._copy_cost
+        copies = self._copy_cost > 0 and left >= 1 + self._copy_cost
         if copies and copied < self._startup:
             if (action := self._drawn(seen, repeats, rng, copy=True)) is not None:
                 return action
@@ -159,7 +162,7 @@ class Chooser:
         whole = _whole(waiting[top]) if top < len(waiting) else Action(points[top])
         paired = sum(o.copy is not None and o.values is not None for o in seen)
         affordable = copied < self._startup + self._pairs + _COPIES_A_PAIR * paired
-        if not copies or self._copy_cost is None or not new or not affordable:
+        if not (copies and new and affordable):
             return whole
         if not forecast.trusts_copies:  # a few more pairs may show what copies say
             return Action(points[top], copy=True) if pairs and whole.number is None else whole
@@ -188,5 +191,5 @@ def build_chooser(space: Space, scenario: str, rungs: Rungs) -> Chooser | None:
     names = [s.name for s in space.scenarios]
     return Chooser(
         space, place=names.index(scenario), sharing=StemSharing(space, space.scenario(scenario)),
-        copy_cost=copy_cost(space, rungs) if buys_copies(space) else None,
+        copy_cost=copy_cost(space, rungs) if buys_copies(space) else 0.0,
     )  # fmt: skip

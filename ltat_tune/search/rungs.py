@@ -17,6 +17,7 @@ from ltat_tune.space.space import Space
 # (FGSM, which overfits catastrophically), and below four steps there is nothing to save.
 _CHEAP_SHARE, _CHEAP_LEAST, _LEAST_TO_CHEAPEN = 5, 2, 4
 _LEAST_TO_COPY = 8  # epochs; a quarter of fewer is too short to judge
+_COPIES_SHARE = 0.05  # of the trials, what predict spends on its first copies
 _LAST_SHARE = 0.1  # of a run: what begins in it may be missing from a copy
 _LATE = tuple(path for path, p in PARAMETERS.items() if p.acts_from != "start")
 
@@ -74,7 +75,11 @@ def with_cheap_copies(space: Space) -> Space:
         if steps >= _LEAST_TO_CHEAPEN and not inert:
             fidelity = {"attack.steps": (max(_CHEAP_LEAST, steps // _CHEAP_SHARE),)}
     scheduler = space.scheduler.model_copy(update={"fidelity": fidelity})
-    return replace(space, scheduler=scheduler)
+    filled = replace(space, scheduler=scheduler)
+    if fidelity and not place_rungs(filled).copies:  # too few trials pay for them
+        scheduler = space.scheduler.model_copy(update={"fidelity": {}})
+        return replace(space, scheduler=scheduler)
+    return filled
 
 
 def place_rungs(space: Space) -> Rungs:
@@ -120,13 +125,18 @@ def buys_copies(space: Space) -> bool:
     return space.searcher.name == "predict" and asked
 
 
-def copy_cost(space: Space, rungs: Rungs) -> float | None:
-    """Return the cost of the first copy of a trial, in whole trainings; None without copies.
+def first_copies(space: Space, cost: float) -> int:
+    """Return how many copies the trials of a scenario pay for before any whole training."""
+    return int(_COPIES_SHARE * space.searcher.trials / cost)
+
+
+def copy_cost(space: Space, rungs: Rungs) -> float:
+    """Return the cost of the first copy of a trial, in whole trainings; 0 without copies.
 
     An epoch costs a pass for each attack step, and one for its own.
     """
     if not rungs.copies:
-        return None
+        return 0.0
     config = space.config(space.scenarios[0], {})
     own = 0 if why_inert(config, "attack.steps") is not None else config.attack.steps
     steps = space.scheduler.cheaper.get("attack.steps", (own,))[0]
@@ -142,13 +152,16 @@ def _bought_copies(space: Space) -> Rungs:
     if not length:
         return Rungs((), (why,))
     cheap = space.scheduler.cheaper.get("attack.steps", ())
+    rungs = Rungs((), (), copies=(length,))
+    if space.scheduler.fidelity is not None and first_copies(space, copy_cost(space, rungs)) < 2:
+        return Rungs((), ())  # two are compared at least
     cheapened = f", with {cheap[0]} attack steps" if cheap else ""
     note = (
         f"some configurations train a copy of {length} epochs first{cheapened}: a few at the "
         "start, and more while copies predict whole trainings better than the hyperparameters "
         "alone do; no whole training is stopped for its rank"
     )
-    return Rungs((), (note,), copies=(length,))
+    return replace(rungs, notes=(note,))
 
 
 def _copies(space: Space) -> Rungs:

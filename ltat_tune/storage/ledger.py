@@ -58,7 +58,7 @@ class Ledger:
         _drop_torn_line(path)
         self._space = space
         # what a trial costs that is only copied at, in whole trainings
-        self._copy_cost = copy_cost(space, place_rungs(space)) if buys_copies(space) else None
+        self._copy_cost = copy_cost(space, place_rungs(space)) if buys_copies(space) else 0.0
         storage = optuna.storages.JournalStorage(JournalFileBackend(str(path)))
         self._tried = {s.name: Tried(space, s) for s in space.scenarios}
         self._studies: dict[str, optuna.Study] = {}
@@ -156,7 +156,7 @@ class Ledger:
     def left(self, scenario: str) -> float:
         """Return how many more whole trainings `searcher.trials` pays for."""
         trials = self._space.searcher.trials
-        if self._copy_cost is None:
+        if not self._copy_cost:
             return trials - self.begun(scenario)
         return trials - whole_trainings(self.rows(scenario), self._copy_cost)
 

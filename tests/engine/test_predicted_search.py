@@ -76,7 +76,7 @@ def _score(config: Mapping[str, Any], epochs: int) -> float:
 def test_copies_come_first_and_a_trial_counts_what_it_costs(tmp_path: Path) -> None:
     study = _Study(tmp_path, searcher={"trials": 40})
     assert study.rungs.copies == (2,)  # a quarter of 8 epochs
-    cost = copy_cost(study.space, study.rungs) or 0.0
+    cost = copy_cost(study.space, study.rungs)
     assert cost == pytest.approx(0.25 * 3 / 5)  # 2 of 4 attack steps, and one for the update
     task = study.next()
     assert task is not None and task.kind == "copy" and task.fidelity == {"attack.steps": 2}

@@ -19,7 +19,7 @@ Score = Callable[[Mapping[str, Any]], float]
 
 
 def _chooser(
-    *, seed: int = 0, copy_cost: float | None = None, at_least: tuple[str, ...] = (),
+    *, seed: int = 0, copy_cost: float = 0.0, at_least: tuple[str, ...] = (),
     also: int = 0, trials: int = 1000, startup: int | None = None, even: bool = False,
 ) -> Chooser:  # fmt: skip
     space: Any = SimpleNamespace(

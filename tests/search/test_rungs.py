@@ -255,4 +255,4 @@ def test_a_copy_costs_its_share_of_epochs_and_passes(tmp_path: Path) -> None:
         costs.append(copy_cost(space, place_rungs(space)))
     # 20 of 80 epochs; 2 + 1 of 10 + 1 passes; all passes
     assert costs == [pytest.approx(0.25 * 3 / 11), 0.25, 0.25]
-    assert copy_cost(space, Rungs((), ())) is None
+    assert copy_cost(space, Rungs((), ())) == 0.0
