@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ltat_tune.engine.budget import BudgetKeeper
 from ltat_tune.engine.preview import first_trials
 from ltat_tune.engine.scenario_search import ScenarioSearch
 from ltat_tune.preflight.load import load_space
@@ -213,3 +214,23 @@ def test_the_preview_shows_what_the_study_begins_with(tmp_path: Path) -> None:
         {p: task.config[p] for p in params} for task, params in zip(begun, shown, strict=True)
     ]
     assert trained == shown
+
+
+@pytest.mark.parametrize("epochs", [41, 70, 120])
+def test_a_budget_in_epochs_ends_the_search_and_what_waits(tmp_path: Path, epochs: int) -> None:
+    study = _Study(
+        tmp_path, searcher={"trials": 100}, budget=f"{epochs}epochs",
+        scenarios={"data.imbalance_ratio": [2]}, confirm={"top": 1, "seeds": [5]},
+    )  # fmt: skip
+    keeper = BudgetKeeper(study.space, StudyFolder(tmp_path), study.rungs, slots=1)
+    study.search = ScenarioSearch(
+        study.space, StudyFolder(tmp_path), study.ledger, NAME, study.rungs, device="cpu",
+        budget=keeper,
+    )  # fmt: skip
+    keeper.watch({NAME: study.search.claims})
+    states = [state for state, _, _ in study.run().values()]
+    spent = sum(2 if key.endswith("copy-2") else 8 for key in study.trained)
+    # one confirmation of 8 epochs is kept back, and less than a whole training is left over
+    assert epochs - 8 - 8 < spent <= epochs - 8
+    assert set(states) <= {"complete", "pruned"} and "complete" in states
+    assert f"the budget of {epochs}epochs ends the search" in study.ledger.exhausted(NAME)
