@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ class Table:
     """The recorded curves of one problem, by configuration.
 
     A file of an early version does not say what was tuned; then the rows do: what differs between
-    them was tuned, and a parameter that some of them lack exists under the values of another one.
+    them was tuned; a parameter that some of them lack exists under values of one or two others.
 
     Args:
         path: the JSON file.
@@ -141,7 +142,7 @@ def inferred(points: Sequence[Params]) -> tuple[dict[str, dict[str, Any]], dict[
     """Return the domains that these configurations fill, parents first, and their constants.
 
     Raises:
-        ValueError: a parameter exists under no value of any single other one.
+        ValueError: no one or two other parameters decide where a parameter exists.
     """
     values: dict[str, list[Any]] = {}
     for point in points:
@@ -150,20 +151,27 @@ def inferred(points: Sequence[Params]) -> tuple[dict[str, dict[str, Any]], dict[
             if value not in seen:
                 seen.append(value)
     constant = {path: seen[0] for path, seen in values.items() if len(seen) == 1}
-    everywhere = [p for p in values if p not in constant and all(p in x for x in points)]
+    count = {path: sum(path in point for point in points) for path in values}
     tuned: dict[str, dict[str, Any]] = {}
-    for path in sorted(values, key=lambda p: p not in everywhere):
+    for path in sorted(values, key=lambda p: count[p] < len(points)):
         if path in constant:
             continue
         tuned[path] = {"type": "categorical", "choices": values[path]}
-        if path not in everywhere:
-            tuned[path]["when"] = _condition(path, points, everywhere)
+        if count[path] < len(points):
+            wider = [p for p in values if p not in constant and count[p] > count[path]]
+            wider.sort(key=lambda p: -count[p])
+            tuned[path]["when"] = _condition(path, points, wider)
     return tuned, constant
 
 
 def _condition(path: str, points: Sequence[Params], parents: list[str]) -> dict[str, Any]:
-    for parent in parents:
-        under = {x[parent] for x in points if path in x}
-        if not any(x[parent] in under for x in points if path not in x):
-            return {parent: sorted(under)}
-    raise ValueError(f"{path} is in some rows, but no other parameter says in which")
+    """Return the values of one parent, or of two, under which a parameter exists."""
+    having = [point for point in points if path in point]
+    lacking = [point for point in points if path not in point]
+    for some in [*itertools.combinations(parents, 1), *itertools.combinations(parents, 2)]:
+        if not all(parent in point for parent in some for point in having):
+            continue
+        under = {parent: sorted({x[parent] for x in having}) for parent in some}
+        if not any(all(x.get(p) in under[p] for p in some) for x in lacking):
+            return under
+    raise ValueError(f"{path} is in some rows, but no other parameters say in which")

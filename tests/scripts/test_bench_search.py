@@ -57,6 +57,13 @@ def test_domains_and_conditions_are_inferred_from_the_rows_of_old_files(tmp_path
 def test_what_no_row_varies_is_fixed_and_what_no_parent_explains_is_refused() -> None:
     tuned, constant = inferred([{"a": 1, "b": "x", "c": 5}, {"a": 2, "b": "y"}])
     assert set(tuned) == {"a", "b"} and constant == {"c": 5}
+    both = [{"a": a, "b": b, **({"c": c} if a == b == 1 else {})}
+            for a in (1, 2) for b in (1, 2) for c in (3, 4)]  # fmt: skip
+    assert inferred(both)[0]["c"]["when"] == {"a": [1], "b": [1]}
+    nested = [{"a": 1}, *({"a": 2, "b": b, **({"c": c} if b == 5 else {})}
+              for b in (5, 6) for c in (7, 8))]  # fmt: skip
+    assert inferred(nested)[0]["c"]["when"] == {"b": [5]}
+    assert inferred(nested)[0]["b"]["when"] == {"a": [2]}
     points = [{"a": 1, "c": 1}, {"a": 1}, {"a": 2, "c": 2}, {"a": 2}]
     with pytest.raises(ValueError, match="c is in some rows"):
         inferred(points)
