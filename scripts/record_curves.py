@@ -1,214 +1,194 @@
-"""Records real learning curves on digits for bench_search.py, once.
+"""Records real learning curves of every configuration of a space file, for bench_search.py.
 
-    python scripts/record_curves.py         # about an hour on one core; goes on where it stopped
+    python scripts/record_curves.py --space scripts/problems/reat.yaml   # goes on where it stopped
 
-A full factorial grid of 288 configurations (digits, UR 50, 24 epochs, SRAT): three losses, four
-learning rates, two weight decays, three separation weights λ, four kinds of deferred reweighting.
-Of each: validation after every epoch, short complete copies (also with a cheaper attack), probes,
-and the truth: PGD-20 on the test images, mean of two seeds. Configurations that differ only in
-what acts after the deferral share a stem, as in a study; a branch is the training from scratch to
-the last bit.
+Every parameter under `tuned` must be countable; there may be one scenario. Of each configuration:
+validation after every epoch, short complete copies of an eighth, a quarter and half of the epochs,
+copies of a quarter with a fifth of the attack's steps, probes if asked for, and the truth: PGD-20
+on the test images, mean of two seeds. Configurations that share a stem train it once, as in a
+study; a branch is the training from scratch to the last bit.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ltat_tune.config.timeline import deferral_epoch
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.datasets import load_splits
 from ltat_tune.errors import TrainingDiverged
+from ltat_tune.preflight.load import load_space
+from ltat_tune.search.stems import stem_of
 from ltat_tune.seeding import prepare_process
+from ltat_tune.space.enumeration import all_points
+from ltat_tune.space.space import Space
 from ltat_tune.training.checkpoint import adopt_checkpoint
 from ltat_tune.training.evaluation import measure_accuracy
-from ltat_tune.training.fit_result import EpochMetrics
+from ltat_tune.training.fit_result import EpochMetrics, FitResult
 from ltat_tune.training.trainer import Trainer
 
-EPOCHS = 24
-COPIES = (3, 6, 12)
-CHEAP_COPY, CHEAP_STEPS = 6, 2
-PROBES, PROBE_EPOCHS = (3, 6, 12), 2
-SCORE = "val/pgd10_balanced_acc"
-OUT = Path(__file__).parent.parent / "tests" / "data" / "digits_curves.json"
-
-FIXED: dict[str, Any] = {
-    "data.name": "digits",
-    "data.val_per_class": 30,
-    "data.imbalance_ratio": 50,
-    "model.width": 8,
-    "model.stem": "space_to_depth",
-    "method.name": "srat",
-    "attack.eps": 0.1,
-    "attack.step_size": 0.025,
-    "attack.steps": 10,
-    "optim.epochs": EPOCHS,
-    "optim.batch_size": 64,
-    "optim.milestones": [0.75, 0.9],
-    "reweight.schedule": "deferred",
-    "reweight.start_fraction": 0.75,
-    "evaluation.val_attack": "pgd10",
-    "evaluation.select_epoch": "best",
-}
-EARLY: dict[str, tuple[Any, ...]] = {
-    "optim.weight_decay": (5e-4, 5e-3),
-    "loss.name": ("cross_entropy", "balanced_softmax", "ldam"),
-    "optim.lr": (0.02, 0.05, 0.1, 0.3),
-    "method.separation_weight": (0.0, 0.3, 2.0),
-}
-LATE: tuple[dict[str, Any], ...] = (
-    {"reweight.name": "none"},
-    {"reweight.name": "class_balanced", "reweight.beta": 0.9},
-    {"reweight.name": "class_balanced", "reweight.beta": 0.999},
-    {"reweight.name": "under_represented", "reweight.under_weight": 20},
-)
+DATA = Path(__file__).parent.parent / "tests" / "data"
+SEEDS = (0, 1)
+PROBE_EPOCHS = 2
 
 
-def early_points() -> Iterator[dict[str, Any]]:
-    """What is shared by the configurations of one stem."""
-    for values in itertools.product(*EARLY.values()):
-        yield dict(zip(EARLY, values, strict=True))
+class _Enough(Exception):
+    """Ends a training after its last probe."""
 
 
-class Stem:
-    """Trains the configurations of one stem, each from the deferral on."""
+class Recorder:
+    """Trains the configurations of one space.
 
-    def __init__(self, splits: Any, folder: Path) -> None:
-        self._splits, self._folder = splits, folder
+    Args:
+        space: its only scenario is recorded.
+        scratch: holds checkpoints and stems.
+    """
 
-    def train(
-        self, config: TrialConfig, begins: int, *, probes: bool = False
-    ) -> tuple[Trainer, Any] | None:
-        """A finished training, or None where it diverged; `begins` is where branches part."""
+    def __init__(self, space: Space, scratch: Path) -> None:
+        self._space, self._scratch = space, scratch
+        self._base = space.config(space.scenarios[0], {})
+        self._splits = load_splits(self._base)
+        self.metric, self.epochs = space.objective.metric, space.max_epochs
+        self.fidelities = fidelities(self._base)
+
+    def record(self, params: dict[str, Any], probes: tuple[int, ...]) -> dict[str, Any]:
+        """Return the row of one configuration."""
+        config = self._space.config(self._space.scenarios[0], params)
+        row: dict[str, Any] = {"params": params, "curve": [], "copies": {}, "truth": []}
+        for seed in SEEDS:
+            trained = self._train(config.replace({"seeds.seed": seed}))
+            row["truth"].append(None if trained is None else self._tested(config, *trained))
+            if seed == SEEDS[0] and trained is not None:
+                history = trained[0].history
+                row["curve"] = [round(past.metrics[self.metric], 4) for past in history]
+                row["epoch_seconds"] = sorted(p.seconds for p in history)[len(history) // 2]
+        for name, (epochs, steps) in self.fidelities.items():
+            short = config.shortened(epochs).replace({"attack.steps": steps})
+            trained = self._train(short)
+            score = None if trained is None else trained[1].metrics[self.metric]
+            row["copies"][name] = None if score is None else round(score, 4)
+        if probes:
+            row["probes"] = self._probed(config, probes)
+        return row
+
+    def _train(self, config: TrialConfig) -> tuple[Trainer, FitResult] | None:
+        """Return a finished training, or None if it diverged."""
         trainer = Trainer(config, splits=self._splits)
-        path, stem = self._folder / "checkpoint.pt", self._folder / "stem.pt"
+        path = self._scratch / "checkpoint.pt"
         path.unlink(missing_ok=True)
-        if stem.exists():
-            adopt_checkpoint(stem, path, identity=config.identity)
+        stem = stem_of(config, device="cpu", threads=1)
+        shared = None if stem is None else self._scratch / f"{stem.key}.pt"
+        if shared is not None and shared.exists():
+            adopt_checkpoint(shared, path, identity=config.identity)
 
         def keep_stem(done: EpochMetrics) -> None:
-            if done.epoch == begins and not stem.exists():
-                shutil.copyfile(path, stem)
+            if shared is not None and stem is not None and done.epoch == stem.epochs:
+                if not shared.exists():
+                    shutil.copyfile(path, shared)
 
         try:
-            result = trainer.fit(
-                keep_stem,
-                checkpoint=path,
-                # probes before the deferral see what acts late, so they are made one by one below
-                probe_at=[p for p in PROBES if p > begins] if probes else (),
-                probe_epochs=PROBE_EPOCHS,
-            )
+            return trainer, trainer.fit(keep_stem, checkpoint=path)
         except TrainingDiverged:
             return None
-        return trainer, result
 
+    def _tested(self, config: TrialConfig, trainer: Trainer, result: FitResult) -> float:
+        accuracy = measure_accuracy(
+            result.model, self._splits.test(), "pgd20", config, split="test",
+            classes=len(self._splits.classes),
+        )  # fmt: skip
+        metrics = accuracy.metrics("test/pgd20", trainer.groups)
+        return round(metrics["test/pgd20_balanced_acc"], 4)
 
-def record(
-    early: dict[str, Any], base: TrialConfig, splits: Any, scratch: Path
-) -> list[dict[str, Any]]:
-    """The curves of all branches of one stem."""
-    found: list[dict[str, Any]] = []
-    configs = [base.replace({**early, **late}) for late in LATE]
-    begins = max(deferral_epoch(config) for config in configs)
-    for late in LATE:
-        found.append({"early": early, "late": late, "copies": {}, "probes": {}, "truth": []})
-    for seed in (0, 1):
-        with tempfile.TemporaryDirectory(dir=scratch) as folder:
-            stem = Stem(splits, Path(folder))
-            for config, row in zip(configs, found, strict=True):
-                trained = stem.train(config.replace({"seeds.seed": seed}), begins)
-                if trained is None:
-                    row.setdefault("curve", [])
-                    row["truth"].append(None)
-                    continue
-                trainer, result = trained
-                if seed == 0:
-                    row["curve"] = [round(past.metrics[SCORE], 4) for past in trainer.history]
-                    row["epoch_seconds"] = sorted(p.seconds for p in trainer.history)[EPOCHS // 2]
-                tested = measure_accuracy(
-                    result.model,
-                    splits.test(),
-                    "pgd20",
-                    config,
-                    split="test",
-                    classes=len(splits.classes),
-                )
-                row["truth"].append(
-                    round(
-                        tested.metrics("test/pgd20", trainer.groups)["test/pgd20_balanced_acc"], 4
-                    )
-                )
-    for length, steps in [*((copy, None) for copy in COPIES), (CHEAP_COPY, CHEAP_STEPS)]:
-        with tempfile.TemporaryDirectory(dir=scratch) as folder:
-            stem = Stem(splits, Path(folder))
-            for config, row in zip(configs, found, strict=True):
-                short = config.shortened(length)
-                if steps is not None:
-                    short = short.replace({"attack.steps": steps})
-                trained = stem.train(short, round(0.75 * length))
-                score = None if trained is None else round(trained[1].metrics[SCORE], 4)
-                row["copies"][str(length) if steps is None else f"{length}s{steps}"] = score
-    for config, row in zip(configs, found, strict=True):
-        trainer = Trainer(config.replace({"optim.epochs": EPOCHS}), splits=splits)
-        scores: dict[int, float | None] = {}
+    def _probed(self, config: TrialConfig, probes: tuple[int, ...]) -> dict[str, float | None]:
+        """Return the probes' scores; without a stem, because they see what acts late."""
+        trainer, scores = Trainer(config, splits=self._splits), dict[str, float | None]()
 
-        class Enough(Exception):
-            pass
-
-        def look(done: EpochMetrics, trainer: Trainer = trainer, scores: Any = scores) -> None:
-            if done.epoch in PROBES:
+        def look(done: EpochMetrics) -> None:
+            if done.epoch in probes:
                 probe = trainer.probe(PROBE_EPOCHS)
-                score = probe.get("probe/" + SCORE.removeprefix("val/"))
-                scores[done.epoch] = None if score is None else round(score, 4)
-            if done.epoch == PROBES[-1]:
-                raise Enough
+                score = probe.get("probe/" + self.metric.removeprefix("val/"))
+                scores[str(done.epoch)] = None if score is None else round(score, 4)
+            if done.epoch == probes[-1]:
+                raise _Enough
 
         try:
             trainer.fit(look)
-        except (Enough, TrainingDiverged):
+        except (_Enough, TrainingDiverged):
             pass
-        row["probes"] = {str(epoch): score for epoch, score in scores.items()}
-    return found
+        return scores
+
+
+def fidelities(config: TrialConfig) -> dict[str, tuple[int, int]]:
+    """Return name -> (epochs, attack steps) of the copies, such as `6s2` -> (6, 2)."""
+    whole, steps = config.optim.epochs, config.attack.steps
+    lengths = [whole // 8, whole // 4, whole // 2]
+    cheap = max(2, steps // 5)
+    return {
+        **{str(length): (length, steps) for length in lengths},
+        **({f"{whole // 4}s{cheap}": (whole // 4, cheap)} if cheap < steps else {}),
+    }
+
+
+def countable(space: Space) -> list[dict[str, Any]]:
+    """Return every configuration of a space.
+
+    Raises:
+        SystemExit: there are several scenarios, or more configurations than can be counted.
+    """
+    if len(space.scenarios) > 1:
+        raise SystemExit(f"a table holds one scenario, got {len(space.scenarios)}; fix its values")
+    points = all_points(space.tuned)
+    if points is None:
+        raise SystemExit(
+            "every tuned parameter must be countable, and at most 4096 configurations; write "
+            "type: categorical with choices, or give ranges a step"
+        )
+    return points
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=OUT)
-    parser.add_argument("--stems", type=int, default=None, help="only the first so many")
+    parser.add_argument("--space", type=Path, required=True, help="the space file to record")
+    parser.add_argument("--out", type=Path, help="by default tests/data/NAME_curves.json")
+    parser.add_argument("--probes", type=int, nargs="*", default=[], help="epochs of probes")
+    parser.add_argument("--first", type=int, default=None, help="only the first so many")
     arguments = parser.parse_args()
     prepare_process(1)
-    base = TrialConfig.from_flat(FIXED)
-    splits = load_splits(base)
-    points = list(early_points())[: arguments.stems]
-    parts = arguments.out.with_suffix(".jsonl")
-    parts.parent.mkdir(parents=True, exist_ok=True)
+    space = load_space(arguments.space, check_machine=False, allow_inert=True)
+    points = countable(space)[: arguments.first]
+    out = arguments.out or DATA / f"{space.name}_curves.json"
+    parts = out.with_suffix(".jsonl")
     done = [json.loads(line) for line in parts.read_text().splitlines()] if parts.exists() else []
-    known = [rows[0]["early"] for rows in done]
+    known = [row["params"] for row in done]
     with tempfile.TemporaryDirectory() as scratch, open(parts, "a") as file:
-        for early in points:
-            if early in known:
+        recorder = Recorder(space, Path(scratch))
+        for params in points:
+            if params in known:
                 continue
             began = time.perf_counter()
-            rows = record(early, base, splits, Path(scratch))
-            done.append(rows)
-            file.write(json.dumps(rows) + "\n")
+            done.append(recorder.record(params, tuple(sorted(arguments.probes))))
+            file.write(json.dumps(done[-1]) + "\n")
             file.flush()
-            print(f"{len(done)} of {len(points)} stems, {time.perf_counter() - began:.1f} s")
+            print(f"{len(done)} of {len(points)}, {time.perf_counter() - began:.1f} s", flush=True)
     table = {
         "made_by": "scripts/record_curves.py",
-        "epochs": EPOCHS,
+        "metric": recorder.metric,
+        "epochs": recorder.epochs,
         "probe_epochs": PROBE_EPOCHS,
-        "fixed": FIXED,
-        "rows": [row for rows in done for row in rows],
+        "fixed": dict(space.document["fixed"]),
+        "tuned": dict(space.document["tuned"]),
+        "fidelities": {
+            name: {"epochs": epochs, "attack.steps": steps}
+            for name, (epochs, steps) in recorder.fidelities.items()
+        },
+        "rows": done,
     }
-    arguments.out.write_text(json.dumps(table, separators=(",", ":")) + "\n")
+    out.write_text(json.dumps(table, separators=(",", ":")) + "\n")
     parts.unlink()
 
 

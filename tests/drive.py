@@ -70,7 +70,10 @@ ALONE = {"concurrency": 1}  # one worker to start; for studies of which nothing 
 def write_space(folder: Path, **changes: Any) -> Path:
     """The mini study's space file with some of its keys replaced."""
     path = folder / "mini.yaml"
-    path.write_text(yaml.safe_dump({**MINI, **changes}))
+    document = {**MINI, **changes}
+    if isinstance(document.get("searcher"), dict):  # rungs stop trials; predict has none
+        document["searcher"] = {"name": "tpe", **document["searcher"]}
+    path.write_text(yaml.safe_dump(document))
     return path
 
 

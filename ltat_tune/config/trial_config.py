@@ -63,16 +63,20 @@ class TrialConfig(ConfigValues):
     def shortened(self, epochs: int) -> TrialConfig:
         """Return the same run compressed into fewer epochs, including drops and deferral.
 
-        Only parameters that count epochs are scaled here, because every other time is already a
-        share of the run. A warm-up keeps at least one epoch.
+        Only parameters that count epochs or steps are scaled here, because every other time is
+        already a share of the run. A warm-up keeps at least one epoch. The weight average keeps
+        its span as a share of the run: the decay of a step becomes that of 1 / share steps.
         """
+        if epochs == self.optim.epochs:
+            return self
         share = epochs / self.optim.epochs
         scaled = {
             path: max(1, round(self.get(path) * share))
             for path in ("optim.warmup_epochs", "evaluation.every_epochs")
             if self.get(path) > 0
         }
-        return self.replace({"optim.epochs": epochs, **scaled})
+        decay = self.optim.ema_decay ** (1 / share)
+        return self.replace({"optim.epochs": epochs, "optim.ema_decay": decay, **scaled})
 
     @property
     def identity(self) -> str:

@@ -6,6 +6,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from ltat_tune.engine.choice import next_action
+from ltat_tune.search.prediction import build_chooser
+from ltat_tune.search.rungs import place_rungs
 from ltat_tune.search.tried import SearchExhausted
 from ltat_tune.space.space import Space
 from ltat_tune.storage.ledger import Ledger
@@ -18,13 +21,23 @@ def first_trials(space: Space, count: int) -> dict[str, list[dict[str, Any]]]:
     ends. From then on a searcher that learns uses the trials' scores.
     """
     proposals: dict[str, list[dict[str, Any]]] = {}
+    rungs = place_rungs(space)
     with tempfile.TemporaryDirectory(prefix="ltat-plan-") as folder:
         ledger = Ledger(Path(folder) / "ledger.journal", space)
         for scenario in space.scenarios:
             proposed = proposals[scenario.name] = []
+            chooser = build_chooser(space, scenario.name, rungs)
             while len(proposed) < count and not ledger.is_searched(scenario.name):
+                action = None
+                if chooser is not None and not ledger.has_queued(scenario.name):
+                    action = next_action(chooser, ledger, scenario.name, rungs)
+                params, copy_first = (
+                    (None, False) if action is None else (action.params, action.copy)
+                )
                 try:
-                    proposed.append(ledger.propose(scenario.name)[1])
+                    proposed.append(
+                        ledger.propose(scenario.name, params, copy_first=copy_first)[1]
+                    )
                 except SearchExhausted:
                     break
     return proposals

@@ -3,6 +3,8 @@
 A trial passes through stages: short complete copies, if the rungs are copies; its own training;
 and repeats of that training with other seeds, if `searcher.seeds_per_trial` asks for them. The
 ledger records the trial after every stage, so a new driver continues where the last one stopped.
+With the searcher predict, a trial begins with a copy or with its own training, and a surrogate
+decides which of the trials that wait go on.
 """
 
 from __future__ import annotations
@@ -15,11 +17,13 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from ltat_tune.engine.budget import BudgetKeeper, Claims, end_search, reopen
-from ltat_tune.engine.task_factory import trial_task
-from ltat_tune.files import read_json
+from ltat_tune.engine.choice import next_action, waiting_trials
+from ltat_tune.engine.task_factory import Stages
+from ltat_tune.search.observed import began_with_copy
+from ltat_tune.search.prediction import Action, build_chooser
 from ltat_tune.search.promotion import Promotions
 from ltat_tune.search.rungs import Rungs
-from ltat_tune.search.stems import late_paths, may_share, stem_of
+from ltat_tune.search.stems import late_paths
 from ltat_tune.search.tried import SearchExhausted
 from ltat_tune.space.space import Space
 from ltat_tune.storage.folder import StudyFolder
@@ -55,9 +59,11 @@ class ScenarioSearch:
         device: str,
         budget: BudgetKeeper | None = None,
     ) -> None:
-        self._space, self._folder, self._ledger = space, folder, ledger
-        self._scenario, self._rungs, self._device = scenario, rungs, device
-        self._metric, self._budget = space.objective.metric, budget
+        self._space, self._ledger, self._scenario = space, ledger, scenario
+        self._rungs, self._metric, self._budget = rungs, space.objective.metric, budget
+        self._stages = Stages(space, folder, scenario, rungs, device=device)
+        self._chooser = build_chooser(space, scenario, rungs)
+        self._action: Action | None = None  # that the chooser chose for a new trial
         self._promotions = Promotions(len(rungs.copies), space.scheduler.reduction_factor)
         self._params: dict[int, dict[str, Any]] = {}
         self._spent: dict[int, int] = {}  # epochs of stages that ended
@@ -85,11 +91,9 @@ class ScenarioSearch:
                 if number is not None:
                     return self._start(number, stage)
                 try:
-                    number, params = self._ledger.propose(self._scenario)
+                    return self._propose()
                 except SearchExhausted:  # running trials may still be promoted
                     continue
-                self._params[number] = params
-                return self._begin(number, 0)
             assert self._budget is not None
             self._postponed = None if number is None else (number, stage)
             if self._budget.busy():  # a trial that ends early leaves some of the budget
@@ -112,6 +116,10 @@ class ScenarioSearch:
             begun = self._begun(number)
             losers.append((self._task(number, self._whole), Outcome("pruned", begun, reason)))
         self._given_up.clear()
+        if self._chooser is not None and self._ledger.is_searched(self._scenario):
+            for number in waiting_trials(self._ledger, self._scenario, self._rungs):
+                reason = f"others promised more than its copy of {self._rungs.copies[0]} epochs"
+                losers.append((self._task(number, self._whole), Outcome("pruned", 0, reason)))
         for number in self._promotions.losers(self._settled()):
             level = self._level(number)
             stop = self._promotions.why_lost(number, level, self._rungs.copies[level])
@@ -135,15 +143,16 @@ class ScenarioSearch:
         """End a stage. Return the trial's own task and outcome, or None if the trial goes on."""
         number = task.number
         stage = self._live.pop(number, self._whole)
-        self._spent[number] = self._spent.get(number, 0) + self._trained(task, outcome)
+        self._spent[number] = self._spent.get(number, 0) + self._stages.trained(task, outcome)
         score = (outcome.metrics or {}).get(self._metric)
         if outcome.state == "complete" and score is not None:
             if task.kind == "copy":
                 self._ledger.note(self._scenario, number, spent=self._spent[number])
                 self._ledger.record(self._scenario, number, task.epochs, score)
-                self._promotions.add(stage, number, score)
                 self.claims.reach(stage)
-                self._distrust(stage - 1)
+                if self._chooser is None:
+                    self._promotions.add(stage, number, score)
+                    self._distrust(stage - 1)
                 return None
             seeds = self._seeds.setdefault(number, [])
             measured = outcome.metrics or {}
@@ -173,17 +182,56 @@ class ScenarioSearch:
             return self._postponed
         if self._ready:
             return self._ready.pop(0)
-        promoted = self._promotions.next(self._settled())
+        if self._chooser is not None:
+            return self._predicted()
+        # once nothing is left to propose, a free slot takes the best of those that wait
+        searched = self._ledger.is_searched(self._scenario)
+        promoted = self._promotions.next(self._whole if searched else 0)
         if promoted is not None:
             number, level = promoted
             return number, level + 1
-        return None if self._ledger.is_searched(self._scenario) else (None, 0)
+        return None if searched else (None, 0)
+
+    def _predicted(self) -> tuple[int | None, int] | None:
+        """Return the next (trial, stage) by the surrogate; None at the end, or to wait."""
+        assert self._chooser is not None
+        self._action = None
+        if self._ledger.is_searched(self._scenario):
+            return None
+        if self._ledger.has_queued(self._scenario):  # start points train whole
+            return None, self._whole
+        self._action = next_action(
+            self._chooser, self._ledger, self._scenario, self._rungs, given_up=self._given_up
+        )
+        if self._action is not None:
+            return self._action.number, 0 if self._action.copy else self._whole
+        return None if self._live else (None, self._whole)  # whatever is left, if anything is
+
+    def _propose(self) -> Task:
+        """Begin a new trial.
+
+        Raises:
+            SearchExhausted: every configuration has been tried.
+        """
+        params, copy_first = (
+            (self._action.params, self._action.copy) if self._action else (None, False)
+        )
+        number, proposed = self._ledger.propose(self._scenario, params, copy_first=copy_first)
+        self._params[number] = proposed
+        begins = 0
+        if self._chooser is not None:
+            row = self._ledger.row(self._scenario, number)
+            begins = 0 if began_with_copy(row) else self._whole
+        return self._begin(number, begins)
 
     def _allowed(self, number: int | None, stage: int) -> bool:
         if self._budget is None or stage > self._whole:  # a trial's seeds are paid for at once
             return True
         begun = 0 if number is None else self._begun(number)
-        return self._budget.allows(self._scenario, stage, begun)
+        allowed = self._budget.allows(self._scenario, stage, begun)
+        if self._chooser is not None and stage < self._whole:  # no copy without a whole training
+            return allowed and self._budget.allows(self._scenario, self._whole)
+        return allowed
 
     def _start(self, number: int, stage: int) -> Task:
         """Begin a stage of a trial that was proposed before."""
@@ -209,7 +257,7 @@ class ScenarioSearch:
     @property
     def _whole(self) -> int:
         """The number of the stage that is the trial's own training."""
-        return len(self._rungs.copies)
+        return self._stages.whole
 
     def _put_back(self) -> None:
         """Restore the state that earlier drivers left in the ledger."""
@@ -226,7 +274,9 @@ class ScenarioSearch:
             self._spent[number] = int(row.user_attrs.get("spent", 0))
             self._seeds[number] = list(row.user_attrs.get("seeds", []))
             passed = sum(length in row.intermediate_values for length in self._rungs.copies)
-            if passed == 0 or int(row.user_attrs.get("promoted", 0)) >= passed:
+            if self._chooser is not None and not began_with_copy(row):
+                self._ready.append((number, self._whole + len(self._seeds[number])))
+            elif passed == 0 or int(row.user_attrs.get("promoted", 0)) >= passed:
                 self._ready.append((number, passed + len(self._seeds[number])))
 
     def _put_back_scores(self, row: FrozenTrial) -> None:
@@ -235,7 +285,8 @@ class ScenarioSearch:
             by_cheap_attack = row.number < self._misled.get(level, 0)
             if length in row.intermediate_values and not by_cheap_attack:
                 score = row.intermediate_values[length]
-                self._promotions.add(level, row.number, score, gone_on=promoted > level)
+                if self._chooser is None:
+                    self._promotions.add(level, row.number, score, gone_on=promoted > level)
                 self.claims.reach(level)
 
     def _settled(self) -> int:
@@ -243,7 +294,7 @@ class ScenarioSearch:
         if not self._ledger.is_searched(self._scenario):
             return 0
         busy = [*self._live.values(), *(stage for _, stage in self._ready)]
-        return min(busy, default=self._whole)
+        return min([*busy, self._whole])
 
     def _level(self, number: int) -> int:
         """Return the highest level that a waiting trial has finished."""
@@ -257,35 +308,7 @@ class ScenarioSearch:
 
     def _task(self, number: int, stage: int) -> Task:
         """Return the task of a trial's stage."""
-        whole = trial_task(
-            self._space, self._folder, self._scenario, number, self._params[number],
-            device=self._device,
-        )  # fmt: skip
-        if stage < self._whole:
-            length = self._rungs.copies[stage]
-            task = replace(
-                whole, key=f"{whole.key}/copy-{length}", kind="copy", epochs=length,
-                folder=str(whole.path / f"copy-{length}"), fidelity=self._fidelity(stage),
-            )  # fmt: skip
-        elif stage == self._whole:
-            task = replace(
-                whole, validate_at=self._rungs.epochs, probe_at=self._rungs.probes,
-                probe_epochs=self._rungs.probe_epochs,
-            )  # fmt: skip
-        else:
-            seed = int(whole.config["seeds.seed"]) + stage - self._whole
-            task = replace(
-                whole, key=f"{whole.key}/seed-{seed}", kind="repeat", seed=seed,
-                folder=str(whole.path / f"seed-{seed}"),
-            )  # fmt: skip
-        return self._from_stem(task)
-
-    def _fidelity(self, level: int) -> dict[str, Any]:
-        """Return the values that the copies of a level train with in place of their own."""
-        if level in self._misled:
-            return {}
-        cheaper = self._space.scheduler.cheaper.items()
-        return {path: values[level] for path, values in cheaper if level < len(values)}
+        return self._stages.task(number, self._params[number], stage, misled=self._misled)
 
     def _distrust(self, level: int) -> None:
         """Give up a level's cheap attack once its copies rank trials no better than chance.
@@ -293,7 +316,7 @@ class ScenarioSearch:
         At least eight trials that also trained the next stage decide this. Trials that still wait
         are then out, because only the cheap attack's scores spoke for them.
         """
-        if level < 0 or not self._fidelity(level):
+        if level < 0 or level in self._misled or not self._stages.fidelity(level):
             return
         pairs = self._promotions.pairs(level)
         if len(pairs) < _TRUSTED_TRIALS:
@@ -313,22 +336,10 @@ class ScenarioSearch:
         )
         self._ledger.remember(self._scenario, "misled", sorted(self._misled.items()))
 
-    def _from_stem(self, task: Task) -> Task:
-        """Return the task with its stem, if another trial may share its early epochs."""
-        config = task.training_config()
-        if not may_share(self._space, config):
-            return task
-        stem = stem_of(config, device=task.device, threads=task.threads)
-        # a probe inside the stem would see the late parameters of the branch that made it
-        if stem is None or any(epoch <= stem.epochs for epoch in task.probe_at):
-            return task
-        path = self._folder.stems.resolve() / f"{stem.key}.pt"
-        return replace(task, stem=str(path), stem_epochs=stem.epochs)
-
     def _branch(self, task: Task) -> None:
         """Queue the other branches of a trial whose stem exists: the same early parameters."""
         branches, number = self._space.searcher.branches, task.number
-        if branches == 1 or self._space.searcher.enumerates:
+        if branches == 1 or self._space.searcher.enumerates or self._chooser is not None:
             return
         row = self._ledger.row(self._scenario, number)
         if "branch_of" in row.user_attrs:
@@ -338,11 +349,3 @@ class ScenarioSearch:
         queued = self._ledger.count(self._scenario, branch_of=number)
         for _ in range(branches - 1 - queued):
             self._ledger.enqueue(self._scenario, early, branch_of=number)
-
-    def _trained(self, task: Task, outcome: Outcome) -> int:
-        """Return how many epochs a stage cost, with its probes and without its stem's epochs."""
-        if not task.path.exists():
-            return 0
-        stem = (read_json(task.path / "stem.json") or {}).get("epochs", 0)
-        probes = sum(epoch <= outcome.epoch for epoch in task.probe_at) * task.probe_epochs
-        return max(0, outcome.epoch - int(stem)) + probes

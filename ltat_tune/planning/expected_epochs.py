@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ltat_tune.search.rungs import Rungs
+from ltat_tune.search.rungs import Rungs, buys_copies
 from ltat_tune.search.stems import may_share, stem_of
 from ltat_tune.space.space import Space
 from ltat_tune.space.spec import SchedulerSpec
@@ -57,9 +57,13 @@ def search_length(space: Space, rungs: Rungs) -> SearchLength:
     A trial's rank among those before it is taken to be random. ASHA then lets the i-th trial at a
     rung go on with probability ceil(i / eta) / i, and the first eta - 1 surely; the median rule
     lets half go on after the first five. Copies are promoted as `Promotions` does it. A searcher
-    that learns proposes better trials later, so a few more go on.
+    that learns proposes better trials later, so a few more go on. The searcher predict stops
+    nothing, and trains as much as so many whole trials cost.
     """
     trials, total, seeds = _trials(space), space.max_epochs, space.searcher.seeds_per_trial
+    if buys_copies(space):  # a copy counts as the share of a trial that it costs
+        whole = trials * total * seeds
+        return SearchLength(trials, float(whole), 0.0, whole, float(trials), {})
     at_most = trials * sum(stage_epochs(space, rungs))
     stems, group = _stems(space, rungs)
     by_length: dict[int, float] = {}

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from ltat_tune.config.parameters import PARAMETERS, defaults
 from ltat_tune.errors import StudyError
-from ltat_tune.space.reader import read_space, with_seeds
+from ltat_tune.space.reader import read_space, with_searcher, with_seeds
 from ltat_tune.space.space import Space, text_of
 from ltat_tune.space.spec import SECTIONS
 from ltat_tune.storage.folder import StudyFolder
@@ -36,7 +36,8 @@ def space_differences(
     """
     if "space" not in facts:
         return {}
-    before, after = _flat(with_seeds(facts["space"])), _flat(json.loads(json.dumps(now)))
+    before = _flat(with_searcher(with_seeds(facts["space"])))
+    after = _flat(json.loads(json.dumps(now)))
     unsaid = _unsaid({**defaults(), **facts["defaults"]}), _unsaid(defaults())
     differences = {}
     for path in [*before, *(path for path in after if path not in before)]:

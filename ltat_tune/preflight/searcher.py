@@ -107,6 +107,11 @@ def _notes(space: Space) -> list[str]:
     spec, objective, notes = space.searcher, space.objective, []
     name, stops = spec.name, space.scheduler.name != "none"
     choices = [path for path, domain in space.tuned.items() if domain.kind == "categorical"]
+    if name == "predict" and spec.branches > 1:
+        notes.append(
+            f"searcher.branches {spec.branches} has no effect with searcher.name predict, which "
+            "counts what a stem saves in the cost of each training"
+        )
     if name == "cmaes" and choices:
         notes.append(
             f"searcher.name cmaes models only ranges and draws {', '.join(choices)} at random to "

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ltat_tune.config.effects import acts_from_epoch, why_inert
+from ltat_tune.config.parameters import PARAMETERS
 from ltat_tune.config.timeline import clean_epochs, drop_epochs
+from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.space.space import Space
 
 # The shortest copies have a fifth of the attack's steps. A single step would be another attack
 # (FGSM, which overfits catastrophically), and below four steps there is nothing to save.
 _CHEAP_SHARE, _CHEAP_LEAST, _LEAST_TO_CHEAPEN = 5, 2, 4
 _LEAST_TO_COPY = 8  # epochs; a quarter of fewer is too short to judge
+_COPIES_SHARE = 0.05  # of the trials, what predict spends on its first copies
+_LAST_SHARE = 0.1  # of a run: what begins in it may be missing from a copy
+_LATE = tuple(path for path, p in PARAMETERS.items() if p.acts_from != "start")
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,11 @@ def with_cheap_copies(space: Space) -> Space:
         if steps >= _LEAST_TO_CHEAPEN and not inert:
             fidelity = {"attack.steps": (max(_CHEAP_LEAST, steps // _CHEAP_SHARE),)}
     scheduler = space.scheduler.model_copy(update={"fidelity": fidelity})
-    return replace(space, scheduler=scheduler)
+    filled = replace(space, scheduler=scheduler)
+    if fidelity and not place_rungs(filled).copies:  # too few trials pay for them
+        scheduler = space.scheduler.model_copy(update={"fidelity": {}})
+        return replace(space, scheduler=scheduler)
+    return filled
 
 
 def place_rungs(space: Space) -> Rungs:
@@ -87,10 +97,15 @@ def place_rungs(space: Space) -> Rungs:
 
     auto: prefix if its first rung lies in the first half of the run without judging noise, else
     copy. A rung after epoch 180 of 200 saves next to nothing (scripts/bench_search.py).
+
+    The searcher predict stops nothing by rank. Under asha, copies of a quarter of the epochs (or
+    of grace_epochs) are bought one by one, unless prefix or probe is asked for.
     """
     spec = space.scheduler
     if spec.name == "none":
         return Rungs((), ())
+    if buys_copies(space):
+        return _bought_copies(space)
     settled, why = _settled_after(space)
     prefix = _prefixes(space, settled, why)
     kind = spec.rungs
@@ -103,9 +118,60 @@ def place_rungs(space: Space) -> Rungs:
     return prefix if kind == "prefix" else _probes(space, settled, prefix)
 
 
+def buys_copies(space: Space) -> bool:
+    """Return whether the searcher chooses what trains a copy first, instead of a rung."""
+    spec = space.scheduler
+    asked = spec.name == "asha" and spec.rungs in ("auto", "copy")
+    return space.searcher.name == "predict" and asked
+
+
+def first_copies(space: Space, cost: float) -> int:
+    """Return how many copies the trials of a scenario pay for before any whole training."""
+    return int(_COPIES_SHARE * space.searcher.trials / cost)
+
+
+def copy_cost(space: Space, rungs: Rungs) -> float:
+    """Return the cost of the first copy of a trial, in whole trainings; 0 without copies.
+
+    An epoch costs a pass for each attack step, and one for its own.
+    """
+    if not rungs.copies:
+        return 0.0
+    config = space.config(space.scenarios[0], {})
+    own = 0 if why_inert(config, "attack.steps") is not None else config.attack.steps
+    steps = space.scheduler.cheaper.get("attack.steps", (own,))[0]
+    return rungs.copies[0] / config.optim.epochs * (min(steps, own) + 1) / (own + 1)
+
+
+def _bought_copies(space: Space) -> Rungs:
+    total, spec = space.max_epochs, space.scheduler
+    length = spec.grace_epochs or math.ceil(total / 4)
+    if length >= total or total < (4 if spec.rungs == "copy" else _LEAST_TO_COPY):
+        return Rungs((), ())
+    length, why = _small_version(space, length, length if spec.grace_epochs else total // 2)
+    if not length:
+        return Rungs((), (why,))
+    cheap = space.scheduler.cheaper.get("attack.steps", ())
+    rungs = Rungs((), (), copies=(length,))
+    if space.scheduler.fidelity is not None and first_copies(space, copy_cost(space, rungs)) < 2:
+        return Rungs((), ())  # two are compared at least
+    cheapened = f", with {cheap[0]} attack steps" if cheap else ""
+    note = (
+        f"some configurations train a copy of {length} epochs first{cheapened}: a few at the "
+        "start, and more while copies predict whole trainings better than the hyperparameters "
+        "alone do; no whole training is stopped for its rank"
+    )
+    return replace(rungs, notes=(note,))
+
+
 def _copies(space: Space) -> Rungs:
     total = space.max_epochs
-    first = space.scheduler.grace_epochs or math.ceil(total / 4)
+    given = space.scheduler.grace_epochs
+    first = given or math.ceil(total / 4)
+    if first < total >= 4:
+        first, why = _small_version(space, first, given or total // 2)
+        if not first:
+            return Rungs((), (why,))
     lengths = [first]
     while 2 * lengths[-1] <= 0.6 * total:
         lengths.append(2 * lengths[-1])
@@ -175,17 +241,79 @@ def _none_fits(total: int) -> str:
 
 
 def _settled_after(space: Space) -> tuple[int, str]:
-    """Return the last epoch, from 0, at which something begins to act in a trial, and its name."""
+    """Return the last epoch, from 0, at which something begins to act in a trial, and its name.
+
+    Whatever trials differ in counts, tuned or not: the default weights of one method too. What
+    acts alike in all of them moves no rung, because it favours none.
+    """
     settled, why = 0, ""
     for _, proposals in space.configurations:
+        differing = _differing([config for _, config in proposals])
         for params, config in proposals:
             drops = drop_epochs(config.optim)
             if drops and drops[0] > settled:
                 settled, why = drops[0], "the first learning-rate drop"
             if clean_epochs(config) > settled:
                 settled, why = clean_epochs(config), "the adversarial stage of taet"
-            for path in params:
+            for path in (*params, *(p for p in differing if _late(config, p))):
                 begins = acts_from_epoch(config, path)
                 if begins > settled:
                     settled, why = begins, path
     return settled, why
+
+
+def _differing(configs: Sequence[TrialConfig]) -> list[str]:
+    """Return the late parameters that act in some configurations with other values, or not."""
+    return [
+        path
+        for path in _LATE
+        if len({(_late(c, path), acts_from_epoch(c, path), repr(c.get(path))) for c in configs})
+        > 1
+    ]
+
+
+def _late(config: TrialConfig, path: str) -> bool:
+    """Return whether a parameter acts, and only from some epoch on."""
+    return acts_from_epoch(config, path) > 0 and why_inert(config, path) is None
+
+
+def why_no_copy(config: TrialConfig, epochs: int) -> str:
+    """Return why a copy of so many epochs is no small version of a run; empty if it is one.
+
+    What begins before the last tenth of the run must begin before the copy ends: each drop of the
+    learning rate, the adversarial stage of taet, and each late parameter.
+    """
+    counts_until = (1 - _LAST_SHARE) * config.optim.epochs
+    in_copy = dict(_beginnings(config.shortened(epochs)))
+    for event, begins in _beginnings(config):
+        if begins < counts_until and in_copy.get(event, epochs) >= epochs:
+            place = f"epoch {begins + 1} of {config.optim.epochs}"
+            return f"{event} ({place}) would be missing from copies of {epochs} epochs"
+    return ""
+
+
+def _beginnings(config: TrialConfig) -> list[tuple[str, int]]:
+    """Return what begins during a run, and after how many epochs; 0 if it acts from the start."""
+    drops = [(f"learning-rate drop {i}", e) for i, e in enumerate(drop_epochs(config.optim), 1)]
+    acting = [path for path in _LATE if why_inert(config, path) is None]
+    late = [(f"the start of {path}", acts_from_epoch(config, path)) for path in acting]
+    return [*drops, ("the adversarial stage of taet", clean_epochs(config)), *late]
+
+
+def _small_version(space: Space, epochs: int, most: int) -> tuple[int, str]:
+    """Return the shortest length of copies that are small versions of a run, from `epochs` on.
+
+    It is 0 if there is none up to `most`; the text says why copies of `epochs` are not.
+    """
+    alike: dict[Any, TrialConfig] = {}  # one configuration of each course of the run
+    for _, proposals in space.configurations:
+        for _, config in proposals:
+            alike.setdefault((config.optim.lr_schedule, *_beginnings(config)), config)
+    first = ""
+    for length in range(epochs, max(epochs, most) + 1):
+        reasons = (why_no_copy(config, length) for config in alike.values())
+        reason = next((text for text in reasons if text), "")
+        if not reason:
+            return length, ""
+        first = first or f"no copies are trained: {reason}"
+    return 0, first

@@ -74,7 +74,8 @@ def _main(space: Space, seed: int) -> BaseSampler:
         return optuna.samplers.NSGAIISampler(seed=seed, population_size=size)
     if spec.name == "nsga3":
         return optuna.samplers.NSGAIIISampler(seed=seed, population_size=size)
-    return optuna.samplers.RandomSampler(seed=seed)  # for random; grid and list never use it
+    # for random, and for what predict's start points leave open; grid and list never use it
+    return optuna.samplers.RandomSampler(seed=seed)
 
 
 class _Proposals(BaseSampler):

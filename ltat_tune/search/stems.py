@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from ltat_tune.config.effects import acts_from_epoch, why_inert
 from ltat_tune.config.parameters import PARAMETERS
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.provenance import versions
-from ltat_tune.space.space import Space
+from ltat_tune.search.coordinates import Floats
+from ltat_tune.space.space import Scenario, Space
 
 
 @dataclass(frozen=True)
@@ -58,3 +63,52 @@ def late_paths(config: TrialConfig) -> set[str]:
     begins = {path: acts_from_epoch(config, path) for path in PARAMETERS}
     epochs = max(begins[path] for path in acting(config))
     return {path for path, begin in begins.items() if begin >= epochs > 0}
+
+
+class StemSharing:
+    """Knows what whole trainings of one scenario share with earlier ones, by their stems.
+
+    Args:
+        space: the tuned parameters.
+        scenario: the scenario.
+    """
+
+    def __init__(self, space: Space, scenario: Scenario) -> None:
+        self._space, self._scenario = space, scenario
+        self._late = [p for p in space.tuned if PARAMETERS[p].acts_from != "start"]
+        self._stems: dict[str, Stem | None] = {}
+
+    def shares(
+        self, points: Sequence[Mapping[str, Any]], trained: Sequence[Mapping[str, Any]]
+    ) -> Floats:
+        """Return the share of each training that an earlier one trained already, shape (N,).
+
+        Args:
+            points: configurations.
+            trained: those whose whole training ended.
+        """
+        shares = np.zeros(len(points))
+        if not self._late:
+            return shares
+        stems = {stem.key for point in trained if (stem := self._stem(point)) is not None}
+        early = {self._early(point) for point in trained}
+        for place, point in enumerate(points if stems else ()):
+            if self._early(point) not in early:
+                continue
+            stem = self._stem(point)
+            if stem is not None and stem.key in stems:
+                shares[place] = stem.epochs / self._space.max_epochs
+        return shares
+
+    def _early(self, point: Mapping[str, Any]) -> tuple[Any, ...]:
+        return tuple(point.get(p) for p in self._space.tuned if p not in self._late)
+
+    def _stem(self, point: Mapping[str, Any]) -> Stem | None:
+        text = repr(sorted(point.items()))
+        if text not in self._stems:
+            config = self._space.config(self._scenario, point)
+            stem = (
+                stem_of(config, device="", threads=1) if may_share(self._space, config) else None
+            )
+            self._stems[text] = stem
+        return self._stems[text]

@@ -51,6 +51,10 @@ class Tried:
         self.begun += 1
         return None
 
+    def has(self, params: Mapping[str, Any]) -> bool:
+        """Return whether a row trains the same as these parameters."""
+        return self._recipe(params) in self._rows
+
     def is_whole(self, params: Mapping[str, Any]) -> bool:
         """Return whether every parameter that exists in these has a value."""
         tuned = self._space.tuned

@@ -36,6 +36,26 @@ from ltat_tune.yaml_lines import Key, YamlProblem, read_yaml
 _KEYS = tuple(SpaceDocument.model_fields)
 
 
+_FIRST_DEFAULT = "tpe"  # of searcher.name, up to 0.4.0
+
+
+def names_searcher(document: Mapping[str, Any]) -> bool:
+    """Return whether a file names its searcher."""
+    searcher = document.get("searcher")
+    return isinstance(searcher, Mapping) and "name" in searcher
+
+
+def with_searcher(document: Mapping[str, Any], name: str = _FIRST_DEFAULT) -> dict[str, Any]:
+    """Return the file of a study with its searcher's name.
+
+    A new study names it in its own copy of the file. One that names none began when tpe was the
+    default, and goes on with it.
+    """
+    if names_searcher(document):
+        return dict(document)
+    return {**document, "searcher": {"name": name, **(document.get("searcher") or {})}}
+
+
 def read_space(path: Path | str) -> Space:
     """Read the space file of a study that exists, and check only the file's form.
 
@@ -46,6 +66,7 @@ def read_space(path: Path | str) -> Space:
     """
     path = Path(path)
     document, lines = read_document(path)
+    document = with_searcher(document)
     plugins = read_plugins(path, document, lines)
     space = build_space(document, path.stem, Problems(str(path), lines, set(), ()))
     return replace(space, plugins=plugins)

@@ -144,7 +144,8 @@ class Space:
     def record(self) -> dict[str, Any]:
         """The document that a study keeps: what another version may choose is written out."""
         confirm = {**(self.document.get("confirm") or {}), "seeds": list(self.confirm_seeds)}
-        return {**self.document, "confirm": confirm}
+        searcher = {"name": self.searcher.name, **(self.document.get("searcher") or {})}
+        return {**self.document, "confirm": confirm, "searcher": searcher}
 
     def scenario(self, name: str) -> Scenario:
         """Return the scenario of this name."""

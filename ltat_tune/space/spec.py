@@ -29,14 +29,20 @@ class SearcherSpec(Section):
     sequence (`qmc`). With the searcher `random`, that sequence goes on to the end.
     """
 
-    name: Literal["tpe", "random", "grid", "list", "gp", "cmaes", "nsga2", "nsga3"] = documented(
-        "tpe",
-        "what proposes configurations: tpe, gp, cmaes, nsga2 and nsga3 learn from earlier trials, "
-        "random does not; grid trains every combination, list the entries of start_from",
+    name: Literal["predict", "tpe", "random", "grid", "list", "gp", "cmaes", "nsga2", "nsga3"] = (
+        documented(
+            "predict",
+            "what proposes configurations: predict models the final score and trains cheap "
+            "copies where they pay; tpe, gp, cmaes, nsga2 and nsga3 learn from earlier trials, "
+            "random does not; grid trains every combination, list the entries of start_from",
+        )
     )
     trials: Integer = documented(
-        20, "trials of each scenario; a grid or list counts its own", ge=1, le=100000
-    )
+        20,
+        "trials of each scenario; with predict, as many whole trainings or what costs as much, "
+        "so that a copy counts as a share of a trial; a grid or list counts its own",
+        ge=1, le=100000,
+    )  # fmt: skip
     seed: Integer = documented(0, "seed of the proposals", ge=0, le=10**6)
     startup: Literal["random", "qmc"] = documented(
         "random",
@@ -46,7 +52,8 @@ class SearcherSpec(Section):
     startup_trials: Integer | None = documented(
         None,
         "trials that are drawn before the searcher models anything, and the size of a generation "
-        "of nsga2 and nsga3; null is a third of the trials, at most 10",
+        "of nsga2 and nsga3; null is a third of the trials, at most 10, and with predict 2 after "
+        "a few copies, or 4 where there are none",
         ge=1,
     )
     max_failures_in_a_row: Integer = documented(
@@ -70,7 +77,8 @@ class SearcherSpec(Section):
     @property
     def random_trials(self) -> int:
         """Trials before the searcher models anything; for nsga2 and nsga3 a generation's size."""
-        return self.startup_trials or min(10, max(1, self.trials // 3))
+        usual = 2 if self.name == "predict" else min(10, max(1, self.trials // 3))
+        return self.startup_trials or usual
 
 
 class SchedulerSpec(Section):

@@ -18,6 +18,7 @@ import optuna
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from ltat_tune.search.observed import COPY_FIRST, whole_trainings
 from ltat_tune.search.optuna_internals import (
     JudgedStudy,
     is_queued,
@@ -26,6 +27,7 @@ from ltat_tune.search.optuna_internals import (
     stored,
     trial_of,
 )
+from ltat_tune.search.rungs import buys_copies, copy_cost, place_rungs
 from ltat_tune.search.searchers import build_sampler
 from ltat_tune.search.tried import SearchExhausted, Tried
 from ltat_tune.space.space import Scenario, Space
@@ -55,6 +57,8 @@ class Ledger:
         path.with_name(path.name + ".lock").unlink(missing_ok=True)
         _drop_torn_line(path)
         self._space = space
+        # what a trial costs that is only copied at, in whole trainings
+        self._copy_cost = copy_cost(space, place_rungs(space)) if buys_copies(space) else 0.0
         storage = optuna.storages.JournalStorage(JournalFileBackend(str(path)))
         self._tried = {s.name: Tried(space, s) for s in space.scenarios}
         self._studies: dict[str, optuna.Study] = {}
@@ -109,14 +113,14 @@ class Ledger:
 
     def unfinished(self, scenario: str) -> list[FrozenTrial]:
         """Return the rows that a dead driver left RUNNING, oldest first."""
-        rows = self._rows(scenario)
+        rows = self.rows(scenario)
         return [row for row in rows if row.state == TrialState.RUNNING]
 
     def finished(self, scenario: str) -> list[FrozenTrial]:
         """Return the rows that ended, whatever their state."""
-        return [row for row in self._rows(scenario) if row.state.is_finished()]
+        return [row for row in self.rows(scenario) if row.state.is_finished()]
 
-    def _rows(self, scenario: str) -> list[FrozenTrial]:
+    def rows(self, scenario: str) -> list[FrozenTrial]:
         """Return the row of every trial with the trial's number: no repeats, nothing queued."""
         tried, trials = self._tried[scenario], []
         for row in self._studies[scenario].get_trials(deepcopy=False):
@@ -149,17 +153,40 @@ class Ledger:
         """Return why a search ends before its trials: a sentence, or an empty text."""
         return str(self._studies[scenario].user_attrs.get("exhausted", ""))
 
+    def left(self, scenario: str) -> float:
+        """Return how many more whole trainings `searcher.trials` pays for."""
+        trials = self._space.searcher.trials
+        if not self._copy_cost:
+            return trials - self.begun(scenario)
+        return trials - whole_trainings(self.rows(scenario), self._copy_cost)
+
     def is_searched(self, scenario: str) -> bool:
         """Return whether nothing more is to be proposed."""
-        enough = self.begun(scenario) >= self._space.searcher.trials
-        return enough or bool(self.exhausted(scenario))
+        return self.left(scenario) < 1 - 1e-9 or bool(self.exhausted(scenario))
 
-    def propose(self, scenario: str) -> tuple[int, dict[str, Any]]:
+    def has_queued(self, scenario: str) -> bool:
+        """Return whether a point waits that is proposed before the searcher is asked."""
+        return bool(_queued(self._studies[scenario]))
+
+    def trains_already(self, scenario: str, params: Mapping[str, Any]) -> bool:
+        """Return whether a trial trains the same as these parameters."""
+        return self._tried[scenario].has(params)
+
+    def propose(
+        self, scenario: str, params: Mapping[str, Any] | None = None, *, copy_first: bool = False
+    ) -> tuple[int, dict[str, Any]]:
         """Return the number of a new trial and its proposed parameters, which no other trial has.
+
+        Args:
+            scenario: its name.
+            params: what to propose; by default the sampler proposes.
+            copy_first: note in the trial's row that a copy trains first.
 
         Raises:
             SearchExhausted: every configuration has been tried.
         """
+        if params is not None:  # the row has its fact from its first moment on
+            self.enqueue(scenario, params, **({COPY_FIRST: True} if copy_first else {}))
         study, tried = self._studies[scenario], self._tried[scenario]
         if why := self.exhausted(scenario):
             raise SearchExhausted(why)

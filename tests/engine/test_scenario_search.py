@@ -110,6 +110,39 @@ def test_the_best_copies_are_promoted_and_the_rest_pruned(tmp_path: Path) -> Non
     }
 
 
+def test_a_free_slot_waits_for_no_copy_once_nothing_is_left_to_propose(tmp_path: Path) -> None:
+    driver = _copies(tmp_path, 2, trials=3)
+    first, second, third = (driver.taken() for _ in range(3))
+    driver.end(first, 0.3)
+    # one of two would be promoted while trials are proposed; the best half of one is that one
+    whole = driver.taken()
+    assert (whole.kind, whole.number) == ("trial", 0)
+    driver.end(second, 0.4)
+    better = driver.taken()
+    assert (better.kind, better.number) == ("trial", 1)
+    driver.end(third, 0.1)
+    assert driver.next() is None
+    driver.end(whole, 0.5)
+    driver.end(better, 0.6)
+    driver.end_losers()
+    states = {row.number: state_of(row) for row in driver.ledger.finished(NAME)}
+    assert states == {0: "complete", 1: "complete", 2: "pruned"}
+
+
+def test_a_repeat_that_trains_last_settles_every_level(tmp_path: Path) -> None:
+    driver = _copies(tmp_path, 2, trials=2, seeds_per_trial=2)
+    for score in (0.4, 0.3):
+        driver.end(driver.taken(), score)
+    driver.end(driver.taken(), 0.5)
+    repeat = driver.taken()
+    assert repeat.kind == "repeat"
+    assert driver.next() is None
+    driver.end_losers()
+    driver.end(repeat, 0.5)
+    states = {row.number: state_of(row) for row in driver.ledger.finished(NAME)}
+    assert states == {0: "complete", 1: "pruned"}
+
+
 def test_a_new_process_goes_on_where_the_old_one_stopped(tmp_path: Path) -> None:
     def run(folder: Path, die_every: int) -> dict[int, tuple[str, float | None]]:
         folder.mkdir()

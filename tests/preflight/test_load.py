@@ -253,6 +253,7 @@ def test_a_parameter_without_effect_in_one_scenario_is_a_note(tmp_path: Path) ->
 fixed: {loss.name: balanced_softmax, optim.lr_schedule: cosine}
 scenarios: {data.imbalance_ratio: [1, 50]}
 tuned: {loss.tau: {type: float, low: 0.5, high: 2}}
+scheduler: {name: none}
 """
     assert _load(tmp_path, text).notes == (
         "loss.tau (τ_b) has no effect in the scenario data.imbalance_ratio = 1: "

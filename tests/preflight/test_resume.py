@@ -12,6 +12,7 @@ from ltat_tune.engine.study import StudyRun
 from ltat_tune.errors import StudyError
 from ltat_tune.preflight.load import load_space
 from ltat_tune.preflight.resume import space_differences
+from ltat_tune.space.reader import read_space
 from ltat_tune.storage.code_history import code_history, record_start
 from tests.drive import MINI, write_space
 
@@ -39,6 +40,29 @@ def test_what_is_only_written_differently_is_no_difference(tmp_path: Path) -> No
     now = yaml.safe_load(study.folder.space.read_text())
     assert space_differences(study.folder.read_facts(), now) == {}
     assert StudyRun.open(study.folder.root).changes == []
+
+
+def test_a_study_goes_on_with_the_searcher_that_it_began_with(tmp_path: Path) -> None:
+    """A new study names its searcher in its own file; one that names none began with tpe."""
+    path = write_space(tmp_path)
+    document = yaml.safe_load(path.read_text())
+    document["searcher"].pop("name")
+    path.write_text(yaml.safe_dump(document))
+    new = StudyRun.create(load_space(path), tmp_path / "studies", source="mini.yaml")
+    assert new.space.searcher.name == "predict"
+    assert yaml.safe_load(new.folder.space.read_text())["searcher"] == {
+        "name": "predict", "trials": 4,
+    }  # fmt: skip
+    # as an earlier version would have left it
+    new.folder.space.write_text(yaml.safe_dump(document))
+    new.folder.write_facts({**new.folder.read_facts(), "space": document})
+    assert read_space(new.folder.space).searcher.name == "tpe"
+    old = StudyRun.open(new.folder.root, trials=5)
+    assert (old.space.searcher.name, old.space.searcher.trials) == ("tpe", 5)
+    assert old.changes == ["searcher.trials: 4 then, 5 now"]
+    _edit(old, searcher={"name": "predict"})
+    with pytest.raises(StudyError, match="searcher.name: tpe then, predict now"):
+        StudyRun.open(new.folder.root)
 
 
 def test_more_trials_seeds_attacks_and_other_resources_are_allowed_and_told(

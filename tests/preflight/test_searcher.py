@@ -47,7 +47,8 @@ def _notes(folder: Path, text: str) -> list[str]:
         ),
         (
             f"fixed: {{attack.steps: 10, optim.epochs: 80}}\n{NUMBERS}"
-            "scheduler: {rungs: copy, fidelity: {attack.steps: [3, 20]}}\n",
+            "scheduler: {rungs: copy, fidelity: {attack.steps: [3, 20]}}\n"
+            "searcher: {name: tpe}\n",
             "4: scheduler.fidelity: attack.steps must have at most 2 values (for copies of 20 "
             "and 40 epochs), none above 10, got [3, 20]",
         ),
@@ -137,7 +138,12 @@ def test_what_cannot_be_is_refused_with_rule_value_and_remedy(
         (
             f"{NUMBERS}searcher: {{trials: 10, startup_trials: 10}}\n",
             "searcher.startup_trials is 10 and searcher.trials 10: the search ends before "
-            "searcher.name tpe models anything",
+            "searcher.name predict models anything",
+        ),
+        (
+            f"{NUMBERS}searcher: {{name: predict, branches: 4}}\n",
+            "searcher.branches 4 has no effect with searcher.name predict, which counts what a "
+            "stem saves in the cost of each training",
         ),
     ],
 )
@@ -145,7 +151,7 @@ def test_what_a_searcher_does_oddly_is_said(text: str, note: str, tmp_path: Path
     assert _notes(tmp_path, text) == [note]
 
 
-@pytest.mark.parametrize("searcher", ["tpe", "random", "gp", "nsga2", "nsga3"])
+@pytest.mark.parametrize("searcher", ["predict", "tpe", "random", "gp", "nsga2", "nsga3"])
 def test_what_works_is_said_nothing_of(searcher: str, tmp_path: Path) -> None:
     objective = "objective: {also: [val/clean_acc], at_least: {val/clean_tail_acc: 0.1}}\n"
     text = f"{objective}{NUMBERS}{CHOICE}{STOPS_NONE}searcher: {{name: {searcher}}}\n"

@@ -161,7 +161,7 @@ tuned:
 searcher: {trials: 50}
 """
     space = _smoke(tmp_path, text)
-    assert (space.searcher.name, space.searcher.trials) == ("tpe", 2)
+    assert (space.searcher.name, space.searcher.trials) == ("predict", 2)
     assert list(space.tuned) == ["optim.lr"]
     assert (space.tuned["optim.lr"].low, space.tuned["optim.lr"].high) == (0.01, 0.3)
     assert space.config(space.scenarios[0], {}).optim.warmup_epochs == 1

@@ -6,16 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from ltat_tune.search.rungs import Rungs, place_rungs
+from ltat_tune.search.rungs import Rungs, copy_cost, place_rungs
 from tests.spaces import space_of
 
+TPE = "searcher: {name: tpe}\n"
 LR = "optim.lr: {type: float, low: 0.01, high: 0.3}"
 DRW = "reweight.name: {type: categorical, choices: [none, class_balanced]}"
 
 
 def _rungs(folder: Path, fixed: str, scheduler: str, tuned: str = LR) -> Rungs:
     kind = "" if "rungs:" in scheduler else ", rungs: prefix"
-    text = f"fixed: {{{fixed}}}\ntuned:\n  {tuned}\nscheduler: {{{scheduler}{kind}}}\n"
+    text = f"fixed: {{{fixed}}}\ntuned:\n  {tuned}\nscheduler: {{{scheduler}{kind}}}\n{TPE}"
     return place_rungs(space_of(folder, text))
 
 
@@ -161,7 +162,7 @@ def test_the_shortest_copies_are_cheap_unless_it_is_said_otherwise(
     fixed: str, scheduler: str, steps: tuple[int, ...], tmp_path: Path
 ) -> None:
     text = f"fixed: {{optim.epochs: 80, {fixed}}}\ntuned:\n  {LR}\nscheduler: {{{scheduler}}}\n"
-    space = space_of(tmp_path, text)
+    space = space_of(tmp_path, text + TPE)
     assert space.scheduler.fidelity == ({"attack.steps": steps} if steps else {})
     for length, number in zip((20, 40), steps, strict=False):
         (note,) = place_rungs(space).notes
@@ -172,3 +173,86 @@ def test_the_cheapest_attack_that_may_be_proposed_decides(tmp_path: Path) -> Non
     tuned = f"{LR}\n  attack.steps: {{type: categorical, choices: [5, 10, 40]}}"
     text = f"tuned:\n  {tuned}\nscheduler: {{rungs: copy}}\n"
     assert space_of(tmp_path, text).scheduler.fidelity == {"attack.steps": (2,)}
+
+
+# -- what counts, and what a copy must hold ------------------------------------------------------
+
+METHODS = "method.name: {type: categorical, choices: [pgd_at, srat]}"
+
+
+def test_weights_that_only_one_method_brings_by_default_move_the_first_rung(
+    tmp_path: Path,
+) -> None:
+    # SRAT's deferred weights act from 0.8 * 20 = 16 on; 16 + 20 // 10 = 18
+    fixed = "optim.lr_schedule: cosine, optim.epochs: 20"
+    found = _rungs(tmp_path, fixed, "reduction_factor: 3", METHODS)
+    assert found.epochs == (18,)
+    assert "reweight." in found.notes[0] and "acts only from epoch 17" in found.notes[0]
+    auto = _rungs(tmp_path, fixed, "rungs: auto", METHODS)
+    assert auto.copies == (5, 10)
+    # without class weights both methods are alike from the first epoch on
+    plain = _rungs(tmp_path, f"{fixed}, reweight.name: none", "reduction_factor: 3", METHODS)
+    assert plain.epochs == (7,)
+
+
+def test_a_copy_lasts_until_everything_that_counts_has_begun(tmp_path: Path) -> None:
+    # the weights begin at round(0.8 * n): not in 2 of 8 epochs (1.6), but in 3 (2.4)
+    fixed = "optim.lr_schedule: cosine, optim.epochs: 8"
+    assert _rungs(tmp_path, fixed, "rungs: copy", METHODS).copies == (3,)
+    # a drop at 0.9375 has too little of the run behind it to count: round(7.5) = 8 of 8 epochs
+    assert _rungs(tmp_path, "optim.epochs: 30", "rungs: copy").copies == (8, 16)
+
+
+def test_copies_that_cannot_be_small_versions_are_refused_with_the_reason(tmp_path: Path) -> None:
+    fixed = "optim.lr_schedule: cosine, optim.epochs: 8"
+    found = _rungs(tmp_path, fixed, "rungs: copy, grace_epochs: 2", METHODS)
+    assert found == Rungs(
+        (),
+        ("no copies are trained: the start of reweight.name (epoch 7 of 8) would be missing from "
+         "copies of 2 epochs",),
+    )  # fmt: skip
+    predicted = f"fixed: {{{fixed}}}\ntuned:\n  {METHODS}\nsearcher: {{name: predict}}\n"
+    assert place_rungs(space_of(tmp_path, predicted)).copies == (3,)
+
+
+def test_drops_that_merge_in_a_copy_make_it_longer(tmp_path: Path) -> None:
+    # of 8 epochs, a drop after 0.2 is at 2; of 2, round(0.4) = 0, at the start, and that is fine;
+    # a drop after 0.8 is at 6; of 2 it is at 2 = the end, of 3 at 2
+    fixed = "optim.epochs: 8, optim.milestones: [0.2, 0.8]"
+    assert _rungs(tmp_path, fixed, "rungs: copy").copies == (3,)
+
+
+# -- the copies of predict ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "copies", "epochs"),
+    [
+        ("name: asha", (20,), ()),
+        ("rungs: copy, grace_epochs: 10", (10,), ()),
+        ("rungs: prefix", (), (68,)),
+        ("name: none", (), ()),
+        ("name: median", (), (68,)),
+    ],
+)
+def test_predict_trains_copies_of_one_length_unless_other_rungs_are_asked_for(
+    scheduler: str, copies: tuple[int, ...], epochs: tuple[int, ...], tmp_path: Path
+) -> None:
+    text = (
+        f"fixed: {{optim.epochs: 80}}\ntuned:\n  {LR}\nsearcher: {{name: predict}}\n"
+        f"scheduler: {{{scheduler}}}\n"
+    )
+    found = place_rungs(space_of(tmp_path, text))
+    assert (found.copies, found.epochs) == (copies, epochs)
+
+
+def test_a_copy_costs_its_share_of_epochs_and_passes(tmp_path: Path) -> None:
+    base = f"tuned:\n  {LR}\nsearcher: {{name: predict}}\n"
+    costs = []
+    for steps, scheduler in (("10", ""), ("10", "fidelity: {}"), ("3", "")):
+        fixed = f"fixed: {{optim.epochs: 80, attack.steps: {steps}}}\n"
+        space = space_of(tmp_path, f"{fixed}{base}scheduler: {{{scheduler}}}\n")
+        costs.append(copy_cost(space, place_rungs(space)))
+    # 20 of 80 epochs; 2 + 1 of 10 + 1 passes; all passes
+    assert costs == [pytest.approx(0.25 * 3 / 11), 0.25, 0.25]
+    assert copy_cost(space, Rungs((), ())) == 0.0

@@ -1,0 +1,90 @@
+"""Reads from the rows of a ledger what a surrogate learns from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from optuna.trial import FrozenTrial, TrialState
+
+from ltat_tune.search.searchers import extended
+
+COPY_FIRST = "copy_first"  # the fact of a row that began with a copy
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One configuration, and what is known of it.
+
+    Attributes:
+        params: its values.
+        number: the trial's number.
+        copy: the score of its copy, or None.
+        values: the final value of each objective, the first one deciding; None until it ends.
+        slack: of each bound of `objective.at_least`, how far a complete trial is above it.
+        busy: what trains now or waits for a slot.
+        waits: whether its copy ended, and its whole training has not begun.
+        diverged: whether it diverged, as a copy or whole.
+    """
+
+    params: Mapping[str, Any]
+    number: int = 0
+    copy: float | None = None
+    values: tuple[float, ...] | None = None
+    slack: Mapping[str, float] | None = None
+    busy: Literal["", "copy", "whole"] = ""
+    waits: bool = False
+    diverged: bool = False
+
+    @property
+    def began_whole(self) -> bool:
+        """Whether its whole training began."""
+        return self.values is not None or self.busy == "whole"
+
+
+def observe(rows: Iterable[FrozenTrial], *, copy_epochs: int) -> list[Observed]:
+    """Return what the rows of a scenario's trials say.
+
+    A trial that a prefix rung stopped counts with the end that the others suggest.
+
+    Args:
+        rows: the trials.
+        copy_epochs: length of a copy; 0 if there are none.
+    """
+    rows = list(rows)
+    ends = rows if copy_epochs else extended(rows)
+    return [_observed(row, end, copy_epochs) for row, end in zip(rows, ends, strict=True)]
+
+
+def _observed(row: FrozenTrial, end: FrozenTrial, copy_epochs: int) -> Observed:
+    copy = row.intermediate_values.get(copy_epochs) if began_with_copy(row) else None
+    diverged = row.user_attrs.get("state") == "diverged"
+    running = not row.state.is_finished()
+    promoted = not began_with_copy(row) or int(row.user_attrs.get("promoted", 0)) > 0
+    values = end.values if end.state == TrialState.COMPLETE and not diverged else None
+    return Observed(
+        row.params, row.number, copy,
+        None if values is None else tuple(values),
+        {metric: -violation for metric, violation in row.constraints.items()},
+        "" if not running else "whole" if promoted else "copy" if copy is None else "",
+        waits=running and not promoted and copy is not None,
+        diverged=diverged,
+    )  # fmt: skip
+
+
+def began_with_copy(row: FrozenTrial) -> bool:
+    """Return whether a row's first training is a copy."""
+    return bool(row.user_attrs.get(COPY_FIRST))
+
+
+def whole_trainings(rows: Sequence[FrozenTrial], copy_cost: float) -> float:
+    """Return what the trials cost, in whole trainings: each begun one counts as it would end.
+
+    Args:
+        rows: the trials.
+        copy_cost: cost of a copy, in whole trainings.
+    """
+    copies = [row for row in rows if began_with_copy(row)]
+    promoted = sum(int(row.user_attrs.get("promoted", 0)) > 0 for row in copies)
+    return len(rows) - len(copies) + promoted + copy_cost * len(copies)
