@@ -213,9 +213,8 @@ class ScenarioSearch:
         Raises:
             SearchExhausted: every configuration has been tried.
         """
-        params, copy_first = (
-            (self._action.params, self._action.copy) if self._action else (None, False)
-        )
+        action = self._action
+        params, copy_first = (action.params, action.copy) if action else (None, False)
         number, proposed = self._ledger.propose(self._scenario, params, copy_first=copy_first)
         self._params[number] = proposed
         begins = 0

@@ -191,7 +191,7 @@ def test_parameters_without_effect_make_no_second_trial(tmp_path: Path) -> None:
 
 
 def test_seeds_of_a_trial_follow_its_whole_training(tmp_path: Path) -> None:
-    study = _Study(tmp_path, searcher={"trials": 4, "seeds_per_trial": 2})
+    study = _Study(tmp_path, searcher={"trials": 4, "seeds_per_trial": 2}, confirm={"top": 0})
     rows = study.run()
     complete = [n for n, (state, _, _) in rows.items() if state == "complete"]
     for number in complete:

@@ -58,6 +58,7 @@ def _copies(folder: Path, *lengths: int, trials: int, **searcher: Any) -> _Drive
         Rungs((), (), copies=lengths),
         searcher={"trials": trials, **searcher},
         scheduler={"reduction_factor": 2},
+        confirm={"top": 0},
     )
 
 
