@@ -1,5 +1,7 @@
 """What a notebook does, as a script: inside an event loop it stops a study and goes on with it.
 
+Ray trains until the interrupt; the rest is trained in this process.
+
 Its only line is a JSON object of what it saw. `python as_a_notebook.py SPACE OUT`.
 """
 
@@ -76,7 +78,7 @@ async def main(space: str, out: str) -> dict[str, Any]:
         interrupted = True
     stopped_at = len(list(study.folder.glob("trials/*/t*/result.json")))
     moved = [name for name, value in state_of_process().items() if value != before[name]]
-    await asyncio.to_thread(study.run)
+    await asyncio.to_thread(study.run, in_process=True)
     moved += [name for name, value in state_of_process().items() if value != before[name]]
     again = says(Study(space, out=out).run)
     return {

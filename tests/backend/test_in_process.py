@@ -32,8 +32,23 @@ from ltat_tune.storage.task import Task
 from ltat_tune.training.trainer import Trainer
 from tests.drive import ALONE, MINI, Running, call, mlflow_runs, run, write_space
 
-ONE_SEED: dict[str, Any] = {"confirm": {**MINI["confirm"], "seeds": [1]}}
 SHORT: dict[str, Any] = {"confirm": {"top": 0}, "scenarios": {"data.imbalance_ratio": [4]}}
+
+NARROW = """\
+from torch import nn
+
+from ltat_tune.plugins import param, register_model
+
+
+class Narrow(nn.Sequential):
+    def __init__(self, in_channels, *, channels):
+        convolution = nn.Conv2d(in_channels, channels, 3, padding=1)
+        super().__init__(convolution, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.out_features = channels
+
+
+register_model("narrow", Narrow, parameters={"channels": param(32, "filters", ge=1)})
+"""
 
 BROKEN = """\
 from ltat_tune.plugins import register_method
@@ -89,11 +104,22 @@ def _contents(study: Path, name: str) -> dict[str, Any]:
     return contents
 
 
+def _write_compared(folder: Path) -> Path:
+    """Write the study that Ray and this process both run: one scenario, a network of a plugin."""
+    (folder / "narrow.py").write_text(NARROW)
+    fixed = {k: v for k, v in MINI["fixed"].items() if not k.startswith("model.")}
+    return write_space(
+        folder, plugins=["narrow"], resources=ALONE, scenarios={"data.imbalance_ratio": [4]},
+        fixed={**fixed, "model.name": "narrow", "model.channels": 6},
+        confirm={**MINI["confirm"], "seeds": [1]},
+    )  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The mini study by the command, from its start to its end, in a process without Ray."""
+    """The study by the command, from its start to its end, in a process without Ray."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    write_space(folder, **ONE_SEED)
+    _write_compared(folder)
     code = (
         "import sys\n"
         "from ltat_tune.cli import main\n"
@@ -110,9 +136,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_study_gives_what_it_gives_under_ray(undisturbed: Path, tmp_path: Path) -> None:
-    """With one slot. Trials are stopped by rungs in both: the mini study judges copies."""
-    space = write_space(tmp_path, **ONE_SEED, resources=ALONE)
-    done = run("--space", space, "--quiet", cwd=tmp_path)
+    """With one slot. Trials are stopped by rungs in both: the study judges copies. Ray's workers
+    load the plugin for themselves."""
+    done = run("--space", _write_compared(tmp_path), "--quiet", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     ray = tmp_path / "studies" / "mini"
     rows = _rows(undisturbed)

@@ -243,41 +243,38 @@ def _wait_for_end(processes: Iterable[int], timeout_s: float = 60) -> None:
 def test_interrupted_and_killed_studies_end_like_an_undisturbed_one(
     finished: Path, tmp_path: Path
 ) -> None:
+    """Ctrl-C once: api/test_study.py. SIGTERM: faults/test_folder.py."""
     study = tmp_path / "studies" / "mini"
-    # Ctrl-C once: a clean end, resumable
+    # kill -9 of the driver, as soon as something has been trained
     with Running("--space", write_space(tmp_path), cwd=tmp_path) as first:
-        first.wait_for("imbalance_ratio_2/t0001 started")
-        assert first.end(signal.SIGINT) == 130
-    assert "resume with: ltat-tune resume mini" in first.log.read_text()
-    assert all(r.info.status != "RUNNING" for r in mlflow_runs(study))
-
-    # kill -9 of the driver, as soon as it has work under way
-    with Running("resume", "mini", cwd=tmp_path) as second:
-        second.wait_for("started:")
-        second.wait_for_workers(1)
-        tree = descendants(second.process.pid)
-        assert second.end(signal.SIGKILL) == -9
+        first.wait_for_workers(1)
+        while not list(study.glob("trials/*/*/checkpoint.pt")):
+            assert first.process.poll() is None, first.log.read_text()
+            time.sleep(0.02)
+        tree = descendants(first.process.pid)
+        assert first.end(signal.SIGKILL) == -9
     # the dead driver's workers leave by themselves
     _wait_for_end(pid for pid, line in tree if line.startswith("ray::ImplicitFunc"))
     held = {path: _history(path) for path in study.glob("trials/*/*/checkpoint.pt")}
     assert held
 
     # kill -9 of every worker: others take their place. Then Ctrl-C twice: at once, and as clean
-    with Running("resume", "mini", cwd=tmp_path) as third:
-        killed = third.wait_for_workers(1)
+    with Running("resume", "mini", cwd=tmp_path) as second:
+        killed = second.wait_for_workers(1)
         for worker in killed:
             os.kill(worker, signal.SIGKILL)
-        while not set(third.wait_for_workers(1)) - set(killed):
+        while not set(second.wait_for_workers(1)) - set(killed):
             time.sleep(0.05)
-        tree = descendants(third.process.pid)
-        third.process.send_signal(signal.SIGINT)
+        tree = descendants(second.process.pid)
+        second.process.send_signal(signal.SIGINT)
         time.sleep(0.2)  # a person's two presses; sent at once they would be one signal
         began = time.monotonic()
-        assert third.end(signal.SIGINT) == 130
+        assert second.end(signal.SIGINT) == 130
         assert time.monotonic() - began < 15
+    assert "resume with: ltat-tune resume mini" in second.log.read_text()
     assert all(r.info.status != "RUNNING" for r in mlflow_runs(study))
     _wait_for_end(pid for pid, _ in tree)
-    assert "failed" not in third.log.read_text()
+    assert "failed" not in second.log.read_text()
 
     # each goes on from its checkpoint
     last = call("resume", "mini", "--in-process", cwd=tmp_path)

@@ -16,7 +16,7 @@ import yaml
 
 from ltat_tune.config.plugin_loader import copy_plugins
 from ltat_tune.errors import StudyError
-from tests.drive import ALONE, MINI, call, mlflow_runs, run, write_space
+from tests.drive import MINI, call, mlflow_runs, write_space
 
 MODEL = '''
 from torch import nn
@@ -56,9 +56,10 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     space = write_space(
         root, plugins=["shallow"], scenarios={"data.imbalance_ratio": [2]},
         fixed={**fixed, "model.name": "one_layer", "model.channels": 6, "optim.epochs": 2},
-        searcher={"trials": 2}, confirm={**MINI["confirm"], "seeds": [1]}, resources=ALONE,
+        searcher={"trials": 2}, confirm={**MINI["confirm"], "seeds": [1]},
     )  # fmt: skip
-    done = run("--space", space, "--quiet", cwd=root)  # with Ray: its workers load the plugin
+    # that Ray's workers load a plugin: backend/test_in_process.py
+    done = call("--space", space, "--in-process", "--quiet", cwd=root)
     assert done.returncode == 0, done.stderr
     evaluated = call("evaluate", "mini", "--attacks", "pgd3", "--no-sentinel", cwd=root)
     assert evaluated.returncode == 0, evaluated.stderr

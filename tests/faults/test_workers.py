@@ -6,13 +6,17 @@ import json
 import os
 import signal
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from ltat_tune.training.checkpoint import earlier
-from tests.drive import MINI, Running, mlflow_runs, run, steps, write_space
+from ltat_tune.training.fit_result import EpochMetrics
+from ltat_tune.training.trainer import Trainer
+from tests.drive import MINI, Running, call, mlflow_runs, steps, write_space
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -32,35 +36,15 @@ def _check_complete(study: Path, key: str, epochs: int) -> None:
     assert steps(study, found, "train/loss") == list(range(1, epochs + 1))
 
 
-def test_a_worker_that_hangs_is_killed_and_its_trial_goes_on(tmp_path: Path) -> None:
-    fixed = {**MINI["fixed"], "optim.epochs": 12}
-    resources = {"concurrency": 1, "hang_floor_s": 8, "hang_factor": 5}
-    space = write_space(tmp_path, **SMALL, fixed=fixed, resources=resources)
-    with Running("--space", space, cwd=tmp_path) as study:
-        study.wait_for("t0000 started")
-        (worker,) = study.wait_for_workers(1)
-        checkpoint = tmp_path / FOLDER / "t0000" / "checkpoint.pt"
-        while not earlier(checkpoint).exists():  # two are kept, so one of them is known
-            assert study.process.poll() is None, study.log.read_text()
-            time.sleep(0.02)
-        os.kill(worker, signal.SIGSTOP)  # alive, and silent for ever
-        assert study.end() == 0, study.log.read_text()
-    said = study.log.read_text()
-    assert said.count("t0000: it reported nothing for") == 1
-    assert not Path(f"/proc/{worker}").exists()
-    for number in (0, 1):
-        _check_complete(tmp_path / "studies" / "mini", f"imbalance_ratio_2/t000{number}", 12)
-
-
-_NO_MEMORY = """
+# Runs in every process: the trainer of Ray's workers says who they are, and one of them finds its
+# GPU too small the first time.
+_PATCH = """
 import importlib.abc, importlib.machinery, os, sys
 
 MODULE = "ltat_tune.training.trainer"
 
 
 class Finder(importlib.abc.MetaPathFinder):
-    # gives the trainer of this study's workers a GPU that is too small
-
     def find_spec(self, name, path, target=None):
         if name != MODULE:
             return None
@@ -73,18 +57,17 @@ class Finder(importlib.abc.MetaPathFinder):
 
             def small(self, on_epoch=None, **options):
                 import torch
-                tries = os.path.join(os.path.dirname(__file__), f"tries-{self.config.optim.lr}")
+
+                name = f"by-{self.config.optim.lr}"
+                with open(os.path.join(os.path.dirname(__file__), name), "a+") as file:
+                    file.write(f"{os.getpid()}\\n")
+                    file.seek(0)
+                    tries = len(file.readlines())
 
                 def told(done):
                     on_epoch(done)
-                    if self.config.optim.lr == 0.04:
-                        raise ValueError("no such thing")
-                    if done.epoch == 2 and self.config.optim.lr > 0.05:
-                        with open(tries, "a+") as file:
-                            file.write("|")
-                            file.seek(0)
-                            if self.config.optim.lr > 0.15 or len(file.read()) == 1:
-                                raise torch.OutOfMemoryError("CUDA out of memory.")
+                    if self.config.optim.lr == 0.2 and done.epoch == 2 and tries == 1:
+                        raise torch.OutOfMemoryError("CUDA out of memory.")
 
                 return fit(self, on_epoch and told, **options)
 
@@ -98,26 +81,68 @@ sys.meta_path.insert(0, Finder())
 """
 
 
-def test_a_trial_without_gpu_memory_gets_more_room_once_and_another_failure_is_recorded(
+def test_a_worker_that_hangs_is_killed_and_one_without_gpu_memory_gets_more_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Each trial goes on: the first where its worker was stopped, the second with both slots."""
     patch = tmp_path / "patch"
     patch.mkdir()
-    (patch / "sitecustomize.py").write_text(_NO_MEMORY)
+    (patch / "sitecustomize.py").write_text(_PATCH)
     monkeypatch.setenv("PYTHONPATH", f"{patch}{os.pathsep}{Path.cwd()}")
+    fixed = {**MINI["fixed"], "optim.epochs": 12}
+    resources = {"concurrency": 2, "hang_floor_s": 10, "hang_factor": 5}
+    space = write_space(tmp_path, **SMALL, fixed=fixed, resources=resources)
+    with Running("--space", space, cwd=tmp_path) as study:
+        study.wait_for("t0000 started")
+        checkpoint = tmp_path / FOLDER / "t0000" / "checkpoint.pt"
+        while not earlier(checkpoint).exists():  # two are kept, so one of them is known
+            assert study.process.poll() is None, study.log.read_text()
+            time.sleep(0.02)
+        worker = int((patch / "by-0.1").read_text())
+        os.kill(worker, signal.SIGSTOP)  # alive, and silent for ever
+        assert study.end() == 0, study.log.read_text()
+    said = study.log.read_text()
+    assert said.count("t0000: it reported nothing for") == 1
+    assert said.count("t0001: out of GPU memory; it runs again with a larger share") == 1
+    assert not Path(f"/proc/{worker}").exists()
+    for number in (0, 1):
+        assert len((patch / f"by-0.{number + 1}").read_text().split()) == 2
+        _check_complete(tmp_path / "studies" / "mini", f"imbalance_ratio_2/t000{number}", 12)
+
+
+def test_a_trial_without_gpu_memory_is_tried_twice_and_another_failure_is_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this process: what Ray's workers do is above."""
+    fit, tries = Trainer.fit, Counter[float]()
+
+    def small(self: Trainer, on_epoch: Any = None, **options: Any) -> Any:
+        lr = self.config.optim.lr
+        tries[lr] += 1
+
+        def told(done: EpochMetrics) -> None:
+            on_epoch(done)
+            if lr == 0.04:
+                raise ValueError("no such thing")
+            if done.epoch == 2 and (lr == 0.2 or (lr == 0.1 and tries[lr] == 1)):
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+
+        return fit(self, on_epoch and told, **options)
+
+    monkeypatch.setattr(Trainer, "fit", small)
     starts = [
         *MINI["start_from"],
         *({"optim.lr": lr, "loss.name": "cross_entropy"} for lr in (0.03, 0.04)),
     ]
-    space = write_space(tmp_path, **SMALL, start_from=starts, resources={"concurrency": 2})
-    done = run("--space", space, "--format", "json", cwd=tmp_path)
+    space = write_space(tmp_path, **SMALL, start_from=starts)
+    done = call("--space", space, "--in-process", "--format", "json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (scenario,) = json.loads(done.stdout)["scenarios"]
     assert scenario["trials"] == {"complete": 2, "pruned": 0, "failed": 2, "diverged": 0}
     for number in (0, 1):
         said = f"t000{number}: out of GPU memory; it runs again with a larger share"
         assert done.stderr.count(said) == 1
-        assert (patch / f"tries-0.{number + 1}").read_text() == "||"  # no third try
+    assert tries == {0.1: 2, 0.2: 2, 0.03: 1, 0.04: 1}  # no third try
     study = tmp_path / "studies" / "mini"
     _check_complete(study, "imbalance_ratio_2/t0000", 6)
     runs = {r.data.tags["ltat.key"]: r for r in mlflow_runs(study) if r.info.status == "FAILED"}
