@@ -34,20 +34,22 @@ from tests.drive import ALONE, MINI, Running, call, mlflow_runs, run, write_spac
 
 SHORT: dict[str, Any] = {"confirm": {"top": 0}, "scenarios": {"data.imbalance_ratio": [4]}}
 
-NARROW = """\
+HALVED = """\
+import torch.nn.functional as F
 from torch import nn
 
-from ltat_tune.plugins import param, register_model
+from ltat_tune.plugins import register_loss
 
 
-class Narrow(nn.Sequential):
-    def __init__(self, in_channels, *, channels):
-        convolution = nn.Conv2d(in_channels, channels, 3, padding=1)
-        super().__init__(convolution, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.out_features = channels
+class Halved(nn.Module):
+    def __init__(self, samples_per_class):
+        super().__init__()
+
+    def forward(self, logits, targets, class_weights=None):
+        return F.cross_entropy(logits, targets, weight=class_weights) / 2
 
 
-register_model("narrow", Narrow, parameters={"channels": param(32, "filters", ge=1)})
+register_loss("halved", Halved)
 """
 
 BROKEN = """\
@@ -105,13 +107,14 @@ def _contents(study: Path, name: str) -> dict[str, Any]:
 
 
 def _write_compared(folder: Path) -> Path:
-    """Write the study that Ray and this process both run: one scenario, a network of a plugin."""
-    (folder / "narrow.py").write_text(NARROW)
-    fixed = {k: v for k, v in MINI["fixed"].items() if not k.startswith("model.")}
+    """Write the study that Ray and this process both run: one scenario, and a plugin's loss."""
+    (folder / "halved.py").write_text(HALVED)
+    losses = {"type": "categorical", "choices": ["halved", "balanced_softmax"]}
+    first = {"optim.lr": 0.1, "loss.name": "halved"}
     return write_space(
-        folder, plugins=["narrow"], resources=ALONE, scenarios={"data.imbalance_ratio": [4]},
-        fixed={**fixed, "model.name": "narrow", "model.channels": 6},
-        confirm={**MINI["confirm"], "seeds": [1]},
+        folder, plugins=["halved"], resources=ALONE, scenarios={"data.imbalance_ratio": [2]},
+        tuned={**MINI["tuned"], "loss.name": losses}, confirm={**MINI["confirm"], "seeds": [1]},
+        start_from=[first, *MINI["start_from"][1:]],
     )  # fmt: skip
 
 
