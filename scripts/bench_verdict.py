@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -265,7 +266,9 @@ def _before(
         [float(scores[c.number]), *c.val[METRIC][: kind.seeds - 1]] for c in (winner, baseline)
     )
     gain = statistics.fmean(one) - statistics.fmean(other)
-    return gain, float(ttest_rel(one, other).pvalue)
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scores whose differences are equal
+        return gain, float(ttest_rel(one, other).pvalue)
 
 
 def main(argv: list[str] | None = None) -> int:
