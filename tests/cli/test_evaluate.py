@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from ltat_tune.cli import main
 from ltat_tune.evaluation.card import metrics
-from tests.drive import MINI, Running, call, mlflow_runs, run, write_space
+from tests.drive import MINI, Running, call, mlflow_runs, write_space
 from tests.evaluation.trainings import train_into
 
 # MLflow's own warnings, about what it is built on
@@ -267,7 +267,7 @@ def test_two_models_in_workers_have_the_numbers_of_one_after_the_other(
         "100",
         "--no-sentinel",
     )
-    done = run(
+    done = call(
         "evaluate", *words, "--parallel", "2", "--to", tmp_path / "both", "--quiet",
         "--format", "json", cwd=tmp_path,
     )  # fmt: skip
