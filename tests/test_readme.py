@@ -252,4 +252,4 @@ def test_the_quickstarts_seconds_are_said_alike_everywhere() -> None:
     pages = ("README.md", "scripts/README.md", "search_spaces/README.md")
     said = [re.findall(r"(?:about|in|takes) (\d+) s\b", _text(page)) for page in pages]
     said.append(re.findall(r"about (\d+) s on", _text("search_spaces/quickstart.yaml")))
-    assert all("70" in seconds for seconds in said), said
+    assert all("55" in seconds for seconds in said), said
