@@ -39,7 +39,6 @@ from ltat_tune.preflight.resume import (
 from ltat_tune.results.collect import collect, shown_on_test
 from ltat_tune.results.model import StudyResults, write_results
 from ltat_tune.results.summary import as_text
-from ltat_tune.space.reader import names_searcher, read_document, with_searcher
 from ltat_tune.space.space import Space
 from ltat_tune.storage.code_history import code_history, record_start
 from ltat_tune.storage.folder import StudyFolder, check_space_left
@@ -156,9 +155,6 @@ class StudyRun:
             check_extension(folder, trials)
         more = [] if trials is None else [f"searcher.trials={trials}"]
         more += [] if budget is None else [f"budget={budget}"]
-        document, _ = read_document(folder.space)
-        if not names_searcher(document):
-            more.append(f"searcher.name={with_searcher(document)['searcher']['name']}")
         # only its first start asks whether a tuned parameter without effect is allowed
         space = load_space(
             folder.space, overrides=more, check_machine=check_machine, allow_inert=True,

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from ltat_tune.config.parameters import PARAMETERS, defaults
 from ltat_tune.errors import StudyError
-from ltat_tune.space.reader import read_space, with_searcher, with_seeds
+from ltat_tune.space.reader import as_begun, read_space
 from ltat_tune.space.space import Space, text_of
 from ltat_tune.space.spec import SECTIONS
 from ltat_tune.storage.folder import StudyFolder
@@ -36,7 +36,7 @@ def space_differences(
     """
     if "space" not in facts:
         return {}
-    before = _flat(with_searcher(with_seeds(facts["space"])))
+    before = _flat(as_begun(facts["space"]))
     after = _flat(json.loads(json.dumps(now)))
     unsaid = _unsaid({**defaults(), **facts["defaults"]}), _unsaid(defaults())
     differences = {}

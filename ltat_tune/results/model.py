@@ -268,6 +268,12 @@ class ConfirmSettings(FileModel):
     sentinel: bool = False
 
 
+def robust_attack(attacks: Sequence[str]) -> str | None:
+    """Return the first PGD attack of `confirm.attacks`, else the first attack but clean."""
+    robust = [attack for attack in attacks if attack != "clean"]
+    return next((a for a in robust if a.startswith("pgd")), robust[0] if robust else None)
+
+
 def verdict_metric(objective: str, attacks: Sequence[str]) -> str:
     """Return the test metric that the verdict is about, such as `test/pgd20_balanced_acc`.
 
@@ -276,8 +282,7 @@ def verdict_metric(objective: str, attacks: Sequence[str]) -> str:
     """
     attack, group = attack_of(objective), group_of(objective)
     if attack not in attacks:
-        robust = [name for name in attacks if name != "clean"]
-        attack = next((a for a in robust if a.startswith("pgd")), [*robust, *attacks][0])
+        attack = robust_attack(attacks) or attacks[0]
     return f"test/{attack}_{group}_acc" if group else f"test/{attack}_acc"
 
 

@@ -130,11 +130,12 @@ def _contender(
         members = ClassGroups.from_counts(result.samples_per_class).members[group]
     kind: Kind = "worst" if group == "worst" else "classes" if group else "images"
     by_seed, keeps, classes = {}, False, np.zeros(0, dtype=np.int64)
+    fresh = space.fresh_seeds
     for seed in result.seeds:
         measured = read_test(folder.confirmation(scenario, result.recipe, seed))
         answers = None if measured is None else measured.answers(attack)
         keeps = keeps or answers is not None
-        if answers is not None and seed in space.fresh_seeds:
+        if answers is not None and seed in fresh:
             classes = answers[1]
             by_seed[seed] = shares(answers[0], classes, members, kind)
     val = dict(zip(result.seeds, result.val[space.objective.metric], strict=True))

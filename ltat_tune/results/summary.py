@@ -11,7 +11,12 @@ from rich.text import Text
 from ltat_tune.config.parameters import PARAMETERS
 from ltat_tune.config.scalars import pixels
 from ltat_tune.presentation.names import NORM_NAMES, images_in_words
-from ltat_tune.results.model import ConfirmedResult, ScenarioResults, StudyResults
+from ltat_tune.results.model import (
+    ConfirmedResult,
+    ScenarioResults,
+    StudyResults,
+    robust_attack,
+)
 from ltat_tune.results.verdict import SMOKE, sentences
 from ltat_tune.results.wording import SPREAD, masking_line, mean_std, trial_ends
 from ltat_tune.space.space import settings_text, text_of
@@ -80,7 +85,7 @@ def _scores(
     for title, column in columns.items():
         table.add_column(f"{title} t{column.number:04d}", justify="right")
     rows = {f"{results.objective}  (chosen by, so optimistic)": ("val", results.objective)}
-    robust = _robust_attack(results)
+    robust = robust_attack(results.confirm.attacks)
     images = winner.test_images
     every = max(images.values(), default=0)
     for attack in results.confirm.attacks:
@@ -94,12 +99,6 @@ def _scores(
         cells = [mean_std(column.scores(split, metric)) for column in columns.values()]
         table.add_row(title, *cells)
     return table
-
-
-def _robust_attack(results: StudyResults) -> str | None:
-    """Return the first PGD attack of `confirm.attacks`, else the first attack but clean."""
-    attacks = [a for a in results.confirm.attacks if a != "clean"]
-    return next((a for a in attacks if a.startswith("pgd")), attacks[0] if attacks else None)
 
 
 def _parameters(winner: ConfirmedResult, rival: ConfirmedResult | None) -> Table:

@@ -147,22 +147,16 @@ def searched_on(results: StudyResults) -> str:
     return "searched on after the test images were seen" if results.searched_on else ""
 
 
-def sentences(
-    results: StudyResults, title: Callable[[ScenarioResults], str] | None = None
-) -> list[str]:
+def sentences(results: StudyResults) -> list[str]:
     """Return one sentence for each scenario with a winner, and one over all of them.
 
     A smoke run has one warning instead.
-
-    Args:
-        results: the study's.
-        title: the name of a scenario; by default its title.
     """
     if results.smoke:
         return [SMOKE]
     verdicts = ((scenario, verdict_of(results, scenario)) for scenario in results.scenarios)
     lines = [_sentence(results, scenario, verdict) for scenario, verdict in verdicts if verdict]
-    return [*lines, *filter(None, [over_scenarios(results, title or (lambda s: s.title))])]
+    return [*lines, *filter(None, [over_scenarios(results, lambda scenario: scenario.title)])]
 
 
 def _sentence(results: StudyResults, scenario: ScenarioResults, verdict: WinnerVerdict) -> str:

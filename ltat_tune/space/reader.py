@@ -34,26 +34,10 @@ from ltat_tune.space.start_points import read_start_from
 from ltat_tune.yaml_lines import Key, YamlProblem, read_yaml
 
 _KEYS = tuple(SpaceDocument.model_fields)
-
-
-_FIRST_DEFAULT = "tpe"  # of searcher.name, up to 0.4.0
-
-
-def names_searcher(document: Mapping[str, Any]) -> bool:
-    """Return whether a file names its searcher."""
-    searcher = document.get("searcher")
-    return isinstance(searcher, Mapping) and "name" in searcher
-
-
-def with_searcher(document: Mapping[str, Any], name: str = _FIRST_DEFAULT) -> dict[str, Any]:
-    """Return the file of a study with its searcher's name.
-
-    A new study names it in its own copy of the file. One that names none began when tpe was the
-    default, and goes on with it.
-    """
-    if names_searcher(document):
-        return dict(document)
-    return {**document, "searcher": {"name": name, **(document.get("searcher") or {})}}
+_DEFAULTS_OF_0_4_0: dict[str, dict[str, Any]] = {
+    "searcher": {"name": "tpe"},
+    "confirm": {"seeds": [0, 1, 2]},
+}
 
 
 def read_space(path: Path | str) -> Space:
@@ -66,7 +50,6 @@ def read_space(path: Path | str) -> Space:
     """
     path = Path(path)
     document, lines = read_document(path)
-    document = with_searcher(document)
     plugins = read_plugins(path, document, lines)
     space = build_space(document, path.stem, Problems(str(path), lines, set(), ()))
     return replace(space, plugins=plugins)
@@ -121,19 +104,22 @@ def read_document(path: Path) -> tuple[dict[str, Any], dict[Key, int]]:
     if not isinstance(document, dict):
         raise SpaceError(f"{path}:1: must be a mapping with the keys {', '.join(_KEYS)}")
     if (path.parent / "study.json").exists():  # a study's own copy
-        document = with_seeds(document)
+        document = as_begun(document)
     return document, lines
 
 
-def with_seeds(record: dict[str, Any]) -> dict[str, Any]:
-    """Return a study's own space file with the seeds of its confirmations written out.
+def as_begun(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a study's own space file with what it began with written out.
 
-    Studies before 0.5 did not write them out; they were 0, 1 and 2.
+    `Space.record` writes it. Studies of 0.4.0 and before did not: they began with the defaults of
+    their time.
     """
-    confirm = record.get("confirm", {})
-    if not isinstance(confirm, dict) or "seeds" in confirm:
-        return record
-    return {**record, "confirm": {**confirm, "seeds": [0, 1, 2]}}
+    written = dict(record)
+    for section, defaults in _DEFAULTS_OF_0_4_0.items():
+        given = written.get(section) or {}
+        if isinstance(given, dict):  # anything else is refused where it is checked
+            written[section] = {**defaults, **given}
+    return written
 
 
 def build_space(document: dict[str, Any], stem: str, problems: Problems) -> Space:

@@ -137,8 +137,10 @@ class Space:
     @property
     def confirm_seeds(self) -> tuple[int, ...]:
         """`confirm.seeds`, or the three seeds that follow those of the search."""
+        if self.confirm.seeds is not None:
+            return self.confirm.seeds
         after = self.search_seeds.stop
-        return (after, after + 1, after + 2) if self.confirm.seeds is None else self.confirm.seeds
+        return (after, after + 1, after + 2)
 
     @property
     def record(self) -> dict[str, Any]:
