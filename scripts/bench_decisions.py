@@ -19,8 +19,8 @@ import numpy as np
 
 from ltat_tune.preflight.load import load_space
 from ltat_tune.provenance import machine
-from ltat_tune.search.observed import Observed
-from ltat_tune.search.prediction import Chooser
+from ltat_tune.search.predict.chooser import Chooser
+from ltat_tune.search.predict.observed import Observed
 from ltat_tune.search.stems import StemSharing
 from ltat_tune.space.space import Space
 

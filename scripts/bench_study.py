@@ -75,7 +75,7 @@ def run_ours(trials: int, reports: int, folder: Path) -> dict[str, float]:
 
     ray_session.prepare_environment()  # before anything imports Ray
     from ltat_tune.engine import tuner
-    from ltat_tune.engine.live_view import LiveView
+    from ltat_tune.engine.observers.live_view import LiveView
     from ltat_tune.preflight.load import load_space
     from ltat_tune.storage.folder import StudyFolder
     from ltat_tune.tracking import Tracker

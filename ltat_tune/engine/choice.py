@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import replace
 
-from ltat_tune.search.observed import Observed, observe
-from ltat_tune.search.prediction import Action, Chooser
+from ltat_tune.search.predict.chooser import Action, Chooser
+from ltat_tune.search.predict.observed import Observed, observe
 from ltat_tune.search.rungs import Rungs
 from ltat_tune.storage.ledger import Ledger
 

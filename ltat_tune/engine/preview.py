@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ltat_tune.engine.choice import next_action
-from ltat_tune.search.prediction import build_chooser
+from ltat_tune.search.predict.chooser import build_chooser
 from ltat_tune.search.rungs import place_rungs
 from ltat_tune.search.tried import SearchExhausted
 from ltat_tune.space.space import Space

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ltat_tune.engine.live_view import LiveView
-from ltat_tune.engine.mlflow_observer import MlflowObserver
+from ltat_tune.engine.observers.live_view import LiveView
+from ltat_tune.engine.observers.mlflow_observer import MlflowObserver
 from ltat_tune.engine.task_factory import every_confirmation, test_of, trial_task
 from ltat_tune.results.selection import is_tested
 from ltat_tune.space.space import Space

@@ -19,8 +19,8 @@ from optuna.trial import FrozenTrial
 from ltat_tune.engine.budget import BudgetKeeper, Claims, end_search, reopen
 from ltat_tune.engine.choice import next_action, waiting_trials
 from ltat_tune.engine.task_factory import Stages
-from ltat_tune.search.observed import began_with_copy
-from ltat_tune.search.prediction import Action, build_chooser
+from ltat_tune.search.predict.chooser import Action, build_chooser
+from ltat_tune.search.predict.observed import began_with_copy
 from ltat_tune.search.promotion import Promotions
 from ltat_tune.search.rungs import Rungs
 from ltat_tune.search.stems import late_paths

@@ -17,8 +17,8 @@ from ltat_tune.backend import ray_session
 from ltat_tune.backend.cluster import Cluster, joined
 from ltat_tune.config.parameters import defaults
 from ltat_tune.engine.images import open_images
-from ltat_tune.engine.live_view import LiveView
-from ltat_tune.engine.mlflow_pages import note, view_of
+from ltat_tune.engine.observers.live_view import LiveView
+from ltat_tune.engine.observers.mlflow_pages import note, view_of
 from ltat_tune.engine.tuner import drive
 from ltat_tune.errors import LtatError, StudyError
 from ltat_tune.export.publish import export_winners

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from ltat_tune.backend.in_process import run_in_process
 from ltat_tune.backend.stop_signals import stop_signals
 from ltat_tune.backend.work import RunTask
-from ltat_tune.engine.live_view import LiveView
-from ltat_tune.engine.mlflow_observer import MlflowObserver
+from ltat_tune.engine.observers.live_view import LiveView
+from ltat_tune.engine.observers.mlflow_observer import MlflowObserver
 from ltat_tune.engine.recovery import catch_up
 from ltat_tune.engine.work_queue import WorkQueue
 from ltat_tune.engine.worker import run_task

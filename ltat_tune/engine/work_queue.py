@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ltat_tune.backend.work import NoTask, Report
 from ltat_tune.engine.budget import BudgetKeeper
-from ltat_tune.engine.observer import Observer
+from ltat_tune.engine.observers.observer import Observer
 from ltat_tune.engine.scenario_search import ScenarioSearch
 from ltat_tune.engine.task_factory import confirmation_tasks, sentinel_tasks, test_tasks
 from ltat_tune.search.rungs import Rungs

@@ -14,7 +14,7 @@ from ltat_tune.config.effects import acts_from_epoch, why_inert
 from ltat_tune.config.parameters import PARAMETERS
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.provenance import versions
-from ltat_tune.search.coordinates import Floats
+from ltat_tune.search.predict.coordinates import Floats
 from ltat_tune.space.space import Scenario, Space
 
 

@@ -18,7 +18,6 @@ import optuna
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from ltat_tune.search.observed import COPY_FIRST, whole_trainings
 from ltat_tune.search.optuna_internals import (
     JudgedStudy,
     is_queued,
@@ -27,6 +26,7 @@ from ltat_tune.search.optuna_internals import (
     stored,
     trial_of,
 )
+from ltat_tune.search.predict.observed import COPY_FIRST, whole_trainings
 from ltat_tune.search.rungs import buys_copies, copy_cost, place_rungs
 from ltat_tune.search.searchers import build_sampler
 from ltat_tune.search.tried import SearchExhausted, Tried

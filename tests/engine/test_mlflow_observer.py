@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from ltat_tune.config.trial_config import TrialConfig
-from ltat_tune.engine.mlflow_observer import MlflowObserver
+from ltat_tune.engine.observers.mlflow_observer import MlflowObserver
 from ltat_tune.preflight.load import load_space
 from ltat_tune.storage.task import Outcome, Task, TaskKind
 from ltat_tune.tracking import Tracker

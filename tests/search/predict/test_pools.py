@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ltat_tune.search.coordinates import Coordinates
-from ltat_tune.search.pools import Pool
-from tests.search.test_coordinates import RAW, domains
+from ltat_tune.search.predict.coordinates import Coordinates
+from ltat_tune.search.predict.pools import Pool
+from tests.search.predict.test_coordinates import RAW, domains
 
 COUNTABLE: dict[str, dict[str, Any]] = {
     "optim.lr": {"type": "float", "low": 0.1, "high": 0.3, "step": 0.1},

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr
 
-from ltat_tune.search.acquisition import copy_rates, improvement, warped
-from ltat_tune.search.coordinates import Coordinates, Floats
-from ltat_tune.search.observed import Observed
-from ltat_tune.search.surrogate import Levels, Surrogate
+from ltat_tune.search.predict.acquisition import copy_rates, improvement, warped
+from ltat_tune.search.predict.coordinates import Coordinates, Floats
+from ltat_tune.search.predict.observed import Observed
+from ltat_tune.search.predict.surrogate import Levels, Surrogate
 
 COPY, WHOLE = 0, 1
 _EVIDENCE = 1.0  # log density that copies must add to the whole scores of configurations with one

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ltat_tune.search.observed import Observed
-from ltat_tune.search.prediction import Action, Chooser
-from tests.search.test_coordinates import RAW, domains
+from ltat_tune.search.predict.chooser import Action, Chooser
+from ltat_tune.search.predict.observed import Observed
+from tests.search.predict.test_coordinates import RAW, domains
 
 Score = Callable[[Mapping[str, Any]], float]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.special import ndtri
 
-from ltat_tune.search.acquisition import copy_rates, improvement, warped
+from ltat_tune.search.predict.acquisition import copy_rates, improvement, warped
 
 
 def test_the_upper_half_keeps_its_distances_and_the_lower_its_ranks() -> None:

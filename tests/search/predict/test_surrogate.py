@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from ltat_tune.search.coordinates import Coordinates
-from ltat_tune.search.surrogate import Surrogate
-from tests.search.test_coordinates import domains
+from ltat_tune.search.predict.coordinates import Coordinates
+from ltat_tune.search.predict.surrogate import Surrogate
+from tests.search.predict.test_coordinates import domains
 
 RANGES = {
     "optim.lr": {"type": "float", "low": 0.0, "high": 1.0},

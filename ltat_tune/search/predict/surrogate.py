@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_solve, cholesky, lapack, solve_triangular
 from scipy.optimize import minimize
 
-from ltat_tune.search.coordinates import Coordinates, Floats, weighted
+from ltat_tune.search.predict.coordinates import Coordinates, Floats, weighted
 
 Levels = NDArray[np.intp]
 

@@ -15,10 +15,10 @@ from typing import Protocol
 
 import numpy as np
 
-from ltat_tune.search.coordinates import Coordinates, Floats
-from ltat_tune.search.forecast import Forecast
-from ltat_tune.search.observed import Observed
-from ltat_tune.search.pools import Params, Pool
+from ltat_tune.search.predict.coordinates import Coordinates, Floats
+from ltat_tune.search.predict.forecast import Forecast
+from ltat_tune.search.predict.observed import Observed
+from ltat_tune.search.predict.pools import Params, Pool
 from ltat_tune.search.rungs import Rungs, buys_copies, copy_cost, first_copies
 from ltat_tune.search.stems import StemSharing
 from ltat_tune.space.space import Space

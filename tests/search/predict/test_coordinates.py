@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ltat_tune.search.coordinates import Coordinates, weighted
+from ltat_tune.search.predict.coordinates import Coordinates, weighted
 from ltat_tune.space.domains import Domain, read_domain
 
 RAW: dict[str, dict[str, Any]] = {

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.stats.qmc import Sobol
 
-from ltat_tune.search.coordinates import Coordinates, Floats
+from ltat_tune.search.predict.coordinates import Coordinates, Floats
 from ltat_tune.space.domains import Domain, sampling_order
 from ltat_tune.space.enumeration import all_points
 

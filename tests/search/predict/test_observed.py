@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from ltat_tune.search.observed import observe, whole_trainings
+from ltat_tune.search.predict.observed import observe, whole_trainings
 
 
 def _row(number: int, kind: TrialState, scores: dict[int, float], **facts: Any) -> FrozenTrial:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ltat_tune.config.trial_config import TrialConfig
-from ltat_tune.engine.mlflow_pages import images_of
+from ltat_tune.engine.observers.mlflow_pages import images_of
 from ltat_tune.presentation.names import counts_in_words
 from ltat_tune.results.wording import masking_line
 from ltat_tune.space.space import Space
