@@ -200,7 +200,8 @@ def ray_tune(case: Case, factor: float = 4) -> Trace:
 # -- ours -----------------------------------------------------------------------------------------
 
 
-def _space(folder: Path, case: Case, **parts: dict[str, Any]) -> Space:
+def space_of(folder: Path, case: Case, **parts: dict[str, Any]) -> Space:
+    """Return the space of a table, with these parts of a space file."""
     document = {
         "name": "bench",
         "objective": {"metric": case.table.metric},
@@ -221,7 +222,7 @@ def ours(**parts: dict[str, Any]) -> Callable[[Case], Trace]:
 
     def search(case: Case) -> Trace:
         with tempfile.TemporaryDirectory() as folder:
-            space = _space(Path(folder), case, **parts)
+            space = space_of(Path(folder), case, **parts)
             return _Simulation(case, space, Path(folder)).run()
 
     return search
@@ -362,7 +363,7 @@ SEARCHES: dict[str, Callable[[Case], Trace]] = {
 # -- the report -----------------------------------------------------------------------------------
 
 
-def _reach(mean: np.ndarray, target: float, grid: np.ndarray) -> float:
+def reached(mean: np.ndarray, target: float, grid: np.ndarray) -> float:
     """Return the epochs after which a mean value reaches the target; inf if it never does."""
     there = np.nonzero(mean >= target)[0]
     return float(grid[there[0]]) if len(there) else float("inf")
@@ -370,11 +371,11 @@ def _reach(mean: np.ndarray, target: float, grid: np.ndarray) -> float:
 
 def _bootstrap(curves: np.ndarray, target: float, grid: np.ndarray) -> tuple[float, float]:
     rng = np.random.default_rng(0)
-    reached = []
+    epochs = []
     for _ in range(1000):
         mean = curves[rng.integers(len(curves), size=len(curves))].mean(axis=0)
-        reached.append(_reach(mean, target, grid))
-    low, high = np.quantile(reached, [0.025, 0.975], method="nearest")
+        epochs.append(reached(mean, target, grid))
+    low, high = np.quantile(epochs, [0.025, 0.975], method="nearest")
     return float(low), float(high)
 
 
@@ -405,7 +406,7 @@ def measured(
     grid = np.arange(0, budget + 1, dtype=float)
     traces = [SEARCHES[name](Case(table, seed, budget, slots)) for seed in seeds]
     curves = np.stack([trace.at(grid) for trace in traces])
-    epochs = _reach(curves.mean(axis=0), target.value, grid)
+    epochs = reached(curves.mean(axis=0), target.value, grid)
     return {
         "search": name,
         "problem": table.name,

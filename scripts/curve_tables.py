@@ -72,13 +72,13 @@ class Table:
         """Return the recording of a configuration."""
         return self._rows[self._key(params)]
 
-    def shuffled(self, seed: int) -> Table:
-        """Return the table with the copies of one configuration at another one."""
+    def shuffled(self, seed: int, what: str = "copies") -> Table:
+        """Return the table with the copies, or the curve, of one configuration at another one."""
         shuffled = copy.copy(self)
         rows = list(self._rows.values())
         others = np.random.default_rng(seed).permutation(len(rows))
         shuffled._rows = {
-            key: {**row, "copies": rows[other]["copies"]}
+            key: {**row, what: rows[other][what]}
             for (key, row), other in zip(self._rows.items(), others, strict=True)
         }
         return shuffled

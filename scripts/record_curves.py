@@ -47,14 +47,15 @@ class Recorder:
     Args:
         space: its only scenario is recorded.
         scratch: holds checkpoints and stems.
+        copies: whether to record copies.
     """
 
-    def __init__(self, space: Space, scratch: Path) -> None:
+    def __init__(self, space: Space, scratch: Path, *, copies: bool = True) -> None:
         self._space, self._scratch = space, scratch
         self._base = space.config(space.scenarios[0], {})
         self._splits = load_splits(self._base)
         self.metric, self.epochs = space.objective.metric, space.max_epochs
-        self.fidelities = fidelities(self._base)
+        self.fidelities = fidelities(self._base) if copies else {}
 
     def record(self, params: dict[str, Any], probes: tuple[int, ...]) -> dict[str, Any]:
         """Return the row of one configuration."""
@@ -156,17 +157,21 @@ def main() -> None:
     parser.add_argument("--space", type=Path, required=True, help="the space file to record")
     parser.add_argument("--out", type=Path, help="by default tests/data/NAME_curves.json")
     parser.add_argument("--probes", type=int, nargs="*", default=[], help="epochs of probes")
+    parser.add_argument("--set", action="append", default=[], help="as of ltat-tune")
+    parser.add_argument("--whole", action="store_true", help="record no copies")
     parser.add_argument("--first", type=int, default=None, help="only the first so many")
     arguments = parser.parse_args()
     prepare_process(1)
-    space = load_space(arguments.space, check_machine=False, allow_inert=True)
+    space = load_space(
+        arguments.space, overrides=arguments.set, check_machine=False, allow_inert=True
+    )
     points = countable(space)[: arguments.first]
     out = arguments.out or DATA / f"{space.name}_curves.json"
     parts = out.with_suffix(".jsonl")
     done = [json.loads(line) for line in parts.read_text().splitlines()] if parts.exists() else []
     known = [row["params"] for row in done]
     with tempfile.TemporaryDirectory() as scratch, open(parts, "a") as file:
-        recorder = Recorder(space, Path(scratch))
+        recorder = Recorder(space, Path(scratch), copies=not arguments.whole)
         for params in points:
             if params in known:
                 continue

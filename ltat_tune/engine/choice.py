@@ -21,6 +21,8 @@ def next_action(
 ) -> Action | None:
     """Return the next training; None if nothing is new.
 
+    What the trials of the other scenarios tell counts too.
+
     Args:
         chooser: the surrogate of the scenario.
         ledger: its trials.
@@ -32,9 +34,11 @@ def next_action(
         replace(trial, waits=trial.waits and trial.number not in given_up)
         for trial in _seen(ledger, scenario, rungs)
     ]
+    others = [_seen(ledger, other, rungs) for other in ledger.scenarios if other != scenario]
     return chooser.next(
-        seen, lambda params: ledger.trains_already(scenario, params), left=ledger.left(scenario)
-    )
+        seen, lambda params: ledger.trains_already(scenario, params),
+        left=ledger.left(scenario), others=others,
+    )  # fmt: skip
 
 
 def waiting_trials(ledger: Ledger, scenario: str, rungs: Rungs) -> list[int]:

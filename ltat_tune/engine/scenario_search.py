@@ -3,8 +3,7 @@
 A trial passes through stages: short complete copies, if the rungs are copies; its own training;
 and repeats of that training with other seeds, if `searcher.seeds_per_trial` asks for them. The
 ledger records the trial after every stage, so a new driver continues where the last one stopped.
-With the searcher predict, a trial begins with a copy or with its own training, and a surrogate
-decides which of the trials that wait go on.
+With predict, a trial begins with a copy or whole, and a surrogate decides which go on.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from optuna.trial import FrozenTrial
 
 from ltat_tune.engine.budget import BudgetKeeper, Claims, end_search, reopen
 from ltat_tune.engine.choice import next_action, waiting_trials
+from ltat_tune.engine.gain_watch import GainWatch
 from ltat_tune.engine.task_factory import Stages
 from ltat_tune.search.predict.chooser import Action, build_chooser
 from ltat_tune.search.predict.observed import began_with_copy
@@ -78,6 +78,7 @@ class ScenarioSearch:
         self._waits = False
         self._given_up: list[int] = []  # trials that the rest of the budget cannot pay for
         reopen(space, ledger, scenario)
+        self.watch = GainWatch(space, ledger, scenario)
         self._put_back()
 
     # -- what comes next ------------------------------------------------------------------------
@@ -182,6 +183,7 @@ class ScenarioSearch:
             return self._postponed
         if self._ready:
             return self._ready.pop(0)
+        self.watch.end_search()
         if self._chooser is not None:
             return self._predicted()
         # once nothing is left to propose, a free slot takes the best of those that wait
@@ -250,8 +252,8 @@ class ScenarioSearch:
 
     def _begun(self, number: int) -> int:
         """Return how many epochs of its whole training earlier starts trained, by the ledger."""
-        row = self._ledger.row(self._scenario, number)
-        return 0 if self._rungs.copies else max(row.intermediate_values, default=0)
+        scores = self._ledger.row(self._scenario, number).intermediate_values
+        return 0 if self._rungs.copies else max(scores, default=0)
 
     @property
     def _whole(self) -> int:
@@ -281,9 +283,8 @@ class ScenarioSearch:
     def _put_back_scores(self, row: FrozenTrial) -> None:
         promoted = int(row.user_attrs.get("promoted", 0))
         for level, length in enumerate(self._rungs.copies):
-            by_cheap_attack = row.number < self._misled.get(level, 0)
-            if length in row.intermediate_values and not by_cheap_attack:
-                score = row.intermediate_values[length]
+            score = row.intermediate_values.get(length)
+            if score is not None and row.number >= self._misled.get(level, 0):
                 if self._chooser is None:
                     self._promotions.add(level, row.number, score, gone_on=promoted > level)
                 self.claims.reach(level)
@@ -292,8 +293,7 @@ class ScenarioSearch:
         """Return how many levels of copies, from the lowest, get no further scores."""
         if not self._ledger.is_searched(self._scenario):
             return 0
-        busy = [*self._live.values(), *(stage for _, stage in self._ready)]
-        return min([*busy, self._whole])
+        return min([*self._live.values(), *(stage for _, stage in self._ready), self._whole])
 
     def _level(self, number: int) -> int:
         """Return the highest level that a waiting trial has finished."""

@@ -267,8 +267,12 @@ class WorkQueue:
         whole = ends[0] if ends else None
         if whole is None or task.kind != "trial":
             self._notify("on_stage_end", task, outcome)
-        if whole is not None:
-            self._notify("on_end", *whole)
+        if whole is None:
+            return
+        self._notify("on_end", *whole)
+        outlook = None if self.ledger.is_searched(task.scenario) else search.watch.outlook()
+        if outlook is not None:
+            self._notify("on_outlook", task.scenario, outlook)
 
     def _guard(self, write: Any) -> None:
         try:

@@ -19,7 +19,14 @@ _NOTHING = "nothing"
 # A resume may extend these lists and raise these numbers: what is done stays valid.
 _MORE = ("searcher.trials", "confirm.top", "confirm.seeds", "confirm.attacks")
 # These change neither a training nor how it is measured.
-_FREE = ("resources.", "budget", "confirm.sentinel", "searcher.max_failures_in_a_row")
+_SEARCHES_ON = ("budget", "searcher.stop")
+_FREE = (
+    "resources.",
+    "budget",
+    "confirm.sentinel",
+    "searcher.max_failures_in_a_row",
+    "searcher.stop",
+)
 
 
 def space_differences(
@@ -122,12 +129,12 @@ def check_extension(folder: StudyFolder, trials: int) -> None:
 
 def needs_work(found: Sequence[str]) -> bool:
     """Return whether a finished study with these changes has something left to do."""
-    return any(line.startswith((*_MORE, "budget")) for line in found)
+    return any(line.startswith((*_MORE, *_SEARCHES_ON)) for line in found)
 
 
 def goes_on_searching(found: Sequence[str]) -> bool:
     """Return whether these changes let a search go on that had come to its end."""
-    return any(line.startswith(("searcher.trials", "budget")) for line in found)
+    return any(line.startswith(("searcher.trials", *_SEARCHES_ON)) for line in found)
 
 
 def _is_allowed(path: str, then: Any, now: Any, enumerates: bool) -> bool:

@@ -72,6 +72,9 @@ def costs(data: ReportData) -> PageSection:
         ))  # fmt: skip
     if data.space.budget is not None:
         blocks.append(Text(f"Budget: {data.space.budget}."))
+    blocks += [Text(f"{scene.scenario.title}: {scene.results.outlook.sentence}, by what the "
+                    "surrogate of predict learned from all complete trials.", "quiet")
+               for scene in data.scenes if scene.results.outlook is not None]  # fmt: skip
     blocks += [Text(scene.results.exhausted, "quiet") for scene in data.scenes
                if scene.results.exhausted]  # fmt: skip
     return PageSection("costs", "Costs", tuple(blocks))

@@ -35,6 +35,7 @@ from ltat_tune.results.selection import (
     ranking,
     winner,
 )
+from ltat_tune.search.predict.outlook import outlook_of
 from ltat_tune.search.rungs import place_rungs
 from ltat_tune.space.objective import attack_of
 from ltat_tune.space.space import Space
@@ -42,6 +43,8 @@ from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.training_files import read_complete, read_masking, read_test
 from ltat_tune.storage.trial_state import Rows, score_of, state_of
 from ltat_tune.storage.trials import LedgerView
+
+_AHEAD = 10  # further trials whose gain is told
 
 
 def collect(space: Space, folder: StudyFolder, ledger: Rows) -> StudyResults:
@@ -107,7 +110,8 @@ def results_so_far(space: Space, folder: StudyFolder) -> tuple[StudyResults, boo
 
 def _scenario(space: Space, folder: StudyFolder, ledger: Rows, name: str) -> ScenarioResults:
     where = space.scenario(name)
-    rows = ledger.finished(name)
+    every = {scenario.name: ledger.finished(scenario.name) for scenario in space.scenarios}
+    rows = every[name]
     states = Counter(state_of(row) for row in rows)
     full = space.max_epochs * space.searcher.seeds_per_trial
     trained = sum(int(row.user_attrs.get("epochs", 0)) for row in rows)
@@ -139,6 +143,7 @@ def _scenario(space: Space, folder: StudyFolder, ledger: Rows, name: str) -> Sce
         norm=config.measured_norm,
         eps=config.measured_eps,
         exhausted=ledger.exhausted(name),
+        outlook=outlook_of(space, every, name, _AHEAD),
         infeasible=infeasible(space, ledger, name),
         front=[row.number for row in front(ledger, name)] if space.objective.also else [],
         rungs=rung_quality(place_rungs(space), best),

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import Field, TypeAdapter, field_validator
 
 from ltat_tune.results.lead import SETTLED
+from ltat_tune.search.predict.outlook import Outlook
 from ltat_tune.space.objective import attack_of, group_of
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.training_files import MaskingReport
@@ -186,6 +187,7 @@ class ScenarioResults(FileModel):
         norm: `linf` or `l2`, the norm in which robustness is measured.
         eps: its radius, pixel units in [0, 1].
         exhausted: why the search ended before all its trials, or empty.
+        outlook: what more trials would be expected to bring; None if too few are complete.
         infeasible: why no trial can win although some are complete, or empty.
         front: trials on the Pareto front, if there are several objectives.
         rungs: how well each rung predicted the end.
@@ -207,6 +209,7 @@ class ScenarioResults(FileModel):
     norm: str
     eps: float
     exhausted: str = ""
+    outlook: Outlook | None = None
     infeasible: str = ""
     front: list[int] = []
     rungs: list[RungQuality] = []

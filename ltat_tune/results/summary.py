@@ -68,6 +68,8 @@ def _scenario(results: StudyResults, scenario: ScenarioResults) -> RenderableTyp
         numbers = ", ".join(f"t{number:04d}" for number in scenario.front)
         parts.append(Text(f"Pareto front of the objectives: {numbers}", style="dim"))
     parts.append(_effort(scenario))
+    if scenario.outlook is not None:
+        parts.append(Text(scenario.outlook.sentence, style="dim"))
     if scenario.exhausted:
         parts.append(Text(scenario.exhausted, style="dim"))
     parts += [Text(f"failed: {cause}", style="red") for cause in scenario.failures]

@@ -21,6 +21,16 @@ BUDGET = r"\s*([0-9]*\.?[0-9]+)\s*(gpuh|h|min|epochs)\s*"
 _BUDGET = re.compile(BUDGET)
 
 
+class StopSpec(Section):
+    """When the search of a scenario ends before its trials."""
+
+    gain_below: Number = documented(
+        0.5,
+        "points that all further trials must be expected to add to the best validation score",
+        gt=0, le=100,
+    )  # fmt: skip
+
+
 class SearcherSpec(Section):
     """The searcher, which proposes the configurations of each scenario.
 
@@ -67,6 +77,10 @@ class SearcherSpec(Section):
     )  # fmt: skip
     seeds_per_trial: Integer = documented(
         1, "seeds that each configuration is trained with; its score is their mean", ge=1, le=100
+    )
+
+    stop: StopSpec | None = documented(
+        None, "end the search early, {gain_below: 0.5}; null trains all its trials"
     )
 
     @property

@@ -107,6 +107,11 @@ class Ledger:
             else:  # from a version that trained such trials
                 tried.begun += 1
 
+    @property
+    def scenarios(self) -> list[str]:
+        """The names of the scenarios, in the order of the space file."""
+        return list(self._studies)
+
     def study(self, scenario: str) -> optuna.Study:
         """Return Optuna's own study of a scenario, with repeats and what is queued."""
         return self._studies[scenario]

@@ -12,6 +12,7 @@ from ltat_tune.engine.budget import BudgetKeeper
 from ltat_tune.engine.preview import first_trials
 from ltat_tune.engine.scenario_search import ScenarioSearch
 from ltat_tune.preflight.load import load_space
+from ltat_tune.search.predict.outlook import LEAST
 from ltat_tune.search.rungs import copy_cost, place_rungs
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.ledger import Ledger
@@ -234,3 +235,26 @@ def test_a_budget_in_epochs_ends_the_search_and_what_waits(tmp_path: Path, epoch
     assert epochs - 8 - 8 < spent <= epochs - 8
     assert set(states) <= {"complete", "pruned"} and "complete" in states
     assert f"the budget of {epochs}epochs ends the search" in study.ledger.exhausted(NAME)
+
+
+@pytest.mark.parametrize("name", ["predict", "tpe"])
+def test_a_search_ends_where_the_rest_promises_little(tmp_path: Path, name: str) -> None:
+    plain = {"scheduler": {"name": "none"}}
+    stop = {"name": name, "trials": 30, "stop": {"gain_below": 99}}
+    study = _Study(tmp_path, searcher=stop, **plain)
+    rows = study.run()
+    assert len(rows) == LEAST  # as soon as anything is expected at all
+    why = study.ledger.exhausted(NAME)
+    assert "the search ends after 6 of 30 trials; 24 more trials are expected to add" in why
+    assert why.endswith("to the best score, and searcher.stop asks for 99")
+    assert _Study(tmp_path, searcher=stop, **plain).next() is None  # a resume finds it ended
+    stop["stop"] = {"gain_below": 0.0001}  # a resume may change it
+    more = _Study(tmp_path, searcher=stop, **plain)
+    assert more.next() is not None and more.ledger.exhausted(NAME) == ""
+
+
+def test_a_search_without_stop_trains_all_its_trials(tmp_path: Path) -> None:
+    study = _Study(tmp_path, searcher={"trials": 9}, scheduler={"name": "none"})
+    assert len(study.run()) == 9
+    outlook = study.search.watch.outlook()
+    assert outlook is None  # none are left

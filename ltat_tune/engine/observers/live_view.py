@@ -13,10 +13,12 @@ from rich.text import Text
 
 from ltat_tune.presentation.units import clock
 from ltat_tune.results.wording import masking_line
+from ltat_tune.search.predict.outlook import Outlook
 from ltat_tune.space.space import Space, text_of
 from ltat_tune.storage.task import SEARCH, Outcome, Task
 from ltat_tune.storage.training_files import read_masking
 
+_TOLD_EVERY = 5  # complete trials, between two lines on what the rest is expected to bring
 _SYMBOLS = {"complete": "✓", "pruned": "■", "failed": "✗", "diverged": "✗"}
 
 
@@ -30,6 +32,8 @@ class _Progress:
     epochs: int = 0
     best: float | None = None
     best_trial: str = ""
+    outlook: Outlook | None = None
+    told: int = 0  # complete trials when a line told the outlook last
     confirmed: int = 0
     tested: int = 0
 
@@ -181,6 +185,15 @@ class LiveView:
             )
             self._event(f"{symbol} {task.title} tested: {accuracies} ({outcome.seconds:.0f} s)")
 
+    def on_outlook(self, scenario: str, outlook: Outlook) -> None:
+        """Show what the rest of a search is expected to bring; as a line, now and then."""
+        progress = self._progress[scenario]
+        progress.outlook, complete = outlook, progress.states["complete"]
+        if complete >= progress.told + _TOLD_EVERY:
+            progress.told = complete
+            where = "" if len(self._progress) == 1 else f"{self._space.scenario(scenario).title}: "
+            self._event(f"{where}{outlook.sentence}")
+
     # -- drawing --------------------------------------------------------------------------------
 
     def render(self) -> RenderableType:
@@ -194,6 +207,7 @@ class LiveView:
             "stopped early",
             "failed",
             "epochs",
+            "to come",
         ):
             table.add_column(title, justify="left" if title == "scenario" else "right")
         planned = self._space.searcher.trials * self._space.max_epochs
@@ -210,6 +224,7 @@ class LiveView:
             table.add_row(
                 scenario.title, best, running, str(progress.states["complete"]),
                 str(progress.states["pruned"]), str(bad), f"{progress.epochs} of {planned}",
+                "" if progress.outlook is None else f"+{100 * progress.outlook.gain:.1f}",
             )  # fmt: skip
         elapsed = time.monotonic() - self._began
         tail = Text(f"{clock(elapsed)} elapsed{self._time_left()}", style="dim")

@@ -10,6 +10,7 @@ from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.engine.observers.mlflow_pages import images_of
 from ltat_tune.presentation.names import counts_in_words
 from ltat_tune.results.wording import masking_line
+from ltat_tune.search.predict.outlook import Outlook
 from ltat_tune.space.space import Space
 from ltat_tune.storage.task import SEARCH, Outcome, Task
 from ltat_tune.storage.training_files import SENTINEL, read_complete, read_masking, read_test
@@ -66,6 +67,9 @@ class MlflowObserver:
 
     def on_note(self, text: str) -> None:
         """Do nothing: the terminal shows the note."""
+
+    def on_outlook(self, scenario: str, outlook: Outlook) -> None:
+        """Do nothing: the terminal shows it, and the results have it at the end."""
 
     def on_end(self, task: Task, outcome: Outcome) -> None:
         """Close the run; a confirmation's run stays open until its test ends."""

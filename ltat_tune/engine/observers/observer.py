@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from ltat_tune.search.predict.outlook import Outlook
 from ltat_tune.storage.task import Outcome, Task
 
 
@@ -24,6 +25,9 @@ class Observer(Protocol):
 
     def on_note(self, text: str) -> None:
         """Handle a note to the user, such as that the search trains copies differently now."""
+
+    def on_outlook(self, scenario: str, outlook: Outlook) -> None:
+        """Handle what the rest of a scenario's search is expected to bring."""
 
     def on_end(self, task: Task, outcome: Outcome) -> None:
         """Handle the final end of a trial, a confirmation, a test or a sentinel."""

@@ -21,14 +21,25 @@ def warped(scores: Floats) -> Floats:
     """
     if len(scores) == 0:
         return scores
-    worst = np.nanmin(scores) if np.isfinite(scores).any() else 0.0
-    y: Floats = np.where(np.isnan(scores), worst - _BELOW, scores)
-    middle = np.median(y)
-    spread = max(np.sqrt(np.mean((y[y >= middle] - middle) ** 2)), _LEAST_SPREAD)
-    z: Floats = (y - middle) / spread
+    y = _filled(scores)
+    middle, unit = scale(scores)
+    z: Floats = (y - middle) / unit
     low = y < middle
     z[low] = ndtri((np.argsort(np.argsort(y))[low] + 0.5) / len(y))
     return z
+
+
+def scale(scores: Floats) -> tuple[float, float]:
+    """Return the median of scores, and the unit in which `warped` measures those above it."""
+    y = _filled(scores)
+    middle = float(np.median(y))
+    return middle, max(float(np.sqrt(np.mean((y[y >= middle] - middle) ** 2))), _LEAST_SPREAD)
+
+
+def _filled(scores: Floats) -> Floats:
+    worst = np.nanmin(scores) if np.isfinite(scores).any() else 0.0
+    y: Floats = np.where(np.isnan(scores), worst - _BELOW, scores)
+    return y
 
 
 def improvement(mean: Floats, variance: Floats, best: float) -> Floats:

@@ -93,7 +93,12 @@ class Chooser:
         return self._pool.draw(rng)
 
     def next(
-        self, seen: Sequence[Observed], repeats: Repeats, *, left: float = math.inf
+        self,
+        seen: Sequence[Observed],
+        repeats: Repeats,
+        *,
+        left: float = math.inf,
+        others: Sequence[Sequence[Observed]] = (),
     ) -> Action | None:
         """Return the next training; None if there is nothing new.
 
@@ -101,20 +106,23 @@ class Chooser:
             seen: the trials.
             repeats: whether a configuration trains the same as an earlier one.
             left: whole trainings that may still begin; a copy must leave one of them.
+            others: the trials of each other problem. Once they tell enough, they are the start.
         """
         copied = sum(o.copy is not None or o.busy == "copy" for o in seen)
         begun = sum(o.began_whole for o in seen)
         ended = sum(o.values is not None for o in seen)
         rng = np.random.default_rng([self._seed, len(seen), copied, begun, ended])
         copies = self._copy_cost > 0 and left >= 1 + self._copy_cost
-        if copies and copied < self._startup:
+        lent = sum(o.values is not None for other in others for o in other) >= _FIRST_ALONE
+        if copies and copied < self._startup and not lent:
             if (action := self._drawn(seen, repeats, rng, copy=True)) is not None:
                 return action
-        if begun < self._first or not ended:
+        if not lent and (begun < self._first or not ended):
             waiting = [o for o in seen if o.waits]
             if waiting:
                 return _whole(max(waiting, key=lambda o: (o.copy or 0.0, -o.number)))
             return self._drawn(seen, repeats, rng, copy=False)
+        self._forecast.fit(seen, rng, others)
         return self._predicted(seen, repeats, rng, copies=copies, pairs=begun < self._pairs)
 
     def _drawn(
@@ -140,7 +148,6 @@ class Chooser:
         """Return the action with the highest expected gain per cost."""
         forecast, waiting = self._forecast, [o for o in seen if o.waits]
         copied = sum(o.copy is not None or o.busy == "copy" for o in seen)
-        forecast.fit(seen, rng)
         ended = sorted((o for o in seen if o.values), key=lambda o: -(o.values or (0.0,))[0])
         fresh, places = self._pool.candidates(
             [o.params for o in seen], [o.params for o in ended[:_BEST]], rng

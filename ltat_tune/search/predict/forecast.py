@@ -1,32 +1,46 @@
-"""What a study's own trials let one expect: final scores, and whether bounds are kept."""
+"""What trials let one expect of others: final scores, and whether bounds are kept."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import ndtr
 
-from ltat_tune.search.predict.acquisition import copy_rates, improvement, warped
+from ltat_tune.search.predict.acquisition import copy_rates, improvement, scale, warped
 from ltat_tune.search.predict.coordinates import Coordinates, Floats
 from ltat_tune.search.predict.observed import Observed
-from ltat_tune.search.predict.surrogate import Levels, Surrogate
+from ltat_tune.search.predict.surrogate import Levels, Surrogate, spread
 
-COPY, WHOLE = 0, 1
+_COPY = 0  # the level of copies, where they count
 _EVIDENCE = 1.0  # log density that copies must add to the whole scores of configurations with one
 _DOUBT = 0.3  # share of the gain that a surrogate with shorter lengths expects
 _TOGETHER = 0.05  # share of the sum of all objectives beside the least of them
+_ALIKE = 0.7  # atanh of the correlation that is expected between two problems: 0.6
+_FEW = 3  # scores of another problem, with which it tells something
+_JUDGES = 4  # own scores, by which other problems are judged
+_MOST_LENT = 60  # scores that all other problems lend
 
 Data = tuple[Floats, Levels, Floats]  # coordinates, levels, scores
+Points = tuple[Floats, Floats]  # coordinates, scores
+
+
+class _Learned(NamedTuple):
+    """A surrogate, what it was fitted to, and the log density of each own score left out."""
+
+    model: Surrogate
+    data: Data
+    densities: Floats
 
 
 class Forecast:
     """Predictions from what was observed.
 
     Copies count only if, with them, the whole scores of configurations that have a copy are better
-    predicted from all other scores than without them.
+    predicted from all other scores than without them. Whole scores of other problems count unless
+    the own scores are predicted worse with them.
 
     Args:
         coordinates: place the configurations.
@@ -39,27 +53,36 @@ class Forecast:
         self._model = Surrogate(coordinates, 1)
         self._data: Data = _no_data(coordinates)
         self._limits: list[Surrogate] = []
-        self.trusts_copies = False
+        self._scores: Floats = np.zeros(0)
+        self.trusts_copies = self.trusts_others = False
 
-    def fit(self, seen: Sequence[Observed], rng: np.random.Generator) -> None:
+    def fit(
+        self,
+        seen: Sequence[Observed],
+        rng: np.random.Generator | None,
+        others: Sequence[Sequence[Observed]] = (),
+    ) -> None:
         """Learn from all trials; what still trains is expected to end as predicted.
 
         Args:
             seen: the trials.
-            rng: weighs several objectives against each other.
+            rng: weighs several objectives against each other; with None, the first one counts.
+            others: the trials of each other problem, with the same parameters.
         """
-        scores = _scores(seen, rng)
-        key = [(o.number, o.copy, y) for o, y in zip(seen, scores, strict=True)]
+        weights = _weights([*seen, *(o for other in others for o in other)], rng)
+        scores = _scores(seen, weights)
+        lent = [_scores(other, weights) for other in others]
+        key = [[(o.number, o.copy, y) for o, y in zip(seen, scores, strict=True)], lent]
         if key != self._key:  # otherwise only what trains has changed
             self._key = key
-            self._fit(seen, scores)
+            self._fit(seen, scores, list(zip(others, lent, strict=True)))
         places, levels, y = self._data
-        for level, busy in ((COPY, "copy"), (WHOLE, "whole")):
-            some = [o for o in seen if o.busy == busy]
-            if some and (level == WHOLE or self.trusts_copies):
+        busy = {"copy": _COPY, "whole": self._model.whole}
+        for what, level in busy.items() if self.trusts_copies else [("whole", busy["whole"])]:
+            if some := [o for o in seen if o.busy == what]:
                 at = self._place(some)
-                mean = self.predict(at)[0] if level == WHOLE else self._model.predict(at, COPY)[0]
-                lv = np.full(len(some), self._level if level == WHOLE else COPY)
+                mean = self._model.predict(at, level)[0]
+                lv = np.full(len(some), level)
                 places, levels, y = np.r_[places, at], np.r_[levels, lv], np.r_[y, mean]
         self._model.condition(places, levels, y)
         self._doubting = self._model.doubting()
@@ -69,22 +92,37 @@ class Forecast:
 
     def predict(self, places: Floats) -> tuple[Floats, Floats, Floats]:
         """Return mean and variance of final scores, and the root that `copy_rates` needs."""
-        return self._model.predict(places, self._level)
+        return self._model.predict(places, self._model.whole)
 
     def gains(self, places: Floats, mean: Floats, variance: Floats) -> Floats:
         """Return the expected gain over the best of whole trainings; bounds count too.
 
-        Until a trial keeps all bounds, the gain is the probability of keeping them.
+        Until a trial keeps all bounds, the gain is the probability of keeping them. Before any own
+        score, what other problems expect is the gain.
         """
         gain = np.ones(len(mean))
-        if self._best is not None:
-            other_mean, other_variance, _ = self._doubting.predict(places, self._level)
+        if self._best is None and self.trusts_others and not self._limits:
+            gain = mean - mean.min()
+        elif self._best is not None:
+            other_mean, other_variance, _ = self._doubting.predict(places, self._model.whole)
             other = improvement(other_mean, other_variance, self._best)
             gain = (1 - _DOUBT) * improvement(mean, variance, self._best) + _DOUBT * other
         for limit in self._limits:
             slack, spread, _ = limit.predict(places, 0)
             gain = gain * ndtr(slack / np.sqrt(spread))
         return gain
+
+    def draws(self, places: Floats, count: int, rng: np.random.Generator) -> Floats:
+        """Return scores that trials may end with, noise included, shape (count, N).
+
+        They come from the surrogate with shorter lengths: the most probable lengths promise less
+        than what comes (scripts/bench_outlook.py). A score that breaks a bound is -inf.
+        """
+        middle, unit = scale(self._scores)
+        scores = middle + unit * self._doubting.draws(places, count, rng)
+        for limit in self._limits:
+            scores[limit.draws(places, count, rng) < 0] = -np.inf
+        return scores
 
     def copy_rates(
         self,
@@ -105,41 +143,65 @@ class Forecast:
             copy_cost: of a copy.
         """
         mean, variance, root = predicted
-        _, spread, root_near = self._model.predict(near, COPY)
-        whole, copy = np.full(len(places), WHOLE), np.full(len(near), COPY)
+        _, spread, root_near = self._model.predict(near, _COPY)
+        whole, copy = np.full(len(places), self._model.whole), np.full(len(near), _COPY)
         covariance = self._model.kernel(places, whole, near, copy) - root.T @ root_near
         return copy_rates(
-            mean, variance, covariance, spread + self._model.noise[COPY],
+            mean, variance, covariance, spread + self._model.noise[_COPY],
             best=self._best or 0.0, cost=cost, copy_cost=copy_cost,
         )  # fmt: skip
 
     # -- inside ---------------------------------------------------------------------------------
 
-    @property
-    def _level(self) -> int:
-        return WHOLE if self.trusts_copies else 0
-
     def _place(self, some: Sequence[Observed]) -> Floats:
         return self._coordinates.place([o.params for o in some])
 
-    def _fit(self, seen: Sequence[Observed], scores: Sequence[float | None]) -> None:
-        whole = [(o, y) for o, y in zip(seen, scores, strict=True) if y is not None]
-        at, y = self._place([o for o, _ in whole]), warped(np.array([y for _, y in whole]))
-        self._model = Surrogate(self._coordinates, 1)
-        self._data = at, np.zeros(len(y), dtype=np.intp), y
-        alone = self._model.fit(*self._data)
-        self.trusts_copies = False
+    def _fit(
+        self,
+        seen: Sequence[Observed],
+        scores: Sequence[float | None],
+        others: Sequence[tuple[Sequence[Observed], Sequence[float | None]]],
+    ) -> None:
+        own = self._scored(seen, scores)
+        self._scores = np.array([y for y in scores if y is not None])
+        paired = [o.copy is not None for o, y in zip(seen, scores, strict=True) if y is not None]
+        lent = [self._scored(*other) for other in others]
+        lent = [(at[some], y[some]) for at, y in lent if len(y) >= _FEW
+                for some in [spread(y, max(_FEW, _MOST_LENT // len(lent)))]]  # fmt: skip
+        learned = self._learn([], own)
+        self.trusts_copies = self.trusts_others = False
+        if lent:
+            more = self._learn(lent, own)
+            told = (more.densities - learned.densities).sum()
+            if len(paired) < _JUDGES or told >= 0:
+                learned, self.trusts_others = more, True
         copied = [o for o in seen if o.copy is not None]
-        paired = np.array([o.copy is not None for o, _ in whole], dtype=bool)
-        if paired.any() and len(copied) > 1:
-            copies = warped(np.array([o.copy for o in copied], dtype=float))
-            levels = np.repeat([COPY, WHOLE], [len(copies), len(y)])
-            both = np.r_[self._place(copied), at], levels, np.r_[copies, y]
-            model = Surrogate(self._coordinates, 2)
-            with_copies = model.fit(*both)
-            if (with_copies[len(copies) :] - alone)[paired].sum() > _EVIDENCE:
-                self._model, self._data, self.trusts_copies = model, both, True
+        if any(paired) and len(copied) > 1:
+            copies = self._scored(copied, [o.copy for o in copied])
+            more = self._learn(lent if self.trusts_others else [], own, copies)
+            if (more.densities - learned.densities)[paired].sum() > _EVIDENCE:
+                learned, self.trusts_copies = more, True
+        self._model, self._data = learned.model, learned.data
         self._limits = [self._limit(seen, metric) for metric in self._bounds]
+
+    def _learn(self, lent: Sequence[Points], own: Points, *copies: Points) -> _Learned:
+        """Fit a surrogate to copies, scores of other problems and the own whole scores."""
+        sources = [*copies, *lent, own]
+        levels = np.repeat(np.arange(len(sources)), [len(y) for _, y in sources])
+        data = (
+            np.concatenate([at for at, _ in sources]),
+            levels,
+            np.concatenate([y for _, y in sources]),
+        )
+        model = Surrogate(
+            self._coordinates, len(sources), [*[None] * len(copies), *[_ALIKE] * len(lent)]
+        )
+        return _Learned(model, data, model.fit(*data)[len(data[2]) - len(own[1]) :])
+
+    def _scored(self, some: Sequence[Observed], scores: Sequence[float | None]) -> Points:
+        """Return where those lie that have a score, and their scores as a surrogate takes them."""
+        pairs = [(o, y) for o, y in zip(some, scores, strict=True) if y is not None]
+        return self._place([o for o, _ in pairs]), warped(np.array([y for _, y in pairs]))
 
     def _limit(self, seen: Sequence[Observed], metric: str) -> Surrogate:
         """Return a surrogate of how far trials are above a bound."""
@@ -151,15 +213,18 @@ class Forecast:
         return model
 
 
-def _scores(seen: Sequence[Observed], rng: np.random.Generator) -> list[float | None]:
-    """Return one final score for each trial, nan if it diverged, None if it has none.
-
-    Several objectives are weighed at random, every other time; else only the first one counts.
-    """
+def _weights(seen: Sequence[Observed], rng: np.random.Generator | None) -> Floats:
+    """Return what each objective counts: at random, every other time; else only the first."""
     count = max((len(o.values) for o in seen if o.values is not None), default=1)
-    weights = np.eye(count)[0]
-    if count > 1 and rng.random() < 0.5:
-        weights = rng.dirichlet(np.ones(count))
+    if rng is not None and count > 1 and rng.random() < 0.5:
+        return rng.dirichlet(np.ones(count))
+    first: Floats = np.eye(count)[0]
+    return first
+
+
+def _scores(seen: Sequence[Observed], weights: Floats) -> list[float | None]:
+    """Return one final score for each trial, nan if it diverged, None if it has none."""
+    count = len(weights)
     values = np.array([o.values for o in seen if o.values is not None], dtype=float)
     if count > 1 and len(values):
         low, high = values.min(0), values.max(0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_solve, cholesky, lapack, solve_triangular
@@ -35,16 +37,20 @@ class Surrogate:
     Args:
         coordinates: place the configurations.
         levels: number of levels; the last is the whole training.
+        alike: for each cheap level, the atanh of the correlation that is expected of it; None is
+            what is expected of a copy.
     """
 
-    def __init__(self, coordinates: Coordinates, levels: int) -> None:
+    def __init__(
+        self, coordinates: Coordinates, levels: int, alike: Sequence[float | None] = ()
+    ) -> None:
         self._space, self._levels = coordinates, levels
         self._p = p = coordinates.parameters
         length = -2 * (2**0.5 + 0.5 * np.log(p)) + _LENGTH
         cheap = levels - 1
         self._mu = np.r_[
             np.full(p, length), np.zeros(levels), np.full(levels, _NOISE),
-            np.full(cheap, _AGREEMENT),
+            [_AGREEMENT if a is None else a for a in alike] or np.full(cheap, _AGREEMENT),
         ]  # fmt: skip
         self._sd = np.r_[
             np.full(p, _LENGTH_SD), np.full(cheap, _AMPLITUDE_SD), 1e-3,
@@ -62,7 +68,7 @@ class Surrogate:
             hyperparameters were not fitted to. Shape (N,).
         """
         densities = np.zeros(len(y))
-        some = _spread(y)
+        some = spread(y)
         if len(some) > 1:
             apart = self._space.by_parameter(places[some], places[some])
             p, count = self._p, self._levels
@@ -94,7 +100,7 @@ class Surrogate:
         Few scores on a slope look like a straight line, and the most probable lengths then leave
         no doubt about what lies between and beyond them.
         """
-        other = Surrogate(self._space, self._levels)
+        other = Surrogate(self._space, self._levels)  # theta is set, so no expectation counts
         p, count = self._p, self._levels
         other.theta = self.theta.copy()
         other.theta[:p] = np.maximum(other.theta[:p], self._mu[:p]) + _SHORTER
@@ -116,6 +122,11 @@ class Surrogate:
         """The correlation of each cheap level with the whole one."""
         return np.tanh(self.theta[self._p + 2 * self._levels :])
 
+    @property
+    def whole(self) -> int:
+        """The level of the whole training."""
+        return self._levels - 1
+
     def kernel(self, a: Floats, levels_a: Levels, b: Floats, levels_b: Levels) -> Floats:
         """Return the prior covariance of scores, shape (N, M)."""
         weights = np.exp(self.theta[: self._p])[self._space.columns]
@@ -131,6 +142,16 @@ class Surrogate:
         root: Floats = solve_triangular(self._chol, cross.T, lower=True)
         prior = np.exp(2 * self.theta[self._p + level]) + _MEAN
         return cross @ self._alpha, np.maximum(prior - (root**2).sum(0), 1e-9), root
+
+    def draws(self, places: Floats, count: int, rng: np.random.Generator) -> Floats:
+        """Return scores of whole trainings, drawn jointly and with noise, shape (count, N)."""
+        levels = np.full(len(places), self.whole)
+        mean, _, root = self.predict(places, self.whole)
+        covariance = self.kernel(places, levels, places, levels) - root.T @ root
+        covariance[np.diag_indices(len(places))] += self.noise[self.whole] + _JITTER
+        lower = cholesky(covariance, lower=True)
+        scores: Floats = mean + rng.standard_normal((count, len(places))) @ lower.T
+        return scores
 
     # -- inside ---------------------------------------------------------------------------------
 
@@ -191,11 +212,11 @@ def _matern(squares: Floats) -> tuple[Floats, Floats]:
     return (1 + r + r * r / 3) * decay, -(5 / 6) * (1 + r) * decay
 
 
-def _spread(y: Floats) -> NDArray[np.intp]:
-    """Return the scores to fit to: all, or the best half and every so many of the others."""
-    if len(y) <= _MOST_FITTED:
+def spread(y: Floats, most: int = _MOST_FITTED) -> NDArray[np.intp]:
+    """Return the places of at most so many scores: the best half, and of the others every n-th."""
+    if len(y) <= most:
         return np.arange(len(y))
     order = np.argsort(-y, kind="stable")
-    best, others = order[: _MOST_FITTED // 2], order[_MOST_FITTED // 2 :]
-    places = np.linspace(0, len(others) - 1, _MOST_FITTED - len(best)).round().astype(int)
+    best, others = order[: most // 2], order[most // 2 :]
+    places = np.linspace(0, len(others) - 1, most - len(best)).round().astype(int)
     return np.sort(np.r_[best, others[places]])

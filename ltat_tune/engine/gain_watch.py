@@ -1,0 +1,64 @@
+"""Watches what the rest of a scenario's search would bring, and ends it where that is little."""
+
+from __future__ import annotations
+
+from ltat_tune.search.predict.outlook import Outlook, outlook_of
+from ltat_tune.space.space import Space
+from ltat_tune.storage.ledger import Ledger
+
+_STOPPED = "stopped_by"  # the fact of a scenario whose search this rule ended
+
+
+class GainWatch:
+    """Forecasts the gain of the rest of one scenario's search, from the ledger's rows alone.
+
+    Args:
+        space: the study's space.
+        ledger: the trials so far.
+        scenario: the scenario's name.
+    """
+
+    def __init__(self, space: Space, ledger: Ledger, scenario: str) -> None:
+        self._space, self._ledger, self._scenario = space, ledger, scenario
+        self._key: tuple[int, int] | None = None
+        self._outlook: Outlook | None = None
+        self._reopen()
+
+    def outlook(self) -> Outlook | None:
+        """Return what the trials that are left are expected to bring; None if unknown."""
+        ledger, left = self._ledger, int(self._ledger.left(self._scenario) + 1e-9)
+        ended = {name: len(ledger.finished(name)) for name in ledger.scenarios}
+        key = sum(ended.values()), left
+        if key != self._key:
+            rows = {name: ledger.rows(name) for name in ledger.scenarios}
+            self._key = key
+            self._outlook = outlook_of(self._space, rows, self._scenario, left)
+        return self._outlook
+
+    def end_search(self) -> None:
+        """End the search if `searcher.stop` asks for it; record why in the ledger."""
+        stop, ledger = self._space.searcher.stop, self._ledger
+        if stop is None or ledger.is_searched(self._scenario):
+            return
+        outlook = self.outlook()
+        if outlook is None or 100 * outlook.gain >= stop.gain_below:
+            return
+        title, begun = self._space.scenario(self._scenario).title, ledger.begun(self._scenario)
+        ledger.remember(
+            self._scenario, "exhausted",
+            f"{title}: the search ends after {begun} of {self._space.searcher.trials} trials; "
+            f"{outlook.sentence}, and searcher.stop asks for {stop.gain_below:g}",
+        )  # fmt: skip
+        ledger.remember(self._scenario, _STOPPED, self._rule)
+
+    def _reopen(self) -> None:
+        """Reopen a search that ended for little gain under another rule, or with fewer trials."""
+        ended_by = self._ledger.recall(self._scenario, _STOPPED)
+        if ended_by and ended_by != self._rule:
+            self._ledger.remember(self._scenario, _STOPPED, "")
+            self._ledger.remember(self._scenario, "exhausted", "")
+
+    @property
+    def _rule(self) -> str:
+        stop, trials = self._space.searcher.stop, self._space.searcher.trials
+        return f"{stop.gain_below:g} points, {trials} trials" if stop else "none"
