@@ -37,17 +37,17 @@ class GainWatch:
 
     def end_search(self) -> None:
         """End the search if `searcher.stop` asks for it; record why in the ledger."""
-        stop, ledger = self._space.searcher.stop, self._ledger
-        if stop is None or ledger.is_searched(self._scenario):
+        least, ledger = self._space.searcher.gain_below, self._ledger
+        if not least or ledger.is_searched(self._scenario):
             return
         outlook = self.outlook()
-        if outlook is None or 100 * outlook.gain >= stop.gain_below:
+        if outlook is None or 100 * outlook.gain >= least:
             return
         title, begun = self._space.scenario(self._scenario).title, ledger.begun(self._scenario)
         ledger.remember(
             self._scenario, "exhausted",
             f"{title}: the search ends after {begun} of {self._space.searcher.trials} trials; "
-            f"{outlook.sentence}, and searcher.stop asks for {stop.gain_below:g}",
+            f"{outlook.sentence}, and searcher.stop asks for {least:g}",
         )  # fmt: skip
         ledger.remember(self._scenario, _STOPPED, self._rule)
 
@@ -60,5 +60,5 @@ class GainWatch:
 
     @property
     def _rule(self) -> str:
-        stop, trials = self._space.searcher.stop, self._space.searcher.trials
-        return f"{stop.gain_below:g} points, {trials} trials" if stop else "none"
+        searcher = self._space.searcher
+        return f"{searcher.gain_below:g} points, {searcher.trials} trials"

@@ -18,6 +18,7 @@ from ltat_tune.results.selection import ranked
 from ltat_tune.space.problems import Problems
 from ltat_tune.space.space import Scenario, Space
 from ltat_tune.storage.folder import StudyFolder
+from ltat_tune.storage.trial_state import score_of
 from ltat_tune.storage.trials import read_rows
 
 
@@ -31,6 +32,7 @@ class PreviousTrial:
         config: what was trained.
         confirmed: whether it was retrained as a winner.
         share: its rank among the complete trials of its scenario, from 0, the best, to 1.
+        score: its final score.
     """
 
     number: int
@@ -38,6 +40,7 @@ class PreviousTrial:
     config: TrialConfig
     confirmed: bool
     share: float
+    score: float
 
     @property
     def title(self) -> str:
@@ -148,7 +151,14 @@ def _found(
         config = space.config(scenario, row.params)
         share = rank / max(1, len(complete) - 1)
         trials.append(
-            PreviousTrial(row.number, dict(row.params), config, row.number in places, share)
+            PreviousTrial(
+                row.number,
+                dict(row.params),
+                config,
+                row.number in places,
+                share,
+                score_of(row) or 0.0,
+            )  # fmt: skip
         )
     last = len(places)
     return sorted(trials, key=lambda f: (places.get(f.number, last), f.share))

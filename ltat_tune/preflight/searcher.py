@@ -112,6 +112,12 @@ def _notes(space: Space) -> list[str]:
             f"searcher.branches {spec.branches} has no effect with searcher.name predict, which "
             "counts what a stem saves in the cost of each training"
         )
+    priors = [path for path, domain in space.tuned.items() if domain.prior is not None]
+    if name != "predict" and priors:
+        notes.append(
+            f"the prior of {', '.join(priors)} has no effect with searcher.name {name}; write "
+            "searcher.name predict, or begin with such values under start_from"
+        )
     if name == "cmaes" and choices:
         notes.append(
             f"searcher.name cmaes models only ranges and draws {', '.join(choices)} at random to "

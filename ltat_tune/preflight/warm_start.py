@@ -12,10 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from ltat_tune.config.fields import rule_sentence
 from ltat_tune.config.scalars import shown
+from ltat_tune.search.predict.surrogate import spread
 from ltat_tune.space.domains import Domain, sampling_order
 from ltat_tune.space.space import Scenario, Space, text_of
 from ltat_tune.space.spec import WarmStart
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from ltat_tune.space.problems import Problems
 
 
+_LEAST_LEARNED, _MOST_LEARNED = 3, 60  # trials of an earlier scenario to learn from
 _LEAST_COMPLETE = 8  # with fewer trials, the best quarter tells nothing about a range
 _WIDER = 0.25  # share of the span, added on both sides
 
@@ -35,6 +38,7 @@ class Lent:
     """The points and ranges taken from an earlier study, with notes about them."""
 
     points: dict[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
+    learned: dict[str, list[list[dict[str, Any]]]] = field(default_factory=dict)  # as written
     ranges: dict[str, Domain] = field(default_factory=dict)  # by narrowed parameter
     notes: list[str] = field(default_factory=list)
 
@@ -96,6 +100,8 @@ def lend(space: Space, spec: WarmStart, problems: Problems) -> Lent:
         loan.notes.append(text)
     for scenario in space.scenarios:
         _take_points(space, scenario, earlier, spec.best, loan)
+        if space.searcher.name == "predict":
+            _learn(space, scenario, earlier, loan)
     if spec.narrow:
         _narrow(space, earlier, loan)
     return loan
@@ -116,6 +122,7 @@ def _again(space: Space, spec: WarmStart, taken: dict[str, list[Any]], problems:
             read_start(point, ("warm_start", "taken", name, str(i)), space.tuned, problems)
             for i, point in enumerate(points)
         )
+    loan.learned = spec.learned or {}
     count = sum(map(len, loan.points.values()))
     what = "configuration was" if count == 1 else "configurations were"
     loan.notes.append(f"warm start: {count} {what} taken from {spec.study}")
@@ -146,6 +153,30 @@ def _take_points(
     loan.notes.append(
         f"warm start of {scenario.title}: {took} of {earlier.name} ({where}){left}{more}"
     )
+
+
+def _learn(space: Space, scenario: Scenario, earlier: PreviousStudy, loan: Lent) -> None:
+    """Take the scores of complete trials whose every parameter is searched here too.
+
+    Of each earlier scenario, at most so many: the best half, and of the others every n-th.
+    """
+    problems = []
+    for trials in earlier.complete_for(scenario).values():
+        known = []
+        for trial in trials:
+            point, _ = _translate(trial, space, scenario)
+            active = [path for path in space.tuned if space.tuned[path].active(point)]
+            if point and all(path in point for path in active):
+                known.append({"params": point, "score": round(trial.score, 5)})
+        places = spread(np.array([one["score"] for one in known], dtype=float), _MOST_LEARNED)
+        if len(known) >= _LEAST_LEARNED:
+            problems.append([known[place] for place in places])
+    if problems:
+        loan.learned[scenario.name] = problems
+        count = sum(map(len, problems))
+        loan.notes.append(
+            f"warm start of {scenario.title}: predict learns from {count} trials of {earlier.name}"
+        )
 
 
 def _translate(
@@ -240,8 +271,9 @@ def narrow(domain: Domain, values: Sequence[float], kept: Sequence[float]) -> Do
 def write_taken(document: dict[str, Any], spec: WarmStart, lent: Lent) -> None:
     """Write the taken points and ranges into the document that a resume reads."""
     document["warm_start"] = {
-        **spec.model_dump(exclude={"taken"}),
+        **spec.model_dump(exclude={"taken", "learned"}),
         "taken": {name: [dict(p) for p in points] for name, points in lent.points.items()},
+        **({"learned": lent.learned} if lent.learned else {}),
     }
     for path, domain in lent.ranges.items():
         whole = int if domain.kind == "int" else float
@@ -263,6 +295,10 @@ def with_warm_start(space: Space, problems: Problems) -> Space:
         space,
         tuned={**space.tuned, **loan.ranges},
         warm_starts=loan.points,
+        lent={
+            name: [[(one["params"], float(one["score"])) for one in trials] for trials in problems]
+            for name, problems in loan.learned.items()
+        },
         notes=tuple(loan.notes),
         document=document,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from ltat_tune.config.parameters import PARAMETERS
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 _KEYS = {
-    "float": {"type", "low", "high", "log", "step", "when"},
-    "int": {"type", "low", "high", "log", "step", "when"},
-    "categorical": {"type", "choices", "when"},
+    "float": {"type", "low", "high", "log", "step", "when", "prior"},
+    "int": {"type", "low", "high", "log", "step", "when", "prior"},
+    "categorical": {"type", "choices", "when", "prior"},
 }
 
 # The searcher must not choose what changes the problem, the measurement or the budget.
@@ -33,7 +33,10 @@ _PROBLEM = {
 
 @dataclass(frozen=True)
 class Domain:
-    """The values that one tuned parameter may take, and the condition under which it exists."""
+    """The values that one tuned parameter may take, and the condition under which it exists.
+
+    `prior` is a value that is believed to be good, such as a published one; None if there is none.
+    """
 
     path: str
     kind: Literal["float", "int", "categorical"]
@@ -43,6 +46,7 @@ class Domain:
     step: float | None = None
     choices: tuple[Any, ...] = ()
     when: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    prior: Any = None
 
     def active(self, params: Mapping[str, Any]) -> bool:
         """Return whether the parameters chosen so far let this one exist."""
@@ -136,7 +140,16 @@ def read_domain(path: str, raw: Any) -> tuple[Domain | None, list[tuple[str, str
     problems += more
     when, more = _read_when(path, raw.get("when", {}))
     problems += more
-    return (None if problems else Domain(path=path, kind=kind, when=when, **values)), problems
+    if problems:
+        return None, problems
+    domain = Domain(path=path, kind=kind, when=when, **values)
+    if raw.get("prior") is None:
+        return domain, []
+    prior = _parsed(path, raw["prior"])
+    if not domain.contains(prior):
+        message = f"{path}: prior must lie in {domain}, got {shown(raw['prior'])}"
+        return None, [("prior", message)]
+    return replace(domain, prior=prior), []
 
 
 def _read_range(

@@ -100,20 +100,20 @@ def _domain_schema(parameter: Parameter) -> Schema:
     """Return the schema of one parameter's domain under `tuned`."""
     value = _of(parameter.path)
     choices = {"type": "array", "items": value, "minItems": 2, "uniqueItems": True}
-    forms = [_form("categorical", {"choices": choices}, ("type", "choices"))]
+    forms = [_form("categorical", {"choices": choices}, ("type", "choices"), value)]
     kinds = {"float": ("float", "int"), "int": ("int",)}.get(parameter.kind, ())
     edge = _edge(parameter) if kinds else {}
     for kind in kinds:
         step = {"type": "integer" if kind == "int" else "number", **_ABOVE_ZERO}
         keys = {"low": edge, "high": edge, "log": {"type": "boolean"},
                 "step": step if kind == "int" else _number(step)}  # fmt: skip
-        forms.append(_form(kind, keys, ("type", "low", "high")))
+        forms.append(_form(kind, keys, ("type", "low", "high"), value))
     return {"description": parameter.meaning, "anyOf": forms[::-1]}
 
 
-def _form(kind: str, keys: dict[str, Schema], required: tuple[str, ...]) -> Schema:
+def _form(kind: str, keys: dict[str, Schema], required: tuple[str, ...], value: Schema) -> Schema:
     fields = DomainKeys.model_fields
-    every = {"type": {"const": kind}, **keys, "when": _of("when")}
+    every = {"type": {"const": kind}, **keys, "prior": value, "when": _of("when")}
     described = {
         name: schema if "$ref" in schema else {**schema, "description": fields[name].description}
         for name, schema in every.items()

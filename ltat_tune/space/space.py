@@ -95,6 +95,10 @@ class Space:
     enumerated: tuple[Mapping[str, Any], ...] = ()  # every configuration of a grid or list
     # the points that a warm start takes, by scenario; tried after start_from
     warm_starts: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
+    # what a warm start learned, by scenario: trials of each earlier one, as (params, score)
+    lent: Mapping[str, Sequence[Sequence[tuple[Mapping[str, Any], float]]]] = field(
+        default_factory=dict
+    )
     notes: tuple[str, ...] = field(default=())
     budget: Budget | None = None  # after which the search ends
     plugins: tuple[Plugin, ...] = ()  # loaded here and in every worker

@@ -21,16 +21,6 @@ BUDGET = r"\s*([0-9]*\.?[0-9]+)\s*(gpuh|h|min|epochs)\s*"
 _BUDGET = re.compile(BUDGET)
 
 
-class StopSpec(Section):
-    """When the search of a scenario ends before its trials."""
-
-    gain_below: Number = documented(
-        0.5,
-        "points that all further trials must be expected to add to the best validation score",
-        gt=0, le=100,
-    )  # fmt: skip
-
-
 class SearcherSpec(Section):
     """The searcher, which proposes the configurations of each scenario.
 
@@ -79,9 +69,26 @@ class SearcherSpec(Section):
         1, "seeds that each configuration is trained with; its score is their mean", ge=1, le=100
     )
 
-    stop: StopSpec | None = documented(
-        None, "end the search early, {gain_below: 0.5}; null trains all its trials"
+    stop: dict[Literal["gain_below"], Number] | None = documented(
+        None,
+        "when a search ends before its trials: {gain_below: 0.5} ends it once the trials that are "
+        "left are expected to add less than 0.5 points to the best score; null trains all",
     )
+
+    @field_validator("stop")
+    @classmethod
+    def _gain_is_in_points(
+        cls, stop: dict[Literal["gain_below"], float] | None
+    ) -> dict[Literal["gain_below"], float] | None:
+        if stop is not None and (not stop or not 0 < stop["gain_below"] <= 100):
+            raise ValueError(f"must be such as {{gain_below: 0.5}}, in points above 0 and at most "
+                             f"100, got {stop}")  # fmt: skip
+        return stop
+
+    @property
+    def gain_below(self) -> float:
+        """Points of expected gain below which the search ends; 0 if it trains all its trials."""
+        return self.stop["gain_below"] if self.stop else 0.0
 
     @property
     def enumerates(self) -> bool:
@@ -201,6 +208,11 @@ class WarmStart(Section):
         "what was taken, by scenario; the study writes it into its own copy of the file, so that "
         "a resume does not need the earlier study",
     )
+    learned: dict[str, list[list[dict[str, Any]]]] | None = documented(
+        None,
+        "configurations and scores that predict learns from, by scenario and earlier scenario; "
+        "the study writes them too",
+    )
 
 
 @dataclass(frozen=True)
@@ -282,6 +294,11 @@ class DomainKeys(Section):
         None, "distance between the values of a range; it must divide high - low", gt=0
     )
     choices: list[Any] | None = documented(None, "two or more values of a categorical parameter")
+    prior: Any = documented(
+        None,
+        "a value that is believed to be good, such as a published one; predict begins with it, "
+        "and prefers what is near for a few trials",
+    )
     when: dict[str, Any] = documented(
         {}, "condition, such as {method.name: srat}: the parameter exists only where other tuned "
         "parameters have these values; a list names several",

@@ -109,7 +109,8 @@ def _refused(folder: Path, root: Path | str, **parts: Any) -> str:
 
 
 def _said(space: Space) -> list[str]:
-    return [n.removeprefix("warm start") for n in space.notes if n.startswith("warm start")]
+    said = [n.removeprefix("warm start") for n in space.notes if n.startswith("warm start")]
+    return [line for line in said if "predict learns from" not in line]
 
 
 # -- points -------------------------------------------------------------------------------------
@@ -278,6 +279,29 @@ def test_a_resume_needs_no_earlier_study(tmp_path: Path) -> None:
     assert _said(resumed) == [f": 2 configurations were taken from {root}"]
 
 
+def test_predict_learns_from_what_the_earlier_study_trained_of_the_same_parameters(
+    tmp_path: Path,
+) -> None:
+    ended = [(_pgd(round(0.02 * n, 2)), 0.5 + 0.01 * n) for n in range(1, 9)]
+    root = _run(tmp_path, {"imbalance_ratio_2": ended, "imbalance_ratio_5": ended[:2]})
+    space = _later(tmp_path, root, warm_start={"best": 1})
+    assert "warm start of data.imbalance_ratio = 2: predict learns from 8 trials of earlier" in (
+        space.notes
+    )
+    (problem,) = space.lent["imbalance_ratio_2"]
+    learned = sorted(problem, key=lambda one: one[1])
+    assert [params for params, _ in learned] == [params for params, _ in ended]
+    assert [score for _, score in learned] == pytest.approx([score for _, score in ended])
+    assert "imbalance_ratio_5" not in space.lent  # two trials tell nothing
+    (tmp_path / "again.yaml").write_text(yaml.safe_dump(dict(space.document)))
+    assert (
+        load_space(tmp_path / "again.yaml", check_machine=False).lent == space.lent
+    )  # a resume needs no earlier study
+    for name in ("tpe", "random"):
+        other = _later(tmp_path, root, searcher={"name": name, "trials": 12})
+        assert other.lent == {} and "learned" not in other.document["warm_start"]
+
+
 def test_the_earlier_study_is_left_as_it_is_even_with_a_torn_last_line(tmp_path: Path) -> None:
     root = _run(tmp_path, {"imbalance_ratio_2": [(_pgd(0.1), 0.5)]})
     with open(root / "ledger.journal", "ab") as file:
@@ -344,7 +368,7 @@ def test_smoke_runs_and_choices_by_test_images_are_not_lent(tmp_path: Path) -> N
         ({"study": "x", "best": -1}, "warm_start.best must be >= 0, got -1"),
         (
             {"study": "x", "narow": True},
-            "unknown key warm_start.narow; warm_start has study, best, narrow, taken",
+            "unknown key warm_start.narow; warm_start has study, best, narrow, taken, learned",
         ),
         (
             {"study": "x", "taken": {"imbalance_ratio_2": [{"optim.lr": 5}]}},

@@ -15,9 +15,10 @@ from typing import Protocol
 
 import numpy as np
 
+from ltat_tune.search.predict.belief import Belief
 from ltat_tune.search.predict.coordinates import Coordinates, Floats
 from ltat_tune.search.predict.forecast import Forecast
-from ltat_tune.search.predict.observed import Observed
+from ltat_tune.search.predict.observed import Observed, lent_to
 from ltat_tune.search.predict.pools import Params, Pool
 from ltat_tune.search.rungs import Rungs, buys_copies, copy_cost, first_copies
 from ltat_tune.search.stems import StemSharing
@@ -63,6 +64,7 @@ class Chooser:
     Args:
         space: the tuned parameters, the objective and the searcher.
         place: index of the scenario, from 0: each has random numbers of its own.
+        lent: trials of each scenario of an earlier study.
         copy_cost: cost of a copy, in whole trainings; 0 if there are no copies.
         sharing: what trainings share with earlier ones; None if nothing.
     """
@@ -72,14 +74,17 @@ class Chooser:
         space: Space,
         *,
         place: int = 0,
+        lent: Sequence[Sequence[Observed]] = (),
         copy_cost: float = 0.0,
         sharing: Sharing | None = None,
     ) -> None:
         spec = space.searcher
+        self._lent = lent
         self._evenly = spec.startup == "qmc"
         self._seed, self._sharing = spec.seed * 1009 + place * 101, sharing
         self._coordinates = Coordinates(space.tuned)
         self._pool = Pool(space.tuned, self._coordinates, self._seed)
+        self._belief = Belief(space.tuned, self._coordinates)
         self._forecast = Forecast(self._coordinates, tuple(space.objective.at_least))
         afford = first_copies(space, copy_cost) if copy_cost else 0
         self._startup, self._pairs = min(_STARTUP, afford), min(_PAIRS, afford)
@@ -113,6 +118,7 @@ class Chooser:
         ended = sum(o.values is not None for o in seen)
         rng = np.random.default_rng([self._seed, len(seen), copied, begun, ended])
         copies = self._copy_cost > 0 and left >= 1 + self._copy_cost
+        others = [*others, *self._lent]
         lent = sum(o.values is not None for other in others for o in other) >= _FIRST_ALONE
         if copies and copied < self._startup and not lent:
             if (action := self._drawn(seen, repeats, rng, copy=True)) is not None:
@@ -128,7 +134,12 @@ class Chooser:
     def _drawn(
         self, seen: Sequence[Observed], repeats: Repeats, rng: np.random.Generator, *, copy: bool
     ) -> Action | None:
-        """Return a configuration that nothing has trained: at random, or spread evenly."""
+        """Return a configuration that nothing has trained: at random, or spread evenly.
+
+        The very first one has the values of the priors.
+        """
+        if self._belief.values and not seen:
+            return Action(self._pool.draw(rng, self._belief.values), copy=copy)
         for attempt in range(_TRIED):
             evenly = len(seen) + attempt if self._evenly else None
             point = self._pool.fresh([o.params for o in seen], rng, evenly=evenly)
@@ -160,7 +171,8 @@ class Chooser:
         cost = np.ones(len(points))
         if self._sharing is not None:
             cost -= self._sharing.shares(points, [o.params for o in ended])
-        rate = forecast.gains(places, mean, variance) / cost
+        believed = self._belief.weights(points, places, len(ended))
+        rate = forecast.gains(places, mean, variance) * believed / cost
         order = np.argsort(-rate, kind="stable")
         new = [i for i in order if i >= len(waiting)]
         top = next((i for i in order[:_TRIED] if i < len(waiting) or not repeats(points[i])), None)
@@ -197,6 +209,7 @@ def build_chooser(space: Space, scenario: str, rungs: Rungs) -> Chooser | None:
         return None
     names = [s.name for s in space.scenarios]
     return Chooser(
-        space, place=names.index(scenario), sharing=StemSharing(space, space.scenario(scenario)),
+        space, place=names.index(scenario), lent=lent_to(space, scenario),
+        sharing=StemSharing(space, space.scenario(scenario)),
         copy_cost=copy_cost(space, rungs) if buys_copies(space) else 0.0,
     )  # fmt: skip

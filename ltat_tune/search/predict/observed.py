@@ -9,6 +9,7 @@ from typing import Any, Literal
 from optuna.trial import FrozenTrial, TrialState
 
 from ltat_tune.search.searchers import extended
+from ltat_tune.space.space import Space
 
 COPY_FIRST = "copy_first"  # the fact of a row that began with a copy
 
@@ -71,6 +72,14 @@ def _observed(row: FrozenTrial, end: FrozenTrial, copy_epochs: int) -> Observed:
         waits=running and not promoted and copy is not None,
         diverged=diverged,
     )  # fmt: skip
+
+
+def lent_to(space: Space, scenario: str) -> list[list[Observed]]:
+    """Return the trials of an earlier study that a warm start lends to a scenario."""
+    return [
+        [Observed(params, values=(score,)) for params, score in trials]
+        for trials in space.lent.get(scenario, ())
+    ]
 
 
 def began_with_copy(row: FrozenTrial) -> bool:

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial
 
 from ltat_tune.search.predict.coordinates import Coordinates
 from ltat_tune.search.predict.forecast import Forecast
-from ltat_tune.search.predict.observed import Observed, observe
+from ltat_tune.search.predict.observed import Observed, lent_to, observe
 from ltat_tune.search.predict.pools import Pool
 from ltat_tune.search.rungs import place_rungs
 from ltat_tune.space.domains import Domain
@@ -109,7 +109,7 @@ def outlook_of(
     own = trials.pop(scenario)
     expected = look_ahead(
         space.tuned, own, [more], bounds=tuple(space.objective.at_least),
-        others=list(trials.values()), seed=space.searcher.seed,
+        others=[*trials.values(), *lent_to(space, scenario)], seed=space.searcher.seed,
     )  # fmt: skip
     return expected[0] if expected else None
 

@@ -13,6 +13,7 @@ import pytest
 
 from ltat_tune.search.predict.chooser import Action, Chooser
 from ltat_tune.search.predict.observed import Observed
+from ltat_tune.space.domains import Domain
 from tests.search.predict.test_coordinates import RAW, domains
 
 Score = Callable[[Mapping[str, Any]], float]
@@ -22,8 +23,20 @@ def _chooser(
     *, seed: int = 0, copy_cost: float = 0.0, at_least: tuple[str, ...] = (),
     also: int = 0, trials: int = 1000, startup: int | None = None, even: bool = False,
 ) -> Chooser:  # fmt: skip
+    return chooser_of(
+        domains(RAW), seed=seed, copy_cost=copy_cost, at_least=at_least, also=also, trials=trials,
+        startup=startup, even=even,
+    )  # fmt: skip
+
+
+def chooser_of(
+    tuned: Mapping[str, Domain], *, seed: int = 0, copy_cost: float = 0.0,
+    at_least: tuple[str, ...] = (), also: int = 0, trials: int = 1000,
+    startup: int | None = None, even: bool = False,
+) -> Chooser:  # fmt: skip
+    """Return a chooser over these parameters."""
     space: Any = SimpleNamespace(
-        tuned=domains(RAW),
+        tuned=tuned,
         searcher=SimpleNamespace(
             seed=seed, trials=trials, startup_trials=startup, startup="qmc" if even else "random"
         ),
@@ -231,3 +244,36 @@ def test_several_objectives_are_all_pursued() -> None:
         )
     firsts, seconds = zip(*[o.values for o in seen if o.values], strict=True)
     assert max(firsts) > 0.9 and max(seconds) > 1.7
+
+
+def test_scores_of_another_problem_are_the_start() -> None:
+    """The other problem is the same but for its level; the first training is already good."""
+    other = _Study(_chooser(seed=1))
+    other.run(16)
+    lent = [replace(o, values=(0.5 * o.values[0] - 0.2,)) for o in other.seen if o.values]
+    first = []
+    for seed in range(4):
+        action = _chooser(seed=seed).next([], lambda params: False, others=[lent])
+        assert action is not None and not action.copy
+        first.append(_score(action.params))
+    chance = [_score(_chooser()._pool.draw(np.random.default_rng(n))) for n in range(200)]
+    assert min(first) > np.quantile(chance, 0.95)
+
+
+def test_another_problem_that_misleads_is_given_up() -> None:
+    """Its scores say the opposite; the search still finds the best."""
+    other = _Study(_chooser(seed=1), score=lambda params: -_score(params))
+    other.run(16)
+    lent = [o for o in other.seen if o.values]
+
+    class _Misled(_Study):
+        def choose(self) -> Action:
+            whole = self.chooser.next
+            self.chooser.next = lambda seen, repeats: whole(seen, repeats, others=[lent])  # type: ignore[method-assign, assignment, misc]
+            try:
+                return super().choose()
+            finally:
+                self.chooser.next = whole  # type: ignore[method-assign]
+
+    best = [max(_Misled(_chooser(seed=seed)).run(20)) for seed in range(3)]
+    assert min(best) > 0.95  # as without the other problem
