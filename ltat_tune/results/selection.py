@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.results.model import standing
 from ltat_tune.results.pareto import pareto_front
+from ltat_tune.search.predict.outlook import count_contenders
 from ltat_tune.space.space import Space
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.training_files import read_complete, read_test
@@ -99,6 +100,7 @@ def infeasible(space: Space, ledger: Rows, scenario: str) -> str:
 def candidates(space: Space, ledger: Rows, scenario: str) -> list[Candidate]:
     """Return the `confirm.top` best different configurations, then the baseline.
 
+    With `confirm.contenders`, only those of them that may be the best.
     The baseline is the first entry of `start_from`. The confirmation trains it to its end, even
     if its trial was stopped early. A failed or diverged baseline is left out.
     """
@@ -106,8 +108,11 @@ def candidates(space: Space, ledger: Rows, scenario: str) -> list[Candidate]:
         return []
     where = space.scenario(scenario)
     chosen: dict[str, Candidate] = {}
-    for row in ranking(ledger, scenario):
-        if len(chosen) == space.confirm.top:
+    ranks, most = ranking(ledger, scenario), space.confirm.top
+    if space.confirm.contenders:
+        most = count_contenders(space, ranks, scenario)
+    for row in ranks:
+        if len(chosen) == most:
             break
         recipe = space.config(where, row.params).recipe
         chosen.setdefault(recipe, Candidate(row.number, dict(row.params), False, True))

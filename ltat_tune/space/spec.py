@@ -156,6 +156,11 @@ class ConfirmSpec(Section):
         "tested; 0 confirms nothing and leaves the test images alone",
         ge=0, le=100,
     )  # fmt: skip
+    contenders: StrictBool = documented(
+        False,
+        "confirm only those of the top that may be the best, by the noise of one training that "
+        "the surrogate of predict finds: with a chance of 5 % at least",
+    )
     seeds: tuple[Integer, ...] | None = documented(
         None,
         "seeds of the confirmations, all different, and none that the search trains with; null is "

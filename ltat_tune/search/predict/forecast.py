@@ -124,6 +124,10 @@ class Forecast:
             scores[limit.draws(places, count, rng) < 0] = -np.inf
         return scores
 
+    def merits(self, places: Floats, count: int, rng: np.random.Generator) -> Floats:
+        """Return scores that configurations may deserve, without luck, shape (count, N)."""
+        return self._model.draws(places, count, rng, noise=False)
+
     def copy_rates(
         self,
         places: Floats,

@@ -19,6 +19,7 @@ from ltat_tune.space.space import Space
 LEAST = 6  # complete trials, with fewer of which nothing is said
 _CANDIDATES = 128  # configurations that may follow, the most promising ones
 _DRAWS = 256  # of their scores
+_CHANCE = 0.05  # to be the best, with which a trial is worth confirming
 _BEST = 5  # trials whose neighbours are candidates
 _OPTIMISM = 1.5  # standard deviations, by which candidates are ranked
 
@@ -112,6 +113,30 @@ def outlook_of(
         others=[*trials.values(), *lent_to(space, scenario)], seed=space.searcher.seed,
     )  # fmt: skip
     return expected[0] if expected else None
+
+
+def count_contenders(space: Space, ranked: Sequence[FrozenTrial], scenario: str) -> int:
+    """Return how many of the best trials another seed may show to be the best.
+
+    A trial contends if the surrogate gives it a chance of `_CHANCE` at least to be the best once
+    the noise of its one training is taken off.
+
+    Args:
+        space: the study's space.
+        ranked: complete trials, best first.
+        scenario: its name.
+    """
+    most = min(space.confirm.top, len(ranked))
+    if len(ranked) < LEAST:
+        return most
+    trials, coordinates = observe(ranked, copy_epochs=0), Coordinates(space.tuned)
+    forecast = Forecast(coordinates, ())
+    forecast.fit(trials, None, lent_to(space, scenario))
+    places = coordinates.place([trial.params for trial in trials])
+    rng = np.random.default_rng(space.searcher.seed)
+    best = forecast.merits(places, _DRAWS, rng).argmax(1)
+    chances = np.bincount(best, minlength=len(ranked)) / _DRAWS
+    return max(1, sum(bool(chance >= _CHANCE) for chance in chances[:most]))
 
 
 def _keeps(trial: Observed) -> bool:

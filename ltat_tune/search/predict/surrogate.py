@@ -143,12 +143,14 @@ class Surrogate:
         prior = np.exp(2 * self.theta[self._p + level]) + _MEAN
         return cross @ self._alpha, np.maximum(prior - (root**2).sum(0), 1e-9), root
 
-    def draws(self, places: Floats, count: int, rng: np.random.Generator) -> Floats:
-        """Return scores of whole trainings, drawn jointly and with noise, shape (count, N)."""
+    def draws(
+        self, places: Floats, count: int, rng: np.random.Generator, *, noise: bool = True
+    ) -> Floats:
+        """Return scores of whole trainings, drawn jointly, with or without noise: (count, N)."""
         levels = np.full(len(places), self.whole)
         mean, _, root = self.predict(places, self.whole)
         covariance = self.kernel(places, levels, places, levels) - root.T @ root
-        covariance[np.diag_indices(len(places))] += self.noise[self.whole] + _JITTER
+        covariance[np.diag_indices(len(places))] += noise * self.noise[self.whole] + _JITTER
         lower = cholesky(covariance, lower=True)
         scores: Floats = mean + rng.standard_normal((count, len(places))) @ lower.T
         return scores

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from optuna.distributions import FloatDistribution
+from optuna.trial import FrozenTrial, create_trial
 
 from ltat_tune.search.predict.coordinates import Coordinates
 from ltat_tune.search.predict.observed import Observed
-from ltat_tune.search.predict.outlook import LEAST, look_ahead
+from ltat_tune.search.predict.outlook import LEAST, count_contenders, look_ahead
 from ltat_tune.search.predict.surrogate import Surrogate
 from tests.search.predict.test_coordinates import domains
 
@@ -73,3 +77,29 @@ def test_nothing_is_said_of_few_trials_or_while_none_keeps_its_bounds() -> None:
     assert look_ahead(TUNED, trials[1:], [5]) == []
     broken = [Observed(o.params, o.number, values=o.values, slack={"m": -0.1}) for o in trials]
     assert look_ahead(TUNED, broken, [5], bounds=("m",)) == []
+
+
+def _rows(trials: Sequence[tuple[float, float]]) -> list[FrozenTrial]:
+    return [
+        create_trial(
+            params={"optim.lr": lr}, value=score, user_attrs={"state": "complete"},
+            distributions={"optim.lr": FloatDistribution(0.001, 1.0)},
+        )
+        for score, lr in trials
+    ]  # fmt: skip
+
+
+def test_those_that_another_seed_may_show_to_be_the_best_are_confirmed() -> None:
+    """Neighbours with equal scores all contend; one far above the others is alone."""
+    line = {"optim.lr": TUNED["optim.lr"]}
+    space: Any = SimpleNamespace(
+        tuned=line, lent={}, searcher=SimpleNamespace(seed=0),
+        confirm=SimpleNamespace(top=4),
+    )  # fmt: skip
+    lrs = np.linspace(0.05, 0.95, 16)
+    luck = 0.02 * np.random.default_rng(0).standard_normal(16)
+    level = sorted(zip(0.5 + luck, lrs, strict=True), reverse=True)  # nothing but noise
+    clear = sorted(zip(0.6 - 3 * (lrs - 0.35) ** 2, lrs, strict=True), reverse=True)
+    assert count_contenders(space, _rows(level), "s") >= 3
+    assert count_contenders(space, _rows(clear), "s") == 1
+    assert count_contenders(space, _rows(level[:3]), "s") == 3  # too few to say more
