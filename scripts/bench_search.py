@@ -301,7 +301,8 @@ class _Simulation:
             self._search.absorb(task, epoch, metrics)
             score = self._rungs.score(epoch, metrics, self._metric)
             if score is not None and epoch < task.epochs:
-                if (stop := self._rule.record(task.key, epoch, score)) is not None:
+                stop = self._rule.record(task.key, epoch, score)
+                if stop is not None and not self._search.is_owed(task.number):
                     self._search.finish(task, Outcome("pruned", epoch, stop.sentence))
                     return
         self._end(task, final(row), task.epochs)

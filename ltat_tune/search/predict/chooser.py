@@ -19,6 +19,7 @@ from ltat_tune.search.predict.coordinates import Coordinates, Floats
 from ltat_tune.search.predict.forecast import Forecast
 from ltat_tune.search.predict.observed import Observed
 from ltat_tune.search.predict.pools import Params, Pool
+from ltat_tune.search.quota import Owed
 from ltat_tune.search.rungs import Rungs, buys_copies, copy_cost, first_copies
 from ltat_tune.search.stems import StemSharing
 from ltat_tune.space.space import Space
@@ -93,7 +94,13 @@ class Chooser:
         return self._pool.draw(rng)
 
     def next(
-        self, seen: Sequence[Observed], repeats: Repeats, *, left: float = math.inf
+        self,
+        seen: Sequence[Observed],
+        repeats: Repeats,
+        *,
+        left: float = math.inf,
+        owed: Owed | None = None,
+        reserved: int = 0,
     ) -> Action | None:
         """Return the next training; None if there is nothing new.
 
@@ -101,14 +108,20 @@ class Chooser:
             seen: the trials.
             repeats: whether a configuration trains the same as an earlier one.
             left: whole trainings that may still begin; a copy must leave one of them.
+            owed: what the next whole training must have.
+            reserved: whole trainings that are owed, which a copy must leave too.
         """
         copied = sum(o.copy is not None or o.busy == "copy" for o in seen)
         begun = sum(o.began_whole for o in seen)
         ended = sum(o.values is not None for o in seen)
         rng = np.random.default_rng([self._seed, len(seen), copied, begun, ended])
-        copies = self._copy_cost > 0 and left >= 1 + self._copy_cost
+        copies = self._copy_cost > 0 and left >= max(1, reserved) + self._copy_cost
         if copies and copied < self._startup:
             if (action := self._drawn(seen, repeats, rng, copy=True)) is not None:
+                return action
+        if owed is not None:
+            action = self._owed(seen, repeats, rng, owed, learns=ended > 0)
+            if action is not None:
                 return action
         if begun < self._first or not ended:
             waiting = [o for o in seen if o.waits]
@@ -128,6 +141,29 @@ class Chooser:
                 return None if point is None else Action(point, copy=copy)
         return None
 
+    def _owed(
+        self,
+        seen: Sequence[Observed],
+        repeats: Repeats,
+        rng: np.random.Generator,
+        owed: Owed,
+        *,
+        learns: bool,
+    ) -> Action | None:
+        """Return the whole training of a configuration that has what is owed, or None."""
+        if owed.start is not None and not repeats(owed.start):
+            return Action(owed.start)
+        waiting = [o for o in seen if o.waits and owed.has(o.params)]
+        if waiting:
+            return _whole(max(waiting, key=lambda o: (o.copy or 0.0, -o.number)))
+        if learns:
+            within = self._predicted(seen, repeats, rng, copies=False, pairs=False, owed=owed)
+            if within is not None:
+                return within
+        drawn = (self._pool.draw(rng, owed.values) for _ in range(_TRIED))
+        point = next((point for point in drawn if not repeats(point)), None)
+        return None if point is None else Action(point)
+
     def _predicted(
         self,
         seen: Sequence[Observed],
@@ -136,15 +172,20 @@ class Chooser:
         *,
         copies: bool,
         pairs: bool,
+        owed: Owed | None = None,
     ) -> Action | None:
-        """Return the action with the highest expected gain per cost."""
-        forecast, waiting = self._forecast, [o for o in seen if o.waits]
+        """Return the action with the highest expected gain per cost, of those that are owed."""
+        forecast = self._forecast
+        waiting = [o for o in seen if o.waits and (owed is None or owed.has(o.params))]
         copied = sum(o.copy is not None or o.busy == "copy" for o in seen)
         forecast.fit(seen, rng)
         ended = sorted((o for o in seen if o.values), key=lambda o: -(o.values or (0.0,))[0])
         fresh, places = self._pool.candidates(
             [o.params for o in seen], [o.params for o in ended[:_BEST]], rng
         )
+        if owed is not None:
+            kept = np.array([owed.has(point) for point in fresh], dtype=bool)
+            fresh, places = [p for p, keep in zip(fresh, kept, strict=True) if keep], places[kept]
         points = [*(o.params for o in waiting), *fresh]
         if not points:
             return None

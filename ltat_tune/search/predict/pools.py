@@ -46,9 +46,9 @@ class Pool:
         """Return what tells a configuration from others."""
         return tuple(point.get(domain.path) for domain in self._domains)
 
-    def draw(self, rng: np.random.Generator) -> dict[str, Any]:
-        """Return a random configuration."""
-        return self._at(rng.random(len(self._domains)))
+    def draw(self, rng: np.random.Generator, given: Params | None = None) -> dict[str, Any]:
+        """Return a random configuration, but with the given values."""
+        return self._at(rng.random(len(self._domains)), given)
 
     def fresh(
         self, seen: Iterable[Params], rng: np.random.Generator, *, evenly: int | None = None
