@@ -113,13 +113,11 @@ class ScenarioSearch:
         """Return the waiting trials that will never be promoted, for `finish`."""
         losers = []
         for number in self._given_up:
-            reason = f"the budget of {self._space.budget} is spent"
-            begun = self._begun(number)
-            losers.append((self._task(number, self._whole), Outcome("pruned", begun, reason)))
+            why, begun = f"the budget of {self._space.budget} is spent", self._begun(number)
+            losers.append((self._task(number, self._whole), Outcome("pruned", begun, why)))
         if self._chooser is not None and self._ledger.is_searched(self._scenario):
-            for number in waiting_trials(
-                self._ledger, self._scenario, self._rungs, self._given_up
-            ):
+            waiting = waiting_trials(self._ledger, self._scenario, self._rungs, self._given_up)
+            for number in waiting:
                 reason = f"others promised more than its copy of {self._rungs.copies[0]} epochs"
                 losers.append((self._task(number, self._whole), Outcome("pruned", 0, reason)))
         self._given_up.clear()

@@ -131,12 +131,28 @@ class Leads(FileModel):
 
 
 class ChoiceCounts(FileModel):
-    """How often the search tried one choice of a method or loss."""
+    """What the search gave one choice of a method, a loss, or another race.
+
+    Attributes:
+        path: the parameter.
+        choice: its value, as text.
+        trials: trials that ended.
+        complete: those that trained to their end.
+        owed: whole trainings of `searcher.at_least` that are missing.
+        epochs: epochs that its trials trained.
+        best: the best final score of a trial that may win, a fraction.
+        chance: of its best configuration to be truly the best of all choices that have a score;
+            None if it has none, is the only one, or the noise of a score is not known.
+    """
 
     path: str
     choice: str
     trials: int
     complete: int
+    owed: int = 0
+    epochs: int = 0
+    best: float | None = None
+    chance: float | None = None
 
 
 class ConfirmedResult(FileModel):
@@ -193,7 +209,7 @@ class ScenarioResults(FileModel):
         winner_recipe: the recipe of the winner among `confirmed`.
         edges: the winner's values at the edge of their ranges.
         leads: the winner's leads on the test images.
-        choices: how often each tuned method and loss was tried.
+        choices: what the search gave each choice of a method, a loss or another race.
         sentinel: the report on the winner's first seed.
         baseline_recipe: the recipe of the baseline among `confirmed`.
         failures: causes of failed trials.
