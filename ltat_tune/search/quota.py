@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
-
-from optuna.trial import FrozenTrial, TrialState
+from typing import TYPE_CHECKING, Any, Literal
 
 from ltat_tune.search.published import published_start
 from ltat_tune.space.domains import Domain, sampling_order
 from ltat_tune.space.enumeration import all_points
 from ltat_tune.space.space import Scenario, Space
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
 
 OWED = "owed"  # the fact of a row that trains whole because a choice is owed trials
 USUAL = 2  # trials that each choice is owed by default
@@ -139,6 +140,8 @@ class Quota:
 
 def trained(row: FrozenTrial) -> Trained:
     """Return a row of a ledger as the race counts it."""
+    from optuna.trial import TrialState  # slow to import, and a space file needs none of it
+
     if row.state == TrialState.COMPLETE or row.user_attrs.get("state") == "diverged":
         return Trained(row.params)
     if row.state == TrialState.RUNNING:
@@ -187,6 +190,11 @@ def trials_needed(space: Space) -> int:
         owed = Quota(space, scenario).left([Trained(params) for params in first])
         needed.append(len(first) + owed)
     return max(needed)
+
+
+def trials_owed(space: Space) -> int:
+    """Return how many trials of a scenario `searcher.at_least` owes, start points among them."""
+    return max(Quota(space, scenario).left([]) for scenario in space.scenarios)
 
 
 def _with(space: Space, at_least: dict[str, int]) -> Space:
