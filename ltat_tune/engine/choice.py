@@ -33,14 +33,14 @@ def next_action(
         given_up: trials that must not go on.
     """
     trials = [trained(row) for row in ledger.rows(scenario)]
-    owed = quota.next(trials)
+    owed = quota.due(trials, ledger.left(scenario))
     seen = [
         replace(trial, waits=trial.waits and trial.number not in given_up)
         for trial in _seen(ledger, scenario, rungs)
     ]
     return chooser.next(
         seen, lambda params: ledger.trains_already(scenario, params), left=ledger.left(scenario),
-        owed=owed, reserved=quota.left(trials) if owed else 0,
+        owed=owed, reserved=quota.left(trials),
     )  # fmt: skip
 
 
@@ -56,7 +56,8 @@ def propose(
         return ledger.propose(scenario, action.params, copy_first=action.copy)
     owed = None
     if not ledger.has_queued(scenario):  # start points come first
-        owed = quota.next([trained(row) for row in ledger.rows(scenario)])
+        trials = [trained(row) for row in ledger.rows(scenario)]
+        owed = quota.due(trials, ledger.left(scenario))
     if owed is None:
         return ledger.propose(scenario)
     start = owed.start

@@ -32,11 +32,12 @@ class Trained:
 
     Attributes:
         params: its values.
-        how: `whole` if it trained to its end or surely will, `open` if others decide that.
+        how: `whole` if it trained to its end or surely will, `open` if others decide that,
+            `copied` if so far it is only copied.
     """
 
     params: Mapping[str, Any]
-    how: Literal["whole", "open", "stopped", "failed"] = "whole"
+    how: Literal["whole", "open", "copied", "stopped", "failed"] = "whole"
 
     def holds(self, choice: Choice) -> bool:
         """Return whether it has this choice."""
@@ -87,7 +88,7 @@ class Quota:
             # a choice that fails each time does not take the whole search
             debt = least - count["whole"] - max(0, count["failed"] - least)
             if (every := self._configurations[choice]) is not None:
-                debt = min(debt, every - sum(count.values()) + count["open"])
+                debt = min(debt, every - sum(count.values()) + count["open"] + count["copied"])
             if debt > 0:
                 debts[choice] = debt
         return debts
@@ -96,8 +97,23 @@ class Quota:
         """Return whether a trial with these values is owed, beside these other trials."""
         return any(Trained(params).holds(choice) for choice in self.debts(trials))
 
-    def next(self, trials: Sequence[Trained]) -> Owed | None:
+    def due(self, trials: Sequence[Trained], left: float) -> Owed | None:
         """Return what the next trial must have; None if the searcher is free.
+
+        The first trial of each choice comes at once. Of the others every second one pays what is
+        owed, so that a race does not hold up the search, and every one once no more are left.
+
+        Args:
+            trials: the trials so far.
+            left: how many more may train whole.
+        """
+        owed = self.next(trials)
+        begun = sum(trial.how != "copied" for trial in trials)
+        waits = owed is not None and owed.start is None and begun % 2 == 1
+        return None if waits and left >= self.left(trials) + 1 else owed
+
+    def next(self, trials: Sequence[Trained]) -> Owed | None:
+        """Return what is owed next; None if nothing is.
 
         The choice that is furthest from its number comes first. Its trial also takes a choice of
         each other parameter that is owed trials.
@@ -142,10 +158,15 @@ def trained(row: FrozenTrial) -> Trained:
     """Return a row of a ledger as the race counts it."""
     from optuna.trial import TrialState  # slow to import, and a space file needs none of it
 
+    from ltat_tune.search.predict.observed import began_with_copy
+
     if row.state == TrialState.COMPLETE or row.user_attrs.get("state") == "diverged":
         return Trained(row.params)
     if row.state == TrialState.RUNNING:
-        return Trained(row.params, "whole" if row.user_attrs.get(OWED) else "open")
+        if row.user_attrs.get(OWED):
+            return Trained(row.params)
+        promoted = not began_with_copy(row) or int(row.user_attrs.get("promoted", 0)) > 0
+        return Trained(row.params, "open" if promoted else "copied")
     return Trained(row.params, "failed" if row.state == TrialState.FAIL else "stopped")
 
 

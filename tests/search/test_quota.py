@@ -145,6 +145,25 @@ def test_a_choice_with_a_single_configuration_is_owed_one(tmp_path: Path) -> Non
     assert sorted(methods) == ["mart", "pgd_at", "srat", "srat", "trades"]
 
 
+@pytest.mark.parametrize(
+    ("trials", "order"),
+    [(8, "SSSS2222"), (10, "SSSS2.2.22"), (20, "SSSS2.2.2.2.........")],
+)
+def test_ten_trials_over_four_methods_are_no_lottery(
+    tmp_path: Path, trials: int, order: str
+) -> None:
+    """A searcher that is set on PGD-AT (.) waits for each start (S), and for every second (2)."""
+    quota, done, seen = _quota(_space(tmp_path)), list[Trained](), ""
+    for number in range(trials):
+        owed = quota.due(done, trials - number)
+        seen += "." if owed is None else "S" if owed.start else "2"
+        values = {"method.name": "pgd_at"} if owed is None else owed.start or owed.values
+        done.append(Trained(values))
+    assert seen == order
+    own = [sum(t.params["method.name"] == name for t in done) for name in METHODS["choices"]]
+    assert own == [trials - 6, 2, 2, 2]
+
+
 def test_start_points_count(tmp_path: Path) -> None:
     start = {"method.name": "pgd_at", "loss.name": "balanced_softmax"}
     space = _space(tmp_path, start_from=[start, {**start, "optim.lr": 0.02}])
