@@ -8,7 +8,7 @@ from typing import Any
 
 from ltat_tune.search.predict.chooser import Action, Chooser
 from ltat_tune.search.predict.observed import Observed, observe
-from ltat_tune.search.quota import OWED, Quota, trained
+from ltat_tune.search.quota import OWED, Quota, as_racer
 from ltat_tune.search.rungs import Rungs
 from ltat_tune.storage.ledger import Ledger
 
@@ -32,7 +32,7 @@ def next_action(
         quota: what each choice is owed.
         given_up: trials that must not go on.
     """
-    trials = [trained(row) for row in ledger.rows(scenario)]
+    trials = [as_racer(row) for row in ledger.rows(scenario)]
     owed = quota.due(trials, ledger.left(scenario))
     seen = [
         replace(trial, waits=trial.waits and trial.number not in given_up)
@@ -56,7 +56,7 @@ def propose(
         return ledger.propose(scenario, action.params, copy_first=action.copy)
     owed = None
     if not ledger.has_queued(scenario):  # start points come first
-        trials = [trained(row) for row in ledger.rows(scenario)]
+        trials = [as_racer(row) for row in ledger.rows(scenario)]
         owed = quota.due(trials, ledger.left(scenario))
     if owed is None:
         return ledger.propose(scenario)
@@ -73,7 +73,7 @@ def mark_owed(
     rows = ledger.rows(scenario)
     if any(row.number == number and row.user_attrs.get(OWED) for row in rows):
         return True
-    if not quota.owes(params, [trained(row) for row in rows if row.number != number]):
+    if not quota.owes(params, [as_racer(row) for row in rows if row.number != number]):
         return False
     ledger.note(scenario, number, **{OWED: True})
     return True

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import Field, TypeAdapter, field_validator
 
 from ltat_tune.results.lead import SETTLED
+from ltat_tune.results.race.choice import ChoiceCounts
 from ltat_tune.space.objective import attack_of, group_of
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.training_files import MaskingReport
@@ -128,31 +129,6 @@ class Leads(FileModel):
     @classmethod
     def _is_measured_on_test(cls, lead: Lead | None) -> Lead | None:
         return lead if lead is not None and lead.metric else None
-
-
-class ChoiceCounts(FileModel):
-    """What the search gave one choice of a method, a loss, or another race.
-
-    Attributes:
-        path: the parameter.
-        choice: its value, as text.
-        trials: trials that ended.
-        complete: those that trained to their end.
-        owed: whole trainings of `searcher.at_least` that are missing.
-        epochs: epochs that its trials trained.
-        best: the best final score of a trial that may win, a fraction.
-        chance: of its best configuration to be truly the best of all choices that have a score;
-            None if it has none, is the only one, or the noise of a score is not known.
-    """
-
-    path: str
-    choice: str
-    trials: int
-    complete: int
-    owed: int = 0
-    epochs: int = 0
-    best: float | None = None
-    chance: float | None = None
 
 
 class ConfirmedResult(FileModel):

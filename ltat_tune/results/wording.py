@@ -5,7 +5,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from ltat_tune.results.model import ChoiceCounts, Lead, TrialCounts
+from ltat_tune.results.model import Lead, TrialCounts
+from ltat_tune.results.race.choice import ChoiceCounts
 from ltat_tune.storage.training_files import MaskingReport
 
 SPREAD = "± is the standard deviation over the seeds."  # stands under every table that has a ±

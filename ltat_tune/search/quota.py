@@ -23,11 +23,11 @@ OWED = "owed"  # the fact of a row that trains whole because a choice is owed tr
 USUAL = 2  # trials that each choice is owed by default
 _ENOUGH = 4  # times what a choice is owed: with more configurations they are not counted
 
-Choice = tuple[str, Any]  # a parameter's path, and one of its choices
+_Choice = tuple[str, Any]  # a parameter's path, and one of its choices
 
 
 @dataclass(frozen=True)
-class Trained:
+class Racer:
     """A trial, as the race counts it.
 
     Attributes:
@@ -39,7 +39,7 @@ class Trained:
     params: Mapping[str, Any]
     how: Literal["whole", "open", "copied", "stopped", "failed"] = "whole"
 
-    def holds(self, choice: Choice) -> bool:
+    def holds(self, choice: _Choice) -> bool:
         """Return whether it has this choice."""
         return choice[0] in self.params and bool(self.params[choice[0]] == choice[1])
 
@@ -71,16 +71,16 @@ class Quota:
 
     def __init__(self, space: Space, scenario: Scenario) -> None:
         self._space, self._scenario = space, scenario
-        self._least: dict[Choice, int] = {
+        self._least: dict[_Choice, int] = {
             (path, value): least
             for path, least in (space.searcher.at_least or {}).items()
             for value in space.tuned[path].choices
             if least
         }
-        self._starts: dict[Choice, Mapping[str, Any]] = {}
+        self._starts: dict[_Choice, Mapping[str, Any]] = {}
         self._configurations = {choice: self._count(choice) for choice in self._least}
 
-    def debts(self, trials: Sequence[Trained]) -> dict[Choice, int]:
+    def debts(self, trials: Sequence[Racer]) -> dict[_Choice, int]:
         """Return how many more trials each choice is owed, without those that are owed none."""
         debts = {}
         for choice, least in self._least.items():
@@ -93,11 +93,11 @@ class Quota:
                 debts[choice] = debt
         return debts
 
-    def owes(self, params: Mapping[str, Any], trials: Sequence[Trained]) -> bool:
+    def owes(self, params: Mapping[str, Any], trials: Sequence[Racer]) -> bool:
         """Return whether a trial with these values is owed, beside these other trials."""
-        return any(Trained(params).holds(choice) for choice in self.debts(trials))
+        return any(Racer(params).holds(choice) for choice in self.debts(trials))
 
-    def due(self, trials: Sequence[Trained], left: float) -> Owed | None:
+    def due(self, trials: Sequence[Racer], left: float) -> Owed | None:
         """Return what the next trial must have; None if the searcher is free.
 
         The first trial of each choice comes at once. Of the others every second one pays what is
@@ -112,7 +112,7 @@ class Quota:
         waits = owed is not None and owed.start is None and begun % 2 == 1
         return None if waits and left >= self.left(trials) + 1 else owed
 
-    def next(self, trials: Sequence[Trained]) -> Owed | None:
+    def next(self, trials: Sequence[Racer]) -> Owed | None:
         """Return what is owed next; None if nothing is.
 
         The choice that is furthest from its number comes first. Its trial also takes a choice of
@@ -132,20 +132,20 @@ class Quota:
                 values[path] = max(owed, key=lambda choice: owed[choice])[1]
         return Owed(values, None)
 
-    def left(self, trials: Iterable[Trained]) -> int:
+    def left(self, trials: Iterable[Racer]) -> int:
         """Return how many more trials it takes until nothing is owed."""
         done = list(trials)
         before = len(done)
         while (owed := self.next(done)) is not None:
-            done.append(Trained(owed.start or owed.values))
+            done.append(Racer(owed.start or owed.values))
         return len(done) - before
 
-    def _start(self, choice: Choice, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _start(self, choice: _Choice, values: Mapping[str, Any]) -> Mapping[str, Any]:
         if choice not in self._starts:
             self._starts[choice] = published_start(self._space, self._scenario, values)
         return self._starts[choice]
 
-    def _count(self, choice: Choice) -> int | None:
+    def _count(self, choice: _Choice) -> int | None:
         """Return how many different trainings have a choice, if they are few; None if many."""
         tuned = _restricted(self._space.tuned, _needed(self._space.tuned, choice))
         points = all_points(tuned, _ENOUGH * self._least[choice])
@@ -154,20 +154,20 @@ class Quota:
         return len({self._space.config(self._scenario, point).recipe for point in points})
 
 
-def trained(row: FrozenTrial) -> Trained:
+def as_racer(row: FrozenTrial) -> Racer:
     """Return a row of a ledger as the race counts it."""
     from optuna.trial import TrialState  # slow to import, and a space file needs none of it
 
     from ltat_tune.search.predict.observed import began_with_copy
 
     if row.state == TrialState.COMPLETE or row.user_attrs.get("state") == "diverged":
-        return Trained(row.params)
+        return Racer(row.params)
     if row.state == TrialState.RUNNING:
         if row.user_attrs.get(OWED):
-            return Trained(row.params)
+            return Racer(row.params)
         promoted = not began_with_copy(row) or int(row.user_attrs.get("promoted", 0)) > 0
-        return Trained(row.params, "open" if promoted else "copied")
-    return Trained(row.params, "failed" if row.state == TrialState.FAIL else "stopped")
+        return Racer(row.params, "open" if promoted else "copied")
+    return Racer(row.params, "failed" if row.state == TrialState.FAIL else "stopped")
 
 
 def deciding(tuned: Mapping[str, Domain]) -> list[str]:
@@ -208,7 +208,7 @@ def trials_needed(space: Space) -> int:
     needed = []
     for scenario in space.scenarios:
         first = [*space.start_from, *space.warm_starts.get(scenario.name, ())]
-        owed = Quota(space, scenario).left([Trained(params) for params in first])
+        owed = Quota(space, scenario).left([Racer(params) for params in first])
         needed.append(len(first) + owed)
     return max(needed)
 
@@ -222,7 +222,7 @@ def _with(space: Space, at_least: dict[str, int]) -> Space:
     return replace(space, searcher=space.searcher.model_copy(update={"at_least": at_least}))
 
 
-def _needed(tuned: Mapping[str, Domain], choice: Choice) -> dict[str, Any]:
+def _needed(tuned: Mapping[str, Domain], choice: _Choice) -> dict[str, Any]:
     """Return a choice, and before it those of other parameters without which it does not exist."""
     path, value = choice
     values: dict[str, Any] = {}

@@ -10,7 +10,7 @@ import pytest
 from ltat_tune.errors import SpaceError
 from ltat_tune.preflight.load import load_space
 from ltat_tune.search.published import nearest, published_start
-from ltat_tune.search.quota import Owed, Quota, Trained, deciding
+from ltat_tune.search.quota import Owed, Quota, Racer, deciding
 from ltat_tune.space.domains import Domain
 from ltat_tune.space.reader import as_begun
 from ltat_tune.space.space import Space
@@ -40,12 +40,12 @@ def _quota(space: Space) -> Quota:
     return Quota(space, space.scenarios[0])
 
 
-def _run(quota: Quota, trials: list[Trained]) -> list[Owed]:
+def _run(quota: Quota, trials: list[Racer]) -> list[Owed]:
     """Everything that is owed, each trained whole with nothing but what it must have."""
     owed, done = [], list(trials)
     while (one := quota.next(done)) is not None:
         owed.append(one)
-        done.append(Trained(one.start or one.values))
+        done.append(Racer(one.start or one.values))
     return owed
 
 
@@ -98,13 +98,13 @@ def test_what_was_trained_whole_counts_and_what_failed_is_made_up_for(tmp_path: 
     quota = _quota(_space(tmp_path, {"at_least": {"loss.name": 2}}))
     soft, hard = ("loss.name", "balanced_softmax"), ("loss.name", "cross_entropy")
     one = {"loss.name": "balanced_softmax"}
-    assert quota.debts([Trained(one)]) == {hard: 2, soft: 1}
-    assert quota.debts([Trained(one), Trained(one, "failed")]) == {hard: 2, soft: 1}
-    assert quota.debts([Trained(one), Trained(one, "open")]) == {hard: 2, soft: 1}
-    assert quota.debts([Trained(one), Trained(one, "stopped")]) == {hard: 2, soft: 1}
-    assert quota.debts([Trained(one, "failed")] * 3) == {hard: 2, soft: 1}
-    assert quota.debts([Trained(one, "failed")] * 4) == {hard: 2}  # it fails each time
-    assert quota.owes(one, [Trained(one)]) and not quota.owes(one, [Trained(one)] * 2)
+    assert quota.debts([Racer(one)]) == {hard: 2, soft: 1}
+    assert quota.debts([Racer(one), Racer(one, "failed")]) == {hard: 2, soft: 1}
+    assert quota.debts([Racer(one), Racer(one, "open")]) == {hard: 2, soft: 1}
+    assert quota.debts([Racer(one), Racer(one, "stopped")]) == {hard: 2, soft: 1}
+    assert quota.debts([Racer(one, "failed")] * 3) == {hard: 2, soft: 1}
+    assert quota.debts([Racer(one, "failed")] * 4) == {hard: 2}  # it fails each time
+    assert quota.owes(one, [Racer(one)]) and not quota.owes(one, [Racer(one)] * 2)
 
 
 def test_one_trial_serves_several_races(tmp_path: Path) -> None:
@@ -153,12 +153,12 @@ def test_ten_trials_over_four_methods_are_no_lottery(
     tmp_path: Path, trials: int, order: str
 ) -> None:
     """A searcher that is set on PGD-AT (.) waits for each start (S), and for every second (2)."""
-    quota, done, seen = _quota(_space(tmp_path)), list[Trained](), ""
+    quota, done, seen = _quota(_space(tmp_path)), list[Racer](), ""
     for number in range(trials):
         owed = quota.due(done, trials - number)
         seen += "." if owed is None else "S" if owed.start else "2"
         values = {"method.name": "pgd_at"} if owed is None else owed.start or owed.values
-        done.append(Trained(values))
+        done.append(Racer(values))
     assert seen == order
     own = [sum(t.params["method.name"] == name for t in done) for name in METHODS["choices"]]
     assert own == [trials - 6, 2, 2, 2]
@@ -167,7 +167,7 @@ def test_ten_trials_over_four_methods_are_no_lottery(
 def test_start_points_count(tmp_path: Path) -> None:
     start = {"method.name": "pgd_at", "loss.name": "balanced_softmax"}
     space = _space(tmp_path, start_from=[start, {**start, "optim.lr": 0.02}])
-    owed = _run(_quota(space), [Trained(point) for point in space.start_from])
+    owed = _run(_quota(space), [Racer(point) for point in space.start_from])
     assert [one.values["method.name"] for one in owed] == ["trades", "srat", "mart"] * 2
 
 

@@ -10,7 +10,8 @@ from optuna.trial import FrozenTrial
 
 from ltat_tune.data.sources import class_counts
 from ltat_tune.errors import LtatError
-from ltat_tune.results.model import ChoiceCounts, ConfirmedResult
+from ltat_tune.results.model import ConfirmedResult
+from ltat_tune.results.race.choice import ChoiceCounts
 from ltat_tune.results.race.odds import odds
 from ltat_tune.space.objective import group_of
 from ltat_tune.space.space import Scenario, Space

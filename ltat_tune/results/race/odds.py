@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+
+from ltat_tune.results.lead import Doubles
 
 _GRID = 4001  # values of an accuracy from 0 to 1
-
-Floats = NDArray[np.float64]
 
 
 def odds(scores: Mapping[str, Sequence[float]], noise: float) -> dict[str, float]:
@@ -36,7 +35,7 @@ def odds(scores: Mapping[str, Sequence[float]], noise: float) -> dict[str, float
     return dict(zip(scores, chances, strict=True))
 
 
-def _spread(values: Sequence[Floats]) -> tuple[float, int]:
+def _spread(values: Sequence[Doubles]) -> tuple[float, int]:
     """Return the standard deviation within choices, pooled, and its degrees of freedom."""
     freedom = sum(len(own) - 1 for own in values)
     squares = sum(float(((own - own.mean()) ** 2).sum()) for own in values)
@@ -44,22 +43,22 @@ def _spread(values: Sequence[Floats]) -> tuple[float, int]:
 
 
 def _below(
-    own: Floats, at: Floats, noise: float, most: int, spread: float, freedom: int
-) -> Floats:
+    own: Doubles, at: Doubles, noise: float, most: int, spread: float, freedom: int
+) -> Doubles:
     """Return the probability that the best of a choice lies below each value, shape (G,)."""
     from scipy.stats import norm, t  # slow to import
 
-    of_each: Floats = norm.cdf((at - own[:, None]) / max(noise, 1.0 / _GRID))
-    best: Floats = _within(of_each).prod(axis=0)
+    of_each: Doubles = norm.cdf((at - own[:, None]) / max(noise, 1.0 / _GRID))
+    best: Doubles = _within(of_each).prod(axis=0)
     missing = most - len(own)
     if missing:
         scale = max(spread, noise, 1.0 / _GRID) * np.sqrt(1 + 1 / len(own))
-        further: Floats = t.cdf((at - own.mean()) / scale, freedom)
+        further: Doubles = t.cdf((at - own.mean()) / scale, freedom)
         best = best * _within(further[None])[0] ** missing
     return best
 
 
-def _within(below: Floats) -> Floats:
+def _within(below: Doubles) -> Doubles:
     """Return distributions, shape (N, G), cut to accuracies: 0 at the left, 1 at the right."""
     low, high = below[:, :1], below[:, -1:]
     return (below - low) / (high - low)

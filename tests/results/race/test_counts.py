@@ -9,7 +9,7 @@ import pytest
 from scipy.special import ndtr
 
 from ltat_tune.preflight.load import load_space
-from ltat_tune.results.model import ChoiceCounts
+from ltat_tune.results.race.choice import ChoiceCounts
 from ltat_tune.results.race.counts import choice_counts
 from ltat_tune.results.wording import race_rows
 from ltat_tune.space.space import Space
