@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ltat_tune.preflight.budget import check_budget
+from ltat_tune.preflight.budget import check_budget, race_note
 from ltat_tune.search.quota import trials_needed
 from ltat_tune.search.rungs import place_rungs
 from ltat_tune.space.objective import attack_of
@@ -35,7 +35,7 @@ def check_search(space: Space, problems: Problems) -> list[str]:
     _check_race_length(space, problems)
     if space.budget is not None and (problem := check_budget(space, place_rungs(space))):
         problems.add(("budget",), problem)
-    return _notes(space)
+    return [*filter(None, [race_note(space, place_rungs(space))]), *_notes(space)]
 
 
 def check_fresh_seeds(space: Space, problems: Problems) -> None:

@@ -210,6 +210,20 @@ def test_what_cannot_be_owed_is_refused(
     assert message in str(error.value)
 
 
+def test_a_budget_that_cannot_pay_for_it_is_told(tmp_path: Path) -> None:
+    """Two scenarios of 8 owed trials, 6 epochs each; a winner is confirmed with two seeds."""
+    needed = 2 * (8 + 2) * 6
+    assert not any("ends the search" in note for note in _space(
+        tmp_path, budget=f"{needed}epochs", scheduler={"name": "none"}
+    ).notes)  # fmt: skip
+    space = _space(tmp_path, budget=f"{needed - 1}epochs", scheduler={"name": "none"})
+    assert space.notes[0] == (
+        f"budget {needed - 1}epochs ends the search before each choice of method.name has what "
+        f"searcher.at_least owes it: that takes {needed}epochs; raise the budget, or lower "
+        "searcher.at_least"
+    )
+
+
 def test_a_list_owes_nothing(tmp_path: Path) -> None:
     losses = ("balanced_softmax", "cross_entropy")
     starts = [{"loss.name": loss, "loss.tau": 1.0} for loss in losses[:1]]
