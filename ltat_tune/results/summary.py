@@ -18,7 +18,7 @@ from ltat_tune.results.model import (
     robust_attack,
 )
 from ltat_tune.results.verdict import SMOKE, sentences
-from ltat_tune.results.wording import SPREAD, masking_line, mean_std, race_rows, trial_ends
+from ltat_tune.results.wording import CHANCE, SPREAD, masking_line, mean_std, race_rows, trial_ends
 from ltat_tune.space.space import settings_text, text_of
 
 
@@ -142,11 +142,12 @@ def _race(scenario: ScenarioResults) -> list[RenderableType]:
         return []
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("the race")
-    for title in ("trials", "whole", "epochs", "best, %", "chance to be best, %"):
+    for title in ("trials", "whole", "epochs", "best, %", "chance, %"):
         table.add_column(title, justify="right")
     for row in race_rows(scenario.choices):
         table.add_row(*row)
-    return [Text(), table]
+    known = any(one.chance is not None for one in scenario.choices)
+    return [Text(), table, *([Text(CHANCE, style="dim")] if known else [])]
 
 
 def _masking(results: StudyResults, scenario: ScenarioResults) -> list[RenderableType]:

@@ -9,6 +9,7 @@ from ltat_tune.results.model import Lead, TrialCounts
 from ltat_tune.results.race.choice import ChoiceCounts
 from ltat_tune.storage.training_files import MaskingReport
 
+CHANCE = "chance: of its best configuration to be truly the best, given noise and trials."
 SPREAD = "± is the standard deviation over the seeds."  # stands under every table that has a ±
 
 
