@@ -209,8 +209,8 @@ def space_of(folder: Path, case: Case, **parts: dict[str, Any]) -> Space:
         "tuned": case.table.tuned,
         **parts,
         "scheduler": {"fidelity": {}, **parts.get("scheduler", {})},
-        "searcher": {"trials": 10000, "startup_trials": 10, **parts.get("searcher", {}),
-                     "seed": case.seed},
+        "searcher": {"trials": 10000, "startup_trials": 10, "at_least": {},
+                     **parts.get("searcher", {}), "seed": case.seed},
     }  # fmt: skip
     path = folder / "space.yaml"
     path.write_text(yaml.safe_dump(document))
@@ -302,7 +302,8 @@ class _Simulation:
             self._search.absorb(task, epoch, metrics)
             score = self._rungs.score(epoch, metrics, self._metric)
             if score is not None and epoch < task.epochs:
-                if (stop := self._rule.record(task.key, epoch, score)) is not None:
+                stop = self._rule.record(task.key, epoch, score)
+                if stop is not None and not self._search.is_owed(task.number):
                     self._search.finish(task, Outcome("pruned", epoch, stop.sentence))
                     return
         self._end(task, final(row), task.epochs)
@@ -320,8 +321,11 @@ def tpe(**parts: dict[str, Any]) -> Callable[[Case], Trace]:
 
 
 def predict(**parts: dict[str, Any]) -> Callable[[Case], Trace]:
-    """Our search with the surrogate and these parts of a space file; its start is its own."""
-    start = {"name": "predict", "startup_trials": None}
+    """Our search with the surrogate and these parts of a space file; its start is its own.
+
+    As by default, each choice of what decides which parameters exist is owed two whole trainings.
+    """
+    start = {"name": "predict", "startup_trials": None, "at_least": None}
     return ours(**{**parts, "searcher": {**start, **parts.get("searcher", {})}})
 
 
@@ -342,6 +346,7 @@ SEARCHES: dict[str, Callable[[Case], Trace]] = {
     "Optuna, TPE + Hyperband": optuna_search(TPE, optuna.pruners.HyperbandPruner),
     "Ray Tune, OptunaSearch + ASHA": ray_tune,
     "ours/predict": predict(scheduler={"fidelity": None}),
+    "ours/predict, nothing owed": predict(scheduler={"fidelity": None}, searcher={"at_least": {}}),
     "ours/predict, no copies": predict(scheduler={"name": "none"}),
     "ours/predict, copies shuffled": shuffling(predict(scheduler={"fidelity": None})),
     "ours/no rungs": tpe(scheduler={"name": "none"}),

@@ -6,8 +6,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ltat_tune.engine.choice import next_action
+from ltat_tune.engine.choice import mark_owed, next_action, propose
 from ltat_tune.search.predict.chooser import build_chooser
+from ltat_tune.search.quota import Quota
 from ltat_tune.search.rungs import place_rungs
 from ltat_tune.search.tried import SearchExhausted
 from ltat_tune.space.space import Space
@@ -26,18 +27,17 @@ def first_trials(space: Space, count: int) -> dict[str, list[dict[str, Any]]]:
         ledger = Ledger(Path(folder) / "ledger.journal", space)
         for scenario in space.scenarios:
             proposed = proposals[scenario.name] = []
+            quota = Quota(space, scenario)
             chooser = build_chooser(space, scenario.name, rungs)
             while len(proposed) < count and not ledger.is_searched(scenario.name):
                 action = None
                 if chooser is not None and not ledger.has_queued(scenario.name):
-                    action = next_action(chooser, ledger, scenario.name, rungs)
-                params, copy_first = (
-                    (None, False) if action is None else (action.params, action.copy)
-                )
+                    action = next_action(chooser, ledger, scenario.name, rungs, quota)
                 try:
-                    proposed.append(
-                        ledger.propose(scenario.name, params, copy_first=copy_first)[1]
-                    )
+                    number, params = propose(ledger, scenario.name, quota, action)
                 except SearchExhausted:
                     break
+                if not (action and action.copy):
+                    mark_owed(quota, ledger, scenario.name, number, params)
+                proposed.append(params)
     return proposals

@@ -16,12 +16,13 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from ltat_tune.engine.budget import BudgetKeeper, Claims, end_search, reopen
-from ltat_tune.engine.choice import next_action, waiting_trials
+from ltat_tune.engine.choice import mark_owed, next_action, propose, waiting_trials
 from ltat_tune.engine.gain_watch import GainWatch
 from ltat_tune.engine.task_factory import Stages
 from ltat_tune.search.predict.chooser import Action, build_chooser
 from ltat_tune.search.predict.observed import began_with_copy
 from ltat_tune.search.promotion import Promotions
+from ltat_tune.search.quota import Quota
 from ltat_tune.search.rungs import Rungs
 from ltat_tune.search.stems import late_paths
 from ltat_tune.search.tried import SearchExhausted
@@ -31,7 +32,6 @@ from ltat_tune.storage.ledger import Ledger
 from ltat_tune.storage.task import Outcome, Task
 from ltat_tune.storage.trial_state import score_of
 
-_TRUSTED_TRIALS = 8  # with fewer, a rank correlation says little
 _MISLED = "its copy trained with the cheap attack, which predicts ranks no better than chance"
 
 
@@ -62,6 +62,7 @@ class ScenarioSearch:
         self._space, self._ledger, self._scenario = space, ledger, scenario
         self._rungs, self._metric, self._budget = rungs, space.objective.metric, budget
         self._stages = Stages(space, folder, scenario, rungs, device=device)
+        self._quota = Quota(space, space.scenario(scenario))
         self._chooser = build_chooser(space, scenario, rungs)
         self._action: Action | None = None  # that the chooser chose for a new trial
         self._promotions = Promotions(len(rungs.copies), space.scheduler.reduction_factor)
@@ -73,7 +74,7 @@ class ScenarioSearch:
         # level -> number of trials begun when the level's cheap attack was given up
         self._misled: dict[int, int] = dict(ledger.recall(scenario, "misled") or [])
         self.notes: list[str] = []  # for the user; the queue takes them out
-        self.claims = Claims(self._live, self._ready, self._spent, whole=len(rungs.copies))
+        self.claims = Claims(self._live, self._ready, self._spent, whole=self._whole)
         self._postponed: tuple[int, int] | None = None  # a stage that waits for budget
         self._waits = False
         self._given_up: list[int] = []  # trials that the rest of the budget cannot pay for
@@ -113,20 +114,24 @@ class ScenarioSearch:
         """Return the waiting trials that will never be promoted, for `finish`."""
         losers = []
         for number in self._given_up:
-            reason = f"the budget of {self._space.budget} is spent"
-            begun = self._begun(number)
-            losers.append((self._task(number, self._whole), Outcome("pruned", begun, reason)))
-        self._given_up.clear()
+            why, begun = f"the budget of {self._space.budget} is spent", self._begun(number)
+            losers.append((self._task(number, self._whole), Outcome("pruned", begun, why)))
         if self._chooser is not None and self._ledger.is_searched(self._scenario):
-            for number in waiting_trials(self._ledger, self._scenario, self._rungs):
+            waiting = waiting_trials(self._ledger, self._scenario, self._rungs, self._given_up)
+            for number in waiting:
                 reason = f"others promised more than its copy of {self._rungs.copies[0]} epochs"
                 losers.append((self._task(number, self._whole), Outcome("pruned", 0, reason)))
+        self._given_up.clear()
         for number in self._promotions.losers(self._settled()):
             level = self._level(number)
             stop = self._promotions.why_lost(number, level, self._rungs.copies[level])
             reason = _MISLED if stop is None else stop.sentence
             losers.append((self._task(number, self._whole), Outcome("pruned", 0, reason)))
         return losers
+
+    def is_owed(self, number: int) -> bool:
+        """Return whether a trial trains whole, whatever its rank, and note it in its row."""
+        return mark_owed(self._quota, self._ledger, self._scenario, number, self._params[number])
 
     # -- reports of tasks -----------------------------------------------------------------------
 
@@ -203,8 +208,9 @@ class ScenarioSearch:
         if self._ledger.has_queued(self._scenario):  # start points train whole
             return None, self._whole
         self._action = next_action(
-            self._chooser, self._ledger, self._scenario, self._rungs, given_up=self._given_up
-        )
+            self._chooser, self._ledger, self._scenario, self._rungs, self._quota,
+            given_up=self._given_up,
+        )  # fmt: skip
         if self._action is not None:
             return self._action.number, 0 if self._action.copy else self._whole
         return None if self._live else (None, self._whole)  # whatever is left, if anything is
@@ -215,15 +221,15 @@ class ScenarioSearch:
         Raises:
             SearchExhausted: every configuration has been tried.
         """
-        action = self._action
-        params, copy_first = (action.params, action.copy) if action else (None, False)
-        number, proposed = self._ledger.propose(self._scenario, params, copy_first=copy_first)
+        number, proposed = propose(self._ledger, self._scenario, self._quota, self._action)
         self._params[number] = proposed
-        begins = 0
+        return self._begin(number, self._whole if self._begins_whole(number) else 0)
+
+    def _begins_whole(self, number: int, passed: int = 0) -> bool:
+        """Return whether no copy precedes a trial's own training; `passed` copies have ended."""
         if self._chooser is not None:
-            row = self._ledger.row(self._scenario, number)
-            begins = 0 if began_with_copy(row) else self._whole
-        return self._begin(number, begins)
+            return not began_with_copy(self._ledger.row(self._scenario, number))
+        return passed == 0 and self.is_owed(number)
 
     def _allowed(self, number: int | None, stage: int) -> bool:
         if self._budget is None or stage > self._whole:  # a trial's seeds are paid for at once
@@ -275,7 +281,7 @@ class ScenarioSearch:
             self._spent[number] = int(row.user_attrs.get("spent", 0))
             self._seeds[number] = list(row.user_attrs.get("seeds", []))
             passed = sum(length in row.intermediate_values for length in self._rungs.copies)
-            if self._chooser is not None and not began_with_copy(row):
+            if self._begins_whole(number, passed):
                 self._ready.append((number, self._whole + len(self._seeds[number])))
             elif passed == 0 or int(row.user_attrs.get("promoted", 0)) >= passed:
                 self._ready.append((number, passed + len(self._seeds[number])))
@@ -302,6 +308,8 @@ class ScenarioSearch:
 
     def _begin(self, number: int, stage: int) -> Task:
         self._live[number] = stage
+        if stage >= self._whole:
+            self.is_owed(number)
         self.claims.heard.pop(number, None)
         return self._task(number, stage)
 
@@ -312,24 +320,16 @@ class ScenarioSearch:
     def _distrust(self, level: int) -> None:
         """Give up a level's cheap attack once its copies rank trials no better than chance.
 
-        At least eight trials that also trained the next stage decide this. Trials that still wait
-        are then out, because only the cheap attack's scores spoke for them.
+        Trials that still wait are then out, because only the cheap attack's scores spoke for them.
         """
-        if level < 0 or level in self._misled or not self._stages.fidelity(level):
-            return
-        pairs = self._promotions.pairs(level)
-        if len(pairs) < _TRUSTED_TRIALS:
-            return
-        from scipy.stats import spearmanr  # slow to import, and rarely needed
-
-        scores, later = zip(*pairs, strict=True)
-        if len({*scores}) == 1 or len({*later}) == 1 or spearmanr(scores, later).statistic > 0:
+        judged = level >= 0 and level not in self._misled and self._stages.fidelity(level)
+        if not judged or not (trials := self._promotions.misled(level)):
             return
         self._misled[level] = self._ledger.begun(self._scenario)
         self._promotions.forget(level)
         length = self._rungs.copies[level]
         self.notes.append(
-            f"scheduler.fidelity misleads: over {len(pairs)} trials, the copies of {length} "
+            f"scheduler.fidelity misleads: over {trials} trials, the copies of {length} "
             "epochs predict the ranks of the next stage no better than chance; from now on, "
             f"copies of {length} epochs train with the full attack"
         )

@@ -109,6 +109,8 @@ class WorkQueue:
             return NoTask.WAIT if self._live else NoTask.FINISHED
         self._live[slot] = task
         self._handed[task.scenario] += 1
+        if task.kind == "trial" and self._searches[task.scenario].is_owed(task.number):
+            self.stopping.spared.add(task.key)
         self._notify("on_start", task)
         return task
 

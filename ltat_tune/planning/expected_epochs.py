@@ -9,6 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from ltat_tune.search.quota import trials_owed
 from ltat_tune.search.rungs import Rungs, buys_copies
 from ltat_tune.search.stems import may_share, stem_of
 from ltat_tune.space.space import Space
@@ -58,13 +59,16 @@ def search_length(space: Space, rungs: Rungs) -> SearchLength:
     rung go on with probability ceil(i / eta) / i, and the first eta - 1 surely; the median rule
     lets half go on after the first five. Copies are promoted as `Promotions` does it. A searcher
     that learns proposes better trials later, so a few more go on. The searcher predict stops
-    nothing, and trains as much as so many whole trials cost.
+    nothing, and trains as much as so many whole trials cost. What `searcher.at_least` owes trains
+    whole, and is left out of the races at the rungs.
     """
     trials, total, seeds = _trials(space), space.max_epochs, space.searcher.seeds_per_trial
     if buys_copies(space):  # a copy counts as the share of a trial that it costs
         whole = trials * total * seeds
         return SearchLength(trials, float(whole), 0.0, whole, float(trials), {})
     at_most = trials * sum(stage_epochs(space, rungs))
+    owed = min(trials, trials_owed(space))
+    trials -= owed
     stems, group = _stems(space, rungs)
     by_length: dict[int, float] = {}
     shared = 0.0
@@ -84,10 +88,11 @@ def search_length(space: Space, rungs: Rungs) -> SearchLength:
             epochs, saved, ends = _judged(trials, total, rungs, space.scheduler, stem, group)
             expected, shared = expected + share * epochs, shared + share * saved
             complete += share * ends
+    expected, complete = expected + owed * total, complete + owed
     expected += complete * (seeds - 1) * total
     if space.enumerated:
         shared += _shared_by_the_list(space, rungs)
-    return SearchLength(trials, expected, shared, at_most, complete, by_length)
+    return SearchLength(trials + owed, expected, shared, at_most, complete, by_length)
 
 
 def _trials(space: Space) -> int:
@@ -205,6 +210,8 @@ def _siblings(count: float, trials: int, group: int) -> float:
 
     Each of the trials is equally likely to be among the count, whatever its group.
     """
+    if not trials:
+        return 0.0
     share = min(1.0, count / trials)
     return count - trials / group * (1 - (1 - share) ** group)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ltat_tune.search.quota import trials_needed
 from ltat_tune.search.rungs import Rungs
 from ltat_tune.space.space import Space
 
@@ -26,3 +27,21 @@ def check_budget(space: Space, rungs: Rungs) -> str:
             "optim.epochs, confirm.top or confirm.seeds"
         )
     return ""
+
+
+def race_note(space: Space, rungs: Rungs) -> str:
+    """Return a note if a budget in epochs ends before `searcher.at_least` is paid, or nothing."""
+    from ltat_tune.planning.estimate import least_epochs
+
+    budget = space.budget
+    if budget is None or budget.unit != "epochs" or not space.searcher.at_least:
+        return ""
+    more = max(0, trials_needed(space) - 1) * space.max_epochs * space.searcher.seeds_per_trial
+    needed = least_epochs(space, rungs) + more * len(space.scenarios)
+    if budget.amount >= needed:
+        return ""
+    return (
+        f"budget {budget} ends the search before each choice of "
+        f"{', '.join(space.searcher.at_least)} has what searcher.at_least owes it: that takes "
+        f"{needed}epochs; raise the budget, or lower searcher.at_least"
+    )

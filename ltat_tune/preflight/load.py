@@ -13,6 +13,7 @@ from ltat_tune.preflight.plugins import check_listed
 from ltat_tune.preflight.searcher import check_fresh_seeds, check_search
 from ltat_tune.preflight.smoke import make_smoke
 from ltat_tune.preflight.warm_start import with_warm_start
+from ltat_tune.search.quota import with_quota
 from ltat_tune.search.rungs import with_cheap_copies
 from ltat_tune.space.overrides import apply_overrides
 from ltat_tune.space.problems import Problems
@@ -53,12 +54,14 @@ def load_space(
         space = with_warm_start(build_space(document, path.stem, problems), problems)
         problems.raise_if_any()
         _check_configurations(space, problems)
+        space, unfair = with_quota(space)
         space = replace(with_cheap_copies(space), plugins=plugins)
         check_listed(space, problems)
         problems.raise_if_any()
         notes = [
             *(plugin.note for plugin in plugins),
             *space.notes,
+            *filter(None, [unfair]),
             *check_search(space, problems),
         ]
         if not inert:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ltat_tune.preflight.budget import check_budget
+from ltat_tune.preflight.budget import check_budget, race_note
+from ltat_tune.search.quota import trials_needed
 from ltat_tune.search.rungs import place_rungs
 from ltat_tune.space.objective import attack_of
 from ltat_tune.space.problems import Problems
@@ -31,9 +32,10 @@ def check_search(space: Space, problems: Problems) -> list[str]:
     if name == "cmaes":
         _check_cmaes(space, problems)
     _check_copies(space, problems)
+    _check_race_length(space, problems)
     if space.budget is not None and (problem := check_budget(space, place_rungs(space))):
         problems.add(("budget",), problem)
-    return _notes(space)
+    return [*filter(None, [race_note(space, place_rungs(space))]), *_notes(space)]
 
 
 def check_fresh_seeds(space: Space, problems: Problems) -> None:
@@ -79,6 +81,20 @@ def _check_copies(space: Space, problems: Problems) -> None:
                 f"of {' and '.join(map(str, lengths))} epochs), none above {whole}, got "
                 f"{list(values)}",
             )
+
+
+def _check_race_length(space: Space, problems: Problems) -> None:
+    """Check that the trials pay for what `searcher.at_least` owes."""
+    searcher, owed = space.searcher, space.searcher.at_least
+    if owed and (needed := trials_needed(space)) > searcher.trials:
+        first = len(space.start_from)
+        starts = f", beside {first} of start_from" if first else ""
+        problems.add(
+            ("searcher", "at_least"),
+            f"searcher.trials must be at least {needed}, because searcher.at_least owes each "
+            f"choice of {', '.join(f'{path} {least}' for path, least in owed.items())}{starts}, "
+            f"got {searcher.trials}; raise searcher.trials, or lower searcher.at_least",
+        )
 
 
 def _check_cmaes(space: Space, problems: Problems) -> None:

@@ -142,6 +142,7 @@ def _shrink_parts(document: dict[str, Any], space: Space, overridden: Collection
         "objective.metric": _with_few_steps(objective.metric),
         "objective.also": [_with_few_steps(metric) for metric in objective.also],
         "objective.at_least": {},  # two epochs would keep no bound, and nothing could win
+        "searcher.at_least": {},
         "confirm.top": 1,
         "confirm.seeds": list(space.confirm_seeds[:1]),
         "confirm.attacks": ["clean", f"pgd{_STEPS}"],

@@ -18,7 +18,7 @@ from ltat_tune.report.words import (
     value,
 )
 from ltat_tune.results.importance import ImportanceEstimate
-from ltat_tune.results.wording import p_value
+from ltat_tune.results.wording import p_value, race_rows
 from ltat_tune.storage.trials import TrialRow
 
 
@@ -85,6 +85,32 @@ def _estimate(estimate: ImportanceEstimate | None) -> str:
     if estimate is None:
         return NONE
     return f"{100 * estimate.share:.0f} ({100 * estimate.low:.0f}–{100 * estimate.high:.0f})"
+
+
+def race(data: ReportData) -> PageSection:
+    """Return the section on how much each method, loss or other choice was tried."""
+    blocks: list[Block] = []
+    for scene in data.scenes:
+        if choices := scene.results.choices:
+            blocks += _titled(data, scene)
+            blocks.append(table(
+                "What the search gave each choice. A whole training is a trial that trained to "
+                "its end; searcher.at_least says how many each choice is owed.",
+                ["choice", "trials", "whole trainings", "epochs", "best score, %",
+                 "chance to be best, %"],
+                race_rows(choices),
+            ))  # fmt: skip
+    if not blocks:
+        blocks.append(Text("No method, loss or other choice was searched."))
+    else:
+        blocks.append(Text(
+            "The chance to be best is that of the choice's best configuration to be truly the "
+            "best, among the choices of the same parameter. It counts the noise of a score over "
+            "validation images, and over seeds where confirmations show it. A choice with fewer "
+            "whole trainings than another is given the missing ones, like those that it had.",
+            "quiet",
+        ))  # fmt: skip
+    return PageSection("race", "How much each choice was tried", tuple(blocks))
 
 
 def where_good_values_lie(data: ReportData) -> PageSection:

@@ -17,6 +17,7 @@ def sections(data: ReportData) -> list[PageSection]:
     return [
         verdict.verdict_section(data),
         verdict.winners(data),
+        search.race(data),
         search.importance(data),
         search.where_good_values_lie(data),
         trainings.curves_section(data),

@@ -7,11 +7,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from optuna.trial import FrozenTrial
-
 from ltat_tune.results.lead import holm
 from ltat_tune.results.model import (
-    ChoiceCounts,
     ConfirmedResult,
     ConfirmSettings,
     EpochCounts,
@@ -24,6 +21,7 @@ from ltat_tune.results.model import (
     verdict_metric,
 )
 from ltat_tune.results.proof import leads_of
+from ltat_tune.results.race.counts import choice_counts
 from ltat_tune.results.range_edges import edges
 from ltat_tune.results.rung_quality import rung_quality
 from ltat_tune.results.selection import (
@@ -154,7 +152,7 @@ def _scenario(space: Space, folder: StudyFolder, ledger: Rows, name: str) -> Sce
         winner=recipe,
         edges=edges(space.tuned, chosen.params) if chosen else [],
         leads=leads_of(space, folder, name, confirmed, chosen),
-        choices=_choices(space, rows),
+        choices=choice_counts(space, where, rows, confirmed),
         sentinel=read_masking(winning.path) if winning else None,  # of its first seed
         baseline=next((one.recipe for one in confirmed if one.is_baseline), None),
         confirmed=confirmed,
@@ -162,19 +160,6 @@ def _scenario(space: Space, folder: StudyFolder, ledger: Rows, name: str) -> Sce
                          for r in rows
                          if r.user_attrs.get("reason") and state_of(r) != "pruned"}),
     )  # fmt: skip
-
-
-def _choices(space: Space, rows: Sequence[FrozenTrial]) -> list[ChoiceCounts]:
-    """Return how often each tuned method and loss was tried, those never tried included."""
-    counts = []
-    for path in ("method.name", "loss.name"):
-        for choice in space.tuned[path].choices if path in space.tuned else ():
-            own = [row for row in rows if row.params.get(path) == choice]
-            complete = sum(state_of(row) == "complete" for row in own)
-            counts.append(ChoiceCounts(
-                path=path, choice=str(choice), trials=len(own), complete=complete
-            ))  # fmt: skip
-    return counts
 
 
 def _confirmed(

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import Field, TypeAdapter, field_validator
 
 from ltat_tune.results.lead import SETTLED
+from ltat_tune.results.race.choice import ChoiceCounts
 from ltat_tune.search.predict.outlook import Outlook
 from ltat_tune.space.objective import attack_of, group_of
 from ltat_tune.storage.folder import StudyFolder
@@ -131,15 +132,6 @@ class Leads(FileModel):
         return lead if lead is not None and lead.metric else None
 
 
-class ChoiceCounts(FileModel):
-    """How often the search tried one choice of a method or loss."""
-
-    path: str
-    choice: str
-    trials: int
-    complete: int
-
-
 class ConfirmedResult(FileModel):
     """A configuration that was trained again with every seed of `confirm.seeds`.
 
@@ -195,7 +187,7 @@ class ScenarioResults(FileModel):
         winner_recipe: the recipe of the winner among `confirmed`.
         edges: the winner's values at the edge of their ranges.
         leads: the winner's leads on the test images.
-        choices: how often each tuned method and loss was tried.
+        choices: what the search gave each choice of a method, a loss or another race.
         sentinel: the report on the winner's first seed.
         baseline_recipe: the recipe of the baseline among `confirmed`.
         failures: causes of failed trials.

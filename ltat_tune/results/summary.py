@@ -18,7 +18,7 @@ from ltat_tune.results.model import (
     robust_attack,
 )
 from ltat_tune.results.verdict import SMOKE, sentences
-from ltat_tune.results.wording import SPREAD, masking_line, mean_std, trial_ends
+from ltat_tune.results.wording import CHANCE, SPREAD, masking_line, mean_std, race_rows, trial_ends
 from ltat_tune.space.space import settings_text, text_of
 
 
@@ -67,7 +67,7 @@ def _scenario(results: StudyResults, scenario: ScenarioResults) -> RenderableTyp
     if scenario.front:
         numbers = ", ".join(f"t{number:04d}" for number in scenario.front)
         parts.append(Text(f"Pareto front of the objectives: {numbers}", style="dim"))
-    parts.append(_effort(scenario))
+    parts += [*_race(scenario), _effort(scenario)]
     if scenario.outlook is not None:
         parts.append(Text(scenario.outlook.sentence, style="dim"))
     if scenario.exhausted:
@@ -136,6 +136,20 @@ def _beside(scenario: ScenarioResults) -> list[RenderableType]:
         )
         for edge in scenario.edges
     ]  # fmt: skip
+
+
+def _race(scenario: ScenarioResults) -> list[RenderableType]:
+    """Return a table of what the search gave each choice; nothing if there is no race."""
+    if not scenario.choices:
+        return []
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("the race")
+    for title in ("trials", "whole", "epochs", "best, %", "chance, %"):
+        table.add_column(title, justify="right")
+    for row in race_rows(scenario.choices):
+        table.add_row(*row)
+    known = any(one.chance is not None for one in scenario.choices)
+    return [Text(), table, *([Text(CHANCE, style="dim")] if known else [])]
 
 
 def _masking(results: StudyResults, scenario: ScenarioResults) -> list[RenderableType]:

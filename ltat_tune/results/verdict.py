@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from ltat_tune.presentation.names import attack_name
 from ltat_tune.results.lead import SETTLED
 from ltat_tune.results.model import Lead, ScenarioResults, StudyResults
+from ltat_tune.results.race.counts import RIVALS
 from ltat_tune.results.wording import lead_clause, mean_std, power
 from ltat_tune.space.objective import attack_of, group_of
 
@@ -132,12 +133,13 @@ def _trials(count: int) -> str:
 def _undertried(scenario: ScenarioResults) -> list[str]:
     """Return each method or loss that few trials trained to their end, for what others had."""
     most: dict[str, int] = {}
-    for one in scenario.choices:
+    rivals = [one for one in scenario.choices if one.path in RIVALS]
+    for one in rivals:
         most[one.path] = max(one.complete, most.get(one.path, 0))
     return [
         f"{one.choice}: {one.trials} trial{'s' * (one.trials != 1)}, "
         f"{one.complete or 'none'} complete" if one.trials else f"{one.choice}: not tried"
-        for one in scenario.choices
+        for one in rivals
         if one.complete == 0 or _TRIED * one.complete < most[one.path]
     ]  # fmt: skip
 

@@ -6,8 +6,10 @@ import statistics
 from collections.abc import Sequence
 
 from ltat_tune.results.model import Lead, TrialCounts
+from ltat_tune.results.race.choice import ChoiceCounts
 from ltat_tune.storage.training_files import MaskingReport
 
+CHANCE = "chance: of its best configuration to be truly the best, given noise and trials."
 SPREAD = "± is the standard deviation over the seeds."  # stands under every table that has a ±
 
 
@@ -89,3 +91,15 @@ def trial_ends(trials: TrialCounts) -> str:
         f"{trials.total} trials: {trials.complete} complete, {trials.pruned} stopped early, "
         f"{trials.failed} failed, {trials.diverged} diverged"
     )
+
+
+def race_rows(choices: Sequence[ChoiceCounts]) -> list[list[str]]:
+    """Return a row for each choice: trials, whole ones, epochs, best score, chance to be best."""
+    rows = []
+    for one in choices:
+        whole = f"{one.complete} ({one.owed} owed)" if one.owed else str(one.complete)
+        best = "-" if one.best is None else f"{100 * one.best:.1f}"
+        chance = "-" if one.chance is None else f"{100 * one.chance:.0f}"
+        rows.append([f"{one.path} {one.choice}", str(one.trials), whole, str(one.epochs), best,
+                     chance])  # fmt: skip
+    return rows

@@ -6,6 +6,8 @@ import math
 
 from ltat_tune.search.early_stop import EarlyStop
 
+_TRUSTED_TRIALS = 8  # with fewer, a rank correlation says little
+
 
 class Promotions:
     """ASHA's promotion rule (Li2020System, Algorithm 2, arXiv:1810.05934) over copies.
@@ -41,6 +43,20 @@ class Promotions:
         """Return (score at a level, score at the next stage) of the trials that have both."""
         later = self._scores[level + 1] if level + 1 < len(self._scores) else self._ends
         return [(s, later[trial]) for trial, s in self._scores[level].items() if trial in later]
+
+    def misled(self, level: int) -> int:
+        """Return over how many trials a level ranks no better than chance; 0 if it does better.
+
+        At least eight trials that also trained the next stage decide this.
+        """
+        pairs = self.pairs(level)
+        if len(pairs) < _TRUSTED_TRIALS:
+            return 0
+        from scipy.stats import spearmanr  # slow to import, and rarely needed
+
+        scores, later = zip(*pairs, strict=True)
+        alike = len({*scores}) == 1 or len({*later}) == 1
+        return 0 if alike or spearmanr(scores, later).statistic > 0 else len(pairs)
 
     def forget(self, level: int) -> None:
         """Stop judging by a level's scores so far; trials that they did not promote are out."""

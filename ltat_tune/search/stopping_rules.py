@@ -139,6 +139,7 @@ class EarlyStopping:
 
     Attributes:
         stopped: why, for each trial that `goes_on` stopped in this process, by key.
+        spared: keys of trials that no rung stops; they count for the ranks of others.
     """
 
     def __init__(
@@ -147,6 +148,7 @@ class EarlyStopping:
         self._metric, self._rungs = metric, rungs
         self._rules = {scenario: new_rule(spec, rungs.judged) for scenario in scenarios}
         self.stopped: dict[str, EarlyStop] = {}
+        self.spared: set[str] = set()
 
     def put_back(self, scenario: str, trial: str, values: Mapping[int, float]) -> None:
         """Put scores of a trial, epoch -> value, back on the rungs; they were judged before."""
@@ -178,7 +180,7 @@ class EarlyStopping:
         if value is None:
             return True
         stop = self._rules[scenario].record(trial, epoch, value)
-        if stop is None or epoch >= last_epoch:
+        if stop is None or epoch >= last_epoch or trial in self.spared:
             return True
         if epoch in self._rungs.probes and stop.judged == "own":
             stop = replace(stop, judged="probe")

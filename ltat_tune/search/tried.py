@@ -81,18 +81,28 @@ class Tried:
             number += 1
         return number
 
-    def untried(self, seed: int) -> dict[str, Any] | None:
-        """Return a random configuration that no row has, or None if there is none left."""
+    def untried(self, seed: int, values: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
+        """Return a random configuration that no row has, or None if there is none left.
+
+        Args:
+            seed: of the draw.
+            values: what it must have.
+        """
+        values = values or {}
         if self._every is None:
             points = all_points(self._space.tuned)
             self._every = {} if points is None else {self._recipe(p): p for p in points}
         if self._every:
-            left = [point for recipe, point in self._every.items() if recipe not in self._rows]
+            left = [
+                point for recipe, point in self._every.items()
+                if recipe not in self._rows and values.items() <= point.items()
+            ]  # fmt: skip
             return random.Random(seed).choice(left) if left else None
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
         for _ in range(_DRAWS):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
+                study.enqueue_trial(dict(values))
                 point = self._space.suggest(study.ask())
             if self._recipe(point) not in self._rows:
                 return point

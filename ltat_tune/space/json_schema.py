@@ -16,7 +16,7 @@ from ltat_tune.config.parameters import PARAMETERS, Parameter
 from ltat_tune.config.scalars import FRACTION
 from ltat_tune.space.domains import why_no_scenario, why_not_tunable
 from ltat_tune.space.objective import METRIC
-from ltat_tune.space.spec import BUDGET, STUDY_NAME, DomainKeys, SpaceDocument
+from ltat_tune.space.spec import BUDGET, MOST_OWED, STUDY_NAME, DomainKeys, SpaceDocument
 
 Schema = dict[str, Any]
 
@@ -78,6 +78,8 @@ def _add_patterns(top: dict[str, Schema], parts: dict[str, Schema]) -> None:
     objective["at_least"]["propertyNames"] = {"pattern": f"^{METRIC}$"}
     bound = {"type": "number", "exclusiveMinimum": 0, "maximum": 1}
     objective["at_least"]["additionalProperties"] = _number(bound)
+    owed = {"type": "integer", "minimum": 0, "maximum": MOST_OWED}
+    parts["SearcherSpec"]["properties"]["at_least"]["anyOf"][0]["additionalProperties"] = owed
     confirm = parts["ConfirmSpec"]["properties"]
     confirm["seeds"] |= {"minItems": 1, "uniqueItems": True}
     confirm["attacks"] |= {"minItems": 1, "uniqueItems": True}

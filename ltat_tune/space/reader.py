@@ -26,6 +26,7 @@ from ltat_tune.space.spec import (
     SECTIONS,
     STUDY_NAME,
     Budget,
+    SearcherSpec,
     SpaceDocument,
     parse_budget,
     unknown_key,
@@ -35,7 +36,7 @@ from ltat_tune.yaml_lines import Key, YamlProblem, read_yaml
 
 _KEYS = tuple(SpaceDocument.model_fields)
 _DEFAULTS_OF_0_4_0: dict[str, dict[str, Any]] = {
-    "searcher": {"name": "tpe"},
+    "searcher": {"name": "tpe", "at_least": {}},
     "confirm": {"seeds": [0, 1, 2]},
 }
 
@@ -163,6 +164,7 @@ def build_space(document: dict[str, Any], stem: str, problems: Problems) -> Spac
         )
     start_from = read_start_from(document.get("start_from", []), tuned, problems)
     problems.raise_if_any()
+    _check_race(parts["searcher"], tuned, problems)
     enumerated = enumerate_all(parts["searcher"], tuned, start_from, problems)
     problems.raise_if_any()
     if enumerated:
@@ -273,6 +275,31 @@ def _read_tuned(document: Mapping[str, Any], problems: Problems) -> dict[str, Do
         for path, problem in check_conditions(domains):
             problems.add(("tuned", path, "when"), problem)
     return domains
+
+
+def _check_race(searcher: SearcherSpec, tuned: Mapping[str, Domain], problems: Problems) -> None:
+    """Check that `searcher.at_least` names what has choices, and a searcher that chooses."""
+    place, named = ("searcher", "at_least"), searcher.at_least or {}
+    choices = [path for path, domain in tuned.items() if domain.kind == "categorical"]
+    if searcher.enumerates and named:
+        problems.add(
+            place,
+            f"searcher.at_least must be left out with searcher.name {searcher.name}, which trains "
+            f"what the file lists, got {dict(named)}",
+        )
+    remedy = f"name one of: {', '.join(choices)}" if choices else "leave it out"
+    for path in named:
+        if path in choices:
+            continue
+        why = (
+            f"which is a range of type {tuned[path].kind}" if path in tuned
+            else "which is not tuned" if path in PARAMETERS else unknown_parameter(path)
+        )  # fmt: skip
+        problems.add(
+            (*place, path),
+            f"searcher.at_least must name tuned parameters with choices, got {path}, {why}; "
+            f"{remedy}",
+        )
 
 
 def _check_overlaps(

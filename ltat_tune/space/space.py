@@ -151,6 +151,8 @@ class Space:
         """The document that a study keeps: what another version may choose is written out."""
         confirm = {**(self.document.get("confirm") or {}), "seeds": list(self.confirm_seeds)}
         searcher = {"name": self.searcher.name, **(self.document.get("searcher") or {})}
+        if self.searcher.at_least is not None:
+            searcher["at_least"] = dict(self.searcher.at_least)
         return {**self.document, "confirm": confirm, "searcher": searcher}
 
     def scenario(self, name: str) -> Scenario:

@@ -16,6 +16,7 @@ from ltat_tune.config.scalars import Integer, Number, shown
 from ltat_tune.space.objective import Objective
 from ltat_tune.space.resources import ResourcesSpec
 
+MOST_OWED = 100  # trials of one choice
 STUDY_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
 BUDGET = r"\s*([0-9]*\.?[0-9]+)\s*(gpuh|h|min|epochs)\s*"
 _BUDGET = re.compile(BUDGET)
@@ -65,6 +66,12 @@ class SearcherSpec(Section):
         "such trials share one stem",
         ge=1, le=100,
     )  # fmt: skip
+    at_least: dict[str, Integer] | None = documented(
+        None,
+        "whole trainings that each choice of a parameter gets before the searcher may leave it "
+        "out, such as {method.name: 3}; null is 2 for what decides which other parameters exist, "
+        "{} asks for none (the bounds of accuracies are objective.at_least)",
+    )
     seeds_per_trial: Integer = documented(
         1, "seeds that each configuration is trained with; its score is their mean", ge=1, le=100
     )
@@ -89,6 +96,16 @@ class SearcherSpec(Section):
     def gain_below(self) -> float:
         """Points of expected gain below which the search ends; 0 if it trains all its trials."""
         return self.stop["gain_below"] if self.stop else 0.0
+
+    @field_validator("at_least")
+    @classmethod
+    def _are_counts(cls, at_least: dict[str, int] | None) -> dict[str, int] | None:
+        for path, least in (at_least or {}).items():
+            if not 0 <= least <= MOST_OWED:
+                raise ValueError(
+                    f"must hold numbers of trials from 0 to {MOST_OWED}, got {path}: {least}"
+                )
+        return at_least
 
     @property
     def enumerates(self) -> bool:

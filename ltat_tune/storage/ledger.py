@@ -178,14 +178,20 @@ class Ledger:
         return self._tried[scenario].has(params)
 
     def propose(
-        self, scenario: str, params: Mapping[str, Any] | None = None, *, copy_first: bool = False
+        self,
+        scenario: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        copy_first: bool = False,
+        within: Mapping[str, Any] | None = None,
     ) -> tuple[int, dict[str, Any]]:
         """Return the number of a new trial and its proposed parameters, which no other trial has.
 
         Args:
             scenario: its name.
-            params: what to propose; by default the sampler proposes.
+            params: what to propose; the sampler proposes what is missing.
             copy_first: note in the trial's row that a copy trains first.
+            within: what to propose if these are tried already; by default the sampler proposes.
 
         Raises:
             SearchExhausted: every configuration has been tried.
@@ -202,10 +208,11 @@ class Ledger:
             earlier = tried.add(trial.number, params)
             if earlier is None:
                 return self._begin(scenario, trial, params)
-            repeats += not is_queued(stored(study, trial))
+            repeats += within is not None or not is_queued(stored(study, trial))
             self._leave_out(scenario, trial.number, earlier)
-        seed = self._space.searcher.seed + len(study.get_trials(deepcopy=False))
-        point = None if self._space.enumerated else tried.untried(seed)
+            if within is not None and repeats < _REPEATS:
+                self.enqueue(scenario, within)
+        point = None if self._space.enumerated else self._untried(scenario, within)
         if point is None:
             title = self._space.scenario(scenario).title
             why = (
@@ -219,6 +226,12 @@ class Ledger:
         params = self._suggest(trial)
         tried.add(trial.number, params)
         return self._begin(scenario, trial, params)
+
+    def _untried(self, scenario: str, within: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        """Return a configuration that no trial has, with the values of `within` if one is left."""
+        seed = self._space.searcher.seed + len(self._studies[scenario].get_trials(deepcopy=False))
+        point = self._tried[scenario].untried(seed, within) if within else None
+        return point or self._tried[scenario].untried(seed)
 
     def take_over(self, scenario: str, row: FrozenTrial) -> tuple[int, dict[str, Any]]:
         """Take over the row of a dead driver. Return the trial's number and its parameters."""

@@ -413,7 +413,7 @@ def test_set_reaches_a_file_with_broken_parts_without_a_crash(tmp_path: Path) ->
         "3: tuned must name at least one parameter, such as optim.lr: {type: float, low: 0.01, "
         "high: 0.3, log: true}; got {}",
         "5: searcher must be a mapping of name, trials, seed, startup, startup_trials, "
-        "max_failures_in_a_row, branches, seeds_per_trial, stop, got null",
+        "max_failures_in_a_row, branches, at_least, seeds_per_trial, stop, got null",
     ]
 
 

@@ -51,7 +51,7 @@ def test_a_study_goes_on_with_the_searcher_that_it_began_with(tmp_path: Path) ->
     new = StudyRun.create(load_space(path), tmp_path / "studies", source="mini.yaml")
     assert new.space.searcher.name == "predict"
     assert yaml.safe_load(new.folder.space.read_text())["searcher"] == {
-        "name": "predict", "trials": 4,
+        "name": "predict", "trials": 4, "at_least": {},
     }  # fmt: skip
     # as an earlier version would have left it
     new.folder.space.write_text(yaml.safe_dump(document))

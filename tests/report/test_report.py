@@ -73,8 +73,8 @@ def test_the_verdict_comes_first_and_names_winner_baseline_and_what_was_saved(
 
 def test_every_chapter_is_there_in_its_order(told: Told) -> None:
     assert list(told) == [
-        "verdict", "winners", "importance", "search", "curves", "trade-off", "classes", "masking",
-        "confirmations", "failures", "costs", "protocol", "reproduce", "trials",
+        "verdict", "winners", "race", "importance", "search", "curves", "trade-off", "classes",
+        "masking", "confirmations", "failures", "costs", "protocol", "reproduce", "trials",
     ]  # fmt: skip
 
 
@@ -311,3 +311,9 @@ def test_where_it_cannot_write_it_says_so(reported: Path, tmp_path: Path) -> Non
     message = str(done.exception) + done.stderr
     assert f"cannot write the report to {blocked / 'x.html'}" in message
     assert "choose another file with --to" in message
+
+
+def test_the_race_says_what_each_choice_was_given(told: Told) -> None:
+    shown = tables(told["race"])
+    assert [row[0] for row in shown[0].rows[:2]] == ["method.name pgd_at", "method.name srat"]
+    assert all(row[1].isdigit() and row[3].isdigit() for one in shown for row in one.rows)

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from ltat_tune.results.model import StudyResults, read_results
+from ltat_tune.results.race.choice import ChoiceCounts
 from ltat_tune.results.summary import as_text
-from ltat_tune.results.wording import SPREAD
+from ltat_tune.results.wording import CHANCE, SPREAD
 from tests.made_studies import made_study
 
 
@@ -37,6 +38,20 @@ def test_counts_stand_beside_the_names_of_the_classes(results: StudyResults) -> 
     assert "626 training images, imbalance ratio 53.33, by class: cat (480), dog (137), " in few
     many = _shown(results, [*range(480, 380, -1)], [f"c{i}" for i in range(100)])
     assert "by class: from c0 (480) to c99 (381), 100 classes" in many
+
+
+def test_the_race_stands_in_a_table_of_80_columns(results: StudyResults) -> None:
+    choices = [
+        ChoiceCounts(path="reweight.name", choice="class_balanced", trials=12, complete=9, owed=2,
+                     epochs=1234, best=0.612, chance=0.071),
+        ChoiceCounts(path="reweight.name", choice="none", trials=0, complete=0),
+    ]  # fmt: skip
+    raced = [one.model_copy(update={"choices": choices}) for one in results.scenarios]
+    lines = as_text(results.model_copy(update={"scenarios": raced}), width=80).splitlines()
+    row = next(line for line in lines if line.startswith("reweight.name class_balanced"))
+    assert row.split() == ["reweight.name", "class_balanced", "12", "9", "(2", "owed)", "1234",
+                           "61.2", "7"]  # fmt: skip
+    assert lines.count(CHANCE) == len(results.scenarios)
 
 
 def _shown(results: StudyResults, counts: list[int], classes: list[str]) -> str:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from ltat_tune.results.model import (
-    ChoiceCounts,
     RangeEdge,
     ScenarioResults,
     SearchedOn,
@@ -14,6 +13,7 @@ from ltat_tune.results.model import (
     TrialCounts,
     read_results,
 )
+from ltat_tune.results.race.choice import ChoiceCounts
 from ltat_tune.results.verdict import sentences, verdict_of
 from tests.made_studies import made_study
 

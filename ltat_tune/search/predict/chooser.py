@@ -8,6 +8,7 @@ show that they say something that the hyperparameters do not.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from ltat_tune.search.predict.coordinates import Coordinates, Floats
 from ltat_tune.search.predict.forecast import Forecast
 from ltat_tune.search.predict.observed import Observed, lent_to
 from ltat_tune.search.predict.pools import Params, Pool
+from ltat_tune.search.quota import Owed
 from ltat_tune.search.rungs import Rungs, buys_copies, copy_cost, first_copies
 from ltat_tune.search.stems import StemSharing
 from ltat_tune.space.space import Space
@@ -104,6 +106,8 @@ class Chooser:
         *,
         left: float = math.inf,
         others: Sequence[Sequence[Observed]] = (),
+        owed: Owed | None = None,
+        reserved: int = 0,
     ) -> Action | None:
         """Return the next training; None if there is nothing new.
 
@@ -112,24 +116,31 @@ class Chooser:
             repeats: whether a configuration trains the same as an earlier one.
             left: whole trainings that may still begin; a copy must leave one of them.
             others: the trials of each other problem. Once they tell enough, they are the start.
+            owed: what the next whole training must have.
+            reserved: whole trainings that are owed, which a copy must leave too.
         """
         copied = sum(o.copy is not None or o.busy == "copy" for o in seen)
         begun = sum(o.began_whole for o in seen)
         ended = sum(o.values is not None for o in seen)
         rng = np.random.default_rng([self._seed, len(seen), copied, begun, ended])
-        copies = self._copy_cost > 0 and left >= 1 + self._copy_cost
+        copies = self._copy_cost > 0 and left >= max(1, reserved) + self._copy_cost
         others = [*others, *self._lent]
         lent = sum(o.values is not None for other in others for o in other) >= _FIRST_ALONE
         if copies and copied < self._startup and not lent:
             if (action := self._drawn(seen, repeats, rng, copy=True)) is not None:
+                return action
+        learn = functools.partial(self._predicted, seen, repeats, rng, others)
+        if owed is not None:
+            within = functools.partial(learn, copies=False, pairs=False, owed=owed)
+            action = self._owed(seen, repeats, rng, owed, within if ended or lent else None)
+            if action is not None:
                 return action
         if not lent and (begun < self._first or not ended):
             waiting = [o for o in seen if o.waits]
             if waiting:
                 return _whole(max(waiting, key=lambda o: (o.copy or 0.0, -o.number)))
             return self._drawn(seen, repeats, rng, copy=False)
-        self._forecast.fit(seen, rng, others)
-        return self._predicted(seen, repeats, rng, copies=copies, pairs=begun < self._pairs)
+        return learn(copies=copies, pairs=begun < self._pairs)
 
     def _drawn(
         self, seen: Sequence[Observed], repeats: Repeats, rng: np.random.Generator, *, copy: bool
@@ -147,22 +158,49 @@ class Chooser:
                 return None if point is None else Action(point, copy=copy)
         return None
 
+    def _owed(
+        self,
+        seen: Sequence[Observed],
+        repeats: Repeats,
+        rng: np.random.Generator,
+        owed: Owed,
+        predicted: Callable[[], Action | None] | None,
+    ) -> Action | None:
+        """Return the whole training of a configuration that has what is owed, or None."""
+        if owed.start is not None and not repeats(owed.start):
+            return Action(owed.start)
+        waiting = [o for o in seen if o.waits and owed.has(o.params)]
+        if waiting:
+            return _whole(max(waiting, key=lambda o: (o.copy or 0.0, -o.number)))
+        if predicted is not None and (action := predicted()) is not None:
+            return action
+        drawn = (self._pool.draw(rng, owed.values) for _ in range(_TRIED))
+        point = next((point for point in drawn if not repeats(point)), None)
+        return None if point is None else Action(point)
+
     def _predicted(
         self,
         seen: Sequence[Observed],
         repeats: Repeats,
         rng: np.random.Generator,
+        others: Sequence[Sequence[Observed]],
         *,
         copies: bool,
         pairs: bool,
+        owed: Owed | None = None,
     ) -> Action | None:
-        """Return the action with the highest expected gain per cost."""
-        forecast, waiting = self._forecast, [o for o in seen if o.waits]
+        """Return the action with the highest expected gain per cost, of those that are owed."""
+        forecast = self._forecast
+        forecast.fit(seen, rng, others)
+        waiting = [o for o in seen if o.waits and (owed is None or owed.has(o.params))]
         copied = sum(o.copy is not None or o.busy == "copy" for o in seen)
         ended = sorted((o for o in seen if o.values), key=lambda o: -(o.values or (0.0,))[0])
         fresh, places = self._pool.candidates(
             [o.params for o in seen], [o.params for o in ended[:_BEST]], rng
         )
+        if owed is not None:
+            kept = np.array([owed.has(point) for point in fresh], dtype=bool)
+            fresh, places = [p for p, keep in zip(fresh, kept, strict=True) if keep], places[kept]
         points = [*(o.params for o in waiting), *fresh]
         if not points:
             return None
