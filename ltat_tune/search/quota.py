@@ -115,15 +115,17 @@ class Quota:
     def next(self, trials: Sequence[Racer]) -> Owed | None:
         """Return what is owed next; None if nothing is.
 
-        The choice that is furthest from its number comes first. Its trial also takes a choice of
-        each other parameter that is owed trials.
+        A choice without any comes first, then the one that is furthest from its number. Its trial
+        also takes a choice of each other parameter that is owed trials.
         """
         debts = self.debts(trials)
         if not debts:
             return None
-        first = max(debts, key=lambda choice: debts[choice])
+        whole = [trial for trial in trials if trial.how == "whole"]
+        new = {choice for choice in debts if not any(trial.holds(choice) for trial in whole)}
+        first = max(debts, key=lambda choice: (choice in new, debts[choice]))
         values = _needed(self._space.tuned, first)
-        if not any(trial.how == "whole" and trial.holds(first) for trial in trials):
+        if first in new:
             start = self._start(first, values)
             return Owed(values, None if any(t.params == start for t in trials) else start)
         for path in sampling_order(self._space.tuned):

@@ -76,7 +76,7 @@ def test_what_cannot_be_counted_is_refused(tmp_path: Path) -> None:
         record_curves.countable(load_space(path, check_machine=False))
 
 
-@pytest.mark.parametrize("name", ["srat", "trades", "averaging", "reat"])
+@pytest.mark.parametrize("name", ["srat", "trades", "averaging", "reat", "cifar"])
 def test_the_problems_of_the_repository_can_be_recorded(name: str) -> None:
     path = record_curves.DATA.parent.parent / "scripts" / "problems" / f"{name}.yaml"
     space = load_space(path, check_machine=False, allow_inert=True)

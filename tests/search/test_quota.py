@@ -115,6 +115,8 @@ def test_one_trial_serves_several_races(tmp_path: Path) -> None:
     for method in METHODS["choices"]:
         assert sum(one["method.name"] == method for one in taken) == 2
     assert sum(one["loss.name"] == "balanced_softmax" for one in taken) == 4
+    starts = [one.start is not None for one in owed]
+    assert starts == sorted(starts, reverse=True)  # every choice has its first trial first
 
 
 def test_a_choice_that_exists_under_another_brings_it_along(tmp_path: Path) -> None:
