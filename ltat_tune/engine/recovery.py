@@ -11,7 +11,7 @@ from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.ledger import Ledger
 from ltat_tune.storage.task import Outcome, Task
 from ltat_tune.storage.training_files import BrokenTraining, read_test, read_training
-from ltat_tune.storage.trial_state import score_of, state_of
+from ltat_tune.storage.trial_state import is_doubted, score_of, state_of
 
 
 def catch_up(
@@ -22,7 +22,8 @@ def catch_up(
         for row in ledger.finished(scenario.name):
             task = trial_task(space, folder, scenario.name, row.number, row.params, device="cpu")
             state, epochs = state_of(row), int(row.user_attrs.get("epochs", 0))
-            view.restore(scenario.name, state, epochs, score_of(row), f"t{row.number:04d}")
+            score = None if is_doubted(row) else score_of(row)
+            view.restore(scenario.name, state, epochs, score, f"t{row.number:04d}")
             outcome = Outcome(state, epochs, str(row.user_attrs.get("reason", "")))  # type: ignore[arg-type]
             observer.repair(task, outcome)
         if not ledger.is_searched(scenario.name) or ledger.unfinished(scenario.name):

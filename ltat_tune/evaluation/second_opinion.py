@@ -47,7 +47,7 @@ SOUND = OTHER_LOSS
 TRACE = 0.02
 SHARE = 0.08  # of a training's passes that a second opinion may take
 MAX_IMAGES = 400  # as many as the sentinel attacks
-FEWEST_IMAGES = 16  # fewer prove nothing but a gradient that is missing everywhere
+FEWEST_IMAGES = 32  # attacked even after a training so short that they take more than the share
 QUERIES = 50
 _STEPS = 20  # most steps; also against FGSM, which a model can learn to mislead
 _LOOK, _QUERY = 2.0, 0.5  # passes of both gradients of an image, and of a query
@@ -57,12 +57,12 @@ _MOST = 1e9  # stands for infinity in JSON
 def second_opinion(
     model: nn.Module, val: LabelledImages, answers: Tensor | None, config: TrialConfig, train: int
 ) -> SecondOpinion | None:
-    """Return the second opinion on a training; None if there is nothing to doubt, or no room.
+    """Return the second opinion on a training; None if there is nothing to doubt.
 
-    There is none with a clean validation, with a radius of 0, and after a training so short that
-    `SHARE` of its passes pays for fewer than `FEWEST_IMAGES`. The images are chosen by class, as
-    many of every class as there are. The model is attacked in eval mode and left unchanged, as is
-    the global random state. Equal weights give an equal opinion.
+    There is none with a clean validation, with a radius of 0, and if no image withstands the
+    validation attack. As many images of every class are attacked, as far as there are, and as many
+    as `SHARE` of the training's passes pays for. The model is attacked in eval mode and left
+    unchanged, as is the global random state. Equal weights give an equal opinion.
 
     Args:
         model: images in [0, 1] to logits (N, K).
@@ -75,8 +75,9 @@ def second_opinion(
     attack = config.evaluation.val_attack
     budget = SHARE * config.optim.epochs * epoch_passes(config, train)
     steps = margin_steps(attack)
-    most = min(MAX_IMAGES, int(budget / (_LOOK + steps + _QUERY * QUERIES)))
-    if attack == "clean" or config.measured_eps == 0 or most < FEWEST_IMAGES:
+    affordable = int(budget / (_LOOK + steps + _QUERY * QUERIES))
+    most = min(MAX_IMAGES, max(FEWEST_IMAGES, affordable))
+    if attack == "clean" or config.measured_eps == 0:
         return None
     if answers is None:
         whole = MeasuredPart.of("val", val, None)

@@ -147,7 +147,11 @@ class Space:
         """The document that a study keeps: what another version may choose is written out."""
         confirm = {**(self.document.get("confirm") or {}), "seeds": list(self.confirm_seeds)}
         searcher = {"name": self.searcher.name, **(self.document.get("searcher") or {})}
-        return {**self.document, "confirm": confirm, "searcher": searcher}
+        opinion = {"second_opinion": self.objective.second_opinion}
+        objective = {**opinion, **(self.document.get("objective") or {})}
+        return {
+            **self.document, "objective": objective, "confirm": confirm, "searcher": searcher
+        }  # fmt: skip
 
     def scenario(self, name: str) -> Scenario:
         """Return the scenario of this name."""

@@ -11,6 +11,7 @@ import math
 import os
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -264,6 +265,17 @@ class Ledger:
         for name, value in facts.items():
             self._running[scenario, number].set_user_attr(name, value)
 
+    def note_seeds(
+        self, scenario: str, number: int, seeds: list[dict[str, float]], outcome: Outcome
+    ) -> Outcome:
+        """Write the metrics of each seed so far into an unfinished row.
+
+        Return the last one's outcome, doubted if one of them is, with the first reason.
+        """
+        reason = self.row(scenario, number).user_attrs.get("reason") or outcome.reason
+        self.note(scenario, number, seeds=seeds, **({"reason": reason} if reason else {}))
+        return replace(outcome, reason=reason, claimed=None)
+
     def remember(self, scenario: str, name: str, value: Any) -> None:
         """Keep a fact of a scenario's whole search."""
         self._studies[scenario].set_user_attr(name, value)
@@ -290,6 +302,9 @@ class Ledger:
         trial.set_user_attr("epochs", outcome.epoch)
         if outcome.reason:
             trial.set_user_attr("reason", outcome.reason[-4000:])
+        claimed = (outcome.claimed or {}).get(self._space.objective.metric)
+        if claimed is not None:
+            trial.set_user_attr("claimed", claimed)
         state = _STATES[outcome.state]
         measured = {**(outcome.metrics or {}), self._space.objective.metric: value}
         scores = {name: measured.get(name) for name in self._space.objective.metrics}

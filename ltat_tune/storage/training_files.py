@@ -51,12 +51,17 @@ class SecondOpinion(FileModel):
     passes: float
     reason: str = ""
 
+    @property
+    def share(self) -> float:
+        """Share of the images that are broken."""
+        return self.broken / self.images
+
     def corrected(self, metrics: Mapping[str, float]) -> dict[str, float]:
         """Return metrics of which those under the attack are what the second opinion leaves.
 
         The metrics stay unchanged if there is no reason to doubt them.
         """
-        left = 1 - self.broken / self.images if self.reason else 1.0
+        left = 1 - self.share if self.reason else 1.0
         prefix = f"val/{self.attack}_"
         return {n: left * v if n.startswith(prefix) else v for n, v in metrics.items()}
 

@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ltat_tune.search.searchers import extended
 
 COPY_FIRST = "copy_first"  # the fact of a row that began with a copy
+_CREDIBLE = "credible"  # no metric, but a bound all the same: a doubted trial is not the best
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,13 @@ def _observed(row: FrozenTrial, end: FrozenTrial, copy_epochs: int) -> Observed:
     running = not row.state.is_finished()
     promoted = not began_with_copy(row) or int(row.user_attrs.get("promoted", 0)) > 0
     values = end.values if end.state == TrialState.COMPLETE and not diverged else None
+    slack = {metric: -violation for metric, violation in row.constraints.items()}
+    if row.user_attrs.get("reason") and row.user_attrs.get("state") == "complete":
+        slack[_CREDIBLE] = -1.0  # its values are what the second opinion left of them
     return Observed(
         row.params, row.number, copy,
         None if values is None else tuple(values),
-        {metric: -violation for metric, violation in row.constraints.items()},
+        slack,
         "" if not running else "whole" if promoted else "copy" if copy is None else "",
         waits=running and not promoted and copy is not None,
         diverged=diverged,
