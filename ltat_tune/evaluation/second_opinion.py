@@ -5,14 +5,16 @@ validation attack. They meet an attack on the margin, which the size of the logi
 Those that withstand it meet a few queries of Square, which no gradient can mislead. An image whose
 margin has no gradient counts as broken: no attack had anything to follow there.
 
-A score is doubted if more of these images are broken than a sound model loses (`SOUND`), beyond
+A score is doubted if more of these images are broken than a sound model loses (`SOUND_SHARE`), beyond
 chance. It is also doubted if more than a trace is broken (`TRACE`), and the logits show why the
 validation attack failed: they are so small that cross-entropy aims at no class in particular, or
 so large that it has hardly a gradient. `scripts/bench_fooled.py` measures how often this doubts a
 sound training.
 
-It cannot see what adds less than a tenth to a score and does not show in the logits, nor what
-misleads the margin attack and Square alike. The sentinel looks closer, at the winner alone.
+A network that has hardly begun to learn has small logits too, and PGD flatters it as much, so its
+score is doubted as well. What adds less than a tenth to a score and does not show in the logits
+stays unseen, and so does what misleads the margin attack and Square alike. The sentinel looks
+closer, at the winner alone.
 
 Source: Carlini2017Towards (margin); Andriushchenko2020Square; Li2023Alleviating 5 (logits x 10);
     Athalye2018Obfuscated 3.1.
@@ -32,7 +34,7 @@ from ltat_tune.config.attack_names import read_name
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.batches import to_unit
 from ltat_tune.data.datasets import LabelledImages
-from ltat_tune.evaluation.sentinel import BATCH_SIZE
+from ltat_tune.evaluation.sentinel import BATCH_SIZE, MAX_IMAGES
 from ltat_tune.evaluation.sentinel_attacks import Batch, gradient_lengths
 from ltat_tune.evaluation.sentinel_checks import EVEN_PULL, FLAT_RATIO, LEVEL, OTHER_LOSS
 from ltat_tune.planning.cost import epoch_passes
@@ -41,12 +43,11 @@ from ltat_tune.storage.training_files import SecondOpinion
 from ltat_tune.training.evaluation import EVALUATION_SEED, MeasuredPart, correct_answers
 
 # Share of images that a sound model may lose: CW takes at most 7.8 % from those of REAT's tables.
-SOUND = OTHER_LOSS
+SOUND_SHARE = OTHER_LOSS
 # The same if the logits show why the validation attack failed. Beyond chance, so that a cause that
 # did no harm is no reason.
 TRACE = 0.02
 SHARE = 0.08  # of a training's passes that a second opinion may take
-MAX_IMAGES = 400  # as many as the sentinel attacks
 FEWEST_IMAGES = 32  # attacked even after a training so short that they take more than the share
 QUERIES = 50
 _STEPS = 20  # most steps; also against FGSM, which a model can learn to mislead
@@ -131,7 +132,7 @@ def why_doubted(
         cause = f"on {flat} of them the logits are so large that cross-entropy has no gradient"
     elif not by_margin and pull < EVEN_PULL:
         cause = "the logits are so small that cross-entropy aims at no class in particular"
-    allowed = chance(images, TRACE if cause else SOUND)
+    allowed = chance(images, TRACE if cause else SOUND_SHARE)
     if broken <= allowed:
         return ""
     return (
