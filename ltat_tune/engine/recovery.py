@@ -6,12 +6,13 @@ from ltat_tune.engine.observers.live_view import LiveView
 from ltat_tune.engine.observers.mlflow_observer import MlflowObserver
 from ltat_tune.engine.task_factory import every_confirmation, test_of, trial_task
 from ltat_tune.results.selection import is_tested
+from ltat_tune.search.predict.observed import is_doubted
 from ltat_tune.space.space import Space
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.ledger import Ledger
 from ltat_tune.storage.task import Outcome, Task
 from ltat_tune.storage.training_files import BrokenTraining, read_test, read_training
-from ltat_tune.storage.trial_state import is_doubted, score_of, state_of
+from ltat_tune.storage.trial_state import score_of, state_of
 
 
 def catch_up(

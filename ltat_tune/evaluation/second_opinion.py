@@ -5,11 +5,11 @@ validation attack. They meet an attack on the margin, which the size of the logi
 Those that withstand it meet a few queries of Square, which no gradient can mislead. An image whose
 margin has no gradient counts as broken: no attack had anything to follow there.
 
-A score is doubted if more of these images are broken than a sound model loses (`SOUND_SHARE`), beyond
-chance. It is also doubted if more than a trace is broken (`TRACE`), and the logits show why the
-validation attack failed: they are so small that cross-entropy aims at no class in particular, or
-so large that it has hardly a gradient. `scripts/bench_fooled.py` measures how often this doubts a
-sound training.
+A score is doubted if more of these images are broken than a sound model loses (`SOUND_SHARE`),
+beyond chance. It is also doubted if more than a trace is broken (`TRACE`), and the logits show why
+the validation attack failed: they are so small that cross-entropy aims at no class in particular,
+or so large that it has hardly a gradient. `scripts/bench_fooled.py` measures how often a sound
+training is doubted.
 
 A network that has hardly begun to learn has small logits too, and PGD flatters it as much, so its
 score is doubted as well. What adds less than a tenth to a score and does not show in the logits

@@ -35,12 +35,13 @@ from ltat_tune.results.selection import (
     ranking,
     winner,
 )
+from ltat_tune.search.predict.observed import is_doubted
 from ltat_tune.search.rungs import place_rungs
 from ltat_tune.space.objective import attack_of
 from ltat_tune.space.space import Space
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.training_files import read_complete, read_masking, read_test
-from ltat_tune.storage.trial_state import Rows, is_doubted, score_of, state_of
+from ltat_tune.storage.trial_state import Rows, score_of, state_of
 from ltat_tune.storage.trials import LedgerView
 
 

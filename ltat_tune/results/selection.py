@@ -13,10 +13,11 @@ from optuna.trial import FrozenTrial
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.results.model import standing
 from ltat_tune.results.pareto import pareto_front
+from ltat_tune.search.predict.observed import is_doubted
 from ltat_tune.space.space import Space
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.training_files import read_complete, read_test
-from ltat_tune.storage.trial_state import Rows, is_doubted, is_feasible, score_of, state_of
+from ltat_tune.storage.trial_state import Rows, is_feasible, score_of, state_of
 
 
 @dataclass(frozen=True)

@@ -30,11 +30,6 @@ def score_of(row: FrozenTrial) -> float | None:
     return values[0] if values and state_of(row) == "complete" else None
 
 
-def is_doubted(row: FrozenTrial) -> bool:
-    """Return whether a complete trial's number is too good: only such a one has a reason."""
-    return state_of(row) == "complete" and bool(row.user_attrs.get("reason"))
-
-
 def is_feasible(row: FrozenTrial) -> bool:
     """Return whether a complete trial keeps every bound of `objective.at_least`."""
     return all(violation <= 0 for violation in row.constraints.values())

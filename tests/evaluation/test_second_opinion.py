@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from ltat_tune.config.plugin_loader import load_plugins
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.datasets import LabelledImages
-from ltat_tune.evaluation import second_opinion as module
 from ltat_tune.evaluation.second_opinion import chance, margin_steps, second_opinion, why_doubted
+from ltat_tune.evaluation.sentinel_checks import LEVEL
 from ltat_tune.planning.cost import epoch_passes
 from ltat_tune.storage.training_files import SecondOpinion
 from ltat_tune.training.fit_result import FitResult
@@ -182,11 +182,11 @@ def test_chance_allows_for_what_one_sound_model_in_a_hundred_exceeds(
     images: int, share: float
 ) -> None:
     allowed = chance(images, share)
-    assert _tail(images, share, allowed) <= module.LEVEL < _tail(images, share, allowed - 1)
+    assert _tail(images, share, allowed) <= LEVEL < _tail(images, share, allowed - 1)
 
 
 def test_without_a_cause_a_tenth_may_fall_and_with_one_a_trace() -> None:
-    sound = {"no_gradient": 0, "flat": 0, "pull": 5.0}
+    sound: dict[str, Any] = {"no_gradient": 0, "flat": 0, "pull": 5.0}
     # of 100 images, more than 18 are a tenth with probability 0.005, and more than 6 a fiftieth
     assert why_doubted("pgd20", 100, 18, **sound) == ""
     assert why_doubted("pgd20", 100, 19, **sound) == (
