@@ -213,7 +213,7 @@ RECIPE = {
 }  # fmt: skip
 SOUND: dict[str, dict[str, Any]] = {
     "PGD-AT": {}, "PGD-AT, balanced softmax": {"loss.name": "balanced_softmax"},
-    "PGD-AT, LDAM": {"loss.name": "ldam"}, "PGD-AT, focal": {"loss.name": "focal"},
+    "PGD-AT, focal": {"loss.name": "focal"},
     "PGD-AT, lr 0.02": {"optim.lr": 0.02}, "PGD-AT, lr 0.4": {"optim.lr": 0.4},
     "FGSM": {"attack.steps": 1, "attack.step_size": 0.1},
     "SRAT": {"method.name": "srat"}, "REAT": {"method.name": "reat"},

@@ -51,6 +51,7 @@ SHARE = 0.08  # of a training's passes that a second opinion may take
 FEWEST_IMAGES = 32  # attacked even after a training so short that they take more than the share
 QUERIES = 50
 _STEPS = 20  # most steps; also against FGSM, which a model can learn to mislead
+GUESSING = 1.1  # times the accuracy of guessing; no better score can be too good
 _LOOK, _QUERY = 2.0, 0.5  # passes of both gradients of an image, and of a query
 _MOST = 1e9  # stands for infinity in JSON
 
@@ -60,9 +61,9 @@ def second_opinion(
 ) -> SecondOpinion | None:
     """Return the second opinion on a training; None if there is nothing to doubt.
 
-    There is none with a clean validation, with a radius of 0, and if no image withstands the
-    validation attack. As many images of every class are attacked, as far as there are, and as many
-    as `SHARE` of the training's passes pays for. The model is attacked in eval mode and left
+    There is none with a clean validation, with a radius of 0, and on a score that is no better
+    than guessing. As many images of every class are attacked, as far as there are, and as many as
+    `SHARE` of the training's passes pays for. The model is attacked in eval mode and left
     unchanged, as is the global random state. Equal weights give an equal opinion.
 
     Args:
@@ -84,7 +85,7 @@ def second_opinion(
         whole = MeasuredPart.of("val", val, None)
         answers = correct_answers(model, whole, attack, config)
     standing = answers.to(val.targets.device).nonzero().squeeze(1)
-    if len(standing) == 0:
+    if len(standing) <= GUESSING * len(val) / (int(val.targets.max()) + 1):
         return None
     part = MeasuredPart.of("val", val.at(standing), most, at_most=True)
     size = min(config.evaluation.batch_size, BATCH_SIZE)

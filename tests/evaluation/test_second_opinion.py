@@ -112,10 +112,11 @@ def test_a_sound_method_is_not_doubted(name: str) -> None:
 
 def test_the_recorded_sound_trainings_are_not_doubted_and_the_frauds_are() -> None:
     rows = json.loads(TABLE.read_text())["fooled"]["rows"]
-    frauds = {bool(row["opinion"]["reason"]) for row in rows if planted(row["params"])}
-    # three trainings of RoBal failed: they answer 7 % of the images, hardly more than by guessing
-    learned = [row for row in rows if not planted(row["params"]) and row["score"] > 0.1]
-    sound = {bool(row["opinion"]["reason"]) for row in learned}
+    frauds = {bool(row["opinion"]["reason"])
+              for row in rows if planted(row["params"]) and row["score"] > 0.11}  # fmt: skip
+    # some trainings of RoBal failed: they guess, so there is nothing to doubt
+    sound = {bool(row["opinion"] and row["opinion"]["reason"])
+             for row in rows if not planted(row["params"])}  # fmt: skip
     assert (frauds, sound) == ({True}, {False})
 
 
@@ -161,9 +162,15 @@ def test_a_clean_score_needs_no_second_opinion(values: dict[str, Any]) -> None:
     assert second_opinion(_Constant(), val, None, config, 100) is None
 
 
-def test_a_score_of_0_needs_no_second_opinion() -> None:
-    val = LabelledImages(torch.zeros(40, 1, 8, 8), torch.ones(40, dtype=torch.int64))
-    assert second_opinion(_Constant(), val, None, TrialConfig.from_flat(_DIGITS), 100) is None
+@pytest.mark.parametrize("right", [0, 20, 22])
+def test_a_score_no_better_than_guessing_needs_no_second_opinion(right: int) -> None:
+    targets = torch.ones(40, dtype=torch.int64)
+    targets[:right] = 0  # of two classes, guessing finds 20 of 40
+    val, config = LabelledImages(torch.rand(40, 1, 8, 8), targets), TrialConfig.from_flat(_DIGITS)
+    assert second_opinion(_Constant(), val, None, config, 100) is None
+    more = LabelledImages(val.images, torch.where(torch.arange(40) < 23, 0, 1))
+    opinion = second_opinion(_Constant(), more, None, config, 100)
+    assert opinion is not None and opinion.reason == ""
 
 
 # --- the rule ---
