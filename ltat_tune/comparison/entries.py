@@ -226,7 +226,7 @@ def _recorded_seeds(result: ConfirmedResult) -> list[Seed]:
 
 
 def _seed(seed: int, trained: CompleteTraining, tested: MeasuredOnTest | None) -> Seed:
-    metrics = {**trained.metrics, **(tested.metrics if tested else {})}
+    metrics = {**trained.credible, **(tested.metrics if tested else {})}
     images = tested.images if tested else None
     return Seed(
         seed, trained.subset_hash, metrics, trained.epoch, images, trained.samples_per_class
