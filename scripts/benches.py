@@ -28,6 +28,7 @@ _TITLE = "# What the benchmarks measured\n\nWritten by `scripts/bench`.\n"
 
 # How to see in seconds that one runs, where that is not its `--smoke`.
 SMOKE = {
+    "fooled": ("--seeds", "1"),
     "many_trials": ("--trials", "4"),
     "search": ("--seeds", "1", "--only", "ours/copy"),
     "step": ("--quick", "--width", "2"),

@@ -26,7 +26,7 @@ from ltat_tune.storage.training_files import (
     read_complete,
     read_test,
 )
-from ltat_tune.storage.trials import TrialRow, read_trials
+from ltat_tune.storage.trials import TrialRow, best_of, read_trials
 
 Role = Literal["winner", "confirmed", "baseline", "trial"]
 # what `--by` takes besides paths: study, scenario, and sections, each for its `name`
@@ -226,7 +226,7 @@ def _recorded_seeds(result: ConfirmedResult) -> list[Seed]:
 
 
 def _seed(seed: int, trained: CompleteTraining, tested: MeasuredOnTest | None) -> Seed:
-    metrics = {**trained.metrics, **(tested.metrics if tested else {})}
+    metrics = {**trained.credible, **(tested.metrics if tested else {})}
     images = tested.images if tested else None
     return Seed(
         seed, trained.subset_hash, metrics, trained.epoch, images, trained.samples_per_class
@@ -235,10 +235,9 @@ def _seed(seed: int, trained: CompleteTraining, tested: MeasuredOnTest | None) -
 
 def best_trial(study: Reviewed, rows: Iterable[TrialRow]) -> ComparedEntry | None:
     """Return the best complete trial, with the seeds that the search trained it with."""
-    feasible = [row for row in rows if row.score is not None and row.feasible]
-    if not feasible:
+    row = best_of(rows)
+    if row is None:
         return None
-    row = min(feasible, key=lambda row: (-(row.score or 0.0), row.number))
     entry = new_entry(study, row.scenario, row.number, "trial", row.params)
     own = entry.config.seeds.seed
     seeds = []

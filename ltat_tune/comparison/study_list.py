@@ -14,7 +14,7 @@ from ltat_tune.errors import StudyError
 from ltat_tune.presentation.units import duration
 from ltat_tune.storage.cleanup import size_of
 from ltat_tune.storage.folder import StudyFolder, list_studies
-from ltat_tune.storage.trials import TrialRow, read_trials
+from ltat_tune.storage.trials import best_of, read_trials
 
 
 def overview(out: Path) -> list[dict[str, Any]]:
@@ -52,16 +52,12 @@ def _row(folder: StudyFolder) -> dict[str, Any]:
     except StudyError:
         return {**row, "state": "unreadable ledger"}
     ended = [trial for trial in trials if trial.state != "running"]
-    best = max(ended, key=_score, default=None)
+    best = best_of(ended)
     row["trials"] = len(ended)
     row["failed"] = sum(trial.state in ("failed", "diverged") for trial in ended)
-    if best is not None and best.score is not None:
+    if best is not None:
         row |= {"best": best.score, "best_trial": best.name}
     return row | _planned(folder)
-
-
-def _score(trial: TrialRow) -> float:
-    return -1.0 if trial.score is None or trial.feasible is False else trial.score
 
 
 def _planned(folder: StudyFolder) -> dict[str, Any]:

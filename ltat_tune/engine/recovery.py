@@ -6,6 +6,7 @@ from ltat_tune.engine.observers.live_view import LiveView
 from ltat_tune.engine.observers.mlflow_observer import MlflowObserver
 from ltat_tune.engine.task_factory import every_confirmation, test_of, trial_task
 from ltat_tune.results.selection import is_tested
+from ltat_tune.search.predict.observed import is_doubted
 from ltat_tune.space.space import Space
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.ledger import Ledger
@@ -22,7 +23,8 @@ def catch_up(
         for row in ledger.finished(scenario.name):
             task = trial_task(space, folder, scenario.name, row.number, row.params, device="cpu")
             state, epochs = state_of(row), int(row.user_attrs.get("epochs", 0))
-            view.restore(scenario.name, state, epochs, score_of(row), f"t{row.number:04d}")
+            score = None if is_doubted(row) else score_of(row)
+            view.restore(scenario.name, state, epochs, score, f"t{row.number:04d}")
             outcome = Outcome(state, epochs, str(row.user_attrs.get("reason", "")))  # type: ignore[arg-type]
             observer.repair(task, outcome)
         if not ledger.is_searched(scenario.name) or ledger.unfinished(scenario.name):

@@ -163,12 +163,12 @@ class ScenarioSearch:
             seeds = self._seeds.setdefault(number, [])
             measured = outcome.metrics or {}
             seeds.append({m: measured[m] for m in self._space.objective.metrics if m in measured})
+            if self._space.searcher.seeds_per_trial > 1:
+                outcome = self._ledger.note_seeds(self._scenario, number, seeds, outcome)
             if len(seeds) < self._space.searcher.seeds_per_trial:
-                self._ledger.note(self._scenario, number, seeds=seeds, spent=self._spent[number])
+                self._ledger.note(self._scenario, number, spent=self._spent[number])
                 self._ready.append((number, stage + 1))
                 return None
-            if len(seeds) > 1:
-                self._ledger.note(self._scenario, number, seeds=seeds)
             mean = {m: statistics.fmean(seed[m] for seed in seeds) for m in seeds[0]}
             outcome = replace(outcome, metrics={**measured, **mean})
             score = mean[self._metric]

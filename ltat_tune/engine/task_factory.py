@@ -48,6 +48,7 @@ def trial_task(
         plugins=tuple(plugin.as_data() for plugin in space.plugins),
         validate_at=validate_at,
         number=number,
+        second_opinion=space.objective.is_checked,
     )
 
 
@@ -217,4 +218,5 @@ def confirmation_task(
         plugins=tuple(plugin.as_data() for plugin in space.plugins),
         start_from=earlier,
         number=candidate.number,
+        second_opinion=space.objective.is_checked,
     )

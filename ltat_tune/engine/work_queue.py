@@ -140,7 +140,7 @@ class WorkQueue:
                 task,
                 Outcome(
                     event["state"], epoch, event.get("reason", ""),
-                    event.get("metrics"), event["seconds"],
+                    event.get("metrics"), event["seconds"], event.get("claimed"),
                 ),
             )  # fmt: skip
         elif task.key in self.stopping.stopped:

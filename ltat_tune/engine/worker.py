@@ -14,7 +14,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ltat_tune.backend.work import ReportTo
 from ltat_tune.config.plugin_loader import load_plugins
@@ -27,11 +27,16 @@ from ltat_tune.storage.training_files import (
     KeptAnswers,
     MaskingReport,
     MeasuredOnTest,
+    SecondOpinion,
     read_test,
     write_masking,
     write_test,
     write_training,
 )
+
+if TYPE_CHECKING:
+    from ltat_tune.training.fit_result import FitResult
+    from ltat_tune.training.trainer import Trainer
 
 _NO_ROOM = (
     "out of GPU memory twice, the second time with up to twice the share of the GPU: lower "
@@ -135,9 +140,23 @@ def _train(task: Task, report: ReportTo) -> dict[str, Any]:
         classes=list(trainer.splits.classes),
         image_shape=list(trainer.splits.train.images.shape[1:]),
         noise="place",
+        second_opinion=_second_opinion(task, trainer, result),
     )
     write_training(task.path, end)
-    return end.as_data()
+    if end.second_opinion is None or not end.is_doubted:
+        return end.as_data()
+    doubt = {"reason": end.second_opinion.reason, "claimed": end.metrics, "metrics": end.credible}
+    return {**end.as_data(), **doubt}
+
+
+def _second_opinion(task: Task, trainer: Trainer, result: FitResult) -> SecondOpinion | None:
+    """Return the second opinion on a whole training, while its model is still here."""
+    from ltat_tune.evaluation.second_opinion import second_opinion
+
+    if not task.second_opinion or task.kind == "copy":
+        return None
+    val, images = trainer.splits.val.to(trainer.device), len(trainer.splits.train)
+    return second_opinion(result.model, val, result.answers, trainer.config, images)
 
 
 def _memory() -> dict[str, float]:

@@ -155,6 +155,17 @@ def slope_and_pull(model: nn.Module, images: Tensor, targets: Tensor) -> tuple[T
     Raises:
         ConfigError: the logits have no gradient at all.
     """
+    of_loss, of_margin, pull = gradient_lengths(model, images, targets)
+    return torch.where(of_margin > 0, of_loss / of_margin, torch.zeros_like(of_loss)), pull
+
+
+def gradient_lengths(
+    model: nn.Module, images: Tensor, targets: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the L1 lengths of the gradients of cross-entropy and of the margin, and the pull.
+
+    All are (N,) float64; `slope_and_pull` explains the pull, and what it raises.
+    """
     lengths = []
     with torch.inference_mode(False), torch.enable_grad(), frozen(model, training=False):
         images, targets = images.clone().requires_grad_(True), targets.clone()
@@ -168,9 +179,7 @@ def slope_and_pull(model: nn.Module, images: Tensor, targets: Tensor) -> tuple[T
                 )
             (gradient,) = torch.autograd.grad(loss, images)
             lengths.append(gradient.flatten(1).abs().sum(dim=1, dtype=torch.float64))
-    of_loss, of_margin = lengths
-    slope = torch.where(of_margin > 0, of_loss / of_margin, torch.zeros_like(of_loss))
-    return slope, _pull(logits.detach().double(), targets)
+    return lengths[0], lengths[1], _pull(logits.detach().double(), targets)
 
 
 def _pull(logits: Tensor, targets: Tensor) -> Tensor:

@@ -121,7 +121,7 @@ def cost_of(config: TrialConfig, attacks: tuple[str, ...]) -> Cost:
     return Cost(
         samples_per_class=tuple(counts),
         classes=source.classes,
-        update=train * (attack_steps(config) + _UPDATE),
+        update=epoch_passes(config, train),
         validation=val * (passes("clean") + passes(config.evaluation.val_attack)),
         test=sum((slow if is_slow(a) else test_images) * passes(a) for a in attacks),
         sentinel=min(test_images, _SENTINEL_IMAGES) * _SENTINEL_PASSES,
@@ -143,6 +143,11 @@ def training_mib(config: TrialConfig) -> float:
         DataError: its images cannot be counted.
     """
     return cost_of(config, ("clean",)).training_mib
+
+
+def epoch_passes(config: TrialConfig, images: int) -> float:
+    """Return the passes of an epoch over so many training images, averaged over the training."""
+    return images * (attack_steps(config) + _UPDATE)
 
 
 def attack_steps(config: TrialConfig) -> float:

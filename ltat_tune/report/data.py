@@ -27,7 +27,7 @@ from ltat_tune.space.space import Scenario, Space
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.trained_run import Run, read_run
 from ltat_tune.storage.training_files import MaskingReport, read_masking
-from ltat_tune.storage.trials import LedgerView, TrialRow, open_studies, read_trials
+from ltat_tune.storage.trials import LedgerView, TrialRow, best_of, open_studies, read_trials
 
 StudyState = Literal["finished", "running", "unfinished"]
 
@@ -97,9 +97,8 @@ class Scene:
 
     @property
     def best(self) -> TrialRow | None:
-        """The best complete trial that keeps every bound."""
-        feasible = [row for row in self.rows if row.score is not None and row.feasible]
-        return max(feasible, key=lambda row: (row.score or 0.0, -row.number), default=None)
+        """The best complete trial, as `best_of` defines it."""
+        return best_of(self.rows)
 
 
 @dataclass(frozen=True)

@@ -94,10 +94,10 @@ def _measures(data: ReportData) -> tuple[str, str]:
 
 
 def _points(scene: Scene, first: str, second: str) -> list[tuple[int, float, float]]:
-    points = []
-    for row in scene.with_state("complete"):
+    points, complete = [], scene.with_state("complete")
+    for row in [row for row in complete if not row.doubt] or complete:
         trained = read_complete(row.folder)
-        metrics = trained.metrics if trained else {}
+        metrics = trained.credible if trained else {}
         if first in metrics and second in metrics:
             points.append((row.number, 100 * metrics[first], 100 * metrics[second]))
     return points

@@ -188,10 +188,12 @@ def trials_tables(
         most: largest number of rows in total.
         shown: number of rows that are not folded.
     """
-    order = sorted(scene.rows, key=lambda r: (r.score is None, -(r.score or 0.0), r.number))
+    order = sorted(
+        scene.rows, key=lambda r: (r.score is None, bool(r.doubt), -(r.score or 0.0), r.number)
+    )
     paths = list(data.space.tuned)
     rows = [
-        [trial(row.number), how_it_ended(row.state), percent(row.score), _last_rung(row),
+        [trial(row.number), _ended(row), percent(row.score), _last_rung(row),
          str(row.epochs), *(value(p, row.params[p]) if p in row.params else NONE for p in paths)]
         for row in order[:most]
     ]  # fmt: skip
@@ -207,6 +209,10 @@ def trials_tables(
             f"The next {len(rows) - shown} of them{left}.", head, rows[shown:], text=2, folded=True
         ),
     ]
+
+
+def _ended(row: TrialRow) -> str:
+    return how_it_ended(row.state) + (", without a rank: too good to be true" if row.doubt else "")
 
 
 def _last_rung(row: TrialRow) -> str:

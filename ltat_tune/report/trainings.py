@@ -48,12 +48,11 @@ def _stops(scene: Scene) -> Table:
     rows = []
     for row in scene.rows:
         scores = ", ".join(f"{e}: {100 * s:.1f}" for e, s in row.scores.items())
-        why = row.cause if row.state != "complete" else ""
-        rows.append(
-            [trial(row.number), how_it_ended(row.state), str(row.epochs), scores or NONE, why]
-        )
+        rows.append([
+            trial(row.number), how_it_ended(row.state), str(row.epochs), scores or NONE, row.cause
+        ])  # fmt: skip
     return Table(
-        "Scores in % by epoch, and why a trial was stopped early or failed.",
+        "Scores in % by epoch, and why a trial was stopped early, failed or lost its rank.",
         ("trial", "how it ended", "epochs trained", "scores", "reason"),
         tuple(map(tuple, rows)), numeric=frozenset({2}), folded=True,
     )  # fmt: skip

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from optuna.trial import FrozenTrial
+
 from ltat_tune.results.lead import holm
 from ltat_tune.results.model import (
     ConfirmedResult,
@@ -33,6 +35,7 @@ from ltat_tune.results.selection import (
     ranking,
     winner,
 )
+from ltat_tune.search.predict.observed import is_doubted
 from ltat_tune.search.predict.outlook import outlook_of
 from ltat_tune.search.rungs import place_rungs
 from ltat_tune.space.objective import attack_of
@@ -156,10 +159,26 @@ def _scenario(space: Space, folder: StudyFolder, ledger: Rows, name: str) -> Sce
         sentinel=read_masking(winning.path) if winning else None,  # of its first seed
         baseline=next((one.recipe for one in confirmed if one.is_baseline), None),
         confirmed=confirmed,
-        failures=sorted({str(r.user_attrs["reason"]).strip().splitlines()[-1]
-                         for r in rows
-                         if r.user_attrs.get("reason") and state_of(r) != "pruned"}),
+        failures=sorted({_cause(r) for r in rows
+                         if _cause(r) and state_of(r) in ("failed", "diverged")}),
+        doubted=[_doubted(space, row) for row in rows if is_doubted(row)],
     )  # fmt: skip
+
+
+def _cause(row: FrozenTrial) -> str:
+    """Return the last line of a row's reason, or an empty text."""
+    lines = str(row.user_attrs.get("reason", "")).strip().splitlines()
+    return lines[-1] if lines else ""
+
+
+def _doubted(space: Space, row: FrozenTrial) -> str:
+    """Return a sentence on a trial whose score is too good to be true."""
+    claimed = row.user_attrs.get("claimed")
+    its = "its score" if claimed is None else f"its {100 * claimed:.1f} %"
+    return (
+        f"t{row.number:04d}: {its} {space.objective.metric} is {_cause(row)}; it counts with "
+        f"{100 * (score_of(row) or 0.0):.1f} %, behind every credible trial"
+    )
 
 
 def _confirmed(
@@ -177,8 +196,10 @@ def _confirmed(
         if trained is None:
             continue
         seeds.append(seed)
-        val.append(trained.metrics)
-        facts = {"samples_per_class": trained.samples_per_class,
+        val.append(trained.credible)
+        if trained.second_opinion is not None and trained.is_doubted:
+            facts["doubt"] = f"that of seed {seed} is {trained.second_opinion.reason}"
+        facts |= {"samples_per_class": trained.samples_per_class,
                  "subset_hash": trained.subset_hash, "classes": trained.classes or []}  # fmt: skip
         names = trained.classes or [str(place) for place in range(len(trained.samples_per_class))]
         measured = read_test(confirmed.path)

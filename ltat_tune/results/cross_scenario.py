@@ -82,5 +82,5 @@ def _by_configuration(trials: Sequence[TrialRow]) -> dict[str, TrialRow]:
 def _standing(row: TrialRow) -> float:
     """Return the value to rank by, lower is better; scores are in [0, 1]."""
     if row.state == "complete" and row.score is not None:
-        return -row.score if row.feasible else 2.0
+        return -row.score if row.feasible and not row.doubt else 2.0
     return 1.0 if row.state == "pruned" else 3.0

@@ -150,6 +150,7 @@ class ConfirmedResult(FileModel):
         test_images: attack -> number of test images.
         lost_classes: classes of which no test image is right under the verdict's attack, whatever
             the seed.
+        doubt: why the validation score of a seed is too good to be true, or empty.
     """
 
     recipe: str
@@ -166,6 +167,7 @@ class ConfirmedResult(FileModel):
     subset_hash: str = ""
     test_images: dict[str, int] = {}
     lost_classes: list[str] = []
+    doubt: str = ""
 
     def scores(self, split: str, metric: str) -> list[float]:
         """Return a metric's values over the seeds; empty if it was not measured."""
@@ -191,6 +193,7 @@ class ScenarioResults(FileModel):
         sentinel: the report on the winner's first seed.
         baseline_recipe: the recipe of the baseline among `confirmed`.
         failures: causes of failed trials.
+        doubted: a sentence on each complete trial whose score is too good to be true.
     """
 
     name: str
@@ -214,6 +217,7 @@ class ScenarioResults(FileModel):
     baseline_recipe: str | None = Field(alias="baseline")
     confirmed: list[ConfirmedResult]
     failures: list[str]
+    doubted: list[str] = []
 
     @property
     def winner(self) -> ConfirmedResult | None:
@@ -242,7 +246,8 @@ class ScenarioResults(FileModel):
     def contenders(self, metric: str) -> list[ConfirmedResult]:
         """Return the search's best that were confirmed and have a score, best first."""
         tried = [one for one in self.confirmed if one.is_winner and one.val.get(metric)]
-        return sorted(tried, key=lambda one: standing(one.val[metric]), reverse=True)
+        tried.sort(key=lambda one: standing(one.val[metric]), reverse=True)
+        return sorted(tried, key=lambda one: bool(one.doubt))
 
 
 def standing(scores: Sequence[float]) -> tuple[int, float]:

@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.results.model import standing
 from ltat_tune.results.pareto import pareto_front
+from ltat_tune.search.predict.observed import is_doubted
 from ltat_tune.search.predict.outlook import count_contenders
 from ltat_tune.space.space import Space
 from ltat_tune.storage.folder import StudyFolder
@@ -64,7 +65,7 @@ def ranking(ledger: Rows, scenario: str) -> list[FrozenTrial]:
     """Return the complete trials that keep every bound of `objective.at_least`, best first.
 
     Only the objective's own metric counts. Trials with equal scores keep the order of their
-    numbers.
+    numbers. Doubted trials have no rank, unless all are doubted.
     """
     return ranked(ledger.finished(scenario))
 
@@ -72,7 +73,8 @@ def ranking(ledger: Rows, scenario: str) -> list[FrozenTrial]:
 def ranked(rows: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """Return what `ranking` does, of the rows of one scenario."""
     feasible = [row for row in rows if score_of(row) is not None and is_feasible(row)]
-    return sorted(feasible, key=lambda row: (-(score_of(row) or 0.0), row.number))
+    credible = [row for row in feasible if not is_doubted(row)]
+    return sorted(credible or feasible, key=lambda row: (-(score_of(row) or 0.0), row.number))
 
 
 def front(ledger: Rows, scenario: str) -> list[FrozenTrial]:
@@ -137,23 +139,25 @@ def winner(space: Space, folder: StudyFolder, ledger: Rows, scenario: str) -> Co
     """Return the best confirmed candidate, with its first seed that trained to its end.
 
     Return None if no candidate has such a seed, or if none keeps `objective.at_least` on average
-    over its seeds. Among equals, the candidate that the search ranked higher wins.
+    over its seeds. A candidate with a doubted seed wins only if all have one. Among equals, the
+    candidate that the search ranked higher wins.
     """
     metric, bounds = space.objective.metric, space.objective.at_least
-    standings: list[tuple[tuple[int, float], Confirmation]] = []
+    standings: list[tuple[tuple[bool, tuple[int, float]], Confirmation]] = []
     for candidate in candidates(space, ledger, scenario):
         if not candidate.is_winner:
             continue
-        trained, scores, ends = [], [], []
+        trained, scores, ends, credible = [], [], [], True
         for seed in space.confirm_seeds:
             confirmed = confirmation_of(space, folder, scenario, candidate, seed)
             end = read_complete(confirmed.path)
             if end is not None and metric in end.metrics:
                 trained.append(confirmed)
-                scores.append(end.metrics[metric])
-                ends.append(end.metrics)
+                scores.append(end.credible[metric])
+                ends.append(end.credible)
+                credible &= not end.is_doubted
         if ends and all(_mean(ends, bounded) >= least for bounded, least in bounds.items()):
-            standings.append((standing(scores), trained[0]))
+            standings.append(((credible, standing(scores)), trained[0]))
     return max(standings, key=lambda ranked: ranked[0])[1] if standings else None
 
 

@@ -73,6 +73,7 @@ def _scenario(results: StudyResults, scenario: ScenarioResults) -> RenderableTyp
     if scenario.exhausted:
         parts.append(Text(scenario.exhausted, style="dim"))
     parts += [Text(f"failed: {cause}", style="red") for cause in scenario.failures]
+    parts += [Text(sentence, style="yellow") for sentence in scenario.doubted]
     return Group(*parts)
 
 

@@ -31,7 +31,7 @@ def trial_tables(view: TrialView, *, every: bool) -> RenderableType:
         every: whether to include parameters at their defaults or without effect, and all classes.
     """
     parts: list[RenderableType] = [_headline(view)]
-    if view.row.cause:
+    if view.row.cause and not view.row.doubt:
         parts.append(Text(view.row.cause, style="red" if view.row.state != "pruned" else ""))
     parts += [Text(), _parameters(view, every)]
     if view.row.scores:
@@ -51,6 +51,9 @@ def _headline(view: TrialView) -> Text:
         text.append(f", {100 * row.score:.1f} % {view.objective}")
     took = f", {row.seconds:.0f} s from its start to its end" if row.seconds is not None else ""
     text.append(f"\n{row.epochs} of {view.config.optim.epochs} epochs trained{took}", "not bold")
+    if row.doubt:
+        its = "its score" if row.claimed is None else f"its {100 * row.claimed:.1f} %"
+        text.append(f"\n{its} is {row.doubt}; it ranks behind every credible trial", "red")
     if row.feasible is False:
         text.append("\ndoes not reach objective.at_least", style="red")
     if view.space.selected_on_test:

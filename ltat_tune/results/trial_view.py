@@ -157,7 +157,7 @@ def trial_data(view: TrialView) -> dict[str, Any]:
     row, result = view.row, view.result
     return {
         "trial": view.name, "state": row.state, "score": row.score, "objective": view.objective,
-        "reason": row.reason, "epochs": row.epochs, "seconds": row.seconds,
+        "reason": row.reason, "claimed": row.claimed, "epochs": row.epochs, "seconds": row.seconds,
         "started": row.started and row.started.isoformat(),
         "ended": row.ended and row.ended.isoformat(),
         "scores": {str(epoch): score for epoch, score in row.scores.items()},

@@ -117,6 +117,8 @@ def _caveats(results: StudyResults, scenario: ScenarioResults) -> list[str]:
     return [
         NO_PROOF if results.selected_on_test else "",
         ITSELF if scenario.baseline is not None and scenario.rival is None else "",
+        f"its validation score is not credible: {winner.doubt}" if winner.doubt else "",
+        _doubted(scenario),
         f"no better than guessing one of {classes} classes: train longer" if guessing else "",
         f"no test image of {named} is right under {attack_name(attack)}" if lost else "",
         f"only {_trials(scenario.trials.complete)} complete behind it" if few else "",
@@ -124,6 +126,14 @@ def _caveats(results: StudyResults, scenario: ScenarioResults) -> list[str]:
         *_undertried(scenario),
         searched_on(results),
     ]  # fmt: skip
+
+
+def _doubted(scenario: ScenarioResults) -> str:
+    doubted = len(scenario.doubted)
+    if not doubted:
+        return ""
+    which = "1 trial has" if doubted == 1 else f"{doubted} trials have"
+    return f"{which} no rank, because the score is too good to be true"
 
 
 def _trials(count: int) -> str:

@@ -6,6 +6,7 @@ tests/search/test_optuna_internals.py shows what breaks when one of them changes
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -177,3 +178,15 @@ def rows_of(storage: BaseStorage) -> Iterator[tuple[Any, list[FrozenTrial]]]:
     """Yield every study of a storage, as Optuna's summary, with its rows uncopied."""
     for summary in storage.get_all_studies():
         yield summary, storage.get_all_trials(summary._study_id, deepcopy=False)
+
+
+def set_violation(trial: optuna.Trial, metric: str, violation: float) -> None:
+    """Record by how much a trial misses a bound."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a dead driver may have written it already
+        trial.set_constraint(metric, violation)
+
+
+def has_queued_row(study: optuna.Study) -> bool:
+    """Return whether a point waits in the queue."""
+    return bool(study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from pydantic import ValidationInfo, field_validator
+from pydantic import StrictBool, ValidationInfo, field_validator
 
 from ltat_tune.config.attack_names import VALIDATION_PATTERN
 from ltat_tune.config.fields import Section, documented
@@ -37,6 +37,11 @@ class Objective(Section):
         {},
         "lower bounds, such as {val/clean_acc: 0.75}; a trial below one of them never wins",
     )
+    second_opinion: StrictBool = documented(
+        True,
+        "attack some validation images in another way when a training ends; a trial whose score "
+        "is too good to be true then counts with what is left of it, and ranks behind all others",
+    )
 
     @field_validator("metric")
     @classmethod
@@ -66,6 +71,11 @@ class Objective(Section):
                     f"must hold accuracies above 0 and at most 1, got {metric}: {bound:g}{hint}"
                 )
         return at_least
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether trainings get a second opinion; a clean accuracy needs none."""
+        return self.second_opinion and self.attack != "clean"
 
     @property
     def values(self) -> tuple[str, ...]:

@@ -36,6 +36,7 @@ from ltat_tune.yaml_lines import Key, YamlProblem, read_yaml
 
 _KEYS = tuple(SpaceDocument.model_fields)
 _DEFAULTS_OF_0_4_0: dict[str, dict[str, Any]] = {
+    "objective": {"second_opinion": False},
     "searcher": {"name": "tpe", "at_least": {}},
     "confirm": {"seeds": [0, 1, 2]},
 }

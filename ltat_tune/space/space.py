@@ -153,7 +153,11 @@ class Space:
         searcher = {"name": self.searcher.name, **(self.document.get("searcher") or {})}
         if self.searcher.at_least is not None:
             searcher["at_least"] = dict(self.searcher.at_least)
-        return {**self.document, "confirm": confirm, "searcher": searcher}
+        opinion = {"second_opinion": self.objective.second_opinion}
+        objective = {**opinion, **(self.document.get("objective") or {})}
+        return {
+            **self.document, "objective": objective, "confirm": confirm, "searcher": searcher
+        }  # fmt: skip
 
     def scenario(self, name: str) -> Scenario:
         """Return the scenario of this name."""

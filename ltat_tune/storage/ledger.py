@@ -11,6 +11,7 @@ import math
 import os
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ltat_tune.search.optuna_internals import (
     JudgedStudy,
+    has_queued_row,
     is_queued,
     set_row_fact,
     set_score,
+    set_violation,
     stored,
     trial_of,
 )
@@ -171,7 +174,7 @@ class Ledger:
 
     def has_queued(self, scenario: str) -> bool:
         """Return whether a point waits that is proposed before the searcher is asked."""
-        return bool(_queued(self._studies[scenario]))
+        return bool(has_queued_row(self._studies[scenario]))
 
     def trains_already(self, scenario: str, params: Mapping[str, Any]) -> bool:
         """Return whether a trial trains the same as these parameters."""
@@ -202,7 +205,7 @@ class Ledger:
         if why := self.exhausted(scenario):
             raise SearchExhausted(why)
         repeats = 0
-        while repeats < _REPEATS and (not self._space.enumerated or _queued(study)):
+        while repeats < _REPEATS and (not self._space.enumerated or has_queued_row(study)):
             trial = study.ask()
             params = self._suggest(trial)
             earlier = tried.add(trial.number, params)
@@ -235,8 +238,9 @@ class Ledger:
 
     def take_over(self, scenario: str, row: FrozenTrial) -> tuple[int, dict[str, Any]]:
         """Take over the row of a dead driver. Return the trial's number and its parameters."""
-        trial = trial_of(self._studies[scenario], row)
-        return self._begin(scenario, trial, self._suggest(trial))
+        return self._begin(
+            scenario, trial := trial_of(self._studies[scenario], row), self._suggest(trial)
+        )
 
     def _suggest(self, trial: optuna.Trial) -> dict[str, Any]:
         with warnings.catch_warnings():
@@ -256,8 +260,7 @@ class Ledger:
         Both numbers are Optuna's. An earlier row that still trains has no result yet.
         """
         study, tried = self._studies[scenario], self._tried[scenario]
-        rows = study.get_trials(deepcopy=False)
-        row, original = rows[repeat], rows[earlier]
+        row, original = (study.get_trials(deepcopy=False)[n] for n in (repeat, earlier))
         set_row_fact(study, row, "same_as", tried.trial_number(earlier))
         set_row_fact(study, row, "state", "repeated")
         state = original.state if original.state.is_finished() else TrialState.FAIL
@@ -265,14 +268,13 @@ class Ledger:
             for epoch, score in original.intermediate_values.items():
                 set_score(study, row, epoch, score)
             for metric, violation in original.constraints.items():
-                _constrain(trial_of(study, row), metric, violation)
+                set_violation(trial_of(study, row), metric, violation)
         study.tell(repeat, original.values if state == TrialState.COMPLETE else None, state=state)
         tried.leave_out(repeat)
 
     def record(self, scenario: str, number: int, epoch: int, value: float) -> None:
         """Record a score after an epoch, unless the row has one already."""
-        trial = self._running[scenario, number]
-        study = self._studies[scenario]
+        study, trial = self._studies[scenario], self._running[scenario, number]
         there = stored(study, trial).intermediate_values
         if math.isfinite(value) and epoch not in there:  # a replayed epoch has one
             set_score(study, trial, epoch, value)
@@ -281,6 +283,17 @@ class Ledger:
         """Write facts of an unfinished trial into its row."""
         for name, value in facts.items():
             self._running[scenario, number].set_user_attr(name, value)
+
+    def note_seeds(
+        self, scenario: str, number: int, seeds: list[dict[str, float]], outcome: Outcome
+    ) -> Outcome:
+        """Write the metrics of each seed so far into an unfinished row.
+
+        Return the last one's outcome, doubted if one of them is, with the first reason.
+        """
+        reason = self.row(scenario, number).user_attrs.get("reason") or outcome.reason
+        self.note(scenario, number, seeds=seeds, **({"reason": reason} if reason else {}))
+        return replace(outcome, reason=reason, claimed=None)
 
     def remember(self, scenario: str, name: str, value: Any) -> None:
         """Keep a fact of a scenario's whole search."""
@@ -308,6 +321,9 @@ class Ledger:
         trial.set_user_attr("epochs", outcome.epoch)
         if outcome.reason:
             trial.set_user_attr("reason", outcome.reason[-4000:])
+        claimed = (outcome.claimed or {}).get(self._space.objective.metric)
+        if claimed is not None:
+            trial.set_user_attr("claimed", claimed)
         state = _STATES[outcome.state]
         measured = {**(outcome.metrics or {}), self._space.objective.metric: value}
         scores = {name: measured.get(name) for name in self._space.objective.metrics}
@@ -317,7 +333,7 @@ class Ledger:
             self._studies[scenario].tell(trial.number, state=state)
             return
         for metric, bound in self._space.objective.at_least.items():
-            _constrain(trial, metric, bound - (scores[metric] or 0.0))
+            set_violation(trial, metric, bound - (scores[metric] or 0.0))
         values = [scores[name] or 0.0 for name in self._space.objective.values]
         self._studies[scenario].tell(trial.number, values, state=state)
 
@@ -335,13 +351,3 @@ def _drop_torn_line(path: Path) -> None:
         whole = path.read_bytes().rfind(b"\n") + 1
         if whole < path.stat().st_size:
             os.truncate(path, whole)
-
-
-def _constrain(trial: optuna.Trial, metric: str, violation: float) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a dead driver may have written it already
-        trial.set_constraint(metric, violation)
-
-
-def _queued(study: optuna.Study) -> bool:
-    return bool(study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))

@@ -43,6 +43,7 @@ class Task:
     number: int = 0  # the trial's, in its scenario
     seed: int | None = None  # a repeat's; None is the configuration's own
     plugins: tuple[dict[str, str], ...] = ()  # the worker runs their code first
+    second_opinion: bool = False  # whether its score gets one; a copy's never does
     spacious: bool = False  # ran out of GPU memory once, so it gets up to twice the share
 
     def to_json(self) -> str:
@@ -99,9 +100,10 @@ class Outcome:
 
     state: OutcomeState
     epoch: int
-    reason: str = ""  # unless complete; of a failure with the traceback
+    reason: str = ""  # of a failure with the traceback; of a complete one why it is doubted
     metrics: dict[str, float] | None = None
     seconds: float = 0.0
+    claimed: dict[str, float] | None = None  # a doubted training's metrics as it measured them
 
     @property
     def cause(self) -> str:

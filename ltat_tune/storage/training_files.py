@@ -7,6 +7,7 @@ ended, whatever its end; a `test.json` from its first attack on the test images 
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -21,6 +22,48 @@ if TYPE_CHECKING:
 
 RESULT, TEST, SENTINEL = "result.json", "test.json", "sentinel.json"
 _VERSION = 1  # of result.json and of test.json
+
+
+class SecondOpinion(FileModel):
+    """What other attacks make of images that withstand the validation attack.
+
+    Attributes:
+        attack: the validation attack, `pgd20`.
+        images: that withstand it and were attacked again.
+        broken: of them, by the margin attack or by Square, or that give no attack a gradient.
+        by_margin: broken by the margin attack.
+        by_square: broken by Square after that.
+        no_gradient: images whose margin has no gradient.
+        flat: images whose cross-entropy has next to no gradient.
+        pull: see `evaluation.sentinel_checks.Evidence`, the median.
+        passes: that it took, as `planning.cost` counts them.
+        reason: why the trial's number is too good; empty if it is credible.
+    """
+
+    attack: str
+    images: int
+    broken: int
+    by_margin: int
+    by_square: int
+    no_gradient: int
+    flat: int
+    pull: float
+    passes: float
+    reason: str = ""
+
+    @property
+    def share(self) -> float:
+        """Share of the images that are broken."""
+        return self.broken / self.images
+
+    def corrected(self, metrics: Mapping[str, float]) -> dict[str, float]:
+        """Return metrics of which those under the attack are what the second opinion leaves.
+
+        The metrics stay unchanged if there is no reason to doubt them.
+        """
+        left = 1 - self.share if self.reason else 1.0
+        prefix = f"val/{self.attack}_"
+        return {n: left * v if n.startswith(prefix) else v for n, v in metrics.items()}
 
 
 class CompleteTraining(FileModel):
@@ -40,6 +83,7 @@ class CompleteTraining(FileModel):
         image_shape: channels, height, width.
         noise: what the start of a validation attack depends on: `place`, the image's place in the
             split; or `sequence`, the images before it, as in 0.4.0.
+        second_opinion: None if none was taken.
     """
 
     state: Literal["complete"]
@@ -55,6 +99,18 @@ class CompleteTraining(FileModel):
     classes: list[str] | None = None
     image_shape: list[int] | None = None
     noise: Literal["place", "sequence"] = "sequence"
+    second_opinion: SecondOpinion | None = None
+
+    @property
+    def is_doubted(self) -> bool:
+        """Whether the second opinion finds its number too good."""
+        return self.second_opinion is not None and bool(self.second_opinion.reason)
+
+    @property
+    def credible(self) -> dict[str, float]:
+        """The metrics; of a doubted training, those that the second opinion leaves."""
+        opinion = self.second_opinion
+        return self.metrics if opinion is None else opinion.corrected(self.metrics)
 
 
 class BrokenTraining(FileModel):

@@ -6,7 +6,7 @@ module.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field
@@ -36,11 +36,13 @@ class TrialRow:
         scenario: the name of its scenario.
         number: its number in the scenario, from 0; the folder and the MLflow run are named t0003.
         state: how it ended; `running` while it may go on, also when its driver died.
-        score: the objective's metric at its end, a fraction; None unless it is complete.
+        score: the objective's metric at its end, a fraction; None unless it is complete. Of a
+            doubted trial it is what the second opinion leaves.
         params: proposed values by dotted path, without defaults and fixed values.
         scores: epoch -> objective at a rung or evaluation, up to its end.
         epochs: epochs that were trained for it.
-        reason: why it failed, diverged or was stopped, with the traceback of a failure; or "".
+        reason: why it failed, diverged or was stopped, with the traceback of a failure; why a
+            complete one is doubted; or "".
         started: when it was proposed.
         ended: when it ended; None while it runs.
         folder: the folder of its files, if it wrote any.
@@ -48,6 +50,7 @@ class TrialRow:
         violations: metric -> by how much a complete trial misses `objective.at_least`; not
             positive if it keeps the bound.
         seeds: final metrics by seed if `searcher.seeds_per_trial` asks for several.
+        claimed: the score of a doubted trial as it was measured first; None with several seeds.
     """
 
     scenario: str
@@ -64,6 +67,7 @@ class TrialRow:
     values: tuple[float, ...] = ()
     violations: Mapping[str, float] = field(default_factory=dict)
     seeds: tuple[Mapping[str, float], ...] = ()
+    claimed: float | None = None
 
     @property
     def name(self) -> str:
@@ -75,6 +79,11 @@ class TrialRow:
         """The last line of the reason, which similar failures share."""
         lines = self.reason.strip().splitlines()
         return lines[-1] if lines else ""
+
+    @property
+    def doubt(self) -> str:
+        """Why the score of a complete trial is too good; empty if it is credible."""
+        return self.cause if self.state == "complete" else ""
 
     @property
     def seconds(self) -> float | None:
@@ -89,6 +98,13 @@ class TrialRow:
         if self.state != "complete":
             return None
         return all(violation <= 0 for violation in self.violations.values())
+
+
+def best_of(rows: Iterable[TrialRow]) -> TrialRow | None:
+    """Return the best complete trial that keeps every bound; a doubted one only if all are."""
+    feasible = [row for row in rows if row.score is not None and row.feasible]
+    order = sorted(feasible, key=lambda row: (bool(row.doubt), -(row.score or 0.0), row.number))
+    return order[0] if order else None
 
 
 def read_trials(folder: StudyFolder) -> list[TrialRow]:
@@ -207,6 +223,7 @@ def _row(folder: StudyFolder, scenario: str, row: FrozenTrial) -> TrialRow:
         values=tuple(row.values or ()) if state == "complete" else (),
         violations=dict(row.constraints),
         seeds=tuple(attributes.get("seeds", ())),
+        claimed=attributes.get("claimed") if state == "complete" else None,
     )
 
 

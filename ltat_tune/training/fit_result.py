@@ -30,6 +30,7 @@ class FitResult:
     per_class: dict[str, list[float | None]]  # `val/<attack>` -> recall of every class, (K,)
     predicted: list[list[int]]  # training images by predicted class, (epochs, K); n_i of REAT 4.1
     ae_distances: list[list[float | None]]  # see `AEDistances`, (epochs, K); empty if not measured
+    answers: Tensor | None = None  # validation images right under the validation attack, (N,) bool
 
 
 @dataclass
@@ -40,3 +41,4 @@ class Kept:
     score: float = -math.inf
     weights: dict[str, Tensor] = field(default_factory=dict)  # empty: the model's current weights
     per_class: dict[str, list[float | None]] = field(default_factory=dict)
+    answers: Tensor | None = None  # see `FitResult`; None in checkpoints of 0.4.0

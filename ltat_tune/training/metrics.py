@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -41,13 +41,14 @@ class Accuracy:
 
     right: list[int]  # (K,)
     total: list[int]  # (K,)
+    answers: Tensor | None = field(default=None, compare=False)  # they count these, (N,) bool
 
     @classmethod
     def count(cls, correct: Tensor, targets: Tensor, classes: int) -> Accuracy:
         """Count by class from `correct`, (N,) bool, and `targets`, (N,) int64."""
         right = targets[correct].bincount(minlength=classes)
         total = targets.bincount(minlength=classes)
-        return cls(right.tolist(), total.tolist())
+        return cls(right.tolist(), total.tolist(), correct)
 
     @property
     def per_class(self) -> list[float | None]:

@@ -301,6 +301,7 @@ class Trainer:
             )  # fmt: skip
             per_class[f"val/{attack}"] = accuracy.per_class
             metrics |= accuracy.metrics(f"val/{attack}", self.groups)
+        self._answers = accuracy.answers  # the validation attack's, which comes last
         return per_class, metrics
 
     def _kept_module(self) -> nn.Module:
@@ -312,18 +313,16 @@ class Trainer:
         config = self.config.model
         shift = None
         if config.posthoc_tau > 0:
-            prior = log_prior(self.counts.double())
-            shift = (config.posthoc_tau * prior).float().to(self.device)
+            shift = (config.posthoc_tau * log_prior(self.counts.double())).float().to(self.device)
         return measured(self._kept_module(), scale=config.inference_scale, shift=shift)
 
     def _keep(self, epoch: int, score: float, per_class: dict[str, list[float | None]]) -> None:
         select = self.config.evaluation.select_epoch
         if select == "last":
-            self.kept = Kept(epoch, score, {}, per_class)
+            self.kept = Kept(epoch, score, {}, per_class, self._answers)
         elif score > self.kept.score or (select == "best_late" and score == self.kept.score):
-            state = self._kept_module().state_dict()
-            copied = {name: value.clone() for name, value in state.items()}
-            self.kept = Kept(epoch, score, copied, per_class)
+            copied = {n: value.clone() for n, value in self._kept_module().state_dict().items()}
+            self.kept = Kept(epoch, score, copied, per_class, self._answers)
 
     def _result(self) -> FitResult:
         kept = self._kept_module()
@@ -340,6 +339,7 @@ class Trainer:
             per_class=self.kept.per_class,
             predicted=self.predicted,
             ae_distances=[] if self.distances is None else self.distances.by_epoch,
+            answers=self.kept.answers,
         )
 
 

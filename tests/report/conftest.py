@@ -13,7 +13,10 @@ from tests.small_study import made_once
 
 _CHANGES: dict[str, Any] = {
     "name": "reported",
-    "objective": {"metric": "val/pgd3_balanced_acc", "also": ["val/clean_balanced_acc"]},
+    "objective": {
+        "metric": "val/pgd3_balanced_acc", "also": ["val/clean_balanced_acc"],
+        "second_opinion": False,  # as in `tests.drive.MINI`
+    },
     "tuned": {
         "optim.lr": {"type": "float", "low": 0.02, "high": 0.4, "log": True},
         "optim.weight_decay": {"type": "float", "low": 1e-5, "high": 1e-2, "log": True},

@@ -151,10 +151,12 @@ class LiveView:
             progress.states[outcome.state] += 1
             score = (outcome.metrics or {}).get(self._space.objective.metric)
             if outcome.state == "complete" and score is not None:
-                self._see(progress, score, task.key.rpartition("/")[2])
+                doubt = f", behind every credible trial: its score is {outcome.cause}"
+                if not outcome.reason:
+                    self._see(progress, score, task.key.rpartition("/")[2])
                 self._event(
                     f"{symbol} {task.title} complete: {100 * score:.1f} % "
-                    f"{self._space.objective.metric}"
+                    f"{self._space.objective.metric}{doubt if outcome.reason else ''}"
                 )
             elif outcome.state == "pruned":
                 why = f": {outcome.reason}" if outcome.reason else f" after epoch {outcome.epoch}"

@@ -102,9 +102,12 @@ class MlflowObserver:
             files["training_predictions_by_epoch.json"] = json.dumps(trained.predicted)
             tags["subset_hash"] = trained.subset_hash
             tags["samples_per_class"] = counts_in_words(trained.samples_per_class, trained.classes)
+        opinion = None if trained is None else trained.second_opinion
+        if opinion is not None:
+            tags["second_opinion"] = opinion.reason[:500] or "credible"
         if outcome.reason:
             tags["reason"] = outcome.cause[:500]
-            if outcome.state != "pruned":
+            if outcome.state in ("failed", "diverged"):
                 files["error.txt"] = outcome.reason
         if measured is not None:
             tags["test_images"] = json.dumps(measured.images)
@@ -115,7 +118,12 @@ class MlflowObserver:
         self._tracker.end(
             task.run_key,
             outcome.state,
-            metrics={**(measured.metrics if measured else {}), **masking, **_stages(folder)},
+            metrics={
+                **(measured.metrics if measured else {}),
+                **masking,
+                **_stages(folder),
+                **({} if opinion is None else {"val/second_opinion_broken": opinion.share}),
+            },
             tags={**tags, **verdict},
             files=files,
             artifacts=artifacts,

@@ -12,6 +12,7 @@ from ltat_tune.search.searchers import extended
 from ltat_tune.space.space import Space
 
 COPY_FIRST = "copy_first"  # the fact of a row that began with a copy
+_CREDIBLE = "credible"  # no metric, but a bound all the same: a doubted trial is not the best
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ class Observed:
 def observe(rows: Iterable[FrozenTrial], *, copy_epochs: int) -> list[Observed]:
     """Return what the rows of a scenario's trials say.
 
-    A trial that a prefix rung stopped counts with the end that the others suggest.
+    A trial that a prefix rung stopped counts with the end that the others suggest. A doubted trial
+    has what the second opinion left of its values, and is not the best as long as one is credible.
 
     Args:
         rows: the trials.
@@ -55,19 +57,28 @@ def observe(rows: Iterable[FrozenTrial], *, copy_epochs: int) -> list[Observed]:
     """
     rows = list(rows)
     ends = rows if copy_epochs else extended(rows)
-    return [_observed(row, end, copy_epochs) for row, end in zip(rows, ends, strict=True)]
+    ranks = any(row.state == TrialState.COMPLETE and not is_doubted(row) for row in rows)
+    return [_observed(row, end, copy_epochs, ranks) for row, end in zip(rows, ends, strict=True)]
 
 
-def _observed(row: FrozenTrial, end: FrozenTrial, copy_epochs: int) -> Observed:
+def is_doubted(row: FrozenTrial) -> bool:
+    """Return whether a complete trial's score is too good: only such a trial has a reason."""
+    return row.user_attrs.get("state") == "complete" and bool(row.user_attrs.get("reason"))
+
+
+def _observed(row: FrozenTrial, end: FrozenTrial, copy_epochs: int, ranks: bool) -> Observed:
     copy = row.intermediate_values.get(copy_epochs) if began_with_copy(row) else None
     diverged = row.user_attrs.get("state") == "diverged"
     running = not row.state.is_finished()
     promoted = not began_with_copy(row) or int(row.user_attrs.get("promoted", 0)) > 0
     values = end.values if end.state == TrialState.COMPLETE and not diverged else None
+    slack = {metric: -violation for metric, violation in row.constraints.items()}
+    if ranks and is_doubted(row):
+        slack[_CREDIBLE] = -1.0  # its values are what the second opinion left of them
     return Observed(
         row.params, row.number, copy,
         None if values is None else tuple(values),
-        {metric: -violation for metric, violation in row.constraints.items()},
+        slack,
         "" if not running else "whole" if promoted else "copy" if copy is None else "",
         waits=running and not promoted and copy is not None,
         diverged=diverged,

@@ -61,3 +61,14 @@ def test_a_trial_that_a_rung_stopped_counts_with_the_end_that_others_suggest() -
     ]
     seen = observe(rows, copy_epochs=0)
     assert seen[1].values == pytest.approx((0.6,))  # 0.3, and the other's rise of 0.3
+
+
+def test_a_doubted_trial_is_not_the_best_as_long_as_one_is_credible() -> None:
+    doubted = _row(0, TrialState.COMPLETE, {}, state="complete", reason="too good to be true")
+    credible = _row(1, TrialState.COMPLETE, {}, state="complete")
+    first, second = observe([doubted, credible], copy_epochs=0)
+    assert (first.values, second.values) == ((0.7,), (0.7,))  # as the second opinion left it
+    assert min((first.slack or {}).values()) < 0
+    assert second.slack == {}
+    (alone,) = observe([doubted], copy_epochs=0)
+    assert alone.slack == {}

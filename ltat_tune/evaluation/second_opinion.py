@@ -1,0 +1,181 @@
+"""The second opinion: whether the validation score of a training is too good to be true.
+
+It is taken when a training ends, on some dozens of the validation images that withstand the
+validation attack. They meet an attack on the margin, which the size of the logits cannot mislead.
+Those that withstand it meet a few queries of Square, which no gradient can mislead. An image whose
+margin has no gradient counts as broken: no attack had anything to follow there.
+
+A score is doubted if more of these images are broken than a sound model loses (`SOUND_SHARE`),
+beyond chance. It is also doubted if more than a trace is broken (`TRACE`), and the logits show why
+the validation attack failed: they are so small that cross-entropy aims at no class in particular,
+or so large that it has hardly a gradient. `scripts/bench_fooled.py` measures how often a sound
+training is doubted.
+
+A network that has hardly begun to learn has small logits too, and PGD flatters it as much, so its
+score is doubted as well. What adds less than a tenth to a score and does not show in the logits
+stays unseen, and so does what misleads the margin attack and Square alike. The sentinel looks
+closer, at the winner alone.
+
+Source: Carlini2017Towards (margin); Andriushchenko2020Square; Li2023Alleviating 5 (logits x 10);
+    Athalye2018Obfuscated 3.1.
+"""
+
+from __future__ import annotations
+
+import torch
+from scipy.stats import binom
+from torch import Tensor, nn
+
+from ltat_tune.attacks.autoattack import L2_SQUARE_SIDE
+from ltat_tune.attacks.frozen import frozen
+from ltat_tune.attacks.named import parse_attack
+from ltat_tune.attacks.square import square
+from ltat_tune.config.attack_names import read_name
+from ltat_tune.config.trial_config import TrialConfig
+from ltat_tune.data.batches import to_unit
+from ltat_tune.data.datasets import LabelledImages
+from ltat_tune.evaluation.sentinel import BATCH_SIZE, MAX_IMAGES
+from ltat_tune.evaluation.sentinel_attacks import Batch, gradient_lengths
+from ltat_tune.evaluation.sentinel_checks import EVEN_PULL, FLAT_RATIO, LEVEL, OTHER_LOSS
+from ltat_tune.planning.cost import epoch_passes
+from ltat_tune.presentation.names import attack_name
+from ltat_tune.storage.training_files import SecondOpinion
+from ltat_tune.training.evaluation import EVALUATION_SEED, MeasuredPart, correct_answers
+
+# Share of images that a sound model may lose: CW takes at most 7.8 % from those of REAT's tables.
+SOUND_SHARE = OTHER_LOSS
+# The same if the logits show why the validation attack failed. Beyond chance, so that a cause that
+# did no harm is no reason.
+TRACE = 0.02
+SHARE = 0.08  # of a training's passes that a second opinion may take
+FEWEST_IMAGES = 32  # attacked even after a training so short that they take more than the share
+QUERIES = 50
+_STEPS = 20  # most steps; also against FGSM, which a model can learn to mislead
+GUESSING = 1.1  # times the accuracy of guessing; no better score can be too good
+_LOOK, _QUERY = 2.0, 0.5  # passes of both gradients of an image, and of a query
+_MOST = 1e9  # stands for infinity in JSON
+
+
+def second_opinion(
+    model: nn.Module, val: LabelledImages, answers: Tensor | None, config: TrialConfig, train: int
+) -> SecondOpinion | None:
+    """Return the second opinion on a training; None if there is nothing to doubt.
+
+    There is none with a clean validation, with a radius of 0, and on a score that is no better
+    than guessing. As many images of every class are attacked, as far as there are, and as many as
+    `SHARE` of the training's passes pays for. The model is attacked in eval mode and left
+    unchanged, as is the global random state. Equal weights give an equal opinion.
+
+    Args:
+        model: images in [0, 1] to logits (N, K).
+        val: all validation images.
+        answers: which of them withstand the validation attack, (N,) bool; None if that is not
+            known, and then they meet it again.
+        config: of the training.
+        train: number of training images.
+    """
+    attack = config.evaluation.val_attack
+    budget = SHARE * config.optim.epochs * epoch_passes(config, train)
+    steps = margin_steps(attack)
+    affordable = int(budget / (_LOOK + steps + _QUERY * QUERIES))
+    most = min(MAX_IMAGES, max(FEWEST_IMAGES, affordable))
+    if attack == "clean" or config.measured_eps == 0:
+        return None
+    if answers is None:
+        whole = MeasuredPart.of("val", val, None)
+        answers = correct_answers(model, whole, attack, config)
+    standing = answers.to(val.targets.device).nonzero().squeeze(1)
+    if len(standing) <= GUESSING * len(val) / (int(val.targets.max()) + 1):
+        return None
+    part = MeasuredPart.of("val", val.at(standing), most, at_most=True)
+    size = min(config.evaluation.batch_size, BATCH_SIZE)
+    counts = torch.zeros(5, dtype=torch.int64)  # broken, by margin, by Square, no gradient, flat
+    pulls = []
+    for images, targets, places in part.batches(size):
+        found, pull = _look(model, Batch(to_unit(images), targets, standing[places]), config)
+        counts += found
+        pulls.append(pull)
+    broken, by_margin, by_square, no_gradient, flat = counts.tolist()
+    median = min(float(torch.cat(pulls).median()), _MOST)
+    attacked = len(part) * (_LOOK + steps) + (len(part) - by_margin) * _QUERY * QUERIES
+    return SecondOpinion(
+        attack=attack, images=len(part), broken=broken, by_margin=by_margin, by_square=by_square,
+        no_gradient=no_gradient, flat=flat, pull=median, passes=attacked,
+        reason=why_doubted(attack, len(part), broken, no_gradient=no_gradient, flat=flat,
+                           pull=median),
+    )  # fmt: skip
+
+
+def margin_steps(attack: str) -> int:
+    """Return the steps of the margin attack: those of the validation attack, 20 at most."""
+    parts = read_name(attack)
+    return min(_STEPS, parts.steps or _STEPS) if parts is not None else _STEPS
+
+
+def why_doubted(
+    attack: str, images: int, broken: int, *, no_gradient: int, flat: int, pull: float
+) -> str:
+    """Return why a score is too good, in a clause; empty if it is credible.
+
+    Args:
+        attack: the validation attack.
+        images: that withstand it.
+        broken: of them.
+        no_gradient: of them.
+        flat: images whose cross-entropy has next to no gradient.
+        pull: median of the pull.
+    """
+    by_margin = read_name(attack) is not None and attack.startswith("cw")
+    cause = ""
+    if no_gradient > chance(images, TRACE):
+        cause = f"on {no_gradient} of them no attack has a gradient to follow"
+    elif not by_margin and flat > chance(images, TRACE):
+        cause = f"on {flat} of them the logits are so large that cross-entropy has no gradient"
+    elif not by_margin and pull < EVEN_PULL:
+        cause = "the logits are so small that cross-entropy aims at no class in particular"
+    allowed = chance(images, TRACE if cause else SOUND_SHARE)
+    if broken <= allowed:
+        return ""
+    return (
+        f"too good to be true: of {images} validation images that withstand "
+        f"{attack_name(attack)}, {broken} fall to other attacks, where chance allows for "
+        f"{allowed}{'; ' if cause else ''}{cause}"
+    )
+
+
+def chance(images: int, share: float) -> int:
+    """Return the most images that chance breaks, at `LEVEL`, if each is broken with this share."""
+    return int(binom.isf(LEVEL, images, share))
+
+
+def _look(model: nn.Module, batch: Batch, config: TrialConfig) -> tuple[Tensor, Tensor]:
+    """Return the counts of `second_opinion` over a batch, (5,), and the pulls, (N,)."""
+    images, targets, places = batch
+    eps, norm = config.measured_eps, config.measured_norm
+    of_loss, of_margin, pull = gradient_lengths(model, images, targets)
+    blind = (of_margin == 0).cpu()
+    flat = (of_loss <= FLAT_RATIO * of_margin).cpu()
+    attack = parse_attack(f"cw{margin_steps(config.evaluation.val_attack)}")
+    adv_images = attack.run(
+        model, images, targets, eps=eps, norm=norm, step_size=config.evaluation.step_size,
+        seed=EVALUATION_SEED, split="val", places=places,
+    )  # fmt: skip
+    by_margin = ~_right(model, adv_images, targets).cpu()
+    by_square = torch.zeros_like(by_margin)
+    left = (~by_margin).nonzero().squeeze(1)
+    if len(left) and (norm != "l2" or min(images.shape[-2:]) >= L2_SQUARE_SIDE):
+        here = left.to(images.device)
+        adv_images = square(
+            model, images[here], targets[here], eps=eps, seed=EVALUATION_SEED, queries=QUERIES,
+            norm=norm, fit_schedule=True,
+        )  # fmt: skip
+        by_square[left] = ~_right(model, adv_images, targets[here]).cpu()
+    broken = by_margin | by_square | blind
+    return torch.stack([part.sum() for part in (broken, by_margin, by_square, blind, flat)]), pull
+
+
+def _right(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+    """Return which images are answered right, (N,) bool."""
+    with torch.no_grad(), frozen(model, training=False):
+        right: Tensor = model(images).argmax(dim=1) == targets
+    return right
