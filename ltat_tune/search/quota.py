@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 OWED = "owed"  # the fact of a row that trains whole because a choice is owed trials
+_RACES = ("method.name", "loss.name")  # whose choices race unless a file asks otherwise
 USUAL = 2  # trials that each choice is owed by default
 _ENOUGH = 4  # times what a choice is owed: with more configurations they are not counted
 
@@ -173,16 +174,16 @@ def as_racer(row: FrozenTrial) -> Racer:
 
 
 def deciding(tuned: Mapping[str, Domain]) -> list[str]:
-    """Return the parameters that decide which others exist."""
+    """Return the method and the loss, where they decide which other parameters exist."""
     parents = {parent for domain in tuned.values() for parent in domain.when}
-    return [path for path in tuned if path in parents]
+    return [path for path in tuned if path in parents and path in _RACES]
 
 
 def with_quota(space: Space) -> tuple[Space, str]:
     """Return the space with `searcher.at_least` filled in if it is left open, and a note.
 
-    It is 2 for each choice of what decides which other parameters exist; fewer if the trials do
-    not pay for that.
+    It is 2 for each method and loss, where they decide which other parameters exist; fewer if the
+    trials do not pay for that.
     """
     if space.searcher.at_least is not None:
         return space, ""

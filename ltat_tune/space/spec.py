@@ -69,8 +69,8 @@ class SearcherSpec(Section):
     at_least: dict[str, Integer] | None = documented(
         None,
         "whole trainings that each choice of a parameter gets before the searcher may leave it "
-        "out, such as {method.name: 3}; null is 2 for what decides which other parameters exist, "
-        "{} asks for none (the bounds of accuracies are objective.at_least)",
+        "out, such as {method.name: 3}; null is 2 for a method or a loss that decides which "
+        "others exist, {} asks for none (the bounds of accuracies are objective.at_least)",
     )
     seeds_per_trial: Integer = documented(
         1, "seeds that each configuration is trained with; its score is their mean", ge=1, le=100

@@ -121,8 +121,7 @@ class Ledger:
 
     def unfinished(self, scenario: str) -> list[FrozenTrial]:
         """Return the rows that a dead driver left RUNNING, oldest first."""
-        rows = self.rows(scenario)
-        return [row for row in rows if row.state == TrialState.RUNNING]
+        return [row for row in self.rows(scenario) if row.state == TrialState.RUNNING]
 
     def finished(self, scenario: str) -> list[FrozenTrial]:
         """Return the rows that ended, whatever their state."""
@@ -142,9 +141,8 @@ class Ledger:
 
     def row(self, scenario: str, number: int) -> FrozenTrial:
         """Return the present row of one trial."""
-        rows = self._studies[scenario].get_trials(deepcopy=False)
         place = self._tried[scenario].row_number(number)
-        row = copy.copy(rows[place])
+        row = copy.copy(self._studies[scenario].get_trials(deepcopy=False)[place])
         row.number = number
         return row
 
@@ -238,9 +236,8 @@ class Ledger:
 
     def take_over(self, scenario: str, row: FrozenTrial) -> tuple[int, dict[str, Any]]:
         """Take over the row of a dead driver. Return the trial's number and its parameters."""
-        return self._begin(
-            scenario, trial := trial_of(self._studies[scenario], row), self._suggest(trial)
-        )
+        trial = trial_of(self._studies[scenario], row)
+        return self._begin(scenario, trial, self._suggest(trial))
 
     def _suggest(self, trial: optuna.Trial) -> dict[str, Any]:
         with warnings.catch_warnings():
