@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ltat_tune.config.sections import DataConfig
 from ltat_tune.data.torchvision_door import import_torchvision
+from ltat_tune.data.transfers import sent
 
 Operation = tuple[str, float]  # name, and magnitude with its sign
 
@@ -208,12 +209,12 @@ def _each_its_own(images: Tensor, choices: Sequence[Operation], which: Tensor) -
     which = torch.tensor([distinct.index(choice) for choice in choices])[which]
     order = which.argsort(stable=True)
     sizes = which.bincount(minlength=len(distinct)).tolist()
-    groups = images[order.to(images.device)].split(sizes)
+    groups = images[sent(order, images.device)].split(sizes)
     changed = [
         transform(group, choice) if len(group) else group
         for group, choice in zip(groups, distinct, strict=True)
     ]
-    return torch.cat(changed)[order.argsort().to(images.device)]
+    return torch.cat(changed)[sent(order.argsort(), images.device)]
 
 
 def _to_8_bits(images: Tensor) -> Tensor:

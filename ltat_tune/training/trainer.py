@@ -37,8 +37,8 @@ from ltat_tune.training.optim import (
     clip_gradients,
     learning_rate,
     load_optimizer,
-    new_average,
 )
+from ltat_tune.training.weight_average import new_average
 
 
 class Trainer:
@@ -198,7 +198,7 @@ class Trainer:
     def _load(self, state: dict[str, Any]) -> None:
         # A training continues in the precision that it began in, even on another device.
         self.precision = state.get("precision", "fp32")
-        for model in filter(None, (self.model, self.average)):
+        for model in (self.model, self._kept_module()):
             prepare_model(model, self.precision, self.device)
         self.model.load_state_dict(state["model"])
         load_optimizer(self.optimizer, state["optimizer"])
@@ -252,7 +252,7 @@ class Trainer:
             if step.after_update is not None:
                 step.after_update()
             if self.average is not None:
-                self.average.update_parameters(self.model)
+                self.average.update(self.model)
             size = len(targets)
             seen += size
             guesses = step.logits.detach().argmax(dim=1)

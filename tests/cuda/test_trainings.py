@@ -1,0 +1,35 @@
+"""Every part of a training on the pretended GPU: the CPU's digits, and no wait in a step."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cuda.cases import REGISTRIES, WRAPPERS, Values
+from tests.cuda.process import Machine
+from tests.cuda.trainings import Fitted, on_cpu, on_gpu
+
+CASES = REGISTRIES | WRAPPERS
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("name", CASES)
+def test_a_training_gives_the_digits_of_the_cpu_with_and_without_graphs_and_never_waits(
+    machine: Machine, name: str, precision: str
+) -> None:
+    values: Values = {**CASES[name], "compute.precision": precision}
+    plain = machine.run(on_gpu, {**values, "compute.graphs": "off"})
+    graphs = machine.run(on_gpu, {**values, "compute.graphs": "auto"})
+    assert _waits(graphs, values) == _waits(plain, values) == []
+    assert (graphs.weights, graphs.metrics) == (plain.weights, plain.metrics)
+    expected = machine.run(on_cpu, values)
+    assert (plain.weights, plain.metrics) == (expected.weights, expected.metrics)
+    attacks = values.get("method.name") != "natural"
+    assert graphs.recordings.keys() == ({0} if attacks else set())
+    assert graphs.replays > 0 if attacks else graphs.replays == 0
+    assert plain.recordings == {} and plain.replays == 0
+
+
+def _waits(fitted: Fitted, values: Values) -> list[str]:
+    """What waited in a step. A policy excuses it: torchvision waits, once for 2048 images."""
+    excused = "data/policies.py" if values.get("data.policy", "none") != "none" else "nothing"
+    return [place for place in fitted.step_waits if excused not in place]
