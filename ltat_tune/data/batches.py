@@ -22,6 +22,12 @@ def to_unit(images: Tensor) -> Tensor:
     return images.float().div_(255) if images.dtype == torch.uint8 else images.float()
 
 
+def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation of images by channel, in [0, 1], (C,) each."""
+    unit = to_unit(images)
+    return unit.mean(dim=(0, 2, 3)), unit.std(dim=(0, 2, 3)).clamp_min(1e-6)
+
+
 def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
     """Zero-pad by `padding` and crop each image of (N, C, H, W) at its own random place."""
     n, _, height, width = images.shape

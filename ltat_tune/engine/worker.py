@@ -127,6 +127,7 @@ def _train(task: Task, report: ReportTo) -> dict[str, Any]:
         metrics=result.metrics,
         weights=result.weights,
         precision=result.precision,
+        arithmetic=result.arithmetic,
         per_class=result.per_class,
         predicted=result.predicted,
         ae_distances=result.ae_distances,
@@ -171,6 +172,7 @@ def _begin_from_stem(task: Task, stem: Path, checkpoint: Path, identity: str) ->
 def _test(task: Task, report: ReportTo) -> dict[str, Any]:
     """Attack the confirmation's weights on the test split, and save the result of each attack."""
     from ltat_tune.config.trial_config import TrialConfig
+    from ltat_tune.models.arithmetic import computing_on
     from ltat_tune.training.evaluation import correct_answers, measured_part
     from ltat_tune.training.metrics import Accuracy
     from ltat_tune.training.trainer import Trainer
@@ -188,7 +190,8 @@ def _test(task: Task, report: ReportTo) -> dict[str, Any]:
         if done.has(attack):
             continue
         part = measured_part(test, attack, config, split="test")
-        correct = correct_answers(result.model, part, attack, config)
+        with computing_on(trainer.device, config.compute):
+            correct = correct_answers(result.model, part, attack, config)
         targets = part.data.targets
         accuracy = Accuracy.count(correct, targets, classes)
         done = done.with_attack(
@@ -207,6 +210,7 @@ def _watch(task: Task, report: ReportTo) -> dict[str, Any]:
     """
     from ltat_tune.config.trial_config import TrialConfig
     from ltat_tune.evaluation.sentinel import BATCH_SIZE, watch
+    from ltat_tune.models.arithmetic import computing_on
     from ltat_tune.training.trainer import Trainer
 
     config = TrialConfig.from_flat(task.config)
@@ -214,18 +218,20 @@ def _watch(task: Task, report: ReportTo) -> dict[str, Any]:
     result = trainer.fit(checkpoint=task.path / "checkpoint.pt")
     test = trainer.splits.test().to(trainer.device)
     state = task.path / ".sentinel"  # finished attacks, from which a killed sentinel continues
-    masking = watch(
-        result.model,
-        test.images,
-        test.targets,
-        split="test",
-        eps=config.measured_eps,
-        norm=config.measured_norm,
-        step_size=config.evaluation.step_size,
-        batch_size=min(config.evaluation.batch_size, BATCH_SIZE),
-        state=state,
-        weights=result.weights,  # the configuration, and so the folder, fixes scale and log-prior
-    )
+    with computing_on(trainer.device, config.compute):
+        masking = watch(
+            result.model,
+            test.images,
+            test.targets,
+            split="test",
+            eps=config.measured_eps,
+            norm=config.measured_norm,
+            step_size=config.evaluation.step_size,
+            batch_size=min(config.evaluation.batch_size, BATCH_SIZE),
+            state=state,
+            # the configuration, and so the folder, fixes scale and log-prior
+            weights=result.weights,
+        )
     write_masking(task.path, MaskingReport(**masking.to_json()))
     shutil.rmtree(state, ignore_errors=True)
     return {"state": "complete", "epoch": result.epoch}

@@ -34,6 +34,11 @@ class ClassGroups:
         }
         return cls({name: sorted(members) for name, members in groups.items() if members})
 
+    @property
+    def classes(self) -> int:
+        """The number of classes, K."""
+        return sum(len(self.members.get(name, [])) for name in ("well", "under"))
+
 
 @dataclass(frozen=True)
 class Accuracy:

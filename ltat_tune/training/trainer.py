@@ -12,15 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ltat_tune.attacks.replays import CUDAGraphs, Recordings
 from ltat_tune.config.timeline import deferral_epoch
 from ltat_tune.config.trial_config import TrialConfig
-from ltat_tune.data.batches import to_unit, training_batches
+from ltat_tune.data.batches import channel_statistics, training_batches
 from ltat_tune.data.datasets import Splits, load_splits
 from ltat_tune.errors import CheckpointError, TrainingDiverged
 from ltat_tune.losses import class_weights
 from ltat_tune.losses.counts import log_prior
 from ltat_tune.methods import build_method, needs_projection
 from ltat_tune.models import build_model, chosen_precision, measured, prepare_model
+from ltat_tune.models.arithmetic import computing_on, described
 from ltat_tune.seeding import new_generator, stream_seed
 from ltat_tune.training.ae_distances import AEDistances
 from ltat_tune.training.checkpoint import (
@@ -29,7 +31,8 @@ from ltat_tune.training.checkpoint import (
     save_checkpoint,
     weights_hash,
 )
-from ltat_tune.training.evaluation import measure_accuracy
+from ltat_tune.training.epoch_sums import EpochSums
+from ltat_tune.training.evaluation import validate
 from ltat_tune.training.fit_result import EpochMetrics, FitResult, Kept
 from ltat_tune.training.metrics import ClassGroups
 from ltat_tune.training.optim import (
@@ -70,8 +73,19 @@ class Trainer:
         self.precision = chosen_precision(config.compute.precision, self.device, auto=precision)
         self.counts = self.splits.samples_per_class
         self.groups = ClassGroups.from_counts(self.counts.tolist())
+        records = self.device.type == "cuda" and config.compute.graphs == "auto"
+        self._recordings = Recordings(CUDAGraphs(self.device)) if records else None
         self._train = self.splits.train.to(self.device)
         self._val = self.splits.val.to(self.device)
+
+    @property
+    def note(self) -> str:
+        """What the user should know of how this training computes; empty if there is nothing."""
+        failure = "" if self._recordings is None else self._recordings.failure
+        return failure and (
+            f"the training attack could not be recorded as a CUDA graph ({failure}), so its "
+            "kernels are launched one by one, which is slower; compute.graphs: off does not try"
+        )
 
     @property
     def score_name(self) -> str:
@@ -103,7 +117,18 @@ class Trainer:
             TrainingDiverged: the loss or a weight became non-finite.
             CheckpointError: the checkpoint is torn, or belongs to another configuration or images.
         """
-        self._start(checkpoint)
+        with computing_on(self.device, self.config.compute):
+            self._start(checkpoint)
+            return self._fit(on_epoch, checkpoint, validate_at, probe_at, probe_epochs)
+
+    def _fit(
+        self,
+        on_epoch: Callable[[EpochMetrics], None] | None,
+        checkpoint: Path | None,
+        validate_at: Collection[int],
+        probe_at: Collection[int],
+        probe_epochs: int,
+    ) -> FitResult:
         for past in self.history:
             _report(on_epoch, past, replayed=True)
         for epoch in range(len(self.history), self.config.optim.epochs):
@@ -112,8 +137,8 @@ class Trainer:
             if self.distances is not None:
                 self.distances.measure(self.model)
             if self._validates(epoch + 1, validate_at):
-                per_class, measured = self._validate()
-                metrics |= measured
+                per_class, scores = validate(self._measured(), self._val, self.config, self.groups)
+                metrics |= scores
                 if self._validates(epoch + 1):
                     self._keep(epoch + 1, metrics[self.score_name], per_class)
             if epoch + 1 in probe_at:
@@ -143,7 +168,7 @@ class Trainer:
                 fork._train_epoch(epoch)
         except TrainingDiverged:
             return {}
-        _, scores = fork._validate()
+        _, scores = validate(fork._measured(), fork._val, config, self.groups)
         return {f"probe/{name.removeprefix('val/')}": value for name, value in scores.items()}
 
     def state_dict(self) -> dict[str, Any]:
@@ -164,7 +189,9 @@ class Trainer:
 
     def _start(self, checkpoint: Path | None) -> None:
         config, seed = self.config, self.config.seeds.seed
-        mean, std = self._statistics()
+        mean, std = None, None
+        if config.model.normalisation == "data":
+            mean, std = channel_statistics(self._train.images)
         self.model = build_model(
             config.model,
             in_channels=self._train.images.shape[1],
@@ -212,13 +239,6 @@ class Trainer:
         if self.distances is not None:
             self.distances.load_state_dict(state["distances"])
 
-    def _statistics(self) -> tuple[Tensor | None, Tensor | None]:
-        """Return mean and std of the training subset by channel, (C,) each; None if not used."""
-        if self.config.model.normalisation == "none":
-            return None, None
-        images = to_unit(self._train.images)
-        return images.mean(dim=(0, 2, 3)), images.std(dim=(0, 2, 3)).clamp_min(1e-6)
-
     def _train_epoch(self, epoch: int) -> dict[str, float]:
         config = self.config
         rate = learning_rate(config.optim, epoch)
@@ -228,13 +248,11 @@ class Trainer:
         if weights is not None:
             weights = weights.to(self.device)
         method = build_method(
-            config, self.counts.to(self.device), epoch=epoch, predicted=self._last_predicted()
-        )
+            config, self.counts.to(self.device), epoch=epoch, predicted=self._last_predicted(),
+            recordings=self._recordings,
+        )  # fmt: skip
         self.model.train()
-        # The sums stay on the device: one transfer per epoch instead of one per step.
-        sums: dict[str, Tensor] = {}
-        predicted = torch.zeros(len(self.splits.classes), dtype=torch.int64, device=self.device)
-        seen = 0
+        sums = EpochSums(len(self.splits.classes), self.device)
         for images, targets in training_batches(
             self._train,
             config.optim.batch_size,
@@ -253,20 +271,10 @@ class Trainer:
                 step.after_update()
             if self.average is not None:
                 self.average.update(self.model)
-            size = len(targets)
-            seen += size
-            guesses = step.logits.detach().argmax(dim=1)
-            # bincount would wait for a GPU
-            predicted += nn.functional.one_hot(guesses, len(predicted)).sum(dim=0)
-            terms = {"loss": step.loss.detach() * size, "acc": (guesses == targets).sum()}
-            terms |= {name: term * size for name, term in step.terms.items()}
-            for name, term in terms.items():
-                sums[name] = sums[name] + term if name in sums else term
-        names = list(sums)
-        means = (torch.stack([sums[name].double() for name in names]) / seen).tolist()
-        metrics = {f"train/{name}": mean for name, mean in zip(names, means, strict=True)}
+            sums.add(step, targets)
+        metrics, predicted = sums.read()
         self._check_finite(epoch, metrics)
-        self.predicted.append(predicted.tolist())
+        self.predicted.append(predicted)
         return {**metrics, "train/lr": rate}
 
     def _last_predicted(self) -> Tensor | None:
@@ -289,19 +297,6 @@ class Trainer:
     def _validates(self, epoch: int, also: Collection[int] = ()) -> bool:
         every = self.config.evaluation.every_epochs
         return epoch % every == 0 or epoch in also or epoch == self.config.optim.epochs
-
-    def _validate(self) -> tuple[dict[str, list[float | None]], dict[str, float]]:
-        """Return the recalls by class and the metrics on the validation images, both by name."""
-        per_class: dict[str, list[float | None]] = {}
-        metrics: dict[str, float] = {}
-        for attack in dict.fromkeys(["clean", self.config.evaluation.val_attack]):
-            accuracy = measure_accuracy(
-                self._measured(), self._val, attack, self.config, split="val",
-                classes=len(self.splits.classes),
-            )  # fmt: skip
-            per_class[f"val/{attack}"] = accuracy.per_class
-            metrics |= accuracy.metrics(f"val/{attack}", self.groups)
-        return per_class, metrics
 
     def _kept_module(self) -> nn.Module:
         """Return the module that is validated and kept: the average, if there is one."""
@@ -337,6 +332,7 @@ class Trainer:
             metrics=dict(self.history[self.kept.epoch - 1].metrics),
             weights=weights_hash(kept.state_dict()),
             precision=self.precision,
+            arithmetic=described(self.device, self.precision, self.config.compute),
             per_class=self.kept.per_class,
             predicted=self.predicted,
             ae_distances=[] if self.distances is None else self.distances.by_epoch,

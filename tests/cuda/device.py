@@ -170,20 +170,22 @@ class Pretended:
 
     Args:
         devices: GPUs, one or two.
-        capability: compute capability of both; (8, 0) and later have bfloat16 and TF32.
+        capabilities: their compute capabilities; (8, 0) and later have bfloat16 and TF32.
 
     Attributes:
         waits: how often each line made the host wait.
         step_waits: those inside a training step.
         recordings: CUDA graphs that were recorded, by device.
         replays: how often a graph was replayed.
-        before: called with the name of each operation on the device, to make it fail.
+        before: called with the name of each operation on the device, to look or to make it fail.
     """
 
     _entered: ClassVar[Pretended | None] = None
 
-    def __init__(self, devices: int = 1, capability: tuple[int, int] = (9, 0)) -> None:
-        self.devices, self.capability, self.current = devices, capability, 0
+    def __init__(
+        self, devices: int = 1, capabilities: Sequence[tuple[int, int]] = ((9, 0), (9, 0))
+    ) -> None:
+        self.devices, self.capabilities, self.current = devices, capabilities, 0
         self.waits: Counter[str] = Counter()
         self.step_waits: Counter[str] = Counter()
         self.recordings: Counter[int] = Counter()
@@ -358,8 +360,8 @@ class Pretended:
             "default_stream": lambda device=None: Stream(device),
             "synchronize": lambda device=None: self.wait("the device is waited for"),
             "get_device_name": lambda device=None: "Pretended",
-            "get_device_capability": lambda device=None: self.capability,
-            "is_bf16_supported": lambda including_emulation=True: self.capability >= (8, 0),
+            "get_device_capability": lambda device=None: self._capability(device),
+            "is_bf16_supported": lambda including_emulation=True: self._capability() >= (8, 0),
             "empty_cache": lambda: None,
             "max_memory_allocated": lambda device=None: 0,
             "max_memory_reserved": lambda device=None: 0,
@@ -389,6 +391,9 @@ class Pretended:
     ) -> None:
         self._exits.close()
         Pretended._entered = None
+
+    def _capability(self, device: Any = None) -> tuple[int, int]:
+        return self.capabilities[self.current if device is None else _whole(device).index]
 
     def _set(self, device: Any) -> None:
         self.current = _whole(device).index

@@ -114,7 +114,8 @@ def plain(machine: Machine) -> Fitted:
 
 def test_without_a_fault_nothing_is_found(machine: Machine, plain: Fitted) -> None:
     found = machine.run(with_mutant, None, _FP32)
-    assert (found.weights, found.step_waits) == (plain.weights, {})
+    assert found.weights == plain.weights
+    assert list(found.step_waits.values()) == [1]  # that the first replay is checked
 
 
 @pytest.mark.parametrize(
@@ -126,15 +127,17 @@ def test_without_a_fault_nothing_is_found(machine: Machine, plain: Fitted) -> No
         (a_mask_chooses_pixels, "its shape depends on numbers"),
     ],
 )
-def test_what_no_recording_may_do_raises_there_and_counts_as_a_wait_without_graphs(
+def test_what_no_recording_may_do_ends_the_recording_and_is_named(
     machine: Machine, mutant: Mutant, message: str
 ) -> None:
-    with pytest.raises(RuntimeError, match="previous error during capture") as failed:
-        machine.run(with_mutant, mutant, _FP32)
-    assert message in str(failed.value.__cause__)
+    """The training goes on without graphs, and says why."""
+    found = machine.run(with_mutant, mutant, _FP32)
+    assert message in found.note and "compute.graphs: off" in found.note
+    assert found.replays == 0
+    direct = machine.run(with_mutant, mutant, {**_FP32, "compute.graphs": "off"})
     if mutant is not noise_is_drawn_in_the_recording:
-        waits = machine.run(with_mutant, mutant, {"compute.graphs": "off"}).step_waits
-        assert any(message in place for place in waits)
+        assert any(message in place for place in direct.step_waits)
+        assert found.weights == direct.weights
 
 
 @pytest.mark.parametrize(

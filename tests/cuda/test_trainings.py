@@ -26,10 +26,17 @@ def test_a_training_gives_the_digits_of_the_cpu_with_and_without_graphs_and_neve
     attacks = values.get("method.name") != "natural"
     assert graphs.recordings.keys() == ({0} if attacks else set())
     assert graphs.replays > 0 if attacks else graphs.replays == 0
+    assert graphs.note == ""
     assert plain.recordings == {} and plain.replays == 0
 
 
 def _waits(fitted: Fitted, values: Values) -> list[str]:
-    """What waited in a step. A policy excuses it: torchvision waits, once for 2048 images."""
+    """What waited in a step: but the check of a recording, once, and a policy, for 2048 images."""
     excused = "data/policies.py" if values.get("data.policy", "none") != "none" else "nothing"
-    return [place for place in fitted.step_waits if excused not in place]
+    waits = {place: n for place, n in fitted.step_waits.items() if excused not in place}
+    recorded = sum(fitted.recordings.values())
+    return [place for place, n in waits.items() if not _is_check(place) or n > recorded]
+
+
+def _is_check(place: str) -> bool:
+    return "a number is read at attacks/replays.py" in place

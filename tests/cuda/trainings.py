@@ -42,6 +42,7 @@ class Fitted:
     waits: dict[str, int] = field(default_factory=dict)
     recordings: dict[int, int] = field(default_factory=dict)
     replays: int = 0
+    note: str = ""
     farthest: float = 0.0  # |x' - x| of the attacked batches
 
 
@@ -83,12 +84,11 @@ def on_gpu(
 ) -> Fitted:  # fmt: skip
     """Train on the pretended GPU."""
     with Pretended(devices) as gpu, steps_watched(gpu), distances_watched() as far:
-        done = Trainer(config_of(values), splits=images(), device=device).fit(
-            checkpoint=checkpoint, **more
-        )
+        trainer = Trainer(config_of(values), splits=images(), device=device)
+        done = trainer.fit(checkpoint=checkpoint, **more)
         return Fitted(
             done.weights, done.metrics, dict(gpu.step_waits), dict(gpu.waits),
-            dict(gpu.recordings), gpu.replays, max(far, default=0.0),
+            dict(gpu.recordings), gpu.replays, trainer.note, max(far, default=0.0),
         )  # fmt: skip
 
 
