@@ -184,7 +184,8 @@ def _verdict(
     if not differences:
         compared = len(metrics.keys() & _recorded_metrics(recorded).keys())
         if not digits:
-            notes.print(f"reproduced within {100 * REPEATS_WITHIN:g} points: all {compared} recorded "
+            near = f"{100 * REPEATS_WITHIN:g} points"
+            notes.print(f"reproduced within {near}: all {compared} recorded "
                         "numbers measured")  # fmt: skip
             return
         notes.print(
