@@ -116,10 +116,10 @@ class Replays:
         self._out = torch.empty_like(images)
         try:
             self._replay = self._recorder.record(lambda: self._attack(model, *inputs), self._out)
-        except torch.OutOfMemoryError:
-            raise
         except RuntimeError as error:
             cause = error.__context__ or error  # torch ends a recording with an error of its own
+            if isinstance(cause, torch.OutOfMemoryError):
+                raise cause from None
             self.failure = str(cause).strip().splitlines()[0]
             return
         self._inputs = inputs

@@ -82,6 +82,7 @@ class WorkQueue:
         self._failures: list[Outcome] = []
         self._again: list[Task] = []  # ran out of memory; run next, with more room
         self._hangs: dict[str, str] = {}  # how a task hung last, by task key
+        self._noted: set[str] = set()  # notes of workers; each is shown once
         self.stop_reason: str | None = None
         self.unconfirmed: list[str] = []  # confirmations, tests and sentinels that failed
         for scenario in space.scenarios:
@@ -220,6 +221,9 @@ class WorkQueue:
         return any(t.scenario == scenario and t.kind == kind for t in self._live.values())
 
     def _absorb(self, task: Task, report: Report) -> None:
+        if (note := report.get("note")) and note not in self._noted:
+            self._noted.add(note)
+            self._notify("on_note", note)
         if "epoch" not in report or "event" in report:
             return
         epoch, metrics = int(report["epoch"]), report["metrics"]

@@ -18,7 +18,12 @@ from typing import Any
 
 from ltat_tune.backend.work import ReportTo
 from ltat_tune.config.plugin_loader import load_plugins
-from ltat_tune.errors import CheckpointError, ConfigError, TrainingDiverged
+from ltat_tune.engine.gpu_faults import (
+    check_gpu,
+    give_back_memory,
+    is_out_of_memory,
+)
+from ltat_tune.errors import CheckpointError, ConfigError, GPULost, TrainingDiverged
 from ltat_tune.files import copy_file, is_left_over, write_json
 from ltat_tune.storage.task import Task
 from ltat_tune.storage.training_files import (
@@ -42,7 +47,12 @@ _OUTER = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 def run_task(task: Task, report: ReportTo) -> None:
-    """Do a task, and report each epoch and one last event."""
+    """Do a task, and report each epoch and one last event.
+
+    Raises:
+        GPULost: the GPU no longer answers this process, which must end. The task goes on in
+            another, from its checkpoint.
+    """
     import torch
 
     from ltat_tune.seeding import prepare_process
@@ -61,17 +71,25 @@ def run_task(task: Task, report: ReportTo) -> None:
         last = _WORK.get(task.kind, _train)(task, report)
     except TrainingDiverged as error:
         last = {"state": "diverged", "reason": str(error)}
-    except torch.OutOfMemoryError:
-        last = {"state": "out_of_memory"}
-        if task.spacious:
-            last = {"state": "failed", "reason": f"{traceback.format_exc()}{_NO_ROOM}"}
     except OSError as error:
         state = "blocked" if error.errno in _OUTER or error.errno is None else "failed"
         last = {"state": state, "reason": traceback.format_exc()}
-    except Exception:  # a failed trial must not end the study; MLflow shows the traceback
+    except Exception as error:  # a failed trial must not end the study; MLflow shows the traceback
+        full = is_out_of_memory(error)
         last = {"state": "failed", "reason": traceback.format_exc()}
-    if torch.cuda.is_initialized():
-        torch.cuda.empty_cache()  # while this process waits, others need the memory
+        if full and not task.spacious:
+            last = {"state": "out_of_memory"}
+        elif full:
+            last["reason"] += _NO_ROOM
+        try:
+            check_gpu(error)
+        except GPULost as lost:
+            report({"note": f"{task.title}: {lost}; its worker ends, and another goes on"})
+            raise
+    except BaseException as error:  # a rung or an interruption stops the task at a report
+        give_back_memory(error)
+        raise
+    give_back_memory()
     last["seconds"] = time.perf_counter() - began
     if last["state"] in ("diverged", "failed") and task.kind not in _WORK:
         # a failed test or sentinel leaves the training's result alone: a resume repeats it
@@ -110,6 +128,7 @@ def _train(task: Task, report: ReportTo) -> dict[str, Any]:
                 "memory": _memory(),
                 "epoch_seconds": done.seconds,
                 "replayed": done.replayed,
+                "note": done.note,
             }
         )
 

@@ -16,6 +16,7 @@ class EpochMetrics:
     metrics: dict[str, float]  # repeatable to the last digit
     seconds: float
     replayed: bool = False  # read back from a checkpoint, not trained now
+    note: str = ""  # what the user should know of how the training computes
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ from ltat_tune.training.optim import (
     load_optimizer,
 )
 from ltat_tune.training.weight_average import new_average
+
+OnEpoch = Callable[[EpochMetrics], None]
 
 
 class Trainer:
@@ -94,7 +97,7 @@ class Trainer:
 
     def fit(
         self,
-        on_epoch: Callable[[EpochMetrics], None] | None = None,
+        on_epoch: OnEpoch | None = None,
         *,
         checkpoint: Path | None = None,
         validate_at: Collection[int] = (),
@@ -123,14 +126,14 @@ class Trainer:
 
     def _fit(
         self,
-        on_epoch: Callable[[EpochMetrics], None] | None,
+        on_epoch: OnEpoch | None,
         checkpoint: Path | None,
         validate_at: Collection[int],
         probe_at: Collection[int],
         probe_epochs: int,
     ) -> FitResult:
         for past in self.history:
-            _report(on_epoch, past, replayed=True)
+            self._report(on_epoch, past, replayed=True)
         for epoch in range(len(self.history), self.config.optim.epochs):
             began = time.perf_counter()
             metrics = self._train_epoch(epoch)
@@ -147,7 +150,7 @@ class Trainer:
             self.history.append(EpochMetrics(epoch + 1, metrics, seconds))
             if checkpoint is not None:
                 save_checkpoint(checkpoint, self.state_dict())
-            _report(on_epoch, self.history[-1])
+            self._report(on_epoch, self.history[-1])
         if checkpoint is not None:
             earlier(checkpoint).unlink(missing_ok=True)
         return self._result()
@@ -320,6 +323,12 @@ class Trainer:
             copied = {name: value.clone() for name, value in state.items()}
             self.kept = Kept(epoch, score, copied, per_class)
 
+    def _report(
+        self, on_epoch: OnEpoch | None, past: EpochMetrics, *, replayed: bool = False
+    ) -> None:
+        if on_epoch is not None:
+            on_epoch(replace(past, replayed=replayed, note=self.note))
+
     def _result(self) -> FitResult:
         kept = self._kept_module()
         if self.kept.weights:
@@ -337,10 +346,3 @@ class Trainer:
             predicted=self.predicted,
             ae_distances=[] if self.distances is None else self.distances.by_epoch,
         )
-
-
-def _report(
-    on_epoch: Callable[[EpochMetrics], None] | None, past: EpochMetrics, replayed: bool = False
-) -> None:
-    if on_epoch is not None:
-        on_epoch(EpochMetrics(past.epoch, past.metrics, past.seconds, replayed))

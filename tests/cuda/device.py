@@ -11,6 +11,7 @@ What it cannot show: speed, memory, the kernels' own rounding, races between str
 from __future__ import annotations
 
 import sys
+import weakref
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -51,6 +52,8 @@ class OnDevice(torch.Tensor):
             dtype=host.dtype, device=device,
         )  # fmt: skip
         made.host = host
+        memory, key = Pretended.active().memory, id(host)
+        memory[key] = weakref.ref(host, lambda gone: _forget(memory, key))
         return made
 
     def record_stream(self, stream: Any) -> None:
@@ -67,6 +70,10 @@ class OnDevice(torch.Tensor):
         cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         return Pretended.active().do(func, args, kwargs or {})
+
+
+def _forget(memory: dict[int, weakref.ref[Tensor]], key: int) -> None:
+    memory.pop(key, None)
 
 
 def to_host(value: Tensor) -> Tensor:
@@ -177,6 +184,8 @@ class Pretended:
         step_waits: those inside a training step.
         recordings: CUDA graphs that were recorded, by device.
         replays: how often a graph was replayed.
+        lost: what every call answers once the GPU is lost to the process.
+        living_when_emptied: tensors of the device at each call of torch.cuda.empty_cache.
         before: called with the name of each operation on the device, to look or to make it fail.
     """
 
@@ -192,6 +201,9 @@ class Pretended:
         self.replays = self.operations = 0
         self.before: Callable[[str], None] | None = None
         self.in_step = False
+        self.lost = ""
+        self.memory: dict[int, weakref.ref[Tensor]] = {}  # torch swaps no tensor that has its own
+        self.living_when_emptied: list[int] = []
         self.tape: Tape | None = None
         self.default_capture: torch.device | None = None
         self._pinned: dict[int, Tensor] = {}
@@ -220,6 +232,7 @@ class Pretended:
             home = None
         if home is None and not here:
             return self._on_host(func, args, kwargs, name)
+        self._answer()
         if self.before is not None:
             self.before(name)
         self.operations += 1
@@ -358,11 +371,11 @@ class Pretended:
             "stream": _On,
             "current_stream": lambda device=None: Stream(device),
             "default_stream": lambda device=None: Stream(device),
-            "synchronize": lambda device=None: self.wait("the device is waited for"),
+            "synchronize": lambda device=None: self._synchronize(),
             "get_device_name": lambda device=None: "Pretended",
             "get_device_capability": lambda device=None: self._capability(device),
             "is_bf16_supported": lambda including_emulation=True: self._capability() >= (8, 0),
-            "empty_cache": lambda: None,
+            "empty_cache": lambda: self.living_when_emptied.append(len(self.memory)),
             "max_memory_allocated": lambda device=None: 0,
             "max_memory_reserved": lambda device=None: 0,
             "memory_allocated": lambda device=None: 0,
@@ -391,6 +404,14 @@ class Pretended:
     ) -> None:
         self._exits.close()
         Pretended._entered = None
+
+    def _answer(self) -> None:
+        if self.lost:
+            raise torch.AcceleratorError(self.lost)
+
+    def _synchronize(self) -> None:
+        self._answer()
+        self.wait("the device is waited for")
 
     def _capability(self, device: Any = None) -> tuple[int, int]:
         return self.capabilities[self.current if device is None else _whole(device).index]
