@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ltat_tune.attacks.named import STEPS_IN_EPS, parse_attack
 from ltat_tune.config.attack_names import is_slow
 from ltat_tune.config.trial_config import TrialConfig
@@ -301,6 +303,11 @@ def evaluate_models(
         parallel: models at once, each in a Ray worker of its own with `request.threads` threads.
         on_progress: called after every batch, or, in parallel, after every model.
     """
+    if parallel > 1 and ":" in request.device:
+        raise ConfigError(
+            f"--device must be cuda or cpu with --parallel, got {request.device}: each model gets "
+            "its GPU from Ray, and sees no other"
+        )
     if parallel == 1 or len(targets) == 1:
         for target in targets:
             yield _outcome(target, request, state, on_progress)
@@ -326,7 +333,7 @@ def _in_workers(
         [(target, request, state.resolve()) for target in targets],
         slots=min(parallel, len(targets)),
         cpus=request.threads or max(map(threads_of, targets)),
-        gpu=request.device != "cpu",
+        gpus=0 if request.device == "cpu" else torch.cuda.device_count(),
         on_done=on_done,
     )
 
