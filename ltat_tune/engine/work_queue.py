@@ -47,6 +47,7 @@ class WorkQueue:
         rungs: the epochs at which trials are judged.
         observers: they get every event.
         cluster: the cluster that runs the tasks; None is this machine.
+        precision: that of all trainings which leave it to the device; None lets each one choose.
     """
 
     def __init__(
@@ -61,9 +62,10 @@ class WorkQueue:
         rungs: Rungs,
         observers: Sequence[Observer],
         cluster: Cluster | None = None,
+        precision: str | None = None,
     ) -> None:
         self.space, self.folder, self.ledger, self.stopping = space, folder, ledger, stopping
-        self._slots, self._device = slots, device
+        self._slots, self._device, self._precision = slots, device, precision
         self._largest, self._cluster = slots, cluster
         self._observers = observers
         self._live: dict[str, Task] = {}  # by slot
@@ -108,6 +110,7 @@ class WorkQueue:
             return NoTask.FINISHED
         if task is None:
             return NoTask.WAIT if self._live else NoTask.FINISHED
+        task = replace(task, precision=self._precision)
         self._live[slot] = task
         self._handed[task.scenario] += 1
         self._notify("on_start", task)

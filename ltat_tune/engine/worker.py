@@ -132,7 +132,9 @@ def _train(task: Task, report: ReportTo) -> dict[str, Any]:
             }
         )
 
-    trainer = Trainer(config, device=task.device, cache_dir=Path(task.cache))
+    trainer = Trainer(
+        config, device=task.device, cache_dir=Path(task.cache), precision=task.precision
+    )
     result = trainer.fit(
         on_epoch,
         checkpoint=checkpoint,
@@ -197,7 +199,9 @@ def _test(task: Task, report: ReportTo) -> dict[str, Any]:
     from ltat_tune.training.trainer import Trainer
 
     config = TrialConfig.from_flat(task.config)
-    trainer = Trainer(config, device=task.device, cache_dir=Path(task.cache))
+    trainer = Trainer(
+        config, device=task.device, cache_dir=Path(task.cache), precision=task.precision
+    )
     result = trainer.fit(checkpoint=task.path / "checkpoint.pt")
     classes = len(trainer.splits.classes)
     done = read_test(task.path) or MeasuredOnTest(
@@ -233,7 +237,9 @@ def _watch(task: Task, report: ReportTo) -> dict[str, Any]:
     from ltat_tune.training.trainer import Trainer
 
     config = TrialConfig.from_flat(task.config)
-    trainer = Trainer(config, device=task.device, cache_dir=Path(task.cache))
+    trainer = Trainer(
+        config, device=task.device, cache_dir=Path(task.cache), precision=task.precision
+    )
     result = trainer.fit(checkpoint=task.path / "checkpoint.pt")
     test = trainer.splits.test().to(trainer.device)
     state = task.path / ".sentinel"  # finished attacks, from which a killed sentinel continues

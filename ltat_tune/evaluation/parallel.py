@@ -303,11 +303,6 @@ def evaluate_models(
         parallel: models at once, each in a Ray worker of its own with `request.threads` threads.
         on_progress: called after every batch, or, in parallel, after every model.
     """
-    if parallel > 1 and ":" in request.device:
-        raise ConfigError(
-            f"--device must be cuda or cpu with --parallel, got {request.device}: each model gets "
-            "its GPU from Ray, and sees no other"
-        )
     if parallel == 1 or len(targets) == 1:
         for target in targets:
             yield _outcome(target, request, state, on_progress)

@@ -128,6 +128,11 @@ def evaluate_command(
                 f"--source must name one model, got {source}, which names {len(sources)}"
             )
         origin = (str(sources[0].checkpoint), str(sources[0].config))
+    if parallel > 1 and ":" in device:
+        raise ConfigError(
+            f"--device must be auto, cuda or cpu with --parallel, got {device}: each model gets "
+            "its GPU from Ray, and sees no other"
+        )
     request = Request(
         attacks=_names(attacks), split=split, images=images, eps=_numbers("--eps", eps), norm=norm,
         step_size=None if step_size is None else _numbers("--step-size", step_size, most=1)[0],
