@@ -141,6 +141,7 @@ def _train(task: Task, report: ReportTo) -> dict[str, Any]:
         validate_at=task.validate_at,
         probe_at=task.probe_at,
         probe_epochs=task.probe_epochs,
+        save_at=() if stem is None else (task.stem_epochs,),
     )
     end = CompleteTraining(
         state="complete",

@@ -26,12 +26,7 @@ from ltat_tune.models import build_model, chosen_precision, measured, prepare_mo
 from ltat_tune.models.arithmetic import computing_on, described
 from ltat_tune.seeding import new_generator, stream_seed
 from ltat_tune.training.ae_distances import AEDistances
-from ltat_tune.training.checkpoint import (
-    earlier,
-    load_checkpoint,
-    save_checkpoint,
-    weights_hash,
-)
+from ltat_tune.training.checkpoint import load_checkpoint, weights_hash
 from ltat_tune.training.epoch_sums import EpochSums
 from ltat_tune.training.evaluation import validate
 from ltat_tune.training.fit_result import EpochMetrics, FitResult, Kept
@@ -42,6 +37,7 @@ from ltat_tune.training.optim import (
     learning_rate,
     load_optimizer,
 )
+from ltat_tune.training.saving import Saver
 from ltat_tune.training.weight_average import new_average
 
 OnEpoch = Callable[[EpochMetrics], None]
@@ -76,8 +72,7 @@ class Trainer:
         self.precision = chosen_precision(config.compute.precision, self.device, auto=precision)
         self.counts = self.splits.samples_per_class
         self.groups = ClassGroups.from_counts(self.counts.tolist())
-        records = self.device.type == "cuda" and config.compute.graphs == "auto"
-        self._recordings = Recordings(CUDAGraphs(self.device)) if records else None
+        self._recordings: Recordings | None = None
         self._train = self.splits.train.to(self.device)
         self._val = self.splits.val.to(self.device)
 
@@ -103,18 +98,20 @@ class Trainer:
         validate_at: Collection[int] = (),
         probe_at: Collection[int] = (),
         probe_epochs: int = 3,
+        save_at: Collection[int] = (),
     ) -> FitResult:
-        """Train to the last epoch, from `checkpoint` if it exists, and save each epoch there.
+        """Train to the last epoch, from `checkpoint` if it exists, and save the state there.
 
         Args:
-            on_epoch: called with each epoch, in order, once it is saved. The epochs of the
-                checkpoint come first. An exception that it raises ends the training.
-            checkpoint: file of this training's state; None saves no state.
+            on_epoch: called with each epoch, in order. The epochs of the checkpoint come first.
+                An exception that it raises ends the training.
+            checkpoint: file of this training's state, which `Saver` writes; None saves no state.
             validate_at: further epochs, from 1, after which to validate. No weight depends on
                 them, and none of them is kept as the best.
             probe_at: epochs, from 1, after which to run `probe`. A probe does not change the
                 training, not even its last bit.
             probe_epochs: length of a probe in epochs.
+            save_at: further epochs, from 1, whose state is in `checkpoint` when they are reported.
 
         Raises:
             TrainingDiverged: the loss or a weight became non-finite.
@@ -122,16 +119,20 @@ class Trainer:
         """
         with computing_on(self.device, self.config.compute):
             self._start(checkpoint)
-            return self._fit(on_epoch, checkpoint, validate_at, probe_at, probe_epochs)
+            with Saver(checkpoint, self.state_dict, epochs=len(self.history)) as saver:
+                self._fit(on_epoch, saver, validate_at, probe_at, probe_epochs, save_at)
+            return self._result()
 
     def _fit(
         self,
         on_epoch: OnEpoch | None,
-        checkpoint: Path | None,
+        saver: Saver,
         validate_at: Collection[int],
         probe_at: Collection[int],
         probe_epochs: int,
-    ) -> FitResult:
+        save_at: Collection[int],
+    ) -> None:
+        must = {*validate_at, *probe_at, *save_at, self.config.optim.epochs}
         for past in self.history:
             self._report(on_epoch, past, replayed=True)
         for epoch in range(len(self.history), self.config.optim.epochs):
@@ -148,12 +149,9 @@ class Trainer:
                 metrics |= self.probe(probe_epochs)
             seconds = time.perf_counter() - began
             self.history.append(EpochMetrics(epoch + 1, metrics, seconds))
-            if checkpoint is not None:
-                save_checkpoint(checkpoint, self.state_dict())
-            self._report(on_epoch, self.history[-1])
-        if checkpoint is not None:
-            earlier(checkpoint).unlink(missing_ok=True)
-        return self._result()
+            saver.after_epoch(epoch + 1, must=epoch + 1 in must)
+            with saver.saved_if_stopped():
+                self._report(on_epoch, self.history[-1])
 
     def probe(self, epochs: int) -> dict[str, float]:
         """Return what the training would reach soon: `probe/...` for each `val/...` metric.
@@ -192,6 +190,8 @@ class Trainer:
 
     def _start(self, checkpoint: Path | None) -> None:
         config, seed = self.config, self.config.seeds.seed
+        if self.device.type == "cuda" and config.compute.graphs == "auto":
+            self._recordings = Recordings(CUDAGraphs(self.device))  # of this model
         mean, std = None, None
         if config.model.normalisation == "data":
             mean, std = channel_statistics(self._train.images)
