@@ -387,6 +387,9 @@ class Pretended:
         }
         for name, value in replaced.items():
             self._exits.enter_context(mock.patch.object(cuda, name, value))
+        # the seeds of generators that are not here
+        seeds = mock.patch.object(sys.modules["torch.cuda.random"], "_lazy_call", _nothing)
+        self._exits.enter_context(seeds)
         # torch.amp asks for a build with CUDA, which this is not
         common = sys.modules["torch.cuda.amp.common"]
         always = mock.patch.object(common, "amp_definitely_not_available", lambda: False)
@@ -418,6 +421,10 @@ class Pretended:
 
     def _set(self, device: Any) -> None:
         self.current = _whole(device).index
+
+
+def _nothing(*given: object, **named: object) -> None:
+    """Do nothing."""
 
 
 class _swapped_parameters:
