@@ -2,8 +2,8 @@
 
 It does what the release (GuanlinLee/REAT@a7909fd) does and no more: PGD in eval mode by the
 gradient of the images alone, no clean forward, BatchNorm as a layer of its own, and TAIL as a loop
-over anchors. The formulas are those of the package's defaults (balanced softmax, TAIL `bounded`), so
-that both losses can be compared first.
+over anchors. The formulas are those of the package's defaults (balanced softmax, TAIL `bounded`),
+so that both losses can be compared first.
 """
 
 from __future__ import annotations
