@@ -70,7 +70,8 @@ def test_a_gpu_also_holds_the_recorded_attack_and_the_larger_batches_of_tests() 
     config = TrialConfig.from_flat(values)
     cost = cost_of(config, ("clean",))
     plain = cost_of(config.replace({"compute.graphs": "off"}), ("clean",))
-    tested = min(config.evaluation.batch_size, 400)  # of digits
+    held = 10 * config.data.val_per_class  # more than the 400 test images of digits
+    tested = min(config.evaluation.batch_size, max(held, 400))
     assert plain.gpu_only_mib / cost.gpu_only_mib == pytest.approx((tested - 128) / tested)
     assert cost.memory_mib(gpu=True) == pytest.approx(cost.training_mib + cost.gpu_only_mib + 500)
     assert cost.memory_mib(gpu=False) == pytest.approx(cost.training_mib + 480)
