@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from ltat_tune.config.sections import DataConfig
 from ltat_tune.data.torchvision_door import import_torchvision
-from ltat_tune.data.transfers import sent
+from ltat_tune.data.transfers import constants_sent, sent
 
 Operation = tuple[str, float]  # name, and magnitude with its sign
 
@@ -138,7 +139,8 @@ def at_level(
 def transform(images: Tensor, operation: Operation) -> Tensor:
     """Apply one operation to all uint8 images (N, C, H, W), where C is 1 or 3."""
     name, magnitude = operation
-    return _KINDS[name].apply(_functional(), images, magnitude)
+    with constants_sent() if images.is_cuda else nullcontext():
+        return _KINDS[name].apply(_functional(), images, magnitude)
 
 
 @cache

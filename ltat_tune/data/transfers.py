@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 
 def sent(values: Tensor, device: torch.device) -> Tensor:
@@ -14,3 +17,17 @@ def sent(values: Tensor, device: torch.device) -> Tensor:
     if device.type != "cuda" or values.is_cuda:
         return values.to(device)
     return values.pin_memory().to(device, non_blocking=True)
+
+
+class constants_sent(TorchFunctionMode):
+    """Make `torch.tensor(values, device="cuda")` of other libraries a copy that `sent` makes."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        named = dict(kwargs or {})
+        device = named.get("device")
+        if func is torch.tensor and device is not None and torch.device(device).type == "cuda":
+            del named["device"]
+            return sent(func(*args, **named), torch.device(device))
+        return func(*args, **named)

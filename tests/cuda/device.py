@@ -331,6 +331,8 @@ class Pretended:
         masks = name in _INDEXES and any(
             isinstance(i, Tensor) and i.dtype in (torch.bool, torch.uint8) for i in args[1] or ()
         )
+        if masks and "put" in name and not isinstance(args[2], OnDevice):
+            masks = args[2].numel() != 1  # one number of the CPU fills a mask without a wait
         if name in _SHAPED_BY_NUMBERS or masks:
             self.wait(f"{name}: its shape depends on numbers")
 

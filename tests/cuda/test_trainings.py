@@ -19,7 +19,7 @@ def test_a_training_gives_the_digits_of_the_cpu_with_and_without_graphs_and_neve
     values: Values = {**CASES[name], "compute.precision": precision}
     plain = machine.run(on_gpu, {**values, "compute.graphs": "off"})
     graphs = machine.run(on_gpu, {**values, "compute.graphs": "auto"})
-    assert _waits(graphs, values) == _waits(plain, values) == []
+    assert _waits(graphs) == _waits(plain) == []
     assert (graphs.weights, graphs.metrics) == (plain.weights, plain.metrics)
     expected = machine.run(on_cpu, values)
     assert (plain.weights, plain.metrics) == (expected.weights, expected.metrics)
@@ -30,12 +30,10 @@ def test_a_training_gives_the_digits_of_the_cpu_with_and_without_graphs_and_neve
     assert plain.recordings == {} and plain.replays == 0
 
 
-def _waits(fitted: Fitted, values: Values) -> list[str]:
-    """What waited in a step: but the check of a recording, once, and a policy, for 2048 images."""
-    excused = "data/policies.py" if values.get("data.policy", "none") != "none" else "nothing"
-    waits = {place: n for place, n in fitted.step_waits.items() if excused not in place}
+def _waits(fitted: Fitted) -> list[str]:
+    """What waited in a step, but the check of a recording, once."""
     recorded = sum(fitted.recordings.values())
-    return [place for place, n in waits.items() if not _is_check(place) or n > recorded]
+    return [p for p, n in fitted.step_waits.items() if not _is_check(p) or n > recorded]
 
 
 def _is_check(place: str) -> bool:
