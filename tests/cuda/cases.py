@@ -21,11 +21,12 @@ def _choices(path: str) -> tuple[str, ...]:
 
 _OF_METHOD: dict[str, Values] = {"robal": {"model.head": "cosine"}}
 _OF_NORM: dict[str, Values] = {"l2": {"attack.eps": 0.5, "attack.step_size": 0.1}}
+_SHORT: Values = {"optim.epochs": 1, "attack.steps": 1, "evaluation.val_attack": "pgd1"}
 # Wide ResNets of one channel sum otherwise in a batch of another size, so their batches are alike.
-_ALIKE: Values = {"optim.epochs": 1, "optim.batch_size": 19}
+_ALIKE: Values = {**_SHORT, "optim.batch_size": 19}
 _OF_MODEL: dict[str, Values] = {
-    "small_cnn": {"model.stem": "space_to_depth"}, "wrn34_10": _ALIKE,
-    "wrn28_10": _ALIKE, "preact_resnet18": {"optim.epochs": 1},
+    "small_cnn": {"model.stem": "space_to_depth"}, "resnet18": _SHORT, "preact_resnet18": _SHORT,
+    "wrn28_10": _ALIKE, "wrn34_10": _ALIKE,
 }  # fmt: skip
 _BATCH: Values = {"attack.bn_mode": "batch"}
 _PGD: Values = {"method.name": "pgd_at"}
