@@ -37,6 +37,10 @@ class TrainingDiverged(LtatError):
     """The loss or a weight became non-finite. The trial ends as `diverged`, without a score."""
 
 
+class GPULost(LtatError):
+    """The GPU refuses everything that this process asks of it. Another process may be served."""
+
+
 class MissingData(LtatError):
     """The targets lack data that a figure shows. The message names the data, not the remedy.
 

@@ -17,12 +17,13 @@ __all__ = ["browser", "chromium", "cifar_folder", "small_study"]
 
 _SHARED = "PYTEST_XDIST_WORKER" in os.environ  # this is one of several processes
 _LONGEST = (  # a quarter of a minute each, or more; the first two over a minute
-    "engine/test_end_to_end.py", "test_readme.py", "backend/test_in_process.py",
-    "faults/test_workers.py", "faults/test_folder.py", "cli/test_ui.py", "report/test_page.py",
+    "engine/test_end_to_end.py", "test_readme.py", "cuda/test_trainings.py",
+    "backend/test_in_process.py", "faults/test_workers.py", "faults/test_folder.py",
+    "cli/test_ui.py", "report/test_page.py",
     "export/test_plugins.py", "cli/test_evaluate.py", "api/test_study.py",
     "export/test_export.py", "tracking/test_outage.py", "backend/test_cluster.py",
     "engine/test_budget_end_to_end.py", "scripts/test_tour.py", "engine/test_real_images.py",
-    "faults/test_disk_full.py",
+    "faults/test_disk_full.py", "scripts/test_bench_gpu.py",
 )  # fmt: skip
 if _SHARED:
     # They have the cores between them. torch reads it when it is imported; studies that the tests

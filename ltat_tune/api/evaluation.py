@@ -54,7 +54,7 @@ def evaluate(
     worst_case: bool = False,
     seed: int = 0,
     batch_size: int | None = None,
-    device: str = "cpu",
+    device: str = "auto",
     threads: int | None = None,
     out: str | Path = "studies",
 ) -> list[Measured]:
@@ -74,7 +74,7 @@ def evaluate(
         worst_case: each attack gets only the images that withstood those before it.
         seed: seed of the attacks' random starts.
         batch_size: images in a batch; None is the configured number.
-        device: the device, such as `cpu` or `cuda:1`.
+        device: the device, such as `cpu` or `cuda:1`; `auto` is the first GPU, else the CPU.
         threads: CPU threads; the last digits depend on them. None is those of the model's study or
             export, else 1.
         out: folder of all studies, if `model` is the name of a study.
@@ -93,8 +93,10 @@ def evaluate(
         from ltat_tune.evaluation.card import Request
         from ltat_tune.evaluation.loading import load_target, threads_of
         from ltat_tune.evaluation.parallel import check_request, measure_targets
+        from ltat_tune.models.arithmetic import chosen_device
         from ltat_tune.seeding import prepare_process
 
+        device = str(chosen_device(device))
         request = Request(
             attacks=tuple(attacks), split=split, images=images,
             eps=None if eps is None else tuple(eps), norm=norm, step_size=step_size, seed=seed,

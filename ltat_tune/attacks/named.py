@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import torch
@@ -20,6 +21,7 @@ from ltat_tune.attacks.objectives import (
 )
 from ltat_tune.attacks.pgd import pgd
 from ltat_tune.attacks.restarts import worst_of_restarts
+from ltat_tune.attacks.sizes import attacked_alone
 from ltat_tune.attacks.square import STANDARD_QUERIES, square
 from ltat_tune.config.attack_names import WRITTEN, AttackName, read_name
 from ltat_tune.errors import ConfigError
@@ -138,9 +140,13 @@ class EvaluationAttack:
         if family == "clean" or len(images) == 0:
             return images.detach().clone()
         if family == "fgsm":
-            return pgd(
-                model, images, targets, eps=eps, step_size=eps, steps=1, norm=norm, start="none"
-            )
+            return attacked_alone(
+                lambda chosen, targets: pgd(
+                    model, images[chosen], targets, eps=eps, step_size=eps, steps=1, norm=norm,
+                    start="none",
+                ),
+                torch.arange(len(images), device=images.device), targets,
+            )  # fmt: skip
         if family == "square":
             return square(
                 model, images, targets, eps=eps, seed=seed, queries=self.queries, norm=norm
@@ -219,6 +225,9 @@ class EvaluationAttack:
         places = places.to(images.device)
 
         def attempt(chosen: Tensor, targets: Tensor, number: int) -> Tensor:
+            return attacked_alone(partial(alone, number), chosen, targets)
+
+        def alone(number: int, chosen: Tensor, targets: Tensor) -> Tensor:
             attacked = images[chosen]
             start = attacked
             if family != "mim" or number > 0:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+
+_NO_PIXEL = -1.0  # no image holds it
 
 # (model, images (N, C, H, W), targets (N,), first images (N, C, H, W)) -> (N, C, H, W)
 StartedAttack = Callable[[nn.Module, Tensor, Tensor, Tensor], Tensor]
@@ -25,22 +27,34 @@ class Recorder(Protocol):
 
 
 class CUDAGraphs:
-    """Records CUDA graphs. A recorded function must not draw random numbers or wait."""
+    """Records CUDA graphs. A recorded function must not draw random numbers or wait.
+
+    Args:
+        device: the GPU. Without it torch would record on the device that is current, where
+            another device's kernels leave an empty graph, and no error.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        with torch.cuda.device(device):
+            self._stream = torch.cuda.Stream(device)
 
     def run_first(self, run: Callable[[], Tensor]) -> Tensor:
         """Run the function on a side stream, as the recording will."""
-        current, side = torch.cuda.current_stream(), torch.cuda.Stream()
-        side.wait_stream(current)
-        with torch.cuda.stream(side):
+        current = torch.cuda.current_stream(self._stream.device)
+        self._stream.wait_stream(current)
+        with torch.cuda.stream(self._stream):
             result = run()
-        current.wait_stream(side)
+        current.wait_stream(self._stream)
         result.record_stream(current)  # otherwise its memory may be reused too early
         return result
 
     def record(self, run: Callable[[], Tensor], out: Tensor) -> Callable[[], object]:
         """Record the kernels of one run and of the copy to `out`; return the graph's replay."""
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with (
+            torch.cuda.device(self._stream.device),
+            torch.cuda.graph(graph, stream=self._stream),
+        ):
             out.copy_(run())
         return graph.replay
 
@@ -70,9 +84,13 @@ class Replays:
         self._inputs: tuple[Tensor, Tensor, Tensor] | None = None
         self._out = torch.empty(0)
         self._replay: Callable[[], object] | None = None
+        self._checked = False
+        self.failure = ""  # why nothing is recorded any more
 
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, first: Tensor) -> Tensor:
         """Attack a batch from its first images. All tensors but `targets` are (N, C, H, W)."""
+        if self.failure:
+            return self._attack(model, images, targets, first)
         if self._model is None:
             self._model, self._size = model, images.shape
             return self._recorder.run_first(lambda: self._attack(model, images, targets, first))
@@ -80,15 +98,95 @@ class Replays:
         if model is not self._model or not (whole or self._fits(images)):
             return self._attack(model, images, targets, first)
         if self._inputs is None or self._replay is None:
-            inputs = self._inputs = (images.clone(), targets.clone(), first.clone())
-            self._out = torch.empty_like(images)
-            self._replay = self._recorder.record(lambda: self._attack(model, *inputs), self._out)
+            self._record(model, images, targets, first)
+        if self._inputs is None or self._replay is None:
+            return self._attack(model, images, targets, first)
         for buffer, batch in zip(self._inputs, (images, targets, first), strict=True):
             buffer[: len(batch)].copy_(batch)
         self._replay()
+        if not self._checked:
+            self._check()
+            if self.failure:
+                return self._attack(model, images, targets, first)
         return self._out[: len(images)].clone()
+
+    def _record(self, model: nn.Module, images: Tensor, targets: Tensor, first: Tensor) -> None:
+        """Record the attack, or note why that failed."""
+        inputs = (images.clone(), targets.clone(), first.clone())
+        self._out = torch.empty_like(images)
+        try:
+            self._replay = self._recorder.record(lambda: self._attack(model, *inputs), self._out)
+        except RuntimeError as error:
+            cause = error.__context__ or error  # torch ends a recording with an error of its own
+            if isinstance(cause, torch.OutOfMemoryError):
+                raise cause from None
+            self.failure = str(cause).strip().splitlines()[0]
+            return
+        self._inputs = inputs
+        self._out.fill_(_NO_PIXEL)
+
+    def _check(self) -> None:
+        """Check that the first replay wrote every pixel."""
+        self._checked = True
+        if bool((self._out == _NO_PIXEL).any()):
+            self._replay, self._inputs = None, None
+            self.failure = "a replay left images unwritten"
 
     def _fits(self, images: Tensor) -> bool:
         """Return whether a smaller batch can be replayed within a recorded full batch."""
         alike = images.shape[1:] == self._size[1:] and len(images) < self._size[0]
         return self._pads and alike and self._replay is not None
+
+
+class Recordings:
+    """Keeps a training's recording from epoch to epoch, as long as the attack stays the same.
+
+    Numbers that change with the epoch are tensors, which the recording reads at a fixed place.
+
+    Args:
+        recorder: records and replays attacks.
+    """
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._key: Hashable = None
+        self._held: list[Tensor] = []
+        self._replays: Replays | None = None
+        self._failure = ""
+
+    def of(
+        self,
+        key: Hashable,
+        tensors: Sequence[Tensor | None],
+        attack: Callable[[Sequence[Tensor | None]], StartedAttack],
+        *,
+        pads: bool,
+    ) -> Replays:
+        """Return the replays of an attack, recorded anew only where its key is another.
+
+        Args:
+            key: everything that the recording fixes.
+            tensors: everything else that the attack reads, but the model and the batch.
+            attack: builds the attack that reads the given tensors instead.
+            pads: as for `Replays`.
+        """
+        key = (key, tuple(t if t is None else (t.shape, t.dtype) for t in tensors))
+        given = [tensor for tensor in tensors if tensor is not None]
+        if self._replays is None or key != self._key:
+            if self._replays is not None:
+                self._failure = self.failure
+            self._replays = None  # frees the old recording before there is a new one
+            self._key, self._held = key, [tensor.clone() for tensor in given]
+            held = iter(self._held)
+            fixed = [None if tensor is None else next(held) for tensor in tensors]
+            self._replays = Replays(attack(fixed), pads=pads, recorder=self._recorder)
+            self._replays.failure = self._failure
+        else:
+            for place, tensor in zip(self._held, given, strict=True):
+                place.copy_(tensor)
+        return self._replays
+
+    @property
+    def failure(self) -> str:
+        """Why attacks are launched kernel by kernel instead; empty if they are replayed."""
+        return self._failure if self._replays is None else self._replays.failure

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ltat_tune.attacks.balls import first_images
 from ltat_tune.attacks.objectives import OBJECTIVES
 from ltat_tune.attacks.pgd import BatchObjective, pgd
-from ltat_tune.attacks.replays import CUDAGraphs, Recorder, Replays
+from ltat_tune.attacks.replays import Recordings, Replays, StartedAttack
 from ltat_tune.config.sections import AttackConfig
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.losses.counts import log_prior
@@ -44,32 +44,46 @@ class PGDAttack:
         step_size: length of a step, pixel units.
         budgets: factor of each class on `eps` and `step_size`, (K,); None is 1 for all classes.
         knobs: the other arguments of `pgd`.
-        recorder: records the attack and replays it for each batch; None runs it each time.
+        recordings: records the attack and replays it for each batch; None runs it each time.
     """
 
     eps: float
     step_size: float
     budgets: Tensor | None
     knobs: dict[str, Any]
-    recorder: Recorder | None = None
+    recordings: Recordings | None = None
     _replays: list[Replays] = field(default_factory=list, repr=False)
 
     def __call__(
         self, model: nn.Module, images: Tensor, targets: Tensor, *, generator: torch.Generator
     ) -> Tensor:
-        if self.recorder is None or self.knobs["steps"] == 0:
+        if self.recordings is None or self.knobs["steps"] == 0:
             return self._run(model, images, targets, generator=generator)
         if not self._replays:
-            # Images may only be padded if the rest of the batch does not change their steps.
-            alone = self.knobs["bn_mode"] == "eval" and isinstance(self.knobs["objective"], str)
-            # A separate object, because a reference cycle would keep the recording's memory.
-            bare = PGDAttack(self.eps, self.step_size, self.budgets, self.knobs)
-            self._replays.append(Replays(bare._from, pads=alone, recorder=self.recorder))
+            self._replays.append(self._recorded(self.recordings))
         first = first_images(
             images, self.eps, start=self.knobs["start"], norm=self.knobs["norm"],
             generator=generator,
         )  # fmt: skip
         return self._replays[0](model, images, targets, first)
+
+    def _recorded(self, recordings: Recordings) -> Replays:
+        eps, step_size, knobs = self.eps, self.step_size, self.knobs
+
+        def attack(tensors: Sequence[Tensor | None]) -> StartedAttack:
+            # A separate object, because a reference cycle would keep the recording's memory.
+            budgets, class_weights = tensors
+            return PGDAttack(
+                eps, step_size, budgets, {**knobs, "class_weights": class_weights}
+            )._from
+
+        fixed = {name: value for name, value in knobs.items() if name != "class_weights"}
+        # Images may only be padded if the rest of the batch does not change their steps.
+        alone = knobs["bn_mode"] == "eval" and isinstance(knobs["objective"], str)
+        return recordings.of(
+            (eps, step_size, tuple(fixed.items())), (self.budgets, knobs["class_weights"]), attack,
+            pads=alone,
+        )  # fmt: skip
 
     def _from(self, model: nn.Module, images: Tensor, targets: Tensor, first: Tensor) -> Tensor:
         return self._run(model, images, targets, start=first)
@@ -93,6 +107,7 @@ def build_attack(
     epoch: int = 0,
     predicted: Tensor | None = None,
     loss: Callable[..., Tensor] | None = None,
+    recordings: Recordings | None = None,
 ) -> TrainingAttack:
     """Build the attack of one epoch.
 
@@ -103,6 +118,7 @@ def build_attack(
         predicted: last epoch's adversarial images by predicted class, shape (K,), for RBL. None,
             in the first epoch, stands for `samples_per_class` (REAT 4.1).
         loss: the prediction loss, which `attack.objective: loss` raises.
+        recordings: the training's, on a GPU; None launches each attack's kernels one by one.
     """
     attack = config.attack
     weights = attack_weights(config, samples_per_class, predicted)
@@ -118,7 +134,7 @@ def build_attack(
             "objective": _objective(attack, samples_per_class, weights, loss),
             "class_weights": None if attack.objective == "loss" else weights,
         },
-        CUDAGraphs() if samples_per_class.is_cuda and config.compute.graphs == "auto" else None,
+        recordings,
     )
 
 

@@ -16,7 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from ltat_tune import provenance
-from ltat_tune.backend.nodes import Node, alive_nodes, fitting_on, inspect, node_differences
+from ltat_tune.backend.nodes import (
+    GPU,
+    Node,
+    alive_nodes,
+    fitting_on,
+    inspect,
+    node_differences,
+    precision_on,
+)
 from ltat_tune.backend.ray_session import cluster_session
 from ltat_tune.config.sections import DataConfig
 from ltat_tune.errors import StudyError
@@ -41,6 +49,8 @@ class Cluster:
         self.news: list[str] = []  # nodes that joined or left; readers empty it
         self.problem = ""  # why a node that joined cannot be used
         self.resources, self._folder = resources, folder
+        self.precision = ""  # of all trials that leave it to the device; empty: not chosen yet
+        self._gpus: dict[str, list[GPU]] = {}  # by node
         self._data: tuple[DataConfig, ...] = ()
         self._nodes: dict[str, Node] = {}  # checked and alive
         self._asked: dict[str, tuple[Node, Any]] = {}
@@ -111,6 +121,11 @@ class Cluster:
             time.sleep(0.1)
             self._poll()
         return self.problem
+
+    @property
+    def gpus(self) -> list[GPU]:
+        """The GPUs of the nodes that answered."""
+        return [gpu for gpus in self._gpus.values() for gpu in gpus]
 
     # -- inside ---------------------------------------------------------------------------------
 
@@ -191,6 +206,13 @@ class Cluster:
                 "the node out of the cluster"
             ], []
         problems, notes = node_differences(node, report["versions"], report["commit"])
+        self._gpus[node.id] = report["gpus"]
+        lacking = [gpu for gpu in report["gpus"] if precision_on([gpu]) == "fp32"]
+        if lacking and self.precision == "bf16" and self.resources.gpus_per_trial > 0:
+            problems.append(
+                f"node {node.title} has {lacking[0].title}, which has no bfloat16, but this study "
+                "trains in bf16; take the node out of the cluster"
+            )
         if report["images"]:
             problems.append(
                 f"node {node.title} cannot open the images: {report['images']}; put them where "

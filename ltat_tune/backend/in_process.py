@@ -10,6 +10,7 @@ import itertools
 from typing import Any
 
 from ltat_tune.backend.work import NoTask, RunTask, Work, lets_go_on
+from ltat_tune.errors import GPULost
 from ltat_tune.search.stopping_rules import EarlyStopping
 from ltat_tune.storage.task import Task
 
@@ -59,4 +60,7 @@ def _run(
         run_task(task, report)
     except _TaskEnds:
         pass
+    except GPULost as lost:  # this process, which is the driver's, has no GPU any more
+        work.stop(str(lost))
+        last.clear()
     return last

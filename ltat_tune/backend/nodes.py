@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,40 @@ class Node:
     title: str  # human-readable: address and name
     cpus: float
     gpus: float
+
+
+@dataclass(frozen=True)
+class GPU:
+    """One GPU: its name and its compute capability, such as (9, 0)."""
+
+    name: str
+    capability: tuple[int, int]
+
+    @property
+    def title(self) -> str:
+        """Name and capability, such as `NVIDIA H200 (compute capability 9.0)`."""
+        return f"{self.name} (compute capability {'.'.join(map(str, self.capability))})"
+
+
+def precision_on(gpus: Iterable[GPU]) -> str:
+    """Return what `compute.precision: auto` is on these GPUs: bf16 if each has bfloat16."""
+    return "bf16" if all(gpu.capability >= (8, 0) for gpu in gpus) else "fp32"
+
+
+def gpus_of_node() -> list[GPU]:
+    """Return this machine's GPUs by nvidia-smi; a task without a GPU sees none through torch."""
+    query = ["nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    gpus = []
+    for line in done.stdout.splitlines():
+        name, _, capability = line.rpartition(",")
+        major, _, minor = capability.strip().partition(".")
+        if major.isdigit() and minor.isdigit():
+            gpus.append(GPU(name.strip(), (int(major), int(minor))))
+    return gpus
 
 
 def fitting_on(nodes: Iterable[Node], resources: ResourcesSpec) -> int:
@@ -65,7 +100,7 @@ def inspect(
         cache: folder of the decoded images.
 
     Returns:
-        A dict with the keys problem, images, versions, commit and token. The first two are
+        A dict with the keys problem, images, versions, commit, token and gpus. The first two are
         empty if all is well.
     """
     problem = ""
@@ -89,6 +124,7 @@ def inspect(
         "versions": provenance.versions(),
         "commit": provenance.commit(),
         "token": asks_for_tokens(),
+        "gpus": gpus_of_node(),
     }
 
 

@@ -9,7 +9,8 @@ from ray.tune.search import Searcher
 
 from ltat_tune.backend.work import NoTask, Report, Work
 
-_REPORTED = ("event", "epoch", "metrics", "memory", "epoch_seconds", "replayed")
+_REPORTED = ("event", "epoch", "metrics", "memory", "epoch_seconds", "replayed",
+             "note")  # fmt: skip
 
 
 def encoded(report: Report) -> dict[str, str]:

@@ -60,7 +60,7 @@ def _make_reachable(reachable: bool) -> None:
 
 
 @contextlib.contextmanager
-def ray_session(slots: int, *, cpus: int = 1) -> Iterator[dict[str, float]]:
+def ray_session(slots: int, *, cpus: int = 1, gpus: int = 0) -> Iterator[dict[str, float]]:
     """Run a local Ray for the length of a study. Yields its resources, such as {"CPU": 2.0}.
 
     It listens on loopback only, and serves only those who have its token.
@@ -68,6 +68,8 @@ def ray_session(slots: int, *, cpus: int = 1) -> Iterator[dict[str, float]]:
     Args:
         slots: tasks at once.
         cpus: CPUs of each task.
+        gpus: the machine's GPUs, as torch counts them, or 0 if no task uses one. Ray would count
+            for itself, and may count others.
 
     Raises:
         StudyError: this process is connected to a Ray already, which the study would shut down.
@@ -89,6 +91,7 @@ def ray_session(slots: int, *, cpus: int = 1) -> Iterator[dict[str, float]]:
             ray.init(
                 address="local",  # whatever RAY_ADDRESS says: this study owns its Ray
                 num_cpus=slots * cpus,
+                num_gpus=gpus,
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -15,6 +16,7 @@ from ltat_tune.backend.ray_searcher import QueueSearcher, encoded
 from ltat_tune.backend.ray_session import workers_as_they_are
 from ltat_tune.backend.watchdog import Watchdog
 from ltat_tune.backend.work import RunTask, Work
+from ltat_tune.errors import GPULost
 from ltat_tune.search.stopping_rules import EarlyStopping
 from ltat_tune.space.resources import ResourcesSpec
 from ltat_tune.storage.task import Task
@@ -66,7 +68,10 @@ def run_in_ray(
     """
 
     def trainable(config: dict[str, Any]) -> None:
-        run_task(Task.from_json(config["task"]), lambda values: tune.report(encoded(values)))
+        try:
+            run_task(Task.from_json(config["task"]), lambda values: tune.report(encoded(values)))
+        except GPULost:
+            os._exit(1)  # Ray gives the task to a new process
 
     def resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
         # Ray calls a pickled copy, which knows only the state of the work at the start

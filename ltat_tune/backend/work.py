@@ -32,6 +32,10 @@ class Work(Protocol):
         """The reason why the study stops before its end; None while it goes on."""
         ...
 
+    def stop(self, reason: str) -> None:
+        """Hand out no more tasks; keep the first reason."""
+        ...
+
     def next_task(self, slot: str) -> Task | NoTask:
         """Hand out the next task, for the slot of this name."""
         ...

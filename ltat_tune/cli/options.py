@@ -30,6 +30,10 @@ format_ = click.option(
     "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True,
     help="Format of the results.",
 )  # fmt: skip
+device = click.option(
+    "--device", default="auto", show_default=True,
+    help="Device: cpu, cuda, cuda:1 ...; auto is the first GPU, else the CPU.",
+)  # fmt: skip
 plugins = click.option(
     "--plugins", multiple=True, metavar="MODULE",
     help="Load this module of yours, whose code then runs; may be repeated.",

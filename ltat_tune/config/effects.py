@@ -219,6 +219,8 @@ _RULES: dict[str, _Rule] = {
     "attack.class_budget_warmup": _attacks,
     "compute.precision": _not("compute.precision", "auto"),  # then the device decides
     "compute.graphs": lambda c: "a replayed attack runs the same kernels",
+    "compute.float32": _not("compute.float32", "exact"),
+    "compute.deterministic": lambda c: "it fixes only the order of sums",
     "optim.nesterov": lambda c: "optim.momentum is 0" if c.optim.momentum == 0 else None,
     "optim.milestones": _milestones,
     "optim.lr_decay": _all(

@@ -12,6 +12,7 @@ from torch import Tensor
 from ltat_tune.config.sections import DataConfig
 from ltat_tune.data.datasets import LabelledImages
 from ltat_tune.data.policies import POLICIES
+from ltat_tune.data.transfers import sent
 
 _POLICY_IMAGES = 2048  # more images at once do not make a policy faster per image
 
@@ -21,11 +22,17 @@ def to_unit(images: Tensor) -> Tensor:
     return images.float().div_(255) if images.dtype == torch.uint8 else images.float()
 
 
+def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation of images by channel, in [0, 1], (C,) each."""
+    unit = to_unit(images)
+    return unit.mean(dim=(0, 2, 3)), unit.std(dim=(0, 2, 3)).clamp_min(1e-6)
+
+
 def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
     """Zero-pad by `padding` and crop each image of (N, C, H, W) at its own random place."""
     n, _, height, width = images.shape
     device = images.device
-    shift = torch.randint(0, 2 * padding + 1, (2, n, 1), generator=generator).to(device)
+    shift = sent(torch.randint(0, 2 * padding + 1, (2, n, 1), generator=generator), device)
     padded = F.pad(images, (padding,) * 4)
     rows = (shift[0] + torch.arange(height, device=device))[:, None, :, None]  # (N, 1, H, 1)
     columns = (shift[1] + torch.arange(width, device=device))[:, None, None, :]  # (N, 1, 1, W)
@@ -36,7 +43,7 @@ def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Ten
 
 def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
     """Mirror each image of (N, C, H, W) left to right with probability 1/2."""
-    mirrored = torch.rand(images.shape[0], generator=generator).to(images.device) < 0.5
+    mirrored = sent(torch.rand(images.shape[0], generator=generator), images.device) < 0.5
     return torch.where(mirrored[:, None, None, None], images.flip(3), images)
 
 
@@ -49,7 +56,8 @@ def random_rotation(images: Tensor, degrees: float, generator: torch.Generator) 
     n, _, height, width = images.shape
     device = images.device
     uniform = torch.rand(n, generator=generator)
-    angle = ((2 * uniform - 1) * math.radians(degrees)).to(device)[:, None, None]  # (N, 1, 1)
+    angles = sent((2 * uniform - 1) * math.radians(degrees), device)
+    angle = angles[:, None, None]  # (N, 1, 1)
     # The source of each pixel, in pixels from the centre. The product is written out: a GPU may
     # multiply matrices in TF32, which is too coarse to address a pixel.
     y = torch.arange((1 - height) / 2, height / 2, device=device)[:, None]  # (H, 1)
@@ -70,7 +78,7 @@ def training_batches(
     so operations cost about as much for 16 images as for one. A last batch of one image joins the
     batch before it, because BatchNorm cannot train on one image.
     """
-    order = torch.randperm(len(data), generator=generator).to(data.targets.device)
+    order = sent(torch.randperm(len(data), generator=generator), data.targets.device)
     batches = list(order.split(batch_size))
     if len(batches) > 1 and len(batches[-1]) == 1:
         batches[-2:] = [torch.cat(batches[-2:])]

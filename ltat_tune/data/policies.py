@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from ltat_tune.config.sections import DataConfig
 from ltat_tune.data.torchvision_door import import_torchvision
+from ltat_tune.data.transfers import constants_sent, sent
 
 Operation = tuple[str, float]  # name, and magnitude with its sign
 
@@ -137,7 +139,8 @@ def at_level(
 def transform(images: Tensor, operation: Operation) -> Tensor:
     """Apply one operation to all uint8 images (N, C, H, W), where C is 1 or 3."""
     name, magnitude = operation
-    return _KINDS[name].apply(_functional(), images, magnitude)
+    with constants_sent() if images.is_cuda else nullcontext():
+        return _KINDS[name].apply(_functional(), images, magnitude)
 
 
 @cache
@@ -208,12 +211,12 @@ def _each_its_own(images: Tensor, choices: Sequence[Operation], which: Tensor) -
     which = torch.tensor([distinct.index(choice) for choice in choices])[which]
     order = which.argsort(stable=True)
     sizes = which.bincount(minlength=len(distinct)).tolist()
-    groups = images[order.to(images.device)].split(sizes)
+    groups = images[sent(order, images.device)].split(sizes)
     changed = [
         transform(group, choice) if len(group) else group
         for group, choice in zip(groups, distinct, strict=True)
     ]
-    return torch.cat(changed)[order.argsort().to(images.device)]
+    return torch.cat(changed)[sent(order.argsort(), images.device)]
 
 
 def _to_8_bits(images: Tensor) -> Tensor:

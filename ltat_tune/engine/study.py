@@ -25,7 +25,12 @@ from ltat_tune.export.publish import export_winners
 from ltat_tune.files import write_text
 from ltat_tune.planning.estimate import long_study_note
 from ltat_tune.planning.gpu_sharing import measured_resources
-from ltat_tune.planning.slots import trials_at_once, visible_gpus
+from ltat_tune.planning.slots import (
+    AUTO_ON_CPU,
+    on_this_machine,
+    trials_at_once,
+    visible_gpus,
+)
 from ltat_tune.preflight.load import load_space
 from ltat_tune.preflight.resume import (
     check_changes,
@@ -192,6 +197,11 @@ class StudyRun:
         with self.folder.locked(), contextlib.ExitStack() as stack:
             check_space_left(self.folder.root)
             cluster, notes = self._join(address, stack) if address else (None, [])
+            if cluster is None:
+                resources = on_this_machine(self.space.resources)
+                if resources is not self.space.resources:
+                    notes = [*notes, AUTO_ON_CPU]
+                    self.space = replace(self.space, resources=resources)
             warning = self._write_changes()
             slots = 1 if in_process else self._slots() if cluster is None else cluster.slots()
             view = LiveView(self.space, console, quiet=quiet, slots=slots or 1, plain=in_process)
@@ -273,7 +283,9 @@ class StudyRun:
         tracker.start()
         try:
             own_ray = cluster is None and not in_process
-            own = ray_session.ray_session(slots, cpus=self.space.resources.cpus_per_trial)
+            resources = self.space.resources
+            gpus = visible_gpus(resources)
+            own = ray_session.ray_session(slots, cpus=resources.cpus_per_trial, gpus=gpus)
             with own if own_ray else contextlib.nullcontext():
                 tracker.wait_until_ready()
                 tracker.describe(self._tags(facts), (self.folder.space,))

@@ -47,6 +47,7 @@ class WorkQueue:
         rungs: the epochs at which trials are judged.
         observers: they get every event.
         cluster: the cluster that runs the tasks; None is this machine.
+        precision: that of all trainings which leave it to the device; None lets each one choose.
     """
 
     def __init__(
@@ -61,9 +62,10 @@ class WorkQueue:
         rungs: Rungs,
         observers: Sequence[Observer],
         cluster: Cluster | None = None,
+        precision: str | None = None,
     ) -> None:
         self.space, self.folder, self.ledger, self.stopping = space, folder, ledger, stopping
-        self._slots, self._device = slots, device
+        self._slots, self._device, self._precision = slots, device, precision
         self._largest, self._cluster = slots, cluster
         self._observers = observers
         self._live: dict[str, Task] = {}  # by slot
@@ -82,6 +84,7 @@ class WorkQueue:
         self._failures: list[Outcome] = []
         self._again: list[Task] = []  # ran out of memory; run next, with more room
         self._hangs: dict[str, str] = {}  # how a task hung last, by task key
+        self._noted: set[str] = set()  # notes of workers; each is shown once
         self.stop_reason: str | None = None
         self.unconfirmed: list[str] = []  # confirmations, tests and sentinels that failed
         for scenario in space.scenarios:
@@ -107,6 +110,7 @@ class WorkQueue:
             return NoTask.FINISHED
         if task is None:
             return NoTask.WAIT if self._live else NoTask.FINISHED
+        task = replace(task, precision=self._precision)
         self._live[slot] = task
         self._handed[task.scenario] += 1
         if task.kind == "trial" and self._searches[task.scenario].is_owed(task.number):
@@ -222,6 +226,9 @@ class WorkQueue:
         return any(t.scenario == scenario and t.kind == kind for t in self._live.values())
 
     def _absorb(self, task: Task, report: Report) -> None:
+        if (note := report.get("note")) and note not in self._noted:
+            self._noted.add(note)
+            self._notify("on_note", note)
         if "epoch" not in report or "event" in report:
             return
         epoch, metrics = int(report["epoch"]), report["metrics"]

@@ -18,7 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 from ltat_tune.backend.work import ReportTo
 from ltat_tune.config.plugin_loader import load_plugins
-from ltat_tune.errors import CheckpointError, ConfigError, TrainingDiverged
+from ltat_tune.engine.gpu_faults import (
+    check_gpu,
+    give_back_memory,
+    is_out_of_memory,
+)
+from ltat_tune.errors import CheckpointError, ConfigError, GPULost, TrainingDiverged
 from ltat_tune.files import copy_file, is_left_over, write_json
 from ltat_tune.storage.task import Task
 from ltat_tune.storage.training_files import (
@@ -47,7 +52,12 @@ _OUTER = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 def run_task(task: Task, report: ReportTo) -> None:
-    """Do a task, and report each epoch and one last event."""
+    """Do a task, and report each epoch and one last event.
+
+    Raises:
+        GPULost: the GPU no longer answers this process, which must end. The task goes on in
+            another, from its checkpoint.
+    """
     import torch
 
     from ltat_tune.seeding import prepare_process
@@ -66,17 +76,25 @@ def run_task(task: Task, report: ReportTo) -> None:
         last = _WORK.get(task.kind, _train)(task, report)
     except TrainingDiverged as error:
         last = {"state": "diverged", "reason": str(error)}
-    except torch.OutOfMemoryError:
-        last = {"state": "out_of_memory"}
-        if task.spacious:
-            last = {"state": "failed", "reason": f"{traceback.format_exc()}{_NO_ROOM}"}
     except OSError as error:
         state = "blocked" if error.errno in _OUTER or error.errno is None else "failed"
         last = {"state": state, "reason": traceback.format_exc()}
-    except Exception:  # a failed trial must not end the study; MLflow shows the traceback
+    except Exception as error:  # a failed trial must not end the study; MLflow shows the traceback
+        full = is_out_of_memory(error)
         last = {"state": "failed", "reason": traceback.format_exc()}
-    if torch.cuda.is_initialized():
-        torch.cuda.empty_cache()  # while this process waits, others need the memory
+        if full and not task.spacious:
+            last = {"state": "out_of_memory"}
+        elif full:
+            last["reason"] += _NO_ROOM
+        try:
+            check_gpu(error)
+        except GPULost as lost:
+            report({"note": f"{task.title}: {lost}; its worker ends, and another goes on"})
+            raise
+    except BaseException as error:  # a rung or an interruption stops the task at a report
+        give_back_memory(error)
+        raise
+    give_back_memory()
     last["seconds"] = time.perf_counter() - began
     if last["state"] in ("diverged", "failed") and task.kind not in _WORK:
         # a failed test or sentinel leaves the training's result alone: a resume repeats it
@@ -115,16 +133,20 @@ def _train(task: Task, report: ReportTo) -> dict[str, Any]:
                 "memory": _memory(),
                 "epoch_seconds": done.seconds,
                 "replayed": done.replayed,
+                "note": done.note,
             }
         )
 
-    trainer = Trainer(config, device=task.device, cache_dir=Path(task.cache))
+    trainer = Trainer(
+        config, device=task.device, cache_dir=Path(task.cache), precision=task.precision
+    )
     result = trainer.fit(
         on_epoch,
         checkpoint=checkpoint,
         validate_at=task.validate_at,
         probe_at=task.probe_at,
         probe_epochs=task.probe_epochs,
+        save_at=() if stem is None else (task.stem_epochs,),
     )
     end = CompleteTraining(
         state="complete",
@@ -132,6 +154,7 @@ def _train(task: Task, report: ReportTo) -> dict[str, Any]:
         metrics=result.metrics,
         weights=result.weights,
         precision=result.precision,
+        arithmetic=result.arithmetic,
         per_class=result.per_class,
         predicted=result.predicted,
         ae_distances=result.ae_distances,
@@ -190,12 +213,15 @@ def _begin_from_stem(task: Task, stem: Path, checkpoint: Path, identity: str) ->
 def _test(task: Task, report: ReportTo) -> dict[str, Any]:
     """Attack the confirmation's weights on the test split, and save the result of each attack."""
     from ltat_tune.config.trial_config import TrialConfig
+    from ltat_tune.models.arithmetic import computing_on
     from ltat_tune.training.evaluation import correct_answers, measured_part
     from ltat_tune.training.metrics import Accuracy
     from ltat_tune.training.trainer import Trainer
 
     config = TrialConfig.from_flat(task.config)
-    trainer = Trainer(config, device=task.device, cache_dir=Path(task.cache))
+    trainer = Trainer(
+        config, device=task.device, cache_dir=Path(task.cache), precision=task.precision
+    )
     result = trainer.fit(checkpoint=task.path / "checkpoint.pt")
     classes = len(trainer.splits.classes)
     done = read_test(task.path) or MeasuredOnTest(
@@ -207,7 +233,8 @@ def _test(task: Task, report: ReportTo) -> dict[str, Any]:
         if done.has(attack):
             continue
         part = measured_part(test, attack, config, split="test")
-        correct = correct_answers(result.model, part, attack, config)
+        with computing_on(trainer.device, config.compute):
+            correct = correct_answers(result.model, part, attack, config)
         targets = part.data.targets
         accuracy = Accuracy.count(correct, targets, classes)
         done = done.with_attack(
@@ -226,25 +253,30 @@ def _watch(task: Task, report: ReportTo) -> dict[str, Any]:
     """
     from ltat_tune.config.trial_config import TrialConfig
     from ltat_tune.evaluation.sentinel import BATCH_SIZE, watch
+    from ltat_tune.models.arithmetic import computing_on
     from ltat_tune.training.trainer import Trainer
 
     config = TrialConfig.from_flat(task.config)
-    trainer = Trainer(config, device=task.device, cache_dir=Path(task.cache))
+    trainer = Trainer(
+        config, device=task.device, cache_dir=Path(task.cache), precision=task.precision
+    )
     result = trainer.fit(checkpoint=task.path / "checkpoint.pt")
     test = trainer.splits.test().to(trainer.device)
     state = task.path / ".sentinel"  # finished attacks, from which a killed sentinel continues
-    masking = watch(
-        result.model,
-        test.images,
-        test.targets,
-        split="test",
-        eps=config.measured_eps,
-        norm=config.measured_norm,
-        step_size=config.evaluation.step_size,
-        batch_size=min(config.evaluation.batch_size, BATCH_SIZE),
-        state=state,
-        weights=result.weights,  # the configuration, and so the folder, fixes scale and log-prior
-    )
+    with computing_on(trainer.device, config.compute):
+        masking = watch(
+            result.model,
+            test.images,
+            test.targets,
+            split="test",
+            eps=config.measured_eps,
+            norm=config.measured_norm,
+            step_size=config.evaluation.step_size,
+            batch_size=min(config.evaluation.batch_size, BATCH_SIZE),
+            state=state,
+            # the configuration, and so the folder, fixes scale and log-prior
+            weights=result.weights,
+        )
     write_masking(task.path, MaskingReport(**masking.to_json()))
     shutil.rmtree(state, ignore_errors=True)
     return {"state": "complete", "epoch": result.epoch}

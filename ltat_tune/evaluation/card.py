@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ltat_tune import provenance
 from ltat_tune.attacks.named import parse_attack
 from ltat_tune.config.attack_names import is_slow
@@ -17,6 +19,7 @@ from ltat_tune.evaluation.loading import Loaded, Target
 from ltat_tune.evaluation.measures import INTERVALS, accuracies, summarise
 from ltat_tune.evaluation.runner import AttackOutcome, worst_case
 from ltat_tune.files import write_json
+from ltat_tune.models.arithmetic import described
 from ltat_tune.presentation.names import reached_ratio
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.tracking import attach, tracking_uri
@@ -181,6 +184,7 @@ def build(
         "versions": provenance.versions(),
         "commit": provenance.commit(),
         "machine": provenance.machine(),
+        "arithmetic": described(torch.device(request.device), "fp32", config.compute),
     }
 
 

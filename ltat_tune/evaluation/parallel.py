@@ -25,6 +25,7 @@ from ltat_tune.evaluation.runner import (
     evaluate_attack,
     evaluate_clean,
 )
+from ltat_tune.models.arithmetic import chosen_device, computing_on
 from ltat_tune.seeding import prepare_process
 from ltat_tune.training.evaluation import MeasuredPart
 
@@ -107,21 +108,12 @@ def check_request(request: Request) -> None:
                     f"{option} must be <= {_LONGEST}, in pixel units of [0, 1], got {value:g}; "
                     f"did you mean {value:g}/255?"
                 )
-    problems += _device_problems(request.device)
+    try:
+        chosen_device(request.device)
+    except ConfigError as error:
+        problems += error.problems
     if problems:
         raise ConfigError(problems)
-
-
-def _device_problems(device: str) -> list[str]:
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch's, for bad names and absent devices
-        reason = str(error).splitlines()[0][:80]
-        return [
-            f"--device must be a device of this machine, got {device} ({reason}); name cpu, "
-            "cuda or cuda:1"
-        ]
-    return []
 
 
 def evaluate_model(
@@ -163,6 +155,17 @@ def measure_targets(
     """
     request = resolve(request, loaded.config)
     check_request(request)
+    with computing_on(chosen_device(request.device), loaded.config.compute):
+        return _measured_targets(loaded, request, state, source, on_progress)
+
+
+def _measured_targets(
+    loaded: Loaded,
+    request: Request,
+    state: Path,
+    source: Loaded | None,
+    on_progress: OnProgress | None,
+) -> dict[str, Any]:
     data = loaded.splits.test() if request.split == "test" else loaded.splits.val
     whole = MeasuredPart.of(request.split, data, request.images)
     limit = loaded.config.evaluation.aa_images
@@ -325,7 +328,7 @@ def _in_workers(
         [(target, request, state.resolve()) for target in targets],
         slots=min(parallel, len(targets)),
         cpus=request.threads or max(map(threads_of, targets)),
-        gpu=request.device != "cpu",
+        gpus=0 if request.device == "cpu" else torch.cuda.device_count(),
         on_done=on_done,
     )
 

@@ -134,7 +134,7 @@ def _run(
 ) -> AttackOutcome:
     device = next(model.parameters()).device
     about = {
-        **asdict(setting), "weights": weights, "images": part.hash, "device": device.type,
+        **asdict(setting), "weights": weights, "images": part.hash, "device": _kind(device),
         "before": None if before is None else _digest(before),
         "versions": {name: versions()[name] for name in ("ltat-tune", "torch", "pyautoattack")},
     }  # fmt: skip
@@ -163,6 +163,12 @@ def _run(
         confidence=torch.tensor([c for b in batches for c in b["confidence"]]).double(),
     )
     return AttackOutcome(setting, part, answers, seconds)
+
+
+def _kind(device: torch.device) -> str:
+    """Return what numbers depend on of the device."""
+    backends: Any = torch.backends  # whose types name no precision
+    return device.type if device.type == "cpu" else f"cuda {backends.cudnn.conv.fp32_precision}"
 
 
 def _key(about: dict[str, Any]) -> str:

@@ -108,6 +108,7 @@ def _write(
         if measured is None or all(attack in measured.correct for attack in measured.images)
         else "sequence",
         "precision": trained.precision,
+        "arithmetic": trained.arithmetic,
         "versions": provenance.versions(),
     }
     report = read_masking(training.path)

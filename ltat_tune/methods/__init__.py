@@ -11,6 +11,7 @@ from functools import partial
 from torch import Tensor
 
 from ltat_tune.attacks import TrainingAttack, build_attack, no_attack
+from ltat_tune.attacks.replays import Recordings
 from ltat_tune.config.timeline import awp_epoch, clean_epochs
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.losses import TailLoss, build_loss
@@ -101,6 +102,7 @@ def build_method(
     *,
     epoch: int = 0,
     predicted: Tensor | None = None,
+    recordings: Recordings | None = None,
 ) -> Method:
     """Build the method of one epoch, with its loss, its attack and the wrappers around it.
 
@@ -115,6 +117,7 @@ def build_method(
         epoch: counted from 0.
         predicted: last epoch's training images by predicted class, shape (K,); None in the first
             epoch.
+        recordings: the training's recording of its attack, on a GPU; None records nothing.
     """
     method = config.method
     name = "natural" if epoch < clean_epochs(config) else method.name
@@ -131,8 +134,11 @@ def build_method(
     if 0 < epoch == clean_epochs(config):
         predicted = None  # the images of the previous epoch were clean
     return method_of(
-        build_attack(config, samples_per_class, epoch=epoch, predicted=predicted, loss=loss)
-    )
+        build_attack(
+            config, samples_per_class, epoch=epoch, predicted=predicted, loss=loss,
+            recordings=recordings,
+        )
+    )  # fmt: skip
 
 
 def _penalised(method_of: MethodOf, weight: float) -> MethodOf:

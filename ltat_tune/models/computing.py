@@ -24,8 +24,10 @@ def chosen_precision(wanted: str, device: torch.device, *, auto: str | None = No
         return wanted
     if auto is not None:
         return auto
-    has_it = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return "bf16" if has_it else "fp32"
+    if device.type != "cuda":
+        return "fp32"
+    with torch.cuda.device(device):  # torch asks the device that is current
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
 
 
 def prepare_model(model: nn.Module, precision: str, device: torch.device) -> None:

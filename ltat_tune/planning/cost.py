@@ -60,6 +60,8 @@ class Cost:
         macs: multiply-adds of a forward over one image.
         parameters: parameters of the network.
         training_mib: memory of a training, without its process.
+        gpu_only_mib: what a GPU holds in addition: the recorded attack, which keeps its own
+            memory, and what a batch of a test needs beyond one of the training.
         checkpoint_mib: a training's state on disk.
         data_mib: decoded images of all splits.
         batch: images of a training batch.
@@ -74,6 +76,7 @@ class Cost:
     macs: float
     parameters: int
     training_mib: float
+    gpu_only_mib: float
     checkpoint_mib: float
     data_mib: float
     batch: int
@@ -90,7 +93,8 @@ class Cost:
 
     def memory_mib(self, *, gpu: bool) -> float:
         """Return the memory of a trial in MiB, of GPU memory on a GPU."""
-        return self.training_mib + (_CUDA_MIB if gpu else _PROCESS_MIB)
+        more = self.gpu_only_mib + _CUDA_MIB if gpu else _PROCESS_MIB
+        return self.training_mib + more
 
 
 def cost_of(config: TrialConfig, attacks: tuple[str, ...]) -> Cost:
@@ -118,6 +122,8 @@ def cost_of(config: TrialConfig, attacks: tuple[str, ...]) -> Cost:
     states = 2 + (config.optim.ema_decay > 0) + (config.evaluation.select_epoch != "last")
     pixels = channels * side * side * (4 if config.data.name == "digits" else 1)
     batch = min(config.optim.batch_size, max(1, train))
+    tested = min(config.evaluation.batch_size, max(val, test_images))
+    recorded = batch if config.compute.graphs == "auto" and attack_steps(config) > 0 else 0
     return Cost(
         samples_per_class=tuple(counts),
         classes=source.classes,
@@ -130,6 +136,7 @@ def cost_of(config: TrialConfig, attacks: tuple[str, ...]) -> Cost:
         # gradients and the content of a checkpoint; all activations that a backward pass needs
         training_mib=(4 * (states + 1) * parameters + _ACTIVATIONS * activations * batch
                       + pixels * (train + val)) / 2**20,
+        gpu_only_mib=_ACTIVATIONS * activations * (recorded + max(0, tested - batch)) / 2**20,
         checkpoint_mib=4 * states * parameters / 2**20,
         data_mib=pixels * (official + test_images) / 2**20,
         batch=batch,

@@ -10,7 +10,7 @@ from typing import Any
 from ltat_tune.errors import DataError
 from ltat_tune.planning.cost import Cost, attack_steps, cost_of
 from ltat_tune.planning.expected_epochs import SearchLength, search_length, stage_epochs
-from ltat_tune.planning.slots import trials_at_once, visible_gpus
+from ltat_tune.planning.slots import on_this_machine, trials_at_once, visible_gpus
 from ltat_tune.presentation.units import duration
 from ltat_tune.search.rungs import Rungs, place_rungs
 from ltat_tune.space.space import Scenario, Space
@@ -139,7 +139,7 @@ def estimate(
         DataError: the images cannot be counted, because they are not on this machine.
     """
     rungs = place_rungs(space) if rungs is None else rungs
-    gpu = space.resources.gpus_per_trial > 0
+    gpu = on_this_machine(space.resources).gpus_per_trial > 0
     gpus = visible_gpus(space.resources)
     slots = trials_at_once(space.resources, max(1, gpus)) if slots is None else slots
     length = search_length(space, rungs)  # the same for every scenario
@@ -232,7 +232,8 @@ def _scenario(
     measured: Calibration | None,
 ) -> ScenarioEstimate:
     config = space.config(scenario, {})
-    gpu, threads = space.resources.gpus_per_trial > 0, space.resources.cpus_per_trial
+    gpu = on_this_machine(space.resources).gpus_per_trial > 0
+    threads = space.resources.cpus_per_trial
     pass_s = measured.pass_s if measured else cost.pass_seconds(gpu=gpu, threads=threads)
     epoch_s = pass_s * (cost.update + cost.validation / config.evaluation.every_epochs)
     confirmations, most, spared = confirmation_epochs(space)

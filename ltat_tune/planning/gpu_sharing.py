@@ -3,11 +3,13 @@
 One training in batches of 128 does not fill a large GPU, and how many do is measured, not guessed.
 One, two, three ... processes train the same configuration at once, and the images that they train
 per second are added up. Each process is `python -m ltat_tune.planning.gpu_sharing`. It reports
-that it is warm, waits for the others, and then trains for some seconds.
+that it is warm after its first epoch, waits for the others, and then trains whole epochs for some
+seconds.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -37,7 +39,7 @@ _GAIN = 1.05  # required factor on images per second for one more training
 _ROOM = 0.9  # share of a GPU's memory that trainings may take
 _SECONDS = 8.0  # of training, once every process is warm
 _LIMIT_S = 300.0  # for one try, including its start
-_BATCHES = 20  # in an epoch
+_BATCHES = 100  # in an epoch: as long as a whole one, for a graph is recorded in the first
 
 
 @dataclass(frozen=True)
@@ -238,12 +240,17 @@ def _hear(process: subprocess.Popen[str], deadline: float) -> str:
     raise StudyError(f"a training failed: {lines[-1] if lines else 'it was killed'}")
 
 
+class _Enough(Exception):
+    """Ends a training that was measured for long enough."""
+
+
 def train_stdin() -> None:
     """Run one of the processes: stdin has the job, then the word to go; stdout gets two lines."""
     from dataclasses import replace
 
     from ltat_tune.data.datasets import load_splits
     from ltat_tune.seeding import prepare_process
+    from ltat_tune.training.fit_result import EpochMetrics
     from ltat_tune.training.trainer import Trainer
 
     job: dict[str, Any] = json.loads(sys.stdin.readline())
@@ -254,14 +261,21 @@ def train_stdin() -> None:
     train = some_of(splits.train, job["images"])
     part = replace(splits, train=train, val=some_of(splits.val, len(splits.classes)))
     trainer = Trainer(config, splits=part, device=job["device"])
-    trainer.fit()
-    print("warm", flush=True)
-    sys.stdin.readline()
-    images, began = 0, time.perf_counter()
-    while (seconds := time.perf_counter() - began) < job["seconds"]:
-        trainer.fit()
-        images += config.optim.epochs * len(train)
-    report = {"images": images, "seconds": seconds, "memory_mib": peak_mib(job["device"])}
+    times: list[float] = []  # at the end of the first epoch, which is warm, and of each one after
+
+    def on_epoch(done: EpochMetrics) -> None:
+        if not times:
+            print("warm", flush=True)
+            sys.stdin.readline()
+        times.append(time.perf_counter())
+        if len(times) > 2 and times[-1] - times[0] > job["seconds"]:
+            raise _Enough
+
+    with contextlib.suppress(_Enough):
+        while True:
+            trainer.fit(on_epoch)
+    report = {"images": (len(times) - 1) * len(train), "seconds": times[-1] - times[0],
+              "memory_mib": peak_mib(job["device"])}  # fmt: skip
     print(json.dumps(report), flush=True)
 
 

@@ -20,3 +20,15 @@ def visible_gpus(resources: ResourcesSpec) -> int:
     import torch
 
     return torch.cuda.device_count()
+
+
+AUTO_ON_CPU = (
+    "resources.gpus_per_trial auto is 0, because this machine has no GPU: trials train on the CPU"
+)
+
+
+def on_this_machine(resources: ResourcesSpec) -> ResourcesSpec:
+    """Return the resources, with no GPU in place of `auto` where this machine has none."""
+    if resources.measures_share and visible_gpus(resources) == 0:
+        return resources.with_share(0)
+    return resources

@@ -7,6 +7,7 @@ import os
 from ltat_tune.config.attack_names import is_slow
 from ltat_tune.data.sources import class_counts, is_available
 from ltat_tune.errors import LtatError
+from ltat_tune.planning.slots import on_this_machine, visible_gpus
 from ltat_tune.space.objective import group_of
 from ltat_tune.space.problems import Problems
 from ltat_tune.space.space import Space
@@ -101,25 +102,18 @@ def check_resources(space: Space, problems: Problems, cluster: bool) -> None:
             f"resources.cpus_per_trial must be at most {cpus}, the CPUs of this machine, got "
             f"{space.resources.cpus_per_trial}",
         )
-    if space.resources.gpus_per_trial > 0:
-        import torch
-
-        gpus = torch.cuda.device_count()
-        if not cluster and space.resources.gpus_per_trial > gpus:
-            problems.add(
-                ("resources", "gpus_per_trial"),
-                f"resources.gpus_per_trial must be at most {gpus}, the GPUs of this machine, got "
-                f"{_written_share(space)}; --set resources.gpus_per_trial=0 trains on "
-                "the CPU, --smoke only tries the file out",
-            )
-        elif space.resources.gpus_per_trial > 1 and space.resources.gpus_per_trial % 1:
-            problems.add(
-                ("resources", "gpus_per_trial"),
-                "resources.gpus_per_trial must be a share of one GPU or a whole number, got "
-                f"{space.resources.gpus_per_trial:g}",
-            )
-
-
-def _written_share(space: Space) -> str:
-    resources = space.resources
-    return "auto" if resources.measures_share else f"{resources.gpus_per_trial:g}"
+    resources = space.resources if cluster else on_this_machine(space.resources)
+    share = resources.gpus_per_trial
+    if share > 1:
+        problems.add(
+            ("resources", "gpus_per_trial"),
+            f"resources.gpus_per_trial must be at most 1, got {share:g}: a training uses one GPU, "
+            "and the others would stand idle; write 1, and more trials run at once",
+        )
+    elif not cluster and share > 0 and visible_gpus(resources) == 0:
+        problems.add(
+            ("resources", "gpus_per_trial"),
+            f"resources.gpus_per_trial must be 0 or auto, because this machine has no GPU, got "
+            f"{share:g}; --set resources.gpus_per_trial=0 trains on the CPU, --smoke only tries "
+            "the file out",
+        )

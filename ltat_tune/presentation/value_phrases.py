@@ -97,6 +97,8 @@ _CHOICES: dict[str, Mapping[Any, str]] = {
         "uniform_clipped": "clipped uniform start", "one_sided": "one-sided start",
         "gaussian": "Gaussian start",
     },
+    "compute.deterministic": {"auto": "deterministic", "off": "not deterministic"},
+    "compute.float32": {"exact": "exact float32", "tf32": "TF32"},
     "compute.graphs": {"auto": "CUDA graphs", "off": "no CUDA graphs"},
     "compute.precision": {"auto": "the device's precision", "fp32": "float32",
                           "bf16": "bfloat16"},

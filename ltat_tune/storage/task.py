@@ -44,6 +44,7 @@ class Task:
     seed: int | None = None  # a repeat's; None is the configuration's own
     plugins: tuple[dict[str, str], ...] = ()  # the worker runs their code first
     second_opinion: bool = False  # whether its score gets one; a copy's never does
+    precision: str | None = None  # what `compute.precision: auto` is in this study
     spacious: bool = False  # ran out of GPU memory once, so it gets up to twice the share
 
     def to_json(self) -> str:

@@ -74,6 +74,8 @@ class CompleteTraining(FileModel):
         metrics: of that epoch, `val/pgd20_acc` and others.
         weights: hash of the kept weights.
         precision: fp32 or bf16.
+        arithmetic: device and settings, `NVIDIA H200, bf16, no TF32, deterministic`; empty if
+            an earlier version trained.
         per_class: `val/<attack>` -> recall of every class, (K,).
         predicted: training images by predicted class, (epochs, K).
         ae_distances: see `training.ae_distances`, (epochs, K); empty: not recorded.
@@ -91,6 +93,7 @@ class CompleteTraining(FileModel):
     metrics: dict[str, float]
     weights: str
     precision: str = "fp32"
+    arithmetic: str = ""
     per_class: dict[str, list[float | None]]
     predicted: list[list[int]] = []
     ae_distances: list[list[float | None]] = []

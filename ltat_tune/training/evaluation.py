@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from ltat_tune.data.batches import evaluation_batches
 from ltat_tune.data.datasets import LabelledImages
 from ltat_tune.errors import ConfigError
 from ltat_tune.models.computing import exactly
-from ltat_tune.training.metrics import Accuracy
+from ltat_tune.training.metrics import Accuracy, ClassGroups
 
 # Every model of a study is attacked with the same noise, whatever its own seed is. It is also the
 # default of `ltat-tune evaluate --seed`, which then gives the same numbers.
@@ -109,12 +110,54 @@ def measure_accuracy(
     return Accuracy.count(correct_answers(model, part, attack, config), part.data.targets, classes)
 
 
+class Validation(NamedTuple):
+    """What a validation measures.
+
+    Attributes:
+        per_class: the recalls by class, by name.
+        metrics: the accuracies, by name.
+        answers: which images are right under the validation attack, (N,) bool.
+    """
+
+    per_class: dict[str, list[float | None]]
+    metrics: dict[str, float]
+    answers: Tensor
+
+
+def validate(
+    model: nn.Module, data: LabelledImages, config: TrialConfig, groups: ClassGroups
+) -> Validation:
+    """Measure the validation images without an attack and under the validation attack.
+
+    Raises:
+        ConfigError: as `measure_accuracy`.
+    """
+    per_class: dict[str, list[float | None]] = {}
+    metrics: dict[str, float] = {}
+    clean = None
+    for attack in dict.fromkeys(["clean", config.evaluation.val_attack]):
+        part = measured_part(data, attack, config, split="val")
+        known = clean if len(part) == len(data) else None  # a slow attack sees a part
+        correct = correct_answers(model, part, attack, config, clean=known)
+        clean = correct if clean is None else clean
+        accuracy = Accuracy.count(correct, part.data.targets, groups.classes)
+        per_class[f"val/{attack}"] = accuracy.per_class
+        metrics |= accuracy.metrics(f"val/{attack}", groups)
+    return Validation(per_class, metrics, correct)
+
+
 def correct_answers(
-    model: nn.Module, part: MeasuredPart, attack: str, config: TrialConfig
+    model: nn.Module,
+    part: MeasuredPart,
+    attack: str,
+    config: TrialConfig,
+    *,
+    clean: Tensor | None = None,
 ) -> Tensor:
     """Return which images of a part the model answers right under one attack: (N,) bool.
 
-    `measure_accuracy` says how; this keeps the answers that it counts.
+    `measure_accuracy` says how; this keeps the answers that it counts. `clean` holds those without
+    an attack, (N,) bool, if they are known.
 
     Raises:
         ConfigError: the attack does not exist, or not in this norm.
@@ -122,11 +165,16 @@ def correct_answers(
     if not is_attack(attack):
         raise ConfigError(f"unknown attack {attack!r}; choose from: {WRITTEN}")
     named = parse_attack(attack)
-    right = []
+    right: list[Tensor] = []
+    size = config.evaluation.batch_size
+    known = None if clean is None else clean.split(size)
     with frozen(model, training=False):
-        for images, targets, places in part.batches(config.evaluation.batch_size):
-            with torch.no_grad(), exactly(model):
-                correct = model(images).argmax(dim=1) == targets
+        for images, targets, places in part.batches(size):
+            if known is not None:
+                correct = known[len(right)].clone()
+            else:
+                with torch.no_grad(), exactly(model):
+                    correct = model(images).argmax(dim=1) == targets
             standing = correct.nonzero().squeeze(1)
             if attack != "clean" and len(standing):
                 adv_images = named.run(

@@ -16,6 +16,7 @@ class EpochMetrics:
     metrics: dict[str, float]  # repeatable to the last digit
     seconds: float
     replayed: bool = False  # read back from a checkpoint, not trained now
+    note: str = ""  # what the user should know of how the training computes
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class FitResult:
     metrics: dict[str, float]
     weights: str  # hash of the kept weights
     precision: str  # of the training: fp32 or bf16
+    arithmetic: str  # device and settings that trained, such as `NVIDIA H200, bf16, no TF32, ...`
     per_class: dict[str, list[float | None]]  # `val/<attack>` -> recall of every class, (K,)
     predicted: list[list[int]]  # training images by predicted class, (epochs, K); n_i of REAT 4.1
     ae_distances: list[list[float | None]]  # see `AEDistances`, (epochs, K); empty if not measured

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -34,6 +34,11 @@ class ClassGroups:
         }
         return cls({name: sorted(members) for name, members in groups.items() if members})
 
+    @property
+    def classes(self) -> int:
+        """The number of classes, K."""
+        return sum(len(self.members.get(name, [])) for name in ("well", "under"))
+
 
 @dataclass(frozen=True)
 class Accuracy:
@@ -41,14 +46,13 @@ class Accuracy:
 
     right: list[int]  # (K,)
     total: list[int]  # (K,)
-    answers: Tensor | None = field(default=None, compare=False)  # they count these, (N,) bool
 
     @classmethod
     def count(cls, correct: Tensor, targets: Tensor, classes: int) -> Accuracy:
         """Count by class from `correct`, (N,) bool, and `targets`, (N,) int64."""
         right = targets[correct].bincount(minlength=classes)
         total = targets.bincount(minlength=classes)
-        return cls(right.tolist(), total.tolist(), correct)
+        return cls(right.tolist(), total.tolist())
 
     @property
     def per_class(self) -> list[float | None]:

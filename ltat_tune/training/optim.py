@@ -1,4 +1,4 @@
-"""The optimiser, gradient clipping, weight averaging and the learning-rate schedules."""
+"""The optimiser, gradient clipping and the learning-rate schedules."""
 
 from __future__ import annotations
 
@@ -8,12 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ltat_tune.config.sections import OptimConfig
 from ltat_tune.config.timeline import drop_epochs
-
-_Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 def build_optimizer(config: OptimConfig, model: nn.Module) -> torch.optim.SGD:
@@ -51,38 +48,6 @@ def clip_gradients(model: nn.Module, max_norm: float | None) -> None:
         nn.utils.clip_grad_norm_(
             model.parameters(), max_norm, error_if_nonfinite=False, foreach=True
         )
-
-
-def new_average(model: nn.Module, decay: float) -> AveragedModel | None:
-    """Return an exponential moving average of a model, or None for a decay of 0.
-
-    `average.module` holds the averaged weights. After each optimiser step,
-    `average.update_parameters(model)` sets parameters and buffers, including BatchNorm's
-    statistics, to decay * average + (1 - decay) * model. The first call copies the model. Do not
-    move the average to another device: its update counter stays on the CPU, so that no update
-    waits for the device.
-
-    Source: Gowal2020Uncovering 4.4, arXiv:2010.03593; torch's AveragedModel.
-    Deviations: integer buffers, which are BatchNorm's batch counters, are copied. torch's own
-        function averages them and drops the fraction, which lowers even a constant: 3 * 0.9 +
-        3 * 0.1 is slightly less than 3.
-
-    Args:
-        model: the model, already on its device. It is copied, not changed.
-        decay: share of the old average in each update, in [0, 1).
-    """
-    if decay == 0:
-        return None
-    average = get_ema_multi_avg_fn(decay)
-
-    def update(averages: _Tensors, currents: _Tensors, count: Tensor | int) -> None:
-        if averages[0].is_floating_point():
-            average(averages, currents, count)
-        else:
-            for mean, current in zip(averages, currents, strict=True):
-                mean.copy_(current)
-
-    return AveragedModel(model, multi_avg_fn=update, use_buffers=True)
 
 
 def learning_rate(config: OptimConfig, epoch: int) -> float:

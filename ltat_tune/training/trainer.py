@@ -6,30 +6,29 @@ import copy
 import math
 import time
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ltat_tune.attacks.replays import CUDAGraphs, Recordings
 from ltat_tune.config.timeline import deferral_epoch
 from ltat_tune.config.trial_config import TrialConfig
-from ltat_tune.data.batches import to_unit, training_batches
+from ltat_tune.data.batches import channel_statistics, training_batches
 from ltat_tune.data.datasets import Splits, load_splits
 from ltat_tune.errors import CheckpointError, TrainingDiverged
 from ltat_tune.losses import class_weights
 from ltat_tune.losses.counts import log_prior
 from ltat_tune.methods import build_method, needs_projection
 from ltat_tune.models import build_model, chosen_precision, measured, prepare_model
+from ltat_tune.models.arithmetic import computing_on, described
 from ltat_tune.seeding import new_generator, stream_seed
 from ltat_tune.training.ae_distances import AEDistances
-from ltat_tune.training.checkpoint import (
-    earlier,
-    load_checkpoint,
-    save_checkpoint,
-    weights_hash,
-)
-from ltat_tune.training.evaluation import measure_accuracy
+from ltat_tune.training.checkpoint import load_checkpoint, weights_hash
+from ltat_tune.training.epoch_sums import EpochSums
+from ltat_tune.training.evaluation import Validation, validate
 from ltat_tune.training.fit_result import EpochMetrics, FitResult, Kept
 from ltat_tune.training.metrics import ClassGroups
 from ltat_tune.training.optim import (
@@ -37,8 +36,11 @@ from ltat_tune.training.optim import (
     clip_gradients,
     learning_rate,
     load_optimizer,
-    new_average,
 )
+from ltat_tune.training.saving import Saver
+from ltat_tune.training.weight_average import new_average
+
+OnEpoch = Callable[[EpochMetrics], None]
 
 
 class Trainer:
@@ -70,8 +72,18 @@ class Trainer:
         self.precision = chosen_precision(config.compute.precision, self.device, auto=precision)
         self.counts = self.splits.samples_per_class
         self.groups = ClassGroups.from_counts(self.counts.tolist())
+        self._recordings: Recordings | None = None
         self._train = self.splits.train.to(self.device)
         self._val = self.splits.val.to(self.device)
+
+    @property
+    def note(self) -> str:
+        """What the user should know of how this training computes; empty if there is nothing."""
+        failure = "" if self._recordings is None else self._recordings.failure
+        return failure and (
+            f"the training attack could not be recorded as a CUDA graph ({failure}), so its "
+            "kernels are launched one by one, which is slower; compute.graphs: off does not try"
+        )
 
     @property
     def score_name(self) -> str:
@@ -80,52 +92,66 @@ class Trainer:
 
     def fit(
         self,
-        on_epoch: Callable[[EpochMetrics], None] | None = None,
+        on_epoch: OnEpoch | None = None,
         *,
         checkpoint: Path | None = None,
         validate_at: Collection[int] = (),
         probe_at: Collection[int] = (),
         probe_epochs: int = 3,
+        save_at: Collection[int] = (),
     ) -> FitResult:
-        """Train to the last epoch, from `checkpoint` if it exists, and save each epoch there.
+        """Train to the last epoch, from `checkpoint` if it exists, and save the state there.
 
         Args:
-            on_epoch: called with each epoch, in order, once it is saved. The epochs of the
-                checkpoint come first. An exception that it raises ends the training.
-            checkpoint: file of this training's state; None saves no state.
+            on_epoch: called with each epoch, in order. The epochs of the checkpoint come first.
+                An exception that it raises ends the training.
+            checkpoint: file of this training's state, which `Saver` writes; None saves no state.
             validate_at: further epochs, from 1, after which to validate. No weight depends on
                 them, and none of them is kept as the best.
             probe_at: epochs, from 1, after which to run `probe`. A probe does not change the
                 training, not even its last bit.
             probe_epochs: length of a probe in epochs.
+            save_at: further epochs, from 1, whose state is in `checkpoint` when they are reported.
 
         Raises:
             TrainingDiverged: the loss or a weight became non-finite.
             CheckpointError: the checkpoint is torn, or belongs to another configuration or images.
         """
-        self._start(checkpoint)
+        with computing_on(self.device, self.config.compute):
+            self._start(checkpoint)
+            with Saver(checkpoint, self.state_dict, epochs=len(self.history)) as saver:
+                self._fit(on_epoch, saver, validate_at, probe_at, probe_epochs, save_at)
+            return self._result()
+
+    def _fit(
+        self,
+        on_epoch: OnEpoch | None,
+        saver: Saver,
+        validate_at: Collection[int],
+        probe_at: Collection[int],
+        probe_epochs: int,
+        save_at: Collection[int],
+    ) -> None:
+        must = {*validate_at, *probe_at, *save_at, self.config.optim.epochs}
         for past in self.history:
-            _report(on_epoch, past, replayed=True)
+            self._report(on_epoch, past, replayed=True)
         for epoch in range(len(self.history), self.config.optim.epochs):
             began = time.perf_counter()
             metrics = self._train_epoch(epoch)
             if self.distances is not None:
                 self.distances.measure(self.model)
             if self._validates(epoch + 1, validate_at):
-                per_class, measured = self._validate()
-                metrics |= measured
+                found = validate(self._measured(), self._val, self.config, self.groups)
+                metrics |= found.metrics
                 if self._validates(epoch + 1):
-                    self._keep(epoch + 1, metrics[self.score_name], per_class)
+                    self._keep(epoch + 1, metrics[self.score_name], found)
             if epoch + 1 in probe_at:
                 metrics |= self.probe(probe_epochs)
             seconds = time.perf_counter() - began
             self.history.append(EpochMetrics(epoch + 1, metrics, seconds))
-            if checkpoint is not None:
-                save_checkpoint(checkpoint, self.state_dict())
-            _report(on_epoch, self.history[-1])
-        if checkpoint is not None:
-            earlier(checkpoint).unlink(missing_ok=True)
-        return self._result()
+            saver.after_epoch(epoch + 1, must=epoch + 1 in must)
+            with saver.saved_if_stopped():
+                self._report(on_epoch, self.history[-1])
 
     def probe(self, epochs: int) -> dict[str, float]:
         """Return what the training would reach soon: `probe/...` for each `val/...` metric.
@@ -143,7 +169,7 @@ class Trainer:
                 fork._train_epoch(epoch)
         except TrainingDiverged:
             return {}
-        _, scores = fork._validate()
+        scores = validate(fork._measured(), fork._val, config, self.groups).metrics
         return {f"probe/{name.removeprefix('val/')}": value for name, value in scores.items()}
 
     def state_dict(self) -> dict[str, Any]:
@@ -164,7 +190,11 @@ class Trainer:
 
     def _start(self, checkpoint: Path | None) -> None:
         config, seed = self.config, self.config.seeds.seed
-        mean, std = self._statistics()
+        if self.device.type == "cuda" and config.compute.graphs == "auto":
+            self._recordings = Recordings(CUDAGraphs(self.device))  # of this model
+        mean, std = None, None
+        if config.model.normalisation == "data":
+            mean, std = channel_statistics(self._train.images)
         self.model = build_model(
             config.model,
             in_channels=self._train.images.shape[1],
@@ -198,7 +228,7 @@ class Trainer:
     def _load(self, state: dict[str, Any]) -> None:
         # A training continues in the precision that it began in, even on another device.
         self.precision = state.get("precision", "fp32")
-        for model in filter(None, (self.model, self.average)):
+        for model in (self.model, self._kept_module()):
             prepare_model(model, self.precision, self.device)
         self.model.load_state_dict(state["model"])
         load_optimizer(self.optimizer, state["optimizer"])
@@ -212,13 +242,6 @@ class Trainer:
         if self.distances is not None:
             self.distances.load_state_dict(state["distances"])
 
-    def _statistics(self) -> tuple[Tensor | None, Tensor | None]:
-        """Return mean and std of the training subset by channel, (C,) each; None if not used."""
-        if self.config.model.normalisation == "none":
-            return None, None
-        images = to_unit(self._train.images)
-        return images.mean(dim=(0, 2, 3)), images.std(dim=(0, 2, 3)).clamp_min(1e-6)
-
     def _train_epoch(self, epoch: int) -> dict[str, float]:
         config = self.config
         rate = learning_rate(config.optim, epoch)
@@ -228,13 +251,11 @@ class Trainer:
         if weights is not None:
             weights = weights.to(self.device)
         method = build_method(
-            config, self.counts.to(self.device), epoch=epoch, predicted=self._last_predicted()
-        )
+            config, self.counts.to(self.device), epoch=epoch, predicted=self._last_predicted(),
+            recordings=self._recordings,
+        )  # fmt: skip
         self.model.train()
-        # The sums stay on the device: one transfer per epoch instead of one per step.
-        sums: dict[str, Tensor] = {}
-        predicted = torch.zeros(len(self.splits.classes), dtype=torch.int64, device=self.device)
-        seen = 0
+        sums = EpochSums(len(self.splits.classes), self.device)
         for images, targets in training_batches(
             self._train,
             config.optim.batch_size,
@@ -252,21 +273,11 @@ class Trainer:
             if step.after_update is not None:
                 step.after_update()
             if self.average is not None:
-                self.average.update_parameters(self.model)
-            size = len(targets)
-            seen += size
-            guesses = step.logits.detach().argmax(dim=1)
-            # bincount would wait for a GPU
-            predicted += nn.functional.one_hot(guesses, len(predicted)).sum(dim=0)
-            terms = {"loss": step.loss.detach() * size, "acc": (guesses == targets).sum()}
-            terms |= {name: term * size for name, term in step.terms.items()}
-            for name, term in terms.items():
-                sums[name] = sums[name] + term if name in sums else term
-        names = list(sums)
-        means = (torch.stack([sums[name].double() for name in names]) / seen).tolist()
-        metrics = {f"train/{name}": mean for name, mean in zip(names, means, strict=True)}
+                self.average.update(self.model)
+            sums.add(step, targets)
+        metrics, predicted = sums.read()
         self._check_finite(epoch, metrics)
-        self.predicted.append(predicted.tolist())
+        self.predicted.append(predicted)
         return {**metrics, "train/lr": rate}
 
     def _last_predicted(self) -> Tensor | None:
@@ -290,20 +301,6 @@ class Trainer:
         every = self.config.evaluation.every_epochs
         return epoch % every == 0 or epoch in also or epoch == self.config.optim.epochs
 
-    def _validate(self) -> tuple[dict[str, list[float | None]], dict[str, float]]:
-        """Return the recalls by class and the metrics on the validation images, both by name."""
-        per_class: dict[str, list[float | None]] = {}
-        metrics: dict[str, float] = {}
-        for attack in dict.fromkeys(["clean", self.config.evaluation.val_attack]):
-            accuracy = measure_accuracy(
-                self._measured(), self._val, attack, self.config, split="val",
-                classes=len(self.splits.classes),
-            )  # fmt: skip
-            per_class[f"val/{attack}"] = accuracy.per_class
-            metrics |= accuracy.metrics(f"val/{attack}", self.groups)
-        self._answers = accuracy.answers  # the validation attack's, which comes last
-        return per_class, metrics
-
     def _kept_module(self) -> nn.Module:
         """Return the module that is validated and kept: the average, if there is one."""
         return self.model if self.average is None else self.average.module
@@ -316,13 +313,19 @@ class Trainer:
             shift = (config.posthoc_tau * log_prior(self.counts.double())).float().to(self.device)
         return measured(self._kept_module(), scale=config.inference_scale, shift=shift)
 
-    def _keep(self, epoch: int, score: float, per_class: dict[str, list[float | None]]) -> None:
+    def _keep(self, epoch: int, score: float, found: Validation) -> None:
         select = self.config.evaluation.select_epoch
         if select == "last":
-            self.kept = Kept(epoch, score, {}, per_class, self._answers)
+            self.kept = Kept(epoch, score, {}, found.per_class, found.answers)
         elif score > self.kept.score or (select == "best_late" and score == self.kept.score):
             copied = {n: value.clone() for n, value in self._kept_module().state_dict().items()}
-            self.kept = Kept(epoch, score, copied, per_class, self._answers)
+            self.kept = Kept(epoch, score, copied, found.per_class, found.answers)
+
+    def _report(
+        self, on_epoch: OnEpoch | None, past: EpochMetrics, *, replayed: bool = False
+    ) -> None:
+        if on_epoch is not None:
+            on_epoch(replace(past, replayed=replayed, note=self.note))
 
     def _result(self) -> FitResult:
         kept = self._kept_module()
@@ -336,15 +339,9 @@ class Trainer:
             metrics=dict(self.history[self.kept.epoch - 1].metrics),
             weights=weights_hash(kept.state_dict()),
             precision=self.precision,
+            arithmetic=described(self.device, self.precision, self.config.compute),
             per_class=self.kept.per_class,
             predicted=self.predicted,
             ae_distances=[] if self.distances is None else self.distances.by_epoch,
             answers=self.kept.answers,
         )
-
-
-def _report(
-    on_epoch: Callable[[EpochMetrics], None] | None, past: EpochMetrics, replayed: bool = False
-) -> None:
-    if on_epoch is not None:
-        on_epoch(EpochMetrics(past.epoch, past.metrics, past.seconds, replayed))

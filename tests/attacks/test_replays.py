@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ltat_tune.attacks.replays import CUDAGraphs, Replays
+from ltat_tune.attacks.replays import CUDAGraphs, Recordings, Replays
 from ltat_tune.attacks.training import PGDAttack, build_attack
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.models import Classifier, build_model
@@ -43,9 +43,9 @@ class Again:
 def _attacks(values: dict[str, object]) -> tuple[PGDAttack, PGDAttack, Again, TrialConfig]:
     config = TrialConfig.from_flat({**KNOBS, **values})
     plain = build_attack(config, COUNTS, loss=torch.nn.functional.cross_entropy)
-    assert isinstance(plain, PGDAttack) and plain.recorder is None  # the CPU has no graphs
+    assert isinstance(plain, PGDAttack) and plain.recordings is None  # the CPU has no graphs
     again = Again()
-    return plain, replace(plain, recorder=again), again, config
+    return plain, replace(plain, recordings=Recordings(again)), again, config
 
 
 def _model(config: TrialConfig) -> Classifier:
@@ -137,10 +137,10 @@ def test_no_steps_draw_no_noise_and_record_nothing() -> None:
 @pytest.mark.parametrize("bn_mode", ["eval", "batch", "train"])
 def test_graphs_give_the_plain_attacks_images(bn_mode: str) -> None:
     config = TrialConfig.from_flat({**KNOBS, "attack.bn_mode": bn_mode})
-    with_graphs = build_attack(config, COUNTS.cuda())
+    recordings = Recordings(CUDAGraphs(torch.device("cuda:0")))
+    with_graphs = build_attack(config, COUNTS.cuda(), recordings=recordings)
     assert isinstance(with_graphs, PGDAttack)
-    assert isinstance(with_graphs.recorder, CUDAGraphs)
-    plain = replace(with_graphs, recorder=None)
+    plain = replace(with_graphs, recordings=None)
     one, other = _model(config).cuda(), _model(config).cuda()
     noises = [torch.Generator().manual_seed(5) for _ in range(2)]
     for images, targets in _batches(6, 6, 6, 2):

@@ -133,8 +133,8 @@ def test_the_machine_of_the_driver_limits_no_cluster(tmp_path: Path) -> None:
     many = write_space(tmp_path, resources={"cpus_per_trial": 4096, "gpus_per_trial": 1})
     assert load_space(many, cluster=True).resources.cpus_per_trial == 4096
     (tmp_path / "odd").mkdir()
-    odd = write_space(tmp_path / "odd", resources={"gpus_per_trial": 1.5})
-    with pytest.raises(Exception, match="a share of one GPU or a whole number, got 1.5"):
+    odd = write_space(tmp_path / "odd", resources={"gpus_per_trial": 2})
+    with pytest.raises(Exception, match="must be at most 1, got 2: a training uses one GPU"):
         load_space(odd, cluster=True)
 
 

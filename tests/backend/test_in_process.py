@@ -24,7 +24,7 @@ from ltat_tune.backend.work import NoTask, Report, ReportTo
 from ltat_tune.cli import main
 from ltat_tune.config.extensions import PARTS
 from ltat_tune.config.plugin_loader import forget
-from ltat_tune.errors import StudyError
+from ltat_tune.errors import GPULost, StudyError
 from ltat_tune.search.rungs import Rungs
 from ltat_tune.search.stopping_rules import EarlyStopping
 from ltat_tune.space.spec import SchedulerSpec
@@ -271,6 +271,9 @@ class _StopsAtOnce:
     def room(self, task: Task) -> int:
         return 1
 
+    def stop(self, reason: str) -> None:
+        self.stop_reason = reason
+
     def on_report(self, slot: str, report: Report) -> None:
         self.stop_reason = "stopped by SIGINT"
 
@@ -296,3 +299,14 @@ def test_the_epoch_of_an_interruption_is_judged_before_the_study_stops() -> None
     run_in_process(work, run_task, stopping)
     assert work.ended == ["task-0"]
     assert set(stopping.stopped) == {"a/t0001"}
+
+
+def test_a_lost_gpu_stops_the_study_because_this_process_has_no_other() -> None:
+    work = _StopsAtOnce(Task("a/t0001", "trial", "a", {}, "", "", 1, "cuda", 3))
+
+    def run_task(task: Task, report: ReportTo) -> None:
+        raise GPULost("the GPU no longer answers this process (illegal address)")
+
+    run_in_process(work, run_task, EarlyStopping("m", Rungs((), ()), SchedulerSpec(), ("a",)))
+    assert work.stop_reason == "the GPU no longer answers this process (illegal address)"
+    assert work.ended == ["task-0"]

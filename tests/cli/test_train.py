@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ltat_tune.cli.alone import check_device, train_file
+from ltat_tune.cli.alone import train_file
 from ltat_tune.config.config_file import dump_config, load_config
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.datasets import LabelledImages, Splits, load_splits
@@ -186,6 +186,7 @@ def test_json_says_what_differs(
         "metrics": recorded["val"],
         "reproduced": True,
         "differences": [],
+        "checked": "digits",
     }
     assert _run(write({**recorded, "weights": "0" * 16}), form="json") == 1
     report = json.loads(capsys.readouterr().out)
@@ -273,12 +274,36 @@ def test_a_diverged_training_fails_with_its_reason(
     assert shown.out == ""
 
 
-def test_a_device_that_is_not_there_is_refused_before_anything(write: Write) -> None:
-    with pytest.raises(ConfigError, match="--device must be one of cpu.* here, got cuda:99"):
-        check_device("cuda:99")
-    with pytest.raises(ConfigError, match="--device tpu cannot be used here"):
-        check_device("tpu")
-    check_device("cpu")
+def test_a_device_that_is_not_there_is_refused_before_anything(
+    write: Write, recorded: dict[str, Any]
+) -> None:
+    for device in ("cuda:99", "tpu"):
+        with pytest.raises(ConfigError, match=f"--device must be one of auto, cpu.*got {device}"):
+            train_file(
+                write(recorded), test=False, seed=None, threads=1, device=device,
+                checkpoint=None, quiet=True, form="table",
+            )  # fmt: skip
+
+
+@pytest.mark.parametrize("near", [True, False])
+def test_what_another_device_recorded_is_compared_within_a_tolerance(
+    write: Write,
+    recorded: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
+    near: bool,
+) -> None:
+    changed = copy.deepcopy(recorded)
+    changed |= {"arithmetic": "NVIDIA H200, bf16, no TF32, deterministic", "weights": "0" * 16}
+    changed["val"]["val/clean_acc"] += 0.02 if near else 0.04
+    status = train_file(
+        write(changed), test=False, seed=None, threads=1, device="cpu", checkpoint=None,
+        quiet=False, form="table",
+    )  # fmt: skip
+    told = " ".join(capsys.readouterr().err.split())
+    assert status == (0 if near else 1)
+    assert "recorded on NVIDIA H200, bf16, no TF32, deterministic, trained on cpu, fp32" in told
+    assert ("reproduced within 3 points: all" in told) is near
+    assert ("not reproduced: val/clean_acc" in told) is not near
 
 
 def test_quiet_still_tells_what_was_not_reproduced(

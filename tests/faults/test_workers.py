@@ -36,12 +36,22 @@ def _check_complete(study: Path, key: str, epochs: int) -> None:
     assert steps(study, found, "train/loss") == list(range(1, epochs + 1))
 
 
-# Runs in every process: the trainer of Ray's workers says who they are, and one of them finds its
-# GPU too small the first time.
+# Runs in every process: the trainer of Ray's workers says who they are. The first time, one of
+# them finds its GPU too small, and one loses it.
 _PATCH = """
 import importlib.abc, importlib.machinery, os, sys
 
 MODULE = "ltat_tune.training.trainer"
+
+
+def lose_gpu():
+    import ltat_tune.engine.worker
+    from ltat_tune.errors import GPULost
+
+    def check_gpu(error):
+        raise GPULost("the GPU no longer answers this process (illegal address)")
+
+    ltat_tune.engine.worker.check_gpu = check_gpu
 
 
 class Finder(importlib.abc.MetaPathFinder):
@@ -68,6 +78,9 @@ class Finder(importlib.abc.MetaPathFinder):
                     on_epoch(done)
                     if self.config.optim.lr == 0.2 and done.epoch == 2 and tries == 1:
                         raise torch.OutOfMemoryError("CUDA out of memory.")
+                    if self.config.optim.lr == 0.3 and done.epoch == 2 and tries == 1:
+                        lose_gpu()
+                        raise RuntimeError("illegal address")
 
                 return fit(self, on_epoch and told, **options)
 
@@ -84,14 +97,16 @@ sys.meta_path.insert(0, Finder())
 def test_a_worker_that_hangs_is_killed_and_one_without_gpu_memory_gets_more_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each trial goes on: the first where its worker was stopped, the second with both slots."""
+    """Each trial goes on: the first where its worker was stopped, the second with both slots, and
+    the third, whose GPU is lost to its process, in another process."""
     patch = tmp_path / "patch"
     patch.mkdir()
     (patch / "sitecustomize.py").write_text(_PATCH)
     monkeypatch.setenv("PYTHONPATH", f"{patch}{os.pathsep}{Path.cwd()}")
     fixed = {**MINI["fixed"], "optim.epochs": 12}
     resources = {"concurrency": 2, "hang_floor_s": 10, "hang_factor": 5}
-    space = write_space(tmp_path, **SMALL, fixed=fixed, resources=resources)
+    starts = [*MINI["start_from"], {"optim.lr": 0.3, "loss.name": "cross_entropy"}]
+    space = write_space(tmp_path, **SMALL, fixed=fixed, resources=resources, start_from=starts)
     with Running("--space", space, cwd=tmp_path) as study:
         study.wait_for("t0000 started")
         checkpoint = tmp_path / FOLDER / "t0000" / "checkpoint.pt"
@@ -104,8 +119,10 @@ def test_a_worker_that_hangs_is_killed_and_one_without_gpu_memory_gets_more_room
     said = study.log.read_text()
     assert said.count("t0000: it reported nothing for") == 1
     assert said.count("t0001: out of GPU memory; it runs again with a larger share") == 1
+    lost = "the GPU no longer answers this process (illegal address); its worker ends, and another"
+    assert said.count(f"t0002: {lost}") == 1
     assert not Path(f"/proc/{worker}").exists()
-    for number in (0, 1):
+    for number in (0, 1, 2):
         assert len((patch / f"by-0.{number + 1}").read_text().split()) == 2
         _check_complete(tmp_path / "studies" / "mini", f"imbalance_ratio_2/t000{number}", 12)
 

@@ -210,20 +210,25 @@ def test_data_and_resources_are_checked_only_when_the_machine_is(tmp_path: Path)
 @pytest.mark.parametrize(
     ("per_trial", "problem"),
     [
-        ("1.5", "must be a share of one GPU or a whole number, got 1.5"),
         (
-            "3",
-            "must be at most 2, the GPUs of this machine, got 3; "
+            "2",
+            "must be at most 1, got 2: a training uses one GPU, and the others would stand idle; "
+            "write 1, and more trials run at once",
+        ),
+        (
+            "0.5 of 0",
+            "must be 0 or auto, because this machine has no GPU, got 0.5; "
             "--set resources.gpus_per_trial=0 trains on the CPU, --smoke only tries the file out",
         ),
         ("0.25", None),
-        ("2", None),
+        ("1", None),
     ],
 )
-def test_gpus_are_shared_or_taken_whole(
+def test_a_training_takes_a_share_of_one_gpu(
     per_trial: str, problem: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    per_trial, _, gpus = per_trial.partition(" of ")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: int(gpus or 2))
     text = SMALL.replace("optim.epochs: 12", "data.val_per_class: 30")
     path = _file(tmp_path, f"{text}resources: {{gpus_per_trial: {per_trial}}}\n")
     if problem is None:

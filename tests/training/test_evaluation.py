@@ -13,7 +13,7 @@ from ltat_tune.attacks import named
 from ltat_tune.attacks.noise import start_noise
 from ltat_tune.config.attack_names import WRITTEN
 from ltat_tune.config.trial_config import TrialConfig
-from ltat_tune.data.datasets import LabelledImages
+from ltat_tune.data.datasets import LabelledImages, load_splits
 from ltat_tune.errors import ConfigError
 from ltat_tune.models import Classifier, build_model
 from ltat_tune.seeding import stream_seed
@@ -22,7 +22,9 @@ from ltat_tune.training.evaluation import (
     correct_answers,
     measure_accuracy,
     measured_part,
+    validate,
 )
+from ltat_tune.training.metrics import ClassGroups
 from tests.training.toys import tiny
 
 
@@ -327,3 +329,21 @@ def test_batches_change_no_clean_answer() -> None:
         for size in (500, 7)
     )
     assert whole == parts
+
+
+def test_a_validation_is_both_measurements_and_computes_the_clean_answers_once() -> None:
+    config = tiny(data__max_per_class=5, evaluation__batch_size=8)
+    splits = load_splits(config)
+    model = build_model(config.model, in_channels=1, num_classes=10).eval()
+    groups = ClassGroups.from_counts(splits.samples_per_class.tolist())
+    forwards: list[int] = []
+    hook = model.register_forward_hook(lambda module, images, out: forwards.append(len(out)))
+    per_class, metrics = validate(model, splits.val, config, groups)
+    together = sum(forwards)
+    forwards.clear()
+    for attack in ("clean", "pgd2"):
+        alone = measure_accuracy(model, splits.val, attack, config, split="val", classes=10)
+        assert per_class[f"val/{attack}"] == alone.per_class
+        assert alone.metrics(f"val/{attack}", groups).items() <= metrics.items()
+    hook.remove()
+    assert together == sum(forwards) - len(splits.val)

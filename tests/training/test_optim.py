@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import math
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -17,7 +15,6 @@ from ltat_tune.training.optim import (
     build_optimizer,
     clip_gradients,
     learning_rate,
-    new_average,
 )
 
 torch.set_num_threads(1)
@@ -235,88 +232,6 @@ def test_two_steps_by_hand() -> None:
         model.weight.grad = torch.full((1, 1), 2.0)
         optimizer.step()
         assert model.weight.item() == pytest.approx(expected)
-
-
-def _with_batchnorm(seed: int = 0) -> nn.Sequential:
-    torch.manual_seed(seed)
-    return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
-
-
-def _train_a_step(model: nn.Module) -> None:
-    """Changes every parameter and every statistic."""
-    model(torch.randn(5, 3))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter))
-
-
-def test_a_decay_of_0_keeps_no_average() -> None:
-    assert new_average(nn.Linear(1, 1), 0.0) is None
-
-
-def test_the_average_is_that_of_a_float64_loop_with_statistics() -> None:
-    model = _with_batchnorm()
-    average = new_average(model, 0.9)
-    assert average is not None
-    expected: dict[str, np.ndarray] = {}
-    for _ in range(6):
-        _train_a_step(model)
-        average.update_parameters(model)
-        for name, value in model.state_dict().items():
-            current = value.double().numpy().copy()
-            # the first update copies
-            expected[name] = 0.9 * expected.get(name, current) + 0.1 * current
-    found = average.module.state_dict()
-    assert set(found) == set(expected)
-    del found["1.num_batches_tracked"]
-    for name, value in found.items():
-        np.testing.assert_allclose(value.numpy(), expected[name], rtol=1e-5, atol=1e-6)
-    assert not torch.equal(found["1.running_mean"], model.state_dict()["1.running_mean"])
-
-
-def test_the_average_is_a_copy() -> None:
-    model = _with_batchnorm()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    average = new_average(model, 0.5)
-    assert average is not None
-    average.update_parameters(model)
-    with torch.no_grad():
-        for value in average.module.state_dict().values():
-            value.zero_()
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-
-
-def test_whole_numbers_are_copied_so_that_a_constant_stays() -> None:
-    """torch's own average makes a 2 of a constant 3: 3 * 0.9 + 3 * (1 - 0.9) is 2.9999998."""
-    model = _with_batchnorm()
-    model.register_buffer("constant", torch.arange(1000))
-    average = new_average(model, 0.9)
-    assert average is not None
-    for _ in range(5):
-        _train_a_step(model)
-        average.update_parameters(model)
-    assert average.module.get_buffer("constant").tolist() == list(range(1000))
-    assert average.module.get_buffer("1.num_batches_tracked").item() == 5
-
-
-def test_an_average_that_was_saved_and_loaded_goes_on_as_if_it_had_not_been() -> None:
-    model = _with_batchnorm()
-    straight, resumed = new_average(model, 0.9), new_average(_with_batchnorm(1), 0.9)
-    assert straight is not None and resumed is not None
-    for _ in range(3):
-        _train_a_step(model)
-        straight.update_parameters(model)
-    file = io.BytesIO()
-    torch.save(straight.state_dict(), file)
-    file.seek(0)
-    resumed.load_state_dict(torch.load(file, weights_only=True))
-    for _ in range(2):
-        _train_a_step(model)
-        straight.update_parameters(model)
-        resumed.update_parameters(model)
-    assert straight.state_dict()["n_averaged"].item() == 5
-    for name, value in straight.state_dict().items():
-        assert torch.equal(value, resumed.state_dict()[name])
 
 
 def _with_gradients(*gradients: list[float]) -> nn.ParameterList:

@@ -22,7 +22,7 @@ from ltat_tune.models import Classifier
 from ltat_tune.training import trainer as module
 from ltat_tune.training.checkpoint import load_checkpoint, weights_hash
 from ltat_tune.training.fit_result import EpochMetrics, FitResult
-from ltat_tune.training.metrics import Accuracy
+from ltat_tune.training.metrics import Accuracy, ClassGroups
 from ltat_tune.training.trainer import Trainer
 from tests.training.toys import tiny
 
@@ -275,19 +275,18 @@ def _scripted(
     """The validation of epoch e finds `scores[e]` of 10 images of each class right."""
 
     def bind(trainer: Trainer) -> None:
-        def measure_accuracy(
-            model: Classifier,
-            data: LabelledImages,
-            attack: str,
-            config: TrialConfig,
-            *,
-            split: str,
-            classes: int,
-        ) -> Accuracy:
-            epoch = len(trainer.history) + 1
-            return Accuracy([scores[epoch]] * classes, [10] * classes)
+        def validate(
+            model: Classifier, data: LabelledImages, config: TrialConfig, groups: ClassGroups
+        ) -> tuple[dict[str, list[float | None]], dict[str, float]]:
+            score = scores[len(trainer.history) + 1]
+            measured = Accuracy([score] * groups.classes, [10] * groups.classes)
+            names = [f"val/{name}" for name in ("clean", config.evaluation.val_attack)]
+            metrics: dict[str, float] = {}
+            for name in names:
+                metrics |= measured.metrics(name, groups)
+            return {name: measured.per_class for name in names}, metrics
 
-        monkeypatch.setattr(module, "measure_accuracy", measure_accuracy)
+        monkeypatch.setattr(module, "validate", validate)
 
     return bind
 

@@ -67,7 +67,7 @@ Examples:
 @click.option("--batch-size", type=click.IntRange(min=1),
               help="Images in a batch. It changes the numbers of aa and square, and those of "
               "other attacks by rounding only  [default: evaluation.batch_size].")  # fmt: skip
-@click.option("--device", default="cpu", show_default=True, help="Device: cpu, cuda, cuda:1 ...")
+@options.device
 @click.option("--threads", type=click.IntRange(min=1),
               help="CPU threads of each model; the last digits depend on them  [default: those "
               "of the model's study or export, else 1].")  # fmt: skip
@@ -118,6 +118,7 @@ def evaluate_command(
     from ltat_tune.evaluation.card_text import over_seeds
     from ltat_tune.evaluation.loading import find_targets
     from ltat_tune.evaluation.parallel import check_request
+    from ltat_tune.models.arithmetic import chosen_device
 
     origin = None
     if source is not None:
@@ -127,11 +128,17 @@ def evaluate_command(
                 f"--source must name one model, got {source}, which names {len(sources)}"
             )
         origin = (str(sources[0].checkpoint), str(sources[0].config))
+    if parallel > 1 and ":" in device:
+        raise ConfigError(
+            f"--device must be auto, cuda or cpu with --parallel, got {device}: each model gets "
+            "its GPU from Ray, and sees no other"
+        )
     request = Request(
         attacks=_names(attacks), split=split, images=images, eps=_numbers("--eps", eps), norm=norm,
         step_size=None if step_size is None else _numbers("--step-size", step_size, most=1)[0],
         scales=_numbers("--scales", scales), source=origin, seed=seed, batch_size=batch_size,
-        device=device, threads=threads, sentinel=sentinel, worst_case=worst_case,
+        device=str(chosen_device(device)), threads=threads, sentinel=sentinel,
+        worst_case=worst_case,
     )  # fmt: skip
     check_request(request)
     named = [t for text in texts for t in find_targets(text, out, config=config)]
@@ -161,6 +168,7 @@ def _measure(
     from ltat_tune.evaluation.parallel import evaluate_models
 
     notes = Console(stderr=True, highlight=False, quiet=quiet)
+    notes.print(f"device: {request.device}")
     configs = [target.config for target in targets]
     for note in _plugins([*configs, *([Path(request.source[1])] if request.source else [])]):
         notes.print(f"note: {note}", soft_wrap=True)

@@ -32,8 +32,7 @@ _KEY_WIDTH = len("accuracy_over_eps")  # the longest
 @options.out
 @click.option("--images", type=click.IntRange(min=1), default=1000, show_default=True,
               help="Number of test images for figures that attack models.")  # fmt: skip
-@click.option("--device", default="cpu", show_default=True,
-              help="Device for those attacks: cpu, cuda, cuda:1 ...")  # fmt: skip
+@options.device
 @click.option("--root", help="Folder of SVHN's official files, for srat_14  [default: as "
               "`ltat-tune prepare svhn`].")  # fmt: skip
 @options.quiet
@@ -94,13 +93,19 @@ def _keys(only: tuple[str, ...]) -> list[str]:
 def _draw(
     keys: list[str], paths: list[Path], target: Path, images: int, device: str, root: str | None
 ) -> Iterator[Drawn]:
+    from ltat_tune.config.sections import ComputeConfig
     from ltat_tune.errors import StudyError
     from ltat_tune.figures.drawing import draw
     from ltat_tune.figures.sources import read_sources
+    from ltat_tune.models.arithmetic import chosen_device, computing_on
 
-    sources = read_sources(paths, device=device, images=images, root=root)
+    chosen = chosen_device(device)
+    if device == "auto" and chosen.type == "cuda":
+        click.echo(f"note: models are attacked on {chosen}", err=True)
+    sources = read_sources(paths, device=str(chosen), images=images, root=root)
     try:
-        yield from draw(keys, sources, target)
+        with computing_on(chosen, ComputeConfig()):
+            yield from draw(keys, sources, target)
     except OSError as error:
         raise StudyError(
             f"cannot write figures into {target}: {error.strerror}; choose another with --to"

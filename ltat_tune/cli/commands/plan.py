@@ -57,13 +57,14 @@ def plan(
 def _measured(space: Space) -> Any:
     from ltat_tune.engine.preview import first_trials
     from ltat_tune.planning.calibration import calibrate
+    from ltat_tune.planning.slots import on_this_machine
 
     name = space.scenarios[0].name
     first = first_trials(space, 1)[name][0]
     click.echo("measuring the first configuration ...", err=True)
     return calibrate(
         space.config(space.scenarios[0], first),
-        device="cuda" if space.resources.gpus_per_trial > 0 else "cpu",
+        device="cuda" if on_this_machine(space.resources).gpus_per_trial > 0 else "cpu",
         threads=space.resources.cpus_per_trial,
     )
 

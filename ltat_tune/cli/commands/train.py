@@ -22,7 +22,7 @@ from ltat_tune.cli import options
 @click.option(
     "--threads", type=click.IntRange(min=1), help="CPU threads  [default: as recorded, else 1]."
 )
-@click.option("--device", default="cpu", show_default=True, help="Device: cpu, cuda, cuda:1 ...")
+@options.device
 @click.option("--checkpoint", type=click.Path(dir_okay=False, path_type=Path),
               help="Save the training's state in this file, and continue from it.")  # fmt: skip
 @options.quiet

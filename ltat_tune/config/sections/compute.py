@@ -23,7 +23,20 @@ class ComputeConfig(Section):
     )
     graphs: Literal["auto", "off"] = documented(
         "auto",
-        "CUDA graphs on a GPU: auto records the training attack once per epoch and replays it;"
+        "CUDA graphs on a GPU: auto records the training attack once and replays it;"
         " off launches its kernels one by one. A CPU has no graphs",
         also=("compile", "cuda_graphs"),
+    )
+    float32: Literal["exact", "tf32"] = documented(
+        "exact",
+        "products of float32 numbers on a GPU: exact keeps their 24 bits; tf32 rounds the factors"
+        " to 11 bits, which is faster on Ampere and later. Tests compute in it too. A CPU has no"
+        " TF32",
+        also=("tf32", "allow_tf32", "float32_matmul_precision"),
+    )
+    deterministic: Literal["auto", "off"] = documented(
+        "auto",
+        "order of sums on a GPU: auto chooses kernels that give the same digits each time; off"
+        " lets cuDNN choose the fastest. A CPU gives the same digits anyway",
+        also=("cudnn_deterministic", "cudnn_benchmark"),
     )
