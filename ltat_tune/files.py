@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,6 +72,19 @@ def copy_file(source: Path, target: Path) -> None:
     """Copy the content of a file by `replacing`, without a sync."""
     with replacing(target, sync=False) as temporary:
         shutil.copyfile(source, temporary)
+
+
+def read_file(path: Path, size: int = -1) -> bytes:
+    """Return the first `size` bytes of a regular file, or all: a pipe could have no end.
+
+    Raises:
+        OSError: it is not there, is another kind of file, or cannot be read.
+    """
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # reading a folder fails by itself
+        raise OSError(errno.EINVAL, "it is a pipe, a socket or a device, not a file", str(path))
+    with open(path, "rb") as file:
+        return file.read(size)
 
 
 def read_json(path: Path) -> Any:
