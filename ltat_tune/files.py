@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import re
@@ -11,7 +12,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 _BESIDE = re.compile(r"\..+\.(\d+)")  # what `beside` makes
 
@@ -66,6 +67,26 @@ def write_json(path: Path, value: Any, *, mode: int = 0o666, sync: bool = True) 
     """Write a value as `write_bytes` does, sorted and indented; NaN is refused."""
     text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n"
     write_text(path, text, mode=mode, sync=sync)
+
+
+class HashedFile:
+    """A file that hashes what is written to it.
+
+    Attributes:
+        digest: SHA-256 of all bytes so far.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self.digest = file, hashlib.sha256()
+
+    def write(self, content: Any) -> int:
+        """Write and hash bytes; return their number."""
+        self.digest.update(content)
+        return self._file.write(content)
+
+    def flush(self) -> None:
+        """Flush the file."""
+        self._file.flush()
 
 
 def copy_file(source: Path, target: Path) -> None:

@@ -13,13 +13,21 @@ import shutil
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ltat_tune.backend.work import ReportTo
 from ltat_tune.config.plugin_loader import load_plugins
-from ltat_tune.errors import CheckpointError, ConfigError, TrainingDiverged
+from ltat_tune.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    ImagesChangedError,
+    TrainingDiverged,
+)
 from ltat_tune.files import copy_file, is_left_over, write_json
+from ltat_tune.storage.subsets import check_subset
 from ltat_tune.storage.task import Task
 from ltat_tune.storage.training_files import (
     BrokenTraining,
@@ -27,18 +35,27 @@ from ltat_tune.storage.training_files import (
     KeptAnswers,
     MaskingReport,
     MeasuredOnTest,
+    read_complete,
     read_test,
     write_masking,
     write_test,
     write_training,
 )
 
+if TYPE_CHECKING:
+    from ltat_tune.config.trial_config import TrialConfig
+    from ltat_tune.training.fit_result import FitResult
+    from ltat_tune.training.trainer import Trainer
+
 _NO_ROOM = (
     "out of GPU memory twice, the second time with up to twice the share of the GPU: lower "
     "optim.batch_size or evaluation.batch_size, or raise resources.gpus_per_trial"
 )
 # Not the task's fault: the study stops, and the task runs again on resume.
-_OUTER = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+_OUTER = {
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE,
+    errno.EMFILE, errno.ENFILE, errno.ENOTCONN, errno.ETIMEDOUT, None,
+}  # fmt: skip
 
 
 def run_task(task: Task, report: ReportTo) -> None:
@@ -57,6 +74,7 @@ def run_task(task: Task, report: ReportTo) -> None:
     except ConfigError as error:  # a plugin is missing or has changed since the study began
         report({"event": {"state": "blocked", "reason": str(error), "seconds": 0.0}})
         return
+    remedy = f"make {task.path} writable or free its disk"
     try:
         last = _WORK.get(task.kind, _train)(task, report)
     except TrainingDiverged as error:
@@ -65,9 +83,16 @@ def run_task(task: Task, report: ReportTo) -> None:
         last = {"state": "out_of_memory"}
         if task.spacious:
             last = {"state": "failed", "reason": f"{traceback.format_exc()}{_NO_ROOM}"}
+    except (ImagesChangedError, CheckpointError) as error:  # whatever the configuration says
+        last = {"state": "blocked", "reason": str(error)}
+    except DataError as error:  # of the images, or of a configuration that asks for too many
+        state = "failed" if _images_open(task) else "blocked"
+        last = {"state": state, "reason": str(error)}
     except OSError as error:
-        state = "blocked" if error.errno in _OUTER or error.errno is None else "failed"
-        last = {"state": state, "reason": traceback.format_exc()}
+        if error.errno in _OUTER:
+            last = {"state": "blocked", "reason": traceback.format_exc(), "remedy": remedy}
+        else:
+            last = {"state": "failed", "reason": traceback.format_exc()}
     except Exception:  # a failed trial must not end the study; MLflow shows the traceback
         last = {"state": "failed", "reason": traceback.format_exc()}
     if torch.cuda.is_initialized():
@@ -78,14 +103,25 @@ def run_task(task: Task, report: ReportTo) -> None:
         try:
             write_training(task.path, BrokenTraining(**last))
         except OSError:
-            last = {**last, "state": "blocked", "reason": traceback.format_exc()}
+            reason = traceback.format_exc()
+            last = {**last, "state": "blocked", "reason": reason, "remedy": remedy}
     report({"event": last})
+
+
+def _images_open(task: Task) -> bool:
+    """Return whether all images of the task's data set can be read."""
+    from ltat_tune.data.cache import prepare_cache
+
+    try:
+        prepare_cache(task.training_config().data, Path(task.cache))
+    except (DataError, OSError):
+        return False
+    return True
 
 
 def _train(task: Task, report: ReportTo) -> dict[str, Any]:
     from ltat_tune.training.checkpoint import mend_checkpoint
     from ltat_tune.training.fit_result import EpochMetrics
-    from ltat_tune.training.trainer import Trainer
 
     config = task.training_config()
     checkpoint = task.path / "checkpoint.pt"
@@ -113,7 +149,7 @@ def _train(task: Task, report: ReportTo) -> dict[str, Any]:
             }
         )
 
-    trainer = Trainer(config, device=task.device, cache_dir=Path(task.cache))
+    trainer = _trainer(task, config)
     result = trainer.fit(
         on_epoch,
         checkpoint=checkpoint,
@@ -138,6 +174,39 @@ def _train(task: Task, report: ReportTo) -> dict[str, Any]:
     )
     write_training(task.path, end)
     return end.as_data()
+
+
+def _trainer(task: Task, config: TrialConfig) -> Trainer:
+    """Return a trainer, once its images are known to be those of all trainings like it."""
+    from ltat_tune.training.trainer import Trainer
+
+    trainer = Trainer(config, device=task.device, cache_dir=Path(task.cache))
+    if task.subsets:
+        check_subset(Path(task.subsets), config, trainer.splits.subset_hash)
+    return trainer
+
+
+def _trained(task: Task) -> tuple[Trainer, FitResult]:
+    """Return a confirmation's kept weights; they are trained again if their file is damaged.
+
+    Raises:
+        CheckpointError: the file is whole, but holds other weights than `result.json` records.
+    """
+    from ltat_tune.config.trial_config import TrialConfig
+    from ltat_tune.training.checkpoint import mend_checkpoint
+
+    config, checkpoint = TrialConfig.from_flat(task.config), task.path / "checkpoint.pt"
+    mend_checkpoint(checkpoint, identity=config.identity)
+    if not checkpoint.exists():
+        _train(replace(task, kind="confirmation"), lambda values: None)
+    trainer = _trainer(task, config)
+    result, recorded = trainer.fit(checkpoint=checkpoint), read_complete(task.path)
+    if recorded is not None and recorded.weights != result.weights:
+        raise CheckpointError(
+            f"{checkpoint} must hold the weights {recorded.weights}, which result.json beside it "
+            f"records, got {result.weights}; delete both files to train them again"
+        )
+    return trainer, result
 
 
 def _memory() -> dict[str, float]:
@@ -170,14 +239,11 @@ def _begin_from_stem(task: Task, stem: Path, checkpoint: Path, identity: str) ->
 
 def _test(task: Task, report: ReportTo) -> dict[str, Any]:
     """Attack the confirmation's weights on the test split, and save the result of each attack."""
-    from ltat_tune.config.trial_config import TrialConfig
     from ltat_tune.training.evaluation import correct_answers, measured_part
     from ltat_tune.training.metrics import Accuracy
-    from ltat_tune.training.trainer import Trainer
 
-    config = TrialConfig.from_flat(task.config)
-    trainer = Trainer(config, device=task.device, cache_dir=Path(task.cache))
-    result = trainer.fit(checkpoint=task.path / "checkpoint.pt")
+    trainer, result = _trained(task)
+    config = trainer.config
     classes = len(trainer.splits.classes)
     done = read_test(task.path) or MeasuredOnTest(
         state="complete", epoch=result.epoch, weights=result.weights,
@@ -205,13 +271,10 @@ def _watch(task: Task, report: ReportTo) -> dict[str, Any]:
 
     The sentinel reads the test split after the winner is chosen, and decides nothing.
     """
-    from ltat_tune.config.trial_config import TrialConfig
     from ltat_tune.evaluation.sentinel import BATCH_SIZE, watch
-    from ltat_tune.training.trainer import Trainer
 
-    config = TrialConfig.from_flat(task.config)
-    trainer = Trainer(config, device=task.device, cache_dir=Path(task.cache))
-    result = trainer.fit(checkpoint=task.path / "checkpoint.pt")
+    trainer, result = _trained(task)
+    config = trainer.config
     test = trainer.splits.test().to(trainer.device)
     state = task.path / ".sentinel"  # finished attacks, from which a killed sentinel continues
     masking = watch(

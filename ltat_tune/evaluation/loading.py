@@ -21,7 +21,8 @@ from ltat_tune.results.model import read_results
 from ltat_tune.space.reader import read_document
 from ltat_tune.space.resources import ResourcesSpec
 from ltat_tune.storage.folder import StudyFolder, list_studies
-from ltat_tune.training.checkpoint import read_checkpoint, weights_hash
+from ltat_tune.storage.training_files import RESULT, read_complete
+from ltat_tune.training.checkpoint import loading, read_checkpoint, weights_hash
 from ltat_tune.training.metrics import ClassGroups
 from ltat_tune.training.trainer import Trainer
 from ltat_tune.training.weights_file import SUFFIX, check_identity, read_weights
@@ -201,6 +202,8 @@ def load_target(target: Target, *, device: str = "cpu") -> Loaded:
     trainer = Trainer(config, splits=splits, device=device)
     result = trainer.fit(checkpoint=target.checkpoint)
     result.model.eval()
+    if target.study is not None and (end := read_complete(target.checkpoint.parent)):
+        _check_recorded(target, result.weights, end.weights, RESULT)
     on_test = config.data.val_source == "test" or bool((recorded or {}).get("selected_on_test"))
     return Loaded(
         target, config, result.model, splits, trainer.groups,
@@ -218,14 +221,26 @@ def _load_exported(
     check_identity(target.checkpoint, read, config, target.config)
     if read.subset_hash != splits.subset_hash:
         raise _other_images(target, read.subset_hash, splits)
+    if "weights" in recorded:
+        _check_recorded(target, read.weights, recorded["weights"], target.config.name)
     on_test = config.data.val_source == "test" or bool(recorded.get("selected_on_test"))
-    model = read.build(config).to(device)
+    with loading(target.checkpoint):
+        model = read.build(config).to(device)
     prepare_model(model, "fp32", torch.device(device))  # as a training's, to the last digit
     return Loaded(
         target, config, model, splits,
         ClassGroups.from_counts(splits.samples_per_class.tolist()),
         read.weights, read.epoch, on_test,
     )  # fmt: skip
+
+
+def _check_recorded(target: Target, actual: str, recorded: str, where: str) -> None:
+    """Raise CheckpointError if the weights are not those that the file beside them records."""
+    if actual != recorded:
+        raise CheckpointError(
+            f"{target.checkpoint} must hold the weights {recorded}, which {where} records, got "
+            f"{actual}: one of the two has changed; copy both again, or train them again"
+        )
 
 
 def _other_images(target: Target, actual: str, splits: Splits) -> CheckpointError:

@@ -77,7 +77,7 @@ def write_more(folder: StudyFolder, winner: Winner, wanted: ExportForms) -> Writ
     if wanted.onnx:
         _onnx(winner.path.with_suffix(".onnx"), winner, loaded, sample, written)
     if wanted.register:
-        _register(folder, winner, wanted.register, weights, sample, written)
+        _register(folder, winner, wanted.register, weights, loaded, sample, written)
     write_text(card, model_card(winner, loading=written.loading, checks=written.checks))
     return written
 
@@ -87,8 +87,7 @@ def weights_file(path: Path, winner: Winner, loaded: Loaded) -> None:
     _, height, width = loaded.splits.train.images.shape[1:]
     save_weights(
         path, loaded.model, identity=loaded.config.identity,
-        subset_hash=loaded.splits.subset_hash, weights=loaded.weights, epoch=loaded.epoch,
-        classes=loaded.splits.classes,
+        subset_hash=loaded.splits.subset_hash, epoch=loaded.epoch, classes=loaded.splits.classes,
         image_shape=(loaded.splits.train.images.shape[1], height, width), about=about(winner),
     )  # fmt: skip
 
@@ -143,12 +142,18 @@ def _check(path: Path, agrees: Callable[[], object], written: Written) -> None:
 
 
 def _register(
-    folder: StudyFolder, winner: Winner, name: str, weights: Path, sample: Sample, written: Written
+    folder: StudyFolder,
+    winner: Winner,
+    name: str,
+    weights: Path,
+    loaded: Loaded,
+    sample: Sample,
+    written: Written,
 ) -> None:
     facts = folder.read_facts()
     uri = tracking_uri(facts.get("tracking_uri"), folder.root)
     files = ModelFiles(
-        weights, winner.path, winner.recorded["weights"], about(winner), model_card(winner),
+        weights, winner.path, loaded.weights, about(winner), model_card(winner),
         winner.plugins,
     )  # fmt: skip
     registered = register(

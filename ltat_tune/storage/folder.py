@@ -65,6 +65,11 @@ class StudyFolder:
         return self.root / "data"
 
     @property
+    def subsets(self) -> Path:
+        """Which images the trainings used: see `storage.subsets`."""
+        return self.root / "subsets"
+
+    @property
     def stems(self) -> Path:
         """Beginnings that trials share; needed only while the study searches."""
         return self.root / "stems"

@@ -43,6 +43,7 @@ class Task:
     number: int = 0  # the trial's, in its scenario
     seed: int | None = None  # a repeat's; None is the configuration's own
     plugins: tuple[dict[str, str], ...] = ()  # the worker runs their code first
+    subsets: str = ""  # the study's record of the images that its trainings use
     spacious: bool = False  # ran out of GPU memory once, so it gets up to twice the share
 
     def to_json(self) -> str:

@@ -14,7 +14,7 @@ import os
 import pickle
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ltat_tune.errors import CheckpointError
-from ltat_tune.files import read_file, replacing
+from ltat_tune.files import HashedFile, read_file, replacing
 
 CHECKPOINT_FORMAT = 2
 _ZIP = b"PK"  # the first bytes of what torch.save writes
@@ -45,7 +45,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     try:
         with replacing(path, sync=False) as temporary:
             with open(temporary, "wb") as file:  # else torch writes the path into the file
-                hashing = _HashedFile(file)
+                hashing = HashedFile(file)
                 extra = {"format": CHECKPOINT_FORMAT, "history_digest": _history_digest(state)}
                 torch.save({**state, **extra}, cast(IO[bytes], hashing))
                 file.write(_DIGEST.format(hashing.digest.hexdigest()).encode())
@@ -53,22 +53,6 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
                 _keep(path)
     except RuntimeError as error:  # torch reports a full disk this way
         raise OSError(f"cannot write {path}: {error}") from error
-
-
-class _HashedFile:
-    """A file that hashes what is written to it."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file, self.digest = file, hashlib.sha256()
-
-    def write(self, content: Any) -> int:
-        """Write and hash bytes; return their number."""
-        self.digest.update(content)
-        return self._file.write(content)
-
-    def flush(self) -> None:
-        """Flush the file."""
-        self._file.flush()
 
 
 def _history_digest(state: dict[str, Any]) -> str:
@@ -243,12 +227,12 @@ def loading(path: Path) -> Iterator[None]:
         raise
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise CheckpointError(
-            f"{path} must hold the state of a training of this configuration: "
+            f"{path} must hold what a training of this configuration keeps: "
             f"{type(error).__name__}: {error}; train it again"
         ) from error
 
 
-def weights_hash(state: dict[str, Tensor]) -> str:
+def weights_hash(state: Mapping[str, Tensor]) -> str:
     """Return 16 hex digits that hash all weights and buffers, down to the last bit."""
     digest = hashlib.sha256()
     for name in sorted(state):
