@@ -42,7 +42,9 @@ from ltat_tune.results.summary import as_text
 from ltat_tune.space.space import Space
 from ltat_tune.storage.code_history import code_history, record_start
 from ltat_tune.storage.folder import StudyFolder, check_space_left
+from ltat_tune.storage.identity import own_name, settle
 from ltat_tune.tracking import Tracker
+from ltat_tune.tracking.store import sqlite_file, sqlite_uri
 
 if TYPE_CHECKING:
     from ltat_tune.engine.work_queue import WorkQueue
@@ -105,12 +107,15 @@ class StudyRun:
                 )
             with folder.locked():
                 shutil.rmtree(folder.root)
-        if tracking_uri and tracking_uri.startswith("sqlite:///"):
+        if tracking_uri and (path := sqlite_file(tracking_uri)):
             # absolute: a resume from another folder would create a second store
-            path = Path(tracking_uri.removeprefix("sqlite:///")).expanduser().resolve()
-            tracking_uri = f"sqlite:///{path}"
+            path = path.expanduser().resolve()
+            is_own = path == folder.root.resolve() / "mlflow.db"
+            tracking_uri = None if is_own else sqlite_uri(path)
         facts = {
             "uid": uuid.uuid4().hex[:12],
+            "name": space.name,
+            "place": str(folder.root.resolve()),
             "space_file": source,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "tracking_uri": tracking_uri,
@@ -191,12 +196,13 @@ class StudyRun:
         """
         with self.folder.locked(), contextlib.ExitStack() as stack:
             check_space_left(self.folder.root)
+            moved = settle(self.folder)
             cluster, notes = self._join(address, stack) if address else (None, [])
             warning = self._write_changes()
             slots = 1 if in_process else self._slots() if cluster is None else cluster.slots()
             view = LiveView(self.space, console, quiet=quiet, slots=slots or 1, plain=in_process)
             with view:
-                for note in (*self.space.notes, *notes):
+                for note in (*self.space.notes, *moved, *notes):
                     view.say(f"note: {note}")
                 for line in self.changes:
                     view.say(f"note: changed since the last start: {line}")
@@ -266,7 +272,7 @@ class StudyRun:
     ) -> StudyEnd:
         facts = self.folder.read_facts()
         tracker = Tracker(
-            facts["tracking_uri"], self.space.name, self.folder.root, facts["uid"],
+            facts["tracking_uri"], own_name(self.folder), self.folder.root, facts["uid"],
             start_wait_s=0 if self._new else _RESTART_WAIT_S,
         )  # fmt: skip
         view.phase("preparing MLflow" if in_process else "preparing MLflow and Ray")

@@ -19,8 +19,14 @@ from ltat_tune.export.onnx_file import OPSET, check_installed, onnx_runner, save
 from ltat_tune.export.verify import Sample, compare_predictions, take_sample
 from ltat_tune.files import write_text
 from ltat_tune.storage.folder import StudyFolder
-from ltat_tune.tracking.model_registry import ModelFiles, predict_with, register
-from ltat_tune.tracking.store import tracking_uri
+from ltat_tune.storage.identity import settled_store
+from ltat_tune.tracking.model_registry import (
+    ModelFiles,
+    predict_with,
+    publish,
+    register,
+    withdraw,
+)
 from ltat_tune.training.weights_file import SUFFIX, load_model, save_weights
 
 if TYPE_CHECKING:
@@ -150,24 +156,29 @@ def _register(
     sample: Sample,
     written: Written,
 ) -> None:
-    facts = folder.read_facts()
-    uri = tracking_uri(facts.get("tracking_uri"), folder.root)
+    store = settled_store(folder)
+    uri = store.uri
     files = ModelFiles(
         weights, winner.path, loaded.weights, about(winner), model_card(winner),
         winner.plugins,
     )  # fmt: skip
     registered = register(
-        uri, folder.root.name, facts["uid"], winner.training.key, name, files,
+        uri, store.experiment, store.uid, winner.training.key, name, files,
         remedy=f"to write the study's runs again: {folder.resume_command}",
     )  # fmt: skip
 
     batches = [part.numpy() for part in sample.batches()]
-    answers = map(
-        torch.from_numpy, predict_with(uri, registered, batches, torch.get_num_threads())
-    )
     what = f"{registered.address} (version {registered.version})"
-    agreement = compare_predictions(
-        sample, lambda _: next(answers), what=what, tolerance=_PROCESS_TOLERANCE
-    )
+    try:
+        answers = map(
+            torch.from_numpy, predict_with(uri, registered, batches, torch.get_num_threads())
+        )
+        agreement = compare_predictions(
+            sample, lambda _: next(answers), what=what, tolerance=_PROCESS_TOLERANCE
+        )
+    except BaseException:
+        withdraw(uri, registered)
+        raise
+    publish(uri, registered)
     written.checks[what] = str(agreement)
     written.loading.append(registry_help(registered, tuple(sample.clean.shape[1:])))

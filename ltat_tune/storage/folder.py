@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Iterator
@@ -95,12 +96,16 @@ class StudyFolder:
     @property
     def resume_command(self) -> str:
         """The command that continues the study, or finishes it."""
-        return f"ltat-tune resume {self.root.name}{self.out_option}"
+        return f"ltat-tune resume {shlex.quote(self.root.name)}{self.out_option}"
 
     @property
     def out_option(self) -> str:
         """The text ` --out DIR` if the study is not in the default place, else an empty one."""
-        return "" if self.root.parent == Path("studies") else f" --out {self.root.parent}"
+        return (
+            ""
+            if self.root.parent == Path("studies")
+            else (f" --out {shlex.quote(str(self.root.parent))}")
+        )
 
     def create(self, document: dict[str, Any], facts: dict[str, Any]) -> None:
         """Create the folder of a new study.

@@ -17,8 +17,11 @@ from ltat_tune.errors import StudyError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Experiment
 
 
+ARTIFACTS = "mlflow-artifacts"  # folder of the files of a store without a server
+SERVERS = ("http:", "https:", "databricks")  # they store files themselves
 _DRIVERS = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary"}
 _LOCK = 7061746  # an arbitrary number that no other program is likely to lock
 _SECRET_OPTION = re.compile(
@@ -28,7 +31,29 @@ _SECRET_OPTION = re.compile(
 
 def tracking_uri(uri: str | None, folder: Path) -> str:
     """Return the store of a study: `uri`, or else a SQLite file in the study's `folder`."""
-    return uri or f"sqlite:///{(folder / 'mlflow.db').resolve()}"
+    return uri or sqlite_uri((folder / "mlflow.db").resolve())
+
+
+def sqlite_uri(path: Path) -> str:
+    """Return the URI of a SQLite file; `sqlite_file` turns it back into the path."""
+    return f"sqlite:///{str(path).replace('%', '%25').replace('?', '%3F')}"
+
+
+def find_experiment(client: MlflowClient, name: str, uid: str) -> Experiment | None:
+    """Return the experiment that has the runs of a study, by the study's id; None if none has.
+
+    Args:
+        client: of the store.
+        name: the experiment's usual name.
+        uid: id of the study.
+    """
+    text = f"tags.`ltat.study` = '{uid}'"
+    named = client.get_experiment_by_name(name)
+    if named is not None and client.search_runs([named.experiment_id], text, max_results=1):
+        return named
+    ids = [one.experiment_id for one in client.search_experiments()]
+    runs = client.search_runs(ids, text, max_results=1) if ids else []
+    return client.get_experiment(runs[0].info.experiment_id) if runs else None
 
 
 def attach(
@@ -73,18 +98,18 @@ def attach_files(uri: str, name: str, uid: str, files: Iterable[Path], place: st
     return _to_runs(uri, name, uid, "study", add)
 
 
-def experiment_id(uri: str, name: str) -> str:
+def experiment_id(uri: str, name: str, uid: str) -> str:
     """Return the id of a study's experiment in MLflow.
 
     Raises:
         StudyError: the store does not answer, or does not have the study yet.
     """
     try:
-        experiment = connect(uri).get_experiment_by_name(name)
+        experiment = find_experiment(connect(uri), name, uid)
     except Exception as error:  # of any store or driver; not chained, as it may hold a password
         raise StudyError(f"{public_uri(uri)}: {reason(error, uri)}") from None
     if experiment is None:
-        raise StudyError(f"{public_uri(uri)} has no experiment {name}; has the study started?")
+        raise StudyError(f"{public_uri(uri)} has no runs of study {name} ({uid}) yet")
     return str(experiment.experiment_id)
 
 
@@ -94,7 +119,7 @@ def _to_runs(
     """Call `add` with every run of this key in an ended study. Return whether there is one."""
     try:
         client = connect(uri)
-        experiment = client.get_experiment_by_name(name)
+        experiment = find_experiment(client, name, uid)
         text = f"tags.`ltat.study` = '{uid}' and tags.`ltat.key` = '{key}'"
         runs = client.search_runs([experiment.experiment_id], text) if experiment else []
         for run in runs:
@@ -128,14 +153,30 @@ def connect(uri: str) -> MlflowClient:
     client: MlflowClient
     with _first(uri):
         client = MlflowClient(tracking_uri=uri)
+        remove_stray(uri)
     return client
+
+
+def remove_stray(uri: str) -> None:
+    """Delete the empty folders that MLflow makes for a SQLite file whose path is quoted in `uri`.
+
+    SQLAlchemy finds the file by the path itself; MLflow makes folders by the quoted one.
+    """
+    path, quoted = sqlite_file(uri), Path(uri.removeprefix("sqlite:///").partition("?")[0])
+    if path is None or path == quoted:
+        return
+    with contextlib.suppress(OSError):  # not empty, or not there
+        for folder in quoted.parents:
+            if folder in path.parents:
+                return
+            folder.rmdir()
 
 
 def sqlite_file(uri: str) -> Path | None:
     """Return the file of a SQLite store, or None for another store."""
     if not uri.startswith("sqlite:///"):
         return None
-    return Path(uri.removeprefix("sqlite:///").partition("?")[0])
+    return Path(unquote(uri.removeprefix("sqlite:///").partition("?")[0]))
 
 
 @contextlib.contextmanager
@@ -180,8 +221,9 @@ def _make(path: Path) -> None:
     half = path.with_name(f".{path.name}.half")
     for leftover in (half, half.with_name(f"{half.name}-journal")):
         leftover.unlink(missing_ok=True)
-    store = SqlAlchemyStore(f"sqlite:///{half}", "./mlruns")  # type: ignore[no-untyped-call]
+    store = SqlAlchemyStore(sqlite_uri(half), "./mlruns")  # type: ignore[no-untyped-call]
     store.engine.dispose()
+    remove_stray(sqlite_uri(half))
     half.rename(path)
 
 

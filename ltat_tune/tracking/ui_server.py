@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import socket
@@ -11,14 +10,12 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from typing import IO
 
 from ltat_tune.errors import StudyError
-from ltat_tune.tracking.store import hidden, public_uri
+from ltat_tune.tracking.store import hidden, public_uri, remove_stray
 
 HOST = "127.0.0.1"
 _START_S, _END_S = 120.0, 10.0
@@ -75,6 +72,7 @@ def serving(uri: str, port: int | None = None) -> Iterator[str]:
             yield address
         finally:
             _end(process)
+            remove_stray(uri)
 
 
 def _wait(process: subprocess.Popen[bytes], address: str, log: IO[str], uri: str) -> None:
@@ -87,22 +85,6 @@ def _wait(process: subprocess.Popen[bytes], address: str, log: IO[str], uri: str
                 f"MLflow's server over {public_uri(uri)} does not start: {hidden(message, uri)}"
             )
         time.sleep(0.1)
-
-
-def experiment_of(address: str, name: str) -> str:
-    """Return the id of a study's experiment from a server of `serving`.
-
-    Raises:
-        StudyError: the store does not have the study.
-    """
-    query = urllib.parse.urlencode({"experiment_name": name})
-    try:
-        with urllib.request.urlopen(
-            f"{address}/api/2.0/mlflow/experiments/get-by-name?{query}", timeout=60
-        ) as answer:
-            return str(json.load(answer)["experiment"]["experiment_id"])
-    except urllib.error.HTTPError:
-        raise StudyError(f"MLflow has no experiment {name} yet; has the study started?") from None
 
 
 def _answers(address: str) -> bool:

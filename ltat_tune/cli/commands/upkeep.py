@@ -141,12 +141,13 @@ def _list(root: Path, items: Sequence[Waste]) -> None:
 def _shared_store(folder: StudyFolder) -> str:
     """Return a warning that runs stay in a shared store; empty if the store is the study's own."""
     from ltat_tune.storage.cleanup import own_store
+    from ltat_tune.storage.identity import store_of
     from ltat_tune.tracking.store import public_uri
 
-    uri = folder.read_facts().get("tracking_uri")
-    if uri is None or own_store(folder):
+    store = store_of(folder)
+    if folder.read_facts().get("tracking_uri") is None or own_store(folder):
         return ""
     return (
-        f"its runs stay in {public_uri(uri)}, experiment {folder.root.name}, which others may "
-        "use; delete them there: mlflow experiments delete"
+        f"its runs stay in {public_uri(store.uri)}, experiment {store.experiment}, which others "
+        "may use; delete them there: mlflow experiments delete"
     )
