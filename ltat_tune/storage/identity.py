@@ -14,7 +14,7 @@ import yaml
 from ltat_tune.errors import StudyError
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.tracking.relocation import follow
-from ltat_tune.tracking.store import sqlite_file, sqlite_uri, tracking_uri
+from ltat_tune.tracking.store import public_uri, reason, sqlite_file, sqlite_uri, tracking_uri
 
 
 @dataclass(frozen=True)
@@ -125,8 +125,12 @@ def settle(folder: StudyFolder) -> list[str]:
                 new_uid = uid if own and original else None
                 changed = follow(uri, None if own else before, Path(here), uid=new_uid)
         folder.write_facts({**facts, "uid": uid, "tracking_uri": given, "place": here})
-    except (OSError, SQLAlchemyError) as error:
+    except OSError as error:
         raise _unwritable(folder, error) from error
+    except SQLAlchemyError as error:
+        if "readonly" in str(error):
+            raise _unwritable(folder, error) from None
+        raise StudyError(f"{public_uri(uri)}: {reason(error, uri)}") from None
     if original:
         return [f"this study is a copy of {original}; it has an identity of its own from now on"]
     if before is not None or changed:
