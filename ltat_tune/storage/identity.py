@@ -14,7 +14,15 @@ import yaml
 from ltat_tune.errors import StudyError
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.tracking.relocation import follow
-from ltat_tune.tracking.store import public_uri, reason, sqlite_file, sqlite_uri, tracking_uri
+from ltat_tune.tracking.store import (
+    check_uri,
+    lasting_uri,
+    public_uri,
+    reason,
+    sqlite_file,
+    sqlite_uri,
+    tracking_uri,
+)
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,22 @@ def settled_store(folder: StudyFolder, *, writes: bool = True) -> StudyStore:
         if is_free and (writes or _original(folder.read_facts(), folder) is None):
             settle(folder)
     return store_of(folder)
+
+
+def replace_store(folder: StudyFolder, uri: str) -> None:
+    """Take another MLflow store. Raise StudyError if the present one has runs of trainings."""
+    check_uri(uri)
+    facts, given = folder.read_facts(), lasting_uri(uri, folder.root)
+    if given == facts.get("tracking_uri"):
+        return
+    if any(folder.root.glob("trials/*/*/checkpoint.pt")):
+        raise StudyError(
+            f"{folder.root.name} has trained, and its runs are in "
+            f"{public_uri(store_of(folder).uri)}; --tracking-uri is for a study that has not "
+            "trained yet"
+        )
+    with folder.locked():
+        folder.write_facts({**facts, "tracking_uri": given})
 
 
 @contextlib.contextmanager

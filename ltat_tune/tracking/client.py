@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ltat_tune.errors import StudyError
 from ltat_tune.tracking.model_registry import ModelFiles, log_model
 from ltat_tune.tracking.outbox import Write
 from ltat_tune.tracking.store import ARTIFACTS, SERVERS, connect, find_experiment
@@ -74,6 +75,10 @@ class Runs:
         elif write.key in self._ids:  # otherwise its `begin` was refused and reported
             getattr(self, f"_{write.what}")(self._ids[write.key], write.key, **write.data)
 
+    def take_back(self) -> None:
+        """Delete the study's own run, of a study that did not start."""
+        self._client.delete_run(self._ids[PARENT])
+
     def _find_experiment(self, name: str, *, local: bool) -> str:
         from mlflow.exceptions import MlflowException
 
@@ -90,6 +95,11 @@ class Runs:
                 experiment = self._client.get_experiment_by_name(name)
                 if experiment is None:
                     raise
+        if experiment.lifecycle_stage == "deleted":
+            raise StudyError(
+                f"the experiment {experiment.name} was deleted in MLflow; restore it: mlflow "
+                f"experiments restore --experiment-id {experiment.experiment_id}"
+            )
         existing: str = experiment.experiment_id
         return existing
 

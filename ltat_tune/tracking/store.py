@@ -39,6 +39,32 @@ def sqlite_uri(path: Path) -> str:
     return f"sqlite:///{str(path).replace('%', '%25').replace('?', '%3F')}"
 
 
+_SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
+
+
+def check_uri(uri: str) -> None:
+    """Raise StudyError unless MLflow can keep a study at the address."""
+    scheme = uri.partition(":")[0].partition("+")[0]
+    if scheme not in _SCHEMES or ("://" not in uri and scheme != "databricks"):
+        raise StudyError(
+            f"the MLflow store must be a server (http://...) or a database (sqlite:///FILE, "
+            f"postgresql://...), got {public_uri(uri)}; correct --tracking-uri or "
+            "MLFLOW_TRACKING_URI"
+        )
+
+
+def lasting_uri(uri: str | None, folder: Path) -> str | None:
+    """Return a store's address as a study keeps it: absolute; None is the study's own file."""
+    path = None if uri is None else sqlite_file(uri)
+    if uri is None or path is None:
+        return uri
+    # absolute: a resume from another folder would create a second store
+    path = path.expanduser().resolve()
+    options = uri.partition("?")[1] + uri.partition("?")[2]
+    own = path == folder.resolve() / "mlflow.db" and not options
+    return None if own else sqlite_uri(path) + options
+
+
 def find_experiment(client: MlflowClient, name: str, uid: str) -> Experiment | None:
     """Return the experiment that has the runs of a study, by the study's id; None if none has.
 

@@ -14,6 +14,7 @@ import pytest
 
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.identity import settled_store, store_of
+from ltat_tune.tracking.db_schema import schema_of
 from ltat_tune.tracking.store import connect, experiment_id, sqlite_file, sqlite_uri
 from tests.drive import call
 
@@ -128,5 +129,7 @@ def test_a_store_lies_where_its_uri_says_whatever_the_folder_is_called(
     client = connect(sqlite_uri(folder / "mlflow.db"))
     run = client.create_run(client.create_experiment("a", (folder / "files").as_uri()))
     client.log_text(run.info.run_id, "x", "x.txt")
+    assert schema_of(sqlite_uri(folder / "mlflow.db"))
+    assert schema_of(sqlite_uri(folder / "none.db")) == ""
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert len(list(folder.rglob("x.txt"))) == 1

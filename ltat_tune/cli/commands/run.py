@@ -158,6 +158,8 @@ def main(
     study = StudyRun.create(
         checked, out, source=str(space), tracking_uri=tracking_uri, overwrite=overwrite
     )
+    if ctx.get_parameter_source("tracking_uri") is click.core.ParameterSource.ENVIRONMENT:
+        study.uri_origin = "MLFLOW_TRACKING_URI"
     _run(ctx, study, quiet, form, address, in_process)
 
 
@@ -165,6 +167,7 @@ def main(
 @click.argument("name", metavar="STUDY", shell_complete=STUDY)
 @options.out
 @click.option("--trials", type=int, help="Extend the search to this many trials per scenario.")
+@click.option("--tracking-uri", help="Another MLflow store, as long as nothing was trained.")
 @_address
 @_in_process
 @_budget
@@ -176,6 +179,7 @@ def resume(
     name: str,
     out: Path,
     trials: int | None,
+    tracking_uri: str | None,
     address: str | None,
     in_process: bool,
     budget: str | None,
@@ -189,7 +193,10 @@ def resume(
     _refuse_both(address, in_process)
     from ltat_tune.engine.study import StudyRun
 
-    study = StudyRun.open(out / name, trials=trials, budget=budget, cluster=address is not None)
+    study = StudyRun.open(
+        out / name, trials=trials, budget=budget, tracking_uri=tracking_uri,
+        cluster=address is not None,
+    )  # fmt: skip
     _run(ctx, study, quiet, form, address, in_process)
 
 
