@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,7 +54,7 @@ def find_study(out: Path, name: str) -> StudyFolder:
     from ltat_tune.storage.folder import StudyFolder
 
     path = Path(name).expanduser()
-    return StudyFolder.open(path if (path / "study.json").exists() else out / name)
+    return StudyFolder.open(path if os.path.exists(path / "study.json") else out / name)
 
 
 def unfinished(study: Reviewed) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Container
 from dataclasses import replace
 from typing import Any
 
-from ltat_tune.files import read_json
 from ltat_tune.results.selection import (
     Candidate,
     candidates,
@@ -21,6 +20,7 @@ from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.task import Outcome, Task
 from ltat_tune.storage.training_files import SENTINEL, read_complete, read_training
 from ltat_tune.storage.trial_state import Rows
+from ltat_tune.storage.versioned import read_stored
 
 
 def trial_task(
@@ -116,7 +116,7 @@ class Stages:
         """Return how many epochs a stage cost, with its probes and without its stem's epochs."""
         if not task.path.exists():
             return 0
-        stem = (read_json(task.path / "stem.json") or {}).get("epochs", 0)
+        stem = (read_stored(task.path / "stem.json") or {}).get("epochs", 0)
         probes = sum(epoch <= outcome.epoch for epoch in task.probe_at) * task.probe_epochs
         return max(0, outcome.epoch - int(stem)) + probes
 
