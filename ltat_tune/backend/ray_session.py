@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ltat_tune.backend import ray_internals, worker_ready
 from ltat_tune.backend.local.scratch import remove_abandoned, scratch_folder
+from ltat_tune.backend.stop_signals import kept_handlers
 from ltat_tune.errors import StudyError
 
 _CONNECT_S = 10.0
@@ -84,7 +85,7 @@ def ray_session(slots: int, *, cpus: int = 1) -> Iterator[dict[str, float]]:
             "ray.shutdown() first"
         )
     remove_abandoned()  # nobody else cleans Ray's session folders
-    with scratch_folder() as scratch:
+    with kept_handlers(), scratch_folder() as scratch:
         _scratch.append(scratch)
         try:
             _init(slots, cpus, scratch)

@@ -87,7 +87,7 @@ def print_table(rows: Sequence[Mapping[str, str]]) -> None:
 
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in rows[0]:
-        table.add_column(name)
+        table.add_column(name, overflow="fold")  # a narrow terminal cuts no name
     for row in rows:
         table.add_row(*row.values())
     Console(highlight=False).print(table)

@@ -99,6 +99,9 @@ class StudyRun:
             check_uri(tracking_uri)
         folder = StudyFolder(out / space.name)
         if folder.facts.exists():
+            if folder.is_running():
+                with folder.locked():  # raises, and says by whom
+                    pass
             if not overwrite and not (space.smoke and folder.read_facts().get("smoke")):
                 state = "is finished" if folder.results.exists() else "is not finished"
                 other = difference_lines(space_differences(folder.read_facts(), space.record))

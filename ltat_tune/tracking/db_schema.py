@@ -6,11 +6,11 @@ import importlib.util
 import re
 import sqlite3
 import urllib.error
-import urllib.request
 from functools import cache
 from pathlib import Path
 
 from ltat_tune.errors import StudyError
+from ltat_tune.tracking.loopback import open_url
 from ltat_tune.tracking.store import public_uri, reason, sqlite_file
 
 _WAIT_S = 5.0
@@ -76,7 +76,7 @@ def _ask_server(uri: str) -> None:
     scheme, _, rest = uri.partition("://")
     address = f"{scheme}://{rest.rpartition('@')[2].rstrip('/')}/health"
     try:
-        with urllib.request.urlopen(address, timeout=_WAIT_S) as answer:
+        with open_url(address, _WAIT_S) as answer:
             answer.read(100)
     except urllib.error.HTTPError as error:
         if error.code not in (401, 403):

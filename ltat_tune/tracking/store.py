@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from ltat_tune.errors import StudyError
+from ltat_tune.tracking.loopback import is_loopback, without_proxy
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -174,6 +175,8 @@ def connect(uri: str) -> MlflowClient:
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     for noisy in ("mlflow", "alembic", "mlflow.store.db.utils", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
+    if is_loopback(uri):
+        without_proxy()
     from mlflow import MlflowClient
 
     client: MlflowClient

@@ -55,8 +55,8 @@ def test_a_broken_study_is_a_row_of_ls_left_alone_by_gc_and_can_be_removed(
     assert rows[0]["state"] == "unreadable study.json" and "study.json" in rows[0]["error"]
     done = call("gc", "--yes", cwd=tmp_path)
     assert done.returncode == 0 and "broken is left alone: " in done.stderr
-    for words in (["show", "broken", "t0000"], ["resume", "broken"], ["report", "broken"], ["ui", "broken"]):
-        done = call(*words, cwd=tmp_path)
+    for words in ("show broken t0000", "resume broken", "report broken", "ui broken"):
+        done = call(*words.split(), cwd=tmp_path)
         assert done.returncode == 2 and "study.json" in done.stderr
     done = call("rm", "broken", "--yes", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
+import os
 import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ltat_tune._version import __version__
+from ltat_tune.backend.stop_signals import STOPPING, leave_terminal
 from ltat_tune.cli import options
 from ltat_tune.cli.commands.plan import show_first_trials
 from ltat_tune.cli.complete import SETTING, SPACE, STUDY
@@ -51,9 +57,26 @@ _budget = click.option(
 class _Group(click.Group):
     """A group that turns the package's errors into a message and an exit status."""
 
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """Run a command. What its terminal cannot show, or take, is decided here for all."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")  # a question mark, not a traceback
+        return super().main(*arguments, **options)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            done = super().invoke(ctx)
+            with contextlib.suppress(ValueError):  # closed
+                sys.stdout.flush()  # an error of the last lines is met here, not at exit
+            return done
+        except OSError as error:
+            if ctx.params.get("debug") or not _is_of_output(error):
+                raise
+            _drop_output()
+            with contextlib.suppress(OSError):
+                click.echo(f"error: cannot write the output: {error.strerror}", err=True)
+            ctx.exit(1)
         except LtatError as error:
             if ctx.params.get("debug"):
                 raise
@@ -67,6 +90,24 @@ class _Group(click.Group):
         except KeyboardInterrupt:
             click.echo("\ninterrupted; run the same command again", err=True)
             ctx.exit(130)
+
+
+_PRINTERS = ("click.utils", "rich.console", __name__)
+
+
+def _is_of_output(error: OSError) -> bool:
+    """Return whether an error came up while something was printed; click ends EPIPE itself."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    printer = None if place is None else place.tb_frame.f_globals.get("__name__")
+    return error.errno != errno.EPIPE and printer in _PRINTERS
+
+
+def _drop_output() -> None:
+    """Let nothing be written at the interpreter's exit, which would fail again."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @click.group(
@@ -219,11 +260,13 @@ def _run(
 
     again = study.folder.resume_command + (f" --address {address}" if address else "")
     again += " --in-process" if in_process else ""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _end_by_signals()
     try:
         console = Console(stderr=True, highlight=False)
         end = study.run(console, quiet=quiet, address=address, in_process=in_process)
     except (KeyboardInterrupt, SystemExit):  # Ctrl-C early or twice; on SIGTERM Ray exits
+        for number in STOPPING:
+            signal.signal(number, signal.SIG_IGN)  # the process is ending
         click.echo(f"\ninterrupted\nresume with: {again}", err=True)
         ctx.exit(130)
     _show_end(study, end, form, again)
@@ -231,6 +274,25 @@ def _run(
         ctx.exit(130)
     if end.reason is not None:
         ctx.exit(1)
+
+
+def _end_by_signals() -> None:
+    """Make SIGTERM and SIGHUP end the command as Ctrl-C does, without words of the interpreter."""
+
+    def gone(number: int, frame: Any) -> None:
+        leave_terminal()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup wants it
+        signal.signal(signal.SIGHUP, gone)
+    usual = sys.unraisablehook
+
+    def quiet(raised: Any) -> None:
+        if not isinstance(raised.exc_value, KeyboardInterrupt):
+            usual(raised)
+
+    sys.unraisablehook = quiet  # a second Ctrl-C may come while something is being deleted
 
 
 def _show_end(study: StudyRun, end: StudyEnd, form: str, again: str) -> None:
