@@ -27,7 +27,7 @@ def leave_terminal() -> None:
 
 @contextlib.contextmanager
 def kept_handlers() -> Iterator[None]:
-    """Put back what handles signals now: Ray's shutdown leaves the system's own handlers behind."""
+    """Put back what handles signals now: Ray leaves the system's own handlers behind."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -109,6 +109,15 @@ def _check(path: Path, digest: str, stat: tuple[int, int, int]) -> None:
             raise ValueError(f"the bytes of {path.name} have changed since it was written")
 
 
+def is_whole(entry: Path) -> bool:
+    """Return whether an entry of a cache can be read and has the bytes that were written."""
+    try:
+        _read(entry)
+    except (OSError, ValueError, KeyError, TypeError, EOFError):
+        return False
+    return True
+
+
 def _set_aside(entry: Path) -> bool:
     """Delete an entry, at once for every reader. Return False if the folder is not writable."""
     aside = entry.with_name(f".{entry.name}-damaged-{os.getpid()}")

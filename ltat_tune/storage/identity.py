@@ -21,6 +21,7 @@ from ltat_tune.tracking.store import (
     reason,
     sqlite_file,
     sqlite_uri,
+    store_remedy,
     tracking_uri,
 )
 
@@ -154,7 +155,8 @@ def settle(folder: StudyFolder) -> list[str]:
     except SQLAlchemyError as error:
         if "readonly" in str(error):
             raise _unwritable(folder, error) from None
-        raise StudyError(f"{public_uri(uri)}: {reason(error, uri)}") from None
+        remedy = store_remedy(uri, folder.root)
+        raise StudyError(f"{public_uri(uri)}: {reason(error, uri)}; {remedy}") from None
     if original:
         return [f"this study is a copy of {original}; it has an identity of its own from now on"]
     if before is not None or changed:

@@ -66,6 +66,13 @@ def lasting_uri(uri: str | None, folder: Path) -> str | None:
     return None if own else sqlite_uri(path) + options
 
 
+def store_remedy(uri: str, folder: Path) -> str:
+    """Return what to do about a store that cannot be used by the study in `folder`."""
+    if sqlite_file(uri) == folder.resolve() / "mlflow.db":
+        return f"`ltat-tune doctor {folder} --mend` lets a resume write it anew"
+    return "start it, or name another with --tracking-uri"
+
+
 def find_experiment(client: MlflowClient, name: str, uid: str) -> Experiment | None:
     """Return the experiment that has the runs of a study, by the study's id; None if none has.
 
@@ -138,6 +145,31 @@ def experiment_id(uri: str, name: str, uid: str) -> str:
     if experiment is None:
         raise StudyError(f"{public_uri(uri)} has no runs of study {name} ({uid}) yet")
     return str(experiment.experiment_id)
+
+
+def run_states(uri: str, name: str, uid: str) -> dict[str, tuple[str, int]]:
+    """Return the MLflow status and the number of runs of every key of a study.
+
+    Raises:
+        StudyError: the store does not answer, or is damaged.
+    """
+    states: dict[str, tuple[str, int]] = {}
+    try:
+        client = connect(uri)
+        experiment = find_experiment(client, name, uid)
+        token: str | None = ""
+        while experiment is not None and token is not None:
+            page = client.search_runs(
+                [experiment.experiment_id], f"tags.`ltat.study` = '{uid}'", max_results=1000,
+                page_token=token or None,
+            )  # fmt: skip
+            for run in page:
+                key = run.data.tags["ltat.key"]
+                states[key] = run.info.status, states.get(key, ("", 0))[1] + 1
+            token = page.token or None
+    except Exception as error:  # of any store or driver; not chained, as it may hold a password
+        raise StudyError(f"{public_uri(uri)}: {reason(error, uri)}") from None
+    return states
 
 
 def _to_runs(

@@ -22,7 +22,7 @@ from ltat_tune.tracking.experiment_view import View
 from ltat_tune.tracking.model_registry import ModelFiles
 from ltat_tune.tracking.outbox import Spool, Write, counted, warn
 from ltat_tune.tracking.recorder import RunImages, Writes
-from ltat_tune.tracking.store import public_uri, reason, tracking_uri
+from ltat_tune.tracking.store import public_uri, reason, store_remedy, tracking_uri
 
 _FLUSH_S = 2.0  # at most so long an epoch waits to be written
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _PAUSE_AT_THE_END_S = 1.0, 30.0, 2.0
@@ -101,7 +101,7 @@ class Tracker:
             waiting = f"; {counted(count)} stay in {self._spool.path}" if count else ""
             raise StudyError(
                 f"cannot use the MLflow store {public_uri(self.uri)}: {self._failure}"
-                f"{waiting}{origin}; start it, or name another with --tracking-uri"
+                f"{waiting}{origin}; {store_remedy(self.uri, self._folder)}"
             )
 
     def closed(self, key: str) -> bool:
