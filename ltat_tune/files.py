@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+_LARGEST_TEXT = 16 << 20  # bytes
 _BESIDE = re.compile(r"\..+\.(\d+)")  # what `beside` makes
 
 
@@ -106,6 +107,20 @@ def read_file(path: Path, size: int = -1) -> bytes:
         raise OSError(errno.EINVAL, "it is a pipe, a socket or a device, not a file", str(path))
     with open(path, "rb") as file:
         return file.read(size)
+
+
+def read_text_file(path: Path) -> str:
+    """Return the text of a file that people write.
+
+    Raises:
+        OSError: as `read_file`, or it is larger than such a file ever is.
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    content = read_file(path, _LARGEST_TEXT + 1)
+    if len(content) > _LARGEST_TEXT:
+        largest = f"it is larger than {_LARGEST_TEXT >> 20} MiB"
+        raise OSError(errno.EFBIG, largest, str(path))
+    return content.decode()
 
 
 def read_json(path: Path) -> Any:

@@ -40,6 +40,7 @@ from ltat_tune.results.collect import collect, shown_on_test
 from ltat_tune.results.model import StudyResults, write_results
 from ltat_tune.results.summary import as_text
 from ltat_tune.space.space import Space
+from ltat_tune.storage.cleanup import remove
 from ltat_tune.storage.code_history import record_start
 from ltat_tune.storage.folder import StudyFolder, check_space_left
 from ltat_tune.storage.identity import own_name, replace_store, settle
@@ -111,8 +112,7 @@ class StudyRun:
                     "delete it and start again with `--overwrite`"
                     + "".join(f"\n  {line}" for line in other)
                 )
-            with folder.locked():
-                shutil.rmtree(folder.root)
+            remove(folder)
         facts = {
             "uid": uuid.uuid4().hex[:12],
             "name": space.name,

@@ -85,11 +85,24 @@ class _Group(click.Group):
                 not line.startswith(" ") for line in lines
             )  # indented lines belong to the one above
             many = f"{count} problems, nothing was started:\n" if count > 1 else ""
-            click.echo(f"error: {many}" + "\n".join(lines), err=True)
+            shown = [_printable(line) for line in lines[:_MOST_LINES]]
+            if len(lines) > _MOST_LINES:
+                shown.append(f"... and {len(lines) - _MOST_LINES:,} more lines")
+            click.echo(f"error: {many}" + "\n".join(shown), err=True)
             ctx.exit(2)
         except KeyboardInterrupt:
             click.echo("\ninterrupted; run the same command again", err=True)
             ctx.exit(130)
+
+
+_MOST_LINES, _MOST_CHARACTERS = 60, 2000
+
+
+def _printable(line: str) -> str:
+    """Return a line of a message without what would steer a terminal, and not too long."""
+    plain = "".join(c if c.isprintable() or c == "\t" else repr(c)[1:-1] for c in line)
+    cut = len(plain) > _MOST_CHARACTERS
+    return plain[:_MOST_CHARACTERS] + ("..." if cut else "")
 
 
 _PRINTERS = ("click.utils", "rich.console", __name__)
