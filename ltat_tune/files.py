@@ -24,9 +24,13 @@ def beside(path: Path) -> Path:
 
 
 def is_left_over(path: Path) -> bool:
-    """Return whether a process that is gone left `path` half written, or half deleted."""
+    """Return whether `path` was left half written or half deleted, where nobody else writes now.
+
+    The process id in its name says nothing: another machine or container has its own. Who asks
+    must hold the lock of what lies around the file.
+    """
     match = _BESIDE.fullmatch(path.name)
-    return match is not None and not Path(f"/proc/{match[1]}").exists()
+    return match is not None and int(match[1]) != os.getpid()
 
 
 @contextmanager

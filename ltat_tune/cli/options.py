@@ -80,6 +80,11 @@ def print_results(results: StudyResults, form: str) -> None:
     Console(highlight=False).print(print_summary(results))
 
 
+def printable(text: str) -> str:
+    """Return a text without what would steer a terminal, such as escape codes in a name."""
+    return "".join(c if c.isprintable() or c in "\t\n" else repr(c)[1:-1] for c in text)
+
+
 def print_table(rows: Sequence[Mapping[str, str]]) -> None:
     """Print rows with the same keys on stdout, with the keys as titles."""
     from rich.console import Console
@@ -89,5 +94,5 @@ def print_table(rows: Sequence[Mapping[str, str]]) -> None:
     for name in rows[0]:
         table.add_column(name, overflow="fold")  # a narrow terminal cuts no name
     for row in rows:
-        table.add_row(*row.values())
+        table.add_row(*map(printable, row.values()))
     Console(highlight=False).print(table)

@@ -143,7 +143,7 @@ def left_over_studies(out: Path) -> list[Waste]:
     return [
         _waste(path, "a deletion that was cut short")
         for path in sorted(folders)
-        if path.is_dir() and is_left_over(path)
+        if path.is_dir() and is_left_over(path) and not StudyFolder(path).is_running()
     ]
 
 

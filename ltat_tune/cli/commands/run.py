@@ -100,7 +100,7 @@ _MOST_LINES, _MOST_CHARACTERS = 60, 2000
 
 def _printable(line: str) -> str:
     """Return a line of a message without what would steer a terminal, and not too long."""
-    plain = "".join(c if c.isprintable() or c == "\t" else repr(c)[1:-1] for c in line)
+    plain = options.printable(line)
     cut = len(plain) > _MOST_CHARACTERS
     return plain[:_MOST_CHARACTERS] + ("..." if cut else "")
 
