@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 ARTIFACTS = "mlflow-artifacts"  # folder of the files of a store without a server
 SERVERS = ("http:", "https:", "databricks")  # they store files themselves
 _DRIVERS = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary"}
+_BUILT_ON = (
+    "mlflow", "alembic", "sqlalchemy", "pydantic", "google", "graphene", "flask", "fastapi",
+    "starlette", "opentelemetry", "databricks", "psycopg",
+)  # fmt: skip
 _LOCK = 7061746  # an arbitrary number that no other program is likely to lock
 _SECRET_OPTION = re.compile(
     r"([?&])([^=&]*(?:password|passwd|pwd|secret|token|key))=([^&]*)", re.IGNORECASE
@@ -205,17 +210,29 @@ def connect(uri: str) -> MlflowClient:
     os.environ.setdefault("PGCONNECT_TIMEOUT", "10")  # seconds
     # Otherwise every ended run prints its address, including the password, between the results.
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
-    for noisy in ("mlflow", "alembic", "mlflow.store.db.utils", "urllib3"):
-        logging.getLogger(noisy).setLevel(logging.CRITICAL)
+    _quieten()
     if is_loopback(uri):
         without_proxy()
     from mlflow import MlflowClient
+
+    _quieten()  # MLflow's import sets its own levels
 
     client: MlflowClient
     with _first(uri):
         client = MlflowClient(tracking_uri=uri)
         remove_stray(uri)
     return client
+
+
+def _quieten() -> None:
+    """Let MLflow and what it is built on say nothing: their warnings concern their own code.
+
+    With `PYTHONWARNINGS=error`, they would end the writing.
+    """
+    for noisy in ("mlflow", "alembic", "mlflow.store.db.utils", "urllib3"):
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
+    for module in _BUILT_ON:
+        warnings.filterwarnings("ignore", module=rf"{module}(\.|$)")
 
 
 def remove_stray(uri: str) -> None:
