@@ -25,6 +25,10 @@ class DataError(LtatError):
     """Images or labels are missing, unreadable or not what the configuration says."""
 
 
+class ImagesChangedError(DataError):
+    """The images are not those that other trainings of the study used."""
+
+
 class CheckpointError(LtatError):
     """A checkpoint is torn, belongs to another configuration, or has an unknown format."""
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+_LARGEST_TEXT = 16 << 20  # bytes
 _BESIDE = re.compile(r"\..+\.(\d+)")  # what `beside` makes
 
 
@@ -20,9 +24,13 @@ def beside(path: Path) -> Path:
 
 
 def is_left_over(path: Path) -> bool:
-    """Return whether a process that is gone left `path` half written, or half deleted."""
+    """Return whether `path` was left half written or half deleted, where nobody else writes now.
+
+    The process id in its name says nothing: another machine or container has its own. Who asks
+    must hold the lock of what lies around the file.
+    """
     match = _BESIDE.fullmatch(path.name)
-    return match is not None and not Path(f"/proc/{match[1]}").exists()
+    return match is not None and int(match[1]) != os.getpid()
 
 
 @contextmanager
@@ -66,10 +74,57 @@ def write_json(path: Path, value: Any, *, mode: int = 0o666, sync: bool = True) 
     write_text(path, text, mode=mode, sync=sync)
 
 
+class HashedFile:
+    """A file that hashes what is written to it.
+
+    Attributes:
+        digest: SHA-256 of all bytes so far.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self.digest = file, hashlib.sha256()
+
+    def write(self, content: Any) -> int:
+        """Write and hash bytes; return their number."""
+        self.digest.update(content)
+        return self._file.write(content)
+
+    def flush(self) -> None:
+        """Flush the file."""
+        self._file.flush()
+
+
 def copy_file(source: Path, target: Path) -> None:
     """Copy the content of a file by `replacing`, without a sync."""
     with replacing(target, sync=False) as temporary:
         shutil.copyfile(source, temporary)
+
+
+def read_file(path: Path, size: int = -1) -> bytes:
+    """Return the first `size` bytes of a regular file, or all: a pipe could have no end.
+
+    Raises:
+        OSError: it is not there, is another kind of file, or cannot be read.
+    """
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # reading a folder fails by itself
+        raise OSError(errno.EINVAL, "it is a pipe, a socket or a device, not a file", str(path))
+    with open(path, "rb") as file:
+        return file.read(size)
+
+
+def read_text_file(path: Path) -> str:
+    """Return the text of a file that people write.
+
+    Raises:
+        OSError: as `read_file`, or it is larger than such a file ever is.
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    content = read_file(path, _LARGEST_TEXT + 1)
+    if len(content) > _LARGEST_TEXT:
+        largest = f"it is larger than {_LARGEST_TEXT >> 20} MiB"
+        raise OSError(errno.EFBIG, largest, str(path))
+    return content.decode()
 
 
 def read_json(path: Path) -> Any:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import yaml
 
+_SYNTAX = "must be valid YAML"
 Key = tuple[str, ...]
 
 
@@ -43,12 +45,14 @@ def read_yaml(text: str) -> tuple[Any, dict[Key, int]]:
         problem = error.problem or error.context or "it cannot be read"
         if problem.startswith("but "):
             problem = f"{error.context}, {problem}"
-        raise YamlProblem([(line, f"must be valid YAML: {problem}")]) from None
+        if "escape" in problem:  # "C:\\images"
+            problem += "; put a path with backslashes into single quotes"
+        raise YamlProblem([(line, f"{_SYNTAX}: {problem}")]) from None
     except yaml.reader.ReaderError as error:
         line = _line(text, error.position)
         raise YamlProblem([(line, f"must be valid YAML text: {error.reason}")]) from None
     except RecursionError:
-        raise YamlProblem([(1, "must be valid YAML: it is nested too deeply")]) from None
+        raise YamlProblem([(1, f"{_SYNTAX}: it is nested too deeply")]) from None
     if problems:
         raise YamlProblem(problems)
     return document, lines
@@ -70,6 +74,42 @@ def _refused(event: yaml.Event) -> str | None:
             f"YAML tags are not allowed (nothing here runs code), got {short}; write a plain value"
         )
     return None
+
+
+_OCTAL = re.compile(r"([-+]?)0[0-7_]+")
+_NUMBER_TAGS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+
+
+def _misread(node: yaml.Node) -> str | None:
+    """Return what is wrong with a number that YAML 1.1 reads as another than people mean."""
+    if not isinstance(node, yaml.ScalarNode) or node.tag not in _NUMBER_TAGS:
+        return None
+    text = str(node.value)
+    if _OCTAL.fullmatch(text):
+        plain = text.replace("_", "").lstrip("+-").lstrip("0") or "0"
+        sign = "-" if text.startswith("-") else ""
+        value = int(text.replace("_", ""), 8)
+        return f"YAML 1.1 reads {text} as the octal number {value}; write {sign}{plain}"
+    if ":" in text:
+        return f"YAML 1.1 reads {text} as a number to base 60; write it out, or in quotes as text"
+    if "_" in text:
+        return f"numbers must have no underscores, got {text}; write {text.replace('_', '')}"
+    return None
+
+
+def read_value(text: str) -> Any:
+    """Return one value that is given on the command line; what is no YAML is text.
+
+    Raises:
+        YamlProblem: it is YAML that a space file may not hold.
+    """
+    try:
+        yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError):
+        return text
+    except RecursionError:
+        pass
+    return read_yaml(text)[0]
 
 
 def _build(
@@ -100,6 +140,9 @@ def _build(
             _build(loader, item, (*path, str(i)), lines, problems)
             for i, item in enumerate(node.value)
         ]
+    if (sentence := _misread(node)) is not None:
+        problems.append((node.start_mark.line + 1, sentence))
+        return None
     try:
         return loader.construct_object(node, deep=True)
     except ValueError as error:  # such as the date 2026-13-45

@@ -6,7 +6,7 @@ tests/backend/test_ray_internals.py shows what breaks when one of them changes.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 # A web server without pages, an autoscaler for one machine, and a reader of logs that are not
@@ -73,6 +73,31 @@ def asks_for_tokens() -> bool:
     from ray._private.authentication.authentication_utils import is_token_auth_enabled
 
     return bool(is_token_auth_enabled())
+
+
+def own_processes() -> dict[str, Any]:
+    """Return the processes without which this process's own Ray stands still: name -> Popen."""
+    from ray._private import worker
+
+    node = getattr(worker, "_global_node", None)
+    known = getattr(node, "all_processes", {})
+    return {
+        kind.replace("_", " "): infos[0].process
+        for kind, infos in known.items()
+        if infos and kind in ("raylet", "gcs_server")
+    }
+
+
+def family(parents: Iterable[int]) -> list[Any]:
+    """Return the processes that some started, and theirs: psutil's, which Ray brings along."""
+    import ray  # noqa: F401  it puts psutil on the path
+    import psutil  # type: ignore[import-untyped,unused-ignore]  # isort: skip
+
+    found: list[Any] = []
+    for parent in parents:
+        with contextlib.suppress(psutil.Error):  # it ended
+            found += [psutil.Process(parent), *psutil.Process(parent).children(recursive=True)]
+    return found
 
 
 def actor_of(trial: Any) -> Any:

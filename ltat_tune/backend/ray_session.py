@@ -8,15 +8,15 @@ import logging
 import os
 import shutil
 import socket
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from ltat_tune.backend import ray_internals, worker_ready
+from ltat_tune.backend.local.scratch import remove_abandoned, scratch_folder
+from ltat_tune.backend.stop_signals import kept_handlers
 from ltat_tune.errors import StudyError
 
-_SCRATCH = "ltat-ray-"
 _CONNECT_S = 10.0
 _PRELOAD = "RAY_preload_python_modules"
 _IMPORT_S = 10.0  # the longest wait for the workers' imports
@@ -40,6 +40,8 @@ _ENVIRONMENT = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 
+
+_scratch: list[Path] = []  # the folder of this process's own Ray, while it runs
 
 # Ray's switch for macOS and Windows: its servers listen on 127.0.0.1 only. Without it they listen
 # on every interface of the machine, whatever address ray.init is given (Ray 2.60).
@@ -72,7 +74,8 @@ def ray_session(slots: int, *, cpus: int = 1, gpus: int = 0) -> Iterator[dict[st
             for itself, and may count others.
 
     Raises:
-        StudyError: this process is connected to a Ray already, which the study would shut down.
+        StudyError: Ray does not start, or this process is connected to one already, which the
+            study would shut down.
     """
     prepare_environment()
     _make_reachable(False)
@@ -83,11 +86,30 @@ def ray_session(slots: int, *, cpus: int = 1, gpus: int = 0) -> Iterator[dict[st
             "this process is already connected to a Ray, but a study starts its own; call "
             "ray.shutdown() first"
         )
-    # Ray's sockets need a short path, and nobody else cleans its session folders.
-    _remove_abandoned()
-    scratch = tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-")
+    remove_abandoned()  # nobody else cleans Ray's session folders
+    with kept_handlers(), scratch_folder() as scratch:
+        _scratch.append(scratch)
+        try:
+            _init(slots, cpus, gpus, scratch)
+            _quieten()
+            resources: dict[str, float] = ray.cluster_resources()
+            yield resources
+        finally:
+            _leave()
+            os.environ.pop(worker_ready.READY_FOLDER, None)
+            _scratch.clear()
+
+
+def _init(slots: int, cpus: int, gpus: int, scratch: Path) -> None:
+    """Start Ray.
+
+    Raises:
+        StudyError: it does not start; with what Ray said, and what to do.
+    """
+    import ray
+
     try:
-        with ray_internals.few_processes(), _workers_ready(cpus, Path(scratch)):
+        with ray_internals.few_processes(), _workers_ready(cpus, scratch):
             ray.init(
                 address="local",  # whatever RAY_ADDRESS says: this study owns its Ray
                 num_cpus=slots * cpus,
@@ -95,15 +117,32 @@ def ray_session(slots: int, *, cpus: int = 1, gpus: int = 0) -> Iterator[dict[st
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
-                _temp_dir=scratch,
+                _temp_dir=str(scratch),
             )
-        _quieten()
-        resources: dict[str, float] = ray.cluster_resources()
-        yield resources
-    finally:
-        _leave()
-        os.environ.pop(worker_ready.READY_FOLDER, None)
-        shutil.rmtree(scratch, ignore_errors=True)
+        _keep_token_private()
+    except Exception as error:  # of any part of Ray
+        said = " ".join(str(error).split())[:300] or type(error).__name__
+        raise StudyError(
+            f"Ray does not start: {said}; `ltat-tune doctor` looks for the reason, and "
+            "--in-process trains without Ray"
+        ) from error
+
+
+def _keep_token_private() -> None:
+    """Let nobody else read the token, which opens every Ray of this user."""
+    token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    with contextlib.suppress(OSError):
+        if token.stat().st_uid == os.getuid() and token.stat().st_mode & 0o077:
+            token.chmod(0o600)
+
+
+def abandon_ray() -> None:
+    """Kill this process's own Ray and delete its folder, before the process ends at once."""
+    for process in ray_internals.own_processes().values():
+        with contextlib.suppress(OSError):
+            process.kill()
+    for scratch in _scratch:
+        shutil.rmtree(scratch.parent, ignore_errors=True)
 
 
 def _leave() -> None:
@@ -227,11 +266,3 @@ def _check_address(address: str) -> None:
 def _quieten() -> None:
     for name in ("ray.tune", "ray.train", "ray.air"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-
-
-def _remove_abandoned() -> None:
-    """Delete the scratch folders of drivers that were killed."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*"):
-        owner = folder.name.removeprefix(_SCRATCH).partition("-")[0]
-        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
-            shutil.rmtree(folder, ignore_errors=True)

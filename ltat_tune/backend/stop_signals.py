@@ -1,17 +1,47 @@
-"""Handles Ctrl-C and SIGTERM during a study: the first asks it to stop, the second ends it."""
+"""Handles Ctrl-C, SIGTERM and SIGHUP in a study: the first asks it to stop, the second ends it.
+
+SIGHUP comes when the terminal closes or the connection to it breaks.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # nohup ignores the last
+
+
+def leave_terminal() -> None:
+    """Write no more to a terminal that is gone, because every line would raise an error."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        with contextlib.suppress(OSError):
+            if os.isatty(stream):
+                os.dup2(nowhere, stream)
+    os.close(nowhere)
+
+
+@contextlib.contextmanager
+def kept_handlers() -> Iterator[None]:
+    """Put back what handles signals now: Ray leaves the system's own handlers behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in STOPPING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
 
 @contextlib.contextmanager
 def stop_signals(on_stop: Callable[[str], None]) -> Iterator[None]:
-    """Call `on_stop(name)` at the first Ctrl-C or SIGTERM, and end the study at the second.
+    """Call `on_stop(name)` at the first of `STOPPING`, and end the study at the second.
 
     Tune treats SIGUSR1 like Ctrl-C, which is how the first signal reaches its loop. Only the main
     thread may handle signals; in any other thread this does nothing.
@@ -25,11 +55,14 @@ def stop_signals(on_stop: Callable[[str], None]) -> Iterator[None]:
         if seen:
             raise KeyboardInterrupt
         seen.append(number)
+        if number == signal.SIGHUP:
+            leave_terminal()
         on_stop(signal.Signals(number).name)
         if signal.getsignal(signal.SIGUSR1) not in (signal.SIG_DFL, signal.SIG_IGN, None):
             signal.raise_signal(signal.SIGUSR1)
 
-    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [number for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handler) for number in numbers}
     usr1 = signal.getsignal(signal.SIGUSR1)
     try:
         yield

@@ -22,18 +22,20 @@ _REMEMBERED = 101  # epochs in the median
 
 @dataclass
 class _Watched:
-    """A training in a slot."""
+    """A task in a slot."""
 
-    heard: float  # time.monotonic() of its start or its last epoch
+    heard: float  # time.monotonic() of its start or its last report
+    is_look: bool = False  # a test or a sentinel, which reports after each attack
     slowest_s: float = 0.0  # its own longest epoch so far
 
 
 class Watchdog(tune.Callback):
-    """Watches how long ago each training reported an epoch.
+    """Watches how long ago each task reported.
 
     A training may be silent for `hang_factor` times the median epoch of the study or its own
-    longest epoch, whichever is longer, and for `hang_floor_s` at least. Nothing is judged before
-    the study's first epoch. Tests and looks report too seldom to be watched.
+    longest epoch, whichever is longer, and for `hang_floor_s` at least. Before the study's first
+    epoch, and for tests and looks, whose attacks take as long as many epochs, both are multiplied
+    by `hang_factor` once more.
 
     Args:
         resources: `hang_factor` and `hang_floor_s`.
@@ -50,9 +52,8 @@ class Watchdog(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Watch a training that a worker starts, perhaps for a second time."""
-        if Task.from_json(trial.config["task"]).kind in ("test", "sentinel"):
-            return
-        self._watched[trial.trial_id] = _Watched(time.monotonic())
+        is_look = Task.from_json(trial.config["task"]).kind in ("test", "sentinel")
+        self._watched[trial.trial_id] = _Watched(time.monotonic(), is_look)
         self._actors[trial.trial_id] = actor_of(trial)
 
     def on_trial_result(
@@ -60,10 +61,13 @@ class Watchdog(tune.Callback):
     ) -> None:
         """Note an epoch, replayed or not: both show how long one takes."""
         watched = self._watched.get(trial.trial_id)
-        if watched is None or "epoch_seconds" not in result:
+        if watched is None:
+            return
+        watched.heard = time.monotonic()
+        if "epoch_seconds" not in result:
             return
         seconds = float(json.loads(result["epoch_seconds"]))
-        watched.heard, watched.slowest_s = time.monotonic(), max(watched.slowest_s, seconds)
+        watched.slowest_s = max(watched.slowest_s, seconds)
         self._epochs.append(seconds)
         self._median_s = statistics.median(self._epochs)
 
@@ -81,18 +85,19 @@ class Watchdog(tune.Callback):
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Kill workers of trainings that are silent too long; called several times a second."""
-        if not self._epochs:
-            return
         now = time.monotonic()
         for trial_id, watched in list(self._watched.items()):
             usual_s = max(self._median_s, watched.slowest_s)
-            if now - watched.heard > max(self._floor_s, self._factor * usual_s):
+            allowed_s = max(self._floor_s, self._factor * usual_s)
+            if watched.is_look or not self._epochs:
+                allowed_s *= self._factor
+            if now - watched.heard > allowed_s:
                 actor = self._actors[trial_id]
                 self._forget(trial_id)
                 self._on_hang(
                     trial_id,
-                    f"it reported nothing for {now - watched.heard:.0f} s, where an epoch takes "
-                    f"{usual_s:.1f} s",
+                    f"it reported nothing for {now - watched.heard:.0f} s, where "
+                    + (f"an epoch takes {usual_s:.1f} s" if usual_s else "none has ended yet"),
                 )
                 ray.kill(actor)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,7 +58,7 @@ def find_study(out: Path, name: str) -> StudyFolder:
     from ltat_tune.storage.folder import StudyFolder
 
     path = Path(name).expanduser()
-    return StudyFolder.open(path if (path / "study.json").exists() else out / name)
+    return StudyFolder.open(path if os.path.exists(path / "study.json") else out / name)
 
 
 def unfinished(study: Reviewed) -> str:
@@ -83,6 +84,11 @@ def print_results(results: StudyResults, form: str) -> None:
     Console(highlight=False).print(print_summary(results))
 
 
+def printable(text: str) -> str:
+    """Return a text without what would steer a terminal, such as escape codes in a name."""
+    return "".join(c if c.isprintable() or c in "\t\n" else repr(c)[1:-1] for c in text)
+
+
 def print_table(rows: Sequence[Mapping[str, str]]) -> None:
     """Print rows with the same keys on stdout, with the keys as titles."""
     from rich.console import Console
@@ -90,7 +96,7 @@ def print_table(rows: Sequence[Mapping[str, str]]) -> None:
 
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in rows[0]:
-        table.add_column(name)
+        table.add_column(name, overflow="fold")  # a narrow terminal cuts no name
     for row in rows:
-        table.add_row(*row.values())
+        table.add_row(*map(printable, row.values()))
     Console(highlight=False).print(table)

@@ -19,7 +19,14 @@ from ltat_tune.storage.trials import best_of, read_trials
 
 def overview(out: Path) -> list[dict[str, Any]]:
     """Return a row for every study; the state of an unreadable study says so."""
-    return [_row(StudyFolder(out / name)) for name in list_studies(out)]
+    rows = []
+    for name in list_studies(out):
+        folder = StudyFolder(out / name)
+        try:
+            rows.append(_row(folder, folder.read_facts()))
+        except (StudyError, OSError) as error:
+            rows.append(_row(folder, {"created": "", "space_file": ""}, broken=str(error)))
+    return rows
 
 
 def for_people(row: dict[str, Any]) -> dict[str, str]:
@@ -38,8 +45,7 @@ def for_people(row: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _row(folder: StudyFolder) -> dict[str, Any]:
-    facts = folder.read_facts()
+def _row(folder: StudyFolder, facts: dict[str, Any], broken: str = "") -> dict[str, Any]:
     row: dict[str, Any] = {
         "study": folder.root.name, "state": folder.state(), "trials": 0, "trials_planned": None,
         "failed": 0, "best": None, "best_trial": "", "objective": "",
@@ -47,10 +53,12 @@ def _row(folder: StudyFolder) -> dict[str, Any]:
         "bytes": size_of(folder.root), "space_file": str(facts["space_file"]),
         "smoke": bool(facts.get("smoke")), "selected_on_test": False,
     }  # fmt: skip
+    if broken:
+        return {**row, "state": "unreadable study.json", "error": broken}
     try:
         trials = read_trials(folder)
-    except StudyError:
-        return {**row, "state": "unreadable ledger"}
+    except StudyError as error:
+        return {**row, "state": "unreadable ledger", "error": str(error)}
     ended = [trial for trial in trials if trial.state != "running"]
     best = best_of(ended)
     row["trials"] = len(ended)

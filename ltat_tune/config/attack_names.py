@@ -10,10 +10,11 @@ WRITTEN = (
     "clean, fgsm, pgd<steps>, mim<steps>, cw<steps>, adaptive<steps>, square, aa, cwl2, "
     "cwl2_fixed; x<restarts> may follow the steps"
 )
-VALIDATION_PATTERN = r"clean|fgsm|(?:pgd|cw|adaptive)[1-9]\d*"  # others take too long
+VALIDATION_PATTERN = r"clean|fgsm|(?:pgd|cw|adaptive)[1-9]\d{0,4}"  # others take too long
 _VALIDATION = re.compile(VALIDATION_PATTERN)
 _OWN = "pgd|mim|cw|adaptive"  # iterated, and need no second model
-_STEPS, _RESTARTS = r"[1-9]\d*", r"[2-9]|[1-9]\d+"
+# at most 99,999 steps and 999 restarts: more never end
+_STEPS, _RESTARTS = r"[1-9]\d{0,4}", r"[2-9]|[1-9]\d{1,2}"
 _ITERATED = re.compile(rf"({_OWN}|transfer)({_STEPS})(?:x({_RESTARTS}))?")
 _SLOW = ("square", "aa", "cwl2", "cwl2_fixed")
 _OTHERS = ("clean", "fgsm", *_SLOW)

@@ -13,7 +13,7 @@ from ltat_tune.config.plugin_loader import load_plugins
 from ltat_tune.config.scalars import shown
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.errors import ConfigError
-from ltat_tune.files import write_text
+from ltat_tune.files import read_text_file, write_text
 from ltat_tune.yaml_lines import YamlProblem, read_yaml
 
 _KEYS = ("config", "plugins", "recorded")
@@ -41,7 +41,7 @@ def load_config(path: Path) -> tuple[TrialConfig, dict[str, Any] | None]:
             known, the line.
     """
     try:
-        document, lines = read_yaml(path.read_bytes().decode())
+        document, lines = read_yaml(read_text_file(path))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:

@@ -93,6 +93,9 @@ def copy_plugins(plugins: Iterable[Mapping[str, str]], folder: Path) -> dict[str
     return copies
 
 
+_LONGEST = 200  # characters of a module's name; file systems end at 255 bytes
+
+
 def _read(entry: Any) -> tuple[str, str, str]:
     """Return the name, file and hash of an entry. File and hash may be empty."""
     mapping = {"name": entry} if isinstance(entry, str) else entry
@@ -100,7 +103,9 @@ def _read(entry: Any) -> tuple[str, str, str]:
     if not is_entry or not all(isinstance(value, str) for value in mapping.values()):
         raise ConfigError(f"a plugin must be a module's name such as my_method, got {entry!r}")
     name = mapping.get("name", "")
-    if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", name) or name.endswith(".py"):
+    is_name = re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", name) and len(name) <= _LONGEST
+    if not is_name or name.endswith(".py"):
+        name = name if len(name) <= _LONGEST else f"{name[:40]}... ({len(name)} characters)"
         meant = Path(name).stem
         raise ConfigError(
             f"a plugin must be a module's name without a path and .py, got {name!r}"

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from ltat_tune.config.sections import DataConfig
 from ltat_tune.data import image_folder
 from ltat_tune.data.images import Images, Source
 from ltat_tune.data.sources import SOURCES, open_source, select_classes
 from ltat_tune.errors import DataError
+from ltat_tune.files import HashedFile, read_json, write_json
+
+_DIGESTS = "digests.json"
 
 
 def open_cached(config: DataConfig, cache_dir: Path | None) -> Source:
@@ -38,13 +44,17 @@ def open_cached(config: DataConfig, cache_dir: Path | None) -> Source:
     def cached(split: str, load: Callable[[], Images]) -> Callable[[], Images]:
         def read() -> Images:
             entry = cache_dir / f"{config.name}-{split}-{_key(config, source, split)}"
-            if not entry.is_dir():
-                _write(entry, load())
-            return Images(
-                np.load(entry / "images.npy", mmap_mode="r"),
-                np.load(entry / "targets.npy"),
-                tuple(json.loads((entry / "notes.json").read_text())),
-            )
+            if entry.is_dir():
+                try:
+                    return _read(entry)
+                except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+                    logging.getLogger("ltat_tune").warning(
+                        f"decoded images {entry} are damaged ({error}); they are decoded again"
+                    )
+                    if not _set_aside(entry):
+                        return load()
+            _write(entry, load())
+            return _read(entry)
 
         return read
 
@@ -75,6 +85,52 @@ def prepare_cache(config: DataConfig, cache_dir: Path) -> list[str]:
     return list(dict.fromkeys(note for data in splits for note in data.notes))
 
 
+def _read(entry: Path) -> Images:
+    """Return a split from its entry.
+
+    Raises:
+        OSError, ValueError, KeyError, TypeError, EOFError: the entry is damaged.
+    """
+    images, targets = entry / "images.npy", entry / "targets.npy"
+    if (entry / _DIGESTS).exists():  # 0.4.0 wrote none
+        digests = read_json(entry / _DIGESTS)
+        for path in (images, targets):
+            stat = path.stat()
+            _check(path, digests[path.name], (stat.st_ino, stat.st_size, stat.st_mtime_ns))
+    notes = tuple(map(str, read_json(entry / "notes.json")))
+    return Images(np.load(images, mmap_mode="r"), np.load(targets), notes)
+
+
+@functools.lru_cache(maxsize=64)
+def _check(path: Path, digest: str, stat: tuple[int, int, int]) -> None:
+    """Raise ValueError if a file's bytes have changed; once in a process for each state of it."""
+    with open(path, "rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+            raise ValueError(f"the bytes of {path.name} have changed since it was written")
+
+
+def is_whole(entry: Path) -> bool:
+    """Return whether an entry of a cache can be read and has the bytes that were written."""
+    try:
+        _read(entry)
+    except (OSError, ValueError, KeyError, TypeError, EOFError):
+        return False
+    return True
+
+
+def _set_aside(entry: Path) -> bool:
+    """Delete an entry, at once for every reader. Return False if the folder is not writable."""
+    aside = entry.with_name(f".{entry.name}-damaged-{os.getpid()}")
+    try:
+        os.rename(entry, aside)
+    except FileNotFoundError:  # another process was faster
+        return True
+    except OSError:
+        return False
+    shutil.rmtree(aside, ignore_errors=True)
+    return True
+
+
 def _key(config: DataConfig, source: Source, split: str) -> str:
     """Hash everything that changes the decoded arrays, above all the files of the split."""
     files = []
@@ -93,9 +149,10 @@ def _write(entry: Path, data: Images) -> None:
     entry.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{entry.name}-", dir=entry.parent))
     try:
-        np.save(temporary / "images.npy", data.images)
-        np.save(temporary / "targets.npy", data.targets)
-        (temporary / "notes.json").write_text(json.dumps(data.notes))
+        arrays = {"images.npy": data.images, "targets.npy": data.targets}
+        digests = {name: _save(temporary / name, array) for name, array in arrays.items()}
+        write_json(temporary / "notes.json", list(data.notes), sync=False)
+        write_json(temporary / _DIGESTS, digests, sync=False)
         os.chmod(temporary, 0o755)
         os.rename(temporary, entry)
     except OSError:
@@ -103,3 +160,11 @@ def _write(entry: Path, data: Images) -> None:
             raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _save(path: Path, array: npt.NDArray[Any]) -> str:
+    """Write an array; return the SHA-256 of the file."""
+    with open(path, "wb") as file:
+        hashed = HashedFile(file)
+        np.save(cast(IO[bytes], hashed), array)
+    return hashed.digest.hexdigest()

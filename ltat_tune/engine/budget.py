@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ltat_tune.errors import DataError
-from ltat_tune.files import read_json, write_json
+from ltat_tune.files import write_json
 from ltat_tune.search.rungs import Rungs
 from ltat_tune.space.space import Space
 from ltat_tune.storage.folder import StudyFolder
@@ -18,7 +18,7 @@ from ltat_tune.storage.training_files import RESULT, SENTINEL, TEST
 
 if TYPE_CHECKING:
     from ltat_tune.storage.ledger import Ledger
-
+from ltat_tune.storage.versioned import read_stored
 
 _TRUSTED_EPOCHS = 3  # of one task, before its mean counts as the seconds of an epoch
 
@@ -115,7 +115,7 @@ class BudgetKeeper:
         self._claims: dict[str, Claims] = {}
         self._confirmations, self._confirming, _ = confirmation_epochs(space)
         self.look_costs = {} if self.budget.unit == "epochs" else _tests(space)
-        earlier: Mapping[str, float] = read_json(folder.spent) or {}
+        earlier: Mapping[str, float] = read_stored(folder.spent) or {}
         self._spent = {
             name: earlier.get(name, 0.0)
             for name in ("seconds", "task_seconds", "epoch_s", "test", "sentinel")

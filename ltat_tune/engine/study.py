@@ -8,7 +8,7 @@ import uuid
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -18,7 +18,7 @@ from ltat_tune.backend.cluster import Cluster, joined
 from ltat_tune.config.parameters import defaults
 from ltat_tune.engine.images import open_images
 from ltat_tune.engine.observers.live_view import LiveView
-from ltat_tune.engine.observers.mlflow_pages import note, view_of
+from ltat_tune.engine.observers.mlflow_pages import note, study_tags, view_of
 from ltat_tune.engine.tuner import drive
 from ltat_tune.errors import LtatError, StudyError
 from ltat_tune.export.publish import export_winners
@@ -45,9 +45,12 @@ from ltat_tune.results.collect import collect, shown_on_test
 from ltat_tune.results.model import StudyResults, write_results
 from ltat_tune.results.summary import as_text
 from ltat_tune.space.space import Space
-from ltat_tune.storage.code_history import code_history, record_start
+from ltat_tune.storage.cleanup import remove
+from ltat_tune.storage.code_history import record_start
 from ltat_tune.storage.folder import StudyFolder, check_space_left
+from ltat_tune.storage.identity import own_name, replace_store, settle
 from ltat_tune.tracking import Tracker
+from ltat_tune.tracking.store import check_uri, lasting_uri
 
 if TYPE_CHECKING:
     from ltat_tune.engine.work_queue import WorkQueue
@@ -58,10 +61,10 @@ _RESTART_WAIT_S = 60.0  # how long a resume waits for an MLflow server that rest
 
 @dataclass(frozen=True)
 class StudyEnd:
-    """How a start of a study ended."""
+    """How a start of a study ended; `reason` is why it stopped early."""
 
     results: StudyResults
-    reason: str | None = None  # why the study stopped early
+    reason: str | None = None
     interrupted: bool = False
 
 
@@ -72,6 +75,7 @@ class StudyRun:
         self.space, self.folder = space, folder
         self.owns_process = True  # if Ray does not end in time, a signal may end the process
         self.changes: list[str] = []  # found by `open`; recorded once the study is locked
+        self.uri_origin = ""  # where the store's address came from, if not from the command line
         self._new = False  # `create` made it, and nothing has been trained
 
     @classmethod
@@ -97,8 +101,13 @@ class StudyRun:
         Raises:
             StudyError: a study of this name exists, or the folder cannot be written.
         """
+        if tracking_uri:
+            check_uri(tracking_uri)
         folder = StudyFolder(out / space.name)
         if folder.facts.exists():
+            if folder.is_running():
+                with folder.locked():  # raises, and says by whom
+                    pass
             if not overwrite and not (space.smoke and folder.read_facts().get("smoke")):
                 state = "is finished" if folder.results.exists() else "is not finished"
                 other = difference_lines(space_differences(folder.read_facts(), space.record))
@@ -108,17 +117,14 @@ class StudyRun:
                     "delete it and start again with `--overwrite`"
                     + "".join(f"\n  {line}" for line in other)
                 )
-            with folder.locked():
-                shutil.rmtree(folder.root)
-        if tracking_uri and tracking_uri.startswith("sqlite:///"):
-            # absolute: a resume from another folder would create a second store
-            path = Path(tracking_uri.removeprefix("sqlite:///")).expanduser().resolve()
-            tracking_uri = f"sqlite:///{path}"
+            remove(folder)
         facts = {
             "uid": uuid.uuid4().hex[:12],
+            "name": space.name,
+            "place": str(folder.root.resolve()),
             "space_file": source,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "tracking_uri": tracking_uri,
+            "tracking_uri": lasting_uri(tracking_uri, folder.root),
             "smoke": space.smoke,
             "space": space.record,
             "defaults": defaults(),
@@ -138,6 +144,7 @@ class StudyRun:
         *,
         trials: int | None = None,
         budget: str | None = None,
+        tracking_uri: str | None = None,
         check_machine: bool = True,
         cluster: bool = False,
     ) -> StudyRun:
@@ -147,6 +154,7 @@ class StudyRun:
             root: the study's folder.
             trials: extend the search to this many trials per scenario.
             budget: replaces the study's budget; it counts from the first start.
+            tracking_uri: replaces the study's MLflow store, as long as nothing was trained.
             check_machine: check data and resources, as for a new study.
             cluster: trials run on a cluster's nodes, so this machine's resources are no limit.
 
@@ -171,6 +179,8 @@ class StudyRun:
             space = replace(space, smoke=smoke, notes=(smoke, *space.notes))
         study = cls(space, folder)
         study.changes = check_changes(folder, facts, space.record)
+        if tracking_uri is not None:
+            replace_store(folder, tracking_uri)
         return study
 
     def run(
@@ -196,6 +206,7 @@ class StudyRun:
         """
         with self.folder.locked(), contextlib.ExitStack() as stack:
             check_space_left(self.folder.root)
+            moved = settle(self.folder)
             cluster, notes = self._join(address, stack) if address else (None, [])
             if cluster is None:
                 resources = on_this_machine(self.space.resources)
@@ -206,7 +217,7 @@ class StudyRun:
             slots = 1 if in_process else self._slots() if cluster is None else cluster.slots()
             view = LiveView(self.space, console, quiet=quiet, slots=slots or 1, plain=in_process)
             with view:
-                for note in (*self.space.notes, *notes):
+                for note in (*self.space.notes, *moved, *notes):
                     view.say(f"note: {note}")
                 for line in self.changes:
                     view.say(f"note: changed since the last start: {line}")
@@ -276,7 +287,7 @@ class StudyRun:
     ) -> StudyEnd:
         facts = self.folder.read_facts()
         tracker = Tracker(
-            facts["tracking_uri"], self.space.name, self.folder.root, facts["uid"],
+            facts["tracking_uri"], own_name(self.folder), self.folder.root, facts["uid"],
             start_wait_s=0 if self._new else _RESTART_WAIT_S,
         )  # fmt: skip
         view.phase("preparing MLflow" if in_process else "preparing MLflow and Ray")
@@ -287,17 +298,21 @@ class StudyRun:
             gpus = visible_gpus(resources)
             own = ray_session.ray_session(slots, cpus=resources.cpus_per_trial, gpus=gpus)
             with own if own_ray else contextlib.nullcontext():
-                tracker.wait_until_ready()
-                tracker.describe(self._tags(facts), (self.folder.space,))
+                tracker.wait_until_ready(self.uri_origin)
+                tracker.describe(study_tags(self.space, facts), (self.folder.space,))
                 tracker.show(view_of(self.space))
+                self._new = False  # from here on, a resume continues it
                 queue, interrupted = drive(
                     self.space, self.folder, tracker, view, slots=slots, cluster=cluster,
                     owns_process=self.owns_process, in_process=in_process,
                 )  # fmt: skip
             return self._end(queue, interrupted, tracker, view)
-        except BaseException:
+        except BaseException as error:
             # leave no run RUNNING and no store half made
             tracker.finish("interrupted")
+            if isinstance(error, LtatError) and self._new:
+                tracker.take_back()
+                self._forget()
             raise
 
     def _open_images(self, view: LiveView, cluster: Cluster | None) -> None:
@@ -310,19 +325,6 @@ class StudyRun:
         except LtatError:
             self._forget()
             raise
-
-    def _tags(self, facts: dict[str, Any]) -> dict[str, str]:
-        tags = {f"version.{name}": version for name, version in provenance.versions().items()}
-        return {
-            **tags,
-            "commit": provenance.commit(),
-            "code": code_history(facts),
-            "machine": provenance.machine(),
-            "objective": self.space.objective.metric,
-            "space_file": facts["space_file"],
-            "selected_on_test": str(self.space.selected_on_test).lower(),
-            "smoke": str(bool(self.space.smoke)).lower(),
-        }
 
     def _end(
         self, queue: WorkQueue, interrupted: bool, tracker: Tracker, view: LiveView
@@ -339,11 +341,8 @@ class StudyRun:
             write_text(self.folder.summary, files["summary.txt"])
             if any(scenario.winner_recipe for scenario in results.scenarios):
                 export_winners(self.space, self.folder, tracker, view.say)
-        tracker.finish(
-            "complete" if finished else "interrupted",
-            note=note(results),
-            files=files,
-        )
+        state = "complete" if finished else "interrupted"
+        tracker.finish(state, note=note(results), files=files)
         if finished and queue.unconfirmed:
             reason = "not confirmed or tested:\n  " + "\n  ".join(queue.unconfirmed)
         return StudyEnd(results, reason, interrupted)

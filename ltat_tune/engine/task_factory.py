@@ -6,7 +6,6 @@ from collections.abc import Container
 from dataclasses import replace
 from typing import Any
 
-from ltat_tune.files import read_json
 from ltat_tune.results.selection import (
     Candidate,
     candidates,
@@ -21,6 +20,7 @@ from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.task import Outcome, Task
 from ltat_tune.storage.training_files import SENTINEL, read_complete, read_training
 from ltat_tune.storage.trial_state import Rows
+from ltat_tune.storage.versioned import read_stored
 
 
 def trial_task(
@@ -42,6 +42,7 @@ def trial_task(
         config=config.flat(),
         folder=str(folder.trial(scenario, number).resolve()),
         cache=str(folder.cache.resolve()),
+        subsets=str(folder.subsets.resolve()),
         threads=space.resources.cpus_per_trial,
         device=device,
         epochs=config.optim.epochs,
@@ -116,7 +117,7 @@ class Stages:
         """Return how many epochs a stage cost, with its probes and without its stem's epochs."""
         if not task.path.exists():
             return 0
-        stem = (read_json(task.path / "stem.json") or {}).get("epochs", 0)
+        stem = (read_stored(task.path / "stem.json") or {}).get("epochs", 0)
         probes = sum(epoch <= outcome.epoch for epoch in task.probe_at) * task.probe_epochs
         return max(0, outcome.epoch - int(stem)) + probes
 
@@ -212,6 +213,7 @@ def confirmation_task(
         config=training.config.flat(),
         folder=str(training.path),
         cache=str(folder.cache.resolve()),
+        subsets=str(folder.subsets.resolve()),
         threads=space.resources.cpus_per_trial,
         device=device,
         epochs=training.config.optim.epochs,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import _thread
+import contextlib
 import os
 import threading
 from typing import TYPE_CHECKING
 
 from ltat_tune.backend.in_process import run_in_process
+from ltat_tune.backend.local.ray_watch import watched_ray
+from ltat_tune.backend.ray_session import abandon_ray
 from ltat_tune.backend.stop_signals import stop_signals
 from ltat_tune.backend.work import RunTask
 from ltat_tune.engine.observers.live_view import LiveView
@@ -75,14 +79,29 @@ def drive(
     catch_up(space, folder, ledger, observer, view)
     signals: list[str] = []
 
-    def leave() -> None:
-        """End the process: a stopped job may have killed Ray's processes, which Tune waits for."""
-        view.say(f"stopped by {signals[0]}; Ray no longer answers")
+    deaths: list[str] = []
+
+    def leave(what: str, status: int) -> None:
+        """End the process: Tune waits for ever for processes of Ray that were killed."""
+        view.say(what)
         tracker.finish("interrupted")
         view.say(f"resume with: {folder.resume_command}")
-        os._exit(130)
+        abandon_ray()
+        os._exit(status)
 
-    late = threading.Timer(_LEAVE_S, leave)
+    def leave_late() -> None:
+        leave(f"stopped by {signals[0]}; Ray no longer answers", 130)
+
+    def on_death(what: str) -> None:
+        deaths.append(what)
+        queue.stop(what)
+        if signals:
+            return  # stopping a whole job also signals Ray's processes
+        if owns_process:
+            leave(what, 1)
+        _thread.interrupt_main()
+
+    late = threading.Timer(_LEAVE_S, leave_late)
     late.daemon = True
 
     def on_stop(name: str) -> None:
@@ -110,12 +129,19 @@ def drive(
             else:
                 from ltat_tune.backend.ray_tuner import run_in_ray  # imports Ray
 
-                run_in_ray(
-                    queue, do_task, stopping, metric=space.objective.metric,
-                    spec=space.resources, scratch=folder.ray, slots=slots,
-                    own_ray=cluster is None, each_turn=each_turn,
-                )  # fmt: skip
+                own = cluster is None
+                with watched_ray(on_death) if own else contextlib.nullcontext():
+                    run_in_ray(
+                        queue, do_task, stopping, metric=space.objective.metric,
+                        spec=space.resources, scratch=folder.ray, slots=slots,
+                        own_ray=own, each_turn=each_turn,
+                    )  # fmt: skip
+    except KeyboardInterrupt:
+        if not deaths:
+            raise
     except Exception as error:
+        if deaths and not signals:
+            return queue, False
         # stopping a whole job also signals Ray's processes, and Tune fails without them
         if not signals or in_process:
             raise

@@ -133,7 +133,8 @@ class WorkQueue:
         event = report.get("event")
         if event is not None and event["state"] == "blocked":
             cause = Outcome("failed", 0, event["reason"]).cause
-            self.stop(f"{cause}: make {self.folder.root} writable or free its disk, then resume")
+            remedy = event.get("remedy")
+            self.stop(f"{cause}: {remedy}, then resume" if remedy else cause)
         elif event is not None and event["state"] == "out_of_memory":
             self._again.append(replace(task, spacious=True))
             self._notify("on_retry", task, "out of GPU memory; it runs again with a larger share")

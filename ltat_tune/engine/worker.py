@@ -13,6 +13,7 @@ import shutil
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +24,18 @@ from ltat_tune.engine.gpu_faults import (
     give_back_memory,
     is_out_of_memory,
 )
-from ltat_tune.errors import CheckpointError, ConfigError, GPULost, TrainingDiverged
-from ltat_tune.files import copy_file, is_left_over, write_json
+from ltat_tune.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    GPULost,
+    ImagesChangedError,
+    TrainingDiverged,
+)
+from ltat_tune.files import copy_file
+from ltat_tune.storage.subsets import check_subset
 from ltat_tune.storage.task import Task
+from ltat_tune.storage.task_files import begin_from_stem, remove_left_over, write_config
 from ltat_tune.storage.training_files import (
     BrokenTraining,
     CompleteTraining,
@@ -33,6 +43,7 @@ from ltat_tune.storage.training_files import (
     MaskingReport,
     MeasuredOnTest,
     SecondOpinion,
+    read_complete,
     read_test,
     write_masking,
     write_test,
@@ -40,6 +51,7 @@ from ltat_tune.storage.training_files import (
 )
 
 if TYPE_CHECKING:
+    from ltat_tune.config.trial_config import TrialConfig
     from ltat_tune.training.fit_result import FitResult
     from ltat_tune.training.trainer import Trainer
 
@@ -48,7 +60,10 @@ _NO_ROOM = (
     "optim.batch_size or evaluation.batch_size, or raise resources.gpus_per_trial"
 )
 # Not the task's fault: the study stops, and the task runs again on resume.
-_OUTER = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+_OUTER = {
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE,
+    errno.EMFILE, errno.ENFILE, errno.ENOTCONN, errno.ETIMEDOUT, None,
+}  # fmt: skip
 
 
 def run_task(task: Task, report: ReportTo) -> None:
@@ -62,7 +77,7 @@ def run_task(task: Task, report: ReportTo) -> None:
 
     from ltat_tune.seeding import prepare_process
 
-    _remove_left_over(task.path)
+    remove_left_over(task.path)
     prepare_process(task.threads)
     if torch.cuda.is_initialized():
         torch.cuda.reset_peak_memory_stats()  # forget the previous task's peak
@@ -72,13 +87,21 @@ def run_task(task: Task, report: ReportTo) -> None:
     except ConfigError as error:  # a plugin is missing or has changed since the study began
         report({"event": {"state": "blocked", "reason": str(error), "seconds": 0.0}})
         return
+    remedy = f"make {task.path} writable or free its disk"
     try:
         last = _WORK.get(task.kind, _train)(task, report)
     except TrainingDiverged as error:
         last = {"state": "diverged", "reason": str(error)}
+    except (ImagesChangedError, CheckpointError) as error:  # whatever the configuration says
+        last = {"state": "blocked", "reason": str(error)}
+    except DataError as error:  # of the images, or of a configuration that asks for too many
+        state = "failed" if _images_open(task) else "blocked"
+        last = {"state": state, "reason": str(error)}
     except OSError as error:
-        state = "blocked" if error.errno in _OUTER or error.errno is None else "failed"
-        last = {"state": state, "reason": traceback.format_exc()}
+        if error.errno in _OUTER or error.errno is None:
+            last = {"state": "blocked", "reason": traceback.format_exc(), "remedy": remedy}
+        else:
+            last = {"state": "failed", "reason": traceback.format_exc()}
     except Exception as error:  # a failed trial must not end the study; MLflow shows the traceback
         full = is_out_of_memory(error)
         last = {"state": "failed", "reason": traceback.format_exc()}
@@ -101,18 +124,29 @@ def run_task(task: Task, report: ReportTo) -> None:
         try:
             write_training(task.path, BrokenTraining(**last))
         except OSError:
-            last = {**last, "state": "blocked", "reason": traceback.format_exc()}
+            reason = traceback.format_exc()
+            last = {**last, "state": "blocked", "reason": reason, "remedy": remedy}
     report({"event": last})
+
+
+def _images_open(task: Task) -> bool:
+    """Return whether all images of the task's data set can be read."""
+    from ltat_tune.data.cache import prepare_cache
+
+    try:
+        prepare_cache(task.training_config().data, Path(task.cache))
+    except (DataError, OSError):
+        return False
+    return True
 
 
 def _train(task: Task, report: ReportTo) -> dict[str, Any]:
     from ltat_tune.training.checkpoint import mend_checkpoint
     from ltat_tune.training.fit_result import EpochMetrics
-    from ltat_tune.training.trainer import Trainer
 
     config = task.training_config()
     checkpoint = task.path / "checkpoint.pt"
-    _write_config(task, config)
+    write_config(task, config)
     mend_checkpoint(checkpoint, identity=config.identity)
     if not checkpoint.exists() and task.start_from:
         trained = Path(task.start_from) / "checkpoint.pt"
@@ -121,7 +155,7 @@ def _train(task: Task, report: ReportTo) -> dict[str, Any]:
             mend_checkpoint(checkpoint, identity=config.identity)
     stem = Path(task.stem) if task.stem else None
     if stem is not None and not checkpoint.exists():
-        _begin_from_stem(task, stem, checkpoint, config.identity)
+        begin_from_stem(task, stem, checkpoint, config.identity)
 
     def on_epoch(done: EpochMetrics) -> None:
         if stem is not None and done.epoch == task.stem_epochs and not stem.exists():
@@ -137,9 +171,7 @@ def _train(task: Task, report: ReportTo) -> dict[str, Any]:
             }
         )
 
-    trainer = Trainer(
-        config, device=task.device, cache_dir=Path(task.cache), precision=task.precision
-    )
+    trainer = _trainer(task, config)
     result = trainer.fit(
         on_epoch,
         checkpoint=checkpoint,
@@ -182,6 +214,41 @@ def _second_opinion(task: Task, trainer: Trainer, result: FitResult) -> SecondOp
     return second_opinion(result.model, val, result.answers, trainer.config, images)
 
 
+def _trainer(task: Task, config: TrialConfig) -> Trainer:
+    """Return a trainer, once its images are known to be those of all trainings like it."""
+    from ltat_tune.training.trainer import Trainer
+
+    trainer = Trainer(
+        config, device=task.device, cache_dir=Path(task.cache), precision=task.precision
+    )
+    if task.subsets:
+        check_subset(Path(task.subsets), config, trainer.splits.subset_hash)
+    return trainer
+
+
+def _trained(task: Task) -> tuple[Trainer, FitResult]:
+    """Return a confirmation's kept weights; they are trained again if their file is damaged.
+
+    Raises:
+        CheckpointError: the file is whole, but holds other weights than `result.json` records.
+    """
+    from ltat_tune.config.trial_config import TrialConfig
+    from ltat_tune.training.checkpoint import mend_checkpoint
+
+    config, checkpoint = TrialConfig.from_flat(task.config), task.path / "checkpoint.pt"
+    mend_checkpoint(checkpoint, identity=config.identity)
+    if not checkpoint.exists():
+        _train(replace(task, kind="confirmation"), lambda values: None)
+    trainer = _trainer(task, config)
+    result, recorded = trainer.fit(checkpoint=checkpoint), read_complete(task.path)
+    if recorded is not None and recorded.weights != result.weights:
+        raise CheckpointError(
+            f"{checkpoint} must hold the weights {recorded.weights}, which result.json beside it "
+            f"records, got {result.weights}; delete both files to train them again"
+        )
+    return trainer, result
+
+
 def _memory() -> dict[str, float]:
     """Return this process's memory now and its peak GPU memory, in MiB, by metric name."""
     import torch
@@ -195,34 +262,14 @@ def _memory() -> dict[str, float]:
     return memory
 
 
-def _begin_from_stem(task: Task, stem: Path, checkpoint: Path, identity: str) -> None:
-    """Copy the stem that another trial trained into the checkpoint, if it exists and is intact."""
-    from ltat_tune.training.checkpoint import adopt_checkpoint
-
-    note = task.path / "stem.json"  # first, so that no shared epoch counts as trained
-    try:
-        if stem.exists():
-            write_json(note, {"epochs": task.stem_epochs})
-            adopt_checkpoint(stem, checkpoint, identity=identity)
-            return
-    except CheckpointError:  # damaged: the epochs are trained again, as without a stem
-        pass
-    note.unlink(missing_ok=True)
-
-
 def _test(task: Task, report: ReportTo) -> dict[str, Any]:
     """Attack the confirmation's weights on the test split, and save the result of each attack."""
-    from ltat_tune.config.trial_config import TrialConfig
     from ltat_tune.models.arithmetic import computing_on
     from ltat_tune.training.evaluation import correct_answers, measured_part
     from ltat_tune.training.metrics import Accuracy
-    from ltat_tune.training.trainer import Trainer
 
-    config = TrialConfig.from_flat(task.config)
-    trainer = Trainer(
-        config, device=task.device, cache_dir=Path(task.cache), precision=task.precision
-    )
-    result = trainer.fit(checkpoint=task.path / "checkpoint.pt")
+    trainer, result = _trained(task)
+    config = trainer.config
     classes = len(trainer.splits.classes)
     done = read_test(task.path) or MeasuredOnTest(
         state="complete", epoch=result.epoch, weights=result.weights,
@@ -251,16 +298,11 @@ def _watch(task: Task, report: ReportTo) -> dict[str, Any]:
 
     The sentinel reads the test split after the winner is chosen, and decides nothing.
     """
-    from ltat_tune.config.trial_config import TrialConfig
     from ltat_tune.evaluation.sentinel import BATCH_SIZE, watch
     from ltat_tune.models.arithmetic import computing_on
-    from ltat_tune.training.trainer import Trainer
 
-    config = TrialConfig.from_flat(task.config)
-    trainer = Trainer(
-        config, device=task.device, cache_dir=Path(task.cache), precision=task.precision
-    )
-    result = trainer.fit(checkpoint=task.path / "checkpoint.pt")
+    trainer, result = _trained(task)
+    config = trainer.config
     test = trainer.splits.test().to(trainer.device)
     state = task.path / ".sentinel"  # finished attacks, from which a killed sentinel continues
     with computing_on(trainer.device, config.compute):
@@ -284,20 +326,3 @@ def _watch(task: Task, report: ReportTo) -> dict[str, Any]:
 
 # kinds of task that measure trained weights; every other kind trains
 _WORK: dict[str, Callable[[Task, ReportTo], dict[str, Any]]] = {"test": _test, "sentinel": _watch}
-
-
-def _write_config(task: Task, config: Any) -> None:
-    from ltat_tune.config.config_file import dump_config
-
-    path = task.path / "config.yaml"
-    if not path.exists():
-        dump_config(
-            path, config, comment=f"{task.key}: train it alone with `ltat-tune train {path.name}`"
-        )
-
-
-def _remove_left_over(folder: Path) -> None:
-    """Delete files that a killed process left half written."""
-    for path in folder.glob(".*"):
-        if is_left_over(path):
-            path.unlink(missing_ok=True)

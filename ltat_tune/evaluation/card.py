@@ -22,7 +22,8 @@ from ltat_tune.files import write_json
 from ltat_tune.models.arithmetic import described
 from ltat_tune.presentation.names import reached_ratio
 from ltat_tune.storage.folder import StudyFolder
-from ltat_tune.tracking import attach, tracking_uri
+from ltat_tune.storage.identity import settled_store, store_of
+from ltat_tune.tracking import attach
 
 CARD_FORMAT = 1
 
@@ -295,11 +296,8 @@ def log(card: Mapping[str, Any], target: Target) -> bool:
     folder = StudyFolder(target.study)
     place = target.checkpoint.resolve().parent.relative_to(target.study.resolve())
     kind, *rest = place.parts or ("",)
-    facts = folder.read_facts()
-    given = facts.get("tracking_uri")
-    local = given is None and not (folder.root / "mlflow.db").exists()
-    if kind not in ("trials", "confirmations") or local:
+    if kind not in ("trials", "confirmations") or not store_of(folder).exists:
         return False
-    uri = tracking_uri(given, folder.root)
+    store = settled_store(folder)
     files = {f"cards/{file_name(card)}": json.dumps(card, indent=2)}
-    return attach(uri, folder.root.name, facts["uid"], "/".join(rest), metrics(card), files)
+    return attach(store.uri, store.experiment, store.uid, "/".join(rest), metrics(card), files)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import pickle
-import warnings
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +21,11 @@ from ltat_tune.results.model import read_results
 from ltat_tune.space.reader import read_document
 from ltat_tune.space.resources import ResourcesSpec
 from ltat_tune.storage.folder import StudyFolder, list_studies
-from ltat_tune.training.checkpoint import load_checkpoint, weights_hash
+from ltat_tune.storage.training_files import RESULT, read_complete
+from ltat_tune.training.checkpoint import loading, read_checkpoint, weights_hash
 from ltat_tune.training.metrics import ClassGroups
 from ltat_tune.training.trainer import Trainer
 from ltat_tune.training.weights_file import SUFFIX, check_identity, read_weights
-
-_ZIP = b"PK"  # the first bytes of what torch.save writes
 
 
 @dataclass(frozen=True)
@@ -188,15 +184,13 @@ def load_target(target: Target, *, device: str = "cpu") -> Loaded:
     same_images = state["subset_hash"] == splits.subset_hash
     if same_images:
         _check_normalisation(target, config, state, splits)
-    try:
-        load_checkpoint(target.checkpoint, identity=config.identity)
-    except CheckpointError:
+    if state["identity"] != config.identity:
         raise CheckpointError(
             f"{target.checkpoint} must belong to configuration {config.identity} "
             f"({target.config}), "
             f"got {state['identity']}; its weights fit, but another value differs (a seed, the "
             "data, the attack): name its own configuration file with --config"
-        ) from None
+        )
     if not same_images:
         raise _other_images(target, state["subset_hash"], splits)
     done, planned = len(state["history"]), config.optim.epochs
@@ -208,6 +202,8 @@ def load_target(target: Target, *, device: str = "cpu") -> Loaded:
     trainer = Trainer(config, splits=splits, device=device)
     result = trainer.fit(checkpoint=target.checkpoint)
     result.model.eval()
+    if target.study is not None and (end := read_complete(target.checkpoint.parent)):
+        _check_recorded(target, result.weights, end.weights, RESULT)
     on_test = config.data.val_source == "test" or bool((recorded or {}).get("selected_on_test"))
     return Loaded(
         target, config, result.model, splits, trainer.groups,
@@ -225,14 +221,26 @@ def _load_exported(
     check_identity(target.checkpoint, read, config, target.config)
     if read.subset_hash != splits.subset_hash:
         raise _other_images(target, read.subset_hash, splits)
+    if "weights" in recorded:
+        _check_recorded(target, read.weights, recorded["weights"], target.config.name)
     on_test = config.data.val_source == "test" or bool(recorded.get("selected_on_test"))
-    model = read.build(config).to(device)
+    with loading(target.checkpoint):
+        model = read.build(config).to(device)
     prepare_model(model, "fp32", torch.device(device))  # as a training's, to the last digit
     return Loaded(
         target, config, model, splits,
         ClassGroups.from_counts(splits.samples_per_class.tolist()),
         read.weights, read.epoch, on_test,
     )  # fmt: skip
+
+
+def _check_recorded(target: Target, actual: str, recorded: str, where: str) -> None:
+    """Raise CheckpointError if the weights are not those that the file beside them records."""
+    if actual != recorded:
+        raise CheckpointError(
+            f"{target.checkpoint} must hold the weights {recorded}, which {where} records, got "
+            f"{actual}: one of the two has changed; copy both again, or train them again"
+        )
 
 
 def _other_images(target: Target, actual: str, splits: Splits) -> CheckpointError:
@@ -243,37 +251,23 @@ def _other_images(target: Target, actual: str, splits: Splits) -> CheckpointErro
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Return the file's plain content; the file may come from anybody."""
+    """Return the state of a checkpoint that may come from anybody, with the parts used here."""
     try:
-        whole = path.read_bytes()
+        state = read_checkpoint(path)
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's, about pickles that it then refuses
-            content = torch.load(io.BytesIO(whole), map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from None
+    model = state.get("model")
+    parts = {
+        "identity": isinstance(state.get("identity"), str),
+        "subset_hash": isinstance(state.get("subset_hash"), str),
+        "history": isinstance(state.get("history"), list),
+        "model": isinstance(model, dict) and all(isinstance(v, Tensor) for v in model.values()),
+    }
+    if wrong := [name for name, is_right in parts.items() if not is_right]:
         raise CheckpointError(
-            f"{path} is refused: it is not a checkpoint of tensors and plain values, and reading "
-            f"it might run code ({reason})"
-        ) from None
-    except Exception:  # torn bytes raise anything, KeyError and EOFError included
-        if whole and not whole.startswith(_ZIP):
-            raise CheckpointError(
-                f"{path} must be a checkpoint of `ltat-tune train --checkpoint` or of a study; "
-                "this file does not begin like one"
-            ) from None
-        raise CheckpointError(
-            f"{path} is not a whole checkpoint, its end is missing or bytes have changed; copy it "
-            "again, or train it again"
-        ) from None
-    if not isinstance(content, dict) or "identity" not in content or "model" not in content:
-        raise CheckpointError(
-            f"{path} must be a checkpoint of `ltat-tune train --checkpoint` or of a study; this "
-            "file has another format, and what it was trained on is not in it"
+            f"{path} must hold the state of a training, but {' and '.join(wrong)} are missing or "
+            "of another kind; train it again"
         )
-    state: dict[str, Any] = content
     return state
 
 

@@ -19,8 +19,14 @@ from ltat_tune.export.onnx_file import OPSET, check_installed, onnx_runner, save
 from ltat_tune.export.verify import Sample, compare_predictions, take_sample
 from ltat_tune.files import write_text
 from ltat_tune.storage.folder import StudyFolder
-from ltat_tune.tracking.model_registry import ModelFiles, predict_with, register
-from ltat_tune.tracking.store import tracking_uri
+from ltat_tune.storage.identity import settled_store
+from ltat_tune.tracking.model_registry import (
+    ModelFiles,
+    predict_with,
+    publish,
+    register,
+    withdraw,
+)
 from ltat_tune.training.weights_file import SUFFIX, load_model, save_weights
 
 if TYPE_CHECKING:
@@ -77,7 +83,7 @@ def write_more(folder: StudyFolder, winner: Winner, wanted: ExportForms) -> Writ
     if wanted.onnx:
         _onnx(winner.path.with_suffix(".onnx"), winner, loaded, sample, written)
     if wanted.register:
-        _register(folder, winner, wanted.register, weights, sample, written)
+        _register(folder, winner, wanted.register, weights, loaded, sample, written)
     write_text(card, model_card(winner, loading=written.loading, checks=written.checks))
     return written
 
@@ -87,8 +93,7 @@ def weights_file(path: Path, winner: Winner, loaded: Loaded) -> None:
     _, height, width = loaded.splits.train.images.shape[1:]
     save_weights(
         path, loaded.model, identity=loaded.config.identity,
-        subset_hash=loaded.splits.subset_hash, weights=loaded.weights, epoch=loaded.epoch,
-        classes=loaded.splits.classes,
+        subset_hash=loaded.splits.subset_hash, epoch=loaded.epoch, classes=loaded.splits.classes,
         image_shape=(loaded.splits.train.images.shape[1], height, width), about=about(winner),
     )  # fmt: skip
 
@@ -143,26 +148,37 @@ def _check(path: Path, agrees: Callable[[], object], written: Written) -> None:
 
 
 def _register(
-    folder: StudyFolder, winner: Winner, name: str, weights: Path, sample: Sample, written: Written
+    folder: StudyFolder,
+    winner: Winner,
+    name: str,
+    weights: Path,
+    loaded: Loaded,
+    sample: Sample,
+    written: Written,
 ) -> None:
-    facts = folder.read_facts()
-    uri = tracking_uri(facts.get("tracking_uri"), folder.root)
+    store = settled_store(folder)
+    uri = store.uri
     files = ModelFiles(
-        weights, winner.path, winner.recorded["weights"], about(winner), model_card(winner),
+        weights, winner.path, loaded.weights, about(winner), model_card(winner),
         winner.plugins,
     )  # fmt: skip
     registered = register(
-        uri, folder.root.name, facts["uid"], winner.training.key, name, files,
+        uri, store.experiment, store.uid, winner.training.key, name, files,
         remedy=f"to write the study's runs again: {folder.resume_command}",
     )  # fmt: skip
 
     batches = [part.numpy() for part in sample.batches()]
-    answers = map(
-        torch.from_numpy, predict_with(uri, registered, batches, torch.get_num_threads())
-    )
     what = f"{registered.address} (version {registered.version})"
-    agreement = compare_predictions(
-        sample, lambda _: next(answers), what=what, tolerance=_PROCESS_TOLERANCE
-    )
+    try:
+        answers = map(
+            torch.from_numpy, predict_with(uri, registered, batches, torch.get_num_threads())
+        )
+        agreement = compare_predictions(
+            sample, lambda _: next(answers), what=what, tolerance=_PROCESS_TOLERANCE
+        )
+    except BaseException:
+        withdraw(uri, registered)
+        raise
+    publish(uri, registered)
     written.checks[what] = str(agreement)
     written.loading.append(registry_help(registered, tuple(sample.clean.shape[1:])))

@@ -87,7 +87,7 @@ def file_system(place: Path, mounts: Path = Path("/proc/mounts")) -> str:
 def check_mlflow(uri: str | None, out: Path) -> Iterator[Finding]:
     """Check the MLflow store at `uri`; without one, check the database file of every study."""
     from ltat_tune.tracking.db_schema import revisions
-    from ltat_tune.tracking.store import public_uri
+    from ltat_tune.tracking.store import public_uri, tracking_uri
 
     if not revisions()[1]:
         yield Finding("mlflow", "fail", "is not installed, or lacks its table definitions",
@@ -101,7 +101,7 @@ def check_mlflow(uri: str | None, out: Path) -> Iterator[Finding]:
         folder = StudyFolder(out / name)
         if (folder.root / "mlflow.db").exists():
             count += 1
-            finding = _store(f"sqlite:///{(folder.root / 'mlflow.db').resolve()}", name)
+            finding = _store(tracking_uri(None, folder.root), name)
             broken += [] if finding.level == "ok" else [finding]
     yield from broken
     if not broken:

@@ -17,8 +17,9 @@ from ltat_tune.results.trial_view import TrialView, curves, sparkline
 from ltat_tune.search.stems import acting
 from ltat_tune.space.space import text_of
 from ltat_tune.storage.cleanup import size_of
+from ltat_tune.storage.identity import store_of
 from ltat_tune.storage.training_files import CompleteTraining, read_test, read_training
-from ltat_tune.tracking.store import public_uri, tracking_uri
+from ltat_tune.tracking.store import public_uri
 
 _STYLES = {"tuned": "bold", "scenario": "bold", "fixed": "", "default": "dim"}
 
@@ -153,13 +154,12 @@ def files_and_commands(view: TrialView) -> Text:
         text.append(f"files: {row.folder} ({decimal(size_of(row.folder))}: {names})\n")
     else:
         text.append(f"files: none in {row.folder}\n")
-    given = folder.read_facts().get("tracking_uri")
-    if given is None and not (folder.root / "mlflow.db").exists():
+    store = store_of(folder)
+    if not store.exists:
         text.append(f"MLflow: its runs were deleted; {folder.resume_command} writes them again\n")
     else:
-        uri = public_uri(tracking_uri(given, folder.root))
-        text.append(f"MLflow: experiment {view.space.name}, run {row.scenario} "
-                    f"t{row.number:04d}, in {uri}\n")  # fmt: skip
+        text.append(f"MLflow: experiment {store.experiment}, run {row.scenario} "
+                    f"t{row.number:04d}, in {public_uri(store.uri)}\n")  # fmt: skip
     config, checkpoint = row.folder / "config.yaml", row.folder / "checkpoint.pt"
     out = f" --out {shlex.quote(str(folder.root.parent))}" if folder.out_option else ""
     commands = []

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import yaml
-
 from ltat_tune.config.parameters import PARAMETERS
 from ltat_tune.space.spec import SECTIONS, unknown_key
+from ltat_tune.yaml_lines import YamlProblem, read_value
 
 _WHOLE = ("name", "budget")  # keys of the file without a dot
 
@@ -28,9 +27,10 @@ def apply_overrides(
         path, equals, text = assignment.partition("=")
         path = path.strip()
         try:
-            value = yaml.safe_load(text)
-        except (yaml.YAMLError, ValueError):
-            value = text
+            value = read_value(text)
+        except YamlProblem as problem:
+            problems += [f"--set {path[:80]}: {sentence}" for _, sentence in problem.problems]
+            continue
         section, _, key = path.partition(".")
         if not equals or not path:
             problems.append(f"--set must be path=value, got {assignment!r}")

@@ -18,6 +18,7 @@ from ltat_tune.config.parameters import PARAMETERS, unknown_parameter
 from ltat_tune.config.plugin_loader import load_plugins
 from ltat_tune.config.scalars import shown
 from ltat_tune.errors import ConfigError, SpaceError
+from ltat_tune.files import read_text_file
 from ltat_tune.space.domains import Domain, check_conditions, read_domain, why_no_scenario
 from ltat_tune.space.enumeration import enumerate_all
 from ltat_tune.space.problems import Problems
@@ -76,6 +77,9 @@ def read_plugins(
     return plugins
 
 
+_MOST_KEYS = 1000  # there are far fewer parameters
+
+
 def read_document(path: Path) -> tuple[dict[str, Any], dict[Key, int]]:
     """Return the content of a space file, and the line of each key.
 
@@ -83,7 +87,7 @@ def read_document(path: Path) -> tuple[dict[str, Any], dict[Key, int]]:
         SpaceError: the file is missing, cannot be read or is no mapping.
     """
     try:
-        text = path.read_bytes().decode()
+        text = read_text_file(path)
     except FileNotFoundError:
         near = sorted(str(p) for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
         others = f"; there are: {', '.join(near)}" if near else ""
@@ -105,6 +109,14 @@ def read_document(path: Path) -> tuple[dict[str, Any], dict[Key, int]]:
         raise SpaceError(f"{path}:1: the file is empty; start from search_spaces/quickstart.yaml")
     if not isinstance(document, dict):
         raise SpaceError(f"{path}:1: must be a mapping with the keys {', '.join(_KEYS)}")
+    crowded = [
+        f"{path}:{lines.get(name, 1)}: {'.'.join(name) or 'the file'} must have at most "
+        f"{_MOST_KEYS:,} keys, got {len(part):,}"
+        for name, part in [((), document), *(((key,), value) for key, value in document.items())]
+        if isinstance(part, dict) and len(part) > _MOST_KEYS
+    ]
+    if crowded:
+        raise SpaceError(crowded)
     if (path.parent / "study.json").exists():  # a study's own copy
         document = as_begun(document)
     return document, lines

@@ -9,8 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from ltat_tune.config.parameters import PARAMETERS
 from ltat_tune.config.scalars import shown
 from ltat_tune.config.sections import DataConfig
@@ -28,6 +26,7 @@ from ltat_tune.space.protocols import (
     DataProtocol,
 )
 from ltat_tune.space.spec import STUDY_NAME, parse_budget
+from ltat_tune.yaml_lines import YamlProblem, read_value
 
 DATASETS = tuple(PROTOCOLS)
 _COMMENT_AT = 43  # the column of comments behind short lines
@@ -104,9 +103,9 @@ def read_ratios(text: str) -> tuple[float, ...]:
     ratios: list[float] = []
     for part in _parts(text):
         try:
-            written = yaml.safe_load(part)
-        except yaml.YAMLError:
-            written = part
+            written = read_value(part)
+        except YamlProblem as problem:
+            raise ValueError(problem.problems[0][1]) from None
         value, broken = PARAMETERS["data.imbalance_ratio"].check(written)
         if broken:
             raise ValueError(broken)

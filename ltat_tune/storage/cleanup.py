@@ -12,6 +12,8 @@ from ltat_tune.errors import StudyError
 from ltat_tune.files import beside, is_left_over
 from ltat_tune.presentation.states import state_in_words
 from ltat_tune.storage.folder import StudyFolder
+from ltat_tune.storage.identity import store_of
+from ltat_tune.tracking.store import sqlite_file
 
 _WEIGHTS = "checkpoint*"
 
@@ -53,8 +55,7 @@ def own_store(folder: StudyFolder) -> list[Path]:
 
     The list is empty if others may use the store.
     """
-    uri = folder.read_facts().get("tracking_uri")
-    if uri not in (None, f"sqlite:///{folder.root.resolve() / 'mlflow.db'}"):
+    if sqlite_file(store_of(folder).uri) != folder.root.resolve() / "mlflow.db":
         return []
     return [p for p in folder.root.glob("mlflow*") if p.name != "mlflow-waiting.jsonl"]
 
@@ -142,7 +143,7 @@ def left_over_studies(out: Path) -> list[Waste]:
     return [
         _waste(path, "a deletion that was cut short")
         for path in sorted(folders)
-        if path.is_dir() and is_left_over(path)
+        if path.is_dir() and is_left_over(path) and not StudyFolder(path).is_running()
     ]
 
 

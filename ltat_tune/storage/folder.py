@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
-import json
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,6 +18,8 @@ import yaml
 
 from ltat_tune.errors import StudyError
 from ltat_tune.files import write_json, write_text
+from ltat_tune.storage.versioned import read_stored
+from ltat_tune.tracking.store import public_uri
 
 STUDY_FORMAT = 1
 _LEAST_FREE_MIB = 64
@@ -65,6 +67,11 @@ class StudyFolder:
         return self.root / "data"
 
     @property
+    def subsets(self) -> Path:
+        """Which images the trainings used: see `storage.subsets`."""
+        return self.root / "subsets"
+
+    @property
     def stems(self) -> Path:
         """Beginnings that trials share; needed only while the study searches."""
         return self.root / "stems"
@@ -90,12 +97,16 @@ class StudyFolder:
     @property
     def resume_command(self) -> str:
         """The command that continues the study, or finishes it."""
-        return f"ltat-tune resume {self.root.name}{self.out_option}"
+        return f"ltat-tune resume {shlex.quote(self.root.name)}{self.out_option}"
 
     @property
     def out_option(self) -> str:
         """The text ` --out DIR` if the study is not in the default place, else an empty one."""
-        return "" if self.root.parent == Path("studies") else f" --out {self.root.parent}"
+        return (
+            ""
+            if self.root.parent == Path("studies")
+            else (f" --out {shlex.quote(str(self.root.parent))}")
+        )
 
     def create(self, document: dict[str, Any], facts: dict[str, Any]) -> None:
         """Create the folder of a new study.
@@ -127,10 +138,10 @@ class StudyFolder:
         """Open the folder of a study that exists.
 
         Raises:
-            StudyError: there is no study, or it has a later format.
+            StudyError: there is no study, it cannot be read, or it has a later format.
         """
         folder = cls(root)
-        if not folder.facts.exists() or not folder.space.exists():
+        if not os.path.exists(folder.facts) or not os.path.exists(folder.space):
             names = list_studies(root.parent)
             close = get_close_matches(root.name, names, n=1)
             meant = f"did you mean {close[0]}? " if close else ""
@@ -144,13 +155,27 @@ class StudyFolder:
         return folder
 
     def read_facts(self) -> dict[str, Any]:
-        """Return the facts that `create` recorded."""
-        facts: dict[str, Any] = json.loads(self.facts.read_text())
-        return facts
+        """Return the facts that `create` recorded. Raises: StudyError."""
+        facts = read_stored(self.facts)
+        if not isinstance(facts, dict):
+            raise StudyError(f"{self.facts} must hold the facts of a study, got none; restore it")
+        with contextlib.suppress(StudyError):  # of another user, who alone uses the store
+            facts |= read_stored(self._secrets) or {}
+        return {"created": "", "space_file": "", "uid": "", "tracking_uri": None, **facts}
 
     def write_facts(self, facts: dict[str, Any]) -> None:
-        """Replace the recorded facts. Only the owner may read the file: URIs hold passwords."""
-        write_json(self.facts, facts, mode=0o600)
+        """Replace the recorded facts. A URI with a password goes to a file of its owner alone."""
+        uri = facts.get("tracking_uri")
+        shown = None if uri is None else public_uri(str(uri))
+        if shown != uri:
+            write_json(self._secrets, {"tracking_uri": uri}, mode=0o600)
+        else:
+            self._secrets.unlink(missing_ok=True)
+        write_json(self.facts, {**facts, "tracking_uri": shown})
+
+    @property
+    def _secrets(self) -> Path:
+        return self.root / "secrets.json"
 
     def state(self) -> str:
         """Return running, finished or unfinished."""
@@ -167,19 +192,27 @@ class StudyFolder:
             return False
         except BlockingIOError:
             return True
+        except OSError:  # of another user, or on a file system without locks
+            return False
         return False
 
-    @contextmanager
+    @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Lock the study for this process; the lock ends with the process, however that ends.
 
         Raises:
             StudyError: another process drives the study.
         """
-        with open(self.root / "study.lock", "a+") as file:
+        try:
+            file = open(self.root / "study.lock", "a+")
+        except OSError as error:
+            raise StudyError(
+                f"{self.root} cannot be changed: {error.strerror}; run it as its owner, or copy it"
+            ) from error
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 file.seek(0)
                 owner = file.read().strip() or "another process"
                 raise StudyError(
@@ -193,11 +226,14 @@ class StudyFolder:
 
 def list_studies(out: Path) -> list[str]:
     """Return the names of the studies in a folder, sorted."""
-    if not out.is_dir():
+    try:
+        names = os.listdir(out)
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    return sorted(
-        p.name for p in out.iterdir() if p.name[0] != "." and (p / "study.json").exists()
-    )
+    except OSError as error:
+        raise StudyError(f"{out} cannot be read: {error.strerror}") from None
+    # a folder that nobody may open holds no study
+    return sorted(n for n in names if n[0] != "." and os.path.isfile(out / n / "study.json"))
 
 
 def check_space_left(folder: Path) -> None:

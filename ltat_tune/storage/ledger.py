@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
@@ -34,6 +33,7 @@ from ltat_tune.search.rungs import buys_copies, copy_cost, place_rungs
 from ltat_tune.search.searchers import build_sampler
 from ltat_tune.search.tried import SearchExhausted, Tried
 from ltat_tune.space.space import Scenario, Space
+from ltat_tune.storage.journal import check_ledger, drop_torn_line
 from ltat_tune.storage.task import Outcome
 
 _STATES = {
@@ -58,7 +58,8 @@ class Ledger:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         # The study's own lock keeps other writers out, so a lock file here is a dead driver's.
         path.with_name(path.name + ".lock").unlink(missing_ok=True)
-        _drop_torn_line(path)
+        drop_torn_line(path)
+        check_ledger(path)
         self._space = space
         # what a trial costs that is only copied at, in whole trainings
         self._copy_cost = copy_cost(space, place_rungs(space)) if buys_copies(space) else 0.0
@@ -337,14 +338,3 @@ class Ledger:
     def scores(self, row: FrozenTrial) -> Mapping[int, float]:
         """Return epoch -> score of one row."""
         return row.intermediate_values
-
-
-def _drop_torn_line(path: Path) -> None:
-    """Cut off a last line that a full disk or a power cut left half written.
-
-    Optuna ignores such a line when reading, but would append the next record to it.
-    """
-    if path.exists():
-        whole = path.read_bytes().rfind(b"\n") + 1
-        if whole < path.stat().st_size:
-            os.truncate(path, whole)

@@ -45,6 +45,7 @@ class Task:
     plugins: tuple[dict[str, str], ...] = ()  # the worker runs their code first
     second_opinion: bool = False  # whether its score gets one; a copy's never does
     precision: str | None = None  # what `compute.precision: auto` is in this study
+    subsets: str = ""  # the study's record of the images that its trainings use
     spacious: bool = False  # ran out of GPU memory once, so it gets up to twice the share
 
     def to_json(self) -> str:

@@ -13,8 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, model_validator
 
-from ltat_tune.files import read_json, write_json
-from ltat_tune.storage.versioned import FileModel, parse, read_versioned, write_versioned
+from ltat_tune.files import write_json
+from ltat_tune.storage.versioned import (
+    FileModel,
+    parse,
+    read_stored,
+    read_versioned,
+    write_versioned,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -305,5 +311,5 @@ def write_masking(folder: Path, report: MaskingReport) -> None:
 def read_masking(folder: Path) -> MaskingReport | None:
     """Return the sentinel's report, or None if it has not looked. Raises: StudyError."""
     path = folder / SENTINEL
-    document = read_json(path)
+    document = read_stored(path)
     return None if document is None else parse(path, _SENTINEL, document)

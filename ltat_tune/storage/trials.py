@@ -235,7 +235,8 @@ def _readable(path: Path) -> Iterator[None]:
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, OSError) as error:
         raise StudyError(
             f"the ledger {path} cannot be read ({type(error).__name__}: {str(error)[:200]}); "
-            "restore it from a copy, or run the study anew with --overwrite"
+            f"restore it from a copy, or let `ltat-tune doctor {path.parent} --mend` keep what it "
+            "can"
         ) from error
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from ltat_tune.errors import StudyError
-from ltat_tune.files import read_json, write_json
+from ltat_tune.files import read_file, write_json
 
 _T = TypeVar("_T")
 _KEY = "version"
@@ -26,6 +26,37 @@ class FileModel(BaseModel):
         return self.model_dump(by_alias=True, exclude_unset=True)
 
 
+def read_stored(path: Path) -> Any:
+    """Return the content of a JSON file that a study left, or None if it is not there.
+
+    Raises:
+        StudyError: it cannot be read, or is no JSON; with what to do.
+    """
+    try:
+        text = read_file(path).decode()
+    except FileNotFoundError:
+        return None
+    except UnicodeDecodeError:
+        text = "\0"
+    except OSError as error:
+        raise StudyError(f"{path} cannot be read: {error.strerror}; {_owner(path)}") from None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        state = "is empty" if not text.strip() else "is torn or overwritten"
+        raise StudyError(
+            f"{path} {state}; `ltat-tune doctor {path.parent}` mends what can be made again, "
+            "or restore the file from a copy"
+        ) from None
+
+
+def _owner(path: Path) -> str:
+    try:
+        return f"it belongs to {path.owner()}, who can let others read it: chmod a+r"
+    except (OSError, KeyError):  # an unreadable folder, a user without a name
+        return "its owner can let others read it: chmod a+r"
+
+
 def write_versioned(path: Path, content: FileModel, version: int) -> None:
     """Write the content with its version, whole or not at all."""
     write_json(path, {_KEY: version, **content.as_data()})
@@ -40,9 +71,9 @@ def read_versioned(path: Path, kind: TypeAdapter[_T], version: int) -> _T | None
         version: the latest that is known.
 
     Raises:
-        StudyError: the file has a later version, or lacks what such a file has.
+        StudyError: the file cannot be read, has a later version, or lacks what such a file has.
     """
-    document = read_json(path)
+    document = read_stored(path)
     if document is None:
         return None
     number = document.pop(_KEY, _BEFORE) if isinstance(document, dict) else _BEFORE
@@ -63,7 +94,7 @@ def parse(path: Path, kind: TypeAdapter[_T], document: Any) -> _T:
     try:
         return kind.validate_python(document)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        first = error.errors(include_url=False, include_context=False)[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         value = json.dumps(first["input"], default=str)[:80]
         raise StudyError(

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ltat_tune.errors import StudyError
 from ltat_tune.tracking.model_registry import ModelFiles, log_model
 from ltat_tune.tracking.outbox import Write
-from ltat_tune.tracking.store import connect
+from ltat_tune.tracking.store import ARTIFACTS, SERVERS, connect, find_experiment
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -25,7 +26,6 @@ _REFUSALS = {
 # These may also come from a proxy, or from a database that drops its connections.
 _DOUBTFUL = {"BAD_REQUEST", "ENDPOINT_NOT_FOUND"}
 _DOUBTS = 3
-_SERVERS = ("http:", "https:", "databricks")  # they store files themselves
 _LATER_STATUSES = {401, 403, 408, 425, 429}  # a login or a limit, which may be resolved
 
 Fate = Literal["gone", "later", "refused"]
@@ -54,7 +54,7 @@ class Runs:
     def __init__(self, uri: str, name: str, folder: Path, uid: str) -> None:
         self._folder, self._uid = folder, uid
         self._client: MlflowClient = connect(uri)
-        self._experiment_id = self._find_experiment(name, local=not uri.startswith(_SERVERS))
+        self._experiment_id = self._find_experiment(name, local=not uri.startswith(SERVERS))
         self.found: dict[str, KnownRun] = {}
         self._ids: dict[str, str] = {}
         self._began: dict[str, int] = {}  # run id -> milliseconds of its start
@@ -75,12 +75,17 @@ class Runs:
         elif write.key in self._ids:  # otherwise its `begin` was refused and reported
             getattr(self, f"_{write.what}")(self._ids[write.key], write.key, **write.data)
 
+    def take_back(self) -> None:
+        """Delete the study's own run, of a study that did not start."""
+        self._client.delete_run(self._ids[PARENT])
+
     def _find_experiment(self, name: str, *, local: bool) -> str:
         from mlflow.exceptions import MlflowException
 
-        experiment = self._client.get_experiment_by_name(name)
+        experiment = find_experiment(self._client, name, self._uid)
+        experiment = experiment or self._client.get_experiment_by_name(name)
         if experiment is None:
-            place = (self._folder / "mlflow-artifacts").resolve().as_uri() if local else None
+            place = (self._folder / ARTIFACTS).resolve().as_uri() if local else None
             try:
                 created: str = self._client.create_experiment(
                     name, artifact_location=place, tags=_EXPERIMENT_TAGS
@@ -90,6 +95,11 @@ class Runs:
                 experiment = self._client.get_experiment_by_name(name)
                 if experiment is None:
                     raise
+        if experiment.lifecycle_stage == "deleted":
+            raise StudyError(
+                f"the experiment {experiment.name} was deleted in MLflow; restore it: mlflow "
+                f"experiments restore --experiment-id {experiment.experiment_id}"
+            )
         existing: str = experiment.experiment_id
         return existing
 
@@ -188,8 +198,9 @@ class Runs:
         name: str, weights: str, config: str, hash: str, about: dict[str, str], card: str,
         plugins: dict[str, str] | None = None,
     ) -> None:  # fmt: skip
-        code = {module: Path(file) for module, file in (plugins or {}).items()}
-        files = ModelFiles(Path(weights), Path(config), hash, about, card, code)
+        code = {module: self._folder / file for module, file in (plugins or {}).items()}
+        places = self._folder / weights, self._folder / config
+        files = ModelFiles(*places, hash, about, card, code)
         log_model(self._client, run_id, name, files)
 
     def _tags(self, run_id: str, key: str, *, tags: dict[str, str]) -> None:

@@ -6,12 +6,12 @@ import importlib.util
 import re
 import sqlite3
 import urllib.error
-import urllib.request
 from functools import cache
 from pathlib import Path
 
 from ltat_tune.errors import StudyError
-from ltat_tune.tracking.store import public_uri, reason
+from ltat_tune.tracking.loopback import open_url
+from ltat_tune.tracking.store import public_uri, reason, sqlite_file
 
 _WAIT_S = 5.0
 _REVISION = re.compile(r"""^(down_)?revision\s*=\s*["'](\w+)["']""", re.MULTILINE)
@@ -28,8 +28,8 @@ def schema_of(uri: str) -> str:
         StudyError: the store does not answer.
     """
     try:
-        if uri.startswith("sqlite:///"):
-            return _of_file(Path(uri.removeprefix("sqlite:///").partition("?")[0]))
+        if (file := sqlite_file(uri)) is not None:
+            return _of_file(file)
         if uri.startswith(("http:", "https:")):
             _ask_server(uri)
             return "server"
@@ -58,7 +58,7 @@ def revisions() -> tuple[frozenset[str], str]:
 def _of_file(path: Path) -> str:
     if not path.exists():
         return ""
-    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=_WAIT_S)
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_WAIT_S)
     try:
         rows = connection.execute(
             "select name from sqlite_master where name = 'alembic_version'"
@@ -76,7 +76,7 @@ def _ask_server(uri: str) -> None:
     scheme, _, rest = uri.partition("://")
     address = f"{scheme}://{rest.rpartition('@')[2].rstrip('/')}/health"
     try:
-        with urllib.request.urlopen(address, timeout=_WAIT_S) as answer:
+        with open_url(address, _WAIT_S) as answer:
             answer.read(100)
     except urllib.error.HTTPError as error:
         if error.code not in (401, 403):

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from ltat_tune import provenance
 from ltat_tune.errors import StudyError
-from ltat_tune.tracking.store import connect, hidden, public_uri, reason
+from ltat_tune.tracking.store import connect, find_experiment, hidden, public_uri, reason
 
 if TYPE_CHECKING:
     import numpy as np
@@ -161,17 +161,25 @@ class Registered:
     name: str
     version: str
     uri: str  # of the store, without secrets
+    is_new: bool = True  # `register` made the version
 
     @property
     def address(self) -> str:
-        """The address for `mlflow.pyfunc.load_model`."""
+        """The address for `mlflow.pyfunc.load_model`, once it is published."""
         return f"models:/{self.name}@{CHAMPION}"
+
+    @property
+    def own_address(self) -> str:
+        """The address of this version, published or not."""
+        return f"models:/{self.name}/{self.version}"
 
 
 def register(
     uri: str, experiment: str, uid: str, key: str, name: str, files: ModelFiles, *, remedy: str
 ) -> Registered:
-    """Log a model on its run if necessary, and make it the champion of a registered model.
+    """Log a model on its run if necessary, and make it a version of a registered model.
+
+    Nobody is led to the version until `publish`.
 
     Args:
         uri: URI of the store.
@@ -187,7 +195,7 @@ def register(
     """
     try:
         client = connect(uri)
-        entry = client.get_experiment_by_name(experiment)
+        entry = find_experiment(client, experiment, uid)
         text = f"tags.`ltat.study` = '{uid}' and tags.`ltat.key` = '{key}'"
         runs = client.search_runs([entry.experiment_id], text) if entry else []
         if not runs:
@@ -212,14 +220,31 @@ def _version(
     logged = client.get_logged_model(model_id)
     for version in client.search_model_versions(f"name = '{name}'"):
         if version.source == logged.artifact_location:  # MLflow does not keep its model_id
-            break
-    else:
-        version = client.create_model_version(
-            name, logged.artifact_location, run_id, tags=dict(files.about),
-            description=files.card, model_id=model_id,
-        )  # fmt: skip
-    client.set_registered_model_alias(name, CHAMPION, version.version)
+            return Registered(name, str(version.version), public_uri(uri), is_new=False)
+    version = client.create_model_version(
+        name, logged.artifact_location, run_id, tags=dict(files.about),
+        description=files.card, model_id=model_id,
+    )  # fmt: skip
     return Registered(name, str(version.version), public_uri(uri))
+
+
+def publish(uri: str, registered: Registered) -> None:
+    """Make a version the champion of its model. Raises: StudyError."""
+    try:
+        connect(uri).set_registered_model_alias(registered.name, CHAMPION, registered.version)
+    except Exception as error:  # of any store or driver; not chained, as it may hold a password
+        raise StudyError(f"{public_uri(uri)}: {reason(error, uri)}") from None
+
+
+def withdraw(uri: str, registered: Registered) -> None:
+    """Delete a version that `register` made, and the model if it has no other."""
+    if not registered.is_new:
+        return
+    with contextlib.suppress(Exception):  # the error that leads here matters more
+        client = connect(uri)
+        client.delete_model_version(registered.name, registered.version)
+        if not client.search_model_versions(f"name = '{registered.name}'"):
+            client.delete_registered_model(registered.name)
 
 
 _ASK = """
@@ -257,7 +282,7 @@ def predict_with(
         images, answers = Path(folder) / "images.npz", Path(folder) / "answers.npz"
         np.savez(images, *batches)
         process = subprocess.run(
-            [sys.executable, "-c", _ASK, registered.address, str(images), str(answers)],
+            [sys.executable, "-c", _ASK, registered.own_address, str(images), str(answers)],
             env=environment, cwd=folder, capture_output=True, text=True, check=False,
         )  # fmt: skip
         if process.returncode:

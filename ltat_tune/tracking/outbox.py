@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -89,3 +90,13 @@ def _as_data(write: Write) -> dict[str, Any]:
     data = asdict(write)
     del data["tries"]
     return data
+
+
+def warn(text: str) -> None:
+    """Print one line on stderr, even if logging is not configured."""
+    logging.getLogger("ltat_tune").warning(text)
+
+
+def counted(count: int) -> str:
+    """Return a number of writes in words."""
+    return f"{count} write{'' if count == 1 else 's'}"

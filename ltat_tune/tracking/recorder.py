@@ -101,9 +101,9 @@ class Writes:
 
     def model(self, key: str, name: str, files: ModelFiles) -> list[Write]:
         """Make the write of a model, with the paths of its files."""
-        places = {"weights": str(files.weights.resolve()), "config": str(files.config.resolve())}
+        places = {"weights": self._inside(files.weights), "config": self._inside(files.config)}
         about = {"hash": files.hash, "about": dict(files.about), "card": files.card}
-        plugins = {module: str(file.resolve()) for module, file in files.plugins.items()}
+        plugins = {module: self._inside(file) for module, file in files.plugins.items()}
         return [Write("model", key, {"name": name, **places, **about, "plugins": plugins})]
 
     def begin(
@@ -187,13 +187,13 @@ class Writes:
         return writes + self.end(PARENT, state, {}, tags, texts, (), at)
 
     def _files(self, key: str, files: tuple[Path, ...]) -> list[Write]:
-        places = [path.resolve() for path in files if path.exists()]
-        return [
-            Write("file", key, {
-                "path": str(p.relative_to(self._folder) if p.is_relative_to(self._folder) else p)
-            })
-            for p in places
-        ]  # fmt: skip
+        return [Write("file", key, {"path": self._inside(p)}) for p in files if p.exists()]
+
+    def _inside(self, path: Path) -> str:
+        """Return a file's path inside the study's folder, which may move before the write."""
+        place = path.resolve()
+        inside = place.is_relative_to(self._folder)
+        return str(place.relative_to(self._folder) if inside else place)
 
 
 def _texts(values: Mapping[str, str]) -> dict[str, str]:

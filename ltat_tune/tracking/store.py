@@ -8,18 +8,27 @@ import logging
 import os
 import re
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from ltat_tune.errors import StudyError
+from ltat_tune.tracking.loopback import is_loopback, without_proxy
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Experiment
 
 
+ARTIFACTS = "mlflow-artifacts"  # folder of the files of a store without a server
+SERVERS = ("http:", "https:", "databricks")  # they store files themselves
 _DRIVERS = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary"}
+_BUILT_ON = (
+    "mlflow", "alembic", "sqlalchemy", "pydantic", "google", "graphene", "flask", "fastapi",
+    "starlette", "opentelemetry", "databricks", "psycopg",
+)  # fmt: skip
 _LOCK = 7061746  # an arbitrary number that no other program is likely to lock
 _SECRET_OPTION = re.compile(
     r"([?&])([^=&]*(?:password|passwd|pwd|secret|token|key))=([^&]*)", re.IGNORECASE
@@ -28,7 +37,62 @@ _SECRET_OPTION = re.compile(
 
 def tracking_uri(uri: str | None, folder: Path) -> str:
     """Return the store of a study: `uri`, or else a SQLite file in the study's `folder`."""
-    return uri or f"sqlite:///{(folder / 'mlflow.db').resolve()}"
+    return uri or sqlite_uri((folder / "mlflow.db").resolve())
+
+
+def sqlite_uri(path: Path) -> str:
+    """Return the URI of a SQLite file; `sqlite_file` turns it back into the path."""
+    return f"sqlite:///{str(path).replace('%', '%25').replace('?', '%3F')}"
+
+
+_SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
+
+
+def check_uri(uri: str) -> None:
+    """Raise StudyError unless MLflow can keep a study at the address."""
+    scheme = uri.partition(":")[0].partition("+")[0]
+    if scheme not in _SCHEMES or ("://" not in uri and scheme != "databricks"):
+        raise StudyError(
+            f"the MLflow store must be a server (http://...) or a database (sqlite:///FILE, "
+            f"postgresql://...), got {public_uri(uri)}; correct --tracking-uri or "
+            "MLFLOW_TRACKING_URI"
+        )
+
+
+def lasting_uri(uri: str | None, folder: Path) -> str | None:
+    """Return a store's address as a study keeps it: absolute; None is the study's own file."""
+    path = None if uri is None else sqlite_file(uri)
+    if uri is None or path is None:
+        return uri
+    # absolute: a resume from another folder would create a second store
+    path = path.expanduser().resolve()
+    options = uri.partition("?")[1] + uri.partition("?")[2]
+    own = path == folder.resolve() / "mlflow.db" and not options
+    return None if own else sqlite_uri(path) + options
+
+
+def store_remedy(uri: str, folder: Path) -> str:
+    """Return what to do about a store that cannot be used by the study in `folder`."""
+    if sqlite_file(uri) == folder.resolve() / "mlflow.db":
+        return f"`ltat-tune doctor {folder} --mend` lets a resume write it anew"
+    return "start it, or name another with --tracking-uri"
+
+
+def find_experiment(client: MlflowClient, name: str, uid: str) -> Experiment | None:
+    """Return the experiment that has the runs of a study, by the study's id; None if none has.
+
+    Args:
+        client: of the store.
+        name: the experiment's usual name.
+        uid: id of the study.
+    """
+    text = f"tags.`ltat.study` = '{uid}'"
+    named = client.get_experiment_by_name(name)
+    if named is not None and client.search_runs([named.experiment_id], text, max_results=1):
+        return named
+    ids = [one.experiment_id for one in client.search_experiments()]
+    runs = client.search_runs(ids, text, max_results=1) if ids else []
+    return client.get_experiment(runs[0].info.experiment_id) if runs else None
 
 
 def attach(
@@ -73,19 +137,44 @@ def attach_files(uri: str, name: str, uid: str, files: Iterable[Path], place: st
     return _to_runs(uri, name, uid, "study", add)
 
 
-def experiment_id(uri: str, name: str) -> str:
+def experiment_id(uri: str, name: str, uid: str) -> str:
     """Return the id of a study's experiment in MLflow.
 
     Raises:
         StudyError: the store does not answer, or does not have the study yet.
     """
     try:
-        experiment = connect(uri).get_experiment_by_name(name)
+        experiment = find_experiment(connect(uri), name, uid)
     except Exception as error:  # of any store or driver; not chained, as it may hold a password
         raise StudyError(f"{public_uri(uri)}: {reason(error, uri)}") from None
     if experiment is None:
-        raise StudyError(f"{public_uri(uri)} has no experiment {name}; has the study started?")
+        raise StudyError(f"{public_uri(uri)} has no runs of study {name} ({uid}) yet")
     return str(experiment.experiment_id)
+
+
+def run_states(uri: str, name: str, uid: str) -> dict[str, tuple[str, int]]:
+    """Return the MLflow status and the number of runs of every key of a study.
+
+    Raises:
+        StudyError: the store does not answer, or is damaged.
+    """
+    states: dict[str, tuple[str, int]] = {}
+    try:
+        client = connect(uri)
+        experiment = find_experiment(client, name, uid)
+        token: str | None = ""
+        while experiment is not None and token is not None:
+            page = client.search_runs(
+                [experiment.experiment_id], f"tags.`ltat.study` = '{uid}'", max_results=1000,
+                page_token=token or None,
+            )  # fmt: skip
+            for run in page:
+                key = run.data.tags["ltat.key"]
+                states[key] = run.info.status, states.get(key, ("", 0))[1] + 1
+            token = page.token or None
+    except Exception as error:  # of any store or driver; not chained, as it may hold a password
+        raise StudyError(f"{public_uri(uri)}: {reason(error, uri)}") from None
+    return states
 
 
 def _to_runs(
@@ -94,7 +183,7 @@ def _to_runs(
     """Call `add` with every run of this key in an ended study. Return whether there is one."""
     try:
         client = connect(uri)
-        experiment = client.get_experiment_by_name(name)
+        experiment = find_experiment(client, name, uid)
         text = f"tags.`ltat.study` = '{uid}' and tags.`ltat.key` = '{key}'"
         runs = client.search_runs([experiment.experiment_id], text) if experiment else []
         for run in runs:
@@ -121,21 +210,51 @@ def connect(uri: str) -> MlflowClient:
     os.environ.setdefault("PGCONNECT_TIMEOUT", "10")  # seconds
     # Otherwise every ended run prints its address, including the password, between the results.
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
-    for noisy in ("mlflow", "alembic", "mlflow.store.db.utils", "urllib3"):
-        logging.getLogger(noisy).setLevel(logging.CRITICAL)
+    _quieten()
+    if is_loopback(uri):
+        without_proxy()
     from mlflow import MlflowClient
+
+    _quieten()  # MLflow's import sets its own levels
 
     client: MlflowClient
     with _first(uri):
         client = MlflowClient(tracking_uri=uri)
+        remove_stray(uri)
     return client
+
+
+def _quieten() -> None:
+    """Let MLflow and what it is built on say nothing: their warnings concern their own code.
+
+    With `PYTHONWARNINGS=error`, they would end the writing.
+    """
+    for noisy in ("mlflow", "alembic", "mlflow.store.db.utils", "urllib3"):
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
+    for module in _BUILT_ON:
+        warnings.filterwarnings("ignore", module=rf"{module}(\.|$)")
+
+
+def remove_stray(uri: str) -> None:
+    """Delete the empty folders that MLflow makes for a SQLite file whose path is quoted in `uri`.
+
+    SQLAlchemy finds the file by the path itself; MLflow makes folders by the quoted one.
+    """
+    path, quoted = sqlite_file(uri), Path(uri.removeprefix("sqlite:///").partition("?")[0])
+    if path is None or path == quoted:
+        return
+    with contextlib.suppress(OSError):  # not empty, or not there
+        for folder in quoted.parents:
+            if folder in path.parents:
+                return
+            folder.rmdir()
 
 
 def sqlite_file(uri: str) -> Path | None:
     """Return the file of a SQLite store, or None for another store."""
     if not uri.startswith("sqlite:///"):
         return None
-    return Path(uri.removeprefix("sqlite:///").partition("?")[0])
+    return Path(unquote(uri.removeprefix("sqlite:///").partition("?")[0]))
 
 
 @contextlib.contextmanager
@@ -180,8 +299,9 @@ def _make(path: Path) -> None:
     half = path.with_name(f".{path.name}.half")
     for leftover in (half, half.with_name(f"{half.name}-journal")):
         leftover.unlink(missing_ok=True)
-    store = SqlAlchemyStore(f"sqlite:///{half}", "./mlruns")  # type: ignore[no-untyped-call]
+    store = SqlAlchemyStore(sqlite_uri(half), "./mlruns")  # type: ignore[no-untyped-call]
     store.engine.dispose()
+    remove_stray(sqlite_uri(half))
     half.rename(path)
 
 

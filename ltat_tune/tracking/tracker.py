@@ -8,7 +8,7 @@ store does not answer, the study continues and the writes wait in a file of the 
 
 from __future__ import annotations
 
-import logging
+import contextlib
 import queue
 import threading
 import time
@@ -20,9 +20,9 @@ from ltat_tune.errors import StudyError
 from ltat_tune.tracking.client import Runs, fate
 from ltat_tune.tracking.experiment_view import View
 from ltat_tune.tracking.model_registry import ModelFiles
-from ltat_tune.tracking.outbox import Spool, Write
+from ltat_tune.tracking.outbox import Spool, Write, counted, warn
 from ltat_tune.tracking.recorder import RunImages, Writes
-from ltat_tune.tracking.store import public_uri, reason, tracking_uri
+from ltat_tune.tracking.store import public_uri, reason, store_remedy, tracking_uri
 
 _FLUSH_S = 2.0  # at most so long an epoch waits to be written
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _PAUSE_AT_THE_END_S = 1.0, 30.0, 2.0
@@ -92,14 +92,16 @@ class Tracker:
         """Begin to open the store in the background."""
         self._thread.start()
 
-    def wait_until_ready(self) -> None:
-        """Wait for the store. Raise StudyError if it cannot be created or reached."""
+    def wait_until_ready(self, origin: str = "") -> None:
+        """Wait for the store. Raise StudyError, with its address's `origin`, if it is no use."""
         self._ready.wait()
         if self._failure is not None:
             count = len(self._spool.read())
-            waiting = f"; {_counted(count)} stay in {self._spool.path}" if count else ""
+            origin = f"; its address came from {origin}" if origin else ""
+            waiting = f"; {counted(count)} stay in {self._spool.path}" if count else ""
             raise StudyError(
-                f"cannot use the MLflow store {public_uri(self.uri)}: {self._failure}{waiting}"
+                f"cannot use the MLflow store {public_uri(self.uri)}: {self._failure}"
+                f"{waiting}{origin}; {store_remedy(self.uri, self._folder)}"
             )
 
     def closed(self, key: str) -> bool:
@@ -154,6 +156,11 @@ class Tracker:
         self._say("finish", state, note, dict(files or {}), self._now())
         self.close()
 
+    def take_back(self) -> None:
+        """Delete what `start` made in the store, of a study that did not start; after `finish`."""
+        with contextlib.suppress(Exception):  # whatever the store says, nothing was trained
+            self._runs.take_back()
+
     def close(self) -> None:
         """Wait until everything is written; a store that does not answer has limited time.
 
@@ -175,7 +182,7 @@ class Tracker:
             self._turn()
             if self._waiting and self._keep(self._waiting):
                 warn(
-                    f"{self._spool.path} keeps {_counted(len(self._waiting))} to MLflow; "
+                    f"{self._spool.path} keeps {counted(len(self._waiting))} to MLflow; "
                     f"`ltat-tune resume {self._folder.name}` delivers them"
                 )
 
@@ -339,12 +346,3 @@ class Tracker:
             warn(f"cannot keep waiting writes in {self._spool.path}: {error.strerror}")
             return False
         return True
-
-
-def warn(text: str) -> None:
-    """Print one line on stderr, even if logging is not configured."""
-    logging.getLogger("ltat_tune").warning(text)
-
-
-def _counted(count: int) -> str:
-    return f"{count} write{'' if count == 1 else 's'}"

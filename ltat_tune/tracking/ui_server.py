@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import socket
@@ -11,15 +10,27 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from typing import IO
 
 from ltat_tune.errors import StudyError
-from ltat_tune.tracking.store import hidden, public_uri
+from ltat_tune.tracking.loopback import open_url
+from ltat_tune.tracking.store import hidden, public_uri, remove_stray
 
+# Runs the server and ends it, with its workers, once the pipe of stdin has no other end: then the
+# command that serves the pages is gone, however it ended.
+_GUARD = """
+import os, signal, subprocess, sys, threading
+server = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
+threading.Thread(target=lambda: os._exit(server.wait() & 255), daemon=True).start()
+sys.stdin.buffer.read()
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+os.killpg(0, signal.SIGTERM)
+try:
+    server.wait(5)
+finally:
+    os.killpg(0, signal.SIGKILL)
+"""
 HOST = "127.0.0.1"
 _START_S, _END_S = 120.0, 10.0
 
@@ -65,9 +76,9 @@ def serving(uri: str, port: int | None = None) -> Iterator[str]:
     environment.pop("MLFLOW_TRACKING_URI", None)
     with tempfile.TemporaryFile("w+") as log, tempfile.TemporaryDirectory() as folder:
         process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port),
-             "--workers", "1"],
-            stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment, cwd=folder,
+            [sys.executable, "-c", _GUARD, sys.executable, "-m", "mlflow", "server",
+             "--host", HOST, "--port", str(port), "--workers", "1"],
+            stdout=log, stderr=log, stdin=subprocess.PIPE, env=environment, cwd=folder,
             start_new_session=True,  # Ctrl-C reaches only this process, which then ends the others
         )  # fmt: skip
         try:
@@ -75,6 +86,9 @@ def serving(uri: str, port: int | None = None) -> Iterator[str]:
             yield address
         finally:
             _end(process)
+            assert process.stdin is not None
+            process.stdin.close()
+            remove_stray(uri)
 
 
 def _wait(process: subprocess.Popen[bytes], address: str, log: IO[str], uri: str) -> None:
@@ -89,25 +103,9 @@ def _wait(process: subprocess.Popen[bytes], address: str, log: IO[str], uri: str
         time.sleep(0.1)
 
 
-def experiment_of(address: str, name: str) -> str:
-    """Return the id of a study's experiment from a server of `serving`.
-
-    Raises:
-        StudyError: the store does not have the study.
-    """
-    query = urllib.parse.urlencode({"experiment_name": name})
-    try:
-        with urllib.request.urlopen(
-            f"{address}/api/2.0/mlflow/experiments/get-by-name?{query}", timeout=60
-        ) as answer:
-            return str(json.load(answer)["experiment"]["experiment_id"])
-    except urllib.error.HTTPError:
-        raise StudyError(f"MLflow has no experiment {name} yet; has the study started?") from None
-
-
 def _answers(address: str) -> bool:
     try:
-        with urllib.request.urlopen(address, timeout=2) as answer:
+        with open_url(address, 2) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False

@@ -18,7 +18,7 @@ from ltat_tune.config.timeline import deferral_epoch
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.batches import channel_statistics, training_batches
 from ltat_tune.data.datasets import Splits, load_splits
-from ltat_tune.errors import CheckpointError, TrainingDiverged
+from ltat_tune.errors import TrainingDiverged
 from ltat_tune.losses import class_weights
 from ltat_tune.losses.counts import log_prior
 from ltat_tune.methods import build_method, needs_projection
@@ -26,7 +26,7 @@ from ltat_tune.models import build_model, chosen_precision, measured, prepare_mo
 from ltat_tune.models.arithmetic import computing_on, described
 from ltat_tune.seeding import new_generator, stream_seed
 from ltat_tune.training.ae_distances import AEDistances
-from ltat_tune.training.checkpoint import load_checkpoint, weights_hash
+from ltat_tune.training.checkpoint import check_images, load_checkpoint, loading, weights_hash
 from ltat_tune.training.epoch_sums import EpochSums
 from ltat_tune.training.evaluation import Validation, validate
 from ltat_tune.training.fit_result import EpochMetrics, FitResult, Kept
@@ -218,12 +218,9 @@ class Trainer:
             self.distances = AEDistances(self._train, per_class, classes, config.attack)
         if checkpoint is not None and checkpoint.exists():
             state = load_checkpoint(checkpoint, identity=config.identity)
-            if state["subset_hash"] != self.splits.subset_hash:
-                raise CheckpointError(
-                    f"{checkpoint} must belong to the images {self.splits.subset_hash}, got "
-                    f"{state['subset_hash']}: the data set has changed; use another folder"
-                )
-            self._load(state)
+            with loading(checkpoint):
+                check_images(checkpoint, state, self.splits.subset_hash)
+                self._load(state)
 
     def _load(self, state: dict[str, Any]) -> None:
         # A training continues in the precision that it began in, even on another device.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +15,14 @@ from torch import Tensor, nn
 from ltat_tune.config.config_file import load_config
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.errors import CheckpointError
-from ltat_tune.files import write_bytes
+from ltat_tune.files import read_file, write_bytes
 from ltat_tune.methods import needs_projection
 from ltat_tune.models import Classifier, build_model, measured
+from ltat_tune.training.checkpoint import loading, weights_hash
 
 SUFFIX = ".safetensors"
-WEIGHTS_FORMAT = "ltat-tune 1"
+WEIGHTS_FORMAT = "ltat-tune 2"
+_WITHOUT_DIGEST = "ltat-tune 1"  # the format of 0.4.0
 _SHIFT = "shift"  # the only tensor that is not the network's
 
 
@@ -51,7 +55,6 @@ def save_weights(
     *,
     identity: str,
     subset_hash: str,
-    weights: str,
     epoch: int,
     classes: tuple[str, ...],
     image_shape: tuple[int, int, int],
@@ -64,7 +67,6 @@ def save_weights(
         model: the result of `build_model`, possibly wrapped by `measured`.
         identity: identity of its configuration.
         subset_hash: hash of the images that it was trained and selected on.
-        weights: hash of its tensors.
         epoch: the epoch that the weights come from.
         classes: class names, (K,).
         image_shape: C, H, W.
@@ -76,6 +78,7 @@ def save_weights(
     if not isinstance(model, Classifier):
         shift, model = cast(Tensor, model.shift), cast(nn.Module, model.model)
     tensors = {n: t.detach().cpu().contiguous().clone() for n, t in model.state_dict().items()}
+    weights = weights_hash(tensors)
     if shift is not None and shift.dim() == 1:  # otherwise it is a scalar 0
         tensors[_SHIFT] = shift.detach().cpu().contiguous().clone()
     metadata = {
@@ -83,6 +86,7 @@ def save_weights(
         "weights": weights, "epoch": str(epoch), "classes": json.dumps(list(classes)),
         "image_shape": json.dumps(list(image_shape)),
     }  # fmt: skip
+    metadata["digest"] = _digest(metadata, tensors)
     # safetensors' own writer makes files that only the owner can read
     write_bytes(path, save(tensors, metadata))
 
@@ -91,13 +95,15 @@ def read_weights(path: Path) -> Exported:
     """Read a file that `save_weights` wrote.
 
     Raises:
-        CheckpointError: the file is torn, or this package did not write it.
+        CheckpointError: the file is torn, its bytes have changed, or this package did not write
+            it.
     """
     from safetensors import SafetensorError, safe_open
 
     try:
+        read_file(path, 0)
         with safe_open(path, framework="pt", device="cpu") as file:
-            metadata: dict[str, Any] = file.metadata() or {}
+            metadata: dict[str, str] = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from None
@@ -105,18 +111,43 @@ def read_weights(path: Path) -> Exported:
         raise CheckpointError(
             f"{path} is not a whole safetensors file ({error}); copy it again, or export it again"
         ) from None
-    if metadata.get("format") != WEIGHTS_FORMAT:
+    written = metadata.get("format")
+    if written not in (WEIGHTS_FORMAT, _WITHOUT_DIGEST):
         raise CheckpointError(
-            f"{path} must be a file of `ltat-tune export --checkpoint` (format {WEIGHTS_FORMAT}), "
-            f"got {metadata.get('format', 'another kind of safetensors file')}"
+            f"{path} must be a file of `ltat-tune export --checkpoint` (format {WEIGHTS_FORMAT} "
+            f"or an earlier one), got {written or 'another kind of safetensors file'}"
         )
-    channels, height, width = json.loads(metadata["image_shape"])
-    return Exported(
-        {name: tensor for name, tensor in tensors.items() if name != _SHIFT},
-        tensors.get(_SHIFT),
-        metadata["identity"], metadata["subset_hash"], metadata["weights"], int(metadata["epoch"]),
-        tuple(json.loads(metadata["classes"])), (channels, height, width),
-    )  # fmt: skip
+    network = {name: tensor for name, tensor in tensors.items() if name != _SHIFT}
+    digest = metadata.pop("digest", None)
+    try:
+        weights = weights_hash(network)
+        is_whole = written == _WITHOUT_DIGEST or digest == _digest(metadata, tensors)
+    except TypeError:  # a type of tensor that NumPy and this package do not know
+        weights, is_whole = "", False
+    if weights != metadata.get("weights") or not is_whole:
+        raise CheckpointError(
+            f"{path}: its bytes have changed since it was exported; copy it again, or export it "
+            "again"
+        )
+    try:
+        channels, height, width = map(int, json.loads(metadata["image_shape"]))
+        return Exported(
+            network, tensors.get(_SHIFT), metadata["identity"], metadata["subset_hash"], weights,
+            int(metadata["epoch"]), tuple(map(str, json.loads(metadata["classes"]))),
+            (channels, height, width),
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} lacks what an exported model has, or has something else in its place "
+            f"({type(error).__name__}: {error}); export it again"
+        ) from None
+
+
+def _digest(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
+    """Return a hash of everything in a file: metadata, names, types, shapes and values."""
+    kinds = {name: [str(each.dtype), list(each.shape)] for name, each in tensors.items()}
+    facts = json.dumps([metadata, kinds, weights_hash(tensors)], sort_keys=True)
+    return hashlib.sha256(facts.encode()).hexdigest()
 
 
 def load_model(
@@ -138,7 +169,8 @@ def load_model(
     exported = read_weights(path)
     settings, _ = load_config(place)
     check_identity(path, exported, settings, place)
-    return exported.build(settings).to(device)
+    with loading(path):
+        return exported.build(settings).to(device)
 
 
 def check_identity(path: Path, read: Exported, config: TrialConfig, place: Path) -> None:

@@ -187,6 +187,10 @@ def test_a_study_on_a_tracking_server_is_looked_at_there(
             done.stdout,
         )
         assert call("ui", cwd=tmp_path).stdout == f"{server}/#/experiments\n"
+        renamed = call("ui", "other", "--no-browser", cwd=tmp_path)
+        assert renamed.stdout == done.stdout  # found by its id, whatever the folder is called
+        other = StudyFolder(tmp_path / "studies" / "other")
+        other.write_facts({**other.read_facts(), "uid": "elsewhere"})
         done = call("ui", "other", cwd=tmp_path)
         assert done.returncode == 2
-        assert f"{server} has no experiment other; has the study started?" in done.stderr
+        assert f"{server} has no runs of study mini (elsewhere) yet" in done.stderr

@@ -18,6 +18,7 @@ from ltat_tune.data.decoding import decode
 from ltat_tune.data.sources import open_source
 from ltat_tune.data.torchvision_door import import_torchvision
 from ltat_tune.errors import DataError
+from tests.damage import flip
 from tests.data.official import write_cifar10
 from tests.data.toys import write_folder, write_image
 
@@ -278,3 +279,48 @@ def test_prepare_finds_splits_whose_images_differ_in_size(
 def test_prepare_of_digits_has_nothing_to_say(tmp_path: Path) -> None:
     assert prepare_cache(DataConfig(), tmp_path) == []
     assert sorted(entry.name.split("-")[1] for entry in tmp_path.iterdir()) == ["test", "train"]
+
+
+# --- damage ---
+
+
+@pytest.mark.parametrize("name", ["images.npy", "targets.npy"])
+@pytest.mark.parametrize("how", ["flip", "cut", "gone"])
+def test_a_damaged_entry_is_decoded_again_and_gives_the_same_images(
+    name: str,
+    how: str,
+    folder: DataConfig,
+    tmp_path: Path,
+    decoded: list[Path],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    cache = tmp_path / "cache"
+    whole = np.array(open_cached(folder, cache).train().images)
+    (entry,) = cache.iterdir()
+    path = entry / name
+    if how == "flip":
+        flip(path, path.stat().st_size - 3)
+    elif how == "cut":
+        path.write_bytes(path.read_bytes()[:-10])
+    else:
+        path.unlink()
+    decoded.clear()
+    again = open_cached(folder, cache).train()
+    assert len(decoded) == 5
+    assert np.array_equal(again.images, whole)
+    assert again.targets.tolist() == [0, 0, 0, 1, 1]
+    assert "are damaged" in caplog.text and "decoded again" in caplog.text
+    assert len(list(cache.iterdir())) == 1
+    open_cached(folder, cache).train()
+    assert len(decoded) == 5  # it was mended
+
+
+def test_an_entry_of_0_4_0_has_no_digests_and_is_read(
+    folder: DataConfig, tmp_path: Path, decoded: list[Path]
+) -> None:
+    open_cached(folder, tmp_path / "cache").train()
+    (entry,) = (tmp_path / "cache").iterdir()
+    (entry / "digests.json").unlink()
+    decoded.clear()
+    assert open_cached(folder, tmp_path / "cache").train().targets.tolist() == [0, 0, 0, 1, 1]
+    assert decoded == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -143,7 +144,7 @@ def test_empty_class_folders_are_all_named_those_of_test_too_before_any_image_is
         open_source(config)
     assert str(caught.value) == (
         "every class folder must hold images, but these hold none: "
-        f"{tmp_path / 'train' / 'bee'}, {tmp_path / 'test' / 'cat'}"
+        f"{tmp_path / 'train' / 'bee'} (but 1 other files), {tmp_path / 'test' / 'cat'}"
     )
 
 
@@ -169,7 +170,10 @@ def test_hidden_files_and_nested_folders_are_ignored(tmp_path: Path) -> None:
     source = open_source(config)
     assert source.classes == ("ant", "bee")
     assert source.train_counts() == [2, 1]
-    assert check_image_folder(config) == ["train/: folders inside class folders are ignored: 1"]
+    assert check_image_folder(config) == [
+        "train/: passed over: 1 folders that are no class (ant/more); 2 hidden files "
+        "(.thumbnails, ant/._000.png)"
+    ]
 
 
 def test_a_palette_with_transparent_entries_keeps_their_colours(tmp_path: Path) -> None:
@@ -234,3 +238,43 @@ def test_splits_of_different_sizes_are_found_by_a_check(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="got 2 sizes .3 of 8x8, 2 of 9x9.; set data.image_size"):
         check_image_folder(config)
     assert check_image_folder(config.model_copy(update={"image_size": 8})) == []
+
+
+def test_whatever_is_passed_over_is_counted_and_named_in_one_note(tmp_path: Path) -> None:
+    config = write_folder(tmp_path, {"ant": 2, "bee": 1})
+    train, test = tmp_path / "train", tmp_path / "test"
+    os.mkfifo(train / "ant" / "pipe.png")
+    (train / "loop").symlink_to(train / "loop")
+    (train / "ant" / "up").symlink_to(train)
+    (train / "bee" / "labels.txt").write_text("x")
+    write_image(test / "zebra" / "1.png", 1)
+    source = open_source(config)
+    assert (source.classes, source.train_counts()) == (("ant", "bee"), [2, 1])
+    assert sorted(check_image_folder(config)) == [
+        "test/: passed over: 1 folders that are no class (zebra)",
+        "train/: passed over: 1 folders that are no class (ant/up); 2 pipes, devices and broken "
+        "links (ant/pipe.png, loop); 1 files that are no images (bee/labels.txt)",
+    ]
+
+
+def test_a_class_of_other_kinds_of_files_or_of_another_case_is_named(tmp_path: Path) -> None:
+    config = write_folder(tmp_path, {"ant": 1, "bee": 1})
+    for path in (tmp_path / "train" / "bee").iterdir():
+        path.rename(path.with_suffix(".svg"))
+    (tmp_path / "test" / "ant").rename(tmp_path / "test" / "Ant")
+    said = _error(config)
+    assert f"{tmp_path / 'train' / 'bee'} (but 1 other files)" in said
+    assert f"{tmp_path / 'test' / 'ant'} (there is Ant, which differs in case)" in said
+
+
+@pytest.mark.parametrize("suffix", [".jfif", ".pgm", ".JPE"])
+def test_other_endings_that_pillow_reads_are_images(suffix: str, tmp_path: Path) -> None:
+    config = write_folder(tmp_path, {"ant": 1, "bee": 1})
+    kind = "PPM" if suffix == ".pgm" else "JPEG"
+    Image.new("L", (8, 8), 100).save(tmp_path / "train" / "ant" / f"more{suffix}", kind)
+    assert open_source(config).train_counts() == [2, 1]
+
+
+def test_a_name_of_a_class_steers_no_terminal(tmp_path: Path) -> None:
+    config = write_folder(tmp_path, {"ant\x1b[31m": 1, "bee": 1})
+    assert "must be printable; rename 'ant\\x1b[31m'" in _error(config)

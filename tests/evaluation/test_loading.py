@@ -18,6 +18,7 @@ from ltat_tune.evaluation import card
 from ltat_tune.evaluation.loading import Target, find_targets, load_target, threads_of
 from ltat_tune.files import write_json
 from ltat_tune.models import Classifier
+from ltat_tune.training.checkpoint import save_checkpoint
 from ltat_tune.training.trainer import Trainer
 from tests.evaluation.trainings import train_into
 
@@ -199,7 +200,7 @@ def test_wrong_normalisation_is_found_where_all_else_is_the_same(
 ) -> None:
     state = torch.load(folder / "checkpoint.pt", weights_only=True)
     state["model"]["std"] = torch.full((1, 1, 1, 1), 0.5)
-    torch.save(state, tmp_path / "checkpoint.pt")
+    save_checkpoint(tmp_path / "checkpoint.pt", state)
     shutil.copy(folder / "config.yaml", tmp_path)
     with pytest.raises(CheckpointError, match=r"that is std \(1\), got std \(0\.5\)"):
         load_target(_target(tmp_path))
@@ -210,7 +211,7 @@ def test_an_unfinished_training_names_the_command_that_goes_on(
 ) -> None:
     state = torch.load(folder / "checkpoint.pt", weights_only=True)
     state["history"] = state["history"][:1]
-    torch.save(state, tmp_path / "checkpoint.pt")
+    save_checkpoint(tmp_path / "checkpoint.pt", state)
     shutil.copy(folder / "config.yaml", tmp_path)
     with pytest.raises(CheckpointError, match="has 1 of 2 epochs; train it .*--checkpoint"):
         load_target(_target(tmp_path))

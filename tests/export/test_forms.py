@@ -43,7 +43,7 @@ def built(name: str, **other: object) -> tuple[TrialConfig, torch.nn.Module]:
 def test_exported_weights_make_the_same_model(name: str, tmp_path: Path) -> None:
     config, model = built(name)
     save_weights(
-        tmp_path / WEIGHTS, model, identity=config.identity, subset_hash="s", weights="w",
+        tmp_path / WEIGHTS, model, identity=config.identity, subset_hash="s",
         epoch=1, classes=CLASSES, image_shape=(3, 32, 32), about={"study": "none"},
     )  # fmt: skip
     dump_config(tmp_path / CONFIG, config, comment="none")

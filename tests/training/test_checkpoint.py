@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import builtins
 import math
+import os
 import pickle
+import struct
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,9 +19,11 @@ from ltat_tune.training.checkpoint import (
     earlier,
     load_checkpoint,
     mend_checkpoint,
+    read_history,
     save_checkpoint,
     weights_hash,
 )
+from tests.damage import flipped
 
 
 def _state(identity: str = "aaaa", value: float = 1.0) -> dict[str, Any]:
@@ -163,7 +167,7 @@ def test_a_pickled_object_is_refused_and_does_not_run(zipped: bool, tmp_path: Pa
         torch.save(state, path)
     else:
         path.write_bytes(pickle.dumps(state))
-    with pytest.raises(CheckpointError, match="is not a whole checkpoint"):
+    with pytest.raises(CheckpointError, match="is refused: .* might run code"):
         load_checkpoint(path, identity="aaaa")
     assert not trap.exists()
 
@@ -176,6 +180,53 @@ def test_a_checkpoint_cut_off_anywhere_is_torn(tmp_path: Path) -> None:
         path.write_bytes(whole[:length])
         with pytest.raises(CheckpointError, match="is not a whole checkpoint"):
             load_checkpoint(path, identity="aaaa")
+
+
+def test_one_flipped_bit_anywhere_is_a_torn_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, _state())
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 13):
+        path.write_bytes(flipped(whole, place))
+        with pytest.raises(CheckpointError):
+            load_checkpoint(path, identity="aaaa")
+
+
+def test_a_flipped_bit_in_the_weights_gives_way_to_the_checkpoint_before(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    for value in (1.0, 2.0):
+        save_checkpoint(path, _state(value=value))
+    whole = path.read_bytes()
+    place = whole.index(torch.full((4,), 2.0).numpy().tobytes())
+    path.write_bytes(flipped(whole, place))
+    with pytest.raises(CheckpointError, match="its bytes have changed since it was written"):
+        load_checkpoint(path, identity="aaaa")
+    assert read_history(path) == _state()["history"]  # they are whole, whatever the weights are
+    mend_checkpoint(path, identity="aaaa")
+    assert _value(path) == 1.0
+
+
+def test_changed_epochs_are_found_without_reading_the_weights(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, _state())
+    whole = path.read_bytes()
+    place = whole.index(struct.pack(">d", 0.1 + 0.2)) + 7
+    path.write_bytes(flipped(whole, place))
+    with pytest.raises(CheckpointError, match="its bytes have changed since it was written"):
+        read_history(path)
+
+
+def test_a_checkpoint_of_0_4_0_has_no_digest_and_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    torch.save({"format": 1, **_state()}, path)
+    assert _value(path) == 1.0
+    assert read_history(path) == _state()["history"]
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "checkpoint.pt")
+    with pytest.raises(OSError, match="a pipe, a socket or a device"):
+        load_checkpoint(tmp_path / "checkpoint.pt", identity="aaaa")
 
 
 @pytest.mark.parametrize("content", [b"\x00" * 5000, b"not a checkpoint", b"N.", b"0", b"Q"])
@@ -201,12 +252,21 @@ def test_another_configurations_checkpoint_is_refused(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("state", [{"identity": "aaaa"}, {"format": 99}, [1, 2], torch.zeros(2)])
+@pytest.mark.parametrize(
+    "state",
+    [{"identity": "aaaa"}, {"format": torch.ones(2)}, {"format": None}, [1], torch.ones(2)],
+)
 def test_another_format_is_refused(state: object, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     torch.save(state, path)
-    with pytest.raises(CheckpointError, match="must have checkpoint format 1; train it again"):
+    with pytest.raises(CheckpointError, match="this file has another format"):
         load_checkpoint(path, identity="aaaa")
+
+
+def test_a_later_format_is_refused(tmp_path: Path) -> None:
+    torch.save({"format": 99}, tmp_path / "checkpoint.pt")
+    with pytest.raises(CheckpointError, match="format 2 or an earlier one, got 99; read it with"):
+        load_checkpoint(tmp_path / "checkpoint.pt", identity="aaaa")
 
 
 # --- weights_hash ---

@@ -338,7 +338,7 @@ def test_a_validation_is_both_measurements_and_computes_the_clean_answers_once()
     groups = ClassGroups.from_counts(splits.samples_per_class.tolist())
     forwards: list[int] = []
     hook = model.register_forward_hook(lambda module, images, out: forwards.append(len(out)))
-    per_class, metrics = validate(model, splits.val, config, groups)
+    per_class, metrics, answers = validate(model, splits.val, config, groups)
     together = sum(forwards)
     forwards.clear()
     for attack in ("clean", "pgd2"):
@@ -347,3 +347,4 @@ def test_a_validation_is_both_measurements_and_computes_the_clean_answers_once()
         assert alone.metrics(f"val/{attack}", groups).items() <= metrics.items()
     hook.remove()
     assert together == sum(forwards) - len(splits.val)
+    assert answers.float().mean().item() == pytest.approx(metrics["val/pgd2_acc"])

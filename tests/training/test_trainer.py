@@ -21,6 +21,7 @@ from ltat_tune.methods import StepOutput, build_method
 from ltat_tune.models import Classifier
 from ltat_tune.training import trainer as module
 from ltat_tune.training.checkpoint import load_checkpoint, weights_hash
+from ltat_tune.training.evaluation import Validation
 from ltat_tune.training.fit_result import EpochMetrics, FitResult
 from ltat_tune.training.metrics import Accuracy, ClassGroups
 from ltat_tune.training.trainer import Trainer
@@ -277,14 +278,15 @@ def _scripted(
     def bind(trainer: Trainer) -> None:
         def validate(
             model: Classifier, data: LabelledImages, config: TrialConfig, groups: ClassGroups
-        ) -> tuple[dict[str, list[float | None]], dict[str, float]]:
+        ) -> Validation:
             score = scores[len(trainer.history) + 1]
             measured = Accuracy([score] * groups.classes, [10] * groups.classes)
             names = [f"val/{name}" for name in ("clean", config.evaluation.val_attack)]
             metrics: dict[str, float] = {}
             for name in names:
                 metrics |= measured.metrics(name, groups)
-            return {name: measured.per_class for name in names}, metrics
+            answers = torch.zeros(len(data), dtype=torch.bool)
+            return Validation({name: measured.per_class for name in names}, metrics, answers)
 
         monkeypatch.setattr(module, "validate", validate)
 

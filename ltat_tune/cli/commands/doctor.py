@@ -8,15 +8,18 @@ from pathlib import Path
 import click
 
 from ltat_tune.cli import options
+from ltat_tune.cli.complete import STUDY
 
 _MARKS = {"ok": ("ok  ", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", "red")}
 
 
 @click.command(
     short_help="Check this machine, and say what to fix.",
-    epilog="\b\nExamples:\n  ltat-tune doctor\n"
+    epilog="\b\nExamples:\n  ltat-tune doctor\n  ltat-tune doctor quickstart --mend\n"
     "  ltat-tune doctor --tracking-uri http://127.0.0.1:5000 --format json",
 )
+@click.argument("study", required=False, shell_complete=STUDY)
+@click.option("--mend", is_flag=True, help="Mend what is wrong with STUDY, as far as it can be.")
 @options.out
 @click.option(
     "--tracking-uri", envvar="MLFLOW_TRACKING_URI", show_envvar=True,
@@ -28,16 +31,33 @@ _MARKS = {"ok": ("ok  ", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", 
 @options.format_
 @click.pass_context
 def doctor(
-    ctx: click.Context, out: Path, tracking_uri: str | None, no_ray: bool, form: str
+    ctx: click.Context,
+    study: str | None,
+    mend: bool,
+    out: Path,
+    tracking_uri: str | None,
+    no_ray: bool,
+    form: str,
 ) -> None:
     """Check Python, torch, GPU, Ray, disk, MLflow and data, and say what to fix.
+
+    With STUDY, the command checks that study instead: whether ledger, results, checkpoints,
+    exports, decoded images and MLflow's runs are whole and fit together. With --mend, what is
+    damaged is set aside as NAME.damaged, and what can be made again is.
 
     The command starts Ray once and stops it, writes a temporary file of 8 MiB, and downloads
     nothing. The exit status is 1 if a study cannot run here.
     """
     from ltat_tune.preflight.doctor import examine
 
-    findings = examine(out, tracking_uri, ray=not no_ray)
+    if study is not None:
+        from ltat_tune.engine.study_doctor import examine_study
+
+        findings = examine_study(options.find_study(out, study), mend=mend)
+    elif mend:
+        raise click.UsageError("--mend needs the name of a study")
+    else:
+        findings = examine(out, tracking_uri, ray=not no_ray)
     if form == "json":
         click.echo(json.dumps([vars(finding) for finding in findings], indent=2))
     else:

@@ -141,17 +141,17 @@ def _attach(paths: list[Path], files: list[Path]) -> None:
     """Attach the files to the MLflow run of every named study whose store exists."""
     from ltat_tune.errors import StudyError
     from ltat_tune.storage.folder import StudyFolder
-    from ltat_tune.tracking import attach_files, tracking_uri
+    from ltat_tune.storage.identity import settled_store, store_of
+    from ltat_tune.tracking import attach_files
 
     for path in paths:
         if not files or not (path / "study.json").exists():
             continue
         folder = StudyFolder.open(path)
-        facts = folder.read_facts()
-        given, uid = facts.get("tracking_uri"), facts.get("uid", "")
-        if given is None and not (path / "mlflow.db").exists():
+        if not store_of(folder).exists:
             continue
         try:
-            attach_files(tracking_uri(given, path), folder.root.name, uid, files, "figures")
+            store = settled_store(folder)
+            attach_files(store.uri, store.experiment, store.uid, files, "figures")
         except StudyError as error:  # the files are on disk all the same
             click.echo(f"note: not in MLflow: {error}", err=True)

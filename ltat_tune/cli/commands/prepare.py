@@ -51,6 +51,8 @@ def prepare_command(
             notes = check(config, Path(folder))
     except OSError as error:
         where = tempfile.gettempdir()
+        if error.filename is not None and not str(error.filename).startswith(where):
+            raise DataError(f"{error.filename} cannot be read: {error.strerror}") from error
         raise DataError(
             f"cannot decode into {where} ({error.strerror}); make room, or set TMPDIR"
         ) from error

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
+import os
 import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ltat_tune._version import __version__
+from ltat_tune.backend.stop_signals import STOPPING, leave_terminal
 from ltat_tune.cli import options
 from ltat_tune.cli.commands.plan import show_first_trials
 from ltat_tune.cli.complete import SETTING, SPACE, STUDY
@@ -51,9 +57,26 @@ _budget = click.option(
 class _Group(click.Group):
     """A group that turns the package's errors into a message and an exit status."""
 
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """Run a command. What its terminal cannot show, or take, is decided here for all."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")  # a question mark, not a traceback
+        return super().main(*arguments, **options)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            done = super().invoke(ctx)
+            with contextlib.suppress(ValueError):  # closed
+                sys.stdout.flush()  # an error of the last lines is met here, not at exit
+            return done
+        except OSError as error:
+            if ctx.params.get("debug") or not _is_of_output(error):
+                raise
+            _drop_output()
+            with contextlib.suppress(OSError):
+                click.echo(f"error: cannot write the output: {error.strerror}", err=True)
+            ctx.exit(1)
         except LtatError as error:
             if ctx.params.get("debug"):
                 raise
@@ -62,11 +85,42 @@ class _Group(click.Group):
                 not line.startswith(" ") for line in lines
             )  # indented lines belong to the one above
             many = f"{count} problems, nothing was started:\n" if count > 1 else ""
-            click.echo(f"error: {many}" + "\n".join(lines), err=True)
+            shown = [_printable(line) for line in lines[:_MOST_LINES]]
+            if len(lines) > _MOST_LINES:
+                shown.append(f"... and {len(lines) - _MOST_LINES:,} more lines")
+            click.echo(f"error: {many}" + "\n".join(shown), err=True)
             ctx.exit(2)
         except KeyboardInterrupt:
             click.echo("\ninterrupted; run the same command again", err=True)
             ctx.exit(130)
+
+
+_MOST_LINES, _MOST_CHARACTERS = 60, 2000
+
+
+def _printable(line: str) -> str:
+    """Return a line of a message without what would steer a terminal, and not too long."""
+    plain = options.printable(line)
+    cut = len(plain) > _MOST_CHARACTERS
+    return plain[:_MOST_CHARACTERS] + ("..." if cut else "")
+
+
+_PRINTERS = ("click.utils", "rich.console", __name__)
+
+
+def _is_of_output(error: OSError) -> bool:
+    """Return whether an error came up while something was printed; click ends EPIPE itself."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    printer = None if place is None else place.tb_frame.f_globals.get("__name__")
+    return error.errno != errno.EPIPE and printer in _PRINTERS
+
+
+def _drop_output() -> None:
+    """Let nothing be written at the interpreter's exit, which would fail again."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @click.group(
@@ -158,6 +212,8 @@ def main(
     study = StudyRun.create(
         checked, out, source=str(space), tracking_uri=tracking_uri, overwrite=overwrite
     )
+    if ctx.get_parameter_source("tracking_uri") is click.core.ParameterSource.ENVIRONMENT:
+        study.uri_origin = "MLFLOW_TRACKING_URI"
     _run(ctx, study, quiet, form, address, in_process)
 
 
@@ -165,6 +221,7 @@ def main(
 @click.argument("name", metavar="STUDY", shell_complete=STUDY)
 @options.out
 @click.option("--trials", type=int, help="Extend the search to this many trials per scenario.")
+@click.option("--tracking-uri", help="Another MLflow store, as long as nothing was trained.")
 @_address
 @_in_process
 @_budget
@@ -176,6 +233,7 @@ def resume(
     name: str,
     out: Path,
     trials: int | None,
+    tracking_uri: str | None,
     address: str | None,
     in_process: bool,
     budget: str | None,
@@ -189,7 +247,10 @@ def resume(
     _refuse_both(address, in_process)
     from ltat_tune.engine.study import StudyRun
 
-    study = StudyRun.open(out / name, trials=trials, budget=budget, cluster=address is not None)
+    study = StudyRun.open(
+        out / name, trials=trials, budget=budget, tracking_uri=tracking_uri,
+        cluster=address is not None,
+    )  # fmt: skip
     _run(ctx, study, quiet, form, address, in_process)
 
 
@@ -212,11 +273,13 @@ def _run(
 
     again = study.folder.resume_command + (f" --address {address}" if address else "")
     again += " --in-process" if in_process else ""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _end_by_signals()
     try:
         console = Console(stderr=True, highlight=False)
         end = study.run(console, quiet=quiet, address=address, in_process=in_process)
     except (KeyboardInterrupt, SystemExit):  # Ctrl-C early or twice; on SIGTERM Ray exits
+        for number in STOPPING:
+            signal.signal(number, signal.SIG_IGN)  # the process is ending
         click.echo(f"\ninterrupted\nresume with: {again}", err=True)
         ctx.exit(130)
     _show_end(study, end, form, again)
@@ -224,6 +287,25 @@ def _run(
         ctx.exit(130)
     if end.reason is not None:
         ctx.exit(1)
+
+
+def _end_by_signals() -> None:
+    """Make SIGTERM and SIGHUP end the command as Ctrl-C does, without words of the interpreter."""
+
+    def gone(number: int, frame: Any) -> None:
+        leave_terminal()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup wants it
+        signal.signal(signal.SIGHUP, gone)
+    usual = sys.unraisablehook
+
+    def quiet(raised: Any) -> None:
+        if not isinstance(raised.exc_value, KeyboardInterrupt):
+            usual(raised)
+
+    sys.unraisablehook = quiet  # a second Ctrl-C may come while something is being deleted
 
 
 def _show_end(study: StudyRun, end: StudyEnd, form: str, again: str) -> None:

@@ -84,23 +84,27 @@ def _shared_server(folders: list[StudyFolder]) -> str | None:
 
 
 def _show_mlflow(folder: StudyFolder, port: int | None, browser: bool) -> None:
-    from ltat_tune.errors import StudyError
-    from ltat_tune.tracking.experiment_view import view_address
-    from ltat_tune.tracking.store import experiment_id, public_uri, sqlite_file, tracking_uri
-    from ltat_tune.tracking.ui_server import experiment_of, serving
+    from contextlib import suppress
 
-    uri, name = (
-        tracking_uri(folder.read_facts().get("tracking_uri"), folder.root),
-        folder.root.name,
-    )
-    if uri.startswith(_SERVERS):
-        _show(view_address(public_uri(uri).rstrip("/"), experiment_id(uri, name)), browser)
+    from ltat_tune.errors import StudyError
+    from ltat_tune.storage.identity import settled_store, store_of
+    from ltat_tune.tracking.experiment_view import view_address
+    from ltat_tune.tracking.store import experiment_id, public_uri
+    from ltat_tune.tracking.ui_server import serving
+
+    store = store_of(folder)
+    if not store.exists:
+        raise StudyError(
+            f"{folder.root.name} has no MLflow store yet; start it: {folder.resume_command}"
+        )
+    with suppress(StudyError):  # a study that nobody may write is shown all the same
+        store = settled_store(folder, writes=False)
+    page = experiment_id(store.uri, store.experiment, store.uid)
+    if store.uri.startswith(_SERVERS):
+        _show(view_address(public_uri(store.uri).rstrip("/"), page), browser)
         return
-    file = sqlite_file(uri)
-    if file is not None and not file.exists():
-        raise StudyError(f"{name} has no MLflow store yet; start it: {folder.resume_command}")
-    with serving(uri, port) as server:
-        _show(view_address(server, experiment_of(server, name)), browser)
+    with serving(store.uri, port) as server:
+        _show(view_address(server, page), browser)
         _wait()
 
 

@@ -38,7 +38,7 @@ def rm(name: str, out: Path, keep_best: bool, yes: bool) -> None:
     from ltat_tune.results.model import read_results
     from ltat_tune.storage import cleanup
 
-    folder = options.find_study(out, name)
+    folder = _to_remove(out, name, keep_best)
     _refuse_running(folder)
     results = read_results(folder) if keep_best else None
     winners = None
@@ -80,11 +80,16 @@ def gc(names: tuple[str, ...], out: Path, dry_run: bool, yes: bool) -> None:
     """
     from rich.filesize import decimal
 
+    from ltat_tune.errors import StudyError
     from ltat_tune.storage import cleanup
     from ltat_tune.storage.folder import StudyFolder, list_studies
 
     folders = [options.find_study(out, name) for name in names]
-    folders = folders or [StudyFolder.open(out / name) for name in list_studies(out)]
+    for name in () if names else list_studies(out):
+        try:
+            folders.append(StudyFolder.open(out / name))
+        except StudyError as error:
+            click.echo(f"{name} is left alone: {error}", err=True)
     studies: list[tuple[StudyFolder, list[Waste]]] = []
     for folder in folders:
         if folder.is_running():
@@ -110,6 +115,21 @@ def gc(names: tuple[str, ...], out: Path, dry_run: bool, yes: bool) -> None:
         with folder.locked():
             freed += cleanup.delete(items)
     click.echo(f"freed {decimal(freed)}")
+
+
+def _to_remove(out: Path, name: str, keep_best: bool) -> StudyFolder:
+    """Return the study to delete; a broken one can be deleted too, but only as a whole."""
+    from ltat_tune.errors import StudyError
+    from ltat_tune.storage.folder import StudyFolder
+
+    try:
+        return options.find_study(out, name)
+    except StudyError as error:
+        broken = StudyFolder(out / name)
+        if keep_best or not broken.facts.is_file():
+            raise
+        click.echo(f"note: {error}", err=True)
+        return broken
 
 
 def _refuse_running(folder: StudyFolder) -> None:
@@ -140,13 +160,18 @@ def _list(root: Path, items: Sequence[Waste]) -> None:
 
 def _shared_store(folder: StudyFolder) -> str:
     """Return a warning that runs stay in a shared store; empty if the store is the study's own."""
+    from ltat_tune.errors import StudyError
     from ltat_tune.storage.cleanup import own_store
+    from ltat_tune.storage.identity import store_of
     from ltat_tune.tracking.store import public_uri
 
-    uri = folder.read_facts().get("tracking_uri")
-    if uri is None or own_store(folder):
+    try:
+        store = store_of(folder)
+    except StudyError:
+        return ""
+    if folder.read_facts().get("tracking_uri") is None or own_store(folder):
         return ""
     return (
-        f"its runs stay in {public_uri(uri)}, experiment {folder.root.name}, which others may "
-        "use; delete them there: mlflow experiments delete"
+        f"its runs stay in {public_uri(store.uri)}, experiment {store.experiment}, which others "
+        "may use; delete them there: mlflow experiments delete"
     )

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from ltat_tune import provenance
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.presentation.names import reached_ratio
 from ltat_tune.presentation.text_tables import markdown_table
@@ -9,6 +13,7 @@ from ltat_tune.results.model import ScenarioResults, StudyResults
 from ltat_tune.results.verdict import sentences
 from ltat_tune.results.wording import SPREAD, masking_line, mean_std, trial_ends
 from ltat_tune.space.space import Space, text_of
+from ltat_tune.storage.code_history import code_history
 from ltat_tune.storage.training_files import CompleteTraining
 from ltat_tune.tracking import RunImages, View
 
@@ -109,3 +114,18 @@ def images_of(config: TrialConfig, trained: CompleteTraining) -> RunImages:
         f"{data.name} {data.profile} {ratio:.4g}", trained.subset_hash,
         {"dataset": data.name, "root": data.root}, profile,
     )  # fmt: skip
+
+
+def study_tags(space: Space, facts: Mapping[str, Any]) -> dict[str, str]:
+    """Return the tags of the study's own run, from the facts of `study.json`."""
+    tags = {f"version.{name}": version for name, version in provenance.versions().items()}
+    return {
+        **tags,
+        "commit": provenance.commit(),
+        "code": code_history(facts),
+        "machine": provenance.machine(),
+        "objective": space.objective.metric,
+        "space_file": facts["space_file"],
+        "selected_on_test": str(space.selected_on_test).lower(),
+        "smoke": str(bool(space.smoke)).lower(),
+    }

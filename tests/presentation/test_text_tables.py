@@ -1,0 +1,10 @@
+"""Tables as text for other programs."""
+
+from __future__ import annotations
+
+from ltat_tune.presentation.text_tables import csv_text
+
+
+def test_no_cell_of_text_is_a_formula_and_numbers_stay_numbers() -> None:
+    rows = [{"a": "=HYPERLINK(1)", "b": -1.5, "c": "-"}, {"a": "@x", "b": 2, "c": "+x"}]
+    assert csv_text(rows) == "a,b,c\n'=HYPERLINK(1),-1.5,-\n'@x,2,'+x\n"
