@@ -17,6 +17,7 @@ from ltat_tune.search.predict.surrogate import Levels, Surrogate, spread
 _COPY = 0  # the level of copies, where they count
 _EVIDENCE = 1.0  # log density that copies must add to the whole scores of configurations with one
 _DOUBT = 0.3  # share of the gain that a surrogate with shorter lengths expects
+_UNSURE = 5.0  # with so many scores, draws spread 1.4 times as wide as the surrogate says
 _TOGETHER = 0.05  # share of the sum of all objectives beside the least of them
 _ALIKE = 0.7  # atanh of the correlation that is expected between two problems: 0.6
 _FEW = 3  # scores of another problem, with which it tells something
@@ -115,11 +116,15 @@ class Forecast:
     def draws(self, places: Floats, count: int, rng: np.random.Generator) -> Floats:
         """Return scores that trials may end with, noise included, shape (count, N).
 
-        They come from the surrogate with shorter lengths: the most probable lengths promise less
-        than what comes (scripts/bench_outlook.py). A score that breaks a bound is -inf.
+        They come from the surrogate with shorter lengths, and spread wider where few scores are
+        known: the most probable lengths promise less than what comes (scripts/bench_outlook.py).
+        A score that breaks a bound is -inf.
         """
         middle, unit = scale(self._scores)
-        scores = middle + unit * self._doubting.draws(places, count, rng)
+        mean, _, _ = self._doubting.predict(places, self._doubting.whole)
+        apart = self._doubting.draws(places, count, rng) - mean
+        wider = np.hypot(1.0, _UNSURE / max(len(self._scores), 1))
+        scores: Floats = middle + unit * (mean + wider * apart)
         for limit in self._limits:
             scores[limit.draws(places, count, rng) < 0] = -np.inf
         return scores

@@ -16,7 +16,7 @@ from ltat_tune.search.rungs import place_rungs
 from ltat_tune.space.domains import Domain
 from ltat_tune.space.space import Space
 
-LEAST = 6  # complete trials, with fewer of which nothing is said
+LEAST = 8  # complete trials, with fewer of which nothing is said
 _CANDIDATES = 128  # configurations that may follow, the most promising ones
 _DRAWS = 256  # of their scores
 _CHANCE = 0.05  # to be the best, with which a trial is worth confirming
