@@ -1,6 +1,6 @@
 """Trainings at once, each a process of its own: how much more gets done than by one.
 
-    python scripts/step_together.py '{"at_once": 2, ...}'      # bench_step and bench_gpu do
+    python scripts/step_together.py '{"at_once": 2, ...}'      # bench_step does
 
 A process warms up, says so and waits for the word to begin; all begin together.
 """

@@ -30,6 +30,8 @@ def card_text(card: Mapping[str, Any]) -> Group:
     for row in _all_rows(card):
         ece = f"{100 * row['ece']:.0f}" if "ece" in row else "-"
         table.add_row(*_setting(row, many_scales), *_cells(row), ece)
+    if not card.get("arithmetic", "cpu").startswith("cpu"):  # of a CPU there is one kind
+        text.append(f"\ncomputed on {card['arithmetic']}")
     parts: list[Text | Table] = [text, Text(_attacked_text(card)), table]
     if chained:
         parts.append(Text(WORST_CASE))

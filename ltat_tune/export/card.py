@@ -85,6 +85,7 @@ def _model(winner: Winner, config: TrialConfig) -> str:
         "weights": f"`{recorded['weights']}`, of epoch {recorded['epoch']} of "
         f"{config.optim.epochs} (`evaluation.select_epoch: {config.evaluation.select_epoch}`)",
         "configuration": f"`{winner.path.name}` (identity `{config.identity}`)",
+        **({"trained on": recorded["arithmetic"]} if recorded.get("arithmetic") else {}),
         **_own_code(winner, config),
     }
     searched = [[PARAMETERS[path].label, str(value)] for path, value in winner.params.items()]

@@ -15,6 +15,7 @@ from ltat_tune.attacks.named import parse_attack
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.engine.worker import run_task
 from ltat_tune.evaluation.card import Request
+from ltat_tune.evaluation.card_text import card_text
 from ltat_tune.evaluation.loading import find_targets
 from ltat_tune.evaluation.parallel import evaluate_model
 from ltat_tune.evaluation.sentinel import watch
@@ -125,6 +126,25 @@ def test_a_probe_does_not_change_the_training_that_it_measures(machine: Machine)
     assert probed.recordings[0] == plain.recordings[0] + 1  # the probe's own
 
 
+@pytest.mark.parametrize(
+    ("values", "recordings"),
+    [
+        ({}, 1),
+        ({"attack.class_budget": 0.3, "attack.class_budget_warmup": 0.9}, 1),
+        ({"attack.bn_mode": "batch", "attack.reweight": "rbl"}, 1),
+        # the loss of an epoch is another function, and what it reads lies elsewhere
+        ({"attack.bn_mode": "batch", "attack.objective": "loss"}, 3),
+    ],
+)
+def test_an_attack_is_recorded_once_a_training_and_reads_what_changes(
+    machine: Machine, values: dict[str, object], recordings: int
+) -> None:
+    values = {"optim.epochs": 3, **values}
+    found = machine.run(on_gpu, values)
+    assert found.recordings == {0: recordings}
+    assert found.weights == machine.run(on_gpu, {**values, "compute.graphs": "off"}).weights
+
+
 def fitted_twice() -> list[tuple[str, int]]:
     """Weights and replays of one trainer that trains twice, as the measurement of a share does."""
     found: list[tuple[str, int]] = []
@@ -209,4 +229,7 @@ def test_cards_and_figures_measure_what_the_cpu_measures(machine: Machine, tmp_p
     assert [row["numbers"] for row in there["rows"]] == [row["numbers"] for row in here["rows"]]
     assert there["arithmetic"] == "Pretended, fp32, no TF32, deterministic"
     assert here["arithmetic"] == "cpu, fp32"
+    heading = [str(card_text(card).renderables[0]) for card in (here, there)]
+    assert "computed on Pretended, fp32, no TF32, deterministic" in heading[1]
+    assert "computed on" not in heading[0]
     assert machine.run(curves, folder, "cuda") == machine.run(curves, folder, "cpu")

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ltat_tune.backend.work import NoTask, lets_go_on
+from ltat_tune.engine.observers.observer import Observer
 from ltat_tune.engine.work_queue import WorkQueue
 from ltat_tune.preflight.load import load_space
 from ltat_tune.search.rungs import place_rungs
 from ltat_tune.search.stopping_rules import EarlyStopping
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.ledger import Ledger
-from ltat_tune.storage.task import Task
+from ltat_tune.storage.task import Outcome, Task
 from ltat_tune.storage.trial_state import state_of
 from ltat_tune.storage.trials import read_trials
 from tests.drive import MINI, write_space
@@ -21,7 +22,13 @@ from tests.drive import MINI, write_space
 NAME = "imbalance_ratio_2"
 
 
-def _queue(folder: Path, scheduler: Mapping[str, Any] | None = None) -> WorkQueue:
+def _queue(
+    folder: Path,
+    scheduler: Mapping[str, Any] | None = None,
+    *,
+    observers: Sequence[Observer] = (),
+    precision: str | None = None,
+) -> WorkQueue:
     space = load_space(
         write_space(
             folder,
@@ -35,7 +42,7 @@ def _queue(folder: Path, scheduler: Mapping[str, Any] | None = None) -> WorkQueu
     ledger = Ledger(folder / "ledger.journal", space)
     return WorkQueue(
         space, StudyFolder(folder), ledger, stopping,
-        slots=2, device="cpu", rungs=rungs, observers=(),
+        slots=2, device="cpu", rungs=rungs, observers=observers, precision=precision,
     )  # fmt: skip
 
 
@@ -111,3 +118,49 @@ def test_a_decision_that_its_driver_did_not_live_to_write_is_made_again(tmp_path
     resumed.on_end(tasks[second.key], report, error=False)
     _, stopped, *_ = read_trials(StudyFolder(tmp_path))
     assert (stopped.state, stopped.reason) == ("pruned", decided)
+
+
+class _Notes:
+    """Keeps the notes that a study shows."""
+
+    def __init__(self) -> None:
+        self.shown: list[str] = []
+
+    def on_note(self, text: str) -> None:
+        self.shown.append(text)
+
+    def on_start(self, task: Task) -> None:
+        pass
+
+    def on_epoch(
+        self, task: Task, epoch: int, metrics: dict[str, float], epoch_seconds: float
+    ) -> None:
+        pass
+
+    def on_retry(self, task: Task, reason: str) -> None:
+        pass
+
+    def on_stage_end(self, task: Task, outcome: Outcome) -> None:
+        pass
+
+    def on_end(self, task: Task, outcome: Outcome) -> None:
+        pass
+
+
+def test_what_every_worker_notes_is_shown_once(tmp_path: Path) -> None:
+    notes = _Notes()
+    queue = _queue(tmp_path, observers=(notes,))
+    report = {"metrics": {}, "epoch_seconds": 1.0, "replayed": False, "note": "no graphs here"}
+    for slot in ("a", "b"):
+        assert _next(queue, slot) is not None
+        for epoch in (1, 2):
+            queue.on_report(slot, {"epoch": epoch, **report})
+    queue.on_report("b", {"note": "the GPU no longer answers"})
+    assert notes.shown == ["no graphs here", "the GPU no longer answers"]
+
+
+def test_every_task_is_told_the_precision_of_the_study(tmp_path: Path) -> None:
+    queue = _queue(tmp_path, precision="bf16")
+    task = _next(queue, "a")
+    assert task is not None and task.precision == "bf16"
+    assert Task.from_json(task.to_json()).precision == "bf16"
