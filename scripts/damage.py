@@ -7,8 +7,8 @@ undone so that a resume has work, and one of its files is damaged. Then come `do
 - tracebacks: commands that end with one, or that take more than two minutes;
 - stuck: studies that do not come to their end after the mend;
 - believed: studies whose winners, scores or tests differ from those of the whole study;
-- lost, doubled, left: as `scripts/fault_loop.py` counts them, in ledger, MLflow, folders, processes
-  and temporary files, and what `ltat-tune doctor STUDY` still finds.
+- lost, doubled, left: as `scripts/fault_loop.py` counts them, in ledger, MLflow, folders,
+  processes and temporary files, and what `ltat-tune doctor STUDY` still finds.
 """
 
 from __future__ import annotations
