@@ -3,6 +3,7 @@
     python scripts/fault_loop.py                    # 20 kills of 40 trials, about 15 minutes
     python scripts/fault_loop.py --searcher tpe     # with branches, two trials at once
     python scripts/fault_loop.py --kills 2 --trials 4 --no-undisturbed
+    python scripts/fault_loop.py --damages 40       # about 15 minutes
 
 A small study on digits, judged by short copies, its trials sharing stems. `kill -9` hits the
 driver at a moment drawn with `--seed`: every third time while it starts, else while its trials
@@ -16,12 +17,17 @@ of these must be 0:
 - different: trials whose configuration, state or score is not that of an undisturbed study. Only
   for `grid`, which trains one trial at a time: what tpe proposes depends on what it has seen.
 
+With `--damages N`, files are damaged instead (`scripts/damage.py`): N times, one file of the study
+is cut, overwritten, doubled, deleted or locked; `doctor STUDY --mend` and a resume follow.
+
 Printed: one line per kill, and the table. Exit status 1 if anything is not 0.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import logging
 import os
 import random
@@ -79,6 +85,8 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
     """A driver in a session of its own; what it says goes into a file."""
     command = [sys.executable, "-m", "ltat_tune.cli", *arguments]
     environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
+    if (folder / "tmp").is_dir():
+        environment["TMPDIR"] = str(folder / "tmp")
     with open(folder / "log.txt", "ab") as log:
         return subprocess.Popen(
             command, cwd=folder, stdout=log, stderr=log, start_new_session=True, env=environment
@@ -170,14 +178,24 @@ def audit_runs(study: Path, count: dict[str, Any], uri: str | None = None) -> No
         count["points"] += sum(steps.values())
 
 
+def abandoned() -> list[Path]:
+    """Folders of Ray whose drivers are gone: nobody holds their locks."""
+    found = []
+    for lock in Path(tempfile.gettempdir()).glob("ltat-ray-*/lock"):
+        with contextlib.suppress(OSError), open(lock) as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            found.append(lock.parent)
+    return found
+
+
 def audit_files(study: Path, drivers: list[int], count: dict[str, Any]) -> list[str]:
     """Files and folders that nobody owns."""
     known = {f"t{number:04d}" for number in count["rows"]}
-    strange = [p for p in (study / "trials" / SCENARIO).iterdir() if p.name not in known]
+    inside = (study / "trials" / SCENARIO).iterdir()
+    strange = [p for p in inside if p.name not in known and p.suffix != ".damaged"]
     strange += [study / name for name in ("stems", ".ray") if (study / name).exists()]
     strange += [p for p in study.rglob("*") if p.name.startswith(".") or "-earlier" in p.name]
-    for process in drivers:
-        strange += Path(tempfile.gettempdir()).glob(f"ltat-ray-{process}-*")
+    strange += abandoned() if drivers else []
     return [str(path) for path in strange]
 
 
@@ -256,6 +274,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--searcher", choices=("grid", "tpe"), default="grid")
     parser.add_argument("--undisturbed", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--damages", type=int, default=0, help="damage files, so many times")
     parser.add_argument("--folder", type=Path, help="a new folder; default: a temporary one")
     options = parser.parse_args(argv)
     logging.getLogger("mlflow").setLevel(logging.ERROR)
@@ -264,6 +283,10 @@ def main(argv: list[str] | None = None) -> int:
     folder = options.folder or Path(tempfile.mkdtemp(prefix="fault-loop-"))
     folder.mkdir(parents=True, exist_ok=True)
     print(f"seed {options.seed}, {options.searcher}, in {folder}", flush=True)
+    if options.damages:
+        from scripts.damage import damage_loop  # which uses what stands above
+
+        return damage_loop(folder, options.damages, options.seed)
     count = disturbed(folder, options.searcher, options.trials, options.kills, options.seed)
     compares = options.searcher == "grid" and options.undisturbed
     if compares:

@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,7 +50,16 @@ _REACHABLE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 
 def prepare_environment() -> None:
-    """Set the environment variables that Ray reads; the user's own values stay."""
+    """Set the environment variables that Ray reads; the user's own values stay.
+
+    Raises:
+        StudyError: this Python has removed the docstrings that Ray reads.
+    """
+    if sys.flags.optimize > 1:
+        raise StudyError(
+            "Ray needs docstrings, which PYTHONOPTIMIZE=2 and python -OO remove; set it to 1, or "
+            "train with --in-process"
+        )
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
 

@@ -212,7 +212,7 @@ def _images(folder: StudyFolder) -> Iterator[Damage]:
     from ltat_tune.data.cache import is_whole
 
     for entry in sorted(folder.cache.glob("[!.]*")):
-        if not is_whole(entry):
+        if entry.suffix != ".damaged" and not is_whole(entry):
             text = f"decoded images {_name(folder, entry)} are damaged"
             yield Damage(_fail("images", text), partial(_aside_for_resume, entry))
 

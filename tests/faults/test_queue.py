@@ -10,6 +10,7 @@ from ltat_tune.backend.work import NoTask, lets_go_on
 from ltat_tune.engine.observers.observer import Observer
 from ltat_tune.engine.work_queue import WorkQueue
 from ltat_tune.preflight.load import load_space
+from ltat_tune.search.predict.outlook import Outlook
 from ltat_tune.search.rungs import place_rungs
 from ltat_tune.search.stopping_rules import EarlyStopping
 from ltat_tune.storage.folder import StudyFolder
@@ -130,6 +131,9 @@ class _Notes:
         self.shown.append(text)
 
     def on_start(self, task: Task) -> None:
+        pass
+
+    def on_outlook(self, scenario: str, outlook: Outlook) -> None:
         pass
 
     def on_epoch(
