@@ -45,18 +45,23 @@ class Observed:
         return self.values is not None or self.busy == "whole"
 
 
-def observe(rows: Iterable[FrozenTrial], *, copy_epochs: int) -> list[Observed]:
+def observe(
+    rows: Iterable[FrozenTrial], *, copy_epochs: int, measured: bool = False
+) -> list[Observed]:
     """Return what the rows of a scenario's trials say.
 
-    A trial that a prefix rung stopped counts with the end that the others suggest. A doubted trial
-    has what the second opinion left of its values, and is not the best as long as one is credible.
+    A trial that a prefix rung stopped counts with the end that the others suggest, if there is one
+    objective. A doubted trial has what the second opinion left of its values, and is not the best
+    as long as one is credible.
 
     Args:
         rows: the trials.
         copy_epochs: length of a copy; 0 if there are none.
+        measured: let trials that were stopped count for nothing.
     """
     rows = list(rows)
-    ends = rows if copy_epochs else extended(rows)
+    several = any(len(row.values or ()) > 1 for row in rows)
+    ends = rows if copy_epochs or measured or several else extended(rows)
     ranks = any(row.state == TrialState.COMPLETE and not is_doubted(row) for row in rows)
     return [_observed(row, end, copy_epochs, ranks) for row, end in zip(rows, ends, strict=True)]
 

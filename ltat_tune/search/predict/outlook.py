@@ -106,7 +106,9 @@ def outlook_of(
     if space.searcher.enumerates or more < 1:
         return None
     copy_epochs = sum(place_rungs(space).copies)
-    trials = {name: observe(own, copy_epochs=copy_epochs) for name, own in rows.items()}
+    trials = {
+        name: observe(own, copy_epochs=copy_epochs, measured=True) for name, own in rows.items()
+    }
     own = trials.pop(scenario)
     expected = look_ahead(
         space.tuned, own, [more], bounds=tuple(space.objective.at_least),

@@ -72,3 +72,13 @@ def test_a_doubted_trial_is_not_the_best_as_long_as_one_is_credible() -> None:
     assert second.slack == {}
     (alone,) = observe([doubted], copy_epochs=0)
     assert alone.slack == {}
+
+
+def test_what_a_stopped_trial_would_have_reached_counts_beside_one_objective() -> None:
+    complete = _row(0, TrialState.COMPLETE, {2: 0.2}, state="complete")
+    rows = [complete, _row(1, TrialState.PRUNED, {2: 0.3}, state="pruned")]
+    rise = 0.7 - 0.2  # of the complete trial
+    assert observe(rows, copy_epochs=0)[1].values == pytest.approx((0.3 + rise,))
+    assert observe(rows, copy_epochs=0, measured=True)[1].values is None
+    complete.values = [0.7, 0.9]
+    assert observe(rows, copy_epochs=0)[1].values is None
