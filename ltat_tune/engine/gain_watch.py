@@ -43,11 +43,12 @@ class GainWatch:
         outlook = self.outlook()
         if outlook is None or 100 * outlook.gain >= least:
             return
-        title, begun = self._space.scenario(self._scenario).title, ledger.begun(self._scenario)
+        left, trials = outlook.trials, self._space.searcher.trials
+        title = self._space.scenario(self._scenario).title
         ledger.remember(
             self._scenario, "exhausted",
-            f"{title}: the search ends after {begun} of {self._space.searcher.trials} trials; "
-            f"{outlook.sentence}, and searcher.stop asks for {least:g}",
+            f"{title}: the search ends with {left} of {trials} trials left; {outlook.sentence}, "
+            f"and searcher.stop asks for {least:g}",
         )  # fmt: skip
         ledger.remember(self._scenario, _STOPPED, self._rule)
 

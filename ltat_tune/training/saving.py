@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -90,6 +91,8 @@ class Saver:
         try:
             yield
         except Exception:
+            with contextlib.suppress(Exception):  # the first error is the one to tell
+                self.finish()
             raise
         except BaseException:
             self.finish()

@@ -245,10 +245,7 @@ def test_a_search_ends_where_the_rest_promises_little(tmp_path: Path, name: str)
     rows = study.run()
     assert len(rows) == LEAST  # as soon as anything is expected at all
     why = study.ledger.exhausted(NAME)
-    assert (
-        f"the search ends after {LEAST} of 30 trials; {30 - LEAST} more trials are expected to add"
-        in why
-    )
+    assert f"the search ends with {30 - LEAST} of 30 trials left; {30 - LEAST} more trials" in why
     assert why.endswith("to the best score, and searcher.stop asks for 99")
     assert _Study(tmp_path, searcher=stop, **plain).next() is None  # a resume finds it ended
     stop["stop"] = {"gain_below": 0.0001}  # a resume may change it

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ltat_tune.config.plugin_loader import load_plugins
+from ltat_tune.config.plugin_loader import forget, load_plugins, loaded
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.datasets import LabelledImages
 from ltat_tune.evaluation.second_opinion import chance, margin_steps, second_opinion, why_doubted
@@ -34,6 +35,13 @@ _FGSM: dict[str, Any] = {
     "attack.steps": 1, "attack.step_size": 0.3, "optim.epochs": 30,
     "evaluation.every_epochs": 30, "evaluation.val_attack": "fgsm", "optim.lr_schedule": "step",
 }  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_plugin_stays() -> Iterator[None]:
+    yield
+    for plugin in loaded():
+        forget(plugin)
 
 
 @cache
