@@ -67,7 +67,7 @@ def test_pictures_of_a_study_and_the_command_for_those_that_lack(
     assert {path.name for path in (tmp_path / "to").iterdir()} == {"reat_05.pdf", "reat_05.png"}
     assert f"{tmp_path / 'to' / 'reat_05.png'}" in done.stdout
     assert "srat_05           missing: " in done.stdout
-    assert "make it with: ltat-tune --space search_spaces/papers/srat_figure_05" in done.stdout
+    assert "make it with: ltat-tune run search_spaces/papers/srat_figure_05" in done.stdout
 
 
 def test_one_training_alone_is_a_target_and_json_says_the_same(
@@ -81,7 +81,7 @@ def test_one_training_alone_is_a_target_and_json_says_the_same(
     assert "without PGD-AT, balanced" in drawn["notes"]
     assert lacking["files"] == []
     assert lacking["missing"] == "a trained RoBal or REAT"
-    assert lacking["command"].startswith("ltat-tune --space search_spaces/papers/reat_table_03")
+    assert lacking["command"].startswith("ltat-tune run search_spaces/papers/reat_table_03")
 
 
 def test_status_1_where_nothing_could_be_drawn(study: Path, tmp_path: Path) -> None:
