@@ -68,9 +68,11 @@ def write_text(path: Path, text: str, *, mode: int = 0o666, sync: bool = True) -
     write_bytes(path, text.encode(), mode=mode, sync=sync)
 
 
-def write_json(path: Path, value: Any, *, mode: int = 0o666, sync: bool = True) -> None:
+def write_json(
+    path: Path, value: Any, *, mode: int = 0o666, sync: bool = True, is_sorted: bool = True
+) -> None:
     """Write a value as `write_bytes` does, sorted and indented; NaN is refused."""
-    text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    text = json.dumps(value, indent=2, sort_keys=is_sorted, allow_nan=False) + "\n"
     write_text(path, text, mode=mode, sync=sync)
 
 

@@ -58,7 +58,7 @@ def _runs_here(command: str) -> bool:
 
 def _without_ray(command: str) -> str:
     """Add `--in-process` to what starts a study: the study that is made first has Ray."""
-    starts = command.startswith(("ltat-tune resume ", "ltat-tune --space "))
+    starts = command.startswith(("ltat-tune resume ", "ltat-tune run "))
     plain = not starts or any(word in command for word in ("--in-process", "--dry-run"))
     return command if plain else f"{command} --in-process"
 
@@ -95,7 +95,7 @@ def test_the_readme_opens_with_the_two_commands() -> None:
         assert os.access(script, os.X_OK)
         subprocess.run(["bash", "-n", script], check=True)
     last = (ROOT / "scripts" / "study").read_text().splitlines()[-1]
-    assert last == 'exec ltat-tune --space search_spaces/quickstart.yaml "$@"'
+    assert last == 'exec ltat-tune run search_spaces/quickstart.yaml "$@"'
 
 
 @pytest.fixture(scope="module")

@@ -124,7 +124,7 @@ def test_a_file_is_named_as_it_says(path: Path) -> None:
 def test_a_file_opens_with_what_it_asks_and_the_command_that_runs_it(path: Path) -> None:
     question, *rest = _comments(path)
     assert question.endswith(("?", ".")) and len(question) > 40
-    command = f"ltat-tune --space {path.relative_to(ROOT)}"
+    command = f"ltat-tune run {path.relative_to(ROOT)}"
     assert [line for line in rest if line == command or line.startswith(f"{command} --set ")]
 
 

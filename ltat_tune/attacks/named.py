@@ -23,7 +23,7 @@ from ltat_tune.attacks.pgd import pgd
 from ltat_tune.attacks.restarts import worst_of_restarts
 from ltat_tune.attacks.sizes import attacked_alone
 from ltat_tune.attacks.square import STANDARD_QUERIES, square
-from ltat_tune.config.attack_names import WRITTEN, AttackName, read_name
+from ltat_tune.config.attack_names import WRITTEN, AttackName, read_name, unknown_attack
 from ltat_tune.errors import ConfigError
 from ltat_tune.seeding import stream_seed
 
@@ -274,5 +274,5 @@ def parse_attack(
     """
     parts = read_name(name)
     if parts is None:
-        raise ConfigError(f"unknown attack {name!r}; choose from: {_CHOICE}")
+        raise ConfigError(unknown_attack(name, _CHOICE))
     return EvaluationAttack(parts, cw_iterations, queries)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ _STEPS, _RESTARTS = r"[1-9]\d{0,4}", r"[2-9]|[1-9]\d{1,2}"
 _ITERATED = re.compile(rf"({_OWN}|transfer)({_STEPS})(?:x({_RESTARTS}))?")
 _SLOW = ("square", "aa", "cwl2", "cwl2_fixed")
 _OTHERS = ("clean", "fgsm", *_SLOW)
+_ALSO = {"autoattack": "aa", "natural": "clean", "carliniwagner": "cw100", "bim": "pgd20",
+         "squareattack": "square", "mifgsm": "mim20"}  # fmt: skip
 ATTACK_PATTERN = (  # what `is_attack` accepts
     rf"{'|'.join(_OTHERS)}|(?:{_OWN}){_STEPS}(?:x(?:{_RESTARTS}))?"
 )
@@ -63,6 +66,25 @@ def is_validation_attack(name: str) -> bool:
     return _VALIDATION.fullmatch(name) is not None
 
 
+def meant_attack(written: str) -> str | None:
+    """Return the attack that was probably meant: `pgd20` for `PGD-20`, `aa` for `autoattack`."""
+    plain = re.sub(r"[^a-z0-9]", "", written.casefold())
+    plain = _ALSO.get(plain, plain)
+    if read_name(plain) is not None:
+        return plain
+    if plain in _OWN.split("|"):
+        return f"{plain}20"
+    close = difflib.get_close_matches(plain, [*_OTHERS, *_ALSO, "pgd20", "cw20", "mim20"], n=1)
+    return _ALSO.get(close[0], close[0]) if close else None
+
+
+def unknown_attack(name: str, choice: str = WRITTEN) -> str:
+    """Return the sentence for an attack that does not exist."""
+    meant = meant_attack(name)
+    hint = f"did you mean {meant}? Choose" if meant and meant != name else "choose"
+    return f"unknown attack {name!r}; {hint} from: {choice}"
+
+
 def with_steps(name: str, steps: int) -> str:
     """Replace the steps in a name: `pgd2` for `pgd20` and 2 steps. Other names stay unchanged.
 
@@ -71,5 +93,5 @@ def with_steps(name: str, steps: int) -> str:
     """
     parts = read_name(name)
     if parts is None:
-        raise ValueError(f"unknown attack {name!r}; choose from: {WRITTEN}")
+        raise ValueError(unknown_attack(name))
     return str(AttackName(parts.family, steps if parts.steps else 0, parts.restarts))

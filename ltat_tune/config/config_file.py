@@ -50,7 +50,7 @@ def load_config(path: Path) -> tuple[TrialConfig, dict[str, Any] | None]:
     except YamlProblem as problem:
         raise ConfigError([f"{path}:{line}: {text}" for line, text in problem.problems]) from None
     if not isinstance(document, dict) or "config" not in document:
-        remedy = "it is a space file; run it with `ltat-tune --space`" if (
+        remedy = "it is a space file; run it with `ltat-tune run`" if (
             isinstance(document, dict) and "tuned" in document
         ) else "export one with `ltat-tune export`"  # fmt: skip
         raise ConfigError(f"{path}:1: a configuration file has the key config; {remedy}")

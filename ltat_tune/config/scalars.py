@@ -93,7 +93,12 @@ Integer = Annotated[int, BeforeValidator(parse_integer)]
 Ratio = Annotated[float, BeforeValidator(parse_ratio)]
 
 
+_SHORT = len("0.0001")
+
+
 def pixels(value: float) -> str:
-    """Format a radius or step as papers write it: `8/255`, or else `0.1`."""
+    """Format a radius or step as people write it: `8/255` for 0.0313725..., `0.2`, `0.1`."""
     steps = value * 255
+    if len(repr(value)) <= _SHORT:  # 0.2 was not written as 51/255
+        return f"{value:g}"
     return f"{round(steps)}/255" if abs(steps - round(steps)) < 1e-9 and steps else f"{value:g}"

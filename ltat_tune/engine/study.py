@@ -18,7 +18,7 @@ from ltat_tune.backend.cluster import Cluster, joined
 from ltat_tune.config.parameters import defaults
 from ltat_tune.engine.images import open_images
 from ltat_tune.engine.observers.live_view import LiveView
-from ltat_tune.engine.observers.mlflow_pages import note, study_tags, view_of
+from ltat_tune.engine.observers.mlflow_pages import note, study_tags, view_of, winner_metrics
 from ltat_tune.engine.tuner import drive
 from ltat_tune.errors import LtatError, StudyError
 from ltat_tune.export.publish import export_winners
@@ -342,7 +342,7 @@ class StudyRun:
             if any(scenario.winner_recipe for scenario in results.scenarios):
                 export_winners(self.space, self.folder, tracker, view.say)
         state = "complete" if finished else "interrupted"
-        tracker.finish(state, note=note(results), files=files)
+        tracker.finish(state, note=note(results), files=files, metrics=winner_metrics(results))
         if finished and queue.unconfirmed:
             reason = "not confirmed or tested:\n  " + "\n  ".join(queue.unconfirmed)
         return StudyEnd(results, reason, interrupted)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,18 @@ class Sources:
             self._known[key] = compute()
         value: RunT = self._known[key]
         return value
+
+    def of_scenario(self, name: str) -> Sources:
+        """Return the sources with the runs of one scenario alone.
+
+        Raises:
+            StudyError: no run is of this scenario.
+        """
+        chosen = tuple(run for run in self.runs if run.scenario == name)
+        if not chosen:
+            there = ", ".join(dict.fromkeys(run.scenario for run in self.runs if run.scenario))
+            raise StudyError(f"no scenario {name}; choose from: {there or 'none'}")
+        return replace(self, runs=chosen, _known={})
 
     @cached_property
     def recipes(self) -> list[Recipe]:

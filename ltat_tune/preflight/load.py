@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ def load_space(
     allow_inert: bool = False,
     smoke: bool = False,
     cluster: bool = False,
+    options: Mapping[str, str] | None = None,
 ) -> Space:
     """Read and check a space file before anything starts.
 
@@ -40,6 +41,7 @@ def load_space(
             refusing them, and accept the seeds that its confirmations have.
         smoke: check the file as written, then make it so small that it runs at once.
         cluster: trials run on a cluster's nodes, so this machine's resources are no limit.
+        options: path -> the command's option that replaced it, which a problem then names.
 
     Raises:
         SpaceError: with every problem at once.
@@ -50,7 +52,7 @@ def load_space(
     overridden, unheard = apply_overrides(document, overrides)
 
     def checked(document: dict[str, Any], machine: bool, inert: bool) -> Space:
-        problems = Problems(str(path), lines, overridden, unheard)
+        problems = Problems(str(path), lines, overridden, unheard, options)
         space = with_warm_start(build_space(document, path.stem, problems), problems)
         problems.raise_if_any()
         _check_configurations(space, problems)

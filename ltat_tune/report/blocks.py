@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from plotly.graph_objects import Figure
@@ -67,7 +67,7 @@ class Plot:
     figure: Figure
     caption: str
     numbers: Table | None = None
-    least_width_px: int = 420
+    least_width_px: int = 300
 
 
 Block = Text | Heading | Listing | Table | Plot
@@ -96,3 +96,18 @@ def table(
         caption, tuple(head), tuple(tuple(row) for row in rows),
         numeric=frozenset(range(text, len(head))), strong=frozenset(strong), folded=folded,
     )  # fmt: skip
+
+
+def without_empty_columns(table: Table) -> Table:
+    """Return a table without the columns in which no row says anything."""
+    kept = [
+        place
+        for place in range(len(table.head))
+        if place == 0 or not table.rows or any(row[place].strip() for row in table.rows)
+    ]
+    return replace(
+        table,
+        head=tuple(table.head[place] for place in kept),
+        rows=tuple(tuple(row[place] for place in kept) for row in table.rows),
+        numeric=frozenset(new for new, place in enumerate(kept) if place in table.numeric),
+    )

@@ -3,7 +3,8 @@
 (() => {
   const LIGHT = { "#1b1d21": "#1b1d21", "#5c636d": "#5c636d", "#e2e5e9": "#e2e5e9" };
   const DARK = { "#1b1d21": "#e7e9ec", "#5c636d": "#a4abb5", "#e2e5e9": "#343941" };
-  const PRINTED_PX = 670; // A4 and Letter without their margins
+  const PRINTED_PX = 330; // half of A4 and Letter without their margins
+  const PRINTED_SHARE = 0.46; // of a plot's height on the screen
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const plots = [...document.querySelectorAll("script[data-plot]")].map((script) => ({
     place: document.getElementById(script.dataset.plot), text: script.textContent, drawn: "",
@@ -41,7 +42,14 @@
       plot.place.textContent = "This plot needs WebGL, which this browser does not offer. "
         + "Its numbers are in the table below.";
     } else {
-      if (paper === "print") figure.layout.width = PRINTED_PX;
+      if (paper === "print") {
+        Object.assign(figure.layout, {
+          width: plot.place.closest(".broad") ? 2 * PRINTED_PX : PRINTED_PX,
+          height: Math.max(150, PRINTED_SHARE * figure.layout.height),
+        });
+        figure.layout.font.size = 8;
+      }
+      plot.place.style.height = `${figure.layout.height}px`;
       Plotly.react(plot.place, figure.data, figure.layout, {
         displaylogo: false, responsive: true,
         modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
@@ -49,6 +57,21 @@
       });
     }
     plot.drawn = paper;
+  }
+
+  function markWide() {
+    for (const frame of document.querySelectorAll(".scroll, .plot-frame")) {
+      frame.classList.toggle("wide", frame.scrollWidth > frame.clientWidth + 2);
+    }
+  }
+
+  // Folded tables are printed, and folded again afterwards.
+  function unfold(open) {
+    for (const folded of document.querySelectorAll("details")) {
+      if (open && !folded.open) folded.dataset.printed = "1";
+      if (open || folded.dataset.printed) folded.open = open;
+      if (!open) delete folded.dataset.printed;
+    }
   }
 
   const paper = () => (dark.matches && !window.matchMedia("print").matches ? "dark" : "light");
@@ -76,8 +99,13 @@
     dark.addEventListener("change", () => plots.forEach((plot) => draw(plot, paper())));
     window.addEventListener("beforeprint", () => plots.forEach((plot) => draw(plot, "print")));
     window.addEventListener("afterprint", () => plots.forEach((plot) => draw(plot, paper())));
+    new ResizeObserver(markWide).observe(document.body);
   }
 
+  window.addEventListener("beforeprint", () => unfold(true));
+  window.addEventListener("afterprint", () => unfold(false));
+  document.addEventListener("toggle", markWide, true);
+  markWide();
   if (typeof DecompressionStream === "undefined") fail("the browser is too old");
   else unpack().then(start, (error) => fail(String(error)));
 })();

@@ -16,7 +16,7 @@ from plotly.graph_objects import Figure
 from plotly.offline import get_plotlyjs
 
 from ltat_tune._version import __version__
-from ltat_tune.report.blocks import PageSection, Text
+from ltat_tune.report.blocks import PageSection, Text, without_empty_columns
 from ltat_tune.report.data import ReportData
 from ltat_tune.report.words import count, metric_name
 
@@ -59,6 +59,7 @@ def page(
         next_id=lambda: next(ids),
         figure_json=_json,
         breakable=_breakable,
+        filled=without_empty_columns,
     )
 
 

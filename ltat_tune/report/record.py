@@ -202,8 +202,8 @@ def reproduce(data: ReportData) -> PageSection:
     best = sorted(folder.best.glob("*.yaml"))
     file = shlex.quote(str(facts["space_file"]))
     lines = [
-        f"ltat-tune --space {file}   # the whole study",
-        f"ltat-tune --space {folder.space}   # the same study, with every --set applied",
+        f"ltat-tune run {file}   # the whole study",
+        f"ltat-tune run {folder.space}   # the same study, with every --set applied",
     ]
     lines += [f"ltat-tune train {path}   # one winner, to the same digits" for path in best]
     lines.append(f"ltat-tune compare {folder.root.name}{out}   # the results in the terminal")

@@ -156,12 +156,29 @@ def _ticks(domain: Domain) -> list[tuple[float, str]]:
         return [
             (float(i), escape(text_of(choice)[:24])) for i, choice in enumerate(domain.choices)
         ]
-    return _ticks_between(domain.low, domain.high, log=domain.log)
+    return axis_ticks(domain.low, domain.high, log=domain.log)
 
 
-def _ticks_between(low: float, high: float, *, log: bool) -> list[tuple[float, str]]:
-    """Return five ticks as (position, text); on a log scale the position is the logarithm."""
+_FEWEST_TICKS, _MOST_TICKS = 3, 7
+
+
+def axis_ticks(low: float, high: float, *, log: bool) -> list[tuple[float, str]]:
+    """Return ticks as (position, text); on a log scale the position is the logarithm.
+
+    A log scale has its ticks at 1, 2 and 5 times powers of ten, such as 0.02, 0.05 and 0.1, or at
+    powers of ten alone. Other scales, and short log scales, have five ticks.
+    """
     if log:
+        inside = [
+            (digit, digit * 10.0**power)
+            for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+            for digit in (1, 2, 5)
+            if low * (1 - 1e-9) <= digit * 10.0**power <= high * (1 + 1e-9)
+        ]
+        if len(inside) > _MOST_TICKS:
+            inside = [one for one in inside if one[0] == 1]
+        if len(inside) >= _FEWEST_TICKS:
+            return [(math.log10(at), f"{at:.2g}") for _, at in inside]
         low, high = math.log10(low), math.log10(high)
     ticks = []
     for part in (0, 0.25, 0.5, 0.75, 1):
@@ -283,7 +300,7 @@ def contour(
     for axis in (fig.layout.xaxis, fig.layout.yaxis):
         path = axis.title.text  # Optuna sorts the two
         domain: Any = both[0][0].distributions[path]  # a range
-        ticks = _ticks_between(domain.low, domain.high, log=domain.log)
+        ticks = axis_ticks(domain.low, domain.high, log=domain.log)
         axis.update(title=short(path), ticktext=[text for _, text in ticks],
                     tickvals=[10**at if domain.log else at for at, _ in ticks])  # fmt: skip
     return fig, pair

@@ -202,7 +202,8 @@ def _parameters(data: ReportData, scene: Scene) -> list[Block]:
     other: Mapping[str, Any] = {}
     if baseline is not None and baseline is not winner:
         other = baseline.result.params
-    paths = list(dict.fromkeys([*winner.result.params, *other]))
+    tried = {*winner.result.params, *other}
+    paths = [path for path in data.space.tuned if path in tried]
     edges = {edge.path: edge for edge in scene.results.edges}
     rows = []
     for path in paths:

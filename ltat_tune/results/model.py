@@ -330,7 +330,8 @@ _RESULTS = TypeAdapter(StudyResults)
 
 def write_results(folder: StudyFolder, results: StudyResults) -> None:
     """Write the results of a finished study."""
-    write_versioned(folder.results, results, _VERSION)
+    # parameters stay in the order of the space file
+    write_versioned(folder.results, results, _VERSION, is_sorted=False)
 
 
 def read_results(folder: StudyFolder) -> StudyResults | None:

@@ -160,10 +160,10 @@ def extended(rows: list[FrozenTrial]) -> list[FrozenTrial]:
     """Return stopped trials as complete ones, with the end that the other trials suggest.
 
     The rise from an epoch to the end is the median over complete trials. A diverged trial counts
-    as the worst of all.
+    as the worst of all. With several objectives, stopped trials stay as they are.
     """
     complete = [row for row in rows if row.state == TrialState.COMPLETE]
-    if not complete:
+    if not complete or len(complete[0].values) > 1:  # rungs see the first objective alone
         return rows
     rises: dict[int, list[float]] = {}
     for row in complete:

@@ -13,16 +13,24 @@ class Problems:
     """The problems of one file, each placed at the line of its key."""
 
     def __init__(
-        self, file: str, lines: Mapping[Key, int], overridden: set[str], problems: Sequence[str]
+        self,
+        file: str,
+        lines: Mapping[Key, int],
+        overridden: set[str],
+        problems: Sequence[str],
+        options: Mapping[str, str] | None = None,
     ) -> None:
         self._file, self._lines, self._overridden = file, lines, overridden
+        self._options = options or {}
         self._problems: dict[tuple[int, str], None] = {(0, text): None for text in problems}
 
     def add(self, path: Key, problem: str) -> None:
         """Note a problem at the nearest enclosing key that the file has."""
         dotted = ".".join(path[:2]) if path[:1] not in (("fixed",), ("scenarios",)) else path[-1]
         if dotted in self._overridden:
-            self._problems[(0, f"--set {dotted}: {problem.removeprefix(f'{dotted} ')}")] = None
+            rule, option = problem.removeprefix(f"{dotted} "), self._options.get(dotted)
+            place = f"{option}" if option and rule.startswith("must") else f"{option}:"
+            self._problems[(0, f"{place if option else f'--set {dotted}:'} {rule}")] = None
             return
         while path and path not in self._lines:
             path = path[:-1]

@@ -90,7 +90,10 @@ def read_document(path: Path) -> tuple[dict[str, Any], dict[Key, int]]:
         text = read_text_file(path)
     except FileNotFoundError:
         near = sorted(str(p) for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+        stems = {Path(name).stem: name for name in near}
+        close = get_close_matches(path.stem, stems, n=1)
         others = f"; there are: {', '.join(near)}" if near else ""
+        others = f"; did you mean {stems[close[0]]}?" if close else others
         raise SpaceError(f"{path}: no such file{others}") from None
     except IsADirectoryError:
         raise SpaceError(

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import StrictBool, field_validator
 
-from ltat_tune.config.attack_names import WRITTEN, is_attack
+from ltat_tune.config.attack_names import WRITTEN, is_attack, meant_attack
 from ltat_tune.config.fields import Section, documented
 from ltat_tune.config.parameters import unknown_parameter
 from ltat_tune.config.scalars import Integer, Number, shown
@@ -209,7 +209,10 @@ class ConfirmSpec(Section):
     def _attacks_exist(cls, attacks: tuple[str, ...]) -> tuple[str, ...]:
         strange = [attack for attack in attacks if not is_attack(attack)]
         if strange or not attacks or len(set(attacks)) != len(attacks):
-            raise ValueError(f"must be different attacks out of {WRITTEN}, got {list(attacks)}")
+            meant = ", ".join(filter(None, map(meant_attack, strange)))
+            hint = f"; did you mean {meant}?" if meant else ""
+            got = f"got {list(attacks)}{hint}"
+            raise ValueError(f"must be different attacks out of {WRITTEN}, {got}")
         return attacks
 
 

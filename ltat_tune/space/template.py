@@ -179,7 +179,7 @@ def write_template(question: FirstQuestion, file: Path) -> str:
                 f"budget: {question.budget}", "the search ends in time for the confirmations"
             )
         )
-    return "\n".join([*lines, "", f"# Run it: ltat-tune --space {file}", ""])
+    return "\n".join([*lines, "", f"# Run it: ltat-tune run {file}", ""])
 
 
 def _parts(text: str) -> list[str]:
@@ -218,7 +218,7 @@ def _head(question: FirstQuestion, file: Path) -> list[str]:
         asks = f"With which values is {methods[0]} most robust on {data}, {at}?"
     return [
         f"# {asks}",
-        f"#   ltat-tune --space {file}",
+        f"#   ltat-tune run {file}",
         "# An editor with a YAML language server completes and checks this file if you run",
         "# `ltat-tune schema > space.schema.json` beside it and put this line first:",
         "#   # yaml-language-server: $schema=space.schema.json",

@@ -57,9 +57,11 @@ def _owner(path: Path) -> str:
         return "its owner can let others read it: chmod a+r"
 
 
-def write_versioned(path: Path, content: FileModel, version: int) -> None:
+def write_versioned(
+    path: Path, content: FileModel, version: int, *, is_sorted: bool = True
+) -> None:
     """Write the content with its version, whole or not at all."""
-    write_json(path, {_KEY: version, **content.as_data()})
+    write_json(path, {_KEY: version, **content.as_data()}, is_sorted=is_sorted)
 
 
 def read_versioned(path: Path, kind: TypeAdapter[_T], version: int) -> _T | None:

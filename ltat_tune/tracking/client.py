@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 PARENT = "study"
+OF_TRIAL = "ltat.trial"  # tag with the key of the run that a run belongs under
 # With this tag MLflow's pages open with runs and metrics, not with traces of language models.
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 _REFUSALS = {
@@ -141,7 +142,8 @@ class Runs:
         run_id = self._ids.get(key) or (self._created(key) if again else None)
         if run_id is None:
             own = {"ltat.key": key, "ltat.study": self._uid}
-            parent = {"mlflow.parentRunId": self._ids[PARENT]}
+            parent_id = self._ids.get(tags.get(OF_TRIAL, ""), self._ids[PARENT])
+            parent = {"mlflow.parentRunId": parent_id}
             run = self._client.create_run(
                 self._experiment_id, start_time=at, tags={**tags, **own, **parent}, run_name=name
             )

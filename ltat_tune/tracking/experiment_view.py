@@ -35,6 +35,7 @@ class View:
         scenarios: dotted paths of the parameters in which the scenarios differ.
         robust: further metrics that get a column, such as those on the test images.
         about: description of the experiment in Markdown.
+        several: whether the study has several scenarios, so that they get a column.
     """
 
     objective: str
@@ -42,21 +43,23 @@ class View:
     scenarios: Sequence[str]
     robust: Sequence[str]
     about: str
+    several: bool = True
 
     def tags(self) -> dict[str, str]:
         """Return the tags of the experiment by name."""
+        final = final_metric(self.objective)
         charts = json.dumps(self._state(charts=True))
         plain = json.dumps(self._state(charts=False))
         return {
             "mlflow.note.content": self.about[:_MOST],
-            "mlflow.experiment.primaryMetric.name": self.objective,
+            "mlflow.experiment.primaryMetric.name": final,
             "mlflow.experiment.primaryMetric.greaterIsBetter": "true",
             f"mlflow.sharedViewState.{_KEY}": charts if len(charts) <= _MOST else plain,
         }
 
     def _state(self, *, charts: bool) -> dict[str, Any]:
         state: dict[str, Any] = {
-            "orderByKey": f"metrics.`{self.objective}`",
+            "orderByKey": f"metrics.`{final_metric(self.objective)}`",
             "orderByAsc": False,
             "startTime": "ALL",
             "lifecycleFilter": "Active",
@@ -80,9 +83,11 @@ class View:
 
     def _columns(self) -> dict[str, int]:
         """Return the width of each column in pixels, from left to right."""
+        final = final_metric(self.objective)
+        tags = {name: width for name, width in _TAGS.items() if name != "scenario" or self.several}
         return {
-            **{f"tags.`{name}`": width for name, width in _TAGS.items()},
-            f"metrics.`{self.objective}`": _width(self.objective),
+            **{f"tags.`{name}`": width for name, width in tags.items()},
+            f"metrics.`{final}`": _width(final),
             **{f"params.`{path}`": _width(path) for path in self.tuned},
             **{f"metrics.`{name}`": _width(name) for name in self.robust},
             "tags.`sentinel`": 100,
@@ -91,12 +96,13 @@ class View:
         }
 
     def _charts(self) -> list[dict[str, Any]]:
+        final = final_metric(self.objective)
         common = {"metricSectionId": _SECTION, "deleted": False, "isGenerated": False}
         parallel = {
             **common, "type": "PARALLEL", "uuid": "parallel", "runsCountToCompare": 100,
             "displayName": "Tuned parameters and their results",
             "selectedParams": [*self.scenarios, *self.tuned],
-            "selectedMetrics": [self.objective], "showAllRuns": True,
+            "selectedMetrics": [final], "showAllRuns": True,
         }  # fmt: skip
         curves = [
             {**common, "type": "LINE", "uuid": f"curve-{name}", "runsCountToCompare": 100,
@@ -109,12 +115,20 @@ class View:
         ]  # fmt: skip
         slices = [
             {**common, "type": "SCATTER", "uuid": f"slice-{path}", "runsCountToCompare": 100,
-             "displayName": f"{path} and {self.objective}",
+             "displayName": f"{path} and {final}",
              "xaxis": {"key": path, "type": "PARAM"},
-             "yaxis": {"key": self.objective, "type": "METRIC"}}
+             "yaxis": {"key": final, "type": "METRIC"}}
             for path in self.tuned
         ]  # fmt: skip
         return [parallel, *curves, *slices]
+
+
+def final_metric(objective: str) -> str:
+    """Return the metric of what trained to its end: `final/pgd20_acc` for `val/pgd20_acc`.
+
+    The objective itself is logged at every epoch, so its last value may be that of epoch 3.
+    """
+    return f"final/{objective.partition('/')[2]}"
 
 
 def _width(name: str) -> int:

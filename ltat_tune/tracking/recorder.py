@@ -13,7 +13,8 @@ from ltat_tune.tracking.experiment_view import View
 from ltat_tune.tracking.model_registry import ModelFiles
 from ltat_tune.tracking.outbox import Write
 
-_STATUS = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED", "diverged": "FAILED"}
+# Stopping a weak trial early is a result, so MLflow shows no red cross; the tag `state` tells it.
+_STATUS = {"complete": "FINISHED", "pruned": "FINISHED", "failed": "FAILED", "diverged": "FAILED"}
 _OPEN_STATES = ("running", "interrupted")
 _PARAMS, _METRICS = 100, 1000  # the most that MLflow takes at once
 
@@ -178,8 +179,17 @@ class Writes:
             Write("end", key, {**last, "status": _STATUS.get(state, "KILLED")}),
         ]
 
-    def finish(self, state: str, note: str, texts: Mapping[str, str], at: int) -> list[Write]:
-        """Make the writes of the study's end. Runs that are open then were interrupted."""
+    def finish(
+        self, state: str, note: str, texts: Mapping[str, str], at: int,
+        metrics: Mapping[str, float] | None = None,
+    ) -> list[Write]:  # fmt: skip
+        """Make the writes of the study's end. Runs that are open then were interrupted.
+
+        `metrics` are those of the winners, which a resume may change: the newest ones count.
+        """
+        if metrics:
+            self._runs.setdefault(PARENT, _Run())
+            self._add(PARENT, metrics, at, 0)
         writes = self.flush()
         for key in [key for key, run in self._runs.items() if run.open]:
             writes += self.end(key, "interrupted", {}, {}, {}, (), at)

@@ -150,10 +150,11 @@ class Tracker:
         self._say("end", key, state, *last, self._now(), images)
 
     def finish(
-        self, state: str, *, note: str = "", files: Mapping[str, str] | None = None
-    ) -> None:
+        self, state: str, *, note: str = "", files: Mapping[str, str] | None = None,
+        metrics: Mapping[str, float] | None = None,
+    ) -> None:  # fmt: skip
         """Close the parent and, as interrupted, every child that is still open; then wait."""
-        self._say("finish", state, note, dict(files or {}), self._now())
+        self._say("finish", state, note, dict(files or {}), self._now(), dict(metrics or {}))
         self.close()
 
     def take_back(self) -> None:

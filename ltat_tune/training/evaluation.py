@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ltat_tune.attacks.frozen import frozen
 from ltat_tune.attacks.named import parse_attack
-from ltat_tune.config.attack_names import WRITTEN, is_attack, is_slow
+from ltat_tune.config.attack_names import is_attack, is_slow, unknown_attack
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.batches import evaluation_batches
 from ltat_tune.data.datasets import LabelledImages
@@ -163,7 +163,7 @@ def correct_answers(
         ConfigError: the attack does not exist, or not in this norm.
     """
     if not is_attack(attack):
-        raise ConfigError(f"unknown attack {attack!r}; choose from: {WRITTEN}")
+        raise ConfigError(unknown_attack(attack))
     named = parse_attack(attack)
     right: list[Tensor] = []
     size = config.evaluation.batch_size

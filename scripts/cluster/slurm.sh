@@ -16,7 +16,7 @@
 set -euo pipefail
 
 if [ $# -eq 0 ]; then
-    echo "usage: sbatch $0 SPACE [OPTIONS of ltat-tune --space]" >&2
+    echo "usage: sbatch $0 SPACE [OPTIONS of ltat-tune run]" >&2
     exit 2
 fi
 space=$1
@@ -115,7 +115,7 @@ fi
 if [ -e "$out/$name/study.json" ]; then
     ltat-tune resume "$name" --out "$out" --address "$(cat "$work/address")" &
 else
-    ltat-tune --space "$space" --set "name=$name" --out "$out" \
+    ltat-tune run "$space" --set "name=$name" --out "$out" \
         --address "$(cat "$work/address")" "$@" &
 fi
 study=$!

@@ -29,7 +29,7 @@ def test_flags_write_a_file_that_is_checked(here: Path) -> None:
     assert done.exit_code == 0, done.stderr
     assert done.stderr == ""
     assert done.stdout.splitlines()[0] == "wrote digits.yaml"
-    assert done.stdout.splitlines()[-1] == "  ltat-tune --space digits.yaml"
+    assert done.stdout.splitlines()[-1] == "  ltat-tune run digits.yaml"
     space = load_space(here / "digits.yaml")
     assert (space.name, str(space.budget), len(space.scenarios)) == ("digits", "1h", 2)
 

@@ -77,5 +77,7 @@ def test_steps_are_replaced_where_there_are_any(name: str, shorter: str) -> None
 
 
 def test_steps_of_what_is_no_attack_cannot_be_replaced() -> None:
-    with pytest.raises(ValueError, match="unknown attack 'pgd0'; choose from: clean, fgsm, pgd<"):
+    with pytest.raises(
+        ValueError, match="unknown attack 'pgd0'; did you mean pgd20. Choose from: cl"
+    ):
         with_steps("pgd0", 2)

@@ -64,7 +64,7 @@ def test_space_files_are_found_with_their_question_and_cost(tmp_path: Path) -> N
     papers = tmp_path / "search_spaces" / "papers"
     papers.mkdir(parents=True)
     (papers / "b.yaml").write_text("# Table 2 again?\n# Cost: 3 h on one GPU\nname: b\n")
-    (papers.parent / "a.yaml").write_text("# Which lr?\n#   ltat-tune --space x\nname: a\n")
+    (papers.parent / "a.yaml").write_text("# Which lr?\n#   ltat-tune run x\nname: a\n")
     (papers.parent / "c.yaml").write_text("name: c\n# Cost: not of the head\n")
     found = find_spaces(tmp_path)
     assert [(Path(f.file).name, f.question, f.cost) for f in found] == [

@@ -126,7 +126,7 @@ config:
         (
             "tuned: {optim.lr: 3}\n",
             ["1: a configuration file has the key config; it is a space file; run it with "
-             "`ltat-tune --space`"],
+             "`ltat-tune run`"],
         ),
         (
             "config: {}\nrecord: 3\nrecorded: 4\n",

@@ -67,7 +67,25 @@ def test_pictures_of_a_study_and_the_command_for_those_that_lack(
     assert {path.name for path in (tmp_path / "to").iterdir()} == {"reat_05.pdf", "reat_05.png"}
     assert f"{tmp_path / 'to' / 'reat_05.png'}" in done.stdout
     assert "srat_05           missing: " in done.stdout
-    assert "make it with: ltat-tune --space search_spaces/papers/srat_figure_05" in done.stdout
+    assert "make it with: ltat-tune run search_spaces/papers/srat_figure_05" in done.stdout
+
+
+def test_without_only_what_is_drawn_comes_first_and_what_lacks_fills_a_line_a_paper(
+    study: Path, tmp_path: Path
+) -> None:
+    done = figures(study, "--scenario", "profile_exp", "--images", "50", "--to", tmp_path / "to")
+    lines = done.stdout.splitlines()
+    drawn = [line for line in lines if ".png" in line]
+    assert lines[: len(drawn)] == drawn and drawn
+    lacking = [line for line in lines if line.startswith("not drawn, of ")]
+    assert any(line.startswith("not drawn, of SRAT: ") for line in lacking)
+    assert len(lines) == len(drawn) + len(lacking) + 1
+
+
+def test_a_scenario_that_no_study_has_is_refused_with_those_there_are(study: Path) -> None:
+    done = figures(study, "--scenario", "profile_exq")
+    assert done.exit_code == 2
+    assert done.stderr.startswith("error: no scenario profile_exq; choose from: profile_")
 
 
 def test_one_training_alone_is_a_target_and_json_says_the_same(
@@ -81,7 +99,7 @@ def test_one_training_alone_is_a_target_and_json_says_the_same(
     assert "without PGD-AT, balanced" in drawn["notes"]
     assert lacking["files"] == []
     assert lacking["missing"] == "a trained RoBal or REAT"
-    assert lacking["command"].startswith("ltat-tune --space search_spaces/papers/reat_table_03")
+    assert lacking["command"].startswith("ltat-tune run search_spaces/papers/reat_table_03")
 
 
 def test_status_1_where_nothing_could_be_drawn(study: Path, tmp_path: Path) -> None:
@@ -117,7 +135,10 @@ def test_a_store_that_does_not_answer_is_a_note(study: Path, tmp_path: Path) -> 
     ("arguments", "message"),
     [
         ([], "name a study or the folder of a training, or use --list"),
-        (["--only", "reat_99", "x"], "unknown figure 'reat_99'; choose from: reat_01, "),
+        (
+            ["--only", "reat_99", "x"],
+            "unknown figure 'reat_99'; did you mean reat_09? ",
+        ),
         (["nowhere"], "is neither a study"),
     ],
 )

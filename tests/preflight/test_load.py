@@ -461,7 +461,7 @@ def test_a_shipped_search_space_gives_100_valid_configurations(path: Path) -> No
 def test_a_shipped_search_space_begins_with_the_command_that_runs_it(path: Path) -> None:
     head = path.read_text().partition("\nname:")[0].splitlines()
     assert all(line.startswith("#") for line in head)
-    command = f"#   ltat-tune --space {path.relative_to(ROOT)}"
+    command = f"#   ltat-tune run {path.relative_to(ROOT)}"
     assert any(line == command or line.startswith(f"{command} ") for line in head)
 
 

@@ -117,7 +117,7 @@ def test_plots_are_legible_on_dark_paper_and_change_with_it(browser: Visit, file
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(22, 24, 28)"
 
 
-def test_it_prints_on_light_paper_with_plots_as_wide_as_the_page(
+def test_it_prints_on_light_paper_on_few_pages_with_what_is_folded(
     browser: Visit, file: Path, tmp_path: Path
 ) -> None:
     page = _open(browser, file)
@@ -127,10 +127,13 @@ def test_it_prints_on_light_paper_with_plots_as_wide_as_the_page(
         "[...document.querySelectorAll('.plot .main-svg')].map((s) => s.clientWidth)"
     )
     assert max(widths) <= 670
+    folded = "[...document.querySelectorAll('details')].filter((d) => !d.open).length"
+    assert page.evaluate(folded) == 0  # paper cannot be unfolded
     page.evaluate("window.dispatchEvent(new Event('afterprint'))")
-    printed = page.pdf(format="A4")
+    assert page.evaluate(folded) == page.locator("details").count()
+    printed = page.pdf(prefer_css_page_size=True, format="A4")
     assert printed.startswith(b"%PDF")
-    assert printed.count(b"/Type /Page\n") + printed.count(b"/Type /Page ") >= 8
+    assert 2 <= printed.count(b"/Type /Page\n") + printed.count(b"/Type /Page ") <= 8
 
 
 def test_a_phone_scrolls_tables_and_plots_but_not_the_page(chromium: Browser, file: Path) -> None:
@@ -139,6 +142,16 @@ def test_a_phone_scrolls_tables_and_plots_but_not_the_page(chromium: Browser, fi
     page.goto(file.as_uri())
     page.wait_for_selector(_DRAWN, state="attached", timeout=60_000)
     assert page.evaluate("document.documentElement.scrollWidth") == 375
+    hidden = page.evaluate(
+        "[...document.querySelectorAll('table.many td.number')]"
+        ".filter((cell) => cell.getBoundingClientRect().right > 375).length"
+    )
+    assert hidden == 0  # every number of a wide table is there without scrolling
+    unsaid = page.evaluate(
+        "[...document.querySelectorAll('.scroll, .plot-frame')]"
+        ".filter((f) => f.scrollWidth > f.clientWidth + 2 && !f.classList.contains('wide')).length"
+    )
+    assert unsaid == 0
     context.close()
 
 

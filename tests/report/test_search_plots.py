@@ -10,7 +10,9 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import create_trial
 
+from ltat_tune.report.blocks import table, without_empty_columns
 from ltat_tune.report.search_plots import (
+    axis_ticks,
     contour,
     importance_plot,
     parallel_coordinates,
@@ -42,6 +44,30 @@ ROWS = [
     _row(1, 0.6, {"optim.lr": 1.0, "method.name": "srat", "method.temperature": 0.5}),
     _row(2, None, {"optim.lr": 0.01, "method.name": "pgd_at"}, {2: 0.1, 4: 0.2}, "pruned"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "texts"),
+    [
+        (0.02, 0.4, ["0.02", "0.05", "0.1", "0.2"]),
+        (0.01, 1.0, ["0.01", "0.02", "0.05", "0.1", "0.2", "0.5", "1"]),
+        (1e-5, 1.0, ["1e-05", "0.0001", "0.001", "0.01", "0.1", "1"]),
+    ],
+)
+def test_log_axes_have_ticks_that_people_write(low: float, high: float, texts: list[str]) -> None:
+    ticks = axis_ticks(low, high, log=True)
+    assert [text for _, text in ticks] == texts
+    assert [10**at for at, _ in ticks] == pytest.approx([float(text) for text in texts])
+
+
+def test_a_short_log_axis_and_a_plain_one_have_five_ticks() -> None:
+    assert len(axis_ticks(0.1, 0.15, log=True)) == 5
+    assert axis_ticks(0.0, 4.0, log=False)[1] == (1.0, "1")
+
+
+def test_a_column_in_which_nothing_stands_is_left_out() -> None:
+    whole = table("What.", ("a", "b", "c"), [("x", "", "1"), ("y", " ", "2")], text=2)
+    assert without_empty_columns(whole) == table("What.", ("a", "c"), [("x", "1"), ("y", "2")])
 
 
 def test_a_parameter_is_its_symbol_or_the_end_of_its_path() -> None:

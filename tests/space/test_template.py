@@ -96,8 +96,8 @@ def test_the_file_says_what_it_asks_and_how_to_run_it() -> None:
         first
         == "# Which of PGD-AT and SRAT is most robust on digits, at imbalance ratios 10 and 50?"
     )
-    assert second == "#   ltat-tune --space a/b.yaml"
-    assert rest[-1] == "# Run it: ltat-tune --space a/b.yaml"
+    assert second == "#   ltat-tune run a/b.yaml"
+    assert rest[-1] == "# Run it: ltat-tune run a/b.yaml"
     assert "# yaml-language-server: $schema=space.schema.json" in text
 
 

@@ -27,10 +27,10 @@ def test_the_view_has_the_searched_parameters_beside_the_objective_and_sorts_by_
     tags = VIEW.tags()
     state = json.loads(tags[SHARED])
     assert (state["orderByKey"], state["orderByAsc"]) == (
-        "metrics.`val/pgd20_balanced_acc`", False,
+        "metrics.`final/pgd20_balanced_acc`", False,
     )  # fmt: skip
     assert state["selectedColumns"][:7] == [
-        "tags.`kind`", "tags.`scenario`", "tags.`state`", "metrics.`val/pgd20_balanced_acc`",
+        "tags.`kind`", "tags.`scenario`", "tags.`state`", "metrics.`final/pgd20_balanced_acc`",
         "params.`method.temperature`", "params.`reweight.beta`", "metrics.`test/aa_balanced_acc`",
     ]  # fmt: skip
     assert state["columnOrder"][-len(state["selectedColumns"]) :] == state["selectedColumns"]
@@ -38,10 +38,15 @@ def test_the_view_has_the_searched_parameters_beside_the_objective_and_sorts_by_
     assert parallel["selectedParams"] == [
         "data.imbalance_ratio", "method.temperature", "reweight.beta",
     ]  # fmt: skip
-    assert parallel["selectedMetrics"] == ["val/pgd20_balanced_acc"]
+    assert parallel["selectedMetrics"] == ["final/pgd20_balanced_acc"]
     assert state["compareRunSections"][0]["uuid"] == parallel["metricSectionId"]
     assert tags["mlflow.note.content"] == "What it is."
-    assert tags["mlflow.experiment.primaryMetric.name"] == "val/pgd20_balanced_acc"
+    assert tags["mlflow.experiment.primaryMetric.name"] == "final/pgd20_balanced_acc"
+
+
+def test_one_scenario_has_no_column() -> None:
+    state = json.loads(replace(VIEW, several=False).tags()[SHARED])
+    assert state["selectedColumns"][:2] == ["tags.`kind`", "tags.`state`"]
 
 
 def test_a_view_that_no_tag_holds_goes_without_its_charts() -> None:

@@ -45,7 +45,7 @@ def test_a_runs_points_come_before_its_end(tmp_path: Path) -> None:
     assert [write.what for write in made] == ["metrics", "text", "file", "end"]
     assert rows(made)[-1] == ("test/acc", 0.4, 30, 3)
     assert made[2].data == {"path": "config.yaml"}  # a study that is moved still finds it
-    last = {"tags": {"why": "weak", "state": "pruned"}, "status": "KILLED", "at": 30}
+    last = {"tags": {"why": "weak", "state": "pruned"}, "status": "FINISHED", "at": 30}
     assert made[3].data == last
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ltat_tune.attacks import named
 from ltat_tune.attacks.noise import start_noise
-from ltat_tune.config.attack_names import WRITTEN
+from ltat_tune.config.attack_names import unknown_attack
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.datasets import LabelledImages, load_splits
 from ltat_tune.errors import ConfigError
@@ -55,7 +55,7 @@ def test_an_unknown_attack_is_refused(attack: str) -> None:
         measure_accuracy(
             _threshold(), _pixels([0.1], [0]), attack, tiny(), split="test", classes=2
         )
-    assert str(caught.value) == f"unknown attack {attack!r}; choose from: {WRITTEN}"
+    assert str(caught.value) == unknown_attack(attack)
 
 
 def test_clean_accuracy_by_hand() -> None:

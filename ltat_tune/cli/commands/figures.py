@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from ltat_tune.cli import options
 
 if TYPE_CHECKING:
     from ltat_tune.figures.drawing import Drawn
+    from ltat_tune.figures.spec import FigureSpec
 
 
 _KEY_WIDTH = len("accuracy_over_eps")  # the longest
@@ -30,6 +32,8 @@ _KEY_WIDTH = len("accuracy_over_eps")  # the longest
 @click.option("--to", "target", type=options.A_FOLDER, default=Path("figures"),
               show_default=True, help="Folder to write <key>.pdf and <key>.png into.")  # fmt: skip
 @options.out
+@click.option("--scenario", help="Draw this scenario alone  [default: all; a figure of one "
+              "scenario takes the first].")  # fmt: skip
 @click.option("--images", type=click.IntRange(min=1), default=1000, show_default=True,
               help="Number of test images for figures that attack models.")  # fmt: skip
 @options.device
@@ -45,6 +49,7 @@ def figures(
     listed: bool,
     target: Path,
     out: Path,
+    scenario: str | None,
     images: int,
     device: str,
     root: str | None,
@@ -55,8 +60,9 @@ def figures(
 
     STUDY is the name of a study or its folder. RUN is the folder of one training (config.yaml,
     result.json, checkpoint.pt). Give several to compare them; some figures of --only need none.
-    For every figure that cannot be drawn, the command names the missing data and the command
-    that makes them. The exit status is 1 if no figure could be drawn.
+    The figures that cannot be drawn stand on one line for each paper. With --only, the command
+    names the missing data of each, and the command that makes them. The exit status is 1 if no
+    figure could be drawn.
     """
     from ltat_tune.figures.drawing import drawn_table
 
@@ -69,10 +75,12 @@ def figures(
         raise click.UsageError("name a study or the folder of a training, or use --list")
     paths = [Path(name) if Path(name).is_dir() else out / name for name in targets]
     figures_drawn = []
-    for drawn in _draw(keys, paths, target, images, device, root):
+    for drawn in _draw(keys, paths, target, images, device, root, scenario):
         figures_drawn.append(drawn)
-        if form == "table" and not (quiet and not drawn.paths):
+        if form == "table" and (drawn.paths or (only and not quiet)):
             _print(drawn)
+    if form == "table" and not only and not quiet:
+        _print_missing([drawn.spec for drawn in figures_drawn if not drawn.paths])
     _attach(paths, [path for drawn in figures_drawn for path in drawn.paths])
     if form == "json":
         click.echo(json.dumps([drawn.as_data() for drawn in figures_drawn], indent=2))
@@ -86,13 +94,16 @@ def _keys(only: tuple[str, ...]) -> list[str]:
     chosen = [key.strip() for part in only for key in part.split(",") if key.strip()]
     for key in chosen:
         if key not in FIGURES:
-            raise click.UsageError(f"unknown figure {key!r}; choose from: {', '.join(FIGURES)}")
+            close = get_close_matches(key, FIGURES, n=1)
+            hint = f"did you mean {close[0]}? Choose" if close else "choose"
+            raise click.UsageError(f"unknown figure {key!r}; {hint} from: {', '.join(FIGURES)}")
     return list(dict.fromkeys(chosen)) or list(FIGURES)
 
 
 def _draw(
-    keys: list[str], paths: list[Path], target: Path, images: int, device: str, root: str | None
-) -> Iterator[Drawn]:
+    keys: list[str], paths: list[Path], target: Path, images: int, device: str, root: str | None,
+    scenario: str | None,
+) -> Iterator[Drawn]:  # fmt: skip
     from ltat_tune.config.sections import ComputeConfig
     from ltat_tune.errors import StudyError
     from ltat_tune.figures.drawing import draw
@@ -103,6 +114,8 @@ def _draw(
     if device == "auto" and chosen.type == "cuda":
         click.echo(f"note: models are attacked on {chosen}", err=True)
     sources = read_sources(paths, device=str(chosen), images=images, root=root)
+    if scenario is not None:
+        sources = sources.of_scenario(scenario)
     try:
         with computing_on(chosen, ComputeConfig()):
             yield from draw(keys, sources, target)
@@ -123,6 +136,16 @@ def _print(drawn: Drawn) -> None:
         return
     click.echo(f"{key} missing: {drawn.missing}")
     click.echo(f"{'':{_KEY_WIDTH}} make it with: {drawn.command}")
+
+
+def _print_missing(specs: list[FigureSpec]) -> None:
+    """Print one line for each paper with the figures that were not drawn."""
+    for paper in dict.fromkeys(spec.paper for spec in specs):
+        keys = [spec.key for spec in specs if spec.paper == paper]
+        name = "no paper" if paper == "neither" else paper
+        click.echo(f"not drawn, of {name}: {' '.join(keys)}")
+    if specs:
+        click.echo(f"why, and the remedy: add --only {specs[0].key}")
 
 
 def _print_list(rows: list[dict[str, str]]) -> None:

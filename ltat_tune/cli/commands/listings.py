@@ -87,7 +87,7 @@ def ls(kind: str, out: Path, plugins: tuple[str, ...], form: str) -> None:
     if kind == "studies":
         from ltat_tune.comparison.study_list import for_people, overview
 
-        rows, none = overview(out), f"no studies in {out}; start one: ltat-tune --space {_FIRST}"
+        rows, none = overview(out), f"no studies in {out}; start one: ltat-tune run {_FIRST}"
         show = partial(options.print_table, [for_people(row) for row in rows])
     elif kind == "spaces":
         from ltat_tune.cli.parameter_table import print_spaces

@@ -46,7 +46,10 @@ def plan(
     from ltat_tune.preflight.load import load_space
 
     more = [f"searcher.trials={trials}"] if trials is not None else []
-    checked = load_space(space, overrides=(*overrides, *more), check_machine=measure)
+    checked = load_space(
+        space, overrides=(*overrides, *more), check_machine=measure,
+        options={"searcher.trials": "--trials"} if more else {},
+    )  # fmt: skip
     expected = estimate(checked, measured=_measured(checked) if measure else None)
     if form == "json":
         click.echo(json.dumps(expected.as_data(), indent=2))

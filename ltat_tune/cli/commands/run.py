@@ -1,13 +1,10 @@
-"""The commands `ltat-tune --space FILE` and `resume`, which run a study."""
+"""The commands `run` and `resume`, which run a study, and the group of all commands."""
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import io
-import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +15,7 @@ from ltat_tune.backend.stop_signals import STOPPING, leave_terminal
 from ltat_tune.cli import options
 from ltat_tune.cli.commands.plan import show_first_trials
 from ltat_tune.cli.complete import SETTING, SPACE, STUDY
-from ltat_tune.errors import LtatError
+from ltat_tune.cli.group import CommandGroup
 
 if TYPE_CHECKING:
     from ltat_tune.engine.study import StudyEnd, StudyRun
@@ -26,10 +23,10 @@ if TYPE_CHECKING:
 
 _EXAMPLES = """\b
 Examples:
-  ltat-tune --space search_spaces/quickstart.yaml
-  ltat-tune --space search_spaces/quickstart.yaml --trials 24 --set name=longer
-  ltat-tune --space search_spaces/image_folder.yaml --set data.root=~/images
-  ltat-tune --space search_spaces/quickstart.yaml --smoke
+  ltat-tune run search_spaces/quickstart.yaml
+  ltat-tune run search_spaces/quickstart.yaml --trials 24 --set name=longer
+  ltat-tune run search_spaces/image_folder.yaml --set data.root=~/images
+  ltat-tune run search_spaces/quickstart.yaml --smoke
   ltat-tune resume quickstart
 
 \b
@@ -54,157 +51,136 @@ _budget = click.option(
 )  # fmt: skip
 
 
-class _Group(click.Group):
-    """A group that turns the package's errors into a message and an exit status."""
-
-    def main(self, *arguments: Any, **options: Any) -> Any:
-        """Run a command. What its terminal cannot show, or take, is decided here for all."""
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="replace")  # a question mark, not a traceback
-        return super().main(*arguments, **options)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            done = super().invoke(ctx)
-            with contextlib.suppress(ValueError):  # closed
-                sys.stdout.flush()  # an error of the last lines is met here, not at exit
-            return done
-        except OSError as error:
-            if ctx.params.get("debug") or not _is_of_output(error):
-                raise
-            _drop_output()
-            with contextlib.suppress(OSError):
-                click.echo(f"error: cannot write the output: {error.strerror}", err=True)
-            ctx.exit(1)
-        except LtatError as error:
-            if ctx.params.get("debug"):
-                raise
-            lines = str(error).splitlines()
-            count = sum(
-                not line.startswith(" ") for line in lines
-            )  # indented lines belong to the one above
-            many = f"{count} problems, nothing was started:\n" if count > 1 else ""
-            shown = [_printable(line) for line in lines[:_MOST_LINES]]
-            if len(lines) > _MOST_LINES:
-                shown.append(f"... and {len(lines) - _MOST_LINES:,} more lines")
-            click.echo(f"error: {many}" + "\n".join(shown), err=True)
-            ctx.exit(2)
-        except KeyboardInterrupt:
-            click.echo("\ninterrupted; run the same command again", err=True)
-            ctx.exit(130)
+_CHANGES = {"trials": "searcher.trials", "seed": "searcher.seed", "budget": "budget"}
+_OPTIONS = (
+    options.out,
+    click.option("--trials", type=int, help="Number of trials per scenario (searcher.trials)."),
+    click.option("--seed", type=int, help="Seed of the proposals (sets searcher.seed)."),
+    click.option(
+        "--set", "overrides", multiple=True, metavar="PATH=VALUE", shell_complete=SETTING,
+        help="Replace a value of the space file; may be repeated.",
+    ),
+    click.option(
+        "--tracking-uri", envvar="MLFLOW_TRACKING_URI", show_envvar=True,
+        help="MLflow server or store  [default: a SQLite file in the study's folder].",
+    ),
+    _address,
+    _in_process,
+    _budget,
+    click.option(
+        "--dry-run", is_flag=True,
+        help="Check everything and print the first trials, but start nothing.",
+    ),
+    click.option("--overwrite", is_flag=True, help="Delete a study of this name first."),
+    click.option(
+        "--allow-inert", is_flag=True, help="Run even if a tuned parameter has no effect."
+    ),
+    click.option(
+        "--smoke", is_flag=True,
+        help="Test in seconds that the file runs: 2 trials, 2 epochs, few images.",
+    ),
+    options.quiet,
+    options.format_,
+)  # fmt: skip
 
 
-_MOST_LINES, _MOST_CHARACTERS = 60, 2000
-
-
-def _printable(line: str) -> str:
-    """Return a line of a message without what would steer a terminal, and not too long."""
-    plain = options.printable(line)
-    cut = len(plain) > _MOST_CHARACTERS
-    return plain[:_MOST_CHARACTERS] + ("..." if cut else "")
-
-
-_PRINTERS = ("click.utils", "rich.console", __name__)
-
-
-def _is_of_output(error: OSError) -> bool:
-    """Return whether an error came up while something was printed; click ends EPIPE itself."""
-    place = error.__traceback__
-    while place is not None and place.tb_next is not None:
-        place = place.tb_next
-    printer = None if place is None else place.tb_frame.f_globals.get("__name__")
-    return error.errno != errno.EPIPE and printer in _PRINTERS
-
-
-def _drop_output() -> None:
-    """Let nothing be written at the interpreter's exit, which would fail again."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _study_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of a new study."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
 
 
 @click.group(
-    cls=_Group,
+    cls=CommandGroup,
     invoke_without_command=True,
     epilog=_EXAMPLES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.option(
-    "--space", type=click.Path(path_type=Path), help="Space file of the study to run.",
+    "--space", type=click.Path(path_type=Path), help="Run this space file, as `run SPACE` does.",
     shell_complete=SPACE,
 )  # fmt: skip
-@options.out
-@click.option("--trials", type=int, help="Number of trials per scenario (sets searcher.trials).")
-@click.option("--seed", type=int, help="Seed of the proposals (sets searcher.seed).")
-@click.option(
-    "--set", "overrides", multiple=True, metavar="PATH=VALUE", shell_complete=SETTING,
-    help="Replace a value of the space file; may be repeated.",
-)  # fmt: skip
-@click.option(
-    "--tracking-uri", envvar="MLFLOW_TRACKING_URI", show_envvar=True,
-    help="MLflow server or store  [default: a SQLite file in the study's folder].",
-)  # fmt: skip
-@_address
-@_in_process
-@_budget
-@click.option(
-    "--dry-run",
-    is_flag=True,
-    help="Check everything and print the first trials, but start nothing.",
-)
-@click.option("--overwrite", is_flag=True, help="Delete a study of this name first.")
-@click.option("--allow-inert", is_flag=True, help="Run even if a tuned parameter has no effect.")
-@click.option(
-    "--smoke", is_flag=True,
-    help="Test in seconds that the file runs: 2 trials, 2 epochs, few images.",
-)  # fmt: skip
-@options.quiet
-@options.format_
+@_study_options
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 @click.version_option(__version__, prog_name="ltat-tune")
 @click.pass_context
-def main(
-    ctx: click.Context,
-    space: Path | None,
-    out: Path,
-    trials: int | None,
-    seed: int | None,
-    overrides: tuple[str, ...],
-    tracking_uri: str | None,
-    address: str | None,
-    in_process: bool,
-    budget: str | None,
-    dry_run: bool,
-    overwrite: bool,
-    allow_inert: bool,
-    smoke: bool,
-    quiet: bool,
-    form: str,
-    debug: bool,
-) -> None:
+def main(ctx: click.Context, /, space: Path | None, debug: bool, **study: Any) -> None:
     """Find the method and hyperparameters that are most robust on long-tailed images.
 
     ltat-tune runs the study of a space file. Optuna proposes configurations, Ray Tune trains them
     side by side, and ASHA stops weak trials early by robust validation accuracy. MLflow records
     everything. The winners are confirmed with several seeds before any test image is used.
     """
+    given = [p.opts[0] for p in ctx.command.params if p.name != "debug"
+             and ctx.get_parameter_source(p.name or "") is click.core.ParameterSource.COMMANDLINE
+             ]  # fmt: skip
     if ctx.invoked_subcommand is not None:
         if space is not None:
             raise click.UsageError("--space runs a study by itself; remove the command")
+        if given:
+            raise click.UsageError(
+                f"{given[0]} stands before the command; write it after {ctx.invoked_subcommand}"
+            )
         return
-    if space is None:
+    if space is not None:
+        _start(ctx, space, **study)
+    elif given:
+        raise click.UsageError(
+            f"{given[0]} changes a study; name its space file: `ltat-tune run SPACE {given[0]}`"
+        )
+    else:
         click.echo(ctx.get_help())
-        return
+
+
+def _debug_all(ctx: click.Context, option: click.Parameter, value: bool) -> None:
+    ctx.find_root().params["debug"] |= value
+
+
+@click.command(
+    short_help="Run the study of a space file.",
+    epilog="\b\nExamples:\n  ltat-tune run search_spaces/quickstart.yaml\n"
+    "  ltat-tune run search_spaces/quickstart.yaml --trials 24 --set name=longer --dry-run",
+)
+@click.argument("space", type=click.Path(path_type=Path), shell_complete=SPACE)
+@_study_options
+@click.option("--debug", is_flag=True, expose_value=False, callback=_debug_all,
+              help="Show tracebacks.")  # fmt: skip
+@click.pass_context
+def run(ctx: click.Context, /, space: Path, **study: Any) -> None:
+    """Run the study of a space file: search, confirmations, tests.
+
+    SPACE is a file such as search_spaces/quickstart.yaml. `ltat-tune run SPACE` does the same.
+    """
+    _start(ctx, space, **study)
+
+
+def _start(
+    ctx: click.Context,
+    space: Path,
+    *,
+    out: Path,
+    overrides: tuple[str, ...],
+    tracking_uri: str | None,
+    address: str | None,
+    in_process: bool,
+    dry_run: bool,
+    overwrite: bool,
+    allow_inert: bool,
+    smoke: bool,
+    quiet: bool,
+    form: str,
+    **changes: str | int | None,
+) -> None:
     _refuse_both(address, in_process)
     from ltat_tune.engine.study import StudyRun
     from ltat_tune.preflight.load import load_space
 
-    more = [f"searcher.trials={trials}"] if trials is not None else []
-    more += [f"searcher.seed={seed}"] if seed is not None else []
-    more += [f"budget={budget}"] if budget is not None else []
+    given = {name: path for name, path in _CHANGES.items() if changes[name] is not None}
+    more = [f"{path}={changes[name]}" for name, path in given.items()]
     checked = load_space(
         space, overrides=(*overrides, *more), allow_inert=allow_inert, smoke=smoke,
-        cluster=address is not None,
+        cluster=address is not None, options={path: f"--{name}" for name, path in given.items()},
     )  # fmt: skip
     if dry_run:
         show_first_trials(checked, form)

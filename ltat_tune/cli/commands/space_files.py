@@ -84,8 +84,8 @@ def init(
 
         raise SpaceError(problems)
     _write(file, write_template(FirstQuestion(**answers), file))
-    click.echo(f"wrote {file}\n\nnext:\n  ltat-tune --space {file} --dry-run   # check it\n"
-               f"  ltat-tune --space {file}")  # fmt: skip
+    click.echo(f"wrote {file}\n\nnext:\n  ltat-tune run {file} --dry-run   # check it\n"
+               f"  ltat-tune run {file}")  # fmt: skip
 
 
 def is_terminal() -> bool:

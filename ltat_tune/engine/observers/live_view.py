@@ -113,8 +113,8 @@ class LiveView:
         progress.running[task.key] = task.kind
         if begins:
             progress.begun.add(task.number)
-            tuned = {p: d for p, d in self._space.tuned.items() if d.active(task.config)}
-            chosen = {p: v for p, v in task.config.items() if p in tuned}
+            tuned = self._space.tuned  # in the order of the space file
+            chosen = {p: task.config[p] for p, d in tuned.items() if d.active(task.config)}
             self._event(f"{task.trial} started: {_short(chosen)}")
 
     def on_epoch(self, task: Task, epoch: int, metrics: dict[str, float], seconds: float) -> None:

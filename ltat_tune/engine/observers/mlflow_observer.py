@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ltat_tune.config.effects import why_inert
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.engine.observers.mlflow_pages import images_of
 from ltat_tune.presentation.names import counts_in_words
@@ -13,8 +14,16 @@ from ltat_tune.results.wording import masking_line
 from ltat_tune.search.predict.outlook import Outlook
 from ltat_tune.space.space import Space
 from ltat_tune.storage.task import SEARCH, Outcome, Task
-from ltat_tune.storage.training_files import SENTINEL, read_complete, read_masking, read_test
+from ltat_tune.storage.training_files import (
+    SENTINEL,
+    CompleteTraining,
+    read_complete,
+    read_masking,
+    read_test,
+)
 from ltat_tune.tracking import Tracker
+from ltat_tune.tracking.client import OF_TRIAL
+from ltat_tune.tracking.experiment_view import final_metric
 
 
 class MlflowObserver:
@@ -43,8 +52,14 @@ class MlflowObserver:
             "selected_on_test": str(self._space.selected_on_test).lower(),
             "state": "running",
         }
+        if kind == "confirmation":
+            tags[OF_TRIAL] = task.trial
         scenario, _, name = task.title.partition("/")  # columns are narrow: the number first
-        self._tracker.begin(task.run_key, f"{name} {scenario}", task.config, tags)
+        several = len(self._space.scenarios) > 1
+        axes = self._space.scenario(task.scenario).values
+        params = {path: value for path, value in task.config.items()
+                  if path in axes or why_inert(config, path) is None}  # fmt: skip
+        self._tracker.begin(task.run_key, f"{name} {scenario}" if several else name, params, tags)
 
     def on_epoch(self, task: Task, epoch: int, metrics: dict[str, float], seconds: float) -> None:
         """Log an epoch and the speed of this task alone.
@@ -121,6 +136,7 @@ class MlflowObserver:
             metrics={
                 **(measured.metrics if measured else {}),
                 **masking,
+                **self._final(trained, outcome),
                 **_stages(folder),
                 **({} if opinion is None else {"val/second_opinion_broken": opinion.share}),
             },
@@ -129,6 +145,13 @@ class MlflowObserver:
             artifacts=artifacts,
             images=images_of(TrialConfig.from_flat(task.config), trained) if trained else None,
         )
+
+    def _final(self, trained: CompleteTraining | None, outcome: Outcome) -> dict[str, float]:
+        """Return the objective of what trained to its end and is credible; else nothing."""
+        objective = self._space.objective.metric
+        if trained is None or outcome.reason or objective not in trained.metrics:
+            return {}
+        return {final_metric(objective): trained.metrics[objective]}
 
     def _seconds(self, task: Task) -> float:
         """Return the seconds of the epochs of all stages; earlier starts left theirs in files."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from statistics import fmean
 from typing import Any
 
 from ltat_tune import provenance
@@ -16,6 +17,7 @@ from ltat_tune.space.space import Space, text_of
 from ltat_tune.storage.code_history import code_history
 from ltat_tune.storage.training_files import CompleteTraining
 from ltat_tune.tracking import RunImages, View
+from ltat_tune.tracking.experiment_view import final_metric
 
 _MOST = 8000  # the most characters that a run's tag holds
 
@@ -37,6 +39,7 @@ def view_of(space: Space) -> View:
         tuned=list(space.tuned),
         scenarios=axes,
         robust=columns if space.confirm.top else [],
+        several=len(space.scenarios) > 1,
         about=(
             f"{smoke}{on_test}ltat-tune study `{space.name}`: adversarial training on long-tailed "
             f"data, judged by `{space.objective.metric}` (a fraction, 1 is best).\n\n"
@@ -44,8 +47,10 @@ def view_of(space: Space) -> View:
             f"Tuned parameters:\n\n{tuned}\n\n"
             "One run is the study itself; its description shows the results. Runs with "
             "`kind: trial` belong to the search. Runs with `kind: confirmation` train its best "
-            "configurations again with several seeds and attack them on the test images. Runs "
-            "with `state: pruned` were stopped early; the tag `reason` says why."
+            "configurations again with several seeds and attack them on the test images; they "
+            f"stand under their trial. `{final_metric(space.objective.metric)}` is the objective "
+            "of what trained to its end. Runs with `state: pruned` were stopped early; the tag "
+            "`reason` says why."
         ),
     )
 
@@ -71,6 +76,21 @@ def note(results: StudyResults) -> str:
             return text + "\n\nSee `ltat-tune compare` or the artifact summary.txt for the rest."
         text += part
     return text
+
+
+def winner_metrics(results: StudyResults) -> dict[str, float]:
+    """Return the winners' metrics, means over seeds, for the study's own run.
+
+    With several scenarios, each name begins with its scenario: `imbalance_ratio_50/test/aa_acc`.
+    """
+    several, metrics = len(results.scenarios) > 1, {}
+    for scenario in results.scenarios:
+        if scenario.winner is not None:
+            place = f"{scenario.name}/" if several else ""
+            for name, values in {**scenario.winner.val, **scenario.winner.test}.items():
+                if values:
+                    metrics[f"{place}{name}"] = fmean(values)
+    return metrics
 
 
 def _scenario(results: StudyResults, scenario: ScenarioResults) -> str:

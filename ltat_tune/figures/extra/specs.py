@@ -5,7 +5,7 @@ from __future__ import annotations
 from ltat_tune.figures.extra import models, studies
 from ltat_tune.figures.spec import FigureSpec
 
-_ANY_STUDY = "ltat-tune --space search_spaces/quickstart.yaml"
+_ANY_STUDY = "ltat-tune run search_spaces/quickstart.yaml"
 
 EXTRAS: dict[str, FigureSpec] = {
     "learning_curves": FigureSpec(
@@ -26,6 +26,6 @@ EXTRAS: dict[str, FigureSpec] = {
     ),
     "rbl_weights": FigureSpec(
         "rbl_weights", "neither", "", "RBL's effective numbers and weights over epochs",
-        ("predicted",), studies.rbl_over_epochs, "ltat-tune --space search_spaces/reat.yaml",
+        ("predicted",), studies.rbl_over_epochs, "ltat-tune run search_spaces/reat.yaml",
     ),
 }  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ltat_tune.figures.reat import features, predictions, rivals
 from ltat_tune.figures.spec import FigureSpec
 
-_SPACES = "ltat-tune --space search_spaces/papers/"
+_SPACES = "ltat-tune run search_spaces/papers/"
 _BALANCED_AND_NOT = f"{_SPACES}reat_figure_01.yaml; {_SPACES}reat_table_07.yaml"
 _RIVALS, _RIVALS_100 = f"{_SPACES}reat_table_03.yaml", f"{_SPACES}reat_table_04.yaml"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ltat_tune.figures.spec import FigureSpec
 from ltat_tune.figures.srat import bars, counts, features
 
-_SPACES = "ltat-tune --space search_spaces/papers"
+_SPACES = "ltat-tune run search_spaces/papers"
 _NO_TRAINING = "ltat-tune figures --only"
 
 SRAT_FIGURES: dict[str, FigureSpec] = {

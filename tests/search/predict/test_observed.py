@@ -63,6 +63,15 @@ def test_a_trial_that_a_rung_stopped_counts_with_the_end_that_others_suggest() -
     assert seen[1].values == pytest.approx((0.6,))  # 0.3, and the other's rise of 0.3
 
 
+def test_of_several_objectives_a_stopped_trial_has_no_end() -> None:
+    both = create_trial(
+        state=TrialState.COMPLETE, values=[0.7, 0.9], user_attrs={"state": "complete"}
+    )
+    rows = [both, _row(1, TrialState.PRUNED, {5: 0.3}, state="pruned")]
+    rows[0].number = 0
+    assert [one.values for one in observe(rows, copy_epochs=0)] == [(0.7, 0.9), None]
+
+
 def test_a_doubted_trial_is_not_the_best_as_long_as_one_is_credible() -> None:
     doubted = _row(0, TrialState.COMPLETE, {}, state="complete", reason="too good to be true")
     credible = _row(1, TrialState.COMPLETE, {}, state="complete")
