@@ -294,7 +294,7 @@ def _check_network(
         )
     expected = build_model(
         config.model, in_channels=channels, num_classes=classes,
-        projection=needs_projection(config),
+        side=splits.train.images.shape[2], projection=needs_projection(config),
     ).state_dict()  # fmt: skip
     problems = [f"lacks {name}" for name in expected if name not in weights]
     problems += [f"has {name} besides" for name in weights if name not in expected]

@@ -6,6 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Collection
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,9 @@ from ltat_tune.errors import TrainingDiverged
 from ltat_tune.losses import class_weights
 from ltat_tune.losses.counts import log_prior
 from ltat_tune.methods import build_method, needs_projection
-from ltat_tune.models import build_model, chosen_precision, measured, prepare_model
+from ltat_tune.models import build_model, chosen_precision, is_foreign, measured, prepare_model
 from ltat_tune.models.arithmetic import computing_on, described
-from ltat_tune.seeding import new_generator, stream_seed
+from ltat_tune.seeding import drawing, new_generator, stream_seed
 from ltat_tune.training.ae_distances import AEDistances
 from ltat_tune.training.checkpoint import check_images, load_checkpoint, loading, weights_hash
 from ltat_tune.training.epoch_sums import EpochSums
@@ -199,6 +200,7 @@ class Trainer:
             config.model,
             in_channels=self._train.images.shape[1],
             num_classes=len(self.splits.classes),
+            side=self._train.images.shape[2],
             projection=needs_projection(config),
             mean=mean,
             std=std,
@@ -253,25 +255,29 @@ class Trainer:
         )  # fmt: skip
         self.model.train()
         sums = EpochSums(len(self.splits.classes), self.device)
-        for images, targets in training_batches(
-            self._train,
-            config.optim.batch_size,
-            config=config.data,
-            generator=self.generators["batches"],
-        ):
-            step = method.training_step(
-                self.model, images, targets,
-                class_weights=weights, generator=self.generators["attack"],
-            )  # fmt: skip
-            self.optimizer.zero_grad(set_to_none=True)
-            step.loss.backward()
-            clip_gradients(self.model, config.optim.clip_norm)
-            self.optimizer.step()
-            if step.after_update is not None:
-                step.after_update()
-            if self.average is not None:
-                self.average.update(self.model)
-            sums.add(step, targets)
+        # a network that others wrote may draw, say for dropout
+        draws = is_foreign(config.model.name) or bool(config.parts)
+        noise = drawing(stream_seed(config.seeds.seed, f"network {epoch}"), self.device)
+        with noise if draws else nullcontext():
+            for images, targets in training_batches(
+                self._train,
+                config.optim.batch_size,
+                config=config.data,
+                generator=self.generators["batches"],
+            ):
+                step = method.training_step(
+                    self.model, images, targets,
+                    class_weights=weights, generator=self.generators["attack"],
+                )  # fmt: skip
+                self.optimizer.zero_grad(set_to_none=True)
+                step.loss.backward()
+                clip_gradients(self.model, config.optim.clip_norm)
+                self.optimizer.step()
+                if step.after_update is not None:
+                    step.after_update()
+                if self.average is not None:
+                    self.average.update(self.model)
+                sums.add(step, targets)
         metrics, predicted = sums.read()
         self._check_finite(epoch, metrics)
         self.predicted.append(predicted)
