@@ -193,6 +193,7 @@ _RULES: dict[str, _Rule] = {
     "model.width": lambda c: _defined_elsewhere(c) and f"{_defined_elsewhere(c)} reads no width",
     "model.stem": _needs("model.name", "small_cnn"),
     "model.features": _features,
+    "model.init": lambda c: "model.init is null" if c.model.init is None else None,
     "model.head_scale": _cosine,
     "model.head_gamma": _cosine,
     "model.posthoc_tau": _imbalanced,

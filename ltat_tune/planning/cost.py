@@ -109,7 +109,7 @@ def cost_of(config: TrialConfig, attacks: tuple[str, ...]) -> Cost:
     """
     counts = class_counts(config)
     source = open_source(config.data)
-    channels, side, test_images, official = _images(config, source)
+    channels, side, test_images, official = image_facts(config, source)
     train, classes = sum(counts), len(counts)
     model = ModelConfig(
         name=config.model.name, width=config.model.width, stem=config.model.stem,
@@ -176,7 +176,7 @@ def passes(attack: str) -> float:
     return _FORWARD + _WHOLE_ATTACKS.get(name.family, float(name.steps * name.restarts))
 
 
-def _images(config: TrialConfig, source: Source) -> tuple[int, int, int, int]:
+def image_facts(config: TrialConfig, source: Source) -> tuple[int, int, int, int]:
     """Return channels, pixels a side, test images, and images of the official training split."""
     official = sum(source.train_counts())
     dimensions = _IMAGES.get(config.data.name)

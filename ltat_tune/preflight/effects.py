@@ -35,7 +35,7 @@ def check_space(
         )
     if check_machine:
         notes += check_images_there(space, problems)
-        check_networks(space, problems)
+        notes += check_networks(space, problems)
         check_resources(space, problems, cluster)
     return notes
 

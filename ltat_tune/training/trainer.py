@@ -6,7 +6,6 @@ import copy
 import math
 import time
 from collections.abc import Callable, Collection
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,11 @@ from ltat_tune.errors import TrainingDiverged
 from ltat_tune.losses import class_weights
 from ltat_tune.losses.counts import log_prior
 from ltat_tune.methods import build_method, needs_projection
-from ltat_tune.models import build_model, chosen_precision, is_foreign, measured, prepare_model
+from ltat_tune.models import build_model, chosen_precision, measured, prepare_model
 from ltat_tune.models.arithmetic import computing_on, described
-from ltat_tune.seeding import drawing, new_generator, stream_seed
+from ltat_tune.models.foreign.noise import network_noise
+from ltat_tune.models.foreign.start import start_from
+from ltat_tune.seeding import new_generator, stream_seed
 from ltat_tune.training.ae_distances import AEDistances
 from ltat_tune.training.checkpoint import check_images, load_checkpoint, loading, weights_hash
 from ltat_tune.training.epoch_sums import EpochSums
@@ -205,8 +206,10 @@ class Trainer:
             mean=mean,
             std=std,
             seed=stream_seed(seed, "weights"),
-        ).to(self.device)
-        prepare_model(self.model, self.precision, self.device)
+        )
+        if config.model.init and not (checkpoint and checkpoint.exists()):
+            start_from(self.model, config.model.init)
+        prepare_model(self.model.to(self.device), self.precision, self.device)
         self.optimizer = build_optimizer(config.optim, self.model)
         self.average = new_average(self.model, config.optim.ema_decay)
         self.weights = class_weights(config.reweight, self.counts)
@@ -255,10 +258,7 @@ class Trainer:
         )  # fmt: skip
         self.model.train()
         sums = EpochSums(len(self.splits.classes), self.device)
-        # a network that others wrote may draw, say for dropout
-        draws = is_foreign(config.model.name) or bool(config.parts)
-        noise = drawing(stream_seed(config.seeds.seed, f"network {epoch}"), self.device)
-        with noise if draws else nullcontext():
+        with network_noise(config, epoch, self.device):
             for images, targets in training_batches(
                 self._train,
                 config.optim.batch_size,

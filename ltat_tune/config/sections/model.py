@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from ltat_tune.config.extensions import Extensible, OpenSection
 from ltat_tune.config.fields import documented
+from ltat_tune.config.foreign.start import Start
 from ltat_tune.config.scalars import Integer, Number
 
 LIBRARY_NETWORK = r"(torchvision|timm)/[A-Za-z0-9_.-]+"
@@ -42,6 +43,12 @@ class ModelConfig(OpenSection):
         "conv",
         "small_cnn: first layers: two convolutions (conv), or 2x2 pixels as channels and one "
         "convolution (space_to_depth, which needs about 0.6 of the time)",
+    )
+    init: Start | None = documented(
+        None,
+        "file of weights to start from: of ltat-tune, safetensors, or a state_dict of any script, "
+        "with or without the head; null starts at random",
+        also=("pretrained", "checkpoint"),
     )
     features: str | None = documented(
         None,
