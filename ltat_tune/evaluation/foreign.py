@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from ltat_tune.config.config_file import dump_config
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.datasets import Splits
 from ltat_tune.errors import CheckpointError, ConfigError
-from ltat_tune.models import Classifier, build_model
+from ltat_tune.losses.counts import log_prior
+from ltat_tune.models import build_model, measured
 from ltat_tune.models.foreign.weights import first_names, fit_weights, read_tensors
 
 _COMMENT = (
@@ -74,8 +76,8 @@ def is_ours(path: Path) -> bool:
 
 def load_foreign(
     path: Path, config: TrialConfig, recorded: dict[str, Any], splits: Splits
-) -> Classifier:
-    """Build the configured network with the weights of another script's checkpoint.
+) -> nn.Module:
+    """Build the configured network, as measured, with the weights of another script.
 
     Raises:
         CheckpointError: the file leaves a tensor of the network at random, or has more of them.
@@ -96,4 +98,7 @@ def load_foreign(
             f"{first_names(unused) or 'none'}; name its network with --model"
         )
     model.load_state_dict(fitted.weights, strict=False)
-    return model.eval()
+    shift = None
+    if config.model.posthoc_tau > 0:
+        shift = (config.model.posthoc_tau * log_prior(splits.samples_per_class.double())).float()
+    return measured(model.eval(), scale=config.model.inference_scale, shift=shift)
