@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -16,6 +18,20 @@ def stream_seed(seed: int, stream: str) -> int:
 def new_generator(seed: int, stream: str) -> torch.Generator:
     """Return a CPU generator for one named stream, so that draws do not depend on the device."""
     return torch.Generator().manual_seed(stream_seed(seed, stream))
+
+
+@contextmanager
+def drawing(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch's global generators inside the context, for networks that draw from them.
+
+    The state before is restored, so nobody outside is disturbed.
+    """
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.default_generator.manual_seed(seed)
+        if devices:
+            torch.cuda.manual_seed(seed)
+        yield
 
 
 def prepare_process(threads: int) -> None:

@@ -166,6 +166,18 @@ def _falls(config: ConfigValues) -> str | None:
     return "optim.milestones is empty"
 
 
+def _defined_elsewhere(config: ConfigValues) -> str | None:
+    """Return `model.name NAME` if a library or a function of a plugin builds the network."""
+    name = config.model.name
+    return f"model.name {name}" if "/" in name or ":" in name else None
+
+
+def _features(config: ConfigValues) -> str | None:
+    if config.model.features is None:
+        return "model.features is null"
+    return None if _defined_elsewhere(config) else f"{config.model.name} names its own features"
+
+
 _RULES: dict[str, _Rule] = {
     "data.root": _needs("data.name", "image_folder"),
     "data.image_size": _needs("data.name", "image_folder"),
@@ -178,7 +190,10 @@ _RULES: dict[str, _Rule] = {
     "data.policy_ops": _needs("data.policy", "randaugment"),
     "data.policy_magnitude": _needs("data.policy", "randaugment"),
     "data.crop_padding": _not("data.augmentation", "none"),
+    "model.width": lambda c: _defined_elsewhere(c) and f"{_defined_elsewhere(c)} reads no width",
     "model.stem": _needs("model.name", "small_cnn"),
+    "model.features": _features,
+    "model.init": lambda c: "model.init is null" if c.model.init is None else None,
     "model.head_scale": _cosine,
     "model.head_gamma": _cosine,
     "model.posthoc_tau": _imbalanced,

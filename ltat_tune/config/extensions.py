@@ -5,6 +5,7 @@ The tables are empty until a plugin is loaded. The package never searches for pl
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, get_args
@@ -61,6 +62,8 @@ class Part:
     ignores: tuple[str, ...] = ()
 
 
+_FUNCTION = r"[A-Za-z_][\w.]*:[A-Za-z_]\w*"  # MODULE:FUNCTION
+
 PARTS: dict[tuple[str, str], Part] = {}  # by chosen_by and name
 FIELDS: dict[str, TypeAdapter[Any]] = {}  # checks of plugins' parameters, by dotted path
 UNDO: dict[tuple[str, str], Callable[[], None]] = {}  # functions that remove a part everywhere
@@ -77,10 +80,14 @@ class Extensible:
 
     Args:
         path: the parameter's dotted path.
+        also: pattern of further values, which another library or a user's module defines.
+        unlisted: sentence about such a value that is not known here, with the place `{value}`.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, also: str = "", unlisted: str = "") -> None:
         self._path = path
+        self._also = also
+        self._unlisted = unlisted
 
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
@@ -91,14 +98,22 @@ class Extensible:
             choices = [*own, *extension_names(self._path)]
             if isinstance(value, str) and value in choices:
                 return value
+            if self._also and isinstance(value, str) and re.fullmatch(self._also, value):
+                return value
+            if self._unlisted and isinstance(value, str) and re.search("[/:]", value):
+                reason = self._unlisted.format(value=value, module=value.partition(":")[0])
+                raise PydanticCustomError("value_error", "{error}", {"error": reason})
             expected = ", ".join(choices)
             raise PydanticCustomError(
                 "literal_error", "must be one of {expected}", {"expected": expected}
             )
 
-        return core_schema.no_info_plain_validator_function(
-            check, json_schema_input_schema=core_schema.literal_schema(list(own))
-        )
+        listed: CoreSchema = core_schema.literal_schema(list(own))
+        if self._also:
+            # an editor cannot know the functions of a user's module
+            others = core_schema.str_schema(pattern=f"^({self._also}|{_FUNCTION})$")
+            listed = core_schema.union_schema([listed, others])
+        return core_schema.no_info_plain_validator_function(check, json_schema_input_schema=listed)
 
 
 class OpenSection(Section):

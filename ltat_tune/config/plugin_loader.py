@@ -8,10 +8,13 @@ import re
 import sys
 import traceback
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ltat_tune.config.extensions import LOADING, PARTS, UNDO, Plugin
+from ltat_tune.config.foreign.builders import add_builders
+from ltat_tune.config.foreign.operators import import_beside_torch
 from ltat_tune.errors import ConfigError, StudyError
 from ltat_tune.files import copy_file
 
@@ -144,6 +147,12 @@ def _load(name: str, file: str, sha256: str, beside: Path | None) -> Plugin:
     return plugin
 
 
+def _make_torchvision_importable() -> None:
+    """Import torchvision before a plugin does, beside a torch that it was not compiled for."""
+    with suppress(ImportError, OSError, RuntimeError):  # the plugin's own import says what fails
+        import_beside_torch("torchvision")
+
+
 def _installed(name: str) -> Path | None:
     try:
         spec = importlib.util.find_spec(name)
@@ -170,9 +179,17 @@ def _run(plugin: Plugin) -> None:
     LOADING.append(plugin)
     try:
         # The import system's cache would miss a file that was edited within the same second.
-        exec(compile(Path(plugin.file).read_bytes(), plugin.file, "exec"), vars(module))
+        code = Path(plugin.file).read_bytes()
+        compiled = compile(code, plugin.file, "exec")
+        if re.search(rb"\b(torchvision|timm)\b", code):
+            _make_torchvision_importable()
+        exec(compiled, vars(module))
+        add_builders(plugin, own, vars(module))
         if not any(part.plugin == plugin for part in PARTS.values()):
-            raise ConfigError("it registers nothing; call register_method or a similar function")
+            raise ConfigError(
+                "it registers nothing; call register_method or a similar function, or define a "
+                "function with the argument num_classes that builds a network"
+            )
     except (Exception, SystemExit) as error:
         forget(plugin)
         del sys.modules[own]

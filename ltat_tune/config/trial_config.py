@@ -16,6 +16,7 @@ from pydantic import ValidationError, model_validator
 from ltat_tune.config.constraints import problems
 from ltat_tune.config.defaults import fill_in
 from ltat_tune.config.effects import why_inert
+from ltat_tune.config.foreign.start import start_file
 from ltat_tune.config.parameters import explain
 from ltat_tune.config.values import ConfigValues
 from ltat_tune.errors import ConfigError
@@ -94,5 +95,7 @@ class TrialConfig(ConfigValues):
             for path, value in self.flat().items()
             if path not in exclude and why_inert(self, path) is None
         }
+        if "model.init" in acting:  # the content counts, not its place
+            acting["model.init"] = start_file(acting["model.init"])[1]
         text = json.dumps(acting, sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -15,6 +15,7 @@ from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.batches import to_unit
 from ltat_tune.data.datasets import Splits, load_splits
 from ltat_tune.errors import CheckpointError, ConfigError, LtatError, StudyError
+from ltat_tune.evaluation.foreign import is_ours, load_foreign
 from ltat_tune.methods import needs_projection
 from ltat_tune.models import Classifier, build_model, measured, prepare_model
 from ltat_tune.results.model import read_results
@@ -176,6 +177,12 @@ def load_target(target: Target, *, device: str = "cpu") -> Loaded:
         ConfigError, DataError: as for a training.
     """
     config, recorded = load_config(target.config)
+    if not is_ours(target.checkpoint):
+        splits = load_splits(config, cache_dir=target.cache)
+        network = load_foreign(target.checkpoint, config, recorded or {}, splits)
+        groups = ClassGroups.from_counts(splits.samples_per_class.tolist())
+        weights = weights_hash(network.state_dict())
+        return Loaded(target, config, network.to(device), splits, groups, weights, 0, False)
     if target.checkpoint.suffix == SUFFIX:
         return _load_exported(target, config, recorded or {}, device)
     state = _read(target.checkpoint)
@@ -294,7 +301,7 @@ def _check_network(
         )
     expected = build_model(
         config.model, in_channels=channels, num_classes=classes,
-        projection=needs_projection(config),
+        side=splits.train.images.shape[2], projection=needs_projection(config),
     ).state_dict()  # fmt: skip
     problems = [f"lacks {name}" for name in expected if name not in weights]
     problems += [f"has {name} besides" for name in weights if name not in expected]

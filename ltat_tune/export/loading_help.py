@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from ltat_tune.config.extensions import Part
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.methods import needs_projection
+from ltat_tune.models import is_foreign
 
 if TYPE_CHECKING:
     from ltat_tune.export.winner import Winner
     from ltat_tune.tracking.model_registry import Registered
 
 
-def weights_help(winner: Winner, path: Path, channels: int) -> str:
+def weights_help(winner: Winner, path: Path, channels: int, side: int) -> str:
     """Return how to load the weights: with this package, and from the tensors alone."""
     config = winner.training.config
     model = config.model
@@ -25,9 +26,11 @@ def weights_help(winner: Winner, path: Path, channels: int) -> str:
         [f'head="cosine", head_scale={model.head_scale!r}, head_gamma={model.head_gamma!r}']
         if model.head == "cosine" else []
     )  # fmt: skip
+    settings += [] if model.features is None else [f'features="{model.features}"']
     settings += [f"{path.partition('.')[2]}={config.get(path)!r}"
                  for part in _own_network(config) for path in part.defaults]  # fmt: skip
     shape = f"in_channels={channels}, num_classes={len(winner.confirmed.samples_per_class)}"
+    shape += f", side={side}" if is_foreign(model.name) else ""
     projection = ", projection=True" if needs_projection(config) else ""
     shift = ", shift=shift" if model.posthoc_tau > 0 else ""
     adjusted = model.inference_scale != 1 or shift

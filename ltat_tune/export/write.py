@@ -114,7 +114,7 @@ def _weights(path: Path, winner: Winner, loaded: Loaded, sample: Sample, written
     weights_file(path, winner, loaded)
     model = load_model(path)
     _check(path, lambda: compare_predictions(sample, model, what=path.name, tolerance=0), written)
-    written.loading.append(weights_help(winner, path, sample.clean.shape[1]))
+    written.loading.append(weights_help(winner, path, *sample.clean.shape[1:3]))
 
 
 def _onnx(path: Path, winner: Winner, loaded: Loaded, sample: Sample, written: Written) -> None:

@@ -13,6 +13,8 @@ from torch import Tensor
 from ltat_tune.config.sections import ModelConfig
 from ltat_tune.models.classifier import Classifier
 from ltat_tune.models.computing import chosen_precision, exactly, prepare_model
+from ltat_tune.models.foreign import ForeignBackbone, build_foreign, is_foreign
+from ltat_tune.models.foreign.backbone import DEFAULT_SIDE
 from ltat_tune.models.heads import CosineHead
 from ltat_tune.models.inference import measured
 from ltat_tune.models.preact_resnet import PreActResNet18
@@ -31,11 +33,12 @@ __all__ = [
     "build_model",
     "chosen_precision",
     "exactly",
+    "is_foreign",
     "measured",
     "prepare_model",
 ]
 
-Backbone = SmallCNN | ResNet18 | PreActResNet18 | WideResNet
+Backbone = SmallCNN | ResNet18 | PreActResNet18 | WideResNet | ForeignBackbone
 
 MODELS: dict[str, Callable[[ModelConfig, int], Backbone]] = {
     "small_cnn": lambda config, channels: SmallCNN(
@@ -55,6 +58,7 @@ def build_model(
     *,
     in_channels: int,
     num_classes: int,
+    side: int = DEFAULT_SIDE,
     projection: bool = False,
     mean: Tensor | None = None,
     std: Tensor | None = None,
@@ -66,6 +70,7 @@ def build_model(
         config: the network, its width and its head.
         in_channels: C of the images.
         num_classes: K.
+        side: pixels of a side of the images, for networks that need to know it.
         projection: adds SRAT's projection head. The other weights do not depend on it.
         mean: subtracted from each channel, shape (C,), pixel units; None is 0.
         std: divides each channel, shape (C,), pixel units; None is 1.
@@ -75,7 +80,13 @@ def build_model(
     with torch.random.fork_rng(devices=[]):
         # torch.manual_seed would also reseed the GPUs' global generators.
         torch.default_generator.manual_seed(seed)
-        backbone = MODELS[config.name](config, in_channels)
+        backbone: Backbone
+        if is_foreign(config.name):
+            backbone = build_foreign(
+                config, in_channels=in_channels, num_classes=num_classes, side=side
+            )
+        else:
+            backbone = MODELS[config.name](config, in_channels)
         return Classifier(
             backbone,
             backbone.out_features,

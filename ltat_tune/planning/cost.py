@@ -109,10 +109,11 @@ def cost_of(config: TrialConfig, attacks: tuple[str, ...]) -> Cost:
     """
     counts = class_counts(config)
     source = open_source(config.data)
-    channels, side, test_images, official = _images(config, source)
+    channels, side, test_images, official = image_facts(config, source)
     train, classes = sum(counts), len(counts)
     model = ModelConfig(
         name=config.model.name, width=config.model.width, stem=config.model.stem,
+        features=config.model.features,
         **(config.model.model_extra or {}),
     )  # fmt: skip
     macs, activations, parameters = _network(model, channels, side, classes)
@@ -175,7 +176,7 @@ def passes(attack: str) -> float:
     return _FORWARD + _WHOLE_ATTACKS.get(name.family, float(name.steps * name.restarts))
 
 
-def _images(config: TrialConfig, source: Source) -> tuple[int, int, int, int]:
+def image_facts(config: TrialConfig, source: Source) -> tuple[int, int, int, int]:
     """Return channels, pixels a side, test images, and images of the official training split."""
     official = sum(source.train_counts())
     dimensions = _IMAGES.get(config.data.name)
@@ -195,9 +196,14 @@ def _network(
     """Return multiply-adds of a forward over an image, numbers in layers' outputs, parameters."""
     import torch
 
-    from ltat_tune.models import build_model
+    from ltat_tune.models import build_model, is_foreign
+    from ltat_tune.planning.measured_pass import measured_pass
 
-    model = build_model(config, in_channels=channels, num_classes=classes)
+    model = build_model(config, in_channels=channels, num_classes=classes, side=side)
+    parameters = sum(p.numel() for p in model.parameters())
+    images = torch.zeros(2, channels, side, side)
+    if is_foreign(config.name):  # whose operations are not those of layers alone
+        return *measured_pass(model, images), parameters
     totals = {"macs": 0.0, "outputs": 0.0}
 
     def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: object) -> None:
@@ -211,5 +217,5 @@ def _network(
         if not list(layer.children()):
             layer.register_forward_hook(count)
     with torch.no_grad():
-        model(torch.zeros(2, channels, side, side))  # train mode, because eval mode folds layers
-    return totals["macs"] / 2, totals["outputs"] / 2, sum(p.numel() for p in model.parameters())
+        model(images)  # train mode, because eval mode folds layers
+    return totals["macs"] / 2, totals["outputs"] / 2, parameters

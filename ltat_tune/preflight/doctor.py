@@ -37,7 +37,8 @@ def examine(out: Path, uri: str | None, *, ray: bool = True) -> list[Finding]:
     with ThreadPoolExecutor(1) as beside:
         started = beside.submit(lambda: list(_check_ray_starts())) if ray else None
         first: list[Callable[[], Iterator[Finding]]] = [
-            _check_python, _check_packages, _check_torch, _check_gpu, _check_cpu,
+            _check_python, _check_packages, _check_torch, _check_torchvision, _check_gpu,
+            _check_cpu,
         ]  # fmt: skip
         findings = [finding for check in first for finding in _tried(check)]
         findings += _tried(_check_ray_room)
@@ -92,6 +93,26 @@ def _check_torch() -> Iterator[Finding]:
         yield Finding("torch", "fail", f"{torch.__version__} multiplies wrongly", "reinstall it")
     else:
         yield Finding("torch", "ok", f"{torch.__version__}, built for {built}")
+
+
+def _check_torchvision() -> Iterator[Finding]:
+    """Import torchvision, and say whether its compiled operators are there."""
+    from ltat_tune.config.foreign.operators import missing_operators
+    from ltat_tune.data.torchvision_door import import_torchvision
+    from ltat_tune.errors import DataError
+
+    try:
+        version = import_torchvision().__version__
+    except DataError as error:
+        yield Finding("torchvision", "fail", str(error))
+        return
+    if missing := missing_operators():
+        yield Finding("torchvision", "ok", f"{version}, without its compiled operators "
+                      f"({', '.join(missing)}), which data sets and classifiers do not use",
+                      "if a plugin detects objects, install the torchvision that matches this "
+                      "torch, from the same package index")  # fmt: skip
+    else:
+        yield Finding("torchvision", "ok", f"{version}, compiled for this torch")
 
 
 def _check_gpu() -> Iterator[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ltat_tune.config.effects import why_inert
 from ltat_tune.config.parameters import PARAMETERS
 from ltat_tune.preflight.machine import check_attacks, check_images_there, check_resources
+from ltat_tune.preflight.networks import check_networks
 from ltat_tune.search.rungs import place_rungs
 from ltat_tune.space.problems import Problems
 from ltat_tune.space.space import MANY, Space, text_of
@@ -34,6 +35,7 @@ def check_space(
         )
     if check_machine:
         notes += check_images_there(space, problems)
+        notes += check_networks(space, problems)
         check_resources(space, problems, cluster)
     return notes
 

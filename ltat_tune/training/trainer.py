@@ -24,6 +24,8 @@ from ltat_tune.losses.counts import log_prior
 from ltat_tune.methods import build_method, needs_projection
 from ltat_tune.models import build_model, chosen_precision, measured, prepare_model
 from ltat_tune.models.arithmetic import computing_on, described
+from ltat_tune.models.foreign.noise import network_noise
+from ltat_tune.models.foreign.start import start_from
 from ltat_tune.seeding import new_generator, stream_seed
 from ltat_tune.training.ae_distances import AEDistances
 from ltat_tune.training.checkpoint import check_images, load_checkpoint, loading, weights_hash
@@ -199,12 +201,15 @@ class Trainer:
             config.model,
             in_channels=self._train.images.shape[1],
             num_classes=len(self.splits.classes),
+            side=self._train.images.shape[2],
             projection=needs_projection(config),
             mean=mean,
             std=std,
             seed=stream_seed(seed, "weights"),
-        ).to(self.device)
-        prepare_model(self.model, self.precision, self.device)
+        )
+        if config.model.init and not (checkpoint and checkpoint.exists()):
+            start_from(self.model, config.model.init)
+        prepare_model(self.model.to(self.device), self.precision, self.device)
         self.optimizer = build_optimizer(config.optim, self.model)
         self.average = new_average(self.model, config.optim.ema_decay)
         self.weights = class_weights(config.reweight, self.counts)
@@ -253,25 +258,26 @@ class Trainer:
         )  # fmt: skip
         self.model.train()
         sums = EpochSums(len(self.splits.classes), self.device)
-        for images, targets in training_batches(
-            self._train,
-            config.optim.batch_size,
-            config=config.data,
-            generator=self.generators["batches"],
-        ):
-            step = method.training_step(
-                self.model, images, targets,
-                class_weights=weights, generator=self.generators["attack"],
-            )  # fmt: skip
-            self.optimizer.zero_grad(set_to_none=True)
-            step.loss.backward()
-            clip_gradients(self.model, config.optim.clip_norm)
-            self.optimizer.step()
-            if step.after_update is not None:
-                step.after_update()
-            if self.average is not None:
-                self.average.update(self.model)
-            sums.add(step, targets)
+        with network_noise(config, epoch, self.device):
+            for images, targets in training_batches(
+                self._train,
+                config.optim.batch_size,
+                config=config.data,
+                generator=self.generators["batches"],
+            ):
+                step = method.training_step(
+                    self.model, images, targets,
+                    class_weights=weights, generator=self.generators["attack"],
+                )  # fmt: skip
+                self.optimizer.zero_grad(set_to_none=True)
+                step.loss.backward()
+                clip_gradients(self.model, config.optim.clip_norm)
+                self.optimizer.step()
+                if step.after_update is not None:
+                    step.after_update()
+                if self.average is not None:
+                    self.average.update(self.model)
+                sums.add(step, targets)
         metrics, predicted = sums.read()
         self._check_finite(epoch, metrics)
         self.predicted.append(predicted)

@@ -43,7 +43,7 @@ class Exported:
         """Build the model in eval mode, ready to measure: images in [0, 1] to logits."""
         network = build_model(
             config.model, in_channels=self.image_shape[0], num_classes=len(self.classes),
-            projection=needs_projection(config),
+            side=self.image_shape[1], projection=needs_projection(config),
         )  # fmt: skip
         network.load_state_dict(self.tensors)
         return measured(network.eval(), scale=config.model.inference_scale, shift=self.shift)

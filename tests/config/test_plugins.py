@@ -265,3 +265,22 @@ def test_the_method_that_is_shown_runs_through_a_study(tmp_path: Path) -> None:
     assert "soft maximum over the batch" in listed.stdout
     shown = call("params", "tilt", "--plugins", "tilted", cwd=tmp_path)
     assert "method.tilt" in shown.stdout and "(0, 10]" in shown.stdout
+
+
+def test_a_function_that_takes_num_classes_is_a_network_by_module_and_name(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "my_models.py").write_text(
+        "from torch import nn\n\n\ndef build(num_classes):\n    return nn.Linear(2, num_classes)\n"
+        "\n\ndef other(classes):\n    return nn.Linear(2, classes)\n"
+    )
+    (plugin,) = load_plugins(["my_models"], beside=tmp_path)
+    try:
+        config = TrialConfig.from_flat({"model.name": "my_models:build"})
+        assert config.plugins == [plugin.as_data()]
+        with pytest.raises(ConfigError, match="whose function takes num_classes, got my_models:o"):
+            TrialConfig.from_flat({"model.name": "my_models:other"})
+    finally:
+        plugin_loader.forget(plugin)
+    with pytest.raises(ConfigError, match=r"got my_models:build; add plugins: \[my_models\]"):
+        TrialConfig.from_flat({"model.name": "my_models:build"})

@@ -24,6 +24,8 @@ CONTEXTS: list[dict[str, Any]] = [
     {**ROOT, "method.name": "natural", "model.name": "resnet18"},
     {**ROOT, "method.name": "srat", "reweight.name": "class_balanced", "evaluation.eps": 0.1},
     {**ROOT, "method.name": "srat", "method.separation_weight": 0.0},
+    {**ROOT, "model.name": "torchvision/resnet50", "model.features": "fc"},
+    {**ROOT, "model.init": "other.pt@fedcba9876543210"},
     {**ROOT, "loss.name": "focal", "reweight.name": "under_represented"},
     {**ROOT, "loss.name": "ldam", "reweight.name": "inverse", "reweight.schedule": "immediate"},
     {**ROOT, "loss.name": "balanced_softmax", "data.imbalance_ratio": 1.0},
@@ -41,6 +43,8 @@ CONTEXTS: list[dict[str, Any]] = [
     {**ROOT, "attack.reweight": "class_balanced", "attack.bn_mode": "train"},
 ]
 OTHER_TEXT = {
+    "model.features": "layer4",
+    "model.init": "start.pt@0123456789abcdef",
     "data.counts": [9, 4],
     "optim.lr_factors": [0.5, 0.25],
     "data.root": "other",

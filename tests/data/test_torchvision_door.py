@@ -93,6 +93,6 @@ def test_an_import_that_fails_says_what_to_install(tmp_path: Path) -> None:
     lines = done.stdout.splitlines()
     assert len(lines) == 3
     for line, failure in zip(lines, failures, strict=True):
-        assert line.startswith("torchvision, which reads the official data sets, cannot be")
+        assert line.startswith("torchvision, which has the official data sets and networks,")
         assert failure.partition("'")[2][:-2] in line
         assert "install the torchvision that matches this torch" in line

@@ -168,10 +168,12 @@ def test_a_text_file_is_told_from_a_torn_checkpoint(folder: Path, tmp_path: Path
         load_target(Target("text", folder / "config.yaml", text))
 
 
-def test_a_state_dict_from_elsewhere_is_another_format(folder: Path, tmp_path: Path) -> None:
+def test_a_state_dict_from_elsewhere_must_fill_the_configured_network(
+    folder: Path, tmp_path: Path
+) -> None:
     path = tmp_path / "weights.pt"
     torch.save({"conv.weight": torch.zeros(3)}, path)
-    with pytest.raises(CheckpointError, match="this file has another format"):
+    with pytest.raises(CheckpointError, match="the network small_cnn with 10 classes; missing:"):
         load_target(Target("weights", folder / "config.yaml", path))
 
 

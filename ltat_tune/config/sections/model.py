@@ -6,7 +6,14 @@ from typing import Annotated, ClassVar, Literal
 
 from ltat_tune.config.extensions import Extensible, OpenSection
 from ltat_tune.config.fields import documented
+from ltat_tune.config.foreign.start import Start
 from ltat_tune.config.scalars import Integer, Number
+
+LIBRARY_NETWORK = r"(torchvision|timm)/[A-Za-z0-9_.-]+"
+_UNLISTED = (
+    "must be torchvision/NAME, timm/NAME, or MODULE:FUNCTION of a plugin that the file lists, "
+    "whose function takes num_classes, got {value}; add plugins: [{module}]"
+)
 
 
 class ModelConfig(OpenSection):
@@ -16,10 +23,11 @@ class ModelConfig(OpenSection):
 
     name: Annotated[
         Literal["small_cnn", "resnet18", "preact_resnet18", "wrn28_10", "wrn34_10"],
-        Extensible("model.name"),
+        Extensible("model.name", also=LIBRARY_NETWORK, unlisted=_UNLISTED),
     ] = documented(
         "small_cnn",
-        "architecture; the residual networks have a 3x3 stem for CIFAR-sized images",
+        "architecture; the residual networks have a 3x3 stem for CIFAR-sized images; also "
+        "torchvision/NAME, timm/NAME, or MODULE:FUNCTION of a plugin",
         also=("arch", "net"),
         source="He2016Deep; He2016Identity; Zagoruyko2016Wide",
     )
@@ -35,6 +43,17 @@ class ModelConfig(OpenSection):
         "conv",
         "small_cnn: first layers: two convolutions (conv), or 2x2 pixels as channels and one "
         "convolution (space_to_depth, which needs about 0.6 of the time)",
+    )
+    init: Start | None = documented(
+        None,
+        "file of weights to start from: of ltat-tune, safetensors, or a state_dict of any script, "
+        "with or without the head; null starts at random",
+        also=("pretrained", "checkpoint"),
+    )
+    features: str | None = documented(
+        None,
+        "networks that ltat-tune does not define: name of the part that the head replaces; its "
+        "input, averaged over a map, is the features; null is the last linear layer",
     )
     head: Literal["linear", "cosine"] = documented(
         "linear",
