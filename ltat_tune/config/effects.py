@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ltat_tune.config.parameters import PARAMETERS
+from ltat_tune.config.sections.data import OWN_FILES
 from ltat_tune.config.timeline import awp_epoch, clean_epochs, deferral_epoch, drop_epochs
 from ltat_tune.config.values import ConfigValues
 
@@ -167,8 +168,9 @@ def _falls(config: ConfigValues) -> str | None:
 
 
 _RULES: dict[str, _Rule] = {
-    "data.root": _needs("data.name", "image_folder"),
-    "data.image_size": _needs("data.name", "image_folder"),
+    "data.root": _needs("data.name", *OWN_FILES),
+    "data.indices": lambda c: None if c.data.indices else "data.indices is null",
+    "data.image_size": _needs("data.name", *OWN_FILES),
     "data.counts": _needs("data.profile", "given"),
     "data.imbalance_ratio": _falling,
     "data.max_per_class": _not("data.profile", "full", "given"),

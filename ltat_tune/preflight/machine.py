@@ -14,7 +14,10 @@ from ltat_tune.space.space import Space
 from ltat_tune.training.metrics import ClassGroups
 
 # pixels; an image folder has data.image_size, or an unknown size until its images are read
-_SIDES = {"digits": 8, "cifar10": 32, "cifar100": 32, "svhn": 32, "tiny_imagenet": 64}
+_SIDES = {
+    "digits": 8, "cifar10": 32, "cifar100": 32, "svhn": 32, "tiny_imagenet": 64, "mnist": 28,
+    "fashion_mnist": 28,
+}  # fmt: skip
 
 
 def check_attacks(space: Space, problems: Problems) -> list[str]:

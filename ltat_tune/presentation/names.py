@@ -14,6 +14,7 @@ from ltat_tune.config.catalogue import (
 )
 from ltat_tune.config.effects import why_inert
 from ltat_tune.config.sections import DataConfig
+from ltat_tune.config.sections.data import OWN_FILES
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.presentation.value_phrases import setting
 
@@ -45,8 +46,8 @@ def method_name(config: TrialConfig) -> str:
 
 
 def set_name(data: DataConfig) -> str:
-    """Return a data set's name: `CIFAR-10`, `SVHN`, or the name of the user's own folder."""
-    if data.name == "image_folder" and data.root is not None:
+    """Return a data set's name: `CIFAR-10`, `SVHN`, or the name of the user's folder or file."""
+    if data.name in OWN_FILES and data.root is not None:
         return Path(data.root).name
     return _DATA.get(data.name, data.name)
 
