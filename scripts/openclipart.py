@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--side", type=int, default=32, help="pixels a side (32 or 64)")
     parser.add_argument("--source", type=Path, default=SOURCE, help="folder of the drawings")
     parser.add_argument("--held-out", type=int, default=20,
-                        help="most test images of a class, and most validation images")  # fmt: skip
+                        help="most test images of a class, and validation images")  # fmt: skip
     parser.add_argument("--least", type=int, default=10, help="fewest drawings of a class")
     options = parser.parse_args(arguments)
     if not options.source.is_dir():

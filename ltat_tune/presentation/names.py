@@ -36,7 +36,9 @@ _FAMILIES = {
 
 
 def method_name(config: TrialConfig) -> str:
-    """Return a method's name with its loss: `REAT`, `PGD-AT (BSL)`, `SRAT-LDAM`."""
+    """Return a method's name with its loss: `REAT`, `PGD-AT (BSL)`, `SRAT-LDAM`, or `script`."""
+    if config.script.definition is not None:
+        return "script"
     method, loss = config.method.name, config.loss.name
     name = "natural" if method == "natural" else METHOD_SYMBOLS.get(method, method)
     if _OWN_LOSS.get(method) == loss:

@@ -22,6 +22,7 @@ CONTEXTS: list[dict[str, Any]] = [
     {**ROOT, "compute.precision": "bf16", "compute.float32": "tf32"},
     {**ROOT, "data.name": "image_folder", "data.augmentation": "crop"},
     {**ROOT, "data.name": "npz", "data.indices": {"train": "a.npy"}},
+    {**ROOT, "script.definition": {"command": "run", "checkpoint": "a.pt", "metrics": "(?P<a>.)"}},
     {**ROOT, "method.name": "natural", "model.name": "resnet18"},
     {**ROOT, "method.name": "srat", "reweight.name": "class_balanced", "evaluation.eps": 0.1},
     {**ROOT, "method.name": "srat", "method.separation_weight": 0.0},
@@ -41,9 +42,11 @@ CONTEXTS: list[dict[str, Any]] = [
     {**ROOT, "method.name": "taet", "method.clean_fraction": 1.0},
     {**ROOT, "attack.reweight": "class_balanced", "attack.bn_mode": "train"},
 ]
+SCRIPT = {"command": "run --lr {optim.lr}", "checkpoint": "a.pt", "metrics": "acc (?P<acc>.+)"}
 OTHER_TEXT = {
     "data.counts": [9, 4],
     "data.indices": {"train": "b.npy"},
+    "script.definition": SCRIPT,
     "optim.lr_factors": [0.5, 0.25],
     "data.root": "other",
     "data.classes": ["0", "1"],
