@@ -191,7 +191,7 @@ import sys
 from pathlib import Path
 from ltat_tune.config.config_file import load_config
 from ltat_tune.training.trainer import Trainer
-Trainer(load_config(Path(sys.argv[1]))).fit(
+Trainer(load_config(Path(sys.argv[1]))[0]).fit(
     lambda done: print(done.epoch, flush=True), checkpoint=Path(sys.argv[2]))
 """
 
@@ -214,6 +214,7 @@ def test_after_kill_9_the_script_is_gone_and_resumes_to_the_same_weights(tmp_pat
             if int(line) == 3:
                 process.send_signal(signal.SIGKILL)
                 break
+    assert (killed / "script-kept" / "epoch").exists()
     end = time.monotonic() + 20
     while time.monotonic() < end and _with_argument(str(killed)):
         time.sleep(0.05)
