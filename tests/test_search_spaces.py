@@ -164,7 +164,7 @@ COST = re.compile(
 def test_the_estimated_cost_is_that_of_the_trainings(path: Path) -> None:
     space = _space(path)
     found = [match for line in _comments(path) if (match := COST.fullmatch(line))]
-    if path.stem in ("quickstart", "image_folder", "methods"):
+    if path.stem in ("quickstart", "image_folder", "methods", "fashion_mnist", "medmnist"):
         assert not found  # minutes on a CPU
         return
     ((hours, epochs, trainings, seconds, attacked, attack_hours),) = [m.groups() for m in found]

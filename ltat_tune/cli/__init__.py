@@ -16,6 +16,7 @@ from ltat_tune.cli.commands.plan import plan
 from ltat_tune.cli.commands.prepare import prepare_command
 from ltat_tune.cli.commands.report import report
 from ltat_tune.cli.commands.run import main, resume, run
+from ltat_tune.cli.commands.script.adopt import adopt
 from ltat_tune.cli.commands.space_files import init, schema
 from ltat_tune.cli.commands.train import train
 from ltat_tune.cli.commands.trials import logs, show_command
@@ -26,7 +27,7 @@ __all__ = ["main"]
 
 
 for _command in (
-    run, resume, init, schema, plan, ui, report, compare_command, show_command, logs,
+    run, resume, init, adopt, schema, plan, ui, report, compare_command, show_command, logs,
     export_command, figures, train, evaluate_command, prepare_command, params, ls, rm, gc,
     doctor, version,
 ):  # fmt: skip

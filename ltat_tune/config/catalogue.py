@@ -140,8 +140,24 @@ DATASET_CHOICES = (
         ("data.root",), "Tiny-ImageNet",
     ),
     Choice(
+        "mnist", "28x28 handwritten digits, 10 classes, grey", "LeCun1998Gradient", "data.name",
+        ("data.root",), "MNIST",
+    ),
+    Choice(
+        "fashion_mnist", "28x28 clothes, 10 classes, grey; also in Debian's dataset-fashion-mnist",
+        "Xiao2017Fashion", "data.name", ("data.root",), "Fashion-MNIST",
+    ),
+    Choice(
         "image_folder", "your own images: train/ and test/ with one folder per class",
         "", "data.name", ("data.root", "data.classes", "data.image_size"),
+    ),
+    Choice(
+        "npz", "your own arrays: train_images, train_labels, ..., as in MedMNIST's files",
+        "Yang2023MedMNIST", "data.name", ("data.root", "data.classes", "data.image_size"),
+    ),
+    Choice(
+        "csv", "your own images: a list with the columns path, label and split", "", "data.name",
+        ("data.root", "data.classes", "data.image_size"),
     ),
 )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ltat_tune.config.sections.data import OWN_FILES
 from ltat_tune.config.values import ConfigValues
 
 
@@ -12,8 +13,11 @@ def problems(config: ConfigValues) -> list[str]:
 
 def _of_data(config: ConfigValues) -> list[str]:
     data, broken = config.data, []
-    if data.name == "image_folder" and not data.root:
-        broken.append("data.root must name the folder when data.name is image_folder")
+    if data.name in OWN_FILES and not data.root:
+        what = OWN_FILES[data.name]
+        broken.append(f"data.root must name the {what} when data.name is {data.name}")
+    if data.indices is not None and not data.indices:
+        broken.append("data.indices must name train, val or test, such as {train: a.npy}, got {}")
     classes = data.classes
     if classes is not None and (len(set(classes)) != len(classes) or len(classes) < 2):
         broken.append(f"data.classes must be two or more different names, got {list(classes)}")
@@ -27,6 +31,10 @@ def _of_data(config: ConfigValues) -> list[str]:
         broken.append(
             f"data.val_source folder reads the val/ of an image_folder, but data.name is "
             f"{data.name}; use train"
+        )
+    if data.val_source != "given" and "val" in (data.indices or {}):
+        broken.append(
+            "data.indices names val, so data.val_source must be given, got " + data.val_source
         )
     return broken
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ltat_tune.config.parameters import PARAMETERS
+from ltat_tune.config.sections.data import OWN_FILES
+from ltat_tune.config.sections.script import ScriptSpec
 from ltat_tune.config.timeline import awp_epoch, clean_epochs, deferral_epoch, drop_epochs
 from ltat_tune.config.values import ConfigValues
 
@@ -179,8 +181,9 @@ def _features(config: ConfigValues) -> str | None:
 
 
 _RULES: dict[str, _Rule] = {
-    "data.root": _needs("data.name", "image_folder"),
-    "data.image_size": _needs("data.name", "image_folder"),
+    "data.root": _needs("data.name", *OWN_FILES),
+    "data.indices": lambda c: None if c.data.indices else "data.indices is null",
+    "data.image_size": _needs("data.name", *OWN_FILES),
     "data.counts": _needs("data.profile", "given"),
     "data.imbalance_ratio": _falling,
     "data.max_per_class": _not("data.profile", "full", "given"),
@@ -258,9 +261,31 @@ def forget_rule(path: str) -> None:
 
 def why_inert(config: ConfigValues, path: str) -> str | None:
     """Return why `path` cannot change this configuration's result, or None if it can."""
+    if (script := config.script.definition) is not None:
+        return _inert_beside_script(config, path, script)
+    if path.startswith("script."):
+        return "the space file has no script"
     for part in config.parts:
         if path in part.ignores:
             return f"{part.chosen_by} is {part.name}, which does not read it"
+    rule = _RULES.get(path)
+    return rule(config) if rule is not None else None
+
+
+# what our own evaluation of a script's weights reads, whatever the command names
+_MEASURES = ("data.", "model.", "evaluation.", "seeds.subset_seed", "optim.epochs", "compute.")
+_BALL = {"attack.eps": "evaluation.eps", "attack.norm": "evaluation.norm"}
+
+
+def _inert_beside_script(config: ConfigValues, path: str, script: ScriptSpec) -> str | None:
+    """Return why `path` cannot change what the user's script trains and what is measured of it."""
+    named = path in script.placeholders or bool(script.templates)
+    if path == "script.definition" or named:
+        return None
+    if path in _BALL and config.get(_BALL[path]) is None:
+        return None
+    if not path.startswith(_MEASURES):
+        return f"script.command does not name {{{path}}}"
     rule = _RULES.get(path)
     return rule(config) if rule is not None else None
 

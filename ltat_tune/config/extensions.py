@@ -123,9 +123,15 @@ class OpenSection(Section):
 
     section: ClassVar[str]
 
+    @classmethod
+    def prepared(cls, values: Any) -> Any:
+        """Return the values as they are checked; a section may fill in what depends on others."""
+        return values
+
     @model_validator(mode="wrap")
     @classmethod
     def _knows_all(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        values = cls.prepared(values)
         if not isinstance(values, Mapping) or not set(values) - set(cls.model_fields):
             return handler(values)
         checked, problems = dict(values), []

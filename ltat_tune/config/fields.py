@@ -81,6 +81,7 @@ def rule_sentence(details: ErrorDetails) -> str:
         "less_than": "must be < {lt}, got {value}",
         "bool_type": "must be true or false, got {value}",
         "string_type": "must be text, got {value}",
+        "dict_type": "must be a mapping, got {value}",
         "tuple_type": "must be a list, got {value}",
         "model_type": "must be a mapping of its parameters, got {value}",
         "model_attributes_type": "must be a mapping of its parameters, got {value}",

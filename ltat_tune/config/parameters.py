@@ -112,7 +112,7 @@ def read_parameter(path: str, field: FieldInfo) -> Parameter:
     if get_origin(inner) is Literal:
         kind, choices = "choice", get_args(inner)
     else:
-        kind = _KINDS[get_origin(inner) or inner]
+        kind = _KINDS.get(get_origin(inner) or inner, "mapping")
     bounds: dict[str, float] = {}
     for rule in field.metadata:
         for name in ("ge", "gt", "le", "lt"):
@@ -225,7 +225,10 @@ def explain(error: ValidationError) -> list[str]:
     for details in error.errors():
         names = [str(part) for part in details["loc"] if isinstance(part, str)]
         path = ".".join(names[:2])
-        if details["type"] == "extra_forbidden":
+        if details["type"] in ("extra_forbidden", "missing") and len(names) > 2:
+            which = "with" if details["type"] == "missing" else "without"
+            sentences.append(f"{path} must be a mapping {which} {names[-1]}")
+        elif details["type"] == "extra_forbidden":
             sentences.append(unknown_parameter(path))
         elif details["type"] == "value_error" and not path:
             sentences += str(details["ctx"]["error"]).splitlines()

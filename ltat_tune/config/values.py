@@ -20,6 +20,7 @@ from ltat_tune.config.sections import (
     ModelConfig,
     OptimConfig,
     ReweightConfig,
+    ScriptConfig,
     SeedsConfig,
 )
 
@@ -37,6 +38,7 @@ class ConfigValues(Section):
     compute: ComputeConfig = ComputeConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     seeds: SeedsConfig = SeedsConfig()
+    script: ScriptConfig = ScriptConfig()
 
     def flat(self) -> dict[str, Any]:
         """Return all values by dotted path, in the order of the sections."""

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from ltat_tune.config.sections import DataConfig
 from ltat_tune.data import image_folder
 from ltat_tune.data.images import Images, Source
-from ltat_tune.data.sources import SOURCES, open_source, select_classes
+from ltat_tune.data.sources import SOURCES, open_source, select_images
 from ltat_tune.errors import DataError
 from ltat_tune.files import HashedFile, read_json, write_json
 
@@ -58,7 +58,7 @@ def open_cached(config: DataConfig, cache_dir: Path | None) -> Source:
 
         return read
 
-    return select_classes(source.with_splits(cached), config)
+    return select_images(source.with_splits(cached), config)
 
 
 def prepare_cache(config: DataConfig, cache_dir: Path) -> list[str]:

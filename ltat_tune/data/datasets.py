@@ -129,7 +129,7 @@ def load_splits(config: TrialConfig, *, cache_dir: Path | None = None) -> Splits
     train = _take(official, chosen.train)
     if data.val_source == "train":
         val = _take(official, chosen.val)
-    elif data.val_source == "folder" and source.val is not None:
+    elif data.val_source in ("folder", "given") and source.val is not None:
         val = _everything(source.val())
     else:
         val = _everything(source.test())

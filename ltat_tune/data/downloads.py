@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ltat_tune.config.sections import DataConfig
+from ltat_tune.data.images import expanded
 from ltat_tune.data.torchvision_door import import_torchvision
 from ltat_tune.errors import DataError
 
@@ -36,12 +37,7 @@ def official_root(config: DataConfig) -> Path:
         DataError: data.root names a home directory that does not exist.
     """
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    try:
-        root = Path(config.root or Path(cache) / "ltat-tune").expanduser().absolute()
-    except RuntimeError:
-        raise DataError(
-            f"data.root must not name a home directory that does not exist, got {config.root}"
-        ) from None
+    root = expanded(config.root or Path(cache) / "ltat-tune").absolute()
     return root.parent if root.name in _UNPACKED else root
 
 

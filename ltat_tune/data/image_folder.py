@@ -14,7 +14,7 @@ import numpy as np
 
 from ltat_tune.config.sections import DataConfig
 from ltat_tune.data.decoding import Decoded, decode, size_problems
-from ltat_tune.data.images import Images, Source, find_labels
+from ltat_tune.data.images import Images, Source, expanded, find_labels
 from ltat_tune.errors import DataError
 
 _SUFFIXES = {
@@ -153,12 +153,7 @@ def _split_folders(config: DataConfig) -> dict[str, Path]:
     Raises:
         DataError: train/, test/ or (if data.val_source is folder) val/ is missing.
     """
-    try:
-        root = Path(config.root or "").expanduser()
-    except RuntimeError:
-        raise DataError(
-            f"data.root must not name a home directory that does not exist, got {config.root}"
-        ) from None
+    root = expanded(config.root or "")
     names = ("train", "val", "test") if config.val_source == "folder" else ("train", "test")
     folders = {split: root / split for split in names}
     missing = [str(folder) for folder in folders.values() if not os.path.isdir(folder)]

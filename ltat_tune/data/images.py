@@ -23,6 +23,20 @@ class Images:
     notes: tuple[str, ...] = ()  # for the user, about how the files were read
 
 
+def expanded(root: str | Path) -> Path:
+    """Return data.root with the user's home directory in place of `~`.
+
+    Raises:
+        DataError: the home directory does not exist.
+    """
+    try:
+        return Path(root).expanduser()
+    except RuntimeError:
+        raise DataError(
+            f"data.root must not name a home directory that does not exist, got {root}"
+        ) from None
+
+
 def _no_files(split: str) -> list[Path]:
     return []
 
@@ -35,7 +49,7 @@ class Source:
     train: Callable[[], Images]
     test: Callable[[], Images]
     train_counts: Callable[[], list[int]]
-    val: Callable[[], Images] | None = None  # of an image folder with data.val_source folder
+    val: Callable[[], Images] | None = None  # the data set's own, if data.val_source asks
     files: Callable[[str], list[Path]] = _no_files  # files of a split (train, test, val)
 
     @property

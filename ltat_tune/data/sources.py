@@ -12,6 +12,11 @@ from ltat_tune.data.digits import digits
 from ltat_tune.data.image_folder import image_folder
 from ltat_tune.data.images import Images, Source, pick_classes
 from ltat_tune.data.long_tail import after_hold_out, profile_counts
+from ltat_tune.data.own_files.file_list import listed_images
+from ltat_tune.data.own_files.index_files import at_indices
+from ltat_tune.data.own_files.mnist_files import ensure_mnist, has_mnist, mnist
+from ltat_tune.data.own_files.npz_file import npz
+from ltat_tune.errors import DataError
 
 __all__ = [
     "SOURCES",
@@ -34,41 +39,58 @@ SOURCES: dict[str, Callable[[DataConfig], Source]] = {  # with all classes
     "cifar100": torchvision_sets.cifar100,
     "svhn": torchvision_sets.svhn,
     "tiny_imagenet": tiny_imagenet.tiny_imagenet,
+    "mnist": mnist,
+    "fashion_mnist": mnist,
     "image_folder": image_folder,  # with data.classes only, as a folder may hold other things
+    "npz": npz,
+    "csv": listed_images,
 }
 
 
 _ENSURE: dict[str, _Ensure] = {
     **dict.fromkeys(("cifar10", "cifar100", "svhn"), torchvision_sets.ensure_torchvision_set),
     "tiny_imagenet": tiny_imagenet.ensure_tiny_imagenet,
+    **dict.fromkeys(("mnist", "fashion_mnist"), ensure_mnist),
 }
 _IS_AVAILABLE: dict[str, Callable[[DataConfig], bool]] = {
     **dict.fromkeys(("cifar10", "cifar100", "svhn"), torchvision_sets.has_torchvision_set),
     "tiny_imagenet": tiny_imagenet.has_tiny_imagenet,
+    **dict.fromkeys(("mnist", "fashion_mnist"), has_mnist),
 }
 
 
 def open_source(config: DataConfig) -> Source:
-    """Open the data set and select the classes that the configuration names, without images.
+    """Open the data set and choose the images that the configuration names, without reading any.
 
     This function downloads nothing; `ensure_available` does.
 
     Raises:
         DataError: the folder, files or classes are missing.
     """
-    return select_classes(SOURCES[config.name](config), config)
+    return select_images(SOURCES[config.name](config), config)
 
 
-def select_classes(source: Source, config: DataConfig) -> Source:
-    """Select the classes that the configuration names. Raise DataError if one is unknown."""
-    return pick_classes(source, config.classes, where=config.name)
+def select_images(source: Source, config: DataConfig) -> Source:
+    """Return the images of `data.indices` in the classes of `data.classes`.
+
+    Raises:
+        DataError: a class is unknown, a file of indices cannot be used, or there are no
+            validation images though data.val_source says that the data set gives some.
+    """
+    chosen = pick_classes(at_indices(source, config), config.classes, where=config.name)
+    if config.val_source == "given" and chosen.val is None:
+        raise DataError(
+            "data.val_source given takes the data set's own validation images, but "
+            f"{config.name} has none; use train, or name some by data.indices"
+        )
+    return chosen
 
 
 def ensure_available(config: DataConfig, *, download: bool = True) -> None:
     """Fetch missing official files, from an archive in the folder or by a download.
 
-    There is nothing to do for digits and image_folder. If the files are present, the call takes a
-    few seconds to check them.
+    There is nothing to do for digits and for the user's own files. If the files are present, the
+    call takes a few seconds to check them.
 
     Args:
         config: the data set.

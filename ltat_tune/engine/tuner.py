@@ -14,7 +14,9 @@ from ltat_tune.backend.ray_session import abandon_ray
 from ltat_tune.backend.stop_signals import stop_signals
 from ltat_tune.backend.work import RunTask
 from ltat_tune.engine.observers.live_view import LiveView
+from ltat_tune.engine.observers.mirrors import mirrors_of
 from ltat_tune.engine.observers.mlflow_observer import MlflowObserver
+from ltat_tune.engine.observers.observer import Observer
 from ltat_tune.engine.precision import study_precision
 from ltat_tune.engine.recovery import catch_up
 from ltat_tune.engine.work_queue import WorkQueue
@@ -66,12 +68,13 @@ def drive(
     names = tuple(scenario.name for scenario in space.scenarios)
     stopping = EarlyStopping(space.objective.metric, rungs, space.scheduler, names)
     observer = MlflowObserver(tracker, space)
+    observers: list[Observer] = [view, observer, *mirrors_of(space, folder)]
     precision, notes = study_precision(space, folder, cluster)
     for note in notes:
         view.on_note(note)
     queue = WorkQueue(
         space, folder, ledger, stopping,
-        slots=slots, device=device, rungs=rungs, observers=(view, observer), cluster=cluster,
+        slots=slots, device=device, rungs=rungs, observers=observers, cluster=cluster,
         precision=precision,
     )  # fmt: skip
     if cluster is not None:

@@ -40,7 +40,10 @@ _IMAGES = {
     "cifar100": (3, 32, 100),
     "svhn": (3, 32, 2603),
     "tiny_imagenet": (3, 64, 50),
+    "mnist": (1, 28, 1000),
+    "fashion_mnist": (1, 28, 1000),
 }
+_FILES_OF_IMAGES = ("image_folder", "csv")
 _FOLDER_SIDE = 64  # for images whose size is not known before they are read
 _PROCESS_MIB, _CUDA_MIB = 480, 500  # of a worker, and of CUDA in it, before any image
 _ACTIVATIONS = 4.5  # bytes of each number in a layer's output; 4.3 measured on a CPU, ResNet-18
@@ -180,7 +183,7 @@ def image_facts(config: TrialConfig, source: Source) -> tuple[int, int, int, int
     """Return channels, pixels a side, test images, and images of the official training split."""
     official = sum(source.train_counts())
     dimensions = _IMAGES.get(config.data.name)
-    if dimensions is None and config.data.name != "image_folder":  # a plugin's
+    if dimensions is None and config.data.name not in _FILES_OF_IMAGES:  # arrays
         shape = source.test().images.shape
         return shape[1], shape[2], shape[0], official
     if dimensions is None:

@@ -137,7 +137,7 @@ def check_data() -> Iterator[Finding]:
     from ltat_tune.data.sources import is_available
 
     yield Finding("data", "ok", "digits come with scikit-learn")
-    for name in ("cifar10", "cifar100", "svhn", "tiny_imagenet"):
+    for name in ("cifar10", "cifar100", "svhn", "tiny_imagenet", "mnist", "fashion_mnist"):
         config = DataConfig.model_validate({"name": name})
         try:
             there = is_available(config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 
 from ltat_tune.config.attack_names import is_slow
@@ -14,7 +15,10 @@ from ltat_tune.space.space import Space
 from ltat_tune.training.metrics import ClassGroups
 
 # pixels; an image folder has data.image_size, or an unknown size until its images are read
-_SIDES = {"digits": 8, "cifar10": 32, "cifar100": 32, "svhn": 32, "tiny_imagenet": 64}
+_SIDES = {
+    "digits": 8, "cifar10": 32, "cifar100": 32, "svhn": 32, "tiny_imagenet": 64, "mnist": 28,
+    "fashion_mnist": 28,
+}  # fmt: skip
 
 
 def check_attacks(space: Space, problems: Problems) -> list[str]:
@@ -95,6 +99,13 @@ def check_resources(space: Space, problems: Problems, cluster: bool) -> None:
 
     A cluster is checked once the study has joined it.
     """
+    for name in space.resources.mirrors:
+        if importlib.util.find_spec(name) is None:
+            problems.add(
+                ("resources", "mirrors"),
+                f"resources.mirrors names {name}, which is not installed; run "
+                f"`pip install 'ltat-tune[{name}]'`",
+            )
     cpus = len(os.sched_getaffinity(0))
     if not cluster and space.resources.cpus_per_trial > cpus:
         problems.add(

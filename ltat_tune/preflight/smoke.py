@@ -10,6 +10,7 @@ from typing import Any
 
 from ltat_tune.config.attack_names import with_steps
 from ltat_tune.config.sections import DataConfig
+from ltat_tune.config.sections.data import OWN_FILES
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.sources import is_available, open_source
 from ltat_tune.errors import DataError
@@ -21,7 +22,7 @@ _TRIALS, _EPOCHS, _STEPS, _WIDTH = 2, 2, 2, 8
 _MOST_IMAGES, _MOST_RATIO, _VAL_IMAGES = 60, 10, 10
 _MANY_CLASSES = {"cifar100": 12, "tiny_imagenet": 6}  # n_max; 60 would be thousands of images
 _SIDE = 32  # pixels a side of a resized image folder
-_LEAVE_OUT = ("data.root", "data.classes", "data.image_size", "data.counts")
+_LEAVE_OUT = ("data.root", "data.classes", "data.image_size", "data.counts", "data.indices")
 
 
 def make_smoke(
@@ -65,8 +66,8 @@ def make_smoke(
 
 
 def _is_there(data: DataConfig) -> bool:
-    if data.name == "image_folder":
-        return Path(os.path.expanduser(data.root or "")).is_dir()
+    if data.name in OWN_FILES:
+        return Path(os.path.expanduser(data.root or "")).exists()
     return is_available(data)
 
 
@@ -83,6 +84,8 @@ def _training(config: TrialConfig, space: Space, overridden: Collection[str]) ->
         else with_steps(judged, _STEPS),
         "evaluation.every_epochs": 1,
     }
+    if config.script.definition is not None:  # its network is what its weights are of
+        return {path: pins[path] for path in ("optim.epochs", "evaluation.every_epochs")}
     warmup = space.tuned.get("optim.warmup_epochs")
     longest = max(warmup.choices or (warmup.high,)) if warmup else config.optim.warmup_epochs
     if longest >= _EPOCHS:
@@ -111,7 +114,7 @@ def _images(used: DataConfig, written: DataConfig) -> dict[str, Any]:
     }
     if written.profile in ("given", "full"):
         pins["data.profile"] = "exp"
-    if used.name == "image_folder":
+    if used.name in OWN_FILES:
         side = min(used.image_size or _SIDE, _SIDE)
         pins["data.image_size"] = side - side % 2  # space_to_depth takes pixels two by two
     return pins
@@ -131,7 +134,7 @@ def _use_digits(document: dict[str, Any], written: DataConfig) -> None:
         document["fixed"].pop(path, None)
         document["scenarios"].pop(path, None)
     pin(document, "data.name", "digits")
-    if written.val_source == "folder":
+    if written.val_source in ("folder", "given"):
         pin(document, "data.val_source", "train")
 
 

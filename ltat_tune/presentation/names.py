@@ -14,6 +14,7 @@ from ltat_tune.config.catalogue import (
 )
 from ltat_tune.config.effects import why_inert
 from ltat_tune.config.sections import DataConfig
+from ltat_tune.config.sections.data import OWN_FILES
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.presentation.value_phrases import setting
 
@@ -35,7 +36,9 @@ _FAMILIES = {
 
 
 def method_name(config: TrialConfig) -> str:
-    """Return a method's name with its loss: `REAT`, `PGD-AT (BSL)`, `SRAT-LDAM`."""
+    """Return a method's name with its loss: `REAT`, `PGD-AT (BSL)`, `SRAT-LDAM`, or `script`."""
+    if config.script.definition is not None:
+        return "script"
     method, loss = config.method.name, config.loss.name
     name = "natural" if method == "natural" else METHOD_SYMBOLS.get(method, method)
     if _OWN_LOSS.get(method) == loss:
@@ -45,8 +48,8 @@ def method_name(config: TrialConfig) -> str:
 
 
 def set_name(data: DataConfig) -> str:
-    """Return a data set's name: `CIFAR-10`, `SVHN`, or the name of the user's own folder."""
-    if data.name == "image_folder" and data.root is not None:
+    """Return a data set's name: `CIFAR-10`, `SVHN`, or the name of the user's folder or file."""
+    if data.name in OWN_FILES and data.root is not None:
         return Path(data.root).name
     return _DATA.get(data.name, data.name)
 

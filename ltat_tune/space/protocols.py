@@ -81,6 +81,12 @@ PROTOCOLS: dict[str, DataProtocol] = {
     "cifar10": DataProtocol(_CIFAR, _LR, "50"),
     "cifar100": DataProtocol(_CIFAR, _LR, "10"),
     "svhn": DataProtocol(_photographs(_SVHN, profile="exp", flip=False), _LR, "100"),
+    "mnist": DataProtocol(
+        _photographs(_ball("0.3", "0.075"), profile="exp", flip=False), _LR, "50"
+    ),
+    "fashion_mnist": DataProtocol(
+        _photographs(_ball("0.1", "0.025"), profile="exp", flip=True), _LR, "50"
+    ),
     "tiny_imagenet": DataProtocol(
         _photographs(_ball("2/255", "0.5/255"), profile="linear", flip=True), (0.02, 0.2), "100",
         resources="{cpus_per_trial: 1, gpus_per_trial: 1}",

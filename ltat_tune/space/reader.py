@@ -22,6 +22,7 @@ from ltat_tune.files import read_text_file
 from ltat_tune.space.domains import Domain, check_conditions, read_domain, why_no_scenario
 from ltat_tune.space.enumeration import enumerate_all
 from ltat_tune.space.problems import Problems
+from ltat_tune.space.script.section import read_script, with_script
 from ltat_tune.space.space import Space, name_scenarios
 from ltat_tune.space.spec import (
     SECTIONS,
@@ -61,11 +62,12 @@ def read_space(path: Path | str) -> Space:
 def read_plugins(
     path: Path, document: dict[str, Any], lines: Mapping[Key, int]
 ) -> tuple[Plugin, ...]:
-    """Load the plugins of a space file, and record them in `document`.
+    """Load the script and the plugins of a space file, and record them in `document`.
 
     Raises:
         SpaceError: names every plugin that is missing, changed or fails.
     """
+    read_script(path, document, lines)
     if "plugins" not in document:
         return ()
     try:
@@ -166,7 +168,7 @@ def build_space(document: dict[str, Any], stem: str, problems: Problems) -> Spac
             f"digit, got {shown(name)}{remedy}",
         )
     parts = {key: _read_part(key, document.get(key, {}), problems) for key in SECTIONS}
-    fixed = _read_fixed(document.get("fixed", {}), problems)
+    fixed = _read_fixed(with_script(document), problems)
     axes = _read_scenarios(document.get("scenarios", {}), problems)
     tuned = _read_tuned(document, problems)
     _check_overlaps(fixed, axes, tuned, problems)

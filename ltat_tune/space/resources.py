@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ModelWrapValidatorHandler, PrivateAttr, model_validator
 
@@ -39,6 +39,10 @@ class ResourcesSpec(Section):
     hang_floor_s: Number = documented(
         600.0, "a training that has been silent for less than this never counts as hanging",
         unit="seconds", ge=1,
+    )  # fmt: skip
+    mirrors: tuple[Literal["tensorboard", "wandb"], ...] = documented(
+        (), "where copies of what MLflow gets go: tensorboard (event files in the study's "
+        "folder), wandb (Weights & Biases; offline unless WANDB_MODE says otherwise)",
     )  # fmt: skip
     _measures_share: bool = PrivateAttr(False)
 

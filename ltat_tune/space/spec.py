@@ -280,6 +280,9 @@ class SpaceDocument(Section):
         "your own modules whose methods, losses, models or data sets the file names; the study "
         "runs their code",
     )
+    script: dict[str, Any] | None = documented(
+        None, "your own training script: command, metrics, checkpoint, resume, parameters"
+    )
     objective: Objective = Objective()
     fixed: dict[str, Any] = documented(
         {}, "values that every trial shares, by parameter; what is left out takes its default"

@@ -21,6 +21,8 @@ _NOT_CHOOSING = {  # parameters of `data` that do not choose images
 def subset_key(config: TrialConfig) -> str:
     """Return a hash of the parameters that choose the training and validation images."""
     chosen = config.data.model_dump(mode="json", exclude=_NOT_CHOOSING)
+    if config.data.indices is None:  # as in studies from before it existed
+        del chosen["indices"]
     seeds = config.seeds
     chosen["seed"] = seeds.seed if seeds.subset_seed is None else seeds.subset_seed
     return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:16]

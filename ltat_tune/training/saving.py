@@ -47,6 +47,7 @@ class Saver:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._path, self._state, self._write, self._clock = path, state, write, clock
+        self.folder = None if path is None else path.parent
         self._pool = ThreadPoolExecutor(1)
         self._pending: Future[None] | None = None
         self._seconds = 0.0  # that the last writing took

@@ -40,6 +40,7 @@ from ltat_tune.training.optim import (
     load_optimizer,
 )
 from ltat_tune.training.saving import Saver
+from ltat_tune.training.script.run import fit_script
 from ltat_tune.training.weight_average import new_average
 
 OnEpoch = Callable[[EpochMetrics], None]
@@ -134,6 +135,8 @@ class Trainer:
         probe_epochs: int,
         save_at: Collection[int],
     ) -> None:
+        if self.config.script.definition is not None:
+            return fit_script(self, saver, on_epoch, validate_at)
         must = {*validate_at, *probe_at, *save_at, self.config.optim.epochs}
         for past in self.history:
             self._report(on_epoch, past, replayed=True)
@@ -142,11 +145,8 @@ class Trainer:
             metrics = self._train_epoch(epoch)
             if self.distances is not None:
                 self.distances.measure(self.model)
-            if self._validates(epoch + 1, validate_at):
-                found = validate(self._measured(), self._val, self.config, self.groups)
-                metrics |= found.metrics
-                if self._validates(epoch + 1):
-                    self._keep(epoch + 1, metrics[self.score_name], found)
+            if self.is_due(epoch + 1, validate_at):
+                metrics |= self.validate_epoch(epoch + 1)
             if epoch + 1 in probe_at:
                 metrics |= self.probe(probe_epochs)
             seconds = time.perf_counter() - began
@@ -194,9 +194,8 @@ class Trainer:
         config, seed = self.config, self.config.seeds.seed
         if self.device.type == "cuda" and config.compute.graphs == "auto":
             self._recordings = Recordings(CUDAGraphs(self.device))  # of this model
-        mean, std = None, None
-        if config.model.normalisation == "data":
-            mean, std = channel_statistics(self._train.images)
+        normalises = config.model.normalisation == "data"
+        mean, std = channel_statistics(self._train.images) if normalises else (None, None)
         self.model = build_model(
             config.model,
             in_channels=self._train.images.shape[1],
@@ -300,9 +299,17 @@ class Trainer:
                 f"{self.config.optim.epochs} (optim.lr {self.config.optim.lr:g})"
             )
 
-    def _validates(self, epoch: int, also: Collection[int] = ()) -> bool:
-        every = self.config.evaluation.every_epochs
-        return epoch % every == 0 or epoch in also or epoch == self.config.optim.epochs
+    def validate_epoch(self, epoch: int) -> dict[str, float]:
+        """Validate the weights after an epoch, and keep them if they are the best that count."""
+        found = validate(self._measured(), self._val, self.config, self.groups)
+        if self.is_due(epoch):
+            self._keep(epoch, found.metrics[self.score_name], found)
+        return found.metrics
+
+    def is_due(self, epoch: int, also: Collection[int] = ()) -> bool:
+        """Return whether an epoch, from 1, is validated."""
+        every, last = self.config.evaluation.every_epochs, self.config.optim.epochs
+        return epoch % every == 0 or epoch in also or epoch == last
 
     def _kept_module(self) -> nn.Module:
         """Return the module that is validated and kept: the average, if there is one."""
@@ -331,10 +338,9 @@ class Trainer:
             on_epoch(replace(past, replayed=replayed, note=self.note))
 
     def _result(self) -> FitResult:
-        kept = self._kept_module()
+        kept = self._kept_module().eval()
         if self.kept.weights:
             kept.load_state_dict(self.kept.weights)
-        kept.eval()
         prepare_model(kept, "fp32", self.device)  # for attacks on the test images
         return FitResult(
             model=self._measured(),

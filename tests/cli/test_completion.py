@@ -41,7 +41,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["show"], "made/", ["made/imbalance_ratio_2/", "made/imbalance_ratio_4/"]),
         (["logs"], "made/imbalance_ratio_4/t0001", ["made/imbalance_ratio_4/t0001"]),
         (["--set"], "optim.lr_s", ["optim.lr_schedule="]),
-        (["compare", "made", "--by"], "sc", ["scenario"]),
+        (["compare", "made", "--by"], "sc", ["scenario", "script.definition"]),
         (["compare", "made", "--by"], "loss.n", ["loss.name"]),
         (["params"], "attack.ep", ["attack.eps"]),
         (["params"], "sched", ["scheduler", "scheduler.name", "scheduler.rungs",

@@ -48,7 +48,7 @@ def test_what_else_is_about_a_sections_word_is_named() -> None:
 def test_params_alone_lists_training_parameters_and_names_the_files_sections() -> None:
     assert _paths() == list(PARAMETERS)
     last = _run().stdout.splitlines()[-1]
-    assert "sections: name, plugins, objective" in last
+    assert "sections: name, plugins, script, objective" in last
     assert "ltat-tune params SECTION" in last
 
 

@@ -107,7 +107,7 @@ config:
     assert _problems(tmp_path, text) == [
         "4: data.imbalance_ratio is n_max / n_min and must be >= 1, got 0.02; did you mean 50?",
         "5: data.name must be one of digits, cifar10, cifar100, svhn, tiny_imagenet, "
-        "image_folder, got 'digit'; did you mean digits?",
+        "mnist, fashion_mnist, image_folder, npz, csv, got 'digit'; did you mean digits?",
         "6: unknown parameter method.lamda; did you mean method.separation_weight (λ)?",
         "8: optim.lr must be a number, but YAML 1.1 reads 1e-3 as text; write 1.0e-3",
         "11: unknown parameter zebra; `ltat-tune params` lists all of them",

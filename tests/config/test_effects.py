@@ -21,9 +21,13 @@ def _config(values: dict[str, Any]) -> TrialConfig:
 @pytest.mark.parametrize(
     ("path", "values", "reason"),
     [
-        ("data.root", {}, "data.name is digits, and only image_folder reads it"),
+        ("data.root", {}, "data.name is digits, and only image_folder or npz or csv reads it"),
         ("data.root", {"data.name": "image_folder"}, None),
-        ("data.image_size", {}, "data.name is digits, and only image_folder reads it"),
+        (
+            "data.image_size",
+            {},
+            "data.name is digits, and only image_folder or npz or csv reads it",
+        ),
         (
             "data.imbalance_ratio",
             {"data.profile": "balanced"},

@@ -21,6 +21,8 @@ CONTEXTS: list[dict[str, Any]] = [
     ROOT,
     {**ROOT, "compute.precision": "bf16", "compute.float32": "tf32"},
     {**ROOT, "data.name": "image_folder", "data.augmentation": "crop"},
+    {**ROOT, "data.name": "npz", "data.indices": {"train": "a.npy"}},
+    {**ROOT, "script.definition": {"command": "run", "checkpoint": "a.pt", "metrics": "(?P<a>.)"}},
     {**ROOT, "method.name": "natural", "model.name": "resnet18"},
     {**ROOT, "method.name": "srat", "reweight.name": "class_balanced", "evaluation.eps": 0.1},
     {**ROOT, "method.name": "srat", "method.separation_weight": 0.0},
@@ -42,10 +44,13 @@ CONTEXTS: list[dict[str, Any]] = [
     {**ROOT, "method.name": "taet", "method.clean_fraction": 1.0},
     {**ROOT, "attack.reweight": "class_balanced", "attack.bn_mode": "train"},
 ]
+SCRIPT = {"command": "run --lr {optim.lr}", "checkpoint": "a.pt", "metrics": "acc (?P<acc>.+)"}
 OTHER_TEXT = {
     "model.features": "layer4",
     "model.init": "start.pt@0123456789abcdef",
     "data.counts": [9, 4],
+    "data.indices": {"train": "b.npy"},
+    "script.definition": SCRIPT,
     "optim.lr_factors": [0.5, 0.25],
     "data.root": "other",
     "data.classes": ["0", "1"],
@@ -71,7 +76,7 @@ def _another(parameter: Parameter, value: Any) -> Any:
     """A value of this parameter that differs from `value`."""
     if parameter.kind == "bool":
         return not value
-    if parameter.kind in ("text", "list"):
+    if parameter.kind in ("text", "list", "mapping"):
         return OTHER_TEXT[parameter.path]
     candidates: list[Any] = [parameter.low, parameter.high, value, 0.5, 4]
     steps = [0, 1, 2, 0.25, -0.25] if parameter.kind == "float" else [0, 1, 2]

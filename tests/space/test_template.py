@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from ltat_tune.config.parameters import PARAMETERS
+from ltat_tune.config.sections.data import OWN_FILES
 from ltat_tune.preflight.load import load_space
 from ltat_tune.space.protocols import METHOD_STARTS
 from ltat_tune.space.space import Space
@@ -48,7 +49,7 @@ def _load(folder: Path, question: FirstQuestion) -> Space:
 
 
 def test_it_knows_every_data_set_and_method_of_the_package() -> None:
-    assert {*DATASETS, "image_folder"} == set(PARAMETERS["data.name"].choices)
+    assert {*DATASETS, *OWN_FILES} == set(PARAMETERS["data.name"].choices)
     assert set(METHOD_STARTS) == set(PARAMETERS["method.name"].choices)
 
 

@@ -22,7 +22,8 @@ _SHOWN = 5  # trials of a scenario that --dry-run prints
 @click.command(
     short_help="Estimate what a study takes: epochs, hours, disk.",
     epilog="\b\nExamples:\n  ltat-tune plan search_spaces/quickstart.yaml --measure\n"
-    "  ltat-tune plan search_spaces/srat.yaml --set searcher.branches=4",
+    "  ltat-tune plan search_spaces/srat.yaml --set searcher.branches=4\n"
+    "  ltat-tune plan studies/srat --slurm",
 )
 @click.argument("space", type=click.Path(path_type=Path), shell_complete=SPACE)
 @click.option(
@@ -33,15 +34,30 @@ _SHOWN = 5  # trials of a scenario that --dry-run prints
     "--set", "overrides", multiple=True, metavar="PATH=VALUE", shell_complete=SETTING,
     help="Replace a value of the space file; may be repeated.",
 )  # fmt: skip
+@click.option(
+    "--slurm", is_flag=True,
+    help="SPACE is a study's folder: write a Slurm job array of its confirmations.",
+)  # fmt: skip
 @options.format_
 def plan(
-    space: Path, measure: bool, trials: int | None, overrides: tuple[str, ...], form: str
+    space: Path,
+    measure: bool,
+    trials: int | None,
+    overrides: tuple[str, ...],
+    slurm: bool,
+    form: str,
 ) -> None:
     """Estimate what the study of a space file takes: epochs, hours, memory, disk.
 
     Without --measure, the hours follow a rule of thumb: 100,000 attack steps of ResNet-18 on
     images of 32x32 pixels take 3 s on one A100-class GPU and 2,000 s on one CPU thread.
     """
+    if slurm:
+        from ltat_tune.cli.slurm import write_array
+
+        script, tasks = write_array(space)
+        click.echo(f"wrote {script}: {tasks} trainings\n\nnext:\n  sbatch {script}")
+        return
     from ltat_tune.planning.estimate import estimate
     from ltat_tune.preflight.load import load_space
 

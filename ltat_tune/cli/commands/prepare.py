@@ -13,10 +13,11 @@ from ltat_tune.cli import options
 @click.command(
     short_help="Download a data set, or read every image of a folder.",
     epilog="\b\nExamples:\n  ltat-tune prepare cifar10\n"
-    "  ltat-tune prepare image_folder --root ~/images --set data.image_size=32",
+    "  ltat-tune prepare image_folder --root ~/images --set data.image_size=32\n"
+    "  ltat-tune prepare npz --root ~/pathmnist.npz",
 )
 @click.argument("dataset")
-@click.option("--root", help="Folder of the data set (sets data.root).")
+@click.option("--root", help="Folder or file of the data set (sets data.root).")
 @click.option(
     "--set", "overrides", multiple=True, metavar="PATH=VALUE",
     help="Set another data.* parameter; may be repeated.",

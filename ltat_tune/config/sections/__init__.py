@@ -10,6 +10,7 @@ from ltat_tune.config.sections.loss import LossConfig, ReweightConfig
 from ltat_tune.config.sections.method import MethodConfig
 from ltat_tune.config.sections.model import ModelConfig
 from ltat_tune.config.sections.optim import OptimConfig
+from ltat_tune.config.sections.script import ScriptConfig
 
 __all__ = [
     "AttackConfig",
@@ -21,5 +22,6 @@ __all__ = [
     "ModelConfig",
     "OptimConfig",
     "ReweightConfig",
+    "ScriptConfig",
     "SeedsConfig",
 ]

@@ -8,6 +8,9 @@ from ltat_tune.config.extensions import Extensible, OpenSection
 from ltat_tune.config.fields import documented
 from ltat_tune.config.scalars import Integer, Number, Ratio
 
+# data sets that are the user's own files, and what data.root names for each
+OWN_FILES = {"image_folder": "folder", "npz": ".npz file", "csv": "CSV file"}
+
 
 class DataConfig(OpenSection):
     """The data set, its long-tailed subset, the validation images and the augmentation."""
@@ -15,14 +18,17 @@ class DataConfig(OpenSection):
     section: ClassVar[str] = "data"
 
     name: Annotated[
-        Literal["digits", "cifar10", "cifar100", "svhn", "tiny_imagenet", "image_folder"],
+        Literal[
+            "digits", "cifar10", "cifar100", "svhn", "tiny_imagenet", "mnist", "fashion_mnist",
+            "image_folder", "npz", "csv",
+        ],
         Extensible("data.name"),
-    ] = documented("digits", "data set", source="REAT 5; SRAT 5.1")
+    ] = documented("digits", "data set", source="REAT 5; SRAT 5.1")  # fmt: skip
     root: str | None = documented(
         None,
         "folder of the data set. For image_folder it holds train/ and test/ (and val/), each with "
-        "one folder per class. For the other data sets it holds the official files; null is "
-        "~/.cache/ltat-tune",
+        "one folder per class. npz and csv name a file. For the other data sets it holds the "
+        "official files; null is ~/.cache/ltat-tune",
         unit="path",
         also=("data_dir", "path"),
     )
@@ -32,10 +38,17 @@ class DataConfig(OpenSection):
         also=("class_names",),
         source="SRAT 3.1 (pairs of classes)",
     )
+    indices: dict[Literal["train", "val", "test"], str] | None = documented(
+        None,
+        "fixed splits: files of indices from 0, such as {train: a.npy, val: b.npy}. train and val "
+        "index the data set's training images, test its test images; val_source given reads val",
+        unit="path",
+        also=("split_file", "train_idx"),
+    )
     image_size: Integer | None = documented(
         None,
-        "side length to which the images of an image_folder are resized; null keeps their size, "
-        "which must then be the same for all images",
+        "side length to which the images of an image_folder, npz or csv are resized; null keeps "
+        "their size, which must then be the same for all images",
         unit="pixels",
         ge=4,
         le=1024,
@@ -85,10 +98,11 @@ class DataConfig(OpenSection):
         "LDAM-DRW, REAT and SRAT, or to the nearest (round)",
         source="MCAT release (round)",
     )
-    val_source: Literal["train", "folder", "test"] = documented(
+    val_source: Literal["train", "folder", "given", "test"] = documented(
         "train",
         "source of the validation images: train holds them out before the long tail is cut; "
-        "folder reads val/ of an image_folder; test uses the test images, the papers' own "
+        "folder reads val/ of an image_folder; given takes those of an npz or csv file, or of "
+        "data.indices; test uses the test images, the papers' own "
         "protocol, and marks every result selected_on_test",
     )
     val_per_class: Integer = documented(

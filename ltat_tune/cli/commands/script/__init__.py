@@ -1,0 +1,1 @@
+"""Commands about training scripts of the user's own."""

@@ -1,0 +1,1 @@
+"""Data sets as they lie on disk: arrays, lists of files, the files of MNIST, fixed splits."""

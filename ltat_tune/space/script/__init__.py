@@ -1,0 +1,1 @@
+"""Training scripts in space files: the section `script:`, and how a script becomes one."""
