@@ -16,6 +16,7 @@ def check_networks(space: Space, problems: Problems) -> list[str]:
     Return a note for each start: what was taken, what is left at random, what is not used.
     """
     notes: list[str] = []
+    broken: dict[str, str] = {}  # the parameter by problem, each once
     first: dict[object, TrialConfig] = {}
     for _, proposals in space.configurations:
         for _, config in proposals:
@@ -31,12 +32,13 @@ def check_networks(space: Space, problems: Problems) -> list[str]:
                 cost_of(config, ("clean",))  # builds the network, and measures a pass
                 notes += _start(config)
         except ConfigError as error:
-            for problem in error.problems:
-                problems.add_about(problem, names="model.name")
+            broken |= dict.fromkeys(error.problems, "model.name")
         except CheckpointError as error:
-            problems.add_about(str(error), names="model.init")
+            broken[str(error)] = "model.init"
         except LtatError:
             continue  # the check of the images says what is wrong with them
+    for problem, path in broken.items():
+        problems.add_about(problem, names=path)
     return list(dict.fromkeys(notes))
 
 
