@@ -190,3 +190,11 @@ class Recordings:
     def failure(self) -> str:
         """Why attacks are launched kernel by kernel instead; empty if they are replayed."""
         return self._failure if self._replays is None else self._replays.failure
+
+    @property
+    def note(self) -> str:
+        """What the user should know of a failure; empty if there is none."""
+        return self.failure and (
+            f"the training attack could not be recorded as a CUDA graph ({self.failure}), so its "
+            "kernels are launched one by one, which is slower; compute.graphs: off does not try"
+        )

@@ -88,8 +88,8 @@ class SearcherSpec(Section):
         cls, stop: dict[Literal["gain_below"], float] | None
     ) -> dict[Literal["gain_below"], float] | None:
         if stop is not None and (not stop or not 0 < stop["gain_below"] <= 100):
-            raise ValueError(f"must be such as {{gain_below: 0.5}}, in points above 0 and at most "
-                             f"100, got {stop}")  # fmt: skip
+            rule = "must be such as {gain_below: 0.5}, above 0 and at most 100"
+            raise ValueError(f"{rule}, got {stop}")
         return stop
 
     @property
@@ -102,9 +102,8 @@ class SearcherSpec(Section):
     def _are_counts(cls, at_least: dict[str, int] | None) -> dict[str, int] | None:
         for path, least in (at_least or {}).items():
             if not 0 <= least <= MOST_OWED:
-                raise ValueError(
-                    f"must hold numbers of trials from 0 to {MOST_OWED}, got {path}: {least}"
-                )
+                rule = f"must hold numbers of trials from 0 to {MOST_OWED}"
+                raise ValueError(f"{rule}, got {path}: {least}")
         return at_least
 
     @property

@@ -82,11 +82,7 @@ class Trainer:
     @property
     def note(self) -> str:
         """What the user should know of how this training computes; empty if there is nothing."""
-        failure = "" if self._recordings is None else self._recordings.failure
-        return failure and (
-            f"the training attack could not be recorded as a CUDA graph ({failure}), so its "
-            "kernels are launched one by one, which is slower; compute.graphs: off does not try"
-        )
+        return "" if self._recordings is None else self._recordings.note
 
     @property
     def score_name(self) -> str:
@@ -111,8 +107,7 @@ class Trainer:
             checkpoint: file of this training's state, which `Saver` writes; None saves no state.
             validate_at: further epochs, from 1, after which to validate. No weight depends on
                 them, and none of them is kept as the best.
-            probe_at: epochs, from 1, after which to run `probe`. A probe does not change the
-                training, not even its last bit.
+            probe_at: epochs, from 1, after which to run `probe`, which changes no bit of it.
             probe_epochs: length of a probe in epochs.
             save_at: further epochs, from 1, whose state is in `checkpoint` when they are reported.
 
@@ -127,14 +122,9 @@ class Trainer:
             return self._result()
 
     def _fit(
-        self,
-        on_epoch: OnEpoch | None,
-        saver: Saver,
-        validate_at: Collection[int],
-        probe_at: Collection[int],
-        probe_epochs: int,
-        save_at: Collection[int],
-    ) -> None:
+        self, on_epoch: OnEpoch | None, saver: Saver, validate_at: Collection[int],
+        probe_at: Collection[int], probe_epochs: int, save_at: Collection[int],
+    ) -> None:  # fmt: skip
         if self.config.script.definition is not None:
             return fit_script(self, saver, on_epoch, validate_at)
         must = {*validate_at, *probe_at, *save_at, self.config.optim.epochs}
