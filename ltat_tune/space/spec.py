@@ -75,7 +75,6 @@ class SearcherSpec(Section):
     seeds_per_trial: Integer = documented(
         1, "seeds that each configuration is trained with; its score is their mean", ge=1, le=100
     )
-
     stop: dict[Literal["gain_below"], Number] | None = documented(
         None,
         "when a search ends before its trials: {gain_below: 0.5} ends it once the trials that are "
@@ -84,12 +83,11 @@ class SearcherSpec(Section):
 
     @field_validator("stop")
     @classmethod
-    def _gain_is_in_points(
-        cls, stop: dict[Literal["gain_below"], float] | None
-    ) -> dict[Literal["gain_below"], float] | None:
+    def _gain_is_in_points(cls, stop: dict[str, float] | None) -> dict[str, float] | None:
         if stop is not None and (not stop or not 0 < stop["gain_below"] <= 100):
-            rule = "must be such as {gain_below: 0.5}, above 0 and at most 100"
-            raise ValueError(f"{rule}, got {stop}")
+            raise ValueError(
+                f"must be such as {{gain_below: 0.5}}, above 0, up to 100; got {stop}"
+            )
         return stop
 
     @property
