@@ -95,7 +95,7 @@ class TrialConfig(ConfigValues):
             for path, value in self.flat().items()
             if path not in exclude and why_inert(self, path) is None
         }
-        if "model.init" in acting:  # the content counts, not its place
+        if acting.get("model.init"):  # the content counts, not its place
             acting["model.init"] = start_file(acting["model.init"])[1]
         text = json.dumps(acting, sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]

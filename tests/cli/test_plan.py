@@ -75,4 +75,4 @@ def test_a_dry_run_checks_as_a_start_does(tmp_path: Path) -> None:
         main, ["--space", str(write_space(tmp_path)), "--dry-run", "--budget", "10epochs"]
     )
     assert small.exit_code == 2
-    assert "--set budget: must be at least 60epochs" in small.output
+    assert "--budget must be at least 60epochs" in small.output
