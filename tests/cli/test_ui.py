@@ -52,7 +52,14 @@ def test_the_runs_table_shows_what_was_searched_and_what_came_of_it(
     page = browser.open(pages)
     page.set_viewport_size({"width": 2600, "height": 1300})  # columns out of sight are not made
     page.get_by_text("matching runs").wait_for()
-    for column in ("kind", "scenario", "state", "final/pgd3_balanced_acc", "optim.lr", "loss.name"):
+    for column in (
+        "kind",
+        "scenario",
+        "state",
+        "final/pgd3_balanced_acc",
+        "optim.lr",
+        "loss.name",
+    ):
         page.locator(".ag-header-cell", has_text=column).first.wait_for()
     for text in ("t0001 seed 1 imbalance_ratio_2", "confirmation", "digits exp 2"):
         page.get_by_text(text).first.wait_for()
