@@ -15,10 +15,10 @@ from ltat_tune.space.space import Space
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.task import Outcome, Task
 from ltat_tune.storage.training_files import RESULT, SENTINEL, TEST
+from ltat_tune.storage.versioned import read_stored
 
 if TYPE_CHECKING:
     from ltat_tune.storage.ledger import Ledger
-from ltat_tune.storage.versioned import read_stored
 
 _TRUSTED_EPOCHS = 3  # of one task, before its mean counts as the seconds of an epoch
 
@@ -250,13 +250,31 @@ def end_search(space: Space, ledger: Ledger, scenario: str) -> None:
         f"{space.scenario(scenario).title}: the budget of {space.budget} ends the search after "
         f"{begun} of {planned} trials"
     )
-    ledger.remember(scenario, "budget", str(space.budget))
-    ledger.remember(scenario, "exhausted", why)
+    end_by(ledger, scenario, fact="budget", rule=str(space.budget), why=why)
 
 
 def reopen(space: Space, ledger: Ledger, scenario: str) -> None:
     """Reopen a search that ended under another budget than the present one."""
-    ended_by = ledger.recall(scenario, "budget")
-    if ended_by and ended_by != str(space.budget or ""):
-        ledger.remember(scenario, "budget", "")
+    reopen_unless(ledger, scenario, fact="budget", rule=str(space.budget or ""))
+
+
+def end_by(ledger: Ledger, scenario: str, *, fact: str, rule: str, why: str) -> None:
+    """End the proposals of a scenario by a rule that a resume may change.
+
+    Args:
+        ledger: records it.
+        scenario: its name.
+        fact: under which the rule is recorded.
+        rule: the rule as text.
+        why: a sentence for the user.
+    """
+    ledger.remember(scenario, fact, rule)
+    ledger.remember(scenario, "exhausted", why)
+
+
+def reopen_unless(ledger: Ledger, scenario: str, *, fact: str, rule: str) -> None:
+    """Reopen a search that `end_by` ended, unless the rule is still the same."""
+    ended_by = ledger.recall(scenario, fact)
+    if ended_by and ended_by != rule:
+        ledger.remember(scenario, fact, "")
         ledger.remember(scenario, "exhausted", "")

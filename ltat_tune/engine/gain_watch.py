@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from ltat_tune.engine.budget import end_by, reopen_unless
 from ltat_tune.search.predict.outlook import Outlook, outlook_of
 from ltat_tune.space.space import Space
 from ltat_tune.storage.ledger import Ledger
 
 _STOPPED = "stopped_by"  # the fact of a scenario whose search this rule ended
+_TOLD_EVERY = 5  # trials that end between two outlooks that are told, at least
 
 
 class GainWatch:
@@ -22,7 +24,17 @@ class GainWatch:
         self._space, self._ledger, self._scenario = space, ledger, scenario
         self._key: tuple[int, int] | None = None
         self._outlook: Outlook | None = None
-        self._reopen()
+        self._told = 0  # trials that had ended when `news` told the outlook last
+        reopen_unless(ledger, scenario, fact=_STOPPED, rule=self._rule)
+
+    def news(self) -> Outlook | None:
+        """Return the outlook, but only now and then while the search goes on: it takes time."""
+        ended = len(self._ledger.finished(self._scenario))
+        seldom = ended < self._told + max(_TOLD_EVERY, ended // 20)
+        if seldom or self._ledger.is_searched(self._scenario):
+            return None
+        self._told = ended
+        return self.outlook()
 
     def outlook(self) -> Outlook | None:
         """Return what the trials that are left are expected to bring; None if unknown."""
@@ -45,19 +57,11 @@ class GainWatch:
             return
         left, trials = outlook.trials, self._space.searcher.trials
         title = self._space.scenario(self._scenario).title
-        ledger.remember(
-            self._scenario, "exhausted",
+        why = (
             f"{title}: the search ends with {left} of {trials} trials left; {outlook.sentence}, "
-            f"and searcher.stop asks for {least:g}",
-        )  # fmt: skip
-        ledger.remember(self._scenario, _STOPPED, self._rule)
-
-    def _reopen(self) -> None:
-        """Reopen a search that ended for little gain under another rule, or with fewer trials."""
-        ended_by = self._ledger.recall(self._scenario, _STOPPED)
-        if ended_by and ended_by != self._rule:
-            self._ledger.remember(self._scenario, _STOPPED, "")
-            self._ledger.remember(self._scenario, "exhausted", "")
+            f"and searcher.stop asks for {least:g}"
+        )
+        end_by(ledger, self._scenario, fact=_STOPPED, rule=self._rule, why=why)
 
     @property
     def _rule(self) -> str:

@@ -280,8 +280,7 @@ class WorkQueue:
         if whole is None:
             return
         self._notify("on_end", *whole)
-        outlook = None if self.ledger.is_searched(task.scenario) else search.watch.outlook()
-        if outlook is not None:
+        if (outlook := search.watch.news()) is not None:
             self._notify("on_outlook", task.scenario, outlook)
 
     def _guard(self, write: Any) -> None:

@@ -258,3 +258,13 @@ def test_a_search_without_stop_trains_all_its_trials(tmp_path: Path) -> None:
     assert len(study.run()) == 9
     outlook = study.search.watch.outlook()
     assert outlook is None  # none are left
+
+
+def test_the_outlook_is_told_now_and_then_while_the_search_goes_on(tmp_path: Path) -> None:
+    study = _Study(tmp_path, searcher={"trials": 12}, scheduler={"name": "none"})
+    told = []
+    while (task := study.next()) is not None:
+        study.end(task)
+        outlook = study.search.watch.news()
+        told.append(None if outlook is None else outlook.trials)
+    assert told == [None] * 9 + [2, None, None]  # after 5 trials it is unknown

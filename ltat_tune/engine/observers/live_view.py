@@ -18,7 +18,6 @@ from ltat_tune.space.space import Space, text_of
 from ltat_tune.storage.task import SEARCH, Outcome, Task
 from ltat_tune.storage.training_files import read_masking
 
-_TOLD_EVERY = 5  # complete trials, between two lines on what the rest is expected to bring
 _SYMBOLS = {"complete": "✓", "pruned": "■", "failed": "✗", "diverged": "✗"}
 
 
@@ -33,7 +32,6 @@ class _Progress:
     best: float | None = None
     best_trial: str = ""
     outlook: Outlook | None = None
-    told: int = 0  # complete trials when a line told the outlook last
     confirmed: int = 0
     tested: int = 0
 
@@ -188,13 +186,10 @@ class LiveView:
             self._event(f"{symbol} {task.title} tested: {accuracies} ({outcome.seconds:.0f} s)")
 
     def on_outlook(self, scenario: str, outlook: Outlook) -> None:
-        """Show what the rest of a search is expected to bring; as a line, now and then."""
-        progress = self._progress[scenario]
-        progress.outlook, complete = outlook, progress.states["complete"]
-        if complete >= progress.told + _TOLD_EVERY:
-            progress.told = complete
-            where = "" if len(self._progress) == 1 else f"{self._space.scenario(scenario).title}: "
-            self._event(f"{where}{outlook.sentence}")
+        """Show what the rest of a search is expected to bring."""
+        self._progress[scenario].outlook = outlook
+        where = "" if len(self._progress) == 1 else f"{self._space.scenario(scenario).title}: "
+        self._event(f"{where}{outlook.sentence}")
 
     # -- drawing --------------------------------------------------------------------------------
 

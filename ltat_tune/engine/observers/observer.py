@@ -27,7 +27,7 @@ class Observer(Protocol):
         """Handle a note to the user, such as that the search trains copies differently now."""
 
     def on_outlook(self, scenario: str, outlook: Outlook) -> None:
-        """Handle what the rest of a scenario's search is expected to bring."""
+        """Handle what the rest of a scenario's search is expected to bring, now and then."""
 
     def on_end(self, task: Task, outcome: Outcome) -> None:
         """Handle the final end of a trial, a confirmation, a test or a sentinel."""

@@ -50,9 +50,8 @@ def observe(
 ) -> list[Observed]:
     """Return what the rows of a scenario's trials say.
 
-    A trial that a prefix rung stopped counts with the end that the others suggest, if there is one
-    objective. A doubted trial has what the second opinion left of its values, and is not the best
-    as long as one is credible.
+    A trial that a prefix rung stopped counts as `extended` says. A doubted trial has what the
+    second opinion left of its values, and is not the best as long as one is credible.
 
     Args:
         rows: the trials.
@@ -60,8 +59,7 @@ def observe(
         measured: let trials that were stopped count for nothing.
     """
     rows = list(rows)
-    several = any(len(row.values or ()) > 1 for row in rows)
-    ends = rows if copy_epochs or measured or several else extended(rows)
+    ends = rows if copy_epochs or measured else extended(rows)
     ranks = any(row.state == TrialState.COMPLETE and not is_doubted(row) for row in rows)
     return [_observed(row, end, copy_epochs, ranks) for row, end in zip(rows, ends, strict=True)]
 
