@@ -52,15 +52,21 @@ _PREACT: _Rules = (
 def renamed(found: Mapping[str, Tensor], model: Classifier) -> dict[str, Tensor]:
     """Return the tensors of a file under the names that they have in `model`.
 
-    Prefixes that all names share are removed. A name that no rule knows stays as it is.
+    Prefixes that all names share are removed. A name that no rule knows is that of a backbone
+    alone, if there is one, and else stays as it is.
     """
     ours = set(model.state_dict())
     if sum(name in ours for name in found) > len(ours) / 2:
         return dict(found)
     found = _without_prefixes(found, ours)
     rule = _rule(model)
-    names = {name: rule(name) for name in found}
+    names = {name: _of_backbone(rule(name), ours) for name in found}
     return {new: found[name] for name, new in names.items()}
+
+
+def _of_backbone(name: str, ours: set[str]) -> str:
+    whole = f"backbone.{name}"
+    return whole if name not in ours and whole in ours else name
 
 
 def _without_prefixes(found: Mapping[str, Tensor], ours: set[str]) -> dict[str, Tensor]:

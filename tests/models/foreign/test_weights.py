@@ -122,3 +122,15 @@ def test_a_training_starts_from_our_own_checkpoint_and_its_content_is_in_the_ide
         Trainer(config).fit()
     with pytest.raises(ConfigError, match="model.init must name a file of weights, got .*No such"):
         config.replace({"model.init": str(tmp_path / "none.pt")})
+
+
+@pytest.mark.parametrize("name", ["small_cnn", "resnet18", "preact_resnet18", "wrn28_10"])
+def test_our_own_names_are_known_wrapped_and_as_a_backbone_alone(name: str) -> None:
+    model = _model(name)
+    own = model.state_dict()
+    wrapped = {f"module.{key}": tensor for key, tensor in own.items()}
+    alone = {key.removeprefix("backbone."): tensor for key, tensor in own.items()}
+    for found in (wrapped, alone):
+        fitted = fit_weights(found, _model(name, seed=1))
+        assert fitted.left == fitted.unused == ()
+        assert all(torch.equal(tensor, own[key]) for key, tensor in fitted.weights.items())
