@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import statistics
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -36,6 +35,9 @@ from ltat_tune.training.checkpoint import save_checkpoint
 from ltat_tune.training.evaluation import measure_accuracy, validate
 from ltat_tune.training.fit_result import EpochMetrics
 from ltat_tune.training.trainer import Trainer
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a script finds `scripts`
+from scripts.step_together import seconds_at_once
 
 REAT: dict[str, object] = {
     "data.name": "cifar10", "data.imbalance_ratio": 50, "model.name": "resnet18",
@@ -320,10 +322,11 @@ def packing(section: Section) -> None:
     """Whole epochs of one to four trainings at once on the GPU, against one."""
     options = {"smoke": section.smoke, "device": str(section.device), "images": None,
                "limit_s": section.left_s, "epochs": 2 if section.smoke else 4}  # fmt: skip
+    command = [sys.executable, __file__, "trains", json.dumps(options), ""]
     for at_once in (1, 2) if section.smoke else (1, 2, 3, 4):
         if section.found.get("rows") and section.left_s < 25:
             break
-        took = together(options, at_once)
+        took = seconds_at_once(command, at_once)
         rows = section.found.get("rows", [])
         epochs_s = at_once * options["epochs"] / took
         section.add(at_once=at_once, epochs_per_s=epochs_s,
@@ -334,39 +337,13 @@ def packing(section: Section) -> None:
     )
 
 
-def together(options: dict[str, Any], at_once: int) -> float:
-    """Seconds in which so many processes train their epochs; all are warm when they begin."""
-    command = [sys.executable, __file__, "trains", json.dumps(options), ""]
-    workers = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for _ in range(at_once)
-    ]
-    try:
-        for worker in workers:
-            assert worker.stdout is not None
-            assert worker.stdout.readline().strip() == "warm", "a training failed"
-        began = time.perf_counter()
-        for worker in workers:
-            assert worker.stdin is not None
-            worker.stdin.write("go\n")
-            worker.stdin.flush()
-        for worker in workers:
-            assert worker.stdout is not None
-            assert worker.stdout.readline().strip() == "done", "a training failed"
-        return time.perf_counter() - began
-    finally:
-        for worker in workers:
-            worker.kill()
-            worker.wait()
-
-
 def trains(section: Section, number: int) -> None:
     """One training of `packing`: two epochs to warm up, the word to go, then those that count."""
 
     def on_epoch(done: EpochMetrics) -> None:
         section.wait()
         if done.epoch == 2:
-            print("warm", flush=True)
+            print("ready", flush=True)
             sys.stdin.readline()
 
     config = section.config(optim__epochs=2 + number)

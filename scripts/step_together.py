@@ -20,13 +20,14 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a script finds `scripts`
 
 
-def seconds_at_once(job: dict[str, Any], at_once: int) -> float:
-    """Wall seconds in which `at_once` processes all do the job's steps.
+def seconds_at_once(command: Sequence[str], at_once: int) -> float:
+    """Wall seconds in which `at_once` processes all do their work.
+
+    Each says `ready` once it is warm, waits for a line, works, and says `done`.
 
     Raises:
         RuntimeError: a process failed, with the last line that it said.
     """
-    command = [sys.executable, str(Path(__file__).resolve()), json.dumps(job)]
     workers = [
         subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -63,10 +64,11 @@ def _last_word(worker: subprocess.Popen[str]) -> str:
 
 def throughputs(job: dict[str, Any], counts: Sequence[int], rounds: int) -> list[dict[str, Any]]:
     """Images per second of so many trainings at once, interleaved, medians; ratio to the first."""
+    command = [sys.executable, str(Path(__file__).resolve()), json.dumps(job)]
     seconds: dict[int, list[float]] = {count: [] for count in counts}
     for _ in range(max(1, rounds)):
         for count in counts:
-            seconds[count].append(seconds_at_once(job, count))
+            seconds[count].append(seconds_at_once(command, count))
     images = job["batch_size"] * job["steps"]
     rates = {c: sorted(c * images / s for s in found) for c, found in seconds.items()}
     first = rates[counts[0]][len(rates[counts[0]]) // 2] / counts[0]

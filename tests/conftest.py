@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,14 @@ def cifar_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         subprocess.run(["tar", "xf", archive, "-C", folder], check=True)
 
     return made_once(tmp_path_factory, "cifar", unpack)
+
+
+@pytest.fixture
+def scripts_forgotten() -> Iterator[None]:
+    """The parameters of users' training scripts are forgotten after the test."""
+    from ltat_tune.config.parameters import PARAMETERS, forget_parameter
+
+    yield
+    for path in [path for path in PARAMETERS if path.startswith("script.")]:
+        if path != "script.definition":
+            forget_parameter(path)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from ltat_tune.cli import main
-from ltat_tune.config.parameters import PARAMETERS, forget_parameter
 from ltat_tune.errors import SpaceError
 from ltat_tune.space.reader import read_space
 from ltat_tune.space.script.adopt import read_arguments
@@ -34,13 +32,7 @@ p.add_argument('--save-dir', default='out')
 """
 
 
-@pytest.fixture(autouse=True)
-def forgotten() -> Iterator[None]:
-    """The parameters of scripts are forgotten after each test."""
-    yield
-    for path in [path for path in PARAMETERS if path.startswith("script.")]:
-        if path != "script.definition":
-            forget_parameter(path)
+pytestmark = pytest.mark.usefixtures("scripts_forgotten")
 
 
 def test_names_types_and_defaults_are_read_and_nothing_is_run(

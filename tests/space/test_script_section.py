@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from ltat_tune.config.parameters import PARAMETERS, forget_parameter
 from ltat_tune.errors import SpaceError
 from ltat_tune.space.reader import read_space
 
@@ -23,13 +21,7 @@ tuned:
 """
 
 
-@pytest.fixture(autouse=True)
-def forgotten() -> Iterator[None]:
-    """The parameters of scripts are forgotten after each test."""
-    yield
-    for path in [path for path in PARAMETERS if path.startswith("script.")]:
-        if path != "script.definition":
-            forget_parameter(path)
+pytestmark = pytest.mark.usefixtures("scripts_forgotten")
 
 
 def _write(folder: Path, text: str = SPACE) -> Path:

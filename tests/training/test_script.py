@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 import torch
 
-from ltat_tune.config.parameters import PARAMETERS, forget_parameter
 from ltat_tune.config.plugin_loader import forget, load_plugins
 from ltat_tune.config.sections.script import ScriptSpec
 from ltat_tune.config.trial_config import TrialConfig
@@ -74,13 +73,7 @@ DEFINITIONS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def forgotten() -> Iterator[None]:
-    """The parameters of scripts are forgotten after each test."""
-    yield
-    for path in [path for path in PARAMETERS if path.startswith("script.")]:
-        if path != "script.definition":
-            forget_parameter(path)
+pytestmark = pytest.mark.usefixtures("scripts_forgotten")
 
 
 @pytest.fixture(autouse=True)
