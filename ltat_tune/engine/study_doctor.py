@@ -16,6 +16,7 @@ from typing import Literal, TypeVar
 from ltat_tune.config.config_file import load_config
 from ltat_tune.errors import CheckpointError, LtatError, StudyError
 from ltat_tune.preflight.finding import Finding
+from ltat_tune.space.reader import read_space
 from ltat_tune.storage.cleanup import waste
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.identity import store_of
@@ -168,11 +169,13 @@ def _again(folder: StudyFolder, place: Path) -> str:
 
     _set_aside(place / RESULT)
     config, _ = load_config(place / "config.yaml")
+    space = read_space(folder.space)
     task = Task(
         key=_name(folder, place), kind="confirmation", scenario=place.parent.name,
         config=config.flat(), folder=str(place.resolve()), cache=str(folder.cache.resolve()),
         subsets=str(folder.subsets.resolve()), threads=1, device="cpu",
-        epochs=config.optim.epochs, plugins=(),
+        epochs=config.optim.epochs, plugins=tuple(plugin.as_data() for plugin in space.plugins),
+        second_opinion=space.objective.is_checked, precision=folder.read_facts().get("precision"),
     )  # fmt: skip
     if not (place / "checkpoint.pt").exists():
         return "set aside; its checkpoint was deleted, so its numbers are gone"

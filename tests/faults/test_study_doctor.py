@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.damage import flip
 from tests.drive import call, mlflow_runs
@@ -68,6 +69,17 @@ def test_a_whole_study_has_no_findings_and_every_damage_has_one_that_mends_it(
     assert _scenarios(study) == before
     status, said = _doctor(study)
     assert (status, said.splitlines()[-1]) == (0, "no problems"), said
+
+
+def test_a_result_that_is_made_again_has_its_second_opinion(study: Path) -> None:
+    space = yaml.safe_load((study / "space.yaml").read_text())
+    space["objective"] = {**space["objective"], "second_opinion": True}
+    (study / "space.yaml").write_text(yaml.safe_dump(space))
+    result = next(study.glob("confirmations/*/*/result.json"))
+    assert json.loads(result.read_text())["second_opinion"] is None
+    result.write_text("{")
+    _doctor(study, "--mend")
+    assert json.loads(result.read_text())["second_opinion"]["images"] > 0
 
 
 def test_a_damaged_or_vanished_ledger_is_refused_in_words_and_kept_as_far_as_it_goes(
