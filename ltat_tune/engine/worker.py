@@ -207,11 +207,13 @@ def _train(task: Task, report: ReportTo) -> dict[str, Any]:
 def _second_opinion(task: Task, trainer: Trainer, result: FitResult) -> SecondOpinion | None:
     """Return the second opinion on a whole training, while its model is still here."""
     from ltat_tune.evaluation.second_opinion import second_opinion
+    from ltat_tune.models.arithmetic import computing_on
 
     if not task.second_opinion or task.kind == "copy":
         return None
     val, images = trainer.splits.val.to(trainer.device), len(trainer.splits.train)
-    return second_opinion(result.model, val, result.answers, trainer.config, images)
+    with computing_on(trainer.device, trainer.config.compute):
+        return second_opinion(result.model, val, result.answers, trainer.config, images)
 
 
 def _trainer(task: Task, config: TrialConfig) -> Trainer:
