@@ -105,14 +105,15 @@ def test_a_wrong_file_is_refused(place: tuple[str, ...], value: Any) -> None:
 
 
 def test_it_describes_every_key_and_every_parameter() -> None:
+    schema = space_schema()  # with what plugins of earlier tests have registered
     for path, parameter in PARAMETERS.items():
-        assert SCHEMA["$defs"][path]["description"].startswith(parameter.meaning)
-        assert SCHEMA["properties"]["fixed"]["properties"][path] == {"$ref": f"#/$defs/{path}"}
-        assert (path in SCHEMA["properties"]["tuned"]["properties"]) != bool(why_not_tunable(path))
+        assert schema["$defs"][path]["description"].startswith(parameter.meaning)
+        assert schema["properties"]["fixed"]["properties"][path] == {"$ref": f"#/$defs/{path}"}
+        assert (path in schema["properties"]["tuned"]["properties"]) != bool(why_not_tunable(path))
     for path, key in SPACE_KEYS.items():
         if "." not in path:
-            assert SCHEMA["properties"][path]["description"] == key.meaning
-    searcher = SCHEMA["$defs"]["SearcherSpec"]["properties"]
+            assert schema["properties"][path]["description"] == key.meaning
+    searcher = schema["$defs"]["SearcherSpec"]["properties"]
     assert searcher["trials"] == {
         "default": 20, "description": SPACE_KEYS["searcher.trials"].meaning, "maximum": 100000,
         "minimum": 1, "type": "integer",
