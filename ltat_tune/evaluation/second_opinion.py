@@ -34,10 +34,10 @@ from ltat_tune.config.attack_names import read_name
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.batches import to_unit
 from ltat_tune.data.datasets import LabelledImages
-from ltat_tune.evaluation.sentinel import BATCH_SIZE, MAX_IMAGES
+from ltat_tune.evaluation.sentinel import BATCH_SIZE
 from ltat_tune.evaluation.sentinel_attacks import Batch, gradient_lengths
 from ltat_tune.evaluation.sentinel_checks import EVEN_PULL, FLAT_RATIO, LEVEL, OTHER_LOSS
-from ltat_tune.planning.cost import epoch_passes
+from ltat_tune.planning.opinion_cost import LOOK, QUERIES, QUERY, margin_steps, opinion_images
 from ltat_tune.presentation.names import attack_name
 from ltat_tune.storage.training_files import SecondOpinion
 from ltat_tune.training.evaluation import EVALUATION_SEED, MeasuredPart, correct_answers
@@ -47,12 +47,7 @@ SOUND_SHARE = OTHER_LOSS
 # The same if the logits show why the validation attack failed. Beyond chance, so that a cause that
 # did no harm is no reason.
 TRACE = 0.02
-SHARE = 0.08  # of a training's passes that a second opinion may take
-FEWEST_IMAGES = 32  # attacked even after a training so short that they take more than the share
-QUERIES = 50
-_STEPS = 20  # most steps; also against FGSM, which a model can learn to mislead
 GUESSING = 1.1  # times the accuracy of guessing; no better score can be too good
-_LOOK, _QUERY = 2.0, 0.5  # passes of both gradients of an image, and of a query
 _MOST = 1e9  # stands for infinity in JSON
 
 
@@ -75,10 +70,7 @@ def second_opinion(
         train: number of training images.
     """
     attack = config.evaluation.val_attack
-    budget = SHARE * config.optim.epochs * epoch_passes(config, train)
     steps = margin_steps(attack)
-    affordable = int(budget / (_LOOK + steps + _QUERY * QUERIES))
-    most = min(MAX_IMAGES, max(FEWEST_IMAGES, affordable))
     if attack == "clean" or config.measured_eps == 0:
         return None
     if answers is None:
@@ -87,7 +79,7 @@ def second_opinion(
     standing = answers.to(val.targets.device).nonzero().squeeze(1)
     if len(standing) <= GUESSING * len(val) / (int(val.targets.max()) + 1):
         return None
-    part = MeasuredPart.of("val", val.at(standing), most, at_most=True)
+    part = MeasuredPart.of("val", val.at(standing), opinion_images(config, train), at_most=True)
     size = min(config.evaluation.batch_size, BATCH_SIZE)
     counts = torch.zeros(5, dtype=torch.int64)  # broken, by margin, by Square, no gradient, flat
     pulls = []
@@ -97,19 +89,13 @@ def second_opinion(
         pulls.append(pull)
     broken, by_margin, by_square, no_gradient, flat = counts.tolist()
     median = min(float(torch.cat(pulls).median()), _MOST)
-    attacked = len(part) * (_LOOK + steps) + (len(part) - by_margin) * _QUERY * QUERIES
+    attacked = len(part) * (LOOK + steps) + (len(part) - by_margin) * QUERY * QUERIES
     return SecondOpinion(
         attack=attack, images=len(part), broken=broken, by_margin=by_margin, by_square=by_square,
         no_gradient=no_gradient, flat=flat, pull=median, passes=attacked,
         reason=why_doubted(attack, len(part), broken, no_gradient=no_gradient, flat=flat,
                            pull=median),
     )  # fmt: skip
-
-
-def margin_steps(attack: str) -> int:
-    """Return the steps of the margin attack: those of the validation attack, 20 at most."""
-    parts = read_name(attack)
-    return min(_STEPS, parts.steps or _STEPS) if parts is not None else _STEPS
 
 
 def why_doubted(

@@ -10,6 +10,7 @@ from typing import Any
 from ltat_tune.errors import DataError
 from ltat_tune.planning.cost import Cost, attack_steps, cost_of
 from ltat_tune.planning.expected_epochs import SearchLength, search_length, stage_epochs
+from ltat_tune.planning.opinion_cost import opinion_passes
 from ltat_tune.planning.slots import on_this_machine, trials_at_once, visible_gpus
 from ltat_tune.presentation.units import duration
 from ltat_tune.search.rungs import Rungs, place_rungs
@@ -243,6 +244,12 @@ def _scenario(
     price = _copy_price(space, rungs, length)
     watched = space.confirm.sentinel and config.measured_eps > 0 and confirmations > 0
     after = pass_s * (confirmations * cost.test + watched * cost.sentinel)
+    # a second opinion on every whole training
+    val = config.data.val_per_class * len(cost.classes)
+    opinion = space.objective.is_checked * pass_s * opinion_passes(config, cost.train_images, val)
+    trainings, seeds = confirming / space.max_epochs, space.searcher.seeds_per_trial
+    opinions = opinion * (length.complete * seeds + trainings)
+    opinions_at_most = opinion * (length.trials * seeds + trainings)
     return ScenarioEstimate(
         name=scenario.name,
         title=scenario.title,
@@ -258,8 +265,8 @@ def _scenario(
         confirmation_epochs_at_most=most,
         tests=confirmations * len(space.confirm.attacks),
         epoch_s=epoch_s,
-        seconds=epoch_s * (length.trained * price + confirming) + after,
-        seconds_at_most=epoch_s * (length.at_most + most) + after,
+        seconds=epoch_s * (length.trained * price + confirming) + opinions + after,
+        seconds_at_most=epoch_s * (length.at_most + most) + opinions_at_most + after,
     )
 
 

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from ltat_tune.config.plugin_loader import forget, load_plugins, loaded
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.datasets import LabelledImages
-from ltat_tune.evaluation.second_opinion import chance, margin_steps, second_opinion, why_doubted
+from ltat_tune.evaluation.second_opinion import chance, second_opinion, why_doubted
 from ltat_tune.evaluation.sentinel_checks import LEVEL
 from ltat_tune.planning.cost import epoch_passes
+from ltat_tune.planning.opinion_cost import margin_steps
 from ltat_tune.storage.training_files import SecondOpinion
 from ltat_tune.training.fit_result import FitResult
 from ltat_tune.training.trainer import Trainer

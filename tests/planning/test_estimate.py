@@ -65,6 +65,17 @@ def test_epochs_and_seconds_of_a_study_without_rungs(tmp_path: Path) -> None:
     assert found.gpu_hours() is None
 
 
+def test_a_second_opinion_on_every_training_costs_at_most_its_share(tmp_path: Path) -> None:
+    without = estimate(_space(tmp_path), NO_RUNGS, slots=2, measured=MEASURED).scenarios[0]
+    checked = _space(tmp_path, objective={**MINI["objective"], "second_opinion": True})
+    found = estimate(checked, NO_RUNGS, slots=2, measured=MEASURED).scenarios[0]
+    # six epochs of 3 steps and 1.5 passes an image pay for so many images; each takes 2 passes for
+    # its gradients, 3 steps and 50 half passes
+    images = int(0.08 * 6 * sum(found.samples_per_class) * 4.5 / 30)
+    opinions = 0.001 * 8 * min(100, max(32, images)) * 30
+    assert found.seconds - without.seconds == pytest.approx(opinions)
+
+
 def test_trials_that_share_a_gpu_share_its_speed(tmp_path: Path) -> None:
     space = _space(tmp_path, resources={"gpus_per_trial": 0.25})
     found = estimate(space, NO_RUNGS, slots=4, measured=replace(MEASURED, gpu=True))
