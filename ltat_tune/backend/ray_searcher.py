@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable, Collection
 from typing import Any
 
 from ray.tune.search import Searcher
 
 from ltat_tune.backend.work import NoTask, Report, Work
 
+_EVERY_S = 1.0  # between two reports of a task whose epochs are shorter
 _REPORTED = ("event", "epoch", "metrics", "memory", "epoch_seconds", "replayed",
              "note")  # fmt: skip
 
@@ -21,6 +24,48 @@ def encoded(report: Report) -> dict[str, str]:
 def decoded(result: dict[str, Any] | None) -> dict[str, Any]:
     """Return the worker's report without the values that Ray adds."""
     return {name: json.loads(result[name]) for name in _REPORTED if name in (result or {})}  # type: ignore[index]
+
+
+def each(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return all reports that came together, in order; the last is the one that Ray judges."""
+    return [*json.loads(result.get("before", "[]")), decoded(result)]
+
+
+class BundledReports:
+    """Reports a task to Ray Tune, epochs that are shorter than a second together.
+
+    Ray has one driver for all workers, and a worker waits until it has taken a report in. What may
+    end the task is reported at once: an epoch that a rung judges, and the task's last event. A
+    worker that dies loses no epoch of a bundle: it has saved them, and reports them again.
+
+    Args:
+        send: reports to Ray, such as `ray.tune.report`.
+        judged: epochs at which rungs judge.
+        clock: seconds.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[dict[str, str]], None],
+        judged: Collection[int],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._send, self._judged, self._clock = send, frozenset(judged), clock
+        self._waiting: list[Report] = []
+        self._sent: float | None = None
+
+    def __call__(self, report: Report) -> None:
+        """Report, or let the report wait for the next one."""
+        waits = (
+            "epoch" in report and report["epoch"] not in self._judged and self._sent is not None
+        )
+        if waits and self._clock() - (self._sent or 0.0) < _EVERY_S:
+            self._waiting.append(report)
+            return
+        before, self._waiting = self._waiting, []
+        self._send({**encoded(report), **(encoded({"before": before}) if before else {})})
+        self._sent = self._clock()
 
 
 class QueueSearcher(Searcher):
@@ -45,14 +90,18 @@ class QueueSearcher(Searcher):
         return {"task": task.to_json(), "slots": self._work.room(task)}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Hand on a report of a task that goes on."""
-        self._work.on_report(trial_id, decoded(result))
+        """Hand on the reports of a task that goes on."""
+        for report in each(result):
+            self._work.on_report(trial_id, report)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Hand on the end of a task: its own, by the scheduler, or because its worker died."""
-        self._work.on_end(trial_id, decoded(result), error=error)
+        *before, last = each(result or {})  # again, where a task has ended by itself
+        for report in before:
+            self._work.on_report(trial_id, report)
+        self._work.on_end(trial_id, last, error=error)
 
     def save(self, checkpoint_path: str) -> None:
         """Keep nothing: the ledger is the state."""

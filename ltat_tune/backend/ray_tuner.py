@@ -12,7 +12,7 @@ from typing import Any
 from ray import tune
 
 from ltat_tune.backend.ray_scheduler import StoppingScheduler
-from ltat_tune.backend.ray_searcher import QueueSearcher, encoded
+from ltat_tune.backend.ray_searcher import BundledReports, QueueSearcher
 from ltat_tune.backend.ray_session import workers_as_they_are
 from ltat_tune.backend.watchdog import Watchdog
 from ltat_tune.backend.work import RunTask, Work
@@ -67,9 +67,11 @@ def run_in_ray(
         each_turn: called several times a second.
     """
 
+    judged = stopping.judged
+
     def trainable(config: dict[str, Any]) -> None:
         try:
-            run_task(Task.from_json(config["task"]), lambda values: tune.report(encoded(values)))
+            run_task(Task.from_json(config["task"]), BundledReports(tune.report, judged))
         except GPULost:
             os._exit(1)  # Ray gives the task to a new process
 

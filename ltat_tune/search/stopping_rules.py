@@ -150,6 +150,11 @@ class EarlyStopping:
         self.stopped: dict[str, EarlyStop] = {}
         self.spared: set[str] = set()
 
+    @property
+    def judged(self) -> tuple[int, ...]:
+        """The epochs at which a trial may be stopped."""
+        return self._rungs.judged
+
     def put_back(self, scenario: str, trial: str, values: Mapping[int, float]) -> None:
         """Put scores of a trial, epoch -> value, back on the rungs; they were judged before."""
         for epoch in sorted(values):
