@@ -45,6 +45,9 @@ class PGDAttack:
         budgets: factor of each class on `eps` and `step_size`, (K,); None is 1 for all classes.
         knobs: the other arguments of `pgd`.
         recordings: records the attack and replays it for each batch; None runs it each time.
+        start_radius: radius of the noise at the start, in `eps`.
+        projects: whether each step ends in the ball. If not, the ball is as large as the start and
+            all steps together, so that only [0, 1] bounds the images.
     """
 
     eps: float
@@ -52,6 +55,8 @@ class PGDAttack:
     budgets: Tensor | None
     knobs: dict[str, Any]
     recordings: Recordings | None = None
+    start_radius: float = 1.0
+    projects: bool = True
     _replays: list[Replays] = field(default_factory=list, repr=False)
 
     def __call__(
@@ -62,27 +67,33 @@ class PGDAttack:
         if not self._replays:
             self._replays.append(self._recorded(self.recordings))
         first = first_images(
-            images, self.eps, start=self.knobs["start"], norm=self.knobs["norm"],
+            images, self._start_eps, start=self.knobs["start"], norm=self.knobs["norm"],
             generator=generator,
         )  # fmt: skip
         return self._replays[0](model, images, targets, first)
 
+    @property
+    def _start_eps(self) -> float:
+        return self.start_radius * self.eps
+
     def _recorded(self, recordings: Recordings) -> Replays:
         eps, step_size, knobs = self.eps, self.step_size, self.knobs
+        start_radius, projects = self.start_radius, self.projects
 
         def attack(tensors: Sequence[Tensor | None]) -> StartedAttack:
             # A separate object, because a reference cycle would keep the recording's memory.
             budgets, class_weights = tensors
             return PGDAttack(
-                eps, step_size, budgets, {**knobs, "class_weights": class_weights}
-            )._from
+                eps, step_size, budgets, {**knobs, "class_weights": class_weights},
+                start_radius=start_radius, projects=projects,
+            )._from  # fmt: skip
 
         fixed = {name: value for name, value in knobs.items() if name != "class_weights"}
         # Images may only be padded if the rest of the batch does not change their steps.
         alone = knobs["bn_mode"] == "eval" and isinstance(knobs["objective"], str)
         return recordings.of(
-            (eps, step_size, tuple(fixed.items())), (self.budgets, knobs["class_weights"]), attack,
-            pads=alone,
+            (eps, step_size, start_radius, projects, tuple(fixed.items())),
+            (self.budgets, knobs["class_weights"]), attack, pads=alone,
         )  # fmt: skip
 
     def _from(self, model: nn.Module, images: Tensor, targets: Tensor, first: Tensor) -> Tensor:
@@ -94,8 +105,10 @@ class PGDAttack:
         if self.budgets is not None:
             factors = self.budgets.to(images.device)[targets]
             eps, step_size = eps * factors, step_size * factors
+        if not self.projects:
+            eps = self._start_eps + self.knobs["steps"] * step_size
         return pgd(
-            model, images, targets, eps=eps, step_size=step_size, start_eps=self.eps,
+            model, images, targets, eps=eps, step_size=step_size, start_eps=self._start_eps,
             **{**self.knobs, **more},
         )  # fmt: skip
 
@@ -135,6 +148,8 @@ def build_attack(
             "class_weights": None if attack.objective == "loss" else weights,
         },
         recordings,
+        start_radius=attack.start_radius,
+        projects=attack.projection,
     )
 
 

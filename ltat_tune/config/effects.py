@@ -148,6 +148,16 @@ def _is_null(path: str) -> _Rule:
     return lambda config: None if config.get(path) is None else f"{path} is given"
 
 
+def _drawn_in_ball(config: ConfigValues) -> str | None:
+    start = config.attack.start
+    return f"attack.start is {start}" if start in ("none", "gaussian") else None
+
+
+def _averages(config: ConfigValues) -> str | None:
+    optim = config.optim
+    return None if optim.ema_decay or optim.ema_epochs else "the weights are not averaged"
+
+
 _srat = _needs("method.name", "srat")
 _taet = _needs("method.name", "taet")
 _tail = _all(_needs("method.name", "reat"), _above_zero("method.tail_weight"))
@@ -233,6 +243,8 @@ _RULES: dict[str, _Rule] = {
     "attack.objective": _attacks,
     "attack.reweight": _all(_attacks, _attack_weights),
     "attack.bn_mode": _attacks,
+    "attack.start_radius": _all(_attacks, _drawn_in_ball),
+    "attack.projection": _attacks,
     "attack.class_budget": _all(_attacks, _imbalanced),
     "attack.class_budget_warmup": _attacks,
     "compute.precision": _not("compute.precision", "auto"),  # then the device decides
@@ -240,6 +252,9 @@ _RULES: dict[str, _Rule] = {
     "compute.float32": _not("compute.float32", "exact"),
     "compute.deterministic": lambda c: "it fixes only the order of sums",
     "optim.nesterov": lambda c: "optim.momentum is 0" if c.optim.momentum == 0 else None,
+    "optim.ema_decay": lambda c: "optim.ema_epochs is given" if c.optim.ema_epochs else None,
+    "optim.ema_keep": _averages,
+    "optim.ema_statistics": _averages,
     "optim.milestones": _milestones,
     "optim.lr_decay": _all(
         _needs("optim.lr_schedule", "multistep", "step", "robal_release"), _falls

@@ -17,9 +17,15 @@ from ltat_tune.config.constraints import problems
 from ltat_tune.config.defaults import fill_in
 from ltat_tune.config.effects import why_inert
 from ltat_tune.config.foreign.start import start_file
-from ltat_tune.config.parameters import explain
+from ltat_tune.config.parameters import PARAMETERS, explain
 from ltat_tune.config.values import ConfigValues
 from ltat_tune.errors import ConfigError
+
+# Their defaults are what was done before there was a choice, so that they change no identity.
+_LATER = {
+    "attack.start_radius", "attack.projection", "optim.ema_epochs", "optim.ema_keep",
+    "optim.ema_statistics",
+}  # fmt: skip
 
 
 class TrialConfig(ConfigValues):
@@ -77,7 +83,12 @@ class TrialConfig(ConfigValues):
             if self.get(path) > 0
         }
         decay = self.optim.ema_decay ** (1 / share)
-        return self.replace({"optim.epochs": epochs, "optim.ema_decay": decay, **scaled})
+        return self.replace(
+            {
+                "optim.epochs": epochs, "optim.ema_decay": decay,
+                "optim.ema_epochs": self.optim.ema_epochs * share, **scaled,
+            }
+        )  # fmt: skip
 
     @property
     def identity(self) -> str:
@@ -94,7 +105,8 @@ class TrialConfig(ConfigValues):
             path: value
             for path, value in self.flat().items()
             if path not in exclude and why_inert(self, path) is None
-        }
+            and not (path in _LATER and value == PARAMETERS[path].default)
+        }  # fmt: skip
         if acting.get("model.init"):  # the content counts, not its place
             acting["model.init"] = start_file(acting["model.init"])[1]
         text = json.dumps(acting, sort_keys=True, ensure_ascii=True)

@@ -123,7 +123,9 @@ def cost_of(config: TrialConfig, attacks: tuple[str, ...]) -> Cost:
     held_out = config.data.val_per_class * classes
     val = held_out if config.data.val_source == "train" else test_images
     slow = min(test_images, config.evaluation.aa_images or test_images)
-    states = 2 + (config.optim.ema_decay > 0) + (config.evaluation.select_epoch != "last")
+    averaged = config.optim.ema_decay > 0 or config.optim.ema_epochs > 0
+    states = 2 + averaged + (config.evaluation.select_epoch != "last")
+    looks = 1 + (averaged and config.optim.ema_keep == "better")
     pixels = channels * side * side * (4 if config.data.name == "digits" else 1)
     batch = min(config.optim.batch_size, max(1, train))
     tested = min(config.evaluation.batch_size, max(val, test_images))
@@ -132,7 +134,7 @@ def cost_of(config: TrialConfig, attacks: tuple[str, ...]) -> Cost:
         samples_per_class=tuple(counts),
         classes=source.classes,
         update=epoch_passes(config, train),
-        validation=val * (passes("clean") + passes(config.evaluation.val_attack)),
+        validation=val * looks * (passes("clean") + passes(config.evaluation.val_attack)),
         test=sum((slow if is_slow(a) else test_images) * passes(a) for a in attacks),
         sentinel=min(test_images, _SENTINEL_IMAGES) * _SENTINEL_PASSES,
         macs=macs,

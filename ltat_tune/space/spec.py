@@ -140,8 +140,8 @@ class SchedulerSpec(Section):
     probe_epochs: Integer = documented(3, "epochs that a probe trains", ge=1, le=1000)
     fidelity: dict[Literal["attack.steps"], tuple[Integer, ...]] | None = documented(
         None,
-        "attack steps of the copies, from the shortest copy on, such as {attack.steps: [2]}; null "
-        "gives the shortest copies a fifth of the steps, {} gives every copy all of them",
+        "attack steps of the copies, from the shortest copy on, such as {attack.steps: [2]}; 1 is "
+        "N-FGSM; null gives the shortest copies a fifth of the steps, {} every copy all of them",
     )
 
     @field_validator("fidelity")

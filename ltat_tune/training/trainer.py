@@ -6,6 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,8 @@ from ltat_tune.data.batches import channel_statistics, training_batches
 from ltat_tune.data.datasets import Splits, load_splits
 from ltat_tune.errors import TrainingDiverged
 from ltat_tune.losses import class_weights
-from ltat_tune.losses.counts import log_prior
 from ltat_tune.methods import build_method, needs_projection
-from ltat_tune.models import build_model, chosen_precision, measured, prepare_model
+from ltat_tune.models import build_model, chosen_precision, prepare_model
 from ltat_tune.models.arithmetic import computing_on, described
 from ltat_tune.models.foreign.noise import network_noise
 from ltat_tune.models.foreign.start import start_from
@@ -30,7 +30,6 @@ from ltat_tune.seeding import new_generator, stream_seed
 from ltat_tune.training.ae_distances import AEDistances
 from ltat_tune.training.checkpoint import check_images, load_checkpoint, loading, weights_hash
 from ltat_tune.training.epoch_sums import EpochSums
-from ltat_tune.training.evaluation import Validation, validate
 from ltat_tune.training.fit_result import EpochMetrics, FitResult, Kept
 from ltat_tune.training.metrics import ClassGroups
 from ltat_tune.training.optim import (
@@ -41,7 +40,8 @@ from ltat_tune.training.optim import (
 )
 from ltat_tune.training.saving import Saver
 from ltat_tune.training.script.run import fit_script
-from ltat_tune.training.weight_average import new_average
+from ltat_tune.training.validator import Look, Validator
+from ltat_tune.training.weight_average import decay_of, new_average
 
 OnEpoch = Callable[[EpochMetrics], None]
 
@@ -78,6 +78,7 @@ class Trainer:
         self._recordings: Recordings | None = None
         self._train = self.splits.train.to(self.device)
         self._val = self.splits.val.to(self.device)
+        self._validator = Validator(config, self._train, self._val, self.counts)
 
     @property
     def note(self) -> str:
@@ -159,9 +160,10 @@ class Trainer:
         try:
             for epoch in range(3 * epochs, 4 * epochs):
                 fork._train_epoch(epoch)
+            with fork._look() as look:
+                scores = look.found.metrics
         except TrainingDiverged:
             return {}
-        scores = validate(fork._measured(), fork._val, config, self.groups).metrics
         return {f"probe/{name.removeprefix('val/')}": value for name, value in scores.items()}
 
     def state_dict(self) -> dict[str, Any]:
@@ -200,7 +202,7 @@ class Trainer:
             start_from(self.model, config.model.init)
         prepare_model(self.model.to(self.device), self.precision, self.device)
         self.optimizer = build_optimizer(config.optim, self.model)
-        self.average = new_average(self.model, config.optim.ema_decay)
+        self.average = new_average(self.model, decay_of(config.optim, len(self._train)))
         self.weights = class_weights(config.reweight, self.counts)
         self.generators = {n: new_generator(seed, n) for n in ("batches", "attack")}
         self.history: list[EpochMetrics] = []
@@ -291,10 +293,10 @@ class Trainer:
 
     def validate_epoch(self, epoch: int) -> dict[str, float]:
         """Validate the weights after an epoch, and keep them if they are the best that count."""
-        found = validate(self._measured(), self._val, self.config, self.groups)
-        if self.is_due(epoch):
-            self._keep(epoch, found.metrics[self.score_name], found)
-        return found.metrics
+        with self._look() as look:
+            if self.is_due(epoch):
+                self._keep(epoch, look.found.metrics[self.score_name], look)
+        return look.found.metrics
 
     def is_due(self, epoch: int, also: Collection[int] = ()) -> bool:
         """Return whether an epoch, from 1, is validated."""
@@ -305,21 +307,20 @@ class Trainer:
         """Return the module that is validated and kept: the average, if there is one."""
         return self.model if self.average is None else self.average.module
 
-    def _measured(self) -> nn.Module:
-        """Return the model with the scale and the log-prior that it is measured with."""
-        config = self.config.model
-        shift = None
-        if config.posthoc_tau > 0:
-            shift = (config.posthoc_tau * log_prior(self.counts.double())).float().to(self.device)
-        return measured(self._kept_module(), scale=config.inference_scale, shift=shift)
+    def _look(self) -> AbstractContextManager[Look]:
+        average = None if self.average is None else self.average.module
+        return self._validator.look(self.model, average)
 
-    def _keep(self, epoch: int, score: float, found: Validation) -> None:
-        select = self.config.evaluation.select_epoch
-        if select == "last":
-            self.kept = Kept(epoch, score, {}, found.per_class, found.answers)
-        elif score > self.kept.score or (select == "best_late" and score == self.kept.score):
-            copied = {n: value.clone() for n, value in self._kept_module().state_dict().items()}
-            self.kept = Kept(epoch, score, copied, found.per_class, found.answers)
+    def _keep(self, epoch: int, score: float, look: Look) -> None:
+        select, found = self.config.evaluation.select_epoch, look.found
+        if select == "best" and score <= self.kept.score:
+            return
+        if select == "best_late" and score < self.kept.score:
+            return
+        copied = {}
+        if select != "last" or (self.average is not None and self._validator.copies):
+            copied = {n: value.clone() for n, value in look.module.state_dict().items()}
+        self.kept = Kept(epoch, score, copied, found.per_class, found.answers)
 
     def _report(
         self, on_epoch: OnEpoch | None, past: EpochMetrics, *, replayed: bool = False
@@ -333,7 +334,7 @@ class Trainer:
             kept.load_state_dict(self.kept.weights)
         prepare_model(kept, "fp32", self.device)  # for attacks on the test images
         return FitResult(
-            model=self._measured(),
+            model=self._validator.measured(kept),
             epoch=self.kept.epoch,
             metrics=dict(self.history[self.kept.epoch - 1].metrics),
             weights=weights_hash(kept.state_dict()),

@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ltat_tune.config.sections import OptimConfig
+from ltat_tune.data.batches import steps_of_epoch
+
 
 class WeightAverage:
     """The average of a model: decay * average + (1 - decay) * model, after each optimiser step.
@@ -67,6 +70,21 @@ def _tensors(model: nn.Module) -> Iterator[Tensor]:
     """Yield parameters and buffers without gradients."""
     for value in (*model.parameters(), *model.buffers()):
         yield value.detach()
+
+
+def decay_of(config: OptimConfig, images: int) -> float:
+    """Return the decay per step: the given one, or that of `ema_epochs`.
+
+    A decay d weighs the last 1 / (1 - d) steps. A span below one step is no average: the decay
+    is 0.
+
+    Args:
+        config: the optimiser's.
+        images: training images, of which an epoch draws every one once.
+    """
+    if config.ema_epochs == 0:
+        return config.ema_decay
+    return max(0.0, 1 - 1 / (config.ema_epochs * steps_of_epoch(images, config.batch_size)))
 
 
 def new_average(model: nn.Module, decay: float) -> WeightAverage | None:
