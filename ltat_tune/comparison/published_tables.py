@@ -33,6 +33,7 @@ def render_published(published: Sequence[Beside]) -> RenderableType:
                 table.add_row(*row, style="bold" if row[0] == "here" else "")
             parts += [table, Text(_LEGEND, style="dim")]
         parts += [Text(line, style="dim") for line in beside.differences]
+        parts += [Text(f"warning: {line}", style="yellow") for line in beside.warnings]
     return Group(*parts)
 
 
@@ -80,7 +81,7 @@ def published_markdown(published: Sequence[Beside]) -> str:
     return "".join(
         markdown_part(
             _title(beside), _printed_cells(beside),
-            [*([_LEGEND] if beside.columns else []), *beside.differences], words=2,
+            [*([_LEGEND] if beside.columns else []), *_lines(beside)], words=2,
         )
         for beside in published
     )  # fmt: skip
@@ -90,11 +91,15 @@ def published_latex(published: Sequence[Beside]) -> str:
     """Return a `tabular` with booktabs for each block; differences become comments."""
     return "".join(
         latex_part(
-            _title(beside), _printed_cells(beside), beside.differences,
+            _title(beside), _printed_cells(beside), _lines(beside),
             mark="" if beside.block.honest else ON_TEST, legend=[_LEGEND],
         )
         for beside in published
     )  # fmt: skip
+
+
+def _lines(beside: Beside) -> list[str]:
+    return [*beside.differences, *(f"warning: {line}" for line in beside.warnings)]
 
 
 def _title(beside: Beside) -> str:
