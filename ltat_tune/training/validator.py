@@ -109,7 +109,8 @@ class Validator:
         """
         config = self._config
         name = read_name(config.evaluation.val_attack)
-        if config.attack.steps != 1 or config.method.name == "natural" or name is None:
+        trained = config.script.definition is None and config.method.name != "natural"
+        if config.attack.steps != 1 or not trained or name is None:
             return
         if name.family not in ("pgd", "cw", "mim") or name.steps < _FEW_STEPS:
             return

@@ -249,9 +249,7 @@ def test_published_says_what_there_is_where_nothing_matches(tmp_path: Path) -> N
     for form in ("table", "markdown", "latex", "json"):
         done = _compare(tmp_path, "made", "--published", "--format", form)
         assert done.exit_code == 0
-        assert "no paper here reports digits; they report cifar10" in " ".join(
-            done.stdout.split()
-        )
+        assert "no paper here reports digits; they report cifar10" in " ".join(done.stdout.split())
 
 
 def test_a_thousand_trials_are_compared_in_three_seconds(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from ltat_tune.data.datasets import LabelledImages, Splits, load_splits
 from ltat_tune.errors import CheckpointError, TrainingDiverged
 from ltat_tune.methods import StepOutput, build_method
 from ltat_tune.models import Classifier
-from ltat_tune.training import trainer as module
+from ltat_tune.training import validator as module
 from ltat_tune.training.checkpoint import load_checkpoint, weights_hash
 from ltat_tune.training.evaluation import Validation
 from ltat_tune.training.fit_result import EpochMetrics, FitResult
