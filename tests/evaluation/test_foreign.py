@@ -77,7 +77,7 @@ def test_a_description_beside_the_file_renames_and_normalises(theirs: Path) -> N
     assert first["numbers"] == second["numbers"]
     assert first["confusion"] == second["confusion"]
     unnamed = call("evaluate", "mine.pt", *_CLEAN, cwd=folder)
-    assert "mine.pt is of another script, so the images must be named: add --data" in unnamed.stderr
+    assert "mine.pt is of another script, so the images must be named" in unnamed.stderr
 
 
 def test_what_a_description_has_wrong_is_told_all_at_once(tmp_path: Path) -> None:

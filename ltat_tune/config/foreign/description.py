@@ -1,9 +1,9 @@
 """The small YAML file about a checkpoint of another script: network, normalisation and names.
 
-    model: torchvision/resnet18
-    classes: 10
-    normalisation: {mean: [0.49, 0.48, 0.45], std: [0.25, 0.24, 0.26]}
-    keys: {encoder.: ""}
+model: torchvision/resnet18
+classes: 10
+normalisation: {mean: [0.49, 0.48, 0.45], std: [0.25, 0.24, 0.26]}
+keys: {encoder.: ""}
 """
 
 from __future__ import annotations

@@ -39,9 +39,11 @@ def content_digits(path: Path) -> str:
     state = path.stat()
     digits = _digits(path, state.st_mtime_ns, state.st_size)
     keys = keys_beside(path)
-    return hashlib.sha256(f"{digits}{sorted(keys.items())}".encode()).hexdigest()[:16] if (
-        keys
-    ) else digits
+    return (
+        hashlib.sha256(f"{digits}{sorted(keys.items())}".encode()).hexdigest()[:16]
+        if (keys)
+        else digits
+    )
 
 
 @lru_cache(maxsize=64)
