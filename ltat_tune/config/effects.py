@@ -292,6 +292,8 @@ def _inert_beside_script(config: ConfigValues, path: str, script: ScriptSpec) ->
 
 def acts_from_epoch(config: ConfigValues, path: str) -> int:
     """Return the first epoch, counted from 0, in which `path` changes the training."""
+    if config.trains_elsewhere:
+        return 0  # only its author knows
     begins = {
         "start": 0,
         "deferral": deferral_epoch(config),

@@ -40,6 +40,8 @@ def method_name(config: TrialConfig) -> str:
     if config.script.definition is not None:
         return "script"
     method, loss = config.method.name, config.loss.name
+    if config.trains_elsewhere:
+        return method
     name = "natural" if method == "natural" else METHOD_SYMBOLS.get(method, method)
     if _OWN_LOSS.get(method) == loss:
         return name
