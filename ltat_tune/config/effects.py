@@ -180,10 +180,17 @@ def _features(config: ConfigValues) -> str | None:
     return None if _defined_elsewhere(config) else f"{config.model.name} names its own features"
 
 
+def _resizes(config: ConfigValues) -> str | None:
+    # an identity of 0.4.0 has it for the user's own files alone
+    if config.data.name in OWN_FILES or config.data.image_size is not None:
+        return None
+    return "data.image_size is null"
+
+
 _RULES: dict[str, _Rule] = {
     "data.root": _needs("data.name", *OWN_FILES),
+    "data.image_size": _resizes,
     "data.indices": lambda c: None if c.data.indices else "data.indices is null",
-    "data.image_size": _needs("data.name", *OWN_FILES),
     "data.counts": _needs("data.profile", "given"),
     "data.imbalance_ratio": _falling,
     "data.max_per_class": _not("data.profile", "full", "given"),
