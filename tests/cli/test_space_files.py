@@ -83,7 +83,7 @@ def test_a_terminal_is_asked_until_the_answer_is_right(
     monkeypatch.setattr(space_files, "is_terminal", lambda: True)
     done = _run("init", "--methods", "trades", answers="imagenet\ncifar10\n0.5\n20,100\n\n")
     assert done.exit_code == 0, done.stderr
-    assert "Data set, or a folder of images [digits]: " in done.stderr
+    assert "Data set, or a folder or file of images [digits]: " in done.stderr
     assert "must be one of digits, cifar10" in done.stderr
     assert "Imbalance ratios, comma-separated [50]: " in done.stderr
     assert "Methods" not in done.stderr

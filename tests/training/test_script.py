@@ -20,6 +20,7 @@ from ltat_tune.config.sections.script import ScriptSpec
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.errors import CheckpointError, ConfigError, TrainingDiverged
 from ltat_tune.models import build_model
+from ltat_tune.presentation.names import AS_SAID
 from ltat_tune.training.fit_result import EpochMetrics
 from ltat_tune.training.script.process import (
     RunningScript,
@@ -29,7 +30,7 @@ from ltat_tune.training.script.process import (
     values_of,
 )
 from ltat_tune.training.script.reading import LineReader
-from ltat_tune.training.script.run import AS_SAID, ScriptFailed
+from ltat_tune.training.script.run import ScriptFailed
 from ltat_tune.training.script.weights import load_into, read_state_dict
 from ltat_tune.training.trainer import Trainer
 
