@@ -50,6 +50,15 @@ def method_name(config: TrialConfig) -> str:
     return f"{name}-{written}" if method == "srat" else f"{name} ({written})"
 
 
+def training_words(config: TrialConfig) -> tuple[str, str]:
+    """Return the method and the loss that train: keys, or that they are the user's own."""
+    if config.script.definition is not None:
+        return "script", "the script's own"
+    if config.trains_elsewhere:
+        return config.method.name, "the training function's own"
+    return config.method.name, config.loss.name
+
+
 def as_the_script_says(metrics: Mapping[str, float]) -> bool:
     """Return whether the validation number of an epoch is the script's own, not measured by us."""
     return metrics.get(AS_SAID) == 1

@@ -13,6 +13,7 @@ from ltat_tune.presentation.names import (
     problem_name,
     ratio_in_words,
     script_note,
+    training_words,
 )
 from ltat_tune.presentation.units import duration
 from ltat_tune.report import pictures
@@ -26,6 +27,7 @@ from ltat_tune.storage.training_files import read_complete
 _VALIDATION = {
     "train": "{} of each class, held out of the training images before the subset is cut",
     "folder": "the data set's own validation folder",
+    "given": "the data set's own validation images, or those of data.indices",
     "test": "the test images themselves: selected_on_test",
 }
 _KEPT = {
@@ -157,7 +159,7 @@ def _protocol(data: ReportData, scene: Scene) -> dict[str, str]:
     attack = _attack(config) + (" (partly tuned)" if "attack" in tuned else "")
     note = script_note(config)
     if config.trains_elsewhere:
-        attack = "the script's own" if note else "the training function's own"
+        attack = training_words(config)[1]
     return {
         "data": problem_name(config.data, counts),
         "training images": str(sum(counts)) if counts else NONE,

@@ -51,6 +51,8 @@ def test_the_command_writes_a_card_and_refuses_another_network(theirs: Path) -> 
     assert done.returncode == 0, done.stderr
     card = json.loads(done.stdout)
     assert card["model"]["network"]["name"] == f"torchvision/{_NETWORK}"
+    assert card["model"]["method"] == "another script"
+    assert card["model"]["trained_against"] is None
     again = call(*card["command"].split()[1:], "--format", "json", "--quiet", cwd=folder)
     assert json.loads(again.stdout)["rows"][0]["numbers"] == card["rows"][0]["numbers"]
     other = call(*named, "--model", "resnet18", cwd=folder)
