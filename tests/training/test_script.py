@@ -380,3 +380,15 @@ def test_a_configuration_with_a_script_survives_json() -> None:
 def test_a_parameter_of_a_script_keeps_its_bounds() -> None:
     with pytest.raises(ConfigError, match="script.beta must be >= 0, got -1"):
         _config("argparse_prints").replace({"script.beta": -1})
+
+
+def test_an_average_that_only_the_script_keeps_is_not_validated(tmp_path: Path) -> None:
+    weights = []
+    for name, command, values in (
+        ("own", ARGPARSE, {"script.beta": 0.5}),
+        ("named", f"{ARGPARSE} --beta {{optim.ema_decay}}", {"optim.ema_decay": 0.5}),
+    ):
+        config = _config("argparse_prints", command=command, **{"optim.epochs": 1, **values})
+        trained = Trainer(config).fit(checkpoint=tmp_path / name / "checkpoint.pt")
+        weights.append(trained.weights)  # the script trains the same in both
+    assert weights[0] == weights[1]
