@@ -160,6 +160,8 @@ def fit_elsewhere(
         place.mkdir(exist_ok=True)
         run = OwnTraining(trainer, saver, place, on_epoch or (lambda done: None), validate_at)
         train(run)
+        with contextlib.suppress(OSError):
+            place.rmdir()  # unless the function keeps something in it
         if run._stopped is not None:
             raise run._stopped
     if len(trainer.history) < last:
