@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ltat_tune import evaluate
 from ltat_tune.config.foreign.description import description_of, read_description
 from ltat_tune.data.batches import to_unit
 from ltat_tune.data.datasets import load_splits
@@ -78,6 +79,10 @@ def test_a_description_beside_the_file_renames_and_normalises(theirs: Path) -> N
     first, second = (json.loads(text.stdout)["rows"][0] for text in (done, same))
     assert first["numbers"] == second["numbers"]
     assert first["confusion"] == second["confusion"]
+    (measured,) = evaluate(
+        folder / "mine.pt", folder / "mine.yaml", data="digits", attacks=["clean"]
+    )
+    assert measured.numbers == first["numbers"]
     unnamed = call("evaluate", "mine.pt", *_CLEAN, cwd=folder)
     assert "mine.pt is of another script, so the images must be named" in unnamed.stderr
 

@@ -22,6 +22,7 @@ from ltat_tune.errors import CheckpointError, ConfigError, TrainingDiverged
 from ltat_tune.models import build_model
 from ltat_tune.presentation.names import AS_SAID
 from ltat_tune.training.fit_result import EpochMetrics
+from ltat_tune.training.script.guard import GRACE_S
 from ltat_tune.training.script.process import (
     RunningScript,
     filled_command,
@@ -221,6 +222,44 @@ def test_after_kill_9_the_script_is_gone_and_resumes_to_the_same_weights(tmp_pat
     assert "=> resumed at epoch" in (killed / "script.log").read_text()
     for name, value in whole.model.state_dict().items():
         assert torch.equal(value, resumed.model.state_dict()[name]), name
+
+
+_OWNS = """
+import sys, time
+from pathlib import Path
+from ltat_tune.training.script.process import RunningScript
+
+code = sys.argv[2] + "import time; time.sleep(600)  # train.py"
+sleeps = [sys.executable, "-c", code, sys.argv[1]]
+with RunningScript([sleeps], Path(sys.argv[1]), Path(sys.argv[1]) / "log") as running:
+    print("runs", flush=True)
+    time.sleep(float(sys.argv[3]))
+"""
+_DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+
+
+@pytest.mark.parametrize(("script", "at_least"), [("", 0.0), (_DEAF, GRACE_S)])
+@pytest.mark.parametrize("kill", [True, False])
+def test_a_script_that_would_run_on_ends_with_its_owner_or_its_context(
+    script: str, at_least: float, kill: bool, tmp_path: Path
+) -> None:
+    seconds = "600" if kill else "1"
+    with subprocess.Popen(
+        [sys.executable, "-c", _OWNS, tmp_path, script, seconds], stdout=subprocess.PIPE
+    ) as owner:
+        assert owner.stdout is not None and owner.stdout.readline() == b"runs\n"
+        while not _with_argument(str(tmp_path)):
+            time.sleep(0.05)
+        time.sleep(0.5)  # until a deaf script has told the system so
+        if kill:
+            owner.send_signal(signal.SIGKILL)
+        else:
+            owner.wait()
+        end = time.monotonic() + at_least + (20 if kill else 0)
+        while time.monotonic() < end and _with_argument(str(tmp_path)):
+            time.sleep(0.05)
+    assert _with_argument(str(tmp_path)) == []
+    assert "Traceback" not in (tmp_path / "log").read_text()  # of the guard
 
 
 def _with_argument(text: str) -> list[int]:

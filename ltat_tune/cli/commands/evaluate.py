@@ -156,7 +156,8 @@ def evaluate_command(
     named = [
         target for text in texts
         for target in find_targets(
-            text, out, config=config_of_checkpoint(text, folder, described, data) or config
+            text, out,
+            config=config or config_of_checkpoint(text, folder, described, data),
         )
     ]  # fmt: skip
     targets = list(dict.fromkeys(named))  # a model that is named twice is measured once
