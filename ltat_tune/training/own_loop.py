@@ -27,7 +27,7 @@ from ltat_tune.training.script.weights import load_tensors, read_state_dict
 if TYPE_CHECKING:
     from ltat_tune.training.trainer import Trainer
 
-Report = Callable[[EpochMetrics], None]
+_Report = Callable[[EpochMetrics], None]
 Weights = nn.Module | Mapping[str, Tensor] | Path
 
 
@@ -47,7 +47,7 @@ class OwnTraining:
     """
 
     def __init__(
-        self, trainer: Trainer, saver: Saver, folder: Path, report: Report, also: Collection[int]
+        self, trainer: Trainer, saver: Saver, folder: Path, report: _Report, also: Collection[int]
     ) -> None:
         self._trainer, self._saver, self._report, self._also = trainer, saver, report, also
         self._stopped: BaseException | None = None
@@ -126,7 +126,7 @@ def _tensors(weights: Weights) -> Mapping[str, Tensor]:
 
 
 def fit_elsewhere(
-    trainer: Trainer, saver: Saver, on_epoch: Report | None, validate_at: Collection[int]
+    trainer: Trainer, saver: Saver, on_epoch: _Report | None, validate_at: Collection[int]
 ) -> None:
     """Train by the script or the training function to the last epoch.
 
