@@ -215,7 +215,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     sides = {side: sum(row["side"] == side for row in built) for side in SIDES}
     counts = ", ".join(f"{count} at {side}" for side, count in sides.items() if count)
     lines += ["", f"Built only: {len(built)} more of torchvision ({counts}).", ""]
-    return "\n".join(lines + [f"- {name}: {text}" for name, text in refusals.items()])
+    return "\n".join(lines + [f"- `{name}`: {text}" for name, text in refusals.items()])
 
 
 def main() -> None:
