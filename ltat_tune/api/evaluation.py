@@ -45,6 +45,7 @@ def evaluate(
     model: nn.Module | str | Path,
     config: TrialConfig | str | Path | None = None,
     *,
+    data: str | None = None,
     attacks: Sequence[str] = ("clean", "pgd20"),
     split: str = "test",
     images: int | None = None,
@@ -63,8 +64,9 @@ def evaluate(
     Args:
         model: a checkpoint, or any target of the command that names one model; or a model in
             memory, such as `Trainer(config).fit().model`.
-        config: the configuration that the model was trained with; None uses the file beside a
-            checkpoint.
+        config: the configuration that the model was trained with, or the description of a
+            checkpoint that another script wrote; None uses the file beside a checkpoint.
+        data: data set, or folder of images, of a checkpoint that another script wrote.
         attacks: names of attacks; see `ltat-tune ls attacks`.
         split: `test` or `val`.
         images: the size of a class-balanced, seeded subset; None is all images.
@@ -105,7 +107,7 @@ def evaluate(
         )  # fmt: skip
         check_request(request)
         if isinstance(model, str | Path):
-            target = _target(model, config, Path(out), Path(scratch))
+            target = _target(model, config, data, Path(out), Path(scratch))
             prepare_process(threads or threads_of(target))
             loaded = load_target(target, device=device)
         else:
@@ -116,14 +118,21 @@ def evaluate(
 
 
 def _target(
-    model: str | Path, config: TrialConfig | str | Path | None, out: Path, scratch: Path
-) -> Target:
+    model: str | Path, config: TrialConfig | str | Path | None, data: str | None, out: Path,
+    scratch: Path,
+) -> Target:  # fmt: skip
     from ltat_tune.config.config_file import dump_config
+    from ltat_tune.config.foreign.description import read_description
+    from ltat_tune.evaluation.foreign import config_of_checkpoint
     from ltat_tune.evaluation.loading import find_targets
 
     if isinstance(config, TrialConfig):
         dump_config(scratch / "config.yaml", config, comment="")
         config = scratch / "config.yaml"
+    described = None
+    if config is not None and (described := read_description(Path(config))):
+        config = None
+    config = config or config_of_checkpoint(str(model), scratch, described, data)
     targets = find_targets(str(model), out, config=None if config is None else Path(config))
     if len(targets) != 1:
         names = ", ".join(str(target.checkpoint) for target in targets)

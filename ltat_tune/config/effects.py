@@ -190,10 +190,17 @@ def _features(config: ConfigValues) -> str | None:
     return None if _defined_elsewhere(config) else f"{config.model.name} names its own features"
 
 
+def _resizes(config: ConfigValues) -> str | None:
+    # an identity of 0.4.0 has it for the user's own files alone
+    if config.data.name in OWN_FILES or config.data.image_size is not None:
+        return None
+    return "data.image_size is null"
+
+
 _RULES: dict[str, _Rule] = {
     "data.root": _needs("data.name", *OWN_FILES),
+    "data.image_size": _resizes,
     "data.indices": lambda c: None if c.data.indices else "data.indices is null",
-    "data.image_size": _needs("data.name", *OWN_FILES),
     "data.counts": _needs("data.profile", "given"),
     "data.imbalance_ratio": _falling,
     "data.max_per_class": _not("data.profile", "full", "given"),
@@ -307,6 +314,8 @@ def _inert_beside_script(config: ConfigValues, path: str, script: ScriptSpec) ->
 
 def acts_from_epoch(config: ConfigValues, path: str) -> int:
     """Return the first epoch, counted from 0, in which `path` changes the training."""
+    if config.trains_elsewhere:
+        return 0  # only its author knows
     begins = {
         "start": 0,
         "deferral": deferral_epoch(config),

@@ -39,7 +39,6 @@ from ltat_tune.storage.task_files import begin_from_stem, remove_left_over, writ
 from ltat_tune.storage.training_files import (
     BrokenTraining,
     CompleteTraining,
-    KeptAnswers,
     MaskingReport,
     MeasuredOnTest,
     SecondOpinion,
@@ -266,33 +265,22 @@ def _memory() -> dict[str, float]:
 
 def _test(task: Task, report: ReportTo) -> dict[str, Any]:
     """Attack the confirmation's weights on the test split, and save the result of each attack."""
-    from ltat_tune.models.arithmetic import computing_on
-    from ltat_tune.training.evaluation import correct_answers, measured_part
-    from ltat_tune.training.metrics import Accuracy
+    from ltat_tune.evaluation.on_test import measure_on_test
 
     trainer, result = _trained(task)
-    config = trainer.config
-    classes = len(trainer.splits.classes)
     done = read_test(task.path) or MeasuredOnTest(
         state="complete", epoch=result.epoch, weights=result.weights,
         metrics={}, per_class={}, images={},
     )  # fmt: skip
-    test = trainer.splits.test().to(trainer.device)
-    for attack in task.attacks:
-        if done.has(attack):
-            continue
-        part = measured_part(test, attack, config, split="test")
-        with computing_on(trainer.device, config.compute):
-            correct = correct_answers(result.model, part, attack, config)
-        targets = part.data.targets
-        accuracy = Accuracy.count(correct, targets, classes)
-        done = done.with_attack(
-            attack, accuracy.metrics(f"test/{attack}", trainer.groups), accuracy.per_class,
-            KeptAnswers.of(correct.cpu().numpy(), targets.cpu().numpy(), classes=classes),
-        )  # fmt: skip
-        write_test(task.path, done)
-        report({"metrics": done.metrics})
-    return done.as_data()
+
+    def on_attack(measured: MeasuredOnTest) -> None:
+        write_test(task.path, measured)
+        report({"metrics": measured.metrics})
+
+    return measure_on_test(
+        result.model, trainer.splits.test().to(trainer.device), trainer.config, trainer.groups,
+        task.attacks, done, on_attack,
+    ).as_data()  # fmt: skip
 
 
 def _watch(task: Task, report: ReportTo) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from ltat_tune.evaluation.measures import INTERVALS, accuracies, summarise
 from ltat_tune.evaluation.runner import AttackOutcome, worst_case
 from ltat_tune.files import write_json
 from ltat_tune.models.arithmetic import described
-from ltat_tune.presentation.names import reached_ratio
+from ltat_tune.presentation.names import reached_ratio, training_words
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.identity import settled_store, store_of
 from ltat_tune.tracking import attach
@@ -142,6 +142,10 @@ def build(
     """
     config, splits, classes = loaded.config, loaded.splits, len(loaded.splits.classes)
     rows = [_row(loaded, request, outcome) for outcome in outcomes]
+    method, loss = training_words(config)
+    elsewhere = loaded.is_foreign or config.trains_elsewhere
+    if loaded.is_foreign:
+        method, loss = "another script", "its loss is not known"
     return {
         "format": CARD_FORMAT,
         "model": {
@@ -153,9 +157,9 @@ def build(
             "recipe": config.recipe,
             "network": config.model.model_dump(mode="json"),
             "parameters": sum(p.numel() for p in loaded.model.parameters()),
-            "method": config.method.name,
-            "loss": config.loss.name,
-            "trained_against": config.attack.model_dump(mode="json"),
+            "method": method,
+            "loss": loss,
+            "trained_against": None if elsewhere else config.attack.model_dump(mode="json"),
             "epoch": loaded.epoch,
             "epochs": config.optim.epochs,
             "training_seed": config.seeds.seed,

@@ -52,6 +52,7 @@ class Loaded:
     weights: str
     epoch: int
     selected_on_test: bool
+    is_foreign: bool = False  # of another script, so the configuration describes no training
 
     def at_scale(self, scale: float) -> nn.Module:
         """Return the model with another `model.inference_scale` and the same log-prior."""
@@ -182,7 +183,7 @@ def load_target(target: Target, *, device: str = "cpu") -> Loaded:
         network = load_foreign(target.checkpoint, config, recorded or {}, splits)
         groups = ClassGroups.from_counts(splits.samples_per_class.tolist())
         weights = weights_hash(network.state_dict())
-        return Loaded(target, config, network.to(device), splits, groups, weights, 0, False)
+        return Loaded(target, config, network.to(device), splits, groups, weights, 0, False, True)
     if target.checkpoint.suffix == SUFFIX:
         return _load_exported(target, config, recorded or {}, device)
     state = _read(target.checkpoint)

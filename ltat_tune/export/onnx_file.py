@@ -39,18 +39,24 @@ def save_onnx(path: Path, model: nn.Module, image_shape: tuple[int, int, int]) -
         image_shape: C, H, W.
 
     Raises:
-        StudyError: the extra onnx is not installed.
+        StudyError: the extra onnx is not installed, or the exporter refuses the network.
     """
     check_installed()
     import onnx
 
     example = torch.rand(2, *image_shape, generator=torch.Generator().manual_seed(0))
     with _quiet():
-        program = torch.onnx.export(
-            model, (example,), input_names=["images"], output_names=["logits"],
-            dynamic_shapes={"images": {0: torch.export.Dim("N")}},
-            opset_version=OPSET, dynamo=True, verbose=False,
-        )  # fmt: skip
+        try:
+            program = torch.onnx.export(
+                model, (example,), input_names=["images"], output_names=["logits"],
+                dynamic_shapes={"images": {0: torch.export.Dim("N")}},
+                opset_version=OPSET, dynamo=True, verbose=False,
+            )  # fmt: skip
+        except Exception as error:  # whatever torch's exporter raises about a network
+            raise StudyError(
+                f"{path.name} cannot be written: torch's exporter refuses this network "
+                f"({_reason(error)}); leave out --onnx, and use --checkpoint or --register"
+            ) from error
     assert program is not None
     onnx.checker.check_model(program.model_proto)
     write_bytes(path, program.model_proto.SerializeToString())
@@ -87,6 +93,16 @@ def read_about(path: Path) -> dict[str, str]:
 
     model = onnx.load_model(str(path), load_external_data=False)
     return {entry.key: entry.value for entry in model.metadata_props}
+
+
+def _reason(error: BaseException) -> str:
+    """Return the innermost error's kind and first line; the outer ones are the exporter's."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [
+        "no reason given"
+    ]
+    return f"{type(error).__name__}: {lines[0][:160]}"
 
 
 @contextlib.contextmanager

@@ -191,6 +191,7 @@ def image_facts(config: TrialConfig, source: Source) -> tuple[int, int, int, int
     if dimensions is None:
         return 3, config.data.image_size or _FOLDER_SIDE, len(source.files("test")), official
     channels, side, per_class = dimensions
+    side = config.data.image_size or side
     return channels, side, per_class * len(source.classes), official
 
 

@@ -14,7 +14,7 @@ from ltat_tune.space.problems import Problems
 from ltat_tune.space.space import Space
 from ltat_tune.training.metrics import ClassGroups
 
-# pixels; an image folder has data.image_size, or an unknown size until its images are read
+# pixels without data.image_size; those of the user's own files are unknown until they are read
 _SIDES = {
     "digits": 8, "cifar10": 32, "cifar100": 32, "svhn": 32, "tiny_imagenet": 64, "mnist": 28,
     "fashion_mnist": 28,
@@ -40,7 +40,7 @@ def check_attacks(space: Space, problems: Problems) -> list[str]:
                         f"{space.name} --attacks {attack} --norm l2 --eps 0.5",
                     )
                 continue
-            side = _SIDES.get(config.data.name, config.data.image_size)
+            side = config.data.image_size or _SIDES.get(config.data.name)
             if side is None or not {"square", "aa"} & set(attacks):
                 continue
             from ltat_tune.attacks.autoattack import L2_SQUARE_SIDE  # imports torch

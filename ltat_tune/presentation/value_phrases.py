@@ -64,6 +64,7 @@ _CHOICES: dict[str, Mapping[Any, str]] = {
     "data.policy": {"none": "no policy", "randaugment": "RandAugment",
                     "autoaugment": "AutoAugment"},
     "data.val_source": {"train": "held-out validation", "folder": "validation folder",
+                        "given": "given validation images",
                         "test": "validated on the test images"},
     "method.awp_gamma": {0.0: "no AWP"},
     "method.extra_forwards": {

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ltat_tune.results.lead import LEAD_TEST, Classes, Doubles, Kind, measured_lead, shares
 from ltat_tune.results.model import ConfirmedResult, Lead, Leads, standing, verdict_metric
@@ -124,11 +125,7 @@ def _contender(
     space: Space, folder: StudyFolder, scenario: str, result: ConfirmedResult
 ) -> _Contender:
     metric = verdict_metric(space.objective.metric, space.confirm.attacks)
-    attack, group = attack_of(metric), group_of(metric)
-    members = None
-    if group and group not in ("balanced", "worst"):
-        members = ClassGroups.from_counts(result.samples_per_class).members[group]
-    kind: Kind = "worst" if group == "worst" else "classes" if group else "images"
+    attack = attack_of(metric)
     by_seed, keeps, classes = {}, False, np.zeros(0, dtype=np.int64)
     fresh = space.fresh_seeds
     for seed in result.seeds:
@@ -137,9 +134,31 @@ def _contender(
         keeps = keeps or answers is not None
         if answers is not None and seed in fresh:
             classes = answers[1]
-            by_seed[seed] = shares(answers[0], classes, members, kind)
+            by_seed[seed] = metric_shares(metric, *answers, result.samples_per_class)
     val = dict(zip(result.seeds, result.val[space.objective.metric], strict=True))
     return _Contender(result, val, by_seed, classes, keeps)
+
+
+def metric_shares(
+    metric: str,
+    answers: NDArray[np.bool_],
+    classes: Classes,
+    samples_per_class: Sequence[int],
+) -> Doubles:
+    """Return what each test image adds to a metric, (N,).
+
+    Args:
+        metric: such as `test/pgd20_tail_acc`.
+        answers: whether each image is answered right under its attack, shape (N,).
+        classes: the class of each image, shape (N,).
+        samples_per_class: training images, (K,), which decide what the tail is.
+    """
+    group = group_of(metric)
+    members = None
+    if group and group not in ("balanced", "worst"):
+        members = ClassGroups.from_counts(list(samples_per_class)).members[group]
+    kind: Kind = "worst" if group == "worst" else "classes" if group else "images"
+    return shares(answers, classes, members, kind)
 
 
 def _keeps_bounds(space: Space, result: ConfirmedResult) -> bool:

@@ -11,7 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from ltat_tune.config.parameters import PARAMETERS
-from ltat_tune.presentation.names import MANY_CLASSES, reached_note
+from ltat_tune.presentation.names import (
+    MANY_CLASSES,
+    as_the_script_says,
+    reached_note,
+    script_note,
+)
 from ltat_tune.presentation.states import state_in_words
 from ltat_tune.results.trial_view import TrialView, curves, sparkline
 from ltat_tune.search.stems import acting
@@ -39,6 +44,11 @@ def trial_tables(view: TrialView, *, every: bool) -> RenderableType:
         parts += [Text(), _rungs(view)]
     if lines := curves(view):
         parts += [Text(), _curves(lines)]
+    if said := [epoch for epoch, metrics in view.history if as_the_script_says(metrics)]:
+        epochs = ", ".join(map(str, said))
+        parts.append(Text(f"epoch {epochs}: {view.objective} as the script says", style="yellow"))
+    if note := script_note(view.config):
+        parts.append(Text(note, style="dim"))
     if view.result is not None and view.result.per_class:
         parts += [Text(), _per_class(view.result, every)]
     parts += [Text(), _confirmations(view)] if view.confirmations else []

@@ -155,9 +155,12 @@ class Space:
             searcher["at_least"] = dict(self.searcher.at_least)
         opinion = {"second_opinion": self.objective.second_opinion}
         objective = {**opinion, **(self.document.get("objective") or {})}
-        return {
+        kept = {
             **self.document, "objective": objective, "confirm": confirm, "searcher": searcher
         }  # fmt: skip
+        if start := self.fixed.get("model.init"):  # whole path, and the digits of its content
+            kept["fixed"] = {**self.document["fixed"], "model.init": start}
+        return kept
 
     def scenario(self, name: str) -> Scenario:
         """Return the scenario of this name."""

@@ -33,13 +33,10 @@ from ltat_tune.training.epoch_sums import EpochSums
 from ltat_tune.training.fit_result import EpochMetrics, FitResult, Kept
 from ltat_tune.training.metrics import ClassGroups
 from ltat_tune.training.optim import (
-    build_optimizer,
-    clip_gradients,
-    learning_rate,
-    load_optimizer,
-)
+    build_optimizer, clip_gradients, learning_rate, load_optimizer,
+)  # fmt: skip
+from ltat_tune.training.own_loop import fit_elsewhere
 from ltat_tune.training.saving import Saver
-from ltat_tune.training.script.run import fit_script
 from ltat_tune.training.validator import Look, Validator
 from ltat_tune.training.weight_average import decay_of, new_average
 
@@ -117,7 +114,7 @@ class Trainer:
             CheckpointError: the checkpoint is torn, or belongs to another configuration or images.
         """
         with computing_on(self.device, self.config.compute):
-            self._start(checkpoint)
+            self.start(checkpoint)
             with Saver(checkpoint, self.state_dict, epochs=len(self.history)) as saver:
                 self._fit(on_epoch, saver, validate_at, probe_at, probe_epochs, save_at)
             return self._result()
@@ -126,8 +123,8 @@ class Trainer:
         self, on_epoch: OnEpoch | None, saver: Saver, validate_at: Collection[int],
         probe_at: Collection[int], probe_epochs: int, save_at: Collection[int],
     ) -> None:  # fmt: skip
-        if self.config.script.definition is not None:
-            return fit_script(self, saver, on_epoch, validate_at)
+        if self.config.trains_elsewhere:
+            return fit_elsewhere(self, saver, on_epoch, validate_at)
         must = {*validate_at, *probe_at, *save_at, self.config.optim.epochs}
         for past in self.history:
             self._report(on_epoch, past, replayed=True)
@@ -155,7 +152,7 @@ class Trainer:
         """
         config = self.config.shortened(4 * epochs).replace({"evaluation.ae_distance_images": 0})
         fork = Trainer(config, splits=self.splits, device=self.device, precision=self.precision)
-        fork._start(None)
+        fork.start(None)
         fork._load(copy.deepcopy(self.state_dict()))
         try:
             for epoch in range(3 * epochs, 4 * epochs):
@@ -179,10 +176,12 @@ class Trainer:
             "history": [[h.epoch, h.metrics, h.seconds] for h in self.history],
             "kept": vars(self.kept),
             "predicted": self.predicted,
+            **({} if self.own_state is None else {"own_state": self.own_state}),
             "distances": None if self.distances is None else self.distances.state_dict(),
         }
 
-    def _start(self, checkpoint: Path | None) -> None:
+    def start(self, checkpoint: Path | None = None) -> None:
+        """Build network, optimiser and generators, and load the state that a checkpoint has."""
         config, seed = self.config, self.config.seeds.seed
         if self.device.type == "cuda" and config.compute.graphs == "auto":
             self._recordings = Recordings(CUDAGraphs(self.device))  # of this model
@@ -208,6 +207,7 @@ class Trainer:
         self.history: list[EpochMetrics] = []
         self.kept = Kept()
         self.predicted: list[list[int]] = []
+        self.own_state: Any = None  # of a plugin's training function
         self.distances: AEDistances | None = None
         if per_class := config.evaluation.ae_distance_images:
             classes = len(self.splits.classes)
@@ -231,7 +231,7 @@ class Trainer:
             generator.set_state(state["generators"][name])
         self.history = [EpochMetrics(*past) for past in state["history"]]
         self.kept = Kept(**state["kept"])
-        self.predicted = state["predicted"]
+        self.predicted, self.own_state = state["predicted"], state.get("own_state")
         if self.distances is not None:
             self.distances.load_state_dict(state["distances"])
 
@@ -270,7 +270,7 @@ class Trainer:
                     self.average.update(self.model)
                 sums.add(step, targets)
         metrics, predicted = sums.read()
-        self._check_finite(epoch, metrics)
+        self.check_finite(epoch, metrics)
         self.predicted.append(predicted)
         return {**metrics, "train/lr": rate}
 
@@ -280,7 +280,8 @@ class Trainer:
             return None
         return torch.tensor(self.predicted[-1], device=self.device)
 
-    def _check_finite(self, epoch: int, metrics: dict[str, float]) -> None:
+    def check_finite(self, epoch: int, metrics: dict[str, float]) -> None:
+        """Raise TrainingDiverged if a number or a weight of an epoch, from 0, is not finite."""
         broken = [name for name, value in metrics.items() if not math.isfinite(value)]
         if not broken:
             total = torch.stack([p.detach().sum() for p in self.model.parameters()]).sum()

@@ -109,8 +109,8 @@ class Validator:
         """
         config = self._config
         name = read_name(config.evaluation.val_attack)
-        trained = config.script.definition is None and config.method.name != "natural"
-        if config.attack.steps != 1 or not trained or name is None:
+        attacked = not config.trains_elsewhere and config.method.name != "natural"
+        if config.attack.steps != 1 or not attacked or name is None:
             return
         if name.family not in ("pgd", "cw", "mim") or name.steps < _FEW_STEPS:
             return

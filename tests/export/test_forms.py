@@ -12,6 +12,7 @@ import torch
 from ltat_tune.config.config_file import dump_config
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.errors import DataError, StudyError
+from ltat_tune.export.onnx_file import save_onnx
 from ltat_tune.export.pyfunc import Predictor, _load_pyfunc
 from ltat_tune.export.verify import Sample, compare_predictions
 from ltat_tune.models import MODELS, build_model, measured
@@ -115,3 +116,26 @@ def test_without_the_extra_onnx_says_how_to_install_it(monkeypatch: pytest.Monke
     ExportForms(checkpoint=True).check()
     with pytest.raises(StudyError, match=r"pip install 'ltat-tune\[onnx\]' .*onnxruntime"):
         ExportForms(onnx=True).check()
+
+
+class _Branches(torch.nn.Module):
+    """A network whose way depends on the images, which no file can hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = torch.nn.Linear(3 * 8 * 8, 3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.head(images.flatten(1))
+        return logits if float(images.sum()) > 0 else -logits
+
+
+def test_a_network_that_the_exporter_refuses_is_refused_with_the_reason(tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
+    with pytest.raises(StudyError) as caught:
+        save_onnx(tmp_path / "odd.onnx", _Branches().eval(), (3, 8, 8))
+    assert "odd.onnx cannot be written: torch's exporter refuses this network (" in str(
+        caught.value
+    )
+    assert str(caught.value).endswith("leave out --onnx, and use --checkpoint or --register")
+    assert list(tmp_path.iterdir()) == []

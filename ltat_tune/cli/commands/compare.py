@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from ltat_tune.cli import options
+from ltat_tune.cli.checkpoint_options import described_checkpoint, of_checkpoint
 from ltat_tune.cli.complete import BY, STUDY
 
 if TYPE_CHECKING:
+    from ltat_tune.comparison.entries import Reviewed
+    from ltat_tune.config.foreign.description import CheckpointDescription
     from ltat_tune.results.model import StudyResults
 
 
@@ -24,7 +27,8 @@ _KINDS = ("subset", "split", "eps", "smoke", "all")
     "  ltat-tune compare quickstart\n"
     "  ltat-tune compare quickstart --by loss --metric test/pgd20_acc --metric test/clean_acc\n"
     "  ltat-tune compare quickstart --by method --against trades\n"
-    "  ltat-tune compare srat reat --by method --published --format latex"
+    "  ltat-tune compare srat reat --by method --published --format latex\n"
+    "  ltat-tune compare quickstart --checkpoint theirs.pt --model torchvision/resnet18"
 )
 @click.argument("names", nargs=-1, required=True, metavar="STUDY...", shell_complete=STUDY)
 @options.out
@@ -48,6 +52,17 @@ _KINDS = ("subset", "split", "eps", "smoke", "all")
     help="Compare even if this difference makes it unfair; may be repeated.",
 )  # fmt: skip
 @click.option(
+    "--checkpoint", "checkpoints", multiple=True, metavar="FILE",
+    help="Measure this file of weights on the test images beside the winner, under the same "
+    "attacks; may be repeated.",
+)  # fmt: skip
+@of_checkpoint
+@options.device
+@click.option(
+    "--to", "folder", type=options.A_FOLDER, default=Path("evaluations"), show_default=True,
+    help="Folder that keeps what --checkpoint has measured.",
+)  # fmt: skip
+@click.option(
     "--format", "form", type=click.Choice(_FORMS), default="table", show_default=True,
     help="Format of the results.",
 )  # fmt: skip
@@ -59,6 +74,13 @@ def compare_command(
     against: str,
     published: bool,
     allowed: tuple[str, ...],
+    checkpoints: tuple[str, ...],
+    config: Path | None,
+    model: str | None,
+    mean: str | None,
+    std: str | None,
+    device: str,
+    folder: Path,
     form: str,
 ) -> None:
     """Show the results of one study, or compare studies side by side.
@@ -72,6 +94,12 @@ def compare_command(
     from ltat_tune.comparison.entries import review
 
     studies = [review(options.find_study(out, name)) for name in names]
+    if checkpoints:
+        if len(studies) > 1 or by or published or allowed or against:
+            raise click.UsageError("--checkpoint takes one STUDY, and --metric alone besides")
+        described, own = described_checkpoint(model, config, mean, std)
+        _beside(studies[0], checkpoints, described, own, metrics, device, folder, form)
+        return
     compares = by or metrics or published or allowed or against
     if len(studies) == 1 and not compares and form in ("table", "json"):
         _one(studies[0].results, form, options.unfinished(studies[0]))
@@ -109,6 +137,35 @@ def compare_command(
         more = {"csv": others.published_csv, "latex": others.published_latex,
                 "markdown": others.published_markdown}  # fmt: skip
         click.echo("\n" + more[form](beside), nl=False)
+
+
+def _beside(
+    study: Reviewed,
+    files: tuple[str, ...],
+    described: CheckpointDescription | None,
+    config: Path | None,
+    metrics: tuple[str, ...],
+    device: str,
+    folder: Path,
+    form: str,
+) -> None:
+    from ltat_tune.comparison import checkpoint_tables as views
+    from ltat_tune.comparison.checkpoints import (
+        CheckpointRequest,
+        beside_winners,
+        checkpoint_data,
+    )
+
+    request = CheckpointRequest(files, described, config, metrics, device, folder)
+    blocks = beside_winners(study, request)
+    if form == "json":
+        click.echo(json.dumps(checkpoint_data(blocks), indent=2, ensure_ascii=False))
+    elif form == "table":
+        from rich.console import Console
+
+        Console(highlight=False).print(views.checkpoint_text(blocks))
+    else:
+        click.echo(views.checkpoint_table(blocks, form), nl=False)
 
 
 def _one(results: StudyResults, form: str, warning: str) -> None:

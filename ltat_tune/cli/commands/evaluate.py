@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ltat_tune.cli import options
+from ltat_tune.cli.checkpoint_options import described_checkpoint, of_checkpoint
 
 if TYPE_CHECKING:
     from ltat_tune.evaluation.card import Request
@@ -27,6 +28,7 @@ Examples:
   ltat-tune evaluate best.pt --config best.yaml --images 1000 --attacks clean,pgd20x5,square
   ltat-tune evaluate mine.pt --attacks transfer20 --source other.pt
   ltat-tune evaluate theirs.pt --model torchvision/resnet18 --data cifar10
+  ltat-tune evaluate theirs.pt --config theirs.yaml --data cifar10
 """
 
 
@@ -61,15 +63,9 @@ Examples:
 @click.option("--source", metavar="TARGET", help="Model on which transfer attacks are made.")
 @click.option("--source-config", type=click.Path(path_type=Path),
               help="Configuration of the source, if the source is a checkpoint.")  # fmt: skip
-@click.option("--config", type=click.Path(path_type=Path),
-              help="Configuration of a checkpoint TARGET  [default: beside it].")  # fmt: skip
-@click.option("--model", metavar="NAME", help="Network of a checkpoint that another script wrote, "
-              "such as torchvision/resnet18; with --data.")  # fmt: skip
+@of_checkpoint
 @click.option("--data", metavar="NAME", help="Its images: a data set of `ltat-tune ls datasets`, "
               "or a folder of images.")  # fmt: skip
-@click.option("--mean", help="Subtracted from each channel before its network, such as "
-              "0.49,0.48,0.45  [default: 0].")  # fmt: skip
-@click.option("--std", help="Divides each channel before its network  [default: 1].")
 @click.option("--seed", type=click.IntRange(min=0, max=2**32 - 1), default=0, show_default=True,
               help="Seed of the attacks' random starts.")  # fmt: skip
 @click.option("--batch-size", type=click.IntRange(min=1),
@@ -128,18 +124,14 @@ def evaluate_command(
     from ltat_tune.errors import ConfigError
     from ltat_tune.evaluation.card import Request
     from ltat_tune.evaluation.card_text import over_seeds
+    from ltat_tune.evaluation.foreign import config_of_checkpoint
     from ltat_tune.evaluation.loading import find_targets
     from ltat_tune.evaluation.parallel import check_request
     from ltat_tune.models.arithmetic import chosen_device
 
-    if (model is None) != (data is None) or (model and config):
-        raise ConfigError("--model and --data go together, and not with --config")
-    if model is not None and data is not None:
-        from ltat_tune.evaluation.foreign import written_config
-
-        config = written_config(
-            folder, model, data, _channels("--mean", mean), _channels("--std", std)
-        )
+    described, config = described_checkpoint(model, config, mean, std)
+    if model is not None and data is None:
+        raise ConfigError("--model and --data go together")
     origin = None
     if source is not None:
         sources = find_targets(source, out, config=source_config)
@@ -161,7 +153,13 @@ def evaluate_command(
         worst_case=worst_case,
     )  # fmt: skip
     check_request(request)
-    named = [t for text in texts for t in find_targets(text, out, config=config)]
+    named = [
+        target for text in texts
+        for target in find_targets(
+            text, out,
+            config=config or config_of_checkpoint(text, folder, described, data),
+        )
+    ]  # fmt: skip
     targets = list(dict.fromkeys(named))  # a model that is named twice is measured once
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -266,16 +264,6 @@ def _names(text: str) -> tuple[str, ...]:
     if not names:
         raise ConfigError("--attacks must name one attack or more; clean alone attacks nothing")
     return names
-
-
-def _channels(option: str, text: str | None) -> tuple[float, ...]:
-    """Return one number for each channel; empty if none are given."""
-    from ltat_tune.errors import ConfigError
-
-    try:
-        return tuple(float(part) for part in text.split(",")) if text else ()
-    except ValueError:
-        raise ConfigError(f"{option} must be numbers such as 0.49,0.48,0.45, got {text}") from None
 
 
 def _numbers(option: str, text: str | None, most: int | None = None) -> Any:

@@ -13,7 +13,7 @@ from ltat_tune.cli import options
 from ltat_tune.cli.complete import DATA, METHOD_NAMES
 
 _QUESTIONS = {
-    "data": "Data set, or a folder of images",
+    "data": "Data set, or a folder or file of images",
     "methods": "Methods, comma-separated",
     "ratios": "Imbalance ratios, comma-separated",
     "budget": "Budget, such as 6h (empty: none)",
@@ -45,7 +45,11 @@ def schema(plugins: tuple[str, ...]) -> None:
     "  ltat-tune init --data digits --methods pgd_at,srat --ratios 10,50 --budget 1h\n"
     "  ltat-tune init --data ~/images --methods pgd_at,trades --out mine.yaml",
 )
-@click.option("--data", shell_complete=DATA, help="Data set, or a folder with train/ and test/.")
+@click.option(
+    "--data",
+    shell_complete=DATA,
+    help="Data set, a folder with train/ and test/, or an .npz or CSV file.",
+)
 @click.option(
     "--methods", shell_complete=METHOD_NAMES, help="Methods to compare, comma-separated."
 )

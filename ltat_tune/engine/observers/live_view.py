@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from ltat_tune.presentation.names import as_the_script_says
 from ltat_tune.presentation.units import clock
 from ltat_tune.results.wording import masking_line
 from ltat_tune.search.predict.outlook import Outlook
@@ -54,6 +55,7 @@ class LiveView:
         self._space, self._console, self._quiet, self._slots = space, console, quiet, slots
         self._progress = {s.name: _Progress() for s in space.scenarios}
         self._live_epoch: dict[str, int] = {}
+        self._said: dict[str, bool] = {}  # task -> whether its last number is its script's own
         self._events: deque[str] = deque(maxlen=6)
         self._seconds, self._epochs = 0.0, 0
         self._began = time.monotonic()
@@ -120,6 +122,8 @@ class LiveView:
         self._seconds += seconds
         self._epochs += 1
         self._live_epoch[task.key] = epoch
+        if self._space.objective.metric in metrics:
+            self._said[task.key] = as_the_script_says(metrics)
         if task.kind in SEARCH:
             self._progress[task.scenario].epochs += 1
 
@@ -158,7 +162,8 @@ class LiveView:
                 )
             elif outcome.state == "pruned":
                 why = f": {outcome.reason}" if outcome.reason else f" after epoch {outcome.epoch}"
-                self._event(f"{symbol} {task.title} stopped early{why}")
+                said = ", as the script says" if self._said.get(task.key) else ""
+                self._event(f"{symbol} {task.title} stopped early{why}{said}")
             else:
                 self._event(f"{symbol} {task.title} {outcome.state}: {outcome.cause}")
             return
