@@ -42,6 +42,11 @@ class StudyFolder:
         return self.root / "study.json"
 
     @property
+    def described(self) -> tuple[Path, ...]:
+        """The files of which MLflow keeps a copy: `ltat-tune doctor` makes them again from it."""
+        return self.space, self.facts
+
+    @property
     def ledger(self) -> Path:
         """Optuna's journal: every proposal and every score."""
         return self.root / "ledger.journal"
@@ -141,7 +146,13 @@ class StudyFolder:
             StudyError: there is no study, it cannot be read, or it has a later format.
         """
         folder = cls(root)
-        if not os.path.exists(folder.facts) or not os.path.exists(folder.space):
+        lost = [path for path in (folder.facts, folder.space) if not os.path.exists(path)]
+        if lost and folder.is_one():
+            raise StudyError(
+                f"{lost[0]} is gone; `ltat-tune doctor {root} --mend` writes it again if the rest "
+                "of the study tells it, or restore it from a copy"
+            )
+        if lost:
             names = list_studies(root.parent)
             close = get_close_matches(root.name, names, n=1)
             meant = f"did you mean {close[0]}? " if close else ""
@@ -153,6 +164,12 @@ class StudyFolder:
                 f"{root} has study format {facts.get('format')}; this version reads {STUDY_FORMAT}"
             )
         return folder
+
+    def is_one(self) -> bool:
+        """Return whether a study was here, even if some of its files are gone."""
+        return os.path.lexists(self.facts) or any(
+            os.path.exists(path) for path in (self.ledger, self.root / "trials")
+        )
 
     def read_facts(self) -> dict[str, Any]:
         """Return the facts that `create` recorded. Raises: StudyError."""

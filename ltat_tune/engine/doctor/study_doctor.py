@@ -14,8 +14,12 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from ltat_tune.config.config_file import load_config
-from ltat_tune.errors import CheckpointError, LtatError, StudyError
+from ltat_tune.engine.doctor.lost_files import lost_files
+from ltat_tune.engine.doctor.rebuilt_ledger import disagreeing, rebuild_ledger
+from ltat_tune.engine.task_factory import trial_task
+from ltat_tune.errors import CheckpointError, LtatError, SpaceError, StudyError
 from ltat_tune.preflight.finding import Finding
+from ltat_tune.preflight.load import load_space
 from ltat_tune.space.reader import read_space
 from ltat_tune.storage.cleanup import waste
 from ltat_tune.storage.folder import StudyFolder
@@ -23,6 +27,7 @@ from ltat_tune.storage.identity import store_of
 from ltat_tune.storage.journal import damaged_lines
 from ltat_tune.storage.subsets import subset_key
 from ltat_tune.storage.task import Task
+from ltat_tune.storage.task_files import write_config
 from ltat_tune.storage.training_files import (
     RESULT,
     SENTINEL,
@@ -52,27 +57,41 @@ class Damage:
     mend: Callable[[], str] | None = None
 
 
-def examine_study(folder: StudyFolder, *, mend: bool = False) -> list[Finding]:
+def examine_study(
+    folder: StudyFolder, *, mend: bool = False, uri: str | None = None
+) -> list[Finding]:
     """Return what is wrong with a study, or that nothing is.
 
     Args:
-        folder: the study.
+        folder: the study, which may lack its own facts or its space file.
         mend: also mend what can be mended; the findings say what was done.
+        uri: where its MLflow runs are, if its own facts are lost.
 
     Raises:
         StudyError: the study is running, or it is to be mended and cannot be written.
     """
     if not mend:
-        return _reported(folder, [damage.finding for damage in _damages(folder)])
-    findings = []
+        lost = [damage.finding for damage in _lost(folder, uri)]
+        return lost or _reported(folder, [damage.finding for damage in _damages(folder)])
     with folder.locked():
-        for damage in _damages(folder):
-            if damage.mend is None:
-                findings.append(damage.finding)
-            else:
-                name, text = damage.finding.name, damage.finding.text
-                findings.append(Finding(name, "ok", f"{text}: {damage.mend()}"))
+        findings = [_mended(damage) for damage in _lost(folder, uri)]
+        if all(finding.level == "ok" for finding in findings):
+            findings += map(_mended, _damages(folder))
     return _reported(folder, findings)
+
+
+def _mended(damage: Damage) -> Finding:
+    """Mend a damage if it can be; return what was done, or what is wrong."""
+    if damage.mend is None:
+        return damage.finding
+    return Finding(damage.finding.name, "ok", f"{damage.finding.text}: {damage.mend()}")
+
+
+def _lost(folder: StudyFolder, uri: str | None) -> Iterator[Damage]:
+    """Yield the damages of the two files without which nothing else can be read."""
+    for text, mend, remedy in lost_files(folder, uri):
+        done = f"{_MEND} writes it again from the study's records" if mend else remedy
+        yield Damage(Finding("study", "fail", text, done), mend)
 
 
 def _reported(folder: StudyFolder, findings: list[Finding]) -> list[Finding]:
@@ -82,8 +101,9 @@ def _reported(folder: StudyFolder, findings: list[Finding]) -> list[Finding]:
 
 
 def _damages(folder: StudyFolder) -> Iterator[Damage]:
-    yield from _ledger(folder)
     yield from _trainings(folder)
+    yield from _ledger(folder)
+    yield from _trials(folder)
     yield from _results(folder)
     yield from _exports(folder)
     yield from _images(folder)
@@ -92,38 +112,29 @@ def _damages(folder: StudyFolder) -> Iterator[Damage]:
 
 
 def _ledger(folder: StudyFolder) -> Iterator[Damage]:
+    mend = partial(rebuild_ledger, folder)
     bad = damaged_lines(folder.ledger) if folder.ledger.exists() else []
     if bad:
-        yield Damage(
-            _fail("ledger", f"{folder.ledger} has {len(bad)} damaged lines, first line {bad[0]}"),
-            partial(_cut_ledger, folder, bad),
-        )
-        return
-    try:
-        known = {row.folder for row in read_trials(folder)}
-    except StudyError as error:
-        yield Damage(Finding("ledger", "fail", str(error), "restore it from a copy"))
-        return
-    lost = [place for place in sorted(folder.root.glob("trials/*/t[0-9]*")) if place not in known]
-    if lost:
-        text = f"{folder.ledger} does not know {len(lost)} trials, first {_name(folder, lost[0])}"
-        yield Damage(_fail("ledger", text), partial(_set_all_aside, lost))
-
-
-def _cut_ledger(folder: StudyFolder, bad: list[int]) -> str:
-    """Keep the lines that are whole, or those before the damage if the rest no longer fits."""
-    lines = folder.ledger.read_bytes().split(b"\n")
-    _set_aside(folder.ledger)
-    damaged = set(bad)
-    for kept in ([n for n in range(len(lines)) if n + 1 not in damaged], range(bad[0] - 1)):
-        folder.ledger.write_bytes(b"\n".join(lines[number] for number in kept).rstrip() + b"\n")
+        text = f"{folder.ledger} has {len(bad)} damaged lines, first line {bad[0]}"
+    elif not folder.ledger.exists():
+        trials = [*folder.root.glob("trials/*/t[0-9]*")]
+        text = f"{folder.ledger} is gone, but {len(trials)} trials are there" if trials else ""
+    else:
         try:
-            rows = read_trials(folder)
-        except StudyError:
-            continue
-        return f"{len(rows)} trials are kept; the damaged file is {folder.ledger.name}.damaged"
-    folder.ledger.unlink()
-    return "no trial could be kept; the search starts over"
+            wrong = disagreeing(folder)
+        except SpaceError as error:
+            yield Damage(Finding("space", "fail", str(error), f"mend {folder.space}"))
+            return
+        except StudyError as error:
+            yield Damage(_fail("ledger", str(error)), mend)
+            return
+        text = (
+            f"{folder.ledger} does not tell what the files of {len(wrong)} trials tell, first "
+            f"{wrong[0]}" if wrong else ""
+        )  # fmt: skip
+    if text:
+        remedy = f"{_MEND} makes it again from the trials' own files"
+        yield Damage(Finding("ledger", "fail", text, remedy), mend)
 
 
 def _trainings(folder: StudyFolder) -> Iterator[Damage]:
@@ -151,6 +162,37 @@ def _trainings(folder: StudyFolder) -> Iterator[Damage]:
             yield Damage(_fail("checkpoint", text), partial(_aside_for_resume, checkpoint))
 
 
+def _trials(folder: StudyFolder) -> Iterator[Damage]:
+    """Yield what the ledger knows of trials and their folders lack."""
+    space = _try(lambda: load_space(folder.space, check_machine=False, allow_inert=True))
+    if not space:
+        return  # a finding of the ledger
+    for row in read_trials_quietly(folder):
+        path = row.folder / "config.yaml"
+        if row.folder.is_dir() and _try(partial(load_config, path)) is False and (
+            path.exists() or (row.folder / RESULT).exists()
+        ):  # fmt: skip
+            text = f"{_name(folder, path)} is {'damaged' if path.exists() else 'gone'}"
+            task = trial_task(space, folder, row.scenario, row.number, dict(row.params),
+                              device="cpu")  # fmt: skip
+            remedy = f"{_MEND} writes it again from the ledger"
+            yield Damage(Finding("files", "fail", text, remedy), partial(_write_config, task))
+        if row.state == "complete" and not (row.folder / RESULT).exists():
+            text = f"{_name(folder, row.folder)}/{RESULT} is gone, though the trial is complete"
+            remedy = f"{_MEND} writes it again from the checkpoint"
+            mend = partial(_again, folder, row.folder)
+            yield Damage(Finding("files", "fail", text, remedy), mend)
+
+
+def _write_config(task: Task) -> str:
+    path = task.path / "config.yaml"
+    aside = path.exists()
+    if aside:
+        _set_aside(path)
+    write_config(task, task.training_config())
+    return "written again from the ledger" + (f"; {path.name}.damaged is the old" if aside else "")
+
+
 def _kept_weights(checkpoint: Path) -> str | None:
     """Return the hash of the weights that a complete training kept; None if it is not kept apart.
 
@@ -167,7 +209,8 @@ def _again(folder: StudyFolder, place: Path) -> str:
     """Make `result.json` again from the checkpoint, which is complete or is trained to its end."""
     from ltat_tune.engine.worker import run_task
 
-    _set_aside(place / RESULT)
+    if (place / RESULT).exists():
+        _set_aside(place / RESULT)
     config, _ = load_config(place / "config.yaml")
     space = read_space(folder.space)
     task = Task(
@@ -178,7 +221,7 @@ def _again(folder: StudyFolder, place: Path) -> str:
         second_opinion=space.objective.is_checked, precision=folder.read_facts().get("precision"),
     )  # fmt: skip
     if not (place / "checkpoint.pt").exists():
-        return "set aside; its checkpoint was deleted, so its numbers are gone"
+        return "its checkpoint was deleted too, so its numbers are gone"
     run_task(task, lambda values: None)
     return "written again from the checkpoint"
 
@@ -252,7 +295,8 @@ def _store(folder: StudyFolder) -> Iterator[Damage]:
 
 
 def _left_over(folder: StudyFolder) -> Iterator[Damage]:
-    torn = [item for item in waste(folder) if "half written" in item.why]
+    found = _try(partial(waste, folder)) or []
+    torn = [item for item in found if "half written" in item.why]
     if torn and not folder.is_running():
         text = f"{len(torn)} files were left half written, first {_name(folder, torn[0].path)}"
         yield Damage(Finding("files", "warn", text, "ltat-tune gc deletes them"))
@@ -290,12 +334,6 @@ def _name(folder: StudyFolder, path: Path) -> str:
 
 def _set_aside(path: Path) -> None:
     os.replace(path, path.with_name(f"{path.name}.damaged"))
-
-
-def _set_all_aside(paths: list[Path]) -> str:
-    for path in paths:
-        _set_aside(path)
-    return "their folders are set aside as NAME.damaged"
 
 
 def _aside_for_resume(path: Path) -> str:
