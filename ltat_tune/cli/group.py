@@ -26,6 +26,7 @@ class CommandGroup(click.Group):
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="replace")  # a question mark, not a traceback
+        _hush_interrupts()
         return super().main(*arguments, **options)
 
     def make_context(self, *arguments: Any, **options: Any) -> click.Context:
@@ -71,6 +72,19 @@ class CommandGroup(click.Group):
         except KeyboardInterrupt:
             click.echo("\ninterrupted; run the same command again", err=True)
             ctx.exit(130)
+
+
+def _hush_interrupts() -> None:
+    """Say nothing of a Ctrl-C that comes while something is imported, deleted or at its exit."""
+    usual = sys.unraisablehook
+    if usual.__module__ == __name__:
+        return
+
+    def hushed(raised: Any) -> None:
+        if not isinstance(raised.exc_value, KeyboardInterrupt):
+            usual(raised)
+
+    sys.unraisablehook = hushed
 
 
 _MOST_LINES, _MOST_CHARACTERS = 60, 2000

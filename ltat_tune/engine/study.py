@@ -309,9 +309,8 @@ class StudyRun:
                     owns_process=self.owns_process, in_process=in_process,
                 )  # fmt: skip
             return self._end(queue, interrupted, tracker, view)
-        except BaseException as error:
-            # leave no run RUNNING and no store half made
-            tracker.finish("interrupted")
+        except BaseException as error:  # leave no run RUNNING and no store half made
+            tracker.finish("interrupted", hurry=not isinstance(error, Exception))
             if isinstance(error, LtatError) and self._new:
                 tracker.take_back()
                 self._forget()
@@ -344,7 +343,8 @@ class StudyRun:
             if any(scenario.winner_recipe for scenario in results.scenarios):
                 export_winners(self.space, self.folder, tracker, view.say)
         state = "complete" if finished else "interrupted"
-        tracker.finish(state, note=note(results), files=files, metrics=winner_metrics(results))
+        metrics = winner_metrics(results)
+        tracker.finish(state, note=note(results), files=files, metrics=metrics, hurry=interrupted)
         if finished and queue.unconfirmed:
             reason = "not confirmed or tested:\n  " + "\n  ".join(queue.unconfirmed)
-        return StudyEnd(results, reason, interrupted)
+        return StudyEnd(results, reason, interrupted or tracker.hurried)
