@@ -21,7 +21,6 @@ from ltat_tune.config.parameters import defaults
 from ltat_tune.errors import LtatError, SpaceError, StudyError
 from ltat_tune.space.reader import read_document, read_space
 from ltat_tune.storage.folder import STUDY_FORMAT, StudyFolder
-from ltat_tune.storage.versioned import read_stored
 from ltat_tune.tracking.run_records import RunRecord, recorded_runs
 from ltat_tune.tracking.store import ARTIFACTS, lasting_uri, public_uri, tracking_uri
 
@@ -62,10 +61,9 @@ def lost_files(
 def _facts(folder: StudyFolder) -> dict[str, Any] | None:
     """Return the content of `study.json`; None if it is gone or damaged."""
     try:
-        facts = read_stored(folder.facts)
+        return folder.read_facts()
     except StudyError:
         return None
-    return facts if isinstance(facts, dict) and type(facts.get("format")) is int else None
 
 
 def _document(folder: StudyFolder) -> dict[str, Any] | None:
