@@ -15,6 +15,7 @@ from typing import IO, Any
 import click
 
 from ltat_tune.cli import options
+from ltat_tune.cli.clean_stream import clean_output
 from ltat_tune.errors import LtatError
 
 
@@ -27,7 +28,8 @@ class CommandGroup(click.Group):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="replace")  # a question mark, not a traceback
         _hush_interrupts()
-        return super().main(*arguments, **options)
+        with clean_output():
+            return super().main(*arguments, **options)
 
     def make_context(self, *arguments: Any, **options: Any) -> click.Context:
         """Read the words before a command. A mistake in them is told in the usual spelling."""
@@ -97,7 +99,7 @@ def _printable(line: str) -> str:
     return plain[:_MOST_CHARACTERS] + ("..." if cut else "")
 
 
-_PRINTERS = ("click.utils", "rich.console", __name__)
+_PRINTERS = ("click.utils", "rich.console", "ltat_tune.cli.clean_stream", __name__)
 
 
 def _is_of_output(error: OSError) -> bool:

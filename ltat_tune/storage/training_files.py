@@ -116,8 +116,9 @@ class CompleteTraining(FileModel):
         count = len(self.samples_per_class)
         if min(self.samples_per_class, default=0) < 1:
             raise ValueError("samples_per_class must hold a number >= 1 for every class")
-        sizes = {len(values) for values in self.per_class.values()}
-        sizes |= {len(values) for values in (*self.predicted, *self.ae_distances)}
+        sizes = {len(recalls) for recalls in self.per_class.values()}
+        sizes |= {len(counts) for counts in self.predicted}
+        sizes |= {len(distances) for distances in self.ae_distances}
         if sizes | {count if self.classes is None else len(self.classes)} != {count}:
             raise ValueError(f"every list by class must have {count} values")
         return self
