@@ -107,11 +107,12 @@ def printable(text: str) -> str:
 def print_table(rows: Sequence[Mapping[str, str]]) -> None:
     """Print rows with the same keys on stdout, with the keys as titles."""
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, header_style="dim")
+    from ltat_tune.presentation.rich_table import PlainTable
+
+    table = PlainTable()
     for name in rows[0]:
-        table.add_column(name, overflow="fold")  # a narrow terminal cuts no name
+        table.add_column(name)
     for row in rows:
         table.add_row(*map(printable, row.values()))
     Console(highlight=False).print(table)

@@ -86,3 +86,15 @@ def test_the_door_is_closed_behind_the_command(tmp_path: Path) -> None:
     call("version", cwd=tmp_path)
     assert sys.stdout is before
     assert main.name
+
+
+def test_a_narrow_terminal_wraps_names_and_cuts_none(tmp_path: Path) -> None:
+    made_study(tmp_path / "studies", "made")
+    for words in (
+        ("ls",), ("ls", "spaces"), ("show", "made", "imbalance_ratio_2/t0000"),
+        ("show", "made", "imbalance_ratio_2/t0003"), ("compare", "made"),
+        ("compare", "made", "--by", "loss.name"), ("params", "loss"), ("gc",),
+        ("plan", "studies/made/space.yaml"), ("figures", "--list"), ("doctor", "made"),
+    ):  # fmt: skip
+        done = call(*words, cwd=tmp_path, columns=40)
+        assert "…" not in done.stdout, (words, done.stdout)
