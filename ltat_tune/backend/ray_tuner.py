@@ -11,6 +11,7 @@ from typing import Any
 
 from ray import tune
 
+from ltat_tune.backend.local.last_words import last_words
 from ltat_tune.backend.ray_scheduler import StoppingScheduler
 from ltat_tune.backend.ray_searcher import QueueSearcher, encoded
 from ltat_tune.backend.ray_session import workers_as_they_are
@@ -68,8 +69,10 @@ def run_in_ray(
     """
 
     def trainable(config: dict[str, Any]) -> None:
+        task = Task.from_json(config["task"])
         try:
-            run_task(Task.from_json(config["task"]), lambda values: tune.report(encoded(values)))
+            with last_words(task.path):
+                run_task(task, lambda values: tune.report(encoded(values)))
         except GPULost:
             os._exit(1)  # Ray gives the task to a new process
 

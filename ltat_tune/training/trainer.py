@@ -32,6 +32,7 @@ from ltat_tune.training.checkpoint import check_images, load_checkpoint, loading
 from ltat_tune.training.epoch_sums import EpochSums
 from ltat_tune.training.evaluation import Validation, validate
 from ltat_tune.training.fit_result import EpochMetrics, FitResult, Kept
+from ltat_tune.training.heartbeat import beat
 from ltat_tune.training.metrics import ClassGroups
 from ltat_tune.training.optim import (
     build_optimizer,
@@ -267,6 +268,7 @@ class Trainer:
                 if self.average is not None:
                     self.average.update(self.model)
                 sums.add(step, targets)
+                beat()
         metrics, predicted = sums.read()
         self._check_finite(epoch, metrics)
         self.predicted.append(predicted)
