@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import errno
+import inspect
 import io
 import os
 import sys
+import textwrap
 from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
@@ -28,6 +31,9 @@ class CommandGroup(click.Group):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="replace")  # a question mark, not a traceback
         _hush_interrupts()
+        if sys.flags.optimize > 1:
+            for command in (self, *self.commands.values()):
+                command.help = command.help or _help_in_source(command.callback)
         with clean_output():
             return super().main(*arguments, **options)
 
@@ -74,6 +80,16 @@ class CommandGroup(click.Group):
         except KeyboardInterrupt:
             click.echo("\ninterrupted; run the same command again", err=True)
             ctx.exit(130)
+
+
+def _help_in_source(callback: Any) -> str | None:
+    """Return the docstring of a command, which PYTHONOPTIMIZE=2 has removed, from its source."""
+    try:
+        source = textwrap.dedent(inspect.getsource(inspect.unwrap(callback)))
+        (function,) = ast.parse(source).body
+    except (OSError, TypeError, SyntaxError, ValueError):  # without source, without help
+        return None
+    return ast.get_docstring(function) if isinstance(function, ast.FunctionDef) else None
 
 
 def _hush_interrupts() -> None:
