@@ -217,9 +217,13 @@ def test_a_configuration_and_a_result_of_a_trial_are_written_again(
     study = _study(tmp_path_factory, "rungs", tmp_path)
     (first, second, *_) = sorted((study / "trials" / "imbalance_ratio_2").iterdir())
     config, result = (first / "config.yaml").read_text(), (second / "result.json").read_text()
+    (confirmation, *_) = (study / "confirmations" / "imbalance_ratio_2").glob("*/config.yaml")
+    confirmed = confirmation.read_text()
     (first / "config.yaml").write_text("config: [")
+    confirmation.unlink()
     (second / "result.json").unlink()
     said = _mended(study)
     assert "written again from the ledger" in said and "written again from the checkpoint" in said
     assert (first / "config.yaml").read_text() == config
+    assert confirmation.read_text() == confirmed
     assert (second / "result.json").read_text() == result

@@ -18,6 +18,7 @@ import yaml
 
 from ltat_tune import provenance
 from ltat_tune.config.parameters import defaults
+from ltat_tune.engine.doctor.damage import set_aside
 from ltat_tune.errors import LtatError, SpaceError, StudyError
 from ltat_tune.space.reader import read_document, read_space
 from ltat_tune.storage.folder import STUDY_FORMAT, StudyFolder
@@ -170,19 +171,16 @@ def _facts_of(
 
 
 def _write_space(folder: StudyFolder, document: dict[str, Any]) -> str:
-    aside = _set_aside(folder.space)
+    aside = set_aside(folder.space)
     folder.write_space(document)
-    return f"written again from the study's records{aside}"
+    return f"written again from the study's records{_old(aside)}"
 
 
 def _write_facts(folder: StudyFolder, facts: dict[str, Any]) -> str:
-    aside = _set_aside(folder.facts)
+    aside = set_aside(folder.facts)
     folder.write_facts({**facts, "place": str(folder.root.resolve())})
-    return f"written again from what MLflow has of the study{aside}"
+    return f"written again from what MLflow has of the study{_old(aside)}"
 
 
-def _set_aside(path: Path) -> str:
-    if not os.path.lexists(path):
-        return ""
-    os.replace(path, path.with_name(f"{path.name}.damaged"))
-    return f"; {path.name}.damaged is the old one"
+def _old(aside: str) -> str:
+    return f"; {aside} is the old one" if aside else ""

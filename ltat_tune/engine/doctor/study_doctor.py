@@ -6,20 +6,23 @@ is deleted that cannot be made again: what is damaged is set aside as `NAME.dama
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeVar
 
 from ltat_tune.config.config_file import load_config
+from ltat_tune.engine.doctor.damage import (
+    MEND,
+    Damage,
+    attempt,
+    read_trials_quietly,
+    set_aside,
+)
+from ltat_tune.engine.doctor.lost_configurations import lost_configurations
 from ltat_tune.engine.doctor.lost_files import lost_files
 from ltat_tune.engine.doctor.rebuilt_ledger import disagreeing, rebuild_ledger
-from ltat_tune.engine.task_factory import trial_task
-from ltat_tune.errors import CheckpointError, LtatError, SpaceError, StudyError
+from ltat_tune.errors import CheckpointError, SpaceError, StudyError
 from ltat_tune.preflight.finding import Finding
-from ltat_tune.preflight.load import load_space
 from ltat_tune.space.reader import read_space
 from ltat_tune.storage.cleanup import waste
 from ltat_tune.storage.folder import StudyFolder
@@ -27,7 +30,6 @@ from ltat_tune.storage.identity import store_of
 from ltat_tune.storage.journal import damaged_lines
 from ltat_tune.storage.subsets import subset_key
 from ltat_tune.storage.task import Task
-from ltat_tune.storage.task_files import write_config
 from ltat_tune.storage.training_files import (
     RESULT,
     SENTINEL,
@@ -37,24 +39,7 @@ from ltat_tune.storage.training_files import (
     read_test,
     read_training,
 )
-from ltat_tune.storage.trials import TrialRow, read_trials
 from ltat_tune.tracking.store import run_states, sqlite_file
-
-_T = TypeVar("_T")
-_MEND = "ltat-tune doctor STUDY --mend"
-
-
-@dataclass(frozen=True)
-class Damage:
-    """One thing that is wrong with a study.
-
-    Attributes:
-        finding: what is wrong, as the doctor prints it.
-        mend: makes it right, and returns what it did; None if only the user can.
-    """
-
-    finding: Finding
-    mend: Callable[[], str] | None = None
 
 
 def examine_study(
@@ -90,7 +75,7 @@ def _mended(damage: Damage) -> Finding:
 def _lost(folder: StudyFolder, uri: str | None) -> Iterator[Damage]:
     """Yield the damages of the two files without which nothing else can be read."""
     for text, mend, remedy in lost_files(folder, uri):
-        done = f"{_MEND} writes it again from the study's records" if mend else remedy
+        done = f"{MEND} writes it again from the study's records" if mend else remedy
         yield Damage(Finding("study", "fail", text, done), mend)
 
 
@@ -103,7 +88,8 @@ def _reported(folder: StudyFolder, findings: list[Finding]) -> list[Finding]:
 def _damages(folder: StudyFolder) -> Iterator[Damage]:
     yield from _trainings(folder)
     yield from _ledger(folder)
-    yield from _trials(folder)
+    yield from _missing_results(folder)
+    yield from lost_configurations(folder)
     yield from _results(folder)
     yield from _exports(folder)
     yield from _images(folder)
@@ -133,15 +119,15 @@ def _ledger(folder: StudyFolder) -> Iterator[Damage]:
             f"{wrong[0]}" if wrong else ""
         )  # fmt: skip
     if text:
-        remedy = f"{_MEND} makes it again from the trials' own files"
+        remedy = f"{MEND} makes it again from the trials' own files"
         yield Damage(Finding("ledger", "fail", text, remedy), mend)
 
 
 def _trainings(folder: StudyFolder) -> Iterator[Damage]:
     for place in _places(folder):
-        complete = _try(partial(read_training, place))
+        complete = attempt(partial(read_training, place))
         for name, read in ((RESULT, read_training), (TEST, read_test), (SENTINEL, read_masking)):
-            if _try(partial(read, place)) is False:
+            if attempt(partial(read, place)) is False:
                 text = f"{_name(folder, place)}/{name} is damaged"
                 mend = partial(_again, folder, place) if name == RESULT else partial(
                     _aside_for_resume, place / name
@@ -162,35 +148,14 @@ def _trainings(folder: StudyFolder) -> Iterator[Damage]:
             yield Damage(_fail("checkpoint", text), partial(_aside_for_resume, checkpoint))
 
 
-def _trials(folder: StudyFolder) -> Iterator[Damage]:
-    """Yield what the ledger knows of trials and their folders lack."""
-    space = _try(lambda: load_space(folder.space, check_machine=False, allow_inert=True))
-    if not space:
-        return  # a finding of the ledger
+def _missing_results(folder: StudyFolder) -> Iterator[Damage]:
+    """Yield the trials that are complete by the ledger and have no result."""
     for row in read_trials_quietly(folder):
-        path = row.folder / "config.yaml"
-        if row.folder.is_dir() and _try(partial(load_config, path)) is False and (
-            path.exists() or (row.folder / RESULT).exists()
-        ):  # fmt: skip
-            text = f"{_name(folder, path)} is {'damaged' if path.exists() else 'gone'}"
-            task = trial_task(space, folder, row.scenario, row.number, dict(row.params),
-                              device="cpu")  # fmt: skip
-            remedy = f"{_MEND} writes it again from the ledger"
-            yield Damage(Finding("files", "fail", text, remedy), partial(_write_config, task))
         if row.state == "complete" and not (row.folder / RESULT).exists():
             text = f"{_name(folder, row.folder)}/{RESULT} is gone, though the trial is complete"
-            remedy = f"{_MEND} writes it again from the checkpoint"
+            remedy = f"{MEND} writes it again from the checkpoint"
             mend = partial(_again, folder, row.folder)
             yield Damage(Finding("files", "fail", text, remedy), mend)
-
-
-def _write_config(task: Task) -> str:
-    path = task.path / "config.yaml"
-    aside = path.exists()
-    if aside:
-        _set_aside(path)
-    write_config(task, task.training_config())
-    return "written again from the ledger" + (f"; {path.name}.damaged is the old" if aside else "")
 
 
 def _kept_weights(checkpoint: Path) -> str | None:
@@ -210,7 +175,7 @@ def _again(folder: StudyFolder, place: Path) -> str:
     from ltat_tune.engine.worker import run_task
 
     if (place / RESULT).exists():
-        _set_aside(place / RESULT)
+        set_aside(place / RESULT)
     config, _ = load_config(place / "config.yaml")
     space = read_space(folder.space)
     task = Task(
@@ -229,13 +194,13 @@ def _again(folder: StudyFolder, place: Path) -> str:
 def _results(folder: StudyFolder) -> Iterator[Damage]:
     from ltat_tune.results.model import read_results
 
-    if _try(partial(read_results, folder)) is False:
+    if attempt(partial(read_results, folder)) is False:
         text = f"{folder.results.name} is damaged"
         yield Damage(_fail("results", text), partial(_aside_for_resume, folder.results))
     by_choice: dict[str, set[str]] = {}
     for place in _places(folder):
-        end = _try(partial(read_complete, place))
-        config = _try(partial(load_config, place / "config.yaml"))
+        end = attempt(partial(read_complete, place))
+        config = attempt(partial(load_config, place / "config.yaml"))
         if end and config:
             by_choice.setdefault(subset_key(config[0]), set()).add(end.subset_hash)
     for hashes in by_choice.values():
@@ -249,7 +214,7 @@ def _exports(folder: StudyFolder) -> Iterator[Damage]:
     from ltat_tune.training.weights_file import SUFFIX, read_weights
 
     for path in sorted(folder.best.glob(f"*{SUFFIX}")):
-        if _try(partial(read_weights, path)) is False:
+        if attempt(partial(read_weights, path)) is False:
             text = f"{_name(folder, path)} is damaged"
             yield Damage(_fail("export", text), partial(_aside_for_resume, path))
 
@@ -295,17 +260,11 @@ def _store(folder: StudyFolder) -> Iterator[Damage]:
 
 
 def _left_over(folder: StudyFolder) -> Iterator[Damage]:
-    found = _try(partial(waste, folder)) or []
+    found = attempt(partial(waste, folder)) or []
     torn = [item for item in found if "half written" in item.why]
     if torn and not folder.is_running():
         text = f"{len(torn)} files were left half written, first {_name(folder, torn[0].path)}"
         yield Damage(Finding("files", "warn", text, "ltat-tune gc deletes them"))
-
-
-def read_trials_quietly(folder: StudyFolder) -> list[TrialRow]:
-    """Return every trial; none of a ledger that cannot be read, which is another finding."""
-    found = _try(partial(read_trials, folder))
-    return found or []
 
 
 def _places(folder: StudyFolder) -> list[Path]:
@@ -316,26 +275,14 @@ def _places(folder: StudyFolder) -> list[Path]:
     return sorted(place for place in places if place.is_dir() and place.suffix != ".damaged")
 
 
-def _try(read: Callable[[], _T]) -> _T | Literal[False]:
-    """Return what `read` does, or False if what it reads is damaged."""
-    try:
-        return read()
-    except (LtatError, OSError):
-        return False
-
-
 def _fail(name: str, text: str) -> Finding:
-    return Finding(name, "fail", text, f"{_MEND} sets it aside; what can be made again is")
+    return Finding(name, "fail", text, f"{MEND} sets it aside; what can be made again is")
 
 
 def _name(folder: StudyFolder, path: Path) -> str:
     return str(path.relative_to(folder.root))
 
 
-def _set_aside(path: Path) -> None:
-    os.replace(path, path.with_name(f"{path.name}.damaged"))
-
-
 def _aside_for_resume(path: Path) -> str:
-    _set_aside(path)
+    set_aside(path)
     return f"set aside as {path.name}.damaged; a resume makes it again"
