@@ -8,14 +8,16 @@ from typing import cast
 
 import pytest
 import torch
+from torch import nn
 
 from ltat_tune.config.config_file import dump_config
 from ltat_tune.config.trial_config import TrialConfig
-from ltat_tune.errors import DataError, StudyError
+from ltat_tune.errors import CheckpointError, DataError, StudyError
 from ltat_tune.export.pyfunc import Predictor, _load_pyfunc
 from ltat_tune.export.verify import Sample, compare_predictions
 from ltat_tune.models import MODELS, build_model, measured
 from ltat_tune.training.weights_file import CONFIG, WEIGHTS, load_model, save_weights
+from tests.damage import flipped
 from tests.drive import SLOW
 
 CLASSES = ("a", "b", "c")
@@ -115,3 +117,24 @@ def test_without_the_extra_onnx_says_how_to_install_it(monkeypatch: pytest.Monke
     ExportForms(checkpoint=True).check()
     with pytest.raises(StudyError, match=r"pip install 'ltat-tune\[onnx\]' .*onnxruntime"):
         ExportForms(onnx=True).check()
+
+
+def test_an_onnx_file_carries_a_digest_that_finds_every_change(tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    from ltat_tune.export.onnx_file import read_about, save_onnx, write_about
+
+    path = tmp_path / "model.onnx"
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).eval()
+    save_onnx(path, model, (3, 2, 2))
+    assert read_about(path) == {}  # as earlier versions wrote it
+    write_about(path, {"weights": "abcd", "classes": "a, b"})
+    assert read_about(path) == {"weights": "abcd", "classes": "a, b"}
+    whole = path.read_bytes()
+    places = [
+        whole.index(cast(nn.Linear, model[1]).weight.detach().numpy().tobytes()) + 3,
+        whole.index(b"abcd"),
+    ]
+    for changed in (*(flipped(whole, place) for place in places), whole[:-40], b"text", b""):
+        path.write_bytes(changed)
+        with pytest.raises(CheckpointError, match="export it again"):
+            read_about(path)

@@ -6,8 +6,9 @@ is deleted that cannot be made again: what is damaged is set aside as `NAME.dama
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 from ltat_tune.config.config_file import load_config
@@ -213,8 +214,14 @@ def _results(folder: StudyFolder) -> Iterator[Damage]:
 def _exports(folder: StudyFolder) -> Iterator[Damage]:
     from ltat_tune.training.weights_file import SUFFIX, read_weights
 
-    for path in sorted(folder.best.glob(f"*{SUFFIX}")):
-        if attempt(partial(read_weights, path)) is False:
+    kinds: list[tuple[str, Callable[[Path], object]]] = [(SUFFIX, read_weights)]
+    if find_spec("onnx") is not None:
+        from ltat_tune.export.onnx_file import read_about
+
+        kinds.append((".onnx", read_about))
+    files = [(path, read) for kind, read in kinds for path in folder.best.glob(f"*{kind}")]
+    for path, read in sorted(files, key=lambda file: file[0]):
+        if attempt(partial(read, path)) is False:
             text = f"{_name(folder, path)} is damaged"
             yield Damage(_fail("export", text), partial(_aside_for_resume, path))
 
