@@ -61,6 +61,21 @@ def find_study(out: Path, name: str) -> StudyFolder:
     return StudyFolder.open(path if os.path.exists(path / "study.json") else out / name)
 
 
+def find_damaged_study(out: Path, name: str) -> StudyFolder:
+    """Return the study as `find_study` does, also one that lost its own facts or its space file.
+
+    Raises:
+        StudyError: there is none.
+    """
+    from ltat_tune.storage.folder import StudyFolder
+
+    path = Path(name).expanduser()
+    for root in (path, out / name):
+        if os.path.isdir(root) and StudyFolder(root).is_one():
+            return StudyFolder(root)
+    return find_study(out, name)
+
+
 def unfinished(study: Reviewed) -> str:
     """Return a warning that a study is not finished, with the remedy; empty if it is."""
     if study.finished:
@@ -92,11 +107,12 @@ def printable(text: str) -> str:
 def print_table(rows: Sequence[Mapping[str, str]]) -> None:
     """Print rows with the same keys on stdout, with the keys as titles."""
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, header_style="dim")
+    from ltat_tune.presentation.rich_table import PlainTable
+
+    table = PlainTable()
     for name in rows[0]:
-        table.add_column(name, overflow="fold")  # a narrow terminal cuts no name
+        table.add_column(name)
     for row in rows:
         table.add_row(*map(printable, row.values()))
     Console(highlight=False).print(table)

@@ -24,7 +24,7 @@ _WEAKER = {"aa": ("pgd20", "pgd100", "cw20", "cw100"), "pgd20": ("clean",), "pgd
            "cw20": ("clean",), "cw100": ("clean",)}  # fmt: skip
 
 
-def warnings(rows: Sequence[Published]) -> list[str]:
+def contradictions(rows: Sequence[Published]) -> list[str]:
     """Return a sentence for each number that cannot be as printed, or hardly.
 
     Four rules: an attack that is at least as strong leaves no more; one paper prints one number
@@ -70,7 +70,7 @@ def _beyond(row: Published) -> Iterator[str]:
 
 
 def _empty(row: Published) -> Iterator[str]:
-    """`tail20` are MCAT's classes with fewer than 20 training images."""
+    # `tail20` are MCAT's classes with fewer than 20 training images
     largest = _LARGEST.get(row.dataset)
     if largest is None or row.profile != "exp" or largest / row.ratio < 20:
         return

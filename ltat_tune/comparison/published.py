@@ -136,7 +136,7 @@ def _beside(block: ComparedBlock) -> Beside:
         differences.append(
             "none of the papers' attacks was measured here; list them in confirm.attacks"
         )
-    return Beside(block, columns, _merged(rows, columns), differences, audit.warnings(rows))
+    return Beside(block, columns, _merged(rows, columns), differences, audit.contradictions(rows))
 
 
 def _merged(rows: Sequence[Published], columns: Sequence[tuple[str, str]]) -> list[Published]:

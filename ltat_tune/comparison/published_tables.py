@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from ltat_tune.comparison.published import Beside, metric
 from ltat_tune.comparison.tables import ON_TEST, heading, mean_text, printed_row
+from ltat_tune.presentation.rich_table import PlainTable
 from ltat_tune.presentation.text_tables import csv_text, latex_part, markdown_part
 from ltat_tune.results.wording import SPREAD
 
@@ -23,7 +23,7 @@ def render_published(published: Sequence[Beside]) -> RenderableType:
     for beside in published:
         parts += [Text(), Text(_title(beside), style="bold")]
         if beside.columns:
-            table = Table(box=None, pad_edge=False, header_style="dim")
+            table = PlainTable()
             head, *rows = cells(beside)
             table.add_column(head[0])
             table.add_column(head[1])

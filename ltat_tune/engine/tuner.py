@@ -87,7 +87,7 @@ def drive(
     def leave(what: str, status: int) -> None:
         """End the process: Tune waits for ever for processes of Ray that were killed."""
         view.say(what)
-        tracker.finish("interrupted")
+        tracker.finish("interrupted", hurry=True)
         view.say(f"resume with: {folder.resume_command}")
         abandon_ray()
         os._exit(status)

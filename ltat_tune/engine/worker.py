@@ -75,6 +75,7 @@ def run_task(task: Task, report: ReportTo) -> None:
     import torch
 
     from ltat_tune.seeding import prepare_process
+    from ltat_tune.training.heartbeat import beating
 
     remove_left_over(task.path)
     prepare_process(task.threads)
@@ -88,7 +89,8 @@ def run_task(task: Task, report: ReportTo) -> None:
         return
     remedy = f"make {task.path} writable or free its disk"
     try:
-        last = _WORK.get(task.kind, _train)(task, report)
+        with beating(task.path):
+            last = _WORK.get(task.kind, _train)(task, report)
     except TrainingDiverged as error:
         last = {"state": "diverged", "reason": str(error)}
     except (ImagesChangedError, CheckpointError) as error:  # whatever the configuration says

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
 from ltat_tune.evaluation.card import WORST_CASE, fraction_text
+from ltat_tune.presentation.rich_table import PlainTable
 from ltat_tune.results.wording import mean_std
 
 _GROUPS = ("head_acc", "body_acc", "tail_acc", "worst_acc")
@@ -32,7 +32,7 @@ def card_text(card: Mapping[str, Any]) -> Group:
         table.add_row(*_setting(row, many_scales), *_cells(row), ece)
     if not card.get("arithmetic", "cpu").startswith("cpu"):  # of a CPU there is one kind
         text.append(f"\ncomputed on {card['arithmetic']}")
-    parts: list[Text | Table] = [text, Text(_attacked_text(card)), table]
+    parts: list[Text | PlainTable] = [text, Text(_attacked_text(card)), table]
     if chained:
         parts.append(Text(WORST_CASE))
     for report in card["sentinel"]:
@@ -57,8 +57,8 @@ def over_seeds_text(block: Mapping[str, Any]) -> Group:
     return Group(Text(f"{block['name']}: {block['heading']} ({seeds}), %", "bold"), table)
 
 
-def _table(first: str, many_scales: bool, acc: str, *more: str) -> Table:
-    table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="dim")
+def _table(first: str, many_scales: bool, acc: str, *more: str) -> PlainTable:
+    table = PlainTable(collapse_padding=True)
     scale = ["scale"] if many_scales else []
     for title in (first, "eps", *scale, "images", acc, "balanced", *_GROUP_TITLES, *more):
         table.add_column(title, justify="left" if title == first else "right", no_wrap=True)

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
+import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from ltat_tune.errors import StudyError
-from ltat_tune.files import write_bytes
+from ltat_tune.errors import CheckpointError, StudyError
+from ltat_tune.files import read_file, write_bytes
+
+if TYPE_CHECKING:
+    import onnx
 
 OPSET = 18
+_DIGEST = "ltat-tune sha256"
 _MISSING = "ONNX files need the extra onnx: pip install 'ltat-tune[onnx]'"
 
 
@@ -78,21 +85,48 @@ def onnx_runner(path: Path) -> Callable[[Tensor], Tensor]:
 
 
 def write_about(path: Path, about: Mapping[str, str]) -> None:
-    """Write facts about the model into the file's `metadata_props`."""
+    """Write facts about the model, and a digest of it all, into the file's `metadata_props`."""
     import onnx
 
     proto = onnx.load_model(str(path), load_external_data=False)
     for name, text in about.items():
         proto.metadata_props.add(key=name, value=text)
+    proto.metadata_props.add(key=_DIGEST, value=_digest_of(proto))
     write_bytes(path, proto.SerializeToString())
 
 
 def read_about(path: Path) -> dict[str, str]:
-    """Return the facts that `write_about` wrote."""
+    """Return the facts that `write_about` wrote.
+
+    Raises:
+        CheckpointError: the file is no model, or its content has changed since.
+        OSError: it cannot be read.
+    """
     import onnx
 
-    model = onnx.load_model(str(path), load_external_data=False)
-    return {entry.key: entry.value for entry in model.metadata_props}
+    try:
+        model = onnx.load_model_from_string(read_file(path))
+    except OSError:
+        raise
+    except Exception as error:  # of protobuf, which has several
+        raise CheckpointError(f"{path} is no whole ONNX file; export it again") from error
+    about = {entry.key: entry.value for entry in model.metadata_props}
+    # a file of an earlier version has none
+    if about.pop(_DIGEST, None) not in (None, _digest_of(model)):
+        raise CheckpointError(
+            f"{path} is not a whole ONNX file: its content has changed since it was written; "
+            "export it again"
+        )
+    return about
+
+
+def _digest_of(model: onnx.ModelProto) -> str:
+    """Return the SHA-256 of a model's graph, weights included, and of the facts about it."""
+    about = sorted([entry.key, entry.value] for entry in model.metadata_props)
+    facts = [pair for pair in about if pair[0] != _DIGEST]
+    digest = hashlib.sha256(model.graph.SerializeToString(deterministic=True))
+    digest.update(json.dumps(facts).encode())
+    return digest.hexdigest()
 
 
 def _reason(error: BaseException) -> str:

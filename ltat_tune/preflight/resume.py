@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ltat_tune.config.parameters import PARAMETERS, defaults
-from ltat_tune.errors import StudyError
+from ltat_tune.errors import SpaceError, StudyError
 from ltat_tune.space.reader import as_begun, read_space
 from ltat_tune.space.space import Space, text_of
 from ltat_tune.space.spec import SECTIONS
@@ -27,6 +27,19 @@ _FREE = (
     "searcher.max_failures_in_a_row",
     "searcher.stop",
 )
+
+
+def check_space_file(folder: StudyFolder) -> None:
+    """Check the form of a study's space file.
+
+    Raises:
+        SpaceError: it is damaged, or was edited to something that breaks a rule.
+    """
+    try:
+        read_space(folder.space)
+    except SpaceError as error:
+        remedy = f"`ltat-tune doctor {folder.root} --mend` writes it again as the study began"
+        raise SpaceError([*error.problems, f"  {remedy}"]) from None
 
 
 def space_differences(

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from optuna.trial import FrozenTrial
+from pydantic import TypeAdapter
 
 from ltat_tune.results.lead import holm
 from ltat_tune.results.model import (
@@ -44,8 +45,11 @@ from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.training_files import read_complete, read_masking, read_test
 from ltat_tune.storage.trial_state import Rows, score_of, state_of
 from ltat_tune.storage.trials import LedgerView
+from ltat_tune.storage.versioned import parse
 
 _AHEAD = 10  # further trials whose gain is told
+
+_SEARCHED_ON = TypeAdapter(list[SearchedOn])
 
 
 def collect(space: Space, folder: StudyFolder, ledger: Rows) -> StudyResults:
@@ -57,7 +61,7 @@ def collect(space: Space, folder: StudyFolder, ledger: Rows) -> StudyResults:
         objective=space.objective.metric,
         selected_on_test=space.selected_on_test,
         smoke=bool(space.smoke),
-        searched_on=[SearchedOn(**one) for one in folder.read_facts().get("searched_on", [])],
+        searched_on=parse(folder.facts, _SEARCHED_ON, folder.read_facts().get("searched_on", [])),
         confirm=ConfirmSettings(**settings),
         scenarios=_over_scenarios(scenarios),
     )

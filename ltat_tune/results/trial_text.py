@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 from rich.console import Group, RenderableType
 from rich.filesize import decimal
-from rich.table import Table
 from rich.text import Text
 
 from ltat_tune.config.parameters import PARAMETERS
@@ -17,6 +16,7 @@ from ltat_tune.presentation.names import (
     reached_note,
     script_note,
 )
+from ltat_tune.presentation.rich_table import PlainTable
 from ltat_tune.presentation.states import state_in_words
 from ltat_tune.results.trial_view import TrialView, curves, sparkline
 from ltat_tune.search.stems import acting
@@ -73,7 +73,7 @@ def _headline(view: TrialView) -> Text:
 
 
 def _parameters(view: TrialView, every: bool) -> RenderableType:
-    table = Table(box=None, pad_edge=False, header_style="dim")
+    table = PlainTable()
     for title in ("parameter", "value", "from"):
         table.add_column(title, overflow="fold")
     acts = set(acting(view.config))
@@ -93,8 +93,8 @@ def _parameters(view: TrialView, every: bool) -> RenderableType:
     return Group(table, Text(more, style="dim")) if more else table
 
 
-def _rungs(view: TrialView) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
+def _rungs(view: TrialView) -> PlainTable:
+    table = PlainTable()
     table.add_column("after epoch")
     for epoch in view.row.scores:
         table.add_column(str(epoch), justify="right")
@@ -102,8 +102,8 @@ def _rungs(view: TrialView) -> Table:
     return table
 
 
-def _curves(lines: Mapping[str, list[tuple[int, float]]]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
+def _curves(lines: Mapping[str, list[tuple[int, float]]]) -> PlainTable:
+    table = PlainTable()
     for title in ("curve", "first", "", "last", "best at"):
         table.add_column(title, justify="right" if title in ("first", "last") else "left")
     for name, points in lines.items():
@@ -121,7 +121,7 @@ def _per_class(result: CompleteTraining, every: bool) -> RenderableType:
     counts, per_class = result.samples_per_class, result.per_class
     classes = result.classes or [str(place) for place in range(len(counts))]
     names = list(per_class)
-    table = Table(box=None, pad_edge=False, header_style="dim")
+    table = PlainTable()
     if len(counts) <= MANY_CLASSES or every:
         for title in ("class", "trained on", *[f"{name}, %" for name in names]):
             table.add_column(title, justify="right")
@@ -138,8 +138,8 @@ def _per_class(result: CompleteTraining, every: bool) -> RenderableType:
     return Group(table, Text(f"--all shows the {len(counts)} classes one by one", style="dim"))
 
 
-def _confirmations(view: TrialView) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
+def _confirmations(view: TrialView) -> PlainTable:
+    table = PlainTable()
     for title in ("confirmation", "state", f"{view.objective}, %", "test, %"):
         table.add_column(title)
     for seed, path in view.confirmations.items():

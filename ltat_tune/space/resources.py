@@ -16,7 +16,7 @@ class ResourcesSpec(Section):
     `gpus_per_trial: auto` is measured before the first trial (planning/gpu_sharing.py); until
     then it counts as a whole GPU.
 
-    A training hangs if it reports no epoch for `hang_factor` times the usual seconds of an epoch,
+    A training hangs if it ends no batch for `hang_factor` times the usual seconds of an epoch,
     and for at least `hang_floor_s`. Its worker is killed, and the training is tried again.
     """
 
@@ -32,8 +32,8 @@ class ResourcesSpec(Section):
     )
     hang_factor: Number = documented(
         20.0,
-        "a training hangs if it reports no epoch for this many times its usual seconds; its "
-        "worker is killed, and the training is tried again",
+        "a training hangs if it ends no batch for this many times the usual seconds of an "
+        "epoch; its worker is killed, and the training is tried again",
         ge=2,
     )
     hang_floor_s: Number = documented(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ltat_tune.config.extensions import Plugin
 from ltat_tune.config.trial_config import TrialConfig
-from ltat_tune.errors import LtatError
+from ltat_tune.errors import LtatError, SpaceError
 from ltat_tune.presentation.names import reached_note
 from ltat_tune.space.domains import Domain, sampling_order
 from ltat_tune.space.objective import Objective
@@ -163,8 +163,12 @@ class Space:
         return kept
 
     def scenario(self, name: str) -> Scenario:
-        """Return the scenario of this name."""
-        return next(s for s in self.scenarios if s.name == name)
+        """Return the scenario of this name. Raise SpaceError if there is none."""
+        for scenario in self.scenarios:
+            if scenario.name == name:
+                return scenario
+        names = ", ".join(scenario.name for scenario in self.scenarios)
+        raise SpaceError(f"study {self.name} has no scenario {name}; it has {names}")
 
     def config(
         self, scenario: Scenario, params: Mapping[str, Any], **replaced: Any

@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ltat_tune.errors import StudyError
 from ltat_tune.search.optuna_internals import rows_of
 from ltat_tune.storage.folder import StudyFolder
+from ltat_tune.storage.journal import ledger_remedy
 from ltat_tune.storage.trial_state import score_of, state_of
 
 RowState = Literal["complete", "pruned", "failed", "diverged", "running"]
@@ -235,8 +236,7 @@ def _readable(path: Path) -> Iterator[None]:
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, OSError) as error:
         raise StudyError(
             f"the ledger {path} cannot be read ({type(error).__name__}: {str(error)[:200]}); "
-            f"restore it from a copy, or let `ltat-tune doctor {path.parent} --mend` keep what it "
-            "can"
+            f"{ledger_remedy(path)}"
         ) from error
 
 

@@ -31,10 +31,9 @@ from ltat_tune.training.ae_distances import AEDistances
 from ltat_tune.training.checkpoint import check_images, load_checkpoint, loading, weights_hash
 from ltat_tune.training.epoch_sums import EpochSums
 from ltat_tune.training.fit_result import EpochMetrics, FitResult, Kept
+from ltat_tune.training.heartbeat import beat
 from ltat_tune.training.metrics import ClassGroups
-from ltat_tune.training.optim import (
-    build_optimizer, clip_gradients, learning_rate, load_optimizer,
-)  # fmt: skip
+from ltat_tune.training.optim import build_optimizer, clip_gradients, learning_rate, load_optimizer
 from ltat_tune.training.own_loop import fit_elsewhere
 from ltat_tune.training.saving import Saver
 from ltat_tune.training.validator import Look, Validator
@@ -269,6 +268,7 @@ class Trainer:
                 if self.average is not None:
                     self.average.update(self.model)
                 sums.add(step, targets)
+                beat()
         metrics, predicted = sums.read()
         self.check_finite(epoch, metrics)
         self.predicted.append(predicted)

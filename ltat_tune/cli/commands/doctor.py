@@ -43,7 +43,9 @@ def doctor(
 
     With STUDY, the command checks that study instead: whether ledger, results, checkpoints,
     exports, decoded images and MLflow's runs are whole and fit together. With --mend, what is
-    damaged is set aside as NAME.damaged, and what can be made again is.
+    damaged is set aside as NAME.damaged, and what can be made again is: the ledger from the
+    trials' files, results from checkpoints, study.json and space.yaml from each other and from
+    MLflow's runs, which --tracking-uri names if they are not the study's own.
 
     The command starts Ray once and stops it, writes a temporary file of 8 MiB, and downloads
     nothing. The exit status is 1 if a study cannot run here.
@@ -51,9 +53,10 @@ def doctor(
     from ltat_tune.preflight.doctor import examine
 
     if study is not None:
-        from ltat_tune.engine.study_doctor import examine_study
+        from ltat_tune.engine.doctor.study_doctor import examine_study
 
-        findings = examine_study(options.find_study(out, study), mend=mend)
+        folder = options.find_damaged_study(out, study)
+        findings = examine_study(folder, mend=mend, uri=tracking_uri)
     elif mend:
         raise click.UsageError("--mend needs the name of a study")
     else:

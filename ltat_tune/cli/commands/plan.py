@@ -90,9 +90,10 @@ def _measured(space: Space) -> Any:
 
 def _show(space: Space, expected: StudyEstimate) -> None:
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, header_style="dim")
+    from ltat_tune.presentation.rich_table import PlainTable
+
+    table = PlainTable()
     for title in ("scenario", "trials", "to the end", "epochs", "at most",
                   "confirmed (epochs)", "s/epoch"):  # fmt: skip
         left = title == "scenario"

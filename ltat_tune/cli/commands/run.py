@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -254,12 +253,12 @@ def _run(
         console = Console(stderr=True, highlight=False)
         end = study.run(console, quiet=quiet, address=address, in_process=in_process)
     except (KeyboardInterrupt, SystemExit):  # Ctrl-C early or twice; on SIGTERM Ray exits
-        for number in STOPPING:
-            signal.signal(number, signal.SIG_IGN)  # the process is ending
+        _ignore_signals()
         click.echo(f"\ninterrupted\nresume with: {again}", err=True)
         ctx.exit(130)
     _show_end(study, end, form, again)
     if end.interrupted:
+        _ignore_signals()
         ctx.exit(130)
     if end.reason is not None:
         ctx.exit(1)
@@ -275,13 +274,12 @@ def _end_by_signals() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup wants it
         signal.signal(signal.SIGHUP, gone)
-    usual = sys.unraisablehook
 
-    def quiet(raised: Any) -> None:
-        if not isinstance(raised.exc_value, KeyboardInterrupt):
-            usual(raised)
 
-    sys.unraisablehook = quiet  # a second Ctrl-C may come while something is being deleted
+def _ignore_signals() -> None:
+    """Let no further signal disturb a process that is ending."""
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _show_end(study: StudyRun, end: StudyEnd, form: str, again: str) -> None:
