@@ -17,6 +17,7 @@ from ltat_tune.results.model import (
     ScenarioResults,
     StudyResults,
 )
+from ltat_tune.results.selection import counted_test
 from ltat_tune.space.reader import read_space
 from ltat_tune.space.space import Space
 from ltat_tune.storage.folder import StudyFolder
@@ -24,7 +25,6 @@ from ltat_tune.storage.training_files import (
     CompleteTraining,
     MeasuredOnTest,
     read_complete,
-    read_test,
 )
 from ltat_tune.storage.trials import TrialRow, best_of, read_trials
 
@@ -207,7 +207,7 @@ def _confirmed(
         place = study.folder.confirmation(name, result.recipe, seed)
         trained = read_complete(place)
         if trained is not None:
-            seeds.append(_seed(seed, trained, read_test(place)))
+            seeds.append(_seed(seed, trained, counted_test(study.space, place)))
     if not seeds:  # the trainings were deleted, but the results hold their numbers
         seeds = _recorded_seeds(result)
     entry = new_entry(study, name, result.number, role, result.params, seeds)

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ltat_tune.backend.work import ReportTo
+from ltat_tune.backend.work import ReportTo, part_reporter
 from ltat_tune.config.plugin_loader import load_plugins
 from ltat_tune.engine.gpu_faults import (
     check_gpu,
@@ -273,17 +273,24 @@ def _test(task: Task, report: ReportTo) -> dict[str, Any]:
     trainer, result = _trained(task)
     config = trainer.config
     classes = len(trainer.splits.classes)
-    done = read_test(task.path) or MeasuredOnTest(
+    earlier = read_test(task.path)
+    done = earlier if earlier is not None and earlier.part == task.test_images else MeasuredOnTest(
         state="complete", epoch=result.epoch, weights=result.weights,
-        metrics={}, per_class={}, images={},
+        metrics={}, per_class={}, images={}, part=task.test_images,
     )  # fmt: skip
     test = trainer.splits.test().to(trainer.device)
     for attack in task.attacks:
         if done.has(attack):
             continue
-        part = measured_part(test, attack, config, split="test")
+        part = measured_part(test, attack, config, split="test", at_most=task.test_images)
         with computing_on(trainer.device, config.compute):
-            correct = correct_answers(result.model, part, attack, config)
+            correct = correct_answers(
+                result.model,
+                part,
+                attack,
+                config,
+                on_batch=part_reporter(report, attack, len(part)),
+            )
         targets = part.data.targets
         accuracy = Accuracy.count(correct, targets, classes)
         done = done.with_attack(
@@ -300,7 +307,7 @@ def _watch(task: Task, report: ReportTo) -> dict[str, Any]:
 
     The sentinel reads the test split after the winner is chosen, and decides nothing.
     """
-    from ltat_tune.evaluation.sentinel import BATCH_SIZE, watch
+    from ltat_tune.evaluation.sentinel import BATCH_SIZE, MAX_IMAGES, watch
     from ltat_tune.models.arithmetic import computing_on
 
     trainer, result = _trained(task)
@@ -317,9 +324,11 @@ def _watch(task: Task, report: ReportTo) -> dict[str, Any]:
             norm=config.measured_norm,
             step_size=config.evaluation.step_size,
             batch_size=min(config.evaluation.batch_size, BATCH_SIZE),
+            max_images=min(task.test_images or MAX_IMAGES, MAX_IMAGES),
             state=state,
             # the configuration, and so the folder, fixes scale and log-prior
             weights=result.weights,
+            progress=lambda attack, done, attacks: part_reporter(report, attack, attacks)(done),
         )
     write_masking(task.path, MaskingReport(**masking.to_json()))
     shutil.rmtree(state, ignore_errors=True)

@@ -13,11 +13,11 @@ from ltat_tune.export.card import model_card
 from ltat_tune.export.winner import Winner
 from ltat_tune.files import write_text
 from ltat_tune.results.model import ConfirmedResult, ScenarioResults, StudyResults, read_results
-from ltat_tune.results.selection import Candidate, confirmation_of
+from ltat_tune.results.selection import Candidate, confirmation_of, counted_test
 from ltat_tune.results.wording import masking_line, mean_std
 from ltat_tune.space.space import Space
 from ltat_tune.storage.folder import StudyFolder
-from ltat_tune.storage.training_files import read_complete, read_masking, read_test
+from ltat_tune.storage.training_files import read_complete, read_masking
 
 
 def export_study(
@@ -81,13 +81,17 @@ def _write(
     seed = confirmed.seeds[0]
     candidate = Candidate(confirmed.number, confirmed.params, False, True)
     training = confirmation_of(space, folder, scenario.name, candidate, seed)
-    trained, measured = read_complete(training.path), read_test(training.path)
+    trained, measured = read_complete(training.path), counted_test(space, training.path)
     if trained is None:
         raise StudyError(
             f"{training.path} must hold the training of trial t{confirmed.number:04d} with seed "
             f"{seed}, which the results name, but holds none; to train it: {folder.resume_command}"
         )
-    facts = {"classes": trained.classes, "image_shape": trained.image_shape}
+    facts = {
+        "test_part": results.confirm.test_images,
+        "classes": trained.classes,
+        "image_shape": trained.image_shape,
+    }
     recorded = {
         "study": results.study,
         "scenario": scenario.name,

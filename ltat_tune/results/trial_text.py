@@ -135,12 +135,14 @@ def _confirmations(view: TrialView) -> Table:
     for seed, path in view.confirmations.items():
         trained, tested = read_training(path), read_test(path)
         metrics = trained.metrics if isinstance(trained, CompleteTraining) else {}
+        part = tested.part if tested else None
         score = metrics.get(view.objective)
         tests = [f"{attack} {100 * tested.metrics[f'test/{attack}_acc']:.1f}"
                  for attack in tested.images] if tested else []  # fmt: skip
         table.add_row(
             f"seed {seed}", "training" if trained is None else trained.state,
-            "-" if score is None else f"{100 * score:.1f}", ", ".join(tests) or "not tested",
+            "-" if score is None else f"{100 * score:.1f}",
+            (", ".join(tests) or "not tested") + (f" (of {part} images)" if part else ""),
         )  # fmt: skip
     return table
 

@@ -19,6 +19,7 @@ from ltat_tune.config.plugin_loader import load_plugins
 from ltat_tune.config.scalars import shown
 from ltat_tune.errors import ConfigError, SpaceError
 from ltat_tune.files import read_text_file
+from ltat_tune.space.budget import Budget, parse_budget
 from ltat_tune.space.domains import Domain, check_conditions, read_domain, why_no_scenario
 from ltat_tune.space.enumeration import enumerate_all
 from ltat_tune.space.problems import Problems
@@ -27,10 +28,8 @@ from ltat_tune.space.space import Space, name_scenarios
 from ltat_tune.space.spec import (
     SECTIONS,
     STUDY_NAME,
-    Budget,
     SearcherSpec,
     SpaceDocument,
-    parse_budget,
     unknown_key,
 )
 from ltat_tune.space.start_points import read_start_from

@@ -192,6 +192,7 @@ class MeasuredOnTest(FileModel):
         metrics: `test/<attack>_acc` and others.
         per_class: `test/<attack>` -> recall of every class, (K,).
         images: attack -> images that it was run on.
+        part: `confirm.test_images` that it was measured with; None is all images.
         correct: attack -> which of them are answered right; a file of 0.4.0 has none.
     """
 
@@ -201,6 +202,7 @@ class MeasuredOnTest(FileModel):
     metrics: dict[str, float]
     per_class: dict[str, list[float | None]]
     images: dict[str, int]
+    part: int | None = None
     correct: dict[str, KeptAnswers] = {}
 
     def with_attack(
