@@ -15,7 +15,8 @@ from ltat_tune.errors import ConfigError
 if TYPE_CHECKING:
     from torch import nn
 
-    from ltat_tune.evaluation.loading import Loaded, Target
+    from ltat_tune.evaluation.loading import Loaded
+    from ltat_tune.evaluation.targets import Target
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,9 @@ def evaluate(
         raise ConfigError(f"split must be one of test, val, got {split}")
     with tempfile.TemporaryDirectory(prefix="ltat-tune-") as scratch, process_kept():
         from ltat_tune.evaluation.card import Request
-        from ltat_tune.evaluation.loading import load_target, threads_of
+        from ltat_tune.evaluation.loading import load_target
         from ltat_tune.evaluation.parallel import check_request, measure_targets
+        from ltat_tune.evaluation.targets import threads_of
         from ltat_tune.models.arithmetic import chosen_device
         from ltat_tune.seeding import prepare_process
 
@@ -119,7 +121,7 @@ def _target(
     model: str | Path, config: TrialConfig | str | Path | None, out: Path, scratch: Path
 ) -> Target:
     from ltat_tune.config.config_file import dump_config
-    from ltat_tune.evaluation.loading import find_targets
+    from ltat_tune.evaluation.targets import find_targets
 
     if isinstance(config, TrialConfig):
         dump_config(scratch / "config.yaml", config, comment="")
@@ -136,7 +138,8 @@ def _target(
 def _in_memory(model: nn.Module, config: TrialConfig | str | Path | None, device: str) -> Loaded:
     from ltat_tune.config.config_file import load_config
     from ltat_tune.data.datasets import load_splits
-    from ltat_tune.evaluation.loading import Loaded, Target
+    from ltat_tune.evaluation.loading import Loaded
+    from ltat_tune.evaluation.targets import Target
     from ltat_tune.training.checkpoint import weights_hash
     from ltat_tune.training.metrics import ClassGroups
 

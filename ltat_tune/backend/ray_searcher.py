@@ -10,7 +10,7 @@ from ray.tune.search import Searcher
 from ltat_tune.backend.work import NoTask, Report, Work
 
 _REPORTED = ("event", "epoch", "metrics", "memory", "epoch_seconds", "replayed",
-             "note")  # fmt: skip
+             "note", "look")  # fmt: skip
 
 
 def encoded(report: Report) -> dict[str, str]:

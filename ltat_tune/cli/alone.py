@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ltat_tune.cli.options import print_rows
 from ltat_tune.config.config_file import load_config
 from ltat_tune.config.extensions import Plugin
 from ltat_tune.errors import TrainingDiverged
@@ -82,6 +83,8 @@ def train_file(
             report |= {"reproduced": not differences, "differences": differences,
                        "checked": checked}  # fmt: skip
         print(json.dumps(report, indent=2))
+    elif form == "csv":
+        print_rows([{"metric": name, "value": value} for name, value in metrics.items()], form)
     else:
         for name, value in metrics.items():
             print(f"{name:32} {value:.6f}")

@@ -131,6 +131,18 @@ class Reviewed:
     finished: bool
     trials: Sequence[TrialRow]
 
+    def of_scenarios(self, names: Sequence[str]) -> Reviewed:
+        """Return the same study with these of its scenarios alone."""
+        kept = [one for one in self.results.scenarios if one.name in names]
+        return replace(
+            self,
+            space=replace(
+                self.space, scenarios=tuple(s for s in self.space.scenarios if s.name in names)
+            ),
+            results=self.results.model_copy(update={"scenarios": kept}),
+            trials=[row for row in self.trials if row.scenario in names],
+        )
+
     @cached_property
     def titles(self) -> dict[str, str]:
         """Scenario -> its title, with the imbalance ratio that its images reached."""

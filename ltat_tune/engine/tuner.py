@@ -111,6 +111,7 @@ def drive(
     def on_stop(name: str) -> None:
         signals.append(name)
         queue.stop(f"stopped by {name}")
+        view.stop()
         if owns_process and not in_process:
             late.start()
 

@@ -15,9 +15,10 @@ import torch
 from ltat_tune import provenance
 from ltat_tune.attacks.named import parse_attack
 from ltat_tune.config.attack_names import is_slow
-from ltat_tune.evaluation.loading import Loaded, Target
+from ltat_tune.evaluation.loading import Loaded
 from ltat_tune.evaluation.measures import INTERVALS, accuracies, summarise
 from ltat_tune.evaluation.runner import AttackOutcome, worst_case
+from ltat_tune.evaluation.targets import Target
 from ltat_tune.files import write_json
 from ltat_tune.models.arithmetic import described
 from ltat_tune.presentation.names import reached_ratio
@@ -97,14 +98,14 @@ def command(loaded: Loaded, request: Request) -> str:
         "--config": loaded.target.config,
         "--attacks": ",".join(request.attacks),
         "--split": request.split,
-        "--images": request.images,
+        "--test-images": request.images,
         "--eps": None if request.eps is None else ",".join(map(fraction_text, request.eps)),
         "--norm": request.norm,
         "--step-size": None if request.step_size is None else fraction_text(request.step_size),
         "--scales": None if request.scales is None else ",".join(f"{s:g}" for s in request.scales),
         "--source": request.source[0] if request.source else None,
         "--source-config": request.source[1] if request.source else None,
-        "--seed": request.seed,
+        "--attack-seed": request.seed,
         "--batch-size": request.batch_size,
         "--device": request.device,
         "--threads": request.threads,
@@ -211,7 +212,7 @@ def _row(loaded: Loaded, request: Request, outcome: AttackOutcome) -> dict[str, 
 
 
 def _asked(outcome: AttackOutcome, loaded: Loaded, request: Request) -> int | None:
-    """Return `--images` for this row: its own count if that is a part of the split."""
+    """Return `--test-images` for this row: its own count if that is a part of the split."""
     limited = is_slow(outcome.setting.attack) and request.images is None
     whole = loaded.config.evaluation.aa_images is None or not limited
     return request.images if whole else len(outcome.part)

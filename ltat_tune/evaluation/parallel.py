@@ -16,7 +16,7 @@ from ltat_tune.data.datasets import LabelledImages
 from ltat_tune.errors import ConfigError, LtatError
 from ltat_tune.evaluation import card
 from ltat_tune.evaluation.card import Request
-from ltat_tune.evaluation.loading import Loaded, Target, load_target, threads_of
+from ltat_tune.evaluation.loading import Loaded, load_target
 from ltat_tune.evaluation.measures import Answers
 from ltat_tune.evaluation.runner import (
     AttackOutcome,
@@ -25,12 +25,12 @@ from ltat_tune.evaluation.runner import (
     evaluate_attack,
     evaluate_clean,
 )
+from ltat_tune.evaluation.targets import Target, threads_of
 from ltat_tune.models.arithmetic import chosen_device, computing_on
 from ltat_tune.seeding import prepare_process
 from ltat_tune.training.evaluation import MeasuredPart
 
-# At scale 1 a cosine head's logits lie within +-1, and PGD finds less than there is;
-# RoBal's own README says so.
+# at scale 1 a cosine head's logits lie within +-1, and PGD finds less (RoBal's own README)
 _COSINE_SCALES = (1.0, 10.0)
 _ADAPTIVE = "adaptive20"
 _LONGEST = 100  # the limit of attack.eps; the diagonal of CIFAR's images in l2 is 55

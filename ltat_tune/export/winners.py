@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from ltat_tune import provenance
@@ -25,7 +26,7 @@ def export_study(
     space: Space,
     target: Path,
     *,
-    scenario: str | None = None,
+    scenarios: Sequence[str] = (),
     top: int = 1,
 ) -> list[Winner]:
     """Write `best-<scenario>.yaml` for every winner, `best-<scenario>-2.yaml` for the next, ...
@@ -36,11 +37,11 @@ def export_study(
         folder: the study.
         space: its space.
         target: the folder to write into.
-        scenario: the only scenario to export; None exports all.
+        scenarios: the only ones to export; empty exports all.
         top: number of confirmed configurations to export, best mean validation score first.
 
     Raises:
-        StudyError: there is no such scenario, nothing was confirmed, or `target` holds another
+        StudyError: nothing was confirmed, or `target` holds another
             plugin of the same name.
         ConfigError: a plugin is missing or has changed.
     """
@@ -49,14 +50,9 @@ def export_study(
         raise StudyError(
             f"{folder.root.name} has no results yet; to finish it: {folder.resume_command}"
         )
-    names = [one.name for one in results.scenarios]
-    if scenario is not None and scenario not in names:
-        raise StudyError(
-            f"no scenario {scenario} in {folder.root.name}; choose from: {', '.join(names)}"
-        )
     written = []
     for one in results.scenarios:
-        if scenario is None or one.name == scenario:
+        if not scenarios or one.name in scenarios:
             best = one.contenders(results.objective)[:top]
             for place, confirmed in enumerate(best, start=1):
                 suffix = "" if place == 1 else f"-{place}"

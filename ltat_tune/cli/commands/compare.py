@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ltat_tune.cli import options
+from ltat_tune.cli import options, words
 from ltat_tune.cli.complete import BY, STUDY
 
 if TYPE_CHECKING:
@@ -22,20 +22,21 @@ _KINDS = ("subset", "split", "eps", "smoke", "all")
 @click.command(
     epilog="\b\nExamples:\n"
     "  ltat-tune compare quickstart\n"
-    "  ltat-tune compare quickstart --by loss --metric test/pgd20_acc --metric test/clean_acc\n"
+    "  ltat-tune compare quickstart --by loss --metric test/pgd20_acc,test/clean_acc\n"
     "  ltat-tune compare quickstart --by method --against trades\n"
     "  ltat-tune compare srat reat --by method --published --format latex"
 )
 @click.argument("names", nargs=-1, required=True, metavar="STUDY...", shell_complete=STUDY)
 @options.out
-@click.option(
-    "--by", multiple=True, metavar="WORD", shell_complete=BY,
+@words.scenario
+@words.listed(
+    "--by", metavar="WORD", complete=BY,
     help="Show the best configuration for each value of method, loss, model, reweight, data, "
-    "scenario, study or any parameter's path; may be repeated.",
+    "scenario, study or any parameter's path.",
 )  # fmt: skip
-@click.option(
-    "--metric", "metrics", multiple=True, metavar="NAME",
-    help="Metric to show; the first one ranks. May be repeated  [default: the objective].",
+@words.listed(
+    "--metric", "metrics", metavar="NAME",
+    help="Metrics to show; the first one ranks  [default: the objective].",
 )  # fmt: skip
 @click.option(
     "--against", default="", metavar="ROW",
@@ -43,9 +44,9 @@ _KINDS = ("subset", "split", "eps", "smoke", "all")
     "baseline  [default: the baseline's row, else the first].",
 )  # fmt: skip
 @click.option("--published", is_flag=True, help="Also show the papers' rows for the same problem.")
-@click.option(
-    "--allow-different", "allowed", multiple=True, type=click.Choice(_KINDS),
-    help="Compare even if this difference makes it unfair; may be repeated.",
+@words.listed(
+    "--allow-different", "allowed", metavar="KIND", choices=_KINDS,
+    help=f"Compare even if these differences make it unfair: {', '.join(_KINDS)}.",
 )  # fmt: skip
 @click.option(
     "--format", "form", type=click.Choice(_FORMS), default="table", show_default=True,
@@ -54,6 +55,7 @@ _KINDS = ("subset", "split", "eps", "smoke", "all")
 def compare_command(
     names: tuple[str, ...],
     out: Path,
+    scenarios: tuple[str, ...],
     by: tuple[str, ...],
     metrics: tuple[str, ...],
     against: str,
@@ -72,6 +74,10 @@ def compare_command(
     from ltat_tune.comparison.entries import review
 
     studies = [review(options.find_study(out, name)) for name in names]
+    if scenarios:
+        every = [one.name for study in studies for one in study.results.scenarios]
+        words.check_scenarios(scenarios, list(dict.fromkeys(every)), " ".join(names))
+        studies = [study.of_scenarios(scenarios) for study in studies]
     compares = by or metrics or published or allowed or against
     if len(studies) == 1 and not compares and form in ("table", "json"):
         _one(studies[0].results, form, options.unfinished(studies[0]))

@@ -82,6 +82,10 @@ class LiveView:
         if self._live is None:
             self.say(text)
 
+    def stop(self) -> None:
+        """Show that the study stops; a signal handler may call this, so it prints nothing."""
+        self._phase = "stopping; a resume goes on from the last checkpoints"
+
     def follow(self, standings: Standings) -> None:
         """Show the rungs from now on; the function returns those of a scenario."""
         self._standings = standings

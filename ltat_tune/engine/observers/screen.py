@@ -246,7 +246,7 @@ def _best_and_rungs(state: StudyState, most: int) -> list[RenderableType]:
     lines: list[RenderableType] = []
     several = len(state.progress) > 1
     for name, progress in state.progress.items():
-        where = f"{state.space.scenario(name).title}: " if several else ""
+        where = f"{name}: " if several else ""
         if progress.best is not None:
             changed = short_params(progress.best_params)
             lines.append(

@@ -1,0 +1,114 @@
+"""Shows how far `ltat-tune evaluate` has come: the attack that runs, and the time left for all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from ltat_tune.config.attack_names import is_attack, is_slow
+from ltat_tune.config.config_file import load_config
+from ltat_tune.errors import LtatError
+from ltat_tune.planning.cost import passes, sentinel_passes
+
+if TYPE_CHECKING:
+    from ltat_tune.evaluation.card import Request
+    from ltat_tune.evaluation.targets import Target
+
+_SENTINEL = " sentinel"
+
+
+class EvaluationWork:
+    """The work of an evaluation in passes (planning/cost.py), as far as it is known before it.
+
+    Args:
+        targets: the models.
+        request: what is measured of each.
+    """
+
+    def __init__(self, targets: Sequence[Target], request: Request) -> None:
+        self._models = len(targets) * len(request.scales or (1.0,))
+        self._radii, self._attacks = len(request.eps or (0.0,)), request.attacks
+        self._sentinel = request.sentinel
+        self._part: int | None = None  # of slow attacks
+        if request.images is None:
+            with suppress(LtatError):  # the model's own error comes when it is loaded
+                self._part = load_config(targets[0].config)[0].evaluation.aa_images
+        self._images = 0
+        self._done: dict[str, float] = {}  # by title
+
+    def add(self, title: str, done: int, total: int) -> None:
+        """Note how far an attack on a model has come; its title ends with what is measured."""
+        name, sentinel, _ = title.partition(_SENTINEL)
+        if sentinel:
+            self._done[name + sentinel] = self._of_sentinel() * done / max(1, total)
+            return
+        attack = next(word for word in reversed(title.split()) if is_attack(word))
+        self._images = max(self._images, total)  # that of clean, which is the first
+        self._done[title] = passes(attack) * done
+
+    @property
+    def total(self) -> float:
+        """The passes of all models, attacks and radii."""
+        names = [name for name in self._attacks if name != "clean"]
+        each = sum(passes(name) * self._count(name) for name in names)
+        one = passes("clean") * self._images + self._radii * each
+        return self._models * (one + self._sentinel * self._of_sentinel())
+
+    @property
+    def done(self) -> float:
+        """The passes that are done."""
+        return sum(self._done.values())
+
+    def _count(self, attack: str) -> int:
+        part = self._part if is_slow(attack) else None
+        return min(part or self._images, self._images)
+
+    def _of_sentinel(self) -> float:
+        return sentinel_passes(self._images)
+
+
+@contextmanager
+def shown_progress(
+    notes: Console, targets: Sequence[Target], request: Request
+) -> Iterator[Callable[[str, int, int, int], None]]:
+    """Show a bar for the attack that runs, and one with the time left for everything.
+
+    Yields:
+        What `evaluate_models` calls: title, images done, images in all, right answers or -1.
+    """
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"),
+        TimeRemainingColumn(compact=True),
+    )  # fmt: skip
+    # without a terminal, a bar would print only an empty line
+    shown = notes.is_terminal and not notes.quiet
+    work = EvaluationWork(targets, request)
+    with Progress(*columns, console=notes, transient=True, disable=not shown) as progress:
+        bars: dict[str, TaskID] = {}
+        every: TaskID | None = None
+
+        def on_progress(title: str, done: int, total: int, right: int) -> None:
+            nonlocal every
+            if title not in bars:
+                for old in bars.values():
+                    progress.remove_task(old)
+                bars.clear()
+                if every is not None:  # the whole stands last
+                    progress.remove_task(every)
+                    every = None
+                bars[title] = progress.add_task(title, total=total, text="")
+            accuracy = "" if right < 0 else f" {100 * right / done:.1f} %"
+            progress.update(bars[title], completed=done, text=f"{done}/{total}{accuracy}")
+            if title == "models":  # in parallel nothing is known of the attacks
+                return
+            work.add(title, done, total)
+            if every is None:
+                every = progress.add_task("all", total=work.total, text="")
+            share = work.done / max(1.0, work.total)
+            progress.update(every, total=work.total, completed=work.done, text=f"{share:.0%}")
+
+        yield on_progress
