@@ -58,10 +58,10 @@ def listed_text(*names: str, metavar: str, help: str, complete: Any = None) -> D
 def _list_option(
     names: Sequence[str], metavar: str, help: str, default: str, complete: Any, callback: Any
 ) -> Decorator:
+    shown = f"{help.removesuffix('.')}  [default: {default}]." if default else help
     return click.option(
-        *names, multiple=True, metavar=f"{metavar},...", help=help, callback=callback,
-        default=(default,) if default else (), show_default=default or False,
-        shell_complete=complete,
+        *names, multiple=True, metavar=f"{metavar},...", help=shown, callback=callback,
+        default=(default,) if default else (), shell_complete=complete,
     )  # fmt: skip
 
 

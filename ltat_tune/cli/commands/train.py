@@ -23,8 +23,10 @@ from ltat_tune.cli import options
     "--threads", type=click.IntRange(min=1), help="CPU threads  [default: as recorded, else 1]."
 )
 @options.device
-@click.option("--checkpoint", metavar="CHECKPOINT",
-              type=click.Path(dir_okay=False, path_type=Path), help="Save the training's state in this file, and continue from it.")  # fmt: skip
+@click.option(
+    "--checkpoint", metavar="CHECKPOINT", type=click.Path(dir_okay=False, path_type=Path),
+    help="Save the training's state in this file, and continue from it.",
+)  # fmt: skip
 @options.quiet
 @options.format_
 @click.pass_context

@@ -12,7 +12,9 @@ from ltat_tune.cli import options
 from ltat_tune.cli.complete import TRIAL
 
 _POLL_S = 1.0
-_scenario = click.option("--scenario", help="The trial's scenario, if the study has several.")
+_scenario = click.option(
+    "--scenario", metavar="NAME", help="The trial's scenario, if the study has several."
+)
 
 
 def _named(words: tuple[str, ...], scenario: str | None) -> tuple[str, ...]:
@@ -36,8 +38,8 @@ def show_command(
 ) -> None:
     """Show one trial: parameters, scores by rung, curve, classes, files and useful commands.
 
-    TRIAL is STUDY/SCENARIO/tNNNN. If the study has one scenario, STUDY/tNNNN is enough.
-    --scenario names it elsewhere.
+    TRIAL is STUDY/SCENARIO/tNNNN, or STUDY/tNNNN if the study has one scenario or --scenario names
+    it.
     """
     from ltat_tune.results.trial_view import find_trial, trial_data, view_trial
 
