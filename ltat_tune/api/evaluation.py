@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ltat_tune.api.isolation import process_kept
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.errors import ConfigError
+from ltat_tune.notebook import ShownList, html_table, text_lines
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from ltat_tune.evaluation.targets import Target
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Measured:
     """The measurements of a model under one attack.
 
@@ -40,6 +42,31 @@ class Measured:
     images: int
     numbers: Mapping[str, float]
     intervals: Mapping[str, tuple[float, float]]
+
+    def __repr__(self) -> str:
+        return text_lines(
+            f"{self._setting} on {self.images} images",
+            {"accuracy": ", ".join(f"{name} {text}" for name, text in self._shown().items())},
+        )
+
+    def _repr_html_(self) -> str:
+        caption = f"{self._setting} on {self.images} images"
+        return html_table(caption, ["accuracy", "value"], list(self._shown().items()))
+
+    @property
+    def _setting(self) -> str:
+        radius = "" if self.attack == "clean" else f", {self.norm} eps {self.eps:.4g}"
+        return f"{self.attack}{radius}{'' if self.scale == 1 else f', scale {self.scale:g}'}"
+
+    def _shown(self) -> dict[str, str]:
+        """Return the numbers over groups of classes in percent, with their intervals."""
+        shown = {}
+        for name, value in self.numbers.items():
+            if not name.startswith("class_"):
+                low, high = self.intervals.get(name, (math.nan, math.nan))
+                ends = "" if math.isnan(low) else f" ({100 * low:.1f} to {100 * high:.1f})"
+                shown[name] = f"{100 * value:.1f} %{ends}"
+        return shown
 
 
 def evaluate(
@@ -114,7 +141,7 @@ def evaluate(
             prepare_process(threads or 1)
             loaded = _in_memory(model, config, device)
         card = measure_targets(loaded, request, state=Path(scratch))
-    return [_measured(row) for row in card["rows"]]
+    return ShownList(_measured(row) for row in card["rows"])
 
 
 def _target(

@@ -93,7 +93,9 @@ def renamed(old: str, new: str, **attributes: Any) -> Decorator:
             return None, args
 
     name = "old_" + old.removeprefix("--").replace("-", "_")
-    return click.option(old, name, cls=Renamed, hidden=True, expose_value=False, **attributes)
+    return click.option(
+        old, name, cls=Renamed, hidden=True, expose_value=False, help=f"Now {new}.", **attributes
+    )
 
 
 scenario = listed(
