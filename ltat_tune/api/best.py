@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ltat_tune.space.space import Space
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Score:
     """One metric of one configuration over its seeds, as fractions."""
 
@@ -32,6 +32,9 @@ class Score:
     def std(self) -> float:
         """The sample standard deviation; 0 for one seed."""
         return statistics.stdev(self.values) if len(self.values) > 1 else 0.0
+
+    def __repr__(self) -> str:
+        return f"{self} % (n = {len(self.values)})"
 
     def __str__(self) -> str:
         """Return the score in percent, such as `41.2 ± 0.4`."""
