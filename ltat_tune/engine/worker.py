@@ -283,14 +283,10 @@ def _test(task: Task, report: ReportTo) -> dict[str, Any]:
         if done.has(attack):
             continue
         part = measured_part(test, attack, config, split="test", at_most=task.test_images)
+        on_batch = part_reporter(report, attack, len(part))
+        on_batch(0)
         with computing_on(trainer.device, config.compute):
-            correct = correct_answers(
-                result.model,
-                part,
-                attack,
-                config,
-                on_batch=part_reporter(report, attack, len(part)),
-            )
+            correct = correct_answers(result.model, part, attack, config, on_batch=on_batch)
         targets = part.data.targets
         accuracy = Accuracy.count(correct, targets, classes)
         done = done.with_attack(
