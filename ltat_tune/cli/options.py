@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import shutil
@@ -84,11 +83,11 @@ def print_rows(rows: Sequence[Mapping[str, Any]], form: str) -> None:
     if form == "json":
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
         return
+    from ltat_tune.presentation.text_tables import csv_text
+
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    table = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
-    table.writeheader()
-    for row in rows:
-        table.writerow({key: _cell(value) for key, value in row.items()})
+    plain = [{key: _cell(row.get(key)) for key in columns} for row in rows]
+    click.echo(csv_text(plain), nl=False)
 
 
 def _cell(value: Any) -> Any:

@@ -45,7 +45,12 @@ def schema(plugins: tuple[str, ...]) -> None:
     "  ltat-tune init --data digits --methods pgd_at,srat --ratios 10,50 --budget 1h\n"
     "  ltat-tune init --data ~/images --methods pgd_at,trades --out mine.yaml",
 )
-@click.option("--data", shell_complete=DATA, help="Data set, or a folder with train/ and test/.")
+@click.option(
+    "--data",
+    metavar="NAME",
+    shell_complete=DATA,
+    help="Data set, or a folder with train/ and test/.",
+)
 @words.listed_text("--methods", metavar="NAME", complete=METHOD_NAMES, help="Methods to compare.")
 @words.listed_text("--ratios", metavar="RATIO", help="Imbalance ratios; each has its own search.")
 @click.option("--budget", metavar="6h|40gpuh|500epochs", help="Limit of the study.")
