@@ -118,9 +118,9 @@ def evaluate(
     if split not in ("test", "val"):
         raise ConfigError(f"split must be one of test, val, got {split}")
     with tempfile.TemporaryDirectory(prefix="ltat-tune-") as scratch, process_kept():
-        from ltat_tune.evaluation.card import Request
         from ltat_tune.evaluation.loading import load_target
-        from ltat_tune.evaluation.parallel import check_request, measure_targets
+        from ltat_tune.evaluation.parallel import measure_targets
+        from ltat_tune.evaluation.request import Request, check_request
         from ltat_tune.evaluation.targets import threads_of
         from ltat_tune.models.arithmetic import chosen_device
         from ltat_tune.seeding import prepare_process

@@ -15,7 +15,7 @@ from ltat_tune.errors import LtatError
 from ltat_tune.planning.cost import passes, sentinel_passes
 
 if TYPE_CHECKING:
-    from ltat_tune.evaluation.card import Request
+    from ltat_tune.evaluation.request import Request
     from ltat_tune.evaluation.targets import Target
 
 _SENTINEL = " sentinel"

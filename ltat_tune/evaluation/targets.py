@@ -13,6 +13,7 @@ from ltat_tune.results.model import read_results
 from ltat_tune.results.trial_view import find_trial
 from ltat_tune.space.reader import read_document
 from ltat_tune.space.resources import ResourcesSpec
+from ltat_tune.space.spec import ConfirmSpec
 from ltat_tune.storage.folder import StudyFolder, list_studies
 from ltat_tune.training.weights_file import SUFFIX
 
@@ -122,6 +123,16 @@ def _winners(root: Path) -> list[Target]:
     if not targets:
         raise StudyError(f"{root.name} has confirmed nothing; give the folder of one trial")
     return targets
+
+
+def part_of_study(target: Target) -> int | None:
+    """Return the `confirm.test_images` of the model's study; None if that is all, or no study."""
+    if target.study is None:
+        return None
+    with suppress(LtatError):  # the study's own error comes when its images are loaded
+        document, _ = read_document(StudyFolder(target.study).space)
+        return ConfirmSpec(**(document.get("confirm") or {})).test_images
+    return None
 
 
 def threads_of(target: Target) -> int:

@@ -76,14 +76,17 @@ def test_evaluate_and_train_measure_the_same_part(study: Path) -> None:
     assert yaml.safe_load(best.read_text())["recorded"]["test_part"] == 105
     done = call("train", best, "--test", cwd=folder)
     assert done.returncode == 0 and "reproduced" in done.stderr, done.stderr
-    card = json.loads(
-        call("evaluate", "mini", "--attacks", "clean,pgd3", "--test-images", "105",
-             "--no-sentinel", "--quiet", "--format", "json", cwd=folder).stdout
-    )["cards"][0]  # fmt: skip
-    winner = measured_of(study)[Path(card["model"]["checkpoint"]).parent.name]
-    for row in card["rows"]:
-        assert row["images"] == 100
-        assert row["numbers"]["acc"] == winner.metrics[f"test/{row['attack']}_acc"]
+    measure = ("evaluate", "mini", "--attacks", "clean,pgd3", "--no-sentinel", "--quiet",
+               "--format", "json")  # fmt: skip
+    # the study's part is the default
+    for words in ((), ("--test-images", "105")):
+        card = json.loads(call(*measure, *words, cwd=folder).stdout)["cards"][0]
+        winner = measured_of(study)[Path(card["model"]["checkpoint"]).parent.name]
+        for row in card["rows"]:
+            assert row["images"] == 100 and "--test-images 10" in row["command"]
+            assert row["numbers"]["acc"] == winner.metrics[f"test/{row['attack']}_acc"]
+    every = json.loads(call(*measure, "--test-images", "400", cwd=folder).stdout)["cards"][0]
+    assert {row["images"] for row in every["rows"]} == {400}
     note = json.loads(
         call("compare", "mini", "--by", "loss", "--format", "json", cwd=folder).stdout
     )

@@ -14,7 +14,7 @@ from ltat_tune.cli import options, words
 from ltat_tune.cli.complete import STUDY
 
 if TYPE_CHECKING:
-    from ltat_tune.evaluation.card import Request
+    from ltat_tune.evaluation.request import Request
     from ltat_tune.evaluation.targets import Target
 
 
@@ -50,8 +50,8 @@ Examples:
               "of each alone.")  # fmt: skip
 @click.option("--test-images", type=click.IntRange(min=1),
               help="Attack a seeded part of the split of this size, the same number of each class "
-              "and the same images for every model  [default: all; evaluation.aa_images for aa, "
-              "square, cwl2 and cwl2_fixed].")  # fmt: skip
+              "and the same images for every model  [default: the study's confirm.test_images, "
+              "else all; evaluation.aa_images for aa, square, cwl2 and cwl2_fixed].")  # fmt: skip
 @words.renamed("--images", "--test-images", type=click.IntRange(min=1))
 @words.listed_text("--eps", metavar="RADIUS", help="Radii of the attacks, such as 4/255,8/255  "
                    "[default: as configured].")  # fmt: skip
@@ -141,9 +141,8 @@ def evaluate_command(
     winner, the mean over its seeds. To continue a stopped evaluation, run the same command again.
     """
     from ltat_tune.errors import ConfigError
-    from ltat_tune.evaluation.card import Request
     from ltat_tune.evaluation.card_text import over_seeds, table_rows
-    from ltat_tune.evaluation.parallel import check_request
+    from ltat_tune.evaluation.request import Request, check_request
     from ltat_tune.evaluation.targets import find_targets
     from ltat_tune.models.arithmetic import chosen_device
 
