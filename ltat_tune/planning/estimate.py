@@ -219,7 +219,7 @@ def long_study_note(space: Space, slots: int) -> str:
     where = f"{study.gpus} GPU(s)" if study.gpu else f"{study.slots} trials at once on CPUs"
     return (
         f"this study is expected to take about {duration(3600 * study.hours)} on {where} (a rule "
-        "of thumb: `ltat-tune plan FILE --measure` measures). Fewer trials, fewer epochs, "
+        "of thumb: `ltat-tune plan SPACE --measure` measures). Fewer trials, fewer epochs, "
         "scheduler.rungs=copy or a smaller model make it shorter; --budget 24h ends it after a day"
     )
 

@@ -22,7 +22,7 @@ from ltat_tune.models.computing import exactly
 from ltat_tune.training.metrics import Accuracy, ClassGroups
 
 # Every model of a study is attacked with the same noise, whatever its own seed is. It is also the
-# default of `ltat-tune evaluate --seed`, which then gives the same numbers.
+# default of `ltat-tune evaluate --attack-seed`, which then gives the same numbers.
 EVALUATION_SEED = 0
 _PART_SEED = 0  # of the images of a smaller part, whatever the seed of the noise is
 
