@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from ltat_tune.config.attack_names import is_attack, is_slow
+from ltat_tune.config.attack_names import is_slow, read_name
 from ltat_tune.config.config_file import load_config
 from ltat_tune.errors import LtatError
 from ltat_tune.planning.cost import passes, sentinel_passes
+from ltat_tune.presentation.units import clock
 
 if TYPE_CHECKING:
     from ltat_tune.evaluation.request import Request
     from ltat_tune.evaluation.targets import Target
 
 _SENTINEL = " sentinel"
+_READING_S = 1.0  # in which what an earlier run has measured is read
+_LEAST_SHARE = 0.01  # of the work, before its speed says anything
 
 
 class EvaluationWork:
@@ -46,7 +50,7 @@ class EvaluationWork:
         if sentinel:
             self._done[name + sentinel] = self._of_sentinel() * done / max(1, total)
             return
-        attack = next(word for word in reversed(title.split()) if is_attack(word))
+        attack = next(word for word in reversed(title.split()) if read_name(word))
         self._images = max(self._images, total)  # that of clean, which is the first
         self._done[title] = passes(attack) * done
 
@@ -71,44 +75,67 @@ class EvaluationWork:
         return sentinel_passes(self._images)
 
 
+class _Clock:
+    """Estimates the time that is left from the share of the work that is done."""
+
+    def __init__(self) -> None:
+        self._began, self._from = 0.0, -1.0
+
+    def left(self, share: float) -> str:
+        """Return `about 1:20 left`; empty until a share of some weight is done.
+
+        What an earlier run has finished is read within moments, and says nothing of the speed.
+        """
+        now = time.monotonic()
+        if self._from < 0 or now - self._began < _READING_S:
+            self._began, self._from = self._began or now, share
+        gained = share - self._from
+        if gained < _LEAST_SHARE:
+            return ""
+        return f"about {clock((now - self._began) * (1 - share) / gained)} left"
+
+
 @contextmanager
 def shown_progress(
     notes: Console, targets: Sequence[Target], request: Request
 ) -> Iterator[Callable[[str, int, int, int], None]]:
-    """Show a bar for the attack that runs, and one with the time left for everything.
+    """Show a bar with the time left for everything, and one for the attack that runs.
 
     Yields:
         What `evaluate_models` calls: title, images done, images in all, right answers or -1.
     """
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"),
-        TimeRemainingColumn(compact=True),
-    )  # fmt: skip
+    columns = (TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.fields[text]}"))
     # without a terminal, a bar would print only an empty line
     shown = notes.is_terminal and not notes.quiet
-    work = EvaluationWork(targets, request)
+    work, clock_left = EvaluationWork(targets, request), _Clock()
+    names = [target.name for target in targets]
     with Progress(*columns, console=notes, transient=True, disable=not shown) as progress:
         bars: dict[str, TaskID] = {}
-        every: TaskID | None = None
+        every = progress.add_task("all", total=1.0, text="")
 
         def on_progress(title: str, done: int, total: int, right: int) -> None:
-            nonlocal every
             if title not in bars:
                 for old in bars.values():
                     progress.remove_task(old)
                 bars.clear()
-                if every is not None:  # the whole stands last
-                    progress.remove_task(every)
-                    every = None
-                bars[title] = progress.add_task(title, total=total, text="")
-            accuracy = "" if right < 0 else f" {100 * right / done:.1f} %"
+                bars[title] = progress.add_task(_short(title, names), total=total, text="")
+            accuracy = "" if right < 0 or not done else f" {100 * right / done:.1f} %"
             progress.update(bars[title], completed=done, text=f"{done}/{total}{accuracy}")
             if title == "models":  # in parallel nothing is known of the attacks
+                progress.update(every, visible=False)
                 return
             work.add(title, done, total)
-            if every is None:
-                every = progress.add_task("all", total=work.total, text="")
             share = work.done / max(1.0, work.total)
-            progress.update(every, total=work.total, completed=work.done, text=f"{share:.0%}")
+            text = f"{share:.0%} {clock_left.left(share)}".strip()
+            progress.update(every, completed=min(1.0, share), text=text)
 
         yield on_progress
+
+
+def _short(title: str, names: Sequence[str]) -> str:
+    """Return what is measured, and of which of several models, so that 80 columns hold it."""
+    for place, name in enumerate(names, start=1):
+        if title.startswith(f"{name} "):
+            which = f"model {place} of {len(names)}: " if len(names) > 1 else ""
+            return which + title.removeprefix(f"{name} ")
+    return title

@@ -140,6 +140,7 @@ def evaluate_command(
     number, the card names the command that measures it again. After the cards stands, for each
     winner, the mean over its seeds. To continue a stopped evaluation, run the same command again.
     """
+    from ltat_tune.backend.stop_signals import unechoed_keys
     from ltat_tune.errors import ConfigError
     from ltat_tune.evaluation.card_text import over_seeds, table_rows
     from ltat_tune.evaluation.request import Request, check_request
@@ -185,7 +186,8 @@ def evaluate_command(
     targets = list(dict.fromkeys(named))  # a model that is named twice is measured once
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        cards, failed = _measure(targets, request, folder, parallel, quiet, form)
+        with unechoed_keys():
+            cards, failed = _measure(targets, request, folder, parallel, quiet, form)
     except (KeyboardInterrupt, SystemExit):  # on SIGTERM Ray exits
         click.echo("\ninterrupted; run the same command again to continue", err=True)
         ctx.exit(130)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ltat_tune._version import __version__
-from ltat_tune.backend.stop_signals import STOPPING, leave_terminal
+from ltat_tune.backend.stop_signals import STOPPING, leave_terminal, unechoed_keys
 from ltat_tune.cli import options, words
 from ltat_tune.cli.commands.plan import show_first_trials
 from ltat_tune.cli.complete import SETTING, SPACE, STUDY
@@ -254,7 +254,8 @@ def _run(
     _end_by_signals()
     try:
         console = Console(stderr=True, highlight=False)
-        end = study.run(console, quiet=quiet, address=address, in_process=in_process)
+        with unechoed_keys():
+            end = study.run(console, quiet=quiet, address=address, in_process=in_process)
     except (KeyboardInterrupt, SystemExit):  # Ctrl-C early or twice; on SIGTERM Ray exits
         for number in STOPPING:
             signal.signal(number, signal.SIG_IGN)  # the process is ending
