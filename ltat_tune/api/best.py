@@ -8,8 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ltat_tune.config.notebook import (
+    accuracies_text,
+    html_table,
+    is_overall,
+    settings_line,
+    text_lines,
+)
 from ltat_tune.config.trial_config import TrialConfig
-from ltat_tune.notebook import accuracies_text, html_table, is_overall, settings_line, text_lines
 from ltat_tune.storage.folder import StudyFolder
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ltat_tune.api.isolation import process_kept
+from ltat_tune.config.notebook import ShownList, html_table, text_lines
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.errors import ConfigError
-from ltat_tune.notebook import ShownList, html_table, text_lines
 
 if TYPE_CHECKING:
     from torch import nn

@@ -20,8 +20,8 @@ import yaml
 
 from ltat_tune.api.best import Best, best_of_scenario
 from ltat_tune.api.isolation import process_kept
+from ltat_tune.config.notebook import ShownList, html_table, text_lines
 from ltat_tune.errors import SpaceError, StudyError
-from ltat_tune.notebook import ShownList, html_table, text_lines
 from ltat_tune.storage.folder import StudyFolder
 
 if TYPE_CHECKING:

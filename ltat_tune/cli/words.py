@@ -71,7 +71,7 @@ def _unknown(word: str, choices: Sequence[str]) -> str:
     return f"unknown {word!r}; {meant} from: {', '.join(choices)}"
 
 
-def renamed(old: str, new: str, **attributes: Any) -> Decorator:
+def renamed_option(old: str, new: str, **attributes: Any) -> Decorator:
     """Return a hidden option that still works under its old name, and says the new one.
 
     Args:

@@ -17,11 +17,11 @@ from ltat_tune.config.constraints import problems
 from ltat_tune.config.defaults import fill_in
 from ltat_tune.config.effects import why_inert
 from ltat_tune.config.foreign.start import start_file
+from ltat_tune.config.notebook import html_table, settings_line, text_lines
 from ltat_tune.config.parameters import PARAMETERS, explain
 from ltat_tune.config.scalars import shown
 from ltat_tune.config.values import ConfigValues
 from ltat_tune.errors import ConfigError
-from ltat_tune.notebook import html_table, settings_line, text_lines
 
 
 class TrialConfig(ConfigValues):

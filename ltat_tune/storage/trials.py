@@ -20,8 +20,8 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from ltat_tune.config.notebook import html_table, settings_line, text_lines
 from ltat_tune.errors import StudyError
-from ltat_tune.notebook import html_table, settings_line, text_lines
 from ltat_tune.search.optuna_internals import rows_of
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.trial_state import score_of, state_of

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from ltat_tune.notebook import accuracies_text, html_table, text_lines
+from ltat_tune.config.notebook import accuracies_text, html_table, text_lines
 
 
 @dataclass(frozen=True, repr=False)

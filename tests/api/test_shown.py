@@ -12,7 +12,7 @@ from torch import nn
 from ltat_tune import Study, TrialConfig
 from ltat_tune.api.best import Best, Score
 from ltat_tune.api.evaluation import Measured
-from ltat_tune.notebook import ShownList, accuracies_text, html_table, text_lines
+from ltat_tune.config.notebook import ShownList, accuracies_text, html_table, text_lines
 from ltat_tune.training.fit_result import EpochMetrics, FitResult
 from tests.made_studies import made_study
 

@@ -85,9 +85,9 @@ def test_every_listing_has_three_formats(name: str) -> None:
 @words.listed("--kind", metavar="KIND", help="x", choices=("loss", "method"))
 @words.listed_text("--eps", metavar="RADIUS", help="x")
 @click.option("--test-images", type=int)
-@words.renamed("--images", "--test-images", type=int)
+@words.renamed_option("--images", "--test-images", type=int)
 @click.option("--weights", is_flag=True)
-@words.renamed("--checkpoint", "--weights", is_flag=True)
+@words.renamed_option("--checkpoint", "--weights", is_flag=True)
 def example(**given: Any) -> None:
     """Print what was given."""
     click.echo(json.dumps(given))

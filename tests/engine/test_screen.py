@@ -14,9 +14,9 @@ from ltat_tune.engine.observers.live_view import LiveView
 from ltat_tune.engine.observers.screen import (
     RunningTask,
     ScenarioProgress,
-    StudyState,
+    ScreenState,
     changed_params,
-    draw,
+    draw_screen,
 )
 from ltat_tune.engine.observers.time_left import TimeLeft
 from ltat_tune.planning.looks import LookCost
@@ -52,15 +52,15 @@ def look(space: Space, seed: int = 1) -> Task:
     return task_factory.test_of(training, space)
 
 
-def shown(state: StudyState, width: int, height: int, *, printed: int = 0) -> list[str]:
+def shown(state: ScreenState, width: int, height: int, *, printed: int = 0) -> list[str]:
     """The screen of a size, on paper of another width."""
     console = Console(file=io.StringIO(), width=printed or width, height=height)
-    console.print(draw(state, width, height))
+    console.print(draw_screen(state, width, height))
     assert isinstance(console.file, io.StringIO)
     return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
 
-def busy(space: Space) -> StudyState:
+def busy(space: Space) -> ScreenState:
     """Eight trials run, a test among them; one scenario has a best trial and rungs."""
     progress = {s.name: ScenarioProgress() for s in space.scenarios}
     first = progress["imbalance_ratio_2"]
@@ -76,7 +76,7 @@ def busy(space: Space) -> StudyState:
     running[test.task.key] = test
     rungs = {"imbalance_ratio_2": [RungStanding(2, 4, 0.312), RungStanding(4, 1, None)]}
     left = {"search": 100.0, "confirmations": 65.0, "tests": 3700.0}
-    return StudyState(space, progress, running, rungs, left, {test.task.key: 75.0}, 61.0, "")
+    return ScreenState(space, progress, running, rungs, left, {test.task.key: 75.0}, 61.0, "")
 
 
 def test_a_large_terminal_shows_each_running_trial_the_best_and_the_rungs(tmp_path: Path) -> None:

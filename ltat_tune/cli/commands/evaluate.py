@@ -52,7 +52,7 @@ Examples:
               help="Attack a seeded part of the split of this size, the same number of each class "
               "and the same images for every model  [default: the study's confirm.test_images, "
               "else all; evaluation.aa_images for aa, square, cwl2 and cwl2_fixed].")  # fmt: skip
-@words.renamed("--images", "--test-images", type=click.IntRange(min=1))
+@words.renamed_option("--images", "--test-images", type=click.IntRange(min=1))
 @words.listed_text("--eps", metavar="RADIUS", help="Radii of the attacks, such as 4/255,8/255  "
                    "[default: as configured].")  # fmt: skip
 @click.option(
@@ -85,7 +85,7 @@ Examples:
 )
 @click.option("--attack-seed", type=_SEED, default=0, show_default=True,
               help="Seed of the attacks' random starts.")  # fmt: skip
-@words.renamed("--seed", "--attack-seed", type=_SEED)
+@words.renamed_option("--seed", "--attack-seed", type=_SEED)
 @click.option("--batch-size", type=click.IntRange(min=1),
               help="Images in a batch. It changes the numbers of aa and square, and those of "
               "other attacks by rounding only  [default: evaluation.batch_size].")  # fmt: skip

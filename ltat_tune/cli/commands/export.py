@@ -24,7 +24,7 @@ from ltat_tune.cli.complete import STUDY
 @click.option("--to", "target", type=options.A_FOLDER, default=Path("exports"),
               show_default=True, help="Folder to write into.")  # fmt: skip
 @click.option("--weights", is_flag=True, help="Also write the weights as safetensors.")
-@words.renamed("--checkpoint", "--weights", is_flag=True)
+@words.renamed_option("--checkpoint", "--weights", is_flag=True)
 @click.option(
     "--onnx", is_flag=True, help="Also write an ONNX file and check it with onnxruntime."
 )

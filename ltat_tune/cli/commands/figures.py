@@ -38,7 +38,7 @@ _KEY_WIDTH = len("accuracy_over_eps")  # the longest
 @click.option("--test-images", type=click.IntRange(min=1), default=1000, show_default=True,
               help="Most test images for figures that attack models, the same number of each "
               "class.")  # fmt: skip
-@words.renamed("--images", "--test-images", type=click.IntRange(min=1))
+@words.renamed_option("--images", "--test-images", type=click.IntRange(min=1))
 @options.device
 @click.option("--root", help="Folder of SVHN's official files, for srat_14  [default: as "
               "`ltat-tune prepare svhn`].")  # fmt: skip

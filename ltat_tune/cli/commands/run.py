@@ -56,7 +56,7 @@ _OPTIONS = (
     options.out,
     click.option("--trials", type=int, help="Number of trials per scenario (searcher.trials)."),
     click.option("--search-seed", type=int, help="Seed of the proposals (searcher.seed)."),
-    words.renamed("--seed", "--search-seed", type=int),
+    words.renamed_option("--seed", "--search-seed", type=int),
     click.option(
         "--set", "overrides", multiple=True, metavar="PATH=VALUE", shell_complete=SETTING,
         help="Replace a value of the space file; may be repeated.",

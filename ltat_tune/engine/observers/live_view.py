@@ -12,9 +12,9 @@ from rich.text import Text
 from ltat_tune.engine.observers.screen import (
     RunningTask,
     ScenarioProgress,
-    StudyState,
+    ScreenState,
     changed_params,
-    draw,
+    draw_screen,
     short_params,
 )
 from ltat_tune.engine.observers.time_left import TimeLeft
@@ -220,7 +220,7 @@ class LiveView:
     def render(self) -> RenderableType:
         """Return the live screen for the terminal's present size."""
         running = dict(self._running)  # the driver's thread changes it
-        state = StudyState(
+        state = ScreenState(
             space=self._space,
             progress=self._progress,
             running=running,
@@ -230,7 +230,7 @@ class LiveView:
             elapsed=time.monotonic() - self._began,
             phase=self._phase,
         )
-        return draw(state, *self._console.size)
+        return draw_screen(state, *self._console.size)
 
     def _see(self, task: Task, score: float | None) -> None:
         progress = self._progress[task.scenario]

@@ -54,7 +54,7 @@ class ScenarioProgress:
 
 
 @dataclass(frozen=True)
-class StudyState:
+class ScreenState:
     """Everything that the screen shows of a study.
 
     Attributes:
@@ -78,7 +78,7 @@ class StudyState:
     phase: str
 
 
-def draw(state: StudyState, width: int, height: int) -> RenderableType:
+def draw_screen(state: ScreenState, width: int, height: int) -> RenderableType:
     """Return the scenarios, the running tasks and the time left, for a terminal of this size."""
     large = width >= _WIDE and height >= _HIGH
     room = max(4, height - _FOR_EVENTS)
@@ -113,7 +113,7 @@ def short_params(params: Mapping[str, Any]) -> str:
     return ", ".join(f"{names[path]} {text_of(value)}" for path, value in params.items())
 
 
-def _shown(state: StudyState, most: int) -> list[str]:
+def _shown(state: ScreenState, most: int) -> list[str]:
     """Return the scenarios that are shown: those that run first, if there are too many."""
     names = [scenario.name for scenario in state.space.scenarios]
     if len(names) <= most:
@@ -122,7 +122,7 @@ def _shown(state: StudyState, most: int) -> list[str]:
     return sorted(names, key=lambda name: name not in busy)[: max(1, most - 1)]
 
 
-def _scenario_table(state: StudyState) -> Table:
+def _scenario_table(state: ScreenState) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     titles = ("scenario", "best so far", "running", "complete", "stopped early", "failed",
               "epochs", "confirmed", "tested", "points to come")  # fmt: skip
@@ -145,7 +145,7 @@ def _scenario_table(state: StudyState) -> Table:
     return table
 
 
-def _scenario_lines(state: StudyState, most: int) -> list[RenderableType]:
+def _scenario_lines(state: ScreenState, most: int) -> list[RenderableType]:
     lines: list[RenderableType] = []
     names = _shown(state, max(1, most // 2))
     for name in names:
@@ -176,12 +176,12 @@ def _best(progress: ScenarioProgress) -> str:
     return f"{100 * progress.best:.1f} % ({progress.best_trial})"
 
 
-def _tasks(state: StudyState, most: int) -> list[RunningTask]:
+def _tasks(state: ScreenState, most: int) -> list[RunningTask]:
     """Return the running tasks that are shown, the oldest first."""
     return sorted(state.running.values(), key=lambda running: running.began)[: max(1, most)]
 
 
-def _running_table(state: StudyState, tasks: Sequence[RunningTask]) -> Table:
+def _running_table(state: ScreenState, tasks: Sequence[RunningTask]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     than = "changed from the baseline" if state.space.start_from else "parameters"
     for title in ("running", ""):
@@ -200,7 +200,7 @@ def _running_table(state: StudyState, tasks: Sequence[RunningTask]) -> Table:
     return table
 
 
-def _running_lines(state: StudyState, tasks: Sequence[RunningTask]) -> RenderableType:
+def _running_lines(state: ScreenState, tasks: Sequence[RunningTask]) -> RenderableType:
     lines = []
     for running in tasks:
         epoch, score, pace = _numbers(running)
@@ -218,7 +218,7 @@ def _trial(task: Task) -> str:
     return f"t{task.number:04d}"
 
 
-def _doing(state: StudyState, running: RunningTask) -> str:
+def _doing(state: ScreenState, running: RunningTask) -> str:
     task = running.task
     text = _DOING[task.kind]
     if task.kind in ("confirmation", "test", "sentinel"):
@@ -241,7 +241,7 @@ def _numbers(running: RunningTask) -> tuple[str, str, str]:
     return f"{running.epoch}/{running.task.epochs}", score, pace
 
 
-def _best_and_rungs(state: StudyState, most: int) -> list[RenderableType]:
+def _best_and_rungs(state: ScreenState, most: int) -> list[RenderableType]:
     """Return the best configuration and the rungs of each scenario, as far as there is room."""
     lines: list[RenderableType] = []
     several = len(state.progress) > 1
@@ -267,7 +267,7 @@ def _rung(rung: RungStanding) -> str:
     return text if rung.threshold is None else f"{text}, below {100 * rung.threshold:.1f} % stops"
 
 
-def _tail(state: StudyState) -> Text:
+def _tail(state: ScreenState) -> Text:
     if state.phase:
         return Text(f"{state.phase} ({clock(state.elapsed)})", style="dim")
     text = f"{clock(state.elapsed)} elapsed"
