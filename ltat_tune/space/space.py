@@ -12,10 +12,9 @@ from ltat_tune.config.extensions import Plugin
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.errors import LtatError
 from ltat_tune.presentation.names import reached_note
-from ltat_tune.space.budget import Budget
 from ltat_tune.space.domains import Domain, sampling_order
 from ltat_tune.space.objective import Objective
-from ltat_tune.space.resources import ResourcesSpec
+from ltat_tune.space.resources import Budget, ResourcesSpec
 from ltat_tune.space.spec import ConfirmSpec, SchedulerSpec, SearcherSpec
 
 if TYPE_CHECKING:

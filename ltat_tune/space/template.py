@@ -15,7 +15,6 @@ from ltat_tune.config.sections import DataConfig
 from ltat_tune.data.sources import open_source
 from ltat_tune.errors import DataError
 from ltat_tune.presentation.names import METHOD_SYMBOLS
-from ltat_tune.space.budget import parse_budget
 from ltat_tune.space.protocols import (
     FOLDER,
     METHOD_DOMAINS,
@@ -26,6 +25,7 @@ from ltat_tune.space.protocols import (
     WITH_LOSSES,
     DataProtocol,
 )
+from ltat_tune.space.resources import parse_budget
 from ltat_tune.space.spec import STUDY_NAME
 from ltat_tune.yaml_lines import YamlProblem, read_value
 
