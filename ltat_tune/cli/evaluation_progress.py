@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
 from ltat_tune.config.attack_names import is_slow, read_name
 from ltat_tune.config.config_file import load_config
@@ -95,41 +95,62 @@ class _Clock:
         return f"about {clock((now - self._began) * (1 - share) / gained)} left"
 
 
-@contextmanager
-def shown_progress(
-    notes: Console, targets: Sequence[Target], request: Request
-) -> Iterator[Callable[[str, int, int, int], None]]:
-    """Show a bar with the time left for everything, and one for the attack that runs.
+class EvaluationBars:
+    """A bar with the time left for everything, and one for the attack that runs.
 
-    Yields:
-        What `evaluate_models` calls: title, images done, images in all, right answers or -1.
+    Args:
+        notes: where they are drawn, if it is a terminal.
+        targets: the models.
+        request: what is measured of each.
     """
-    columns = (TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.fields[text]}"))
-    # without a terminal, a bar would print only an empty line
-    shown = notes.is_terminal and not notes.quiet
-    work, clock_left = EvaluationWork(targets, request), _Clock()
-    names = [target.name for target in targets]
-    with Progress(*columns, console=notes, transient=True, disable=not shown) as progress:
-        bars: dict[str, TaskID] = {}
-        every = progress.add_task("all", total=1.0, text="")
 
-        def on_progress(title: str, done: int, total: int, right: int) -> None:
-            if title not in bars:
-                for old in bars.values():
-                    progress.remove_task(old)
-                bars.clear()
-                bars[title] = progress.add_task(_short(title, names), total=total, text="")
-            accuracy = "" if right < 0 or not done else f" {100 * right / done:.1f} %"
-            progress.update(bars[title], completed=done, text=f"{done}/{total}{accuracy}")
-            if title == "models":  # in parallel nothing is known of the attacks
-                progress.update(every, visible=False)
-                return
-            work.add(title, done, total)
-            share = work.done / max(1.0, work.total)
-            text = f"{share:.0%} {clock_left.left(share)}".strip()
-            progress.update(every, completed=min(1.0, share), text=text)
+    def __init__(self, notes: Console, targets: Sequence[Target], request: Request) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(20),
+                   TextColumn("{task.fields[text]}"))  # fmt: skip
+        # without a terminal, a bar would print only an empty line
+        self._is_shown = notes.is_terminal and not notes.quiet
+        self._progress = Progress(
+            *columns, console=notes, transient=True, disable=not self._is_shown
+        )
+        self._work, self._clock = EvaluationWork(targets, request), _Clock()
+        self._names = [target.name for target in targets]
+        self._every = self._progress.add_task("all", total=1.0, text="")
+        self._title, self._bar = "", self._every
 
-        yield on_progress
+    def __enter__(self) -> EvaluationBars:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._progress.stop()
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Take the bars away while something is printed, which would mix with them."""
+        if not self._is_shown:
+            yield
+            return
+        self._progress.stop()
+        yield
+        self._progress.start()
+
+    def on_progress(self, title: str, done: int, total: int, right: int) -> None:
+        """Show how far an attack has come: images done, images in all, right answers or -1."""
+        progress = self._progress
+        if title != self._title:
+            if self._bar != self._every:
+                progress.remove_task(self._bar)
+            self._title = title
+            self._bar = progress.add_task(_short(title, self._names), total=total, text="")
+        accuracy = "" if right < 0 or not done else f" {100 * right / done:.1f} %"
+        progress.update(self._bar, completed=done, text=f"{done}/{total}{accuracy}")
+        if title == "models":  # in parallel nothing is known of the attacks
+            progress.update(self._every, visible=False)
+            return
+        self._work.add(title, done, total)
+        share = self._work.done / max(1.0, self._work.total)
+        text = f"{share:.0%} {self._clock.left(share)}".strip()
+        progress.update(self._every, completed=min(1.0, share), text=text)
 
 
 def _short(title: str, names: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from ltat_tune.cli.evaluation_progress import EvaluationWork, shown_progress
+from ltat_tune.cli.evaluation_progress import EvaluationBars, EvaluationWork
 from ltat_tune.config.config_file import dump_config
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.evaluation.request import Request
@@ -47,11 +47,14 @@ def test_everything_that_is_done_is_the_whole(tmp_path: Path) -> None:
 def test_a_terminal_shows_the_attack_and_the_time_left_for_all(tmp_path: Path) -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=80, color_system=None)
     request = Request(("clean", "pgd20"), sentinel=False)
-    with shown_progress(console, targets(tmp_path), request) as on_progress:
-        on_progress("m0 clean", 400, 400, 300)
-        on_progress("m0 pgd20 eps 0.1", 200, 400, 100)
+    with EvaluationBars(console, targets(tmp_path), request) as bars:
+        bars.on_progress("m0 clean", 400, 400, 300)
+        bars.on_progress("m0 pgd20 eps 0.1", 200, 400, 100)
+        with bars.away():
+            console.print("a card")
     assert isinstance(console.file, io.StringIO)
-    last = console.file.getvalue()
-    assert "200/400 50.0 %" in last and "all" in last
+    text = console.file.getvalue()
+    assert "model 1 of 2: pgd20 eps 0.1" in text and "200/400 50.0 %" in text
     # (400 / 2 + 200 * 20.5) of 2 * (400 / 2 + 400 * 20.5) passes
-    assert f"{4300 / 16800:.0%}" in last
+    assert f"{4300 / 16800:.0%}" in text
+    assert "\n" not in text.partition("a card")[0].rpartition("\x1b[2K")[2]  # bars are wiped first

@@ -206,7 +206,7 @@ def _measure(
     """Return the cards, and how many models could not be measured."""
     from rich.console import Console
 
-    from ltat_tune.cli.evaluation_progress import shown_progress
+    from ltat_tune.cli.evaluation_progress import EvaluationBars
     from ltat_tune.errors import LtatError, StudyError
     from ltat_tune.evaluation import card
     from ltat_tune.evaluation.card_text import card_text, over_seeds, over_seeds_text
@@ -219,26 +219,31 @@ def _measure(
         notes.print(f"note: {note}", soft_wrap=True)
     shown = Console(highlight=False)
     cards, failed = [], 0
-    with shown_progress(notes, targets, request) as on_progress:
+    with EvaluationBars(notes, targets, request) as bars:
         results = evaluate_models(
-            targets, request, state=folder / ".state", parallel=parallel, on_progress=on_progress
+            targets,
+            request,
+            state=folder / ".state",
+            parallel=parallel,
+            on_progress=bars.on_progress,
         )
         for target, result in zip(targets, results, strict=True):
-            if isinstance(result, LtatError):
-                failed += 1
-                click.echo(f"error: {target.name}: {result}", err=True)
-                continue
-            cards.append(result)
-            path = card.write(result, folder)
-            try:
-                card.log(result, target)
-            except StudyError as error:
-                notes.print(f"the card is not in MLflow: {error}", soft_wrap=True)
-            if form == "table":
-                if len(cards) > 1:
-                    shown.print()
-                shown.print(card_text(result), soft_wrap=True)
-            notes.print(f"card: {path}", soft_wrap=True)
+            with bars.away():
+                if isinstance(result, LtatError):
+                    failed += 1
+                    click.echo(f"error: {target.name}: {result}", err=True)
+                    continue
+                cards.append(result)
+                path = card.write(result, folder)
+                try:
+                    card.log(result, target)
+                except StudyError as error:
+                    notes.print(f"the card is not in MLflow: {error}", soft_wrap=True)
+                if form == "table":
+                    if len(cards) > 1:
+                        shown.print()
+                    shown.print(card_text(result), soft_wrap=True)
+                notes.print(f"card: {path}", soft_wrap=True)
     if form == "table":
         wide = Console(highlight=False, width=max(shown.width, _WIDEST))  # six cells with ±
         for block in over_seeds(cards):
