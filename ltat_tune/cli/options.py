@@ -131,14 +131,11 @@ def print_compared(folder: StudyFolder) -> None:
 
 
 def print_commands(commands: Sequence[tuple[str, str]]) -> None:
-    """Print commands to paste, each with its purpose: behind it, or above it if that is too long.
+    """Print commands to paste, each with its purpose."""
+    from ltat_tune.presentation.text_tables import command_lines
 
-    A comment above a command leaves the command whole in a narrow terminal.
-    """
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 1000
-    for command, why in commands:
-        line = f"  {command}   # {why}"
-        click.echo(line if len(line) <= width else f"  # {why}\n  {command}")
+    click.echo("\n".join(command_lines(commands, width)))
 
 
 def printable(text: str) -> str:

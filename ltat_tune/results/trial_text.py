@@ -13,6 +13,7 @@ from rich.text import Text
 from ltat_tune.config.parameters import PARAMETERS
 from ltat_tune.presentation.names import MANY_CLASSES, reached_note
 from ltat_tune.presentation.states import state_in_words
+from ltat_tune.presentation.text_tables import command_lines
 from ltat_tune.results.trial_view import TrialView, curves, sparkline
 from ltat_tune.search.stems import acting
 from ltat_tune.space.space import text_of
@@ -147,8 +148,13 @@ def _confirmations(view: TrialView) -> Table:
     return table
 
 
-def files_and_commands(view: TrialView) -> Text:
-    """Return the paths of a trial's files, and commands to paste. Do not wrap the lines."""
+def files_and_commands(view: TrialView, width: int = 1000) -> Text:
+    """Return the paths of a trial's files, and commands to paste. Do not wrap the lines.
+
+    Args:
+        view: the trial.
+        width: of the terminal; a command that is longer with its purpose has it above.
+    """
     folder, row = view.folder, view.row
     text = Text()
     if row.folder.exists():
@@ -174,5 +180,5 @@ def files_and_commands(view: TrialView) -> Text:
             "its weights were deleted (gc or rm --keep-best); train it again to restore them\n"
         )
     commands.append((f"ltat-tune logs {view.name}{out}", "what happened, with the traceback"))
-    text.append("\n".join(f"  {command}   # {why}" for command, why in commands))
+    text.append("\n".join(command_lines(commands, width)))
     return text

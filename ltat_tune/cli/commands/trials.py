@@ -56,7 +56,8 @@ def show_command(
 
     console = Console(highlight=False)
     console.print(trial_tables(view, every=every))
-    console.print(files_and_commands(view), soft_wrap=True)
+    width = console.width if console.is_terminal else 1000
+    console.print(files_and_commands(view, width), soft_wrap=True)
 
 
 @click.command(
