@@ -147,6 +147,16 @@ def test_every_listing_as_csv_has_the_rows_of_its_json(tmp_path: Path) -> None:
     assert {row["name"] for row in rows(invoke("version", "--format", "csv").stdout)} >= {"torch"}
 
 
+def test_logs_and_what_would_be_deleted_as_csv(tmp_path: Path) -> None:
+    folder = made_study(tmp_path)
+    out = ("--out", tmp_path, "--format", "csv")
+    events = rows(invoke("logs", "made/imbalance_ratio_2/t0001", *out).stdout)
+    assert any("60.0 %" in row["event"] or "complete" in row["event"] for row in events)
+    listed = rows(invoke("gc", "made", "--dry-run", *out).stdout)
+    assert listed and all(Path(row["path"]).is_relative_to(folder.root) for row in listed)
+    assert invoke("gc", "made", *out).exit_code == 2
+
+
 def test_cells_of_csv_are_plain(capsys: pytest.CaptureFixture[str]) -> None:
     options.print_rows([{"a": None, "b": [1, "é"]}, {"a": True, "c": "=1+1"}], "csv")
     first, second = rows(capsys.readouterr().out)

@@ -69,7 +69,8 @@ def show_command(
 @options.out
 @_scenario
 @click.option("--follow", "-f", is_flag=True, help="Show new lines until the trial ends.")
-def logs(words: tuple[str, ...], out: Path, scenario: str | None, follow: bool) -> None:
+@options.format_
+def logs(words: tuple[str, ...], out: Path, scenario: str | None, follow: bool, form: str) -> None:
     """Show what happened to one trial: its scores, its end, the traceback of a failure."""
     from ltat_tune.results.trial_view import events, find_trial
 
@@ -77,7 +78,7 @@ def logs(words: tuple[str, ...], out: Path, scenario: str | None, follow: bool) 
     while True:
         folder, row = find_trial(_named(words, scenario), out)
         lines = events(folder, row)
-        for line in lines[shown:]:
+        for line in lines[shown:] if form == "table" else ():
             click.echo(line)
         shown = max(shown, len(lines))
         if row.state != "running" or not alive:
@@ -85,5 +86,7 @@ def logs(words: tuple[str, ...], out: Path, scenario: str | None, follow: bool) 
         alive = folder.is_running()  # if not, read its last lines once more
         if alive:
             time.sleep(_POLL_S)
-    if "\n" in row.reason.strip():
+    if form != "table":
+        options.print_rows([{"event": line} for line in lines], form)
+    elif "\n" in row.reason.strip():
         click.echo(f"\n{row.reason.strip()}")
