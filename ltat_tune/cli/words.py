@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from ltat_tune.errors import StudyError
+
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
@@ -112,12 +114,12 @@ def check_scenarios(given: Sequence[str], known: Sequence[str], where: str) -> N
         where: the studies, in words.
 
     Raises:
-        UsageError: there is no such scenario.
+        StudyError: there is no such scenario.
     """
     for name in given:
         if name not in known:
             close = get_close_matches(name, known, n=1)
             meant = f"did you mean {close[0]}? Choose" if close else "choose"
-            raise click.UsageError(
+            raise StudyError(
                 f"no scenario {name} in {where}; {meant} from: {', '.join(known) or 'none'}"
             )
