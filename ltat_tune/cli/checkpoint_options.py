@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
+
+from ltat_tune.cli import words
 
 if TYPE_CHECKING:
     from ltat_tune.config.foreign.description import CheckpointDescription
@@ -17,18 +19,20 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 def of_checkpoint(command: _Command) -> _Command:
     """Add `--config`, `--model`, `--mean` and `--std`."""
     options = (
-        click.option("--config", type=click.Path(path_type=Path),
-                     help="Configuration of a checkpoint, or the description of one that another "
+        click.option("--config", metavar="CONFIG", type=click.Path(path_type=Path),
+                     help="Configuration of CHECKPOINT, or the description of one that another "
                      "script wrote  [default: the YAML file beside it]."),
-        click.option("--model", metavar="NAME", help="Network of a checkpoint that another script "
+        click.option("--model", metavar="NAME", help="Network of a CHECKPOINT that another script "
                      "wrote, such as torchvision/resnet18."),
-        click.option("--mean", help="Subtracted from each channel before its network, such as "
-                     "0.49,0.48,0.45  [default: 0]."),
-        click.option("--std", help="Divides each channel before its network  [default: 1]."),
+        words.listed_text("--mean", metavar="NUMBER", help="Subtracted from each channel before "
+                          "its network, such as 0.49,0.48,0.45  [default: 0]."),
+        words.listed_text("--std", metavar="NUMBER", help="Divides each channel before its "
+                          "network  [default: 1]."),
     )  # fmt: skip
+    decorated: Any = command
     for option in reversed(options):
-        command = option(command)
-    return command
+        decorated = option(decorated)
+    return cast(_Command, decorated)
 
 
 def described_checkpoint(

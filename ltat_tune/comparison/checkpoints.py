@@ -19,8 +19,9 @@ from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.datasets import Splits, load_splits
 from ltat_tune.errors import CheckpointError, StudyError
 from ltat_tune.evaluation.foreign import is_ours, load_foreign, write_described
-from ltat_tune.evaluation.loading import find_targets, load_target
+from ltat_tune.evaluation.loading import load_target
 from ltat_tune.evaluation.on_test import measure_on_test
+from ltat_tune.evaluation.targets import find_targets
 from ltat_tune.models.arithmetic import chosen_device
 from ltat_tune.provenance import versions
 from ltat_tune.results.lead import MeasuredLead, holm, measured_lead
@@ -95,6 +96,7 @@ class _Problem:
     splits: Splits
     result: ConfirmedResult
     groups: ClassGroups
+    part: int | None  # `confirm.test_images` of the study
 
 
 def beside_winners(study: Reviewed, request: CheckpointRequest) -> list[CheckpointBlock]:
@@ -120,8 +122,9 @@ def beside_winners(study: Reviewed, request: CheckpointRequest) -> list[Checkpoi
         config = study.space.config(study.space.scenario(scenario.name), result.params)
         splits = load_splits(config, cache_dir=study.folder.cache)
         problem = _Problem(
-            config, splits, result, ClassGroups.from_counts(splits.samples_per_class.tolist())
-        )
+            config, splits, result, ClassGroups.from_counts(splits.samples_per_class.tolist()),
+            study.space.confirm.test_images,
+        )  # fmt: skip
         rows = [
             _row(study, scenario.name, problem, file, metrics, request, device)
             for file in request.files
@@ -220,12 +223,13 @@ def _measured(
     about = (
         weights, MeasuredPart.of("test", test, None).hash, config.measured_norm,
         config.measured_eps, config.evaluation.model_dump(mode="json"), device.partition(":")[0],
-        *(versions()[name] for name in ("ltat-tune", "torch", "pyautoattack")),
+        problem.part, *(versions()[name] for name in ("ltat-tune", "torch", "pyautoattack")),
     )  # fmt: skip
     place = folder / "beside" / hashlib.sha256(repr(about).encode()).hexdigest()[:16]
     empty = MeasuredOnTest(
-        state="complete", epoch=0, weights=weights, metrics={}, per_class={}, images={}
-    )
+        state="complete", epoch=0, weights=weights, metrics={}, per_class={}, images={},
+        part=problem.part,
+    )  # fmt: skip
     place.mkdir(parents=True, exist_ok=True)
     return measure_on_test(
         model, test.to(device), config, problem.groups, attacks, read_test(place) or empty,

@@ -17,7 +17,9 @@ from ltat_tune.config.constraints import problems
 from ltat_tune.config.defaults import fill_in
 from ltat_tune.config.effects import why_inert
 from ltat_tune.config.foreign.start import start_file
+from ltat_tune.config.notebook import html_table, settings_line, text_lines
 from ltat_tune.config.parameters import PARAMETERS, explain
+from ltat_tune.config.scalars import shown
 from ltat_tune.config.values import ConfigValues
 from ltat_tune.errors import ConfigError
 
@@ -41,6 +43,23 @@ class TrialConfig(ConfigValues):
         if broken := problems(self):
             raise ConfigError(broken)
         return self
+
+    def __repr__(self) -> str:
+        return text_lines("TrialConfig", {"beside the defaults": settings_line(self._chosen())})
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        caption = "TrialConfig; everything else is by default"
+        return html_table(caption, ["parameter", "value"], list(self._chosen().items()))
+
+    def _chosen(self) -> dict[str, str]:
+        """Return the values that are not the parameter's default, by path, in words."""
+        return {
+            path: str(value) if isinstance(value, str) else shown(value)
+            for path, value in self.flat().items()
+            if path not in PARAMETERS or value != PARAMETERS[path].default
+        }
 
     @classmethod
     def from_flat(cls, values: dict[str, Any]) -> TrialConfig:

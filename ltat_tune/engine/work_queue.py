@@ -231,6 +231,8 @@ class WorkQueue:
         if (note := report.get("note")) and note not in self._noted:
             self._noted.add(note)
             self._notify("on_note", note)
+        if (look := report.get("look")) is not None:
+            self._notify("on_look", task, look["what"], look["done"], look["total"])
         if "epoch" not in report or "event" in report:
             return
         epoch, metrics = int(report["epoch"]), report["metrics"]

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ltat_tune.backend.work import ReportTo
+from ltat_tune.backend.work import ReportTo, part_reporter
 from ltat_tune.config.plugin_loader import load_plugins
 from ltat_tune.engine.gpu_faults import (
     check_gpu,
@@ -270,9 +270,10 @@ def _test(task: Task, report: ReportTo) -> dict[str, Any]:
     from ltat_tune.evaluation.on_test import measure_on_test
 
     trainer, result = _trained(task)
-    done = read_test(task.path) or MeasuredOnTest(
+    earlier = read_test(task.path)
+    done = earlier if earlier is not None and earlier.part == task.test_images else MeasuredOnTest(
         state="complete", epoch=result.epoch, weights=result.weights,
-        metrics={}, per_class={}, images={},
+        metrics={}, per_class={}, images={}, part=task.test_images,
     )  # fmt: skip
 
     def on_attack(measured: MeasuredOnTest) -> None:
@@ -282,6 +283,7 @@ def _test(task: Task, report: ReportTo) -> dict[str, Any]:
     return measure_on_test(
         result.model, trainer.splits.test().to(trainer.device), trainer.config, trainer.groups,
         task.attacks, done, on_attack,
+        on_images=lambda attack, images: part_reporter(report, attack, images),
     ).as_data()  # fmt: skip
 
 
@@ -290,7 +292,7 @@ def _watch(task: Task, report: ReportTo) -> dict[str, Any]:
 
     The sentinel reads the test split after the winner is chosen, and decides nothing.
     """
-    from ltat_tune.evaluation.sentinel import BATCH_SIZE, watch
+    from ltat_tune.evaluation.sentinel import BATCH_SIZE, MAX_IMAGES, watch
     from ltat_tune.models.arithmetic import computing_on
 
     trainer, result = _trained(task)
@@ -307,9 +309,11 @@ def _watch(task: Task, report: ReportTo) -> dict[str, Any]:
             norm=config.measured_norm,
             step_size=config.evaluation.step_size,
             batch_size=min(config.evaluation.batch_size, BATCH_SIZE),
+            max_images=min(task.test_images or MAX_IMAGES, MAX_IMAGES),
             state=state,
             # the configuration, and so the folder, fixes scale and log-prior
             weights=result.weights,
+            progress=lambda attack, done, attacks: part_reporter(report, attack, attacks)(done),
         )
     write_masking(task.path, MaskingReport(**masking.to_json()))
     shutil.rmtree(state, ignore_errors=True)

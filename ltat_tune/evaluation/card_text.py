@@ -43,6 +43,16 @@ def card_text(card: Mapping[str, Any]) -> Group:
     return Group(*parts)
 
 
+def table_rows(cards: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return a row for each model and attack, with every number that was measured."""
+    named = ("attack", "eps", "norm", "scale", "step_size", "seed", "images")
+    return [
+        {"model": card["model"]["name"], "weights": card["model"]["weights"],
+         "split": card["data"]["split"], **{name: row[name] for name in named}, **row["numbers"]}
+        for card in cards for row in card["rows"]
+    ]  # fmt: skip
+
+
 def over_seeds_text(block: Mapping[str, Any]) -> Group:
     """Return the numbers of one configuration over its seeds, from `over_seeds`."""
     rows = block["rows"]

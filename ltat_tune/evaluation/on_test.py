@@ -23,6 +23,7 @@ def measure_on_test(
     attacks: Sequence[str],
     done: MeasuredOnTest,
     on_attack: Callable[[MeasuredOnTest], None],
+    on_images: Callable[[str, int], Callable[[int], None]] | None = None,
 ) -> MeasuredOnTest:
     """Attack the test images with what is not measured yet. The numbers are those of `evaluate`.
 
@@ -32,16 +33,20 @@ def measure_on_test(
         config: says how to attack.
         groups: class groups by training counts.
         attacks: their names.
-        done: what was measured before.
+        done: what was measured before; its `part` is that of `confirm.test_images`.
         on_attack: called with all that is measured, after each attack.
+        on_images: returns what is called with the images that an attack has met so far.
     """
     classes = groups.classes
     for attack in attacks:
         if done.has(attack):
             continue
-        part = measured_part(test, attack, config, split="test")
+        part = measured_part(test, attack, config, split="test", at_most=done.part)
+        on_batch = None if on_images is None else on_images(attack, len(part))
+        if on_batch is not None:
+            on_batch(0)
         with computing_on(torch.device(test.images.device), config.compute):
-            correct = correct_answers(model, part, attack, config)
+            correct = correct_answers(model, part, attack, config, on_batch=on_batch)
         targets = part.data.targets
         accuracy = Accuracy.count(correct, targets, classes)
         done = done.with_attack(

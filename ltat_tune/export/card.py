@@ -18,7 +18,7 @@ from ltat_tune.presentation.names import (
 )
 from ltat_tune.presentation.text_tables import markdown_table
 from ltat_tune.results.verdict import verdict_of
-from ltat_tune.results.wording import SPREAD, masking_line, mean_std, trial_ends
+from ltat_tune.results.wording import SPREAD, masking_line, mean_std, tested_part, trial_ends
 
 if TYPE_CHECKING:
     from ltat_tune.export.winner import Winner
@@ -223,6 +223,8 @@ def _limits(winner: Winner, config: TrialConfig) -> str:
         lines.append(f"{seeds} seed{'s' * (seeds != 1)}: too few to know the spread.")
     partly = [a for a, n in winner.recorded["test_images"].items()
               if n < max(winner.recorded["test_images"].values())]  # fmt: skip
+    if part := tested_part(winner.results.confirm.test_images):
+        lines.append(f"{part[:1].upper()}{part[1:]}.")
     if partly:
         lines.append(f"Measured on only a part of the test images: {', '.join(partly)}.")
     lines.append("Rare classes were learned from few images. Their recall is far from the mean "

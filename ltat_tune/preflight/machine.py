@@ -85,12 +85,16 @@ def check_images_there(space: Space, problems: Problems) -> list[str]:
                     f"objective asks for the {group} classes, "
                     f"but {len(counts)} classes are too few to have any",
                 )
-        test_images = config.evaluation.aa_images
-        if test_images is not None and test_images < len(counts):
-            problems.add_about(
-                f"evaluation.aa_images must be at least {len(counts)}, one image for each class, "
-                f"got {test_images}",
-            )
+        parts = {
+            "evaluation.aa_images": config.evaluation.aa_images,
+            "confirm.test_images": space.confirm.test_images,
+        }
+        for path, images in parts.items():
+            if images is not None and images < len(counts):
+                problems.add_about(
+                    f"{path} must be at least {len(counts)}, one image for each class, got "
+                    f"{images}",
+                )
     return list(absent)
 
 

@@ -24,6 +24,7 @@ _FREE = (
     "resources.",
     "budget",
     "confirm.sentinel",
+    "confirm.test_images",
     "searcher.max_failures_in_a_row",
     "searcher.stop",
 )
@@ -142,7 +143,7 @@ def check_extension(folder: StudyFolder, trials: int) -> None:
 
 def needs_work(found: Sequence[str]) -> bool:
     """Return whether a finished study with these changes has something left to do."""
-    return any(line.startswith((*_MORE, *_SEARCHES_ON)) for line in found)
+    return any(line.startswith((*_MORE, *_SEARCHES_ON, "confirm.test_images")) for line in found)
 
 
 def goes_on_searching(found: Sequence[str]) -> bool:

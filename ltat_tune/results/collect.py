@@ -31,6 +31,7 @@ from ltat_tune.results.selection import (
     Candidate,
     candidates,
     confirmation_of,
+    counted_test,
     front,
     infeasible,
     ranking,
@@ -206,7 +207,7 @@ def _confirmed(
         facts |= {"samples_per_class": trained.samples_per_class,
                  "subset_hash": trained.subset_hash, "classes": trained.classes or []}  # fmt: skip
         names = trained.classes or [str(place) for place in range(len(trained.samples_per_class))]
-        measured = read_test(confirmed.path)
+        measured = counted_test(space, confirmed.path)
         if measured is not None:
             test.append(measured.metrics)
             tested.append(measured.per_class.get(f"test/{attack}", []))

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from ltat_tune.results.lead import LEAD_TEST, Classes, Doubles, Kind, measured_lead, shares
 from ltat_tune.results.model import ConfirmedResult, Lead, Leads, standing, verdict_metric
+from ltat_tune.results.selection import counted_test
 from ltat_tune.space.objective import attack_of, group_of
 from ltat_tune.space.space import Space
 from ltat_tune.storage.folder import StudyFolder
-from ltat_tune.storage.training_files import read_test
 from ltat_tune.training.metrics import ClassGroups
 
 _ON_TEST = "none: the test images chose the winner"
@@ -129,7 +129,7 @@ def _contender(
     by_seed, keeps, classes = {}, False, np.zeros(0, dtype=np.int64)
     fresh = space.fresh_seeds
     for seed in result.seeds:
-        measured = read_test(folder.confirmation(scenario, result.recipe, seed))
+        measured = counted_test(space, folder.confirmation(scenario, result.recipe, seed))
         answers = None if measured is None else measured.answers(attack)
         keeps = keeps or answers is not None
         if answers is not None and seed in fresh:

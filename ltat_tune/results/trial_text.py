@@ -18,6 +18,7 @@ from ltat_tune.presentation.names import (
 )
 from ltat_tune.presentation.rich_table import PlainTable
 from ltat_tune.presentation.states import state_in_words
+from ltat_tune.presentation.text_tables import command_lines
 from ltat_tune.results.trial_view import TrialView, curves, sparkline
 from ltat_tune.search.stems import acting
 from ltat_tune.space.space import text_of
@@ -145,18 +146,25 @@ def _confirmations(view: TrialView) -> PlainTable:
     for seed, path in view.confirmations.items():
         trained, tested = read_training(path), read_test(path)
         metrics = trained.metrics if isinstance(trained, CompleteTraining) else {}
+        part = tested.part if tested else None
         score = metrics.get(view.objective)
         tests = [f"{attack} {100 * tested.metrics[f'test/{attack}_acc']:.1f}"
                  for attack in tested.images] if tested else []  # fmt: skip
         table.add_row(
             f"seed {seed}", "training" if trained is None else trained.state,
-            "-" if score is None else f"{100 * score:.1f}", ", ".join(tests) or "not tested",
+            "-" if score is None else f"{100 * score:.1f}",
+            (", ".join(tests) or "not tested") + (f" (of {part} images)" if part else ""),
         )  # fmt: skip
     return table
 
 
-def files_and_commands(view: TrialView) -> Text:
-    """Return the paths of a trial's files, and commands to paste. Do not wrap the lines."""
+def files_and_commands(view: TrialView, width: int = 1000) -> Text:
+    """Return the paths of a trial's files, and commands to paste. Do not wrap the lines.
+
+    Args:
+        view: the trial.
+        width: of the terminal; a command that is longer with its purpose has it above.
+    """
     folder, row = view.folder, view.row
     text = Text()
     if row.folder.exists():
@@ -182,5 +190,5 @@ def files_and_commands(view: TrialView) -> Text:
             "its weights were deleted (gc or rm --keep-best); train it again to restore them\n"
         )
     commands.append((f"ltat-tune logs {view.name}{out}", "what happened, with the traceback"))
-    text.append("\n".join(f"  {command}   # {why}" for command, why in commands))
+    text.append("\n".join(command_lines(commands, width)))
     return text

@@ -21,6 +21,13 @@ def mean_std(values: Sequence[float]) -> str:
     return f"{text} ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else text
 
 
+def tested_part(images: int | None) -> str:
+    """Return on which part of the test images a study tests; empty if it tests on all."""
+    if images is None:
+        return ""
+    return f"tested on a class-balanced part of {images} test images, the same for every model"
+
+
 def masking_line(report: MaskingReport) -> str:
     """Return the sentinel's verdict: `clear (9 checks)`, or the most serious finding."""
     if report.right == 0:

@@ -6,15 +6,33 @@ import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ltat_tune.search.early_stop import EarlyStop, JudgedScore
 from ltat_tune.search.rungs import Rungs
 from ltat_tune.space.spec import SchedulerSpec
 
 
+class RungStanding(NamedTuple):
+    """A rung as it stands: how many trials have reached it, and what it asks of the next one.
+
+    Attributes:
+        epoch: where it lies.
+        trials: that have reached it.
+        threshold: the score below which it stops a trial; None while it stops none, or if it asks
+            different scores of different trials.
+    """
+
+    epoch: int
+    trials: int
+    threshold: float | None
+
+
 class Rule(Protocol):
     """Decides at rungs which trials go on."""
+
+    def standings(self) -> list[RungStanding]:
+        """Return the rungs in rising order."""
 
     def record(self, trial: str, epoch: int, value: float) -> EarlyStop | None:
         """Record a score. Return why the trial stops, or None if it goes on.
@@ -38,16 +56,31 @@ class SuccessiveHalving:
         self._factor = reduction_factor
         self._values: dict[int, dict[str, float]] = {rung: {} for rung in rungs}
 
+    def standings(self) -> list[RungStanding]:
+        """Return the rungs, as `Rule` defines it."""
+        return [
+            RungStanding(
+                rung, len(values), self._threshold(values) if self._judges(values) else None
+            )
+            for rung, values in self._values.items()
+        ]
+
+    def _judges(self, values: Mapping[str, float]) -> bool:
+        return len(values) >= self._factor
+
+    def _threshold(self, values: Mapping[str, float]) -> float:
+        keep = math.ceil(len(values) / self._factor)
+        return sorted(values.values(), reverse=True)[keep - 1]
+
     def record(self, trial: str, epoch: int, value: float) -> EarlyStop | None:
         """Record a score, as `Rule` defines it."""
         values = self._values.get(epoch)
         if values is None or trial in values:
             return None
         values[trial] = value
-        if len(values) < self._factor:
+        if not self._judges(values):
             return None
-        keep = math.ceil(len(values) / self._factor)
-        threshold = sorted(values.values(), reverse=True)[keep - 1]
+        threshold = self._threshold(values)
         return None if value >= threshold else _stop(epoch, value, threshold, values)
 
 
@@ -69,6 +102,14 @@ class Hyperband:
         ]
         shares = [math.ceil(reduction_factor ** (len(rungs) - b)) for b in range(len(rungs) + 1)]
         self._turns = [b for b, share in enumerate(shares) for _ in range(share)]
+
+    def standings(self) -> list[RungStanding]:
+        """Return the rungs, as `Rule` defines it; each bracket has its own thresholds."""
+        trials: dict[int, int] = {}
+        for bracket in self._brackets:
+            for rung in bracket.standings():
+                trials[rung.epoch] = trials.get(rung.epoch, 0) + rung.trials
+        return [RungStanding(epoch, trials[epoch], None) for epoch in sorted(trials)]
 
     def record(self, trial: str, epoch: int, value: float) -> EarlyStop | None:
         """Record a score, as `Rule` defines it."""
@@ -93,6 +134,16 @@ class MedianStopping:
     def __init__(self, rungs: tuple[int, ...]) -> None:
         self._values: dict[int, dict[str, float]] = {rung: {} for rung in rungs}
         self._best: dict[str, float] = {}
+
+    def standings(self) -> list[RungStanding]:
+        """Return the rungs, as `Rule` defines it."""
+        return [
+            RungStanding(
+                rung, len(values),
+                statistics.median(values.values()) if len(values) >= self._LEAST else None,
+            )
+            for rung, values in self._values.items()
+        ]  # fmt: skip
 
     def record(self, trial: str, epoch: int, value: float) -> EarlyStop | None:
         """Record a score, as `Rule` defines it."""
@@ -154,6 +205,10 @@ class EarlyStopping:
     def judged(self) -> tuple[int, ...]:
         """The epochs at which a trial may be stopped."""
         return self._rungs.judged
+
+    def standings(self, scenario: str) -> list[RungStanding]:
+        """Return the rungs of a scenario as they stand, in rising order."""
+        return self._rules[scenario].standings()
 
     def put_back(self, scenario: str, trial: str, values: Mapping[int, float]) -> None:
         """Put scores of a trial, epoch -> value, back on the rungs; they were judged before."""

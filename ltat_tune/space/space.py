@@ -14,8 +14,8 @@ from ltat_tune.errors import LtatError, SpaceError
 from ltat_tune.presentation.names import reached_note
 from ltat_tune.space.domains import Domain, sampling_order
 from ltat_tune.space.objective import Objective
-from ltat_tune.space.resources import ResourcesSpec
-from ltat_tune.space.spec import Budget, ConfirmSpec, SchedulerSpec, SearcherSpec
+from ltat_tune.space.resources import Budget, ResourcesSpec
+from ltat_tune.space.spec import ConfirmSpec, SchedulerSpec, SearcherSpec
 
 if TYPE_CHECKING:
     import optuna

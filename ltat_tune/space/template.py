@@ -25,7 +25,8 @@ from ltat_tune.space.protocols import (
     WITH_LOSSES,
     DataProtocol,
 )
-from ltat_tune.space.spec import STUDY_NAME, parse_budget
+from ltat_tune.space.resources import parse_budget
+from ltat_tune.space.spec import STUDY_NAME
 from ltat_tune.yaml_lines import YamlProblem, read_value
 
 DATASETS = tuple(PROTOCOLS)

@@ -40,6 +40,7 @@ class Task:
     fidelity: dict[str, Any] = field(default_factory=dict)  # values that replace those of a copy
     start_from: str = ""  # folder whose checkpoint this one continues
     attacks: tuple[str, ...] = ()
+    test_images: int | None = None  # of a look: the most images that each attack gets
     number: int = 0  # the trial's, in its scenario
     seed: int | None = None  # a repeat's; None is the configuration's own
     plugins: tuple[dict[str, str], ...] = ()  # the worker runs their code first

@@ -112,7 +112,7 @@ class CompleteTraining(FileModel):
 
     @model_validator(mode="after")
     def _check_classes(self) -> CompleteTraining:
-        """Every list by class has as many values as the training had classes."""
+        """Refuse a list by class with more or fewer values than classes."""
         count = len(self.samples_per_class)
         if min(self.samples_per_class, default=0) < 1:
             raise ValueError("samples_per_class must hold a number >= 1 for every class")
@@ -205,6 +205,7 @@ class MeasuredOnTest(FileModel):
         metrics: `test/<attack>_acc` and others.
         per_class: `test/<attack>` -> recall of every class, (K,).
         images: attack -> images that it was run on.
+        part: `confirm.test_images` that it was measured with; None is all images.
         correct: attack -> which of them are answered right; a file of 0.4.0 has none.
     """
 
@@ -214,6 +215,7 @@ class MeasuredOnTest(FileModel):
     metrics: dict[str, float]
     per_class: dict[str, list[float | None]]
     images: dict[str, int]
+    part: int | None = None
     correct: dict[str, KeptAnswers] = {}
 
     def with_attack(

@@ -15,7 +15,8 @@ from ltat_tune.data.datasets import load_splits
 from ltat_tune.data.torchvision_door import import_torchvision
 from ltat_tune.errors import ConfigError
 from ltat_tune.evaluation.foreign import written_config
-from ltat_tune.evaluation.loading import find_targets, load_target
+from ltat_tune.evaluation.loading import load_target
+from ltat_tune.evaluation.targets import find_targets
 from tests.drive import call
 
 _NETWORK = "shufflenet_v2_x0_5"

@@ -17,6 +17,7 @@ from ltat_tune.search.stopping_rules import (
     Hyperband,
     MedianStopping,
     Rule,
+    RungStanding,
     SuccessiveHalving,
 )
 from ltat_tune.space.spec import SchedulerSpec
@@ -229,3 +230,28 @@ def test_after_a_restart_trials_are_judged_as_if_it_had_not_been() -> None:
     assert whole.stopped["a/t0003"].sentence == (
         "30.0 % at epoch 3 is rank 4 of 4, below the threshold of 50.0 %"
     )
+
+
+# -- as they stand ------------------------------------------------------------------------------
+
+
+def test_a_rung_tells_how_many_reached_it_and_what_it_asks() -> None:
+    halving = SuccessiveHalving((1, 3), 3)
+    for i, value in enumerate([0.1, 0.2, 0.15, 0.18]):
+        halving.record(f"t{i}", 1, value)
+    halving.record("t1", 3, 0.4)
+    # of four, ceil(4 / 3) = 2 go on: 0.2 and 0.18; one at epoch 3 stops nobody
+    assert halving.standings() == [RungStanding(1, 4, 0.18), RungStanding(3, 1, None)]
+
+
+def test_brackets_have_no_common_threshold_and_the_median_rule_asks_for_the_median() -> None:
+    brackets, median = Hyperband((1, 3), 3), MedianStopping((1,))
+    for i, value in enumerate([0.1, 0.2, 0.3, 0.4, 0.6]):
+        brackets.record(f"t{i}", 1, value)
+        median.record(f"t{i}", 1, value)
+    assert [(rung.epoch, rung.threshold) for rung in brackets.standings()] == [
+        (1, None),
+        (3, None),
+    ]
+    assert sum(rung.trials for rung in brackets.standings()) == 5
+    assert median.standings() == [RungStanding(1, 5, 0.3)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ltat_tune.cli import options
+from ltat_tune.cli import options, words
 from ltat_tune.cli.checkpoint_options import described_checkpoint, of_checkpoint
 from ltat_tune.cli.complete import BY, STUDY
 
@@ -25,21 +25,22 @@ _KINDS = ("subset", "split", "eps", "smoke", "all")
 @click.command(
     epilog="\b\nExamples:\n"
     "  ltat-tune compare quickstart\n"
-    "  ltat-tune compare quickstart --by loss --metric test/pgd20_acc --metric test/clean_acc\n"
+    "  ltat-tune compare quickstart --by loss --metric test/pgd20_acc,test/clean_acc\n"
     "  ltat-tune compare quickstart --by method --against trades\n"
     "  ltat-tune compare srat reat --by method --published --format latex\n"
     "  ltat-tune compare quickstart --checkpoint theirs.pt --model torchvision/resnet18"
 )
 @click.argument("names", nargs=-1, required=True, metavar="STUDY...", shell_complete=STUDY)
 @options.out
-@click.option(
-    "--by", multiple=True, metavar="WORD", shell_complete=BY,
+@words.scenario
+@words.listed(
+    "--by", metavar="WORD", complete=BY,
     help="Show the best configuration for each value of method, loss, model, reweight, data, "
-    "scenario, study or any parameter's path; may be repeated.",
+    "scenario, study or any parameter's path.",
 )  # fmt: skip
-@click.option(
-    "--metric", "metrics", multiple=True, metavar="NAME",
-    help="Metric to show; the first one ranks. May be repeated  [default: the objective].",
+@words.listed(
+    "--metric", "metrics", metavar="NAME",
+    help="Metrics to show; the first one ranks  [default: the objective].",
 )  # fmt: skip
 @click.option(
     "--against", default="", metavar="ROW",
@@ -47,14 +48,14 @@ _KINDS = ("subset", "split", "eps", "smoke", "all")
     "baseline  [default: the baseline's row, else the first].",
 )  # fmt: skip
 @click.option("--published", is_flag=True, help="Also show the papers' rows for the same problem.")
-@click.option(
-    "--allow-different", "allowed", multiple=True, type=click.Choice(_KINDS),
-    help="Compare even if this difference makes it unfair; may be repeated.",
+@words.listed(
+    "--allow-different", "allowed", metavar="KIND", choices=_KINDS,
+    help=f"Compare even if these differences make it unfair: {', '.join(_KINDS)}.",
 )  # fmt: skip
-@click.option(
-    "--checkpoint", "checkpoints", multiple=True, metavar="FILE",
-    help="Measure this file of weights on the test images beside the winner, under the same "
-    "attacks; may be repeated.",
+@words.listed(
+    "--checkpoint", "checkpoints", metavar="CHECKPOINT",
+    help="Files of weights to measure on the test images beside the winner, under the same "
+    "attacks.",
 )  # fmt: skip
 @of_checkpoint
 @options.device
@@ -69,6 +70,7 @@ _KINDS = ("subset", "split", "eps", "smoke", "all")
 def compare_command(
     names: tuple[str, ...],
     out: Path,
+    scenarios: tuple[str, ...],
     by: tuple[str, ...],
     metrics: tuple[str, ...],
     against: str,
@@ -94,6 +96,10 @@ def compare_command(
     from ltat_tune.comparison.entries import review
 
     studies = [review(options.find_study(out, name)) for name in names]
+    if scenarios:
+        every = [one.name for study in studies for one in study.results.scenarios]
+        words.check_scenarios(scenarios, list(dict.fromkeys(every)), " ".join(names))
+        studies = [study.of_scenarios(scenarios) for study in studies]
     if checkpoints:
         if len(studies) > 1 or by or published or allowed or against:
             raise click.UsageError("--checkpoint takes one STUDY, and --metric alone besides")

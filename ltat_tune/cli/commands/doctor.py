@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -18,7 +17,7 @@ _MARKS = {"ok": ("ok  ", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", 
     epilog="\b\nExamples:\n  ltat-tune doctor\n  ltat-tune doctor quickstart --mend\n"
     "  ltat-tune doctor --tracking-uri http://127.0.0.1:5000 --format json",
 )
-@click.argument("study", required=False, shell_complete=STUDY)
+@click.argument("study", metavar="[STUDY]", required=False, shell_complete=STUDY)
 @click.option("--mend", is_flag=True, help="Mend what is wrong with STUDY, as far as it can be.")
 @options.out
 @click.option(
@@ -61,8 +60,8 @@ def doctor(
         raise click.UsageError("--mend needs the name of a study")
     else:
         findings = examine(out, tracking_uri, ray=not no_ray)
-    if form == "json":
-        click.echo(json.dumps([vars(finding) for finding in findings], indent=2))
+    if form != "table":
+        options.print_rows([vars(finding) for finding in findings], form)
     else:
         for finding in findings:
             mark, colour = _MARKS[finding.level]

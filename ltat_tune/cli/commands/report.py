@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from ltat_tune.cli import options
+from ltat_tune.cli.complete import STUDY
 
 _EVERY_S = 60
 
@@ -17,7 +18,7 @@ _EVERY_S = 60
     epilog="\b\nExamples:\n  ltat-tune report quickstart --open\n"
     "  ltat-tune report quickstart --watch --to /tmp/quickstart.html",
 )
-@click.argument("study", metavar="STUDY")
+@click.argument("study", metavar="STUDY", shell_complete=STUDY)
 @options.out
 @click.option("--to", "target", type=click.Path(dir_okay=False, path_type=Path),
               help="The file to write  [default: report.html in the study's folder].")  # fmt: skip
@@ -43,10 +44,8 @@ def report(
     """
     from ltat_tune.report.data import Reader
     from ltat_tune.report.write import write_report
-    from ltat_tune.storage.folder import StudyFolder
 
-    root = Path(study) if (Path(study) / "study.json").exists() else out / study
-    folder = StudyFolder.open(root)
+    folder = options.find_study(out, study)
     path = target or folder.root / "report.html"
     reader = Reader(folder)
     every_s = (every or _EVERY_S) if watch or every else None

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ltat_tune.cli import options
+from ltat_tune.cli import options, words
 from ltat_tune.cli.complete import DATA, METHOD_NAMES
 
 _QUESTIONS = {
@@ -47,13 +47,12 @@ def schema(plugins: tuple[str, ...]) -> None:
 )
 @click.option(
     "--data",
+    metavar="NAME",
     shell_complete=DATA,
     help="Data set, a folder with train/ and test/, or an .npz or CSV file.",
 )
-@click.option(
-    "--methods", shell_complete=METHOD_NAMES, help="Methods to compare, comma-separated."
-)
-@click.option("--ratios", help="Imbalance ratios, comma-separated; each has its own search.")
+@words.listed_text("--methods", metavar="NAME", complete=METHOD_NAMES, help="Methods to compare.")
+@words.listed_text("--ratios", metavar="RATIO", help="Imbalance ratios; each has its own search.")
 @click.option("--budget", metavar="6h|40gpuh|500epochs", help="Limit of the study.")
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path),
