@@ -12,6 +12,7 @@ from ltat_tune.config.scalars import pixels
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.presentation.names import NORM_NAMES, counts_in_words, ratio_in_words
 from ltat_tune.presentation.text_tables import markdown_table
+from ltat_tune.presentation.units import percent
 from ltat_tune.results.verdict import verdict_of
 from ltat_tune.results.wording import SPREAD, masking_line, mean_std, trial_ends
 
@@ -180,7 +181,7 @@ def _numbers(winner: Winner) -> str:
             if not metric.startswith(split) or _LEFT_OUT.search(metric):
                 continue
             own = recorded[split].get(metric)
-            cells = [metric, mean_std(values), "" if own is None else f"{100 * own:.1f}"]
+            cells = [metric, mean_std(values), "" if own is None else percent(own)]
             if beside and baseline is not None:
                 cells.append(mean_std(baseline.scores(split, metric)))
             lines.append(cells)

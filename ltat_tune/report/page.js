@@ -55,6 +55,10 @@
         modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
         toImageButtonOptions: { format: "svg", filename: plot.place.id },
       });
+      plot.place.removeAllListeners("plotly_click");
+      plot.place.on("plotly_click", ({ points }) => {
+        document.dispatchEvent(new CustomEvent("trial", { detail: points[0].customdata }));
+      });
     }
     plot.drawn = paper;
   }
@@ -73,6 +77,11 @@
       if (!open) delete folded.dataset.printed;
     }
   }
+
+  // for the plots of trials.js
+  window.inColours = (text) => text.replace(
+    /#1b1d21|#5c636d|#e2e5e9/g, (c) => (paper() === "dark" ? DARK : LIGHT)[c],
+  );
 
   const paper = () => (dark.matches && !window.matchMedia("print").matches ? "dark" : "light");
 

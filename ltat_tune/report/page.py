@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import gzip
 import itertools
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
+from typing import Any
 
 import jinja2
 from markupsafe import Markup, escape
@@ -30,6 +32,7 @@ def page(
     sections: Sequence[PageSection],
     warnings: Sequence[Text],
     *,
+    cards: Mapping[str, Any] | None = None,
     refresh_s: int | None = None,
 ) -> str:
     """Return the whole HTML file.
@@ -38,6 +41,7 @@ def page(
         data: the study.
         sections: the chapters in their order.
         warnings: shown before everything else.
+        cards: what `trial_cards` returns; None if no trial can be opened.
         refresh_s: seconds after which the browser loads the file again; None for never.
     """
     environment = jinja2.Environment(
@@ -50,11 +54,13 @@ def page(
         facts=_facts(data),
         sections=sections,
         warnings=warnings,
+        cards=_safe_json(json.dumps(cards or {}, ensure_ascii=False)),
         refresh_s=refresh_s,
+        written_at=round(data.at.timestamp()),
         version=__version__,
         written=data.at.strftime("%Y-%m-%d %H:%M:%S %Z"),
         style=Markup(_read("style.css")),
-        script=Markup(_read("page.js")),
+        script=Markup(_read("page.js") + _read("trials.js")),
         bundle=Markup(_bundle()),
         next_id=lambda: next(ids),
         figure_json=_json,
@@ -89,8 +95,11 @@ def _breakable(text: str) -> Markup:
 
 
 def _json(figure: Figure) -> Markup:
-    """Return a figure's JSON, escaped so that it cannot end its script element."""
-    text: str = figure.to_json()
+    return _safe_json(figure.to_json())
+
+
+def _safe_json(text: str) -> Markup:
+    """Return JSON, escaped so that it cannot end its script element."""
     for letter in "<>&":
         text = text.replace(letter, f"\\u{ord(letter):04x}")
     return Markup(text)

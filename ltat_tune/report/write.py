@@ -6,15 +6,18 @@ from pathlib import Path
 
 from ltat_tune.errors import StudyError
 from ltat_tune.files import write_text
-from ltat_tune.report import models, record, search, trainings, verdict
+from ltat_tune.report import live, models, record, search, trainings, verdict
 from ltat_tune.report.blocks import PageSection
 from ltat_tune.report.data import Reader, ReportData
 from ltat_tune.report.page import page
+from ltat_tune.report.trial_cards import trial_cards
 
 
 def sections(data: ReportData) -> list[PageSection]:
     """Return the report's chapters in their order."""
+    running = live.now(data)
     return [
+        *([running] if running is not None else []),
         verdict.verdict_section(data),
         verdict.winners(data),
         search.race(data),
@@ -46,7 +49,8 @@ def write_report(reader: Reader, target: Path, *, refresh_s: int | None = None) 
         SpaceError: the study's space file is not valid in this version.
     """
     data = reader.read()
-    text = page(data, sections(data), verdict.warnings(data), refresh_s=refresh_s)
+    cards = trial_cards(data, target)
+    text = page(data, sections(data), verdict.warnings(data), cards=cards, refresh_s=refresh_s)
     try:
         write_text(target, text)
     except OSError as error:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ltat_tune.cli import options
+from ltat_tune.presentation.units import percent
 
 if TYPE_CHECKING:
     from ltat_tune.evaluation.card import Request
@@ -253,7 +254,7 @@ def _progress(notes: Any) -> Iterator[Callable[[str, int, int, int], None]]:
                 for old in bars.values():
                     progress.update(old, visible=False)
                 bars[title] = progress.add_task(title, total=total, right="")
-            text = "" if right < 0 else f"{100 * right / done:.1f} %"
+            text = "" if right < 0 else f"{percent(right / done)} %"
             progress.update(bars[title], completed=done, right=text)
 
         yield on_progress

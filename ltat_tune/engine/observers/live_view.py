@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ltat_tune.presentation.units import clock
+from ltat_tune.presentation.units import clock, percent
 from ltat_tune.results.wording import masking_line
 from ltat_tune.search.predict.outlook import Outlook
 from ltat_tune.space.space import Space, text_of
@@ -133,7 +133,7 @@ class LiveView:
         self._live_epoch.pop(task.key, None)
         score = (outcome.metrics or {}).get(self._space.objective.metric)
         if score is not None:
-            self._event(f"{task.title}: {100 * score:.1f} % {self._space.objective.metric}")
+            self._event(f"{task.title}: {percent(score)} % {self._space.objective.metric}")
 
     def on_note(self, text: str) -> None:
         """Show a note."""
@@ -153,7 +153,7 @@ class LiveView:
                 if not outcome.reason:
                     self._see(progress, score, task.key.rpartition("/")[2])
                 self._event(
-                    f"{symbol} {task.title} complete: {100 * score:.1f} % "
+                    f"{symbol} {task.title} complete: {percent(score)} % "
                     f"{self._space.objective.metric}{doubt if outcome.reason else ''}"
                 )
             elif outcome.state == "pruned":
@@ -168,7 +168,7 @@ class LiveView:
             progress.confirmed += 1
             score = (outcome.metrics or {}).get(self._space.objective.metric, 0.0)
             self._event(
-                f"{symbol} {task.title} confirmed: {100 * score:.1f} % "
+                f"{symbol} {task.title} confirmed: {percent(score)} % "
                 f"{self._space.objective.metric}"
             )
         elif task.kind == "sentinel":
@@ -180,7 +180,7 @@ class LiveView:
         else:
             progress.tested += 1
             accuracies = ", ".join(
-                f"{a} {100 * (outcome.metrics or {}).get(f'test/{a}_acc', 0.0):.1f} %"
+                f"{a} {percent((outcome.metrics or {}).get(f'test/{a}_acc', 0.0))} %"
                 for a in task.attacks
             )
             self._event(f"{symbol} {task.title} tested: {accuracies} ({outcome.seconds:.0f} s)")
@@ -213,7 +213,7 @@ class LiveView:
             best = (
                 "-"
                 if progress.best is None
-                else f"{100 * progress.best:.1f} % ({progress.best_trial})"
+                else f"{percent(progress.best)} % ({progress.best_trial})"
             )
             kinds = Counter(progress.running.values())
             running = ", ".join(f"{n} {kind}" for kind, n in kinds.items()) or "0"
@@ -221,7 +221,7 @@ class LiveView:
             table.add_row(
                 scenario.title, best, running, str(progress.states["complete"]),
                 str(progress.states["pruned"]), str(bad), f"{progress.epochs} of {planned}",
-                "" if progress.outlook is None else f"+{100 * progress.outlook.gain:.1f}",
+                "" if progress.outlook is None else f"+{percent(progress.outlook.gain)}",
             )  # fmt: skip
         elapsed = time.monotonic() - self._began
         tail = Text(f"{clock(elapsed)} elapsed{self._time_left()}", style="dim")
