@@ -45,6 +45,8 @@ class Table:
         folded: whether the table is hidden behind its caption until a reader opens it.
         trials: the name of each row's trial, such as `imbalance_ratio_50/t0003`; a row then opens
             its trial. Empty if the rows are not trials.
+        links: where the first cell of each row leads; empty for nowhere.
+        sortable: whether a column's title sorts the rows; of tables of trials it always does.
     """
 
     caption: str
@@ -54,6 +56,8 @@ class Table:
     strong: frozenset[int] = frozenset()
     folded: bool = False
     trials: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
+    sortable: bool = False
 
 
 @dataclass(frozen=True)

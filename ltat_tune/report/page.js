@@ -115,6 +115,9 @@
   window.addEventListener("afterprint", () => unfold(false));
   document.addEventListener("toggle", markWide, true);
   markWide();
-  if (typeof DecompressionStream === "undefined") fail("the browser is too old");
+  const packed = document.getElementById("plotly").textContent;
+  if (!packed) new ResizeObserver(markWide).observe(document.body);
+  if (!packed) document.documentElement.dataset.plots = "drawn"; // a page without plots
+  else if (typeof DecompressionStream === "undefined") fail("the browser is too old");
   else unpack().then(start, (error) => fail(String(error)));
 })();

@@ -3,13 +3,12 @@
 (() => {
   const cards = JSON.parse(document.getElementById("trial-cards").textContent);
   const trials = cards.trials || {};
-  if (!Object.keys(trials).length) return;
   const INK = "#1b1d21", MUTED = "#5c636d", GRID = "#e2e5e9";
   const LINES = ["#D55E00", "#0072B2", "#009E73", "#CC79A7"];
   const dialog = document.getElementById("card");
-  const tables = [...document.querySelectorAll("table[data-trials]")];
+  const tables = [...document.querySelectorAll("table[data-trials], table[data-sortable]")];
   const all = document.getElementById("trials");
-  const STORE = `ltat-tune report ${cards.study}`;
+  const STORE = `ltat-tune ${cards.study || document.title}`;
   const kept = { pins: [], sorts: {}, words: "", state: "", paused: false, folds: [], ...stored() };
   kept.pins = kept.pins.filter((name) => trials[name]);
 
@@ -334,7 +333,7 @@
     if (event.target === dialog) dialog.close(); // beside the card
   });
   const line = document.getElementById("live");
-  if (all) addFilter();
+  if (all && tables.some((one) => all.contains(one))) addFilter();
   showPins();
   news();
   if (line) watch(line);

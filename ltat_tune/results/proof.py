@@ -124,22 +124,51 @@ def _contender(
     space: Space, folder: StudyFolder, scenario: str, result: ConfirmedResult
 ) -> _Contender:
     metric = verdict_metric(space.objective.metric, space.confirm.attacks)
+    kept, classes = _kept_shares(folder, scenario, result, metric)
+    by_seed, keeps = {seed: kept[seed] for seed in kept if seed in space.fresh_seeds}, bool(kept)
+    val = dict(zip(result.seeds, result.val[space.objective.metric], strict=True))
+    return _Contender(result, val, by_seed, classes, keeps)
+
+
+def _kept_shares(
+    folder: StudyFolder, scenario: str, result: ConfirmedResult, metric: str
+) -> tuple[dict[int, Doubles], Classes]:
+    """Return (seed -> what each test image adds to the metric, the images' classes).
+
+    Seeds whose test did not keep its answers by image are left out.
+    """
     attack, group = attack_of(metric), group_of(metric)
     members = None
     if group and group not in ("balanced", "worst"):
         members = ClassGroups.from_counts(result.samples_per_class).members[group]
     kind: Kind = "worst" if group == "worst" else "classes" if group else "images"
-    by_seed, keeps, classes = {}, False, np.zeros(0, dtype=np.int64)
-    fresh = space.fresh_seeds
+    by_seed, classes = {}, np.zeros(0, dtype=np.int64)
     for seed in result.seeds:
         measured = read_test(folder.confirmation(scenario, result.recipe, seed))
         answers = None if measured is None else measured.answers(attack)
-        keeps = keeps or answers is not None
-        if answers is not None and seed in fresh:
+        if answers is not None:
             classes = answers[1]
             by_seed[seed] = shares(answers[0], classes, members, kind)
-    val = dict(zip(result.seeds, result.val[space.objective.metric], strict=True))
-    return _Contender(result, val, by_seed, classes, keeps)
+    return by_seed, classes
+
+
+def interval_on_test(
+    folder: StudyFolder, scenario: str, result: ConfirmedResult, metric: str
+) -> tuple[float, float] | None:
+    """Return the 95 % interval of a configuration's mean on the test images, fractions.
+
+    It counts both sources of chance, seeds and images, as `measured_lead` does for a lead.
+
+    Returns:
+        None with fewer than two seeds, or if a seed's test did not keep its answers by image.
+    """
+    by_seed, classes = _kept_shares(folder, scenario, result, metric)
+    if len(by_seed) < max(2, len(result.seeds)):
+        return None
+    found = measured_lead(np.stack([by_seed[seed] for seed in result.seeds]), classes)
+    if found.low is None or found.high is None:
+        return None
+    return max(0.0, found.low), min(1.0, found.high)
 
 
 def _keeps_bounds(space: Space, result: ConfirmedResult) -> bool:
