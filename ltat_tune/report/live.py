@@ -86,7 +86,9 @@ def _own(scene: Scene, row: TrialRow) -> TrialCurve:
     """Return the curve of the training that goes on: the trial's own, else its newest copy."""
     curves = [one for one in scene.curves.get(row.number, ()) if one.trained]
     own = [one for one in curves if not one.name]
-    return (own or curves[-1:] or [TrialCurve("", (), (), 0.0, 0)])[0]
+    told = TrialCurve("", tuple(row.scores), tuple(row.scores.values()), 0.0,
+                      max(row.scores, default=0))  # fmt: skip
+    return (own or curves[-1:] or [told])[0]
 
 
 def _table(
@@ -109,7 +111,7 @@ def _table(
         if ahead:
             least = thresholds[row.name].get(ahead[0])
             must = "any score" if least is None else f"{percent(least)} at epoch {ahead[0]}"
-        pace = f"{curve.seconds / curve.trained:.2g}" if curve.trained else NONE
+        pace = f"{curve.seconds / curve.trained:.2g}" if curve.seconds else NONE
         score = percent(curve.scores[-1]) if curve.scores else NONE
         rows.append(
             [trial(row.number), epoch, score, must, pace, settings(row.params, without=())]
