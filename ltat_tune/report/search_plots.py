@@ -254,7 +254,7 @@ def slices(
                 y=[in_percent(_last_score(r)) for r, _ in points],
                 mode="markers", name=name, legendgroup=name, showlegend=index == 0,
                 marker={"color": colour, "symbol": symbol, "size": 13 if symbol == "star" else 8,
-                        "opacity": 1.0 if symbol == "star" else 0.7},
+                        "opacity": 1.0 if symbol == "star" else 0.85},
                 text=[f"t{r.number:04d}: {short(path)} = {escape(text_of(r.params[path]))}"
                       for r, _ in points],
                 hovertemplate="%{text}, %{y:.1f} %<extra></extra>", row=line, col=column,

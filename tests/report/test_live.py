@@ -17,7 +17,7 @@ _SCENARIO = "imbalance_ratio_2"
 
 
 def _running(out: Path, reached: float | None = None) -> StudyFolder:
-    """Trials 0 to 2 reached 25, 30 and 10 % at epoch 2; the fourth has begun, and perhaps `reached`."""
+    """Trials 0 to 2 reached 25, 30 and 10 % at epoch 2; the fourth has begun."""
     folder = made_study(
         out, scenarios={"data.imbalance_ratio": [2]}, confirmed=None, finished=False,
         scheduler={"name": "asha", "grace_epochs": 2, "reduction_factor": 3, "rungs": "prefix"},

@@ -120,7 +120,7 @@ def table_14(sources: Sources) -> Drawing:
         for x, y, top in zip(at, middle, high, strict=True):
             ax.annotate(f"{y:.3g}", (x, top), (0, 1), textcoords="offset points", ha="center",
                         va="bottom", fontsize=6)  # fmt: skip
-    ax.set_xticks(range(len(rows)), list(rows))
+    ax.set_xticks(range(len(rows)), [name.replace(" (", "\n(") for name in rows])
     ax.set_ylabel("seconds of a training epoch")
     ax.margins(y=0.2)
     style.horizontal_grid(ax)
