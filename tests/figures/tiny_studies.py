@@ -139,7 +139,7 @@ def overlaps(fig: Figure) -> list[str]:
     found += [line for axes in fig.axes if axes.axison for line in _collisions(axes, renderer)]
     found += [
         f"{text.get_text()!r} has {text.get_fontsize()} pt, which is too small for print"
-        for text in fig.findobj(Text) if text.get_text() and text.get_fontsize() < LEAST_PT
+        for text in fig.findobj(Text) if text.get_text() and float(text.get_fontsize()) < LEAST_PT
     ]  # fmt: skip
     names = list(boxes)
     for i, one in enumerate(names):
