@@ -33,7 +33,7 @@ from ltat_tune.space.space import Space
 from ltat_tune.storage.folder import StudyFolder, list_studies
 from ltat_tune.storage.trials import read_trials
 
-INTERVALS = (
+READING = (
     "n is the number of seeds. In brackets: the 95 % interval of the mean, over seeds and test "
     "images. Rows of one table have the same problem, attack strength and measure. Their test "
     "images may still differ, which ltat-tune compare checks."
@@ -258,7 +258,7 @@ def leaderboard_text(rows: Sequence[Standing]) -> RenderableType:
             table.add_row(row.study.name, winner + notes, seeds, score, row.sentinel, row.cost)
         parts += [table, *[Text(row.command, style="dim") for row in group if row.command], Text()]
     if any(row.scores for row in rows):
-        parts.append(Text(INTERVALS, style="dim"))
+        parts.append(Text(READING, style="dim"))
     return Group(*parts)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from ltat_tune.comparison.leaderboard import INTERVALS, Standing, by_problem, metric_title
+from ltat_tune.comparison.leaderboard import READING, Standing, by_problem, metric_title
 from ltat_tune.report.blocks import Block, Heading, PageSection, Table, Text
 from ltat_tune.report.page import Cover, render_page
 from ltat_tune.report.words import NONE, count
@@ -20,7 +20,7 @@ def leaderboard_page(rows: Sequence[Standing], target: Path) -> str:
         rows: the winners, as `standings` returns them.
         target: the page's file, from which it links to reports beside the studies.
     """
-    blocks: list[Block] = [Text(INTERVALS, "quiet")]
+    blocks: list[Block] = [Text(READING, "quiet")]
     groups = by_problem(rows)
     for title, group in groups.items():
         if title:

@@ -8,12 +8,13 @@ from pathlib import Path
 from ltat_tune.comparison.leaderboard import Standing
 from ltat_tune.errors import StudyError
 from ltat_tune.files import write_text
-from ltat_tune.report import live, models, record, search, trainings, verdict
+from ltat_tune.report import models, record, search, trainings, verdict
 from ltat_tune.report.blocks import PageSection
 from ltat_tune.report.data import Reader, ReportData
+from ltat_tune.report.interactive import live
+from ltat_tune.report.interactive.trial_cards import trial_cards
 from ltat_tune.report.leaderboard_page import leaderboard_page
 from ltat_tune.report.page import page
-from ltat_tune.report.trial_cards import trial_cards
 
 
 def sections(data: ReportData) -> list[PageSection]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ltat_tune.preflight.load import load_space
 from ltat_tune.report.data import Reader
-from ltat_tune.report.trial_cards import trial_cards
+from ltat_tune.report.interactive.trial_cards import trial_cards
 from ltat_tune.report.write import sections
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.ledger import Ledger

@@ -10,7 +10,7 @@ from typing import Any
 
 from ltat_tune.presentation.units import duration, in_percent
 from ltat_tune.report.data import ReportData, Scene, TrialCurve
-from ltat_tune.report.live import thresholds_of
+from ltat_tune.report.interactive.live import thresholds_of
 from ltat_tune.report.words import NONE, how_it_ended, label, percent, trial, value
 from ltat_tune.storage.trials import TrialRow
 
