@@ -16,8 +16,6 @@ from tests.report.looks import written
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
-_DRAWN = "html[data-plots=drawn]"
-
 
 @pytest.fixture(scope="module")
 def file(reported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -29,7 +27,7 @@ def file(reported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def page(browser: Visit, file: Path) -> Page:
     opened = browser.open(file)
-    opened.wait_for_selector(_DRAWN, state="attached")
+    opened.wait_for_function("window.Plotly !== undefined")  # plots are drawn as they come near
     return opened
 
 
@@ -77,6 +75,7 @@ def test_a_trial_that_was_stopped_says_why(page: Page, reported: Path) -> None:
 def test_a_point_of_a_plot_opens_its_trial(page: Page) -> None:
     page.locator("#trade-off .plot").first.scroll_into_view_if_needed()
     point = page.locator("#trade-off .plot").first.locator(".scatterlayer .point").first
+    point.wait_for()
     box = point.bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
