@@ -14,6 +14,7 @@ from ltat_tune.config.config_file import load_config
 from ltat_tune.config.extensions import Plugin
 from ltat_tune.errors import TrainingDiverged
 from ltat_tune.models.arithmetic import chosen_device, computing_on
+from ltat_tune.presentation.units import percent
 from ltat_tune.provenance import versions
 from ltat_tune.seeding import prepare_process
 from ltat_tune.training.evaluation import measure_accuracy
@@ -109,7 +110,7 @@ def _fit(trainer: Trainer, notes: Console, checkpoint: Path | None) -> FitResult
 
         def on_epoch(done: EpochMetrics) -> None:
             score = done.metrics.get(trainer.score_name)
-            text = None if score is None else f"{trainer.score_name} {100 * score:.1f} %"
+            text = None if score is None else f"{trainer.score_name} {percent(score)} %"
             progress.update(bar, completed=done.epoch, description=text)
 
         return trainer.fit(on_epoch, checkpoint=checkpoint)

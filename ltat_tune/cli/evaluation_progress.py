@@ -14,7 +14,7 @@ from ltat_tune.config.attack_names import is_slow, read_name
 from ltat_tune.config.config_file import load_config
 from ltat_tune.errors import LtatError
 from ltat_tune.planning.cost import passes, sentinel_passes
-from ltat_tune.presentation.units import clock
+from ltat_tune.presentation.units import clock, percent
 
 if TYPE_CHECKING:
     from ltat_tune.evaluation.request import Request
@@ -142,7 +142,7 @@ class EvaluationBars:
                 progress.remove_task(self._bar)
             self._title = title
             self._bar = progress.add_task(_short(title, self._names), total=total, text="")
-        accuracy = "" if right < 0 or not done else f" {100 * right / done:.1f} %"
+        accuracy = "" if right < 0 or not done else f" {percent(right / done)} %"
         progress.update(self._bar, completed=done, text=f"{done}/{total}{accuracy}")
         if title == "models":  # in parallel nothing is known of the attacks
             progress.update(self._every, visible=False)

@@ -14,6 +14,7 @@ from ltat_tune.comparison.entries import ComparedEntry
 from ltat_tune.comparison.significance import DUNNETT, Significance, significance_data
 from ltat_tune.presentation.rich_table import PlainTable
 from ltat_tune.presentation.text_tables import csv_text, latex_part, markdown_part
+from ltat_tune.presentation.units import percent
 from ltat_tune.results.wording import SPREAD, mean_std
 from ltat_tune.space.space import text_of
 
@@ -150,7 +151,7 @@ def _overall(comparison: Comparison) -> PlainTable:
             label.append(f"\nmeasured in {row.measured} of {problems} problems", "dim")
         table.add_row(
             label, "-" if row.mean_rank is None else f"{row.mean_rank:.2f}",
-            "-" if row.mean is None else f"{100 * row.mean:.1f}",
+            percent(row.mean, missing="-"),
             "" if row.ahead is None else f"{row.ahead} of {problems}",
             "" if row.adjusted is None else f"{row.adjusted:.2g}",
         )  # fmt: skip

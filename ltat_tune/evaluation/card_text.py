@@ -12,6 +12,7 @@ from rich.text import Text
 
 from ltat_tune.evaluation.card import WORST_CASE, fraction_text
 from ltat_tune.presentation.rich_table import PlainTable
+from ltat_tune.presentation.units import percent
 from ltat_tune.results.wording import mean_std
 
 _GROUPS = ("head_acc", "body_acc", "tail_acc", "worst_acc")
@@ -28,7 +29,7 @@ def card_text(card: Mapping[str, Any]) -> Group:
     chained = card["mode"] == "worst_case"
     table = _table("after attack" if chained else "attack", many_scales, "acc (95 %)", "ECE")
     for row in _all_rows(card):
-        ece = f"{100 * row['ece']:.0f}" if "ece" in row else "-"
+        ece = percent(row["ece"], 0) if "ece" in row else "-"
         table.add_row(*_setting(row, many_scales), *_cells(row), ece)
     if not card.get("arithmetic", "cpu").startswith("cpu"):  # of a CPU there is one kind
         text.append(f"\ncomputed on {card['arithmetic']}")
@@ -103,9 +104,9 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
     cells = [str(row["images"])]
     for name in ("acc", "balanced_acc"):
         ends = row["intervals"][name]
-        span = f"({100 * ends['low']:.0f}-{100 * ends['high']:.0f})"
-        cells.append(f"{100 * numbers[name]:.1f} {span}")
-    return cells + [f"{100 * numbers[n]:.1f}" if n in numbers else "-" for n in _GROUPS]
+        span = f"({percent(ends['low'], 0)}-{percent(ends['high'], 0)})"
+        cells.append(f"{percent(numbers[name])} {span}")
+    return cells + [percent(numbers[n]) if n in numbers else "-" for n in _GROUPS]
 
 
 def over_seeds(cards: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

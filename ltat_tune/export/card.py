@@ -17,6 +17,7 @@ from ltat_tune.presentation.names import (
     training_words,
 )
 from ltat_tune.presentation.text_tables import markdown_table
+from ltat_tune.presentation.units import percent
 from ltat_tune.results.verdict import verdict_of
 from ltat_tune.results.wording import SPREAD, masking_line, mean_std, tested_part, trial_ends
 
@@ -191,7 +192,7 @@ def _numbers(winner: Winner) -> str:
             if not metric.startswith(split) or _LEFT_OUT.search(metric):
                 continue
             own = recorded[split].get(metric)
-            cells = [metric, mean_std(values), "" if own is None else f"{100 * own:.1f}"]
+            cells = [metric, mean_std(values), "" if own is None else percent(own)]
             if beside and baseline is not None:
                 cells.append(mean_std(baseline.scores(split, metric)))
             lines.append(cells)

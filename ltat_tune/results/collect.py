@@ -10,6 +10,7 @@ from typing import Any
 from optuna.trial import FrozenTrial
 from pydantic import TypeAdapter
 
+from ltat_tune.presentation.units import percent
 from ltat_tune.results.lead import holm
 from ltat_tune.results.model import (
     ConfirmedResult,
@@ -179,10 +180,10 @@ def _cause(row: FrozenTrial) -> str:
 def _doubted(space: Space, row: FrozenTrial) -> str:
     """Return a sentence on a trial whose score is too good to be true."""
     claimed = row.user_attrs.get("claimed")
-    its = "its score" if claimed is None else f"its {100 * claimed:.1f} %"
+    its = "its score" if claimed is None else f"its {percent(claimed)} %"
     return (
         f"t{row.number:04d}: {its} {space.objective.metric} is {_cause(row)}; it counts with "
-        f"{100 * (score_of(row) or 0.0):.1f} %, behind every credible trial"
+        f"{percent(score_of(row) or 0.0)} %, behind every credible trial"
     )
 
 

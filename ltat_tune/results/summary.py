@@ -11,6 +11,7 @@ from ltat_tune.config.parameters import PARAMETERS
 from ltat_tune.config.scalars import pixels
 from ltat_tune.presentation.names import NORM_NAMES, images_in_words
 from ltat_tune.presentation.rich_table import PlainTable
+from ltat_tune.presentation.units import percent
 from ltat_tune.results.model import (
     ConfirmedResult,
     ScenarioResults,
@@ -58,7 +59,7 @@ def _scenario(results: StudyResults, scenario: ScenarioResults) -> RenderableTyp
         parts += _beside(scenario)
     elif scenario.best_trials:
         best = scenario.best_trials[0]
-        parts.append(Text(f"best trial t{best.number:04d}: {100 * best.score:.1f} % "
+        parts.append(Text(f"best trial t{best.number:04d}: {percent(best.score)} % "
                           f"{results.objective}, not confirmed"))  # fmt: skip
     elif not scenario.infeasible:
         parts.append(Text("no trial is complete", style="red"))
@@ -192,7 +193,7 @@ def best_trials(results: StudyResults) -> RenderableType:
             table.add_column(title)
         for trial in scenario.best_trials:
             shown = settings_text(trial.params)
-            table.add_row(f"t{trial.number:04d}", f"{100 * trial.score:.1f}", shown)
+            table.add_row(f"t{trial.number:04d}", percent(trial.score), shown)
         title = f"{scenario.title}: best complete trials ({results.objective}, one seed)"
         parts += [Text(), Text(title, style="bold"), table]
     return Group(*parts)

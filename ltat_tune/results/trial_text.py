@@ -19,6 +19,7 @@ from ltat_tune.presentation.names import (
 from ltat_tune.presentation.rich_table import PlainTable
 from ltat_tune.presentation.states import state_in_words
 from ltat_tune.presentation.text_tables import command_lines
+from ltat_tune.presentation.units import percent
 from ltat_tune.results.trial_view import TrialView, curves, sparkline
 from ltat_tune.search.stems import acting
 from ltat_tune.space.space import text_of
@@ -60,11 +61,11 @@ def _headline(view: TrialView) -> Text:
     row = view.row
     text = Text(f"{view.name}: {state_in_words(row.state)}", style="bold")
     if row.score is not None:
-        text.append(f", {100 * row.score:.1f} % {view.objective}")
+        text.append(f", {percent(row.score)} % {view.objective}")
     took = f", {row.seconds:.0f} s from its start to its end" if row.seconds is not None else ""
     text.append(f"\n{row.epochs} of {view.config.optim.epochs} epochs trained{took}", "not bold")
     if row.doubt:
-        its = "its score" if row.claimed is None else f"its {100 * row.claimed:.1f} %"
+        its = "its score" if row.claimed is None else f"its {percent(row.claimed)} %"
         text.append(f"\n{its} is {row.doubt}; it ranks behind every credible trial", "red")
     if row.feasible is False:
         text.append("\ndoes not reach objective.at_least", style="red")
@@ -99,7 +100,7 @@ def _rungs(view: TrialView) -> PlainTable:
     table.add_column("after epoch")
     for epoch in view.row.scores:
         table.add_column(str(epoch), justify="right")
-    table.add_row(f"{view.objective}, %", *[f"{100 * s:.1f}" for s in view.row.scores.values()])
+    table.add_row(f"{view.objective}, %", *[percent(s) for s in view.row.scores.values()])
     return table
 
 
@@ -110,9 +111,9 @@ def _curves(lines: Mapping[str, list[tuple[int, float]]]) -> PlainTable:
     for name, points in lines.items():
         points = points if len(points) <= 30 else points[:: len(points) // 30 + 1] + points[-1:]
         values = [value for _, value in points]
-        percent = name.endswith("acc")
-        shown = [f"{100 * v:.1f} %" if percent else f"{v:.3f}" for v in (values[0], values[-1])]
-        best = max(points, key=lambda p: p[1]) if percent else min(points, key=lambda p: p[1])
+        is_share = name.endswith("acc")
+        shown = [f"{percent(v)} %" if is_share else f"{v:.3f}" for v in (values[0], values[-1])]
+        best = max(points, key=lambda p: p[1]) if is_share else min(points, key=lambda p: p[1])
         table.add_row(name, shown[0], sparkline(values), shown[1], f"epoch {best[0]}")
     return table
 
@@ -128,14 +129,14 @@ def _per_class(result: CompleteTraining, every: bool) -> RenderableType:
             table.add_column(title, justify="right")
         for place, (name, count) in enumerate(zip(classes, counts, strict=True)):
             recalls = [per_class[metric][place] for metric in names]
-            shown = ["-" if r is None else f"{100 * r:.1f}" for r in recalls]
+            shown = [percent(r, missing="-") for r in recalls]
             table.add_row(name, str(count), *shown)
         return table
     for title in ("classes", *[f"{name}, %" for name in names]):
         table.add_column(title, justify="right")
     for group in ("head", "body", "tail", "worst"):
         accuracies = [result.metrics.get(f"{name}_{group}_acc") for name in names]
-        table.add_row(group, *["-" if v is None else f"{100 * v:.1f}" for v in accuracies])
+        table.add_row(group, *[percent(v, missing="-") for v in accuracies])
     return Group(table, Text(f"--all shows the {len(counts)} classes one by one", style="dim"))
 
 
@@ -148,11 +149,11 @@ def _confirmations(view: TrialView) -> PlainTable:
         metrics = trained.metrics if isinstance(trained, CompleteTraining) else {}
         part = tested.part if tested else None
         score = metrics.get(view.objective)
-        tests = [f"{attack} {100 * tested.metrics[f'test/{attack}_acc']:.1f}"
+        tests = [f"{attack} {percent(tested.metrics[f'test/{attack}_acc'])}"
                  for attack in tested.images] if tested else []  # fmt: skip
         table.add_row(
             f"seed {seed}", "training" if trained is None else trained.state,
-            "-" if score is None else f"{100 * score:.1f}",
+            percent(score, missing="-"),
             (", ".join(tests) or "not tested") + (f" (of {part} images)" if part else ""),
         )  # fmt: skip
     return table

@@ -40,6 +40,12 @@ class Rule(Protocol):
         A trial that reports a rung again after a restart is never judged there twice.
         """
 
+    def threshold(self, trial: str, epoch: int) -> float | None:
+        """Return the score below which a trial stops at a rung, by the scores of others so far.
+
+        None if it would pass with any score, or if the epoch is no rung of the trial.
+        """
+
 
 class SuccessiveHalving:
     """The stopping rule of ASHA (Li2020System, arXiv:1810.05934) over given rungs.
@@ -58,30 +64,30 @@ class SuccessiveHalving:
 
     def standings(self) -> list[RungStanding]:
         """Return the rungs, as `Rule` defines it."""
+        newcomer = ""
         return [
-            RungStanding(
-                rung, len(values), self._threshold(values) if self._judges(values) else None
-            )
+            RungStanding(rung, len(values), self.threshold(newcomer, rung))
             for rung, values in self._values.items()
         ]
-
-    def _judges(self, values: Mapping[str, float]) -> bool:
-        return len(values) >= self._factor
-
-    def _threshold(self, values: Mapping[str, float]) -> float:
-        keep = math.ceil(len(values) / self._factor)
-        return sorted(values.values(), reverse=True)[keep - 1]
 
     def record(self, trial: str, epoch: int, value: float) -> EarlyStop | None:
         """Record a score, as `Rule` defines it."""
         values = self._values.get(epoch)
         if values is None or trial in values:
             return None
+        threshold = self.threshold(trial, epoch)
         values[trial] = value
-        if not self._judges(values):
+        if threshold is None or value >= threshold:
             return None
-        threshold = self._threshold(values)
-        return None if value >= threshold else _stop(epoch, value, threshold, values)
+        return _stop(epoch, value, threshold, values)
+
+    def threshold(self, trial: str, epoch: int) -> float | None:
+        """Return what a trial must reach, as `Rule` defines it."""
+        others = [v for one, v in self._values.get(epoch, {}).items() if one != trial]
+        keep = math.ceil((len(others) + 1) / self._factor)
+        if len(others) + 1 < self._factor or keep > len(others):
+            return None
+        return sorted(others, reverse=True)[keep - 1]
 
 
 class Hyperband:
@@ -113,10 +119,16 @@ class Hyperband:
 
     def record(self, trial: str, epoch: int, value: float) -> EarlyStop | None:
         """Record a score, as `Rule` defines it."""
-        number = int(trial.rpartition("t")[2])
-        bracket = self._turns[number % len(self._turns)]
-        stop = self._brackets[bracket].record(trial, epoch, value)
+        stop = self._bracket(trial).record(trial, epoch, value)
         return None if stop is None else replace(stop, bracket=True)
+
+    def threshold(self, trial: str, epoch: int) -> float | None:
+        """Return what a trial must reach in its bracket, as `Rule` defines it."""
+        return self._bracket(trial).threshold(trial, epoch)
+
+    def _bracket(self, trial: str) -> SuccessiveHalving:
+        number = int(trial.rpartition("t")[2])
+        return self._brackets[self._turns[number % len(self._turns)]]
 
 
 class MedianStopping:
@@ -151,11 +163,16 @@ class MedianStopping:
         values = self._values.get(epoch)
         if values is None or trial in values:
             return None
-        others = list(values.values())
+        threshold = self.threshold(trial, epoch)
         values[trial] = best
-        if len(others) < self._LEAST or best >= (threshold := statistics.median(others)):
+        if threshold is None or best >= threshold:
             return None
         return _stop(epoch, best, threshold, values, "best")
+
+    def threshold(self, trial: str, epoch: int) -> float | None:
+        """Return what a trial's best score must reach, as `Rule` defines it."""
+        others = [v for one, v in self._values.get(epoch, {}).items() if one != trial]
+        return statistics.median(others) if len(others) >= self._LEAST else None
 
 
 def _stop(
@@ -214,6 +231,12 @@ class EarlyStopping:
         """Put scores of a trial, epoch -> value, back on the rungs; they were judged before."""
         for epoch in sorted(values):
             self._rules[scenario].record(trial, epoch, values[epoch])
+
+    def thresholds(self, scenario: str, trial: str) -> dict[int, float]:
+        """Return rung -> the score that a trial must reach there, by the scores so far."""
+        rule = self._rules[scenario]
+        found = {epoch: rule.threshold(trial, epoch) for epoch in self._rungs.judged}
+        return {epoch: score for epoch, score in found.items() if score is not None}
 
     def goes_on(
         self,

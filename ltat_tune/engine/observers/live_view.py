@@ -19,6 +19,7 @@ from ltat_tune.engine.observers.screen import (
 )
 from ltat_tune.engine.observers.time_left import TimeLeft
 from ltat_tune.presentation.names import as_the_script_says
+from ltat_tune.presentation.units import percent
 from ltat_tune.results.wording import masking_line
 from ltat_tune.search.predict.outlook import Outlook
 from ltat_tune.search.stopping_rules import RungStanding
@@ -158,7 +159,7 @@ class LiveView:
         if score is not None and task.kind == "copy":
             self._progress[task.scenario].copies.setdefault(task.epochs, []).append(score)
         if score is not None:
-            self.say(f"{task.title}: {100 * score:.1f} % {self._space.objective.metric}")
+            self.say(f"{task.title}: {percent(score)} % {self._space.objective.metric}")
 
     def on_note(self, text: str) -> None:
         """Show a note."""
@@ -178,7 +179,7 @@ class LiveView:
                 if not outcome.reason:
                     self._see(task, score)
                 self.say(
-                    f"{symbol} {task.title} complete: {100 * score:.1f} % "
+                    f"{symbol} {task.title} complete: {percent(score)} % "
                     f"{self._space.objective.metric}{doubt if outcome.reason else ''}"
                 )
             elif outcome.state == "pruned":
@@ -194,7 +195,7 @@ class LiveView:
             progress.confirmed += 1
             score = (outcome.metrics or {}).get(self._space.objective.metric, 0.0)
             self.say(
-                f"{symbol} {task.title} confirmed: {100 * score:.1f} % "
+                f"{symbol} {task.title} confirmed: {percent(score)} % "
                 f"{self._space.objective.metric}"
             )
         elif task.kind == "sentinel":
@@ -206,7 +207,7 @@ class LiveView:
             measured = read_test(task.path)
             images = {} if measured is None else measured.images
             accuracies = ", ".join(
-                f"{a} {100 * (outcome.metrics or {}).get(f'test/{a}_acc', 0.0):.1f} %"
+                f"{a} {percent((outcome.metrics or {}).get(f'test/{a}_acc', 0.0))} %"
                 + (f" of {images[a]}" if a in images else "")
                 for a in task.attacks
             )

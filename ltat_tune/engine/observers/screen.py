@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ltat_tune.presentation.units import clock
+from ltat_tune.presentation.units import clock, percent
 from ltat_tune.search.predict.outlook import Outlook
 from ltat_tune.search.stopping_rules import RungStanding
 from ltat_tune.space.space import Space, text_of
@@ -138,7 +138,7 @@ def _scenario_table(state: ScreenState) -> Table:
             str(progress.states["complete"]), str(progress.states["pruned"]),
             str(progress.states["failed"] + progress.states["diverged"]),
             f"{progress.epochs} of {_planned(state.space)}", str(progress.confirmed),
-            str(progress.tested), "" if outlook is None else f"+{100 * outlook.gain:.1f}",
+            str(progress.tested), "" if outlook is None else f"+{percent(outlook.gain)}",
         )  # fmt: skip
     if len(names) < len(state.progress):
         table.add_row(f"and {len(state.progress) - len(names)} more")
@@ -173,7 +173,7 @@ def _planned(space: Space) -> int:
 def _best(progress: ScenarioProgress) -> str:
     if progress.best is None:
         return ""
-    return f"{100 * progress.best:.1f} % ({progress.best_trial})"
+    return f"{percent(progress.best)} % ({progress.best_trial})"
 
 
 def _tasks(state: ScreenState, most: int) -> list[RunningTask]:
@@ -234,7 +234,7 @@ def _numbers(running: RunningTask) -> tuple[str, str, str]:
     """Return the epoch of all epochs, the last score in percent, and the seconds an epoch."""
     if running.task.kind in ("test", "sentinel"):
         return "", "", ""
-    score = "" if running.score is None else f"{100 * running.score:.1f}"
+    score = "" if running.score is None else percent(running.score)
     pace = f"{running.seconds / running.epochs:.2g}" if running.epochs else ""
     if running.epochs and running.seconds / running.epochs >= 10:
         pace = f"{running.seconds / running.epochs:.0f}"
@@ -254,7 +254,7 @@ def _best_and_rungs(state: ScreenState, most: int) -> list[RenderableType]:
             )
         words = [_rung(rung) for rung in state.rungs.get(name, ()) if rung.trials]
         words += [
-            f"copies of {length} epochs: {len(scores)}, the best {100 * max(scores):.1f} %"
+            f"copies of {length} epochs: {len(scores)}, the best {percent(max(scores))} %"
             for length, scores in sorted(progress.copies.items())
         ]
         if words:
@@ -264,7 +264,7 @@ def _best_and_rungs(state: ScreenState, most: int) -> list[RenderableType]:
 
 def _rung(rung: RungStanding) -> str:
     text = f"epoch {rung.epoch}: {rung.trials} trial{'s' * (rung.trials != 1)}"
-    return text if rung.threshold is None else f"{text}, below {100 * rung.threshold:.1f} % stops"
+    return text if rung.threshold is None else f"{text}, below {percent(rung.threshold)} % stops"
 
 
 def _tail(state: ScreenState) -> Text:
