@@ -112,7 +112,7 @@ class CompleteTraining(FileModel):
 
     @model_validator(mode="after")
     def _check_classes(self) -> CompleteTraining:
-        """Refuse a list by class with more or fewer values than classes."""
+        """Check that every list by class has as many values as there are classes."""
         count = len(self.samples_per_class)
         if min(self.samples_per_class, default=0) < 1:
             raise ValueError("samples_per_class must hold a number >= 1 for every class")

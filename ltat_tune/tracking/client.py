@@ -24,6 +24,7 @@ from ltat_tune.tracking.store import (
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Experiment
 
 
 PARENT = "study"
@@ -110,21 +111,15 @@ class Runs:
             thread.join(max(0.0, until - time.monotonic()))
 
     def _find_experiment(self, name: str, *, local: bool) -> str:
-        from mlflow.exceptions import MlflowException
-
+        place = (self._folder / ARTIFACTS).resolve().as_uri() if local else None
         experiment = find_experiment(self._client, name, self._uid)
-        experiment = experiment or self._client.get_experiment_by_name(name)
         if experiment is None:
-            place = (self._folder / ARTIFACTS).resolve().as_uri() if local else None
-            try:
-                created: str = self._client.create_experiment(
-                    name, artifact_location=place, tags=_EXPERIMENT_TAGS
-                )
-                return created
-            except MlflowException:  # another study of this name was faster
-                experiment = self._client.get_experiment_by_name(name)
-                if experiment is None:
-                    raise
+            experiment = self._made_experiment(name, place)
+            there = str(experiment.artifact_location)
+            others = place not in (None, there) and there.endswith(f"/{ARTIFACTS}")
+            if others and experiment.lifecycle_stage != "deleted":
+                # another study's, perhaps the original of this copy: its folder gets its files
+                experiment = self._made_experiment(f"{name}-{self._uid}", place)
         if experiment.lifecycle_stage == "deleted":
             raise StudyError(
                 f"the experiment {experiment.name} was deleted in MLflow; restore it: mlflow "
@@ -132,6 +127,21 @@ class Runs:
             )
         existing: str = experiment.experiment_id
         return existing
+
+    def _made_experiment(self, name: str, place: str | None) -> Experiment:
+        """Return the experiment of this name, which is created if there is none."""
+        from mlflow.exceptions import MlflowException
+
+        experiment = self._client.get_experiment_by_name(name)
+        if experiment is None:
+            with contextlib.suppress(MlflowException):  # another study of this name was faster
+                self._client.create_experiment(
+                    name, artifact_location=place, tags=_EXPERIMENT_TAGS
+                )
+            experiment = self._client.get_experiment_by_name(name)
+        if experiment is None:
+            raise StudyError(f"MLflow does not create the experiment {name}")
+        return experiment
 
     def _search(self, text: str) -> list[Any]:
         runs: list[Any] = []

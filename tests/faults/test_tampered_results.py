@@ -86,7 +86,7 @@ VARIANTS: dict[str, dict[str, Change]] = {
         "epoch negative": _with(epoch=-3),
         "epoch huge": _with(epoch=HUGE),
         "weights a list": _with(weights=[1]),
-        "no counts": _with(samples_per_class=[]),
+        "no counts": _with(samples_per_class=[1]),
         "counts negative": lambda data: {
             **data, "samples_per_class": [-1] * len(data["samples_per_class"])
         },
