@@ -78,6 +78,7 @@ class CheckpointRequest:
         config: configuration of those that this package wrote; None is the file beside each.
         metrics: such as `test/pgd20_acc`; empty is the verdict's and the one without attack.
         folder: where what was measured is kept.
+        about: what the checkpoints are, for the notes.
     """
 
     files: Sequence[str]
@@ -86,6 +87,10 @@ class CheckpointRequest:
     metrics: Sequence[str] = ()
     device: str = "auto"
     folder: Path = Path("evaluations")
+    about: str = (
+        "a checkpoint is one training: what it was trained on, and what chose it, is not known "
+        "here"
+    )
 
 
 @dataclass(frozen=True)
@@ -137,7 +142,7 @@ def beside_winners(study: Reviewed, request: CheckpointRequest) -> list[Checkpoi
                 config.model.name,
                 {metric: result.scores("test", metric) for metric in metrics},
                 [replace(row, adjusted=p) for row, p in zip(rows, adjusted, strict=True)],
-                _notes(study, rows),
+                [request.about, *_notes(study, rows)],
             )
         )
     if not blocks:
@@ -258,8 +263,7 @@ def _lead(
 
 
 def _notes(study: Reviewed, rows: Sequence[CheckpointRow]) -> list[str]:
-    notes = ["a checkpoint is one training: what it was trained on, and what chose it, is not "
-             "known here"]  # fmt: skip
+    notes = []
     if study.space.selected_on_test:
         notes.append("no interval: the test images chose the winner")
     elif any(row.lead is None for row in rows):
