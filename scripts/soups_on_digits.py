@@ -55,7 +55,7 @@ def one_study(seed: int, to: Path) -> tuple[dict[str, list[float]], float, int, 
     """The accuracies of the three models, the gain on the validation images, members, images."""
     name = f"soups-{seed}"
     if not (to / name / "results.json").exists():
-        seeds = {"fixed.seeds.seed": seed, "fixed.seeds.subset_seed": seed}
+        seeds = {"seeds.seed": seed, "seeds.subset_seed": seed}
         changes = {"name": name, "searcher.seed": seed, **seeds}
         Study(SPACE, out=to, overrides=changes).run(in_process=True)
     (made,) = make_soups(review(StudyFolder.open(to / name)), device="cpu")

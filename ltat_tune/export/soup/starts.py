@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ltat_tune.config.foreign.start import start_file
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.methods import needs_projection
 from ltat_tune.search.stems import stem_of
@@ -70,7 +71,7 @@ def shared_start(config: TrialConfig) -> tuple[str, str] | None:
     if config.model.init:
         same = {p: v for p, v in config.flat().items() if p.startswith(_SAME)}
         key = json.dumps([same, needs_projection(config)], sort_keys=True, default=str)
-        return f"model.init {config.model.init}", key
+        return f"model.init {start_file(config.model.init)[0]}", key
     stem = stem_of(config, device="", threads=1)
     if stem is None:
         return None
