@@ -105,10 +105,13 @@ def soup(
     BatchNorm statistics of each average are estimated anew. Nothing is trained. The best soup of
     each scenario is written into the study's folder soups/, with its configuration beside it.
 
-    A soup is of one training seed, and the validation images chose it. No fresh seed confirms it.
+    A soup is of one training seed, and the validation images chose it. If the study has confirmed
+    all trials of a soup (confirm.top), --test also averages them anew for each fresh seed, which
+    confirms the soup.
     """
     from ltat_tune.comparison.entries import review
     from ltat_tune.export.soup import tables as views
+    from ltat_tune.export.soup.fresh import confirm_soup
     from ltat_tune.export.soup.make import make_soups
     from ltat_tune.export.soup.tested import check_winners, soups_on_test
 
@@ -125,6 +128,8 @@ def soup(
 
     made = make_soups(study, device=device, on_average=progress)
     blocks = soups_on_test(study, made, device=device) if test else []
+    confirmed = [confirm_soup(study, one, device=device) for one in made] if test else []
+    fresh = [one for one in confirmed if one is not None]
     from ltat_tune.comparison.checkpoint_tables import checkpoint_table, checkpoint_text
     from ltat_tune.comparison.checkpoints import checkpoint_data
 
@@ -135,8 +140,8 @@ def soup(
         options.print_rows(views.soup_rows(made), form)
         return
     if form == "json":
-        tested = {"test": checkpoint_data(blocks)} if test else {}
-        data = {"soups": views.soups_data(made), **tested}
+        tested = {"test": checkpoint_data(blocks), "fresh_seeds": views.fresh_data(fresh)}
+        data = {"soups": views.soups_data(made), **(tested if test else {})}
         click.echo(json.dumps(data, indent=2, ensure_ascii=False))
         return
     from rich.console import Console
@@ -145,3 +150,4 @@ def soup(
     console.print(views.soups_text(made))
     if test:
         console.print(checkpoint_text(blocks))
+        console.print(views.fresh_text(fresh, study.folder.resume_command))

@@ -143,7 +143,7 @@ def _of_scenario(
     device: torch.device,
     on_average: Callable[[str], None],
 ) -> ScenarioSoups:
-    mixers = [_Mixer(study, trials, device, on_average) for _, trials in shared.groups]
+    mixers = [Mixer(study, trials, device, on_average) for _, trials in shared.groups]
     made = [
         (Soup(start, trials, greedy(len(trials), mixer.score)), mixer)
         for (start, trials), mixer in zip(shared.groups, mixers, strict=True)
@@ -169,15 +169,21 @@ def soup_file(folder: StudyFolder, scenario: str) -> Path:
     return folder.soups / f"{scenario}{SUFFIX}"
 
 
-class _Mixer:
-    """Averages trials of one group and measures the averages.
+class Mixer:
+    """Averages trainings that share a start and measures the averages.
 
-    Everything is measured as the best trial is: its configuration is the soup's.
+    Everything is measured as the first of them is: its configuration is the soup's.
+
+    Args:
+        study: the study.
+        trials: the trainings, best first.
+        device: the device that measures.
+        on_average: called with a sentence before each average is measured.
     """
 
     def __init__(
         self, study: Reviewed, trials: Sequence[Ingredient], device: torch.device,
-        on_average: Callable[[str], None],
+        on_average: Callable[[str], None] = lambda text: None,
     ) -> None:  # fmt: skip
         self._study, self._trials, self._device = study, trials, device
         self._on_average = on_average
@@ -198,12 +204,16 @@ class _Mixer:
             return -1.0
         return metrics[objective.metric]
 
+    def mix(self, places: Sequence[int]) -> nn.Module:
+        """Return an average as it is measured, in eval mode. The next one overwrites it."""
+        with computing_on(self._device, self._start().config.compute):
+            return self._validator.measured(self._average(places))
+
     def write(self, path: Path, scenario: str, soup: Soup) -> None:
         """Write the weights of a soup, and its configuration beside them."""
         first, study = self._start(), self._study
         places = tuple(one.place for one in soup.tried if one.added)
-        with computing_on(self._device, first.config.compute):
-            module = self._average(places)
+        model = self.mix(places)
         names = " ".join(one.name for one in soup.members)
         facts = {
             "study": study.folder.root.name, "scenario": scenario, "soup": names,
@@ -213,7 +223,7 @@ class _Mixer:
         }  # fmt: skip
         _, channels, height, width = first.splits.train.images.shape
         save_weights(
-            path, self._validator.measured(module), identity=first.config.identity,
+            path, model, identity=first.config.identity,
             subset_hash=first.splits.subset_hash, epoch=first.epoch,
             classes=first.splits.classes, image_shape=(channels, height, width), about=facts,
         )  # fmt: skip
@@ -222,7 +232,7 @@ class _Mixer:
             **facts, "selected_on_test": study.space.selected_on_test,
             "seed": first.config.seeds.seed, "objective": study.space.objective.metric,
             "val": {study.space.objective.metric: soup.score}, "epoch": first.epoch,
-            "weights": weights_hash(module.state_dict()),
+            "weights": weights_hash(self._module.state_dict()),
             "subset_hash": first.splits.subset_hash,
             "threads": study.space.resources.cpus_per_trial,
         }  # fmt: skip
@@ -234,7 +244,7 @@ class _Mixer:
         )
         dump_config(path.with_suffix(".yaml"), first.config, comment=comment, recorded=recorded)
 
-    def _average(self, places: tuple[int, ...]) -> nn.Module:
+    def _average(self, places: Sequence[int]) -> nn.Module:
         """Return the average of trials; one alone is that trial, with its own statistics."""
         self._states = {
             place: self._states[place] if place in self._states else self._state(place)

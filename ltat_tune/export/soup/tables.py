@@ -8,14 +8,16 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from ltat_tune.export.soup.fresh import FreshSoup
 from ltat_tune.export.soup.make import ScenarioSoups, Soup
 from ltat_tune.presentation.rich_table import PlainTable
 from ltat_tune.presentation.units import percent
+from ltat_tune.results.wording import mean_std, points
 
 WORTH = (
     "A soup is of one training seed. The validation images chose its trials and the soup itself, "
-    "so its score there is optimistic. No fresh seed confirms it: that takes a training of each "
-    "of its trials with each seed."
+    "so its score there is optimistic. Only trainings of all its trials with fresh seeds would "
+    "confirm it."
 )
 
 
@@ -39,6 +41,43 @@ def soups_text(made: Sequence[ScenarioSoups]) -> RenderableType:
             parts.append(Text(f"written: {one.path}"))
         parts.append(Text())
     return Group(*parts, Text(WORTH, style="dim"))
+
+
+def fresh_text(fresh: Sequence[FreshSoup], resume: str) -> RenderableType:
+    """Return what the soups reach with fresh seeds, or how to train their members with them.
+
+    Args:
+        fresh: one for each soup.
+        resume: the command that continues the study.
+    """
+    parts: list[RenderableType] = [Text()]
+    for one in fresh:
+        if not one.seeds:
+            parts.append(Text(
+                f"{one.scenario}: to confirm the soup, set confirm.top to {one.top} in the "
+                f"study's space.yaml, run `{resume}`, and then this command again. It averages "
+                "the same trials, trained anew with each fresh seed."
+            ))  # fmt: skip
+            continue
+        seeds = ", ".join(map(str, one.seeds))
+        text = (
+            f"{one.scenario}: the same trials, trained and averaged anew with the fresh seeds "
+            f"{seeds}, reach {mean_std(one.scores)} % {one.metric}"
+        )
+        if one.lead is not None:
+            text += f"; the soup is ahead of the winner by {points(one.lead.gain)}"
+        if one.lead is not None and one.lead.low is not None and one.lead.high is not None:
+            ends = " to ".join(percent(end, sign="+") for end in (one.lead.low, one.lead.high))
+            text += f" (95 % interval {ends})"
+        parts.append(Text(text))
+    return Group(*parts)
+
+
+def fresh_data(fresh: Sequence[FreshSoup]) -> list[dict[str, Any]]:
+    """Return the soups of fresh seeds for `--format json`, accuracies as fractions."""
+    return [
+        {**vars(one), "lead": None if one.lead is None else dict(vars(one.lead))} for one in fresh
+    ]
 
 
 def _table(soup: Soup) -> PlainTable:

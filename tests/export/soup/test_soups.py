@@ -21,10 +21,13 @@ from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.batches import to_unit
 from ltat_tune.evaluation.loading import Loaded, load_target
 from ltat_tune.evaluation.targets import find_targets
+from ltat_tune.export.soup.fresh import confirm_soup
+from ltat_tune.export.soup.greedy import averaged
 from ltat_tune.export.soup.make import make_soups
 from ltat_tune.export.soup.starts import shared_start
 from ltat_tune.storage.folder import StudyFolder
-from ltat_tune.training.evaluation import validate
+from ltat_tune.training.batch_statistics import estimate_statistics
+from ltat_tune.training.evaluation import measure_accuracy, validate
 from ltat_tune.training.weights_file import read_weights
 from tests.drive import MINI, call, write_space
 from tests.small_study import made_once
@@ -47,6 +50,7 @@ def shared_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
             folder, fixed={**MINI["fixed"], **DEFERRED},
             scenarios={"data.imbalance_ratio": [4]}, tuned={"reweight.under_weight": weight},
             start_from=[], searcher={"trials": 5, "branches": 5}, scheduler={"name": "none"},
+            confirm={**MINI["confirm"], "top": 5},
         )  # fmt: skip
         done = call("run", space, "--in-process", "--quiet", cwd=folder)
         assert done.returncode == 0, done.stderr
@@ -164,6 +168,46 @@ def test_it_is_tested_beside_the_winner_and_evaluate_agrees(root: Path) -> None:
         call("soup", "mini", "--format", "csv", "--quiet", cwd=root).stdout
     )))  # fmt: skip
     assert [row["added"] for row in rows].count("true") == len(card["model"]["soup"].split())
+
+
+def test_with_fresh_seeds_the_same_trials_are_averaged_anew(root: Path) -> None:
+    """Against the mean of the confirmations' weights, which the winner is tested beside."""
+    study = _reviewed(root)
+    (made,) = make_soups(study, device="cpu")
+    fresh = confirm_soup(study, made, device="cpu", folder=root / "kept")
+    assert fresh is not None and made.best is not None
+    assert list(fresh.seeds) == [1, 2]
+    winner = study.results.scenarios[0].winner
+    assert winner is not None and fresh.lead is not None
+    assert fresh.lead.low is not None and fresh.lead.low <= fresh.lead.gain
+    gain = np.mean(fresh.scores) - np.mean(winner.test["test/pgd3_balanced_acc"])
+    assert fresh.lead.gain == pytest.approx(gain)
+    for seed, score in zip(fresh.seeds, fresh.scores, strict=True):
+        loaded = [
+            _loaded(root, str(study.folder.confirmation(
+                SCENARIO, one.config.replace({"seeds.seed": seed}).recipe, seed)))
+            for one in made.best.members
+        ]  # fmt: skip
+        first = loaded[0]
+        states = [one.model.state_dict() for one in loaded]
+        first.model.load_state_dict(averaged(states))
+        estimate_statistics(
+            first.model, first.config, first.splits.train, first.splits.samples_per_class
+        )
+        measured = measure_accuracy(
+            first.model, first.splits.test(), "pgd3", first.config, split="test", classes=10
+        )
+        found = measured.metrics("test", first.groups)["test_balanced_acc"]
+        assert found == pytest.approx(score)
+    said = " ".join(call("soup", "mini", "--test", "--quiet", cwd=root).stdout.split())
+    assert "trained and averaged anew with the fresh seeds 1, 2, reach" in said
+    member = made.best.members[-1].config.replace({"seeds.seed": 1})
+    for seed in (1, 2):
+        (study.folder.confirmation(SCENARIO, member.recipe, seed) / "checkpoint.pt").unlink()
+    said = " ".join(call("soup", "mini", "--test", "--quiet", cwd=root).stdout.split())
+    assert f"to confirm the soup, set confirm.top to {fresh.top} in the study's" in said
+    ranks = [row["trial"] for row in _data(root)["soups"][0]["groups"][0]["trials"]]
+    assert fresh.top == 1 + max(ranks.index(one.name) for one in made.best.members)
 
 
 def test_no_training_makes_a_soup(root: Path) -> None:
