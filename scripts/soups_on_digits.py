@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Does an average of trials that share a stem beat the best single trial on the test images?
 
-    python scripts/soups_on_digits.py [--seeds 3] [--to /tmp/soups]
+    python scripts/soups_on_digits.py [--seeds 12] [--to studies]
 
 Runs the study of problems/soups.yaml once for each seed of the training, of the subset and of the
 search, makes its soups, and attacks all test images. Prints balanced clean and PGD-20 accuracy of
@@ -20,6 +20,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from scipy.stats import t
 from torch import nn
 
 from ltat_tune import Study
@@ -76,29 +77,43 @@ def one_study(seed: int, to: Path) -> tuple[dict[str, list[float]], float, int, 
     return found, best.score - alone, len(best.members), f"{of}, {images}"
 
 
+def in_words(gains: list[float]) -> str:
+    """The mean of gains in points, and how many are higher or lower."""
+    ends = ""
+    if len(gains) > 1:
+        half = t.isf(0.025, len(gains) - 1) * statistics.stdev(gains) / math.sqrt(len(gains))
+        mean = statistics.mean(gains)
+        ends = f" (95 % interval {mean - half:+.2f} to {mean + half:+.2f})"
+    higher, lower = sum(g > 1e-9 for g in gains), sum(g < -1e-9 for g in gains)
+    return (
+        f"{statistics.mean(gains):+.2f} points{ends}, {higher} of {len(gains)} higher, "
+        f"{lower} lower"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=3, help="studies, each with seeds of its own")
+    parser.add_argument(
+        "--seeds", type=int, default=12, help="studies, each with seeds of its own"
+    )
     parser.add_argument("--to", type=Path, default=Path("studies"), help="folder of the studies")
     arguments = parser.parse_args()
     table = Table("seed", "model", *(f"{name}, %" for name in ATTACKS), box=None)
-    gains: dict[str, list[float]] = {name: [] for name in ROWS[1:]}
+    gains: dict[str, list[list[float]]] = {name: [[], []] for name in ROWS[1:]}
     for seed in range(arguments.seeds):
         found, on_val, members, about = one_study(seed, arguments.to)
         for row, values in found.items():
             more = f" of {members}, {100 * on_val:+.1f} on validation" if row == ROWS[2] else ""
             table.add_row(str(seed), row + more, *(f"{100 * value:.1f}" for value in values))
-        for row, gain in gains.items():
-            gain.append(100 * (found[row][1] - found[ROWS[0]][1]))
+        for row, lists in gains.items():
+            for gain, value, base in zip(lists, found[row], found[ROWS[0]], strict=True):
+                gain.append(100 * (value - base))
     console = Console(highlight=False, width=110)
     console.print(table)
-    for row, gain in gains.items():
-        error = statistics.stdev(gain) / math.sqrt(len(gain)) if len(gain) > 1 else math.nan
-        console.print(
-            f"{row} against the best trial: {statistics.mean(gain):+.2f} points of PGD-20 on the "
-            f"test images, standard error {error:.2f}, {sum(g > 0 for g in gain)} of {len(gain)} "
-            "higher"
-        )
+    console.print("test images, against the best trial:")
+    for row, lists in gains.items():
+        for attack, gain in zip(ATTACKS, lists, strict=True):
+            console.print(f"{row}, {attack}: {in_words(gain)}")
     console.print(f"balanced accuracy; {about}, L-inf eps 0.1; {machine()}")
 
 
