@@ -39,6 +39,11 @@ def soups_text(made: Sequence[ScenarioSoups]) -> RenderableType:
             parts.append(Text(f"in no group: {'; '.join(told)}", style="dim"))
         if one.path is not None:
             parts.append(Text(f"written: {one.path}"))
+        alone = max((soup.best_alone for soup in one.soups), default=0.0)
+        if one.best is not None and alone >= one.best.score:
+            parts.append(
+                Text(f"no better than {one.best_trial.name} alone, which has {percent(alone)} %")
+            )
         parts.append(Text())
     return Group(*parts, Text(WORTH, style="dim"))
 
