@@ -9,7 +9,7 @@ from __future__ import annotations
 from ltat_tune.cli.commands.compare import compare_command
 from ltat_tune.cli.commands.doctor import doctor
 from ltat_tune.cli.commands.evaluate import evaluate_command
-from ltat_tune.cli.commands.export import export_command
+from ltat_tune.cli.commands.export import export_command, soup
 from ltat_tune.cli.commands.figures import figures
 from ltat_tune.cli.commands.listings import ls, params, version
 from ltat_tune.cli.commands.plan import plan
@@ -28,7 +28,7 @@ __all__ = ["main"]
 
 for _command in (
     run, resume, init, adopt, schema, plan, ui, report, leaderboard, compare_command, show_command,
-    logs, export_command, figures, train, evaluate_command, prepare_command, params, ls, rm, gc,
-    doctor, version,
+    logs, export_command, soup, figures, train, evaluate_command, prepare_command, params, ls, rm,
+    gc, doctor, version,
 ):  # fmt: skip
     main.add_command(_command)

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from ltat_tune.cli.options import print_rows
 from ltat_tune.config.config_file import load_config
 from ltat_tune.config.extensions import Plugin
-from ltat_tune.errors import TrainingDiverged
+from ltat_tune.errors import ConfigError, TrainingDiverged
 from ltat_tune.models.arithmetic import chosen_device, computing_on
 from ltat_tune.presentation.units import percent
 from ltat_tune.provenance import versions
@@ -44,6 +44,11 @@ def train_file(
     """
     config, recorded = load_config(path)
     recorded = recorded or {}
+    if soup := recorded.get("soup"):
+        raise ConfigError(
+            f"{path} is of the average of {soup}, which no training makes; train the "
+            "configuration of a trial, or measure the average with `ltat-tune evaluate`"
+        )
     has_record = bool(recorded)
     if seed is not None:
         same = seed == config.seeds.seed

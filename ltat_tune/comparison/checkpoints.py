@@ -78,6 +78,7 @@ class CheckpointRequest:
         config: configuration of those that this package wrote; None is the file beside each.
         metrics: such as `test/pgd20_acc`; empty is the verdict's and the one without attack.
         folder: where what was measured is kept.
+        about: what the checkpoints are, for the notes.
     """
 
     files: Sequence[str]
@@ -86,10 +87,14 @@ class CheckpointRequest:
     metrics: Sequence[str] = ()
     device: str = "auto"
     folder: Path = Path("evaluations")
+    about: str = (
+        "a checkpoint is one training: what it was trained on, and what chose it, is not known "
+        "here"
+    )
 
 
 @dataclass(frozen=True)
-class _Problem:
+class WinnersProblem:
     """A scenario's images and the way in which its winner was tested."""
 
     config: TrialConfig
@@ -119,12 +124,7 @@ def beside_winners(study: Reviewed, request: CheckpointRequest) -> list[Checkpoi
                 f"--metric {unknown[0]} was not measured on the test images; choose from "
                 + ", ".join(sorted(result.test))
             )
-        config = study.space.config(study.space.scenario(scenario.name), result.params)
-        splits = load_splits(config, cache_dir=study.folder.cache)
-        problem = _Problem(
-            config, splits, result, ClassGroups.from_counts(splits.samples_per_class.tolist()),
-            study.space.confirm.test_images,
-        )  # fmt: skip
+        problem = winners_problem(study, scenario.name, result)
         rows = [
             _row(study, scenario.name, problem, file, metrics, request, device)
             for file in request.files
@@ -134,10 +134,10 @@ def beside_winners(study: Reviewed, request: CheckpointRequest) -> list[Checkpoi
             CheckpointBlock(
                 study.titles[scenario.name],
                 f"{study.folder.root.name} t{result.number:04d} winner",
-                config.model.name,
+                problem.config.model.name,
                 {metric: result.scores("test", metric) for metric in metrics},
                 [replace(row, adjusted=p) for row, p in zip(rows, adjusted, strict=True)],
-                _notes(study, rows),
+                [request.about, *_notes(study, rows)],
             )
         )
     if not blocks:
@@ -146,6 +146,14 @@ def beside_winners(study: Reviewed, request: CheckpointRequest) -> list[Checkpoi
             f"{study.folder.resume_command}"
         )
     return blocks
+
+
+def winners_problem(study: Reviewed, scenario: str, winner: ConfirmedResult) -> WinnersProblem:
+    """Return the images of a scenario, and how its winner was tested on them."""
+    config = study.space.config(study.space.scenario(scenario), winner.params)
+    splits = load_splits(config, cache_dir=study.folder.cache)
+    groups = ClassGroups.from_counts(splits.samples_per_class.tolist())
+    return WinnersProblem(config, splits, winner, groups, study.space.confirm.test_images)
 
 
 def _usual(study: Reviewed) -> list[str]:
@@ -158,7 +166,7 @@ def _usual(study: Reviewed) -> list[str]:
 def _row(
     study: Reviewed,
     scenario: str,
-    problem: _Problem,
+    problem: WinnersProblem,
     file: str,
     metrics: Sequence[str],
     request: CheckpointRequest,
@@ -166,7 +174,7 @@ def _row(
 ) -> CheckpointRow:
     model, network = _model(Path(file), problem, request, device)
     attacks = list(dict.fromkeys(map(attack_of, metrics)))
-    done = _measured(model, problem, attacks, request.folder, device)
+    done = measured_as_winner(model, problem, attacks, request.folder, device)
     scores: dict[str, float] = {}
     for attack in attacks:
         answers = done.answers(attack)
@@ -181,7 +189,7 @@ def _row(
 
 
 def _model(
-    path: Path, problem: _Problem, request: CheckpointRequest, device: str
+    path: Path, problem: WinnersProblem, request: CheckpointRequest, device: str
 ) -> tuple[nn.Module, str]:
     """Return a checkpoint's model as it is measured, and the name of its network."""
     if not path.is_file():
@@ -214,10 +222,18 @@ def _model(
     return loaded.model, loaded.config.model.name
 
 
-def _measured(
-    model: nn.Module, problem: _Problem, attacks: Sequence[str], folder: Path, device: str
+def measured_as_winner(
+    model: nn.Module, problem: WinnersProblem, attacks: Sequence[str], folder: Path, device: str
 ) -> MeasuredOnTest:
-    """Return the answers on the test images; those of an earlier call are read."""
+    """Return a model's answers on the test images; those of an earlier call are read.
+
+    Args:
+        model: as measured, on its device.
+        problem: the images and how to attack them.
+        attacks: their names.
+        folder: where what was measured is kept.
+        device: the model's.
+    """
     config, test = problem.config, problem.splits.test()
     weights = weights_hash(model.state_dict())
     about = (
@@ -238,7 +254,7 @@ def _measured(
 
 
 def _lead(
-    study: Reviewed, scenario: str, problem: _Problem, done: MeasuredOnTest, metric: str
+    study: Reviewed, scenario: str, problem: WinnersProblem, done: MeasuredOnTest, metric: str
 ) -> MeasuredLead | None:
     """Return the winner's lead over a checkpoint, image by image over the winner's fresh seeds."""
     attack, counts = attack_of(metric), problem.splits.samples_per_class.tolist()
@@ -258,8 +274,7 @@ def _lead(
 
 
 def _notes(study: Reviewed, rows: Sequence[CheckpointRow]) -> list[str]:
-    notes = ["a checkpoint is one training: what it was trained on, and what chose it, is not "
-             "known here"]  # fmt: skip
+    notes = []
     if study.space.selected_on_test:
         notes.append("no interval: the test images chose the winner")
     elif any(row.lead is None for row in rows):

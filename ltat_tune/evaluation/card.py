@@ -127,6 +127,7 @@ def build(
             "epoch": loaded.epoch,
             "epochs": config.optim.epochs,
             "training_seed": config.seeds.seed,
+            **({"soup": loaded.soup} if loaded.soup else {}),
         },
         "data": {
             "name": config.data.name,

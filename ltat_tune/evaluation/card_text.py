@@ -23,6 +23,8 @@ def card_text(card: Mapping[str, Any]) -> Group:
     """Return the card for the terminal; ends of intervals have no decimals."""
     model, rows = card["model"], card["rows"]
     text = Text(f"{model['name']}: {model['method']}, {model['loss']}, weights {model['weights']}")
+    if soup := card["model"].get("soup"):
+        text.append(f"\nsoup of {soup}: one training seed, chosen on the validation images")
     if card["selected_on_test"]:
         text.append("\nselected_on_test: validation images were the test images", style="red")
     many_scales = len({row["scale"] for row in rows}) > 1

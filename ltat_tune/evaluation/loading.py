@@ -38,6 +38,7 @@ class Loaded:
     epoch: int
     selected_on_test: bool
     is_foreign: bool = False  # of another script, so the configuration describes no training
+    soup: str = ""  # the trials that it is the average of: `t0003 t0007`
 
     def at_scale(self, scale: float) -> nn.Module:
         """Return the model with another `model.inference_scale` and the same log-prior."""
@@ -128,7 +129,7 @@ def _load_exported(
     return Loaded(
         target, config, model, splits,
         ClassGroups.from_counts(splits.samples_per_class.tolist()),
-        read.weights, read.epoch, on_test,
+        read.weights, read.epoch, on_test, soup=str(recorded.get("soup", "")),
     )  # fmt: skip
 
 

@@ -97,7 +97,8 @@ def _beside(config: Path, checkpoint: Path) -> Target:
         place = checkpoint.resolve().parent.name
         name = place if checkpoint.name == "checkpoint.pt" else f"{place}-{checkpoint.stem}"
         return Target(name, config, checkpoint)
-    rest = checkpoint.resolve().parent.relative_to(study).parts[1:]
+    parts = checkpoint.resolve().parent.relative_to(study).parts
+    rest = parts if parts == (StudyFolder(study).soups.name,) else parts[1:]
     # files that share a folder, such as those of best/, differ by their own names
     own = () if rest and checkpoint.name == "checkpoint.pt" else (checkpoint.stem,)
     return Target(

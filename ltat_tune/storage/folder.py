@@ -113,6 +113,11 @@ class StudyFolder:
         return self.root / "best"
 
     @property
+    def soups(self) -> Path:
+        """Averages of trials, one for each scenario, with their configurations."""
+        return self.root / "soups"
+
+    @property
     def cache(self) -> Path:
         """Decoded images, shared by all trials."""
         return self.root / "data"

@@ -6,28 +6,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from ltat_tune.attacks.frozen import frozen
-from ltat_tune.attacks.training import build_attack
 from ltat_tune.config.attack_names import read_name
 from ltat_tune.config.trial_config import TrialConfig
-from ltat_tune.data.batches import evaluation_batches
 from ltat_tune.data.datasets import LabelledImages
 from ltat_tune.errors import TrainingDiverged
 from ltat_tune.losses.counts import log_prior
 from ltat_tune.models import measured
-from ltat_tune.seeding import new_generator
+from ltat_tune.training.batch_statistics import estimate_statistics, statistics_layers
 from ltat_tune.training.evaluation import Validation, correct_answers, measured_part, validate
 from ltat_tune.training.metrics import ClassGroups
 
-_IMAGES = 2048  # training images that give an average its statistics
 # FGSM finds this much less than the validation attack only where the gradient at the image says
 # nothing of the ball: 3 to 8 points are usual
 OVERFITTED = 0.2
-_STREAM = "statistics of the average"
 _FEW_STEPS = 5  # a validation attack of fewer may be fooled as FGSM is
 
 
@@ -130,39 +123,15 @@ class Validator:
         if average is None or self._config.optim.ema_statistics != "adversarial":
             yield
             return
-        layers = [m for m in average.modules() if isinstance(m, _BatchNorm)]
+        layers = statistics_layers(average)
         kept = [{n: b.clone() for n, b in layer.named_buffers()} for layer in layers]
-        momenta = [layer.momentum for layer in layers]
         try:
-            self._estimate(average, layers)
+            estimate_statistics(average, self._config, self._train, self._counts)
             yield
         finally:
-            for layer, buffers, momentum in zip(layers, kept, momenta, strict=True):
-                layer.momentum = momentum
+            for layer, buffers in zip(layers, kept, strict=True):
                 for name, value in buffers.items():
                     getattr(layer, name).copy_(value)
-
-    def _estimate(self, average: nn.Module, layers: list[_BatchNorm]) -> None:
-        """Take the mean of batch statistics over the same images in the same order each time.
-
-        Source: Izmailov2018Averaging 3.2.
-        """
-        config, device = self._config, self._train.targets.device
-        own = config.replace({"attack.bn_mode": "eval"})
-        adversarial = config.method.name != "natural"
-        attack = build_attack(own, self._counts.to(device), epoch=config.optim.epochs)
-        draws = new_generator(0, _STREAM)
-        places = torch.randperm(len(self._train), generator=draws)[:_IMAGES].to(device)
-        batches = []
-        for images, targets in evaluation_batches(self._train.at(places), config.optim.batch_size):
-            changed = attack(average, images, targets, generator=draws) if adversarial else images
-            batches.append(changed)
-        for layer in layers:
-            layer.reset_running_stats()
-            layer.momentum = None  # a mean of all batches
-        with torch.no_grad(), frozen(average, training=True):
-            for images in batches:
-                average(images)
 
 
 def _of_average(look: Look, average: nn.Module) -> Look:

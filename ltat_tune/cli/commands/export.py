@@ -1,7 +1,8 @@
-"""The command `export`, which writes the winners of a study as files."""
+"""The commands `export` and `soup`, which write models of a study as files."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -71,3 +72,82 @@ def export_command(
         if not quiet:
             for check, result in written.checks.items():
                 click.echo(f"{check}: {result}", err=True)
+
+
+@click.command(
+    short_help="Average trials that share a start.",
+    epilog="\b\nExamples:\n  ltat-tune soup srat\n"
+    "  ltat-tune soup srat --scenario imbalance_ratio_50 --test\n"
+    "  ltat-tune evaluate studies/srat/soups/imbalance_ratio_50.safetensors",
+)
+@click.argument("name", metavar="STUDY", shell_complete=STUDY)
+@options.out
+@words.scenario
+@click.option(
+    "--test", is_flag=True,
+    help="Also attack the test images, beside the winner and the best trial alone.",
+)  # fmt: skip
+@options.device
+@options.format_
+@options.quiet
+def soup(
+    name: str,
+    out: Path,
+    scenarios: tuple[str, ...],
+    test: bool,
+    device: str,
+    form: str,
+    quiet: bool,
+) -> None:
+    """Average the weights of trials of STUDY that share a stem or the same model.init.
+
+    Start with the best trial; add the next best if the validation score of the average rises. The
+    BatchNorm statistics of each average are estimated anew. Nothing is trained. The best soup of
+    each scenario is written into the study's folder soups/, with its configuration beside it.
+
+    A soup is of one training seed, and the validation images chose it. If the study has confirmed
+    all trials of a soup (confirm.top), --test also averages them anew for each fresh seed, which
+    confirms the soup.
+    """
+    from ltat_tune.comparison.entries import review
+    from ltat_tune.export.soup import tables as views
+    from ltat_tune.export.soup.fresh import confirm_soup
+    from ltat_tune.export.soup.make import make_soups
+    from ltat_tune.export.soup.tested import check_winners, soups_on_test
+
+    study = review(options.find_study(out, name))
+    words.check_scenarios(scenarios, [one.name for one in study.results.scenarios], name)
+    if scenarios:
+        study = study.of_scenarios(scenarios)
+    if test:
+        check_winners(study)
+
+    def progress(text: str) -> None:
+        if not quiet:
+            click.echo(text, err=True)
+
+    made = make_soups(study, device=device, on_average=progress)
+    blocks = soups_on_test(study, made, device=device) if test else []
+    confirmed = [confirm_soup(study, one, device=device) for one in made] if test else []
+    fresh = [one for one in confirmed if one is not None]
+    from ltat_tune.comparison.checkpoint_tables import checkpoint_table, checkpoint_text
+    from ltat_tune.comparison.checkpoints import checkpoint_data
+
+    if form == "csv" and test:
+        click.echo(checkpoint_table(blocks, form), nl=False)
+        return
+    if form == "csv":
+        options.print_rows(views.soup_rows(made), form)
+        return
+    if form == "json":
+        tested = {"test": checkpoint_data(blocks), "fresh_seeds": views.fresh_data(fresh)}
+        data = {"soups": views.soups_data(made), **(tested if test else {})}
+        click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+        return
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    console.print(views.soups_text(made))
+    if test:
+        console.print(checkpoint_text(blocks))
+        console.print(views.fresh_text(fresh, study.folder.resume_command))

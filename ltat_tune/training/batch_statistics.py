@@ -1,0 +1,63 @@
+"""Estimates BatchNorm statistics anew, for weights that no training step has led to."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ltat_tune.attacks.frozen import frozen
+from ltat_tune.attacks.training import build_attack
+from ltat_tune.config.trial_config import TrialConfig
+from ltat_tune.data.batches import evaluation_batches
+from ltat_tune.data.datasets import LabelledImages
+from ltat_tune.seeding import new_generator
+
+_IMAGES = 2048  # training images that give an average its statistics
+_STREAM = "statistics of the average"
+
+
+def statistics_layers(module: nn.Module) -> list[_BatchNorm]:
+    """Return the layers whose statistics are estimated."""
+    return [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
+
+
+def estimate_statistics(
+    module: nn.Module, config: TrialConfig, train: LabelledImages, samples_per_class: Tensor
+) -> None:
+    """Give averaged weights the BatchNorm statistics of adversarial training images.
+
+    They are the mean of batch statistics over the same images in the same order each time. A
+    method that trains on clean images gets those of clean images.
+
+    Source: Izmailov2018Averaging 3.2.
+
+    Args:
+        module: the averaged network, changed in place.
+        config: the configuration, which says how training images are attacked.
+        train: training images, on the module's device.
+        samples_per_class: training images by class, (K,).
+    """
+    layers, device = statistics_layers(module), train.targets.device
+    if not layers:
+        return
+    own = config.replace({"attack.bn_mode": "eval"})
+    adversarial = config.method.name != "natural"
+    attack = build_attack(own, samples_per_class.to(device), epoch=config.optim.epochs)
+    draws = new_generator(0, _STREAM)
+    places = torch.randperm(len(train), generator=draws)[:_IMAGES].to(device)
+    batches = []
+    for images, targets in evaluation_batches(train.at(places), config.optim.batch_size):
+        changed = attack(module, images, targets, generator=draws) if adversarial else images
+        batches.append(changed)
+    momenta = [layer.momentum for layer in layers]
+    try:
+        for layer in layers:
+            layer.reset_running_stats()
+            layer.momentum = None  # a mean of all batches
+        with torch.no_grad(), frozen(module, training=True):
+            for images in batches:
+                module(images)
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum

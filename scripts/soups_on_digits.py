@@ -1,0 +1,121 @@
+#!/usr/bin/env python
+"""Does an average of trials that share a stem beat the best single trial on the test images?
+
+    python scripts/soups_on_digits.py [--seeds 12] [--to studies]
+
+Runs the study of problems/soups.yaml once for each seed of the training, of the subset and of the
+search, makes its soups, and attacks all test images. Prints balanced clean and PGD-20 accuracy of
+three models, all chosen on the validation images: the best trial; the same with BatchNorm
+statistics estimated anew, to show what of a gain is theirs alone; and the best soup. The trial
+stands for the soup where no average beats it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import math
+import statistics
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from scipy.stats import t
+from torch import nn
+
+from ltat_tune import Study
+from ltat_tune.comparison.entries import review
+from ltat_tune.data.sources import class_counts
+from ltat_tune.evaluation.loading import Loaded, load_target
+from ltat_tune.evaluation.targets import find_targets
+from ltat_tune.export.soup.make import make_soups
+from ltat_tune.presentation.names import data_name
+from ltat_tune.provenance import machine
+from ltat_tune.storage.folder import StudyFolder
+from ltat_tune.training.batch_statistics import estimate_statistics
+from ltat_tune.training.evaluation import measure_accuracy
+
+SPACE = Path(__file__).parent / "problems" / "soups.yaml"
+ATTACKS = ("clean", "pgd20")
+ROWS = ("best trial", "best trial, statistics anew", "soup")
+
+
+def balanced(model: nn.Module, loaded: Loaded) -> list[float]:
+    """The balanced accuracy on all test images, clean and attacked."""
+    found = []
+    for attack in ATTACKS:
+        accuracy = measure_accuracy(
+            model, loaded.splits.test(), attack, loaded.config, split="test",
+            classes=len(loaded.splits.classes),
+        )  # fmt: skip
+        found.append(accuracy.metrics("test", loaded.groups)["test_balanced_acc"])
+    return found
+
+
+def one_study(seed: int, to: Path) -> tuple[dict[str, list[float]], float, int, str]:
+    """The accuracies of the three models, the gain on the validation images, members, images."""
+    name = f"soups-{seed}"
+    if not (to / name / "results.json").exists():
+        seeds = {"seeds.seed": seed, "seeds.subset_seed": seed}
+        changes = {"name": name, "searcher.seed": seed, **seeds}
+        Study(SPACE, out=to, overrides=changes).run(in_process=True)
+    (made,) = make_soups(review(StudyFolder.open(to / name)), device="cpu")
+    alone = max(soup.best_alone for soup in made.soups)
+    (target,) = find_targets(str(made.best_trial.folder), to)
+    trial = load_target(target)
+    anew = copy.deepcopy(trial.model)
+    estimate_statistics(anew, trial.config, trial.splits.train, trial.splits.samples_per_class)
+    found = {ROWS[0]: balanced(trial.model, trial), ROWS[1]: balanced(anew.eval(), trial)}
+    best = made.best
+    images = f"{len(trial.splits.test().targets)} test images"
+    of = data_name(trial.config.data, class_counts(trial.config))
+    if best is None or made.path is None or best.score <= alone:
+        return {**found, ROWS[2]: found[ROWS[0]]}, 0.0, 1, f"{of}, {images}"
+    (target,) = find_targets(str(made.path), to)
+    soup = load_target(target)
+    found[ROWS[2]] = balanced(soup.model, soup)
+    return found, best.score - alone, len(best.members), f"{of}, {images}"
+
+
+def in_words(gains: list[float]) -> str:
+    """The mean of gains in points, and how many are higher or lower."""
+    ends = ""
+    if len(gains) > 1:
+        half = t.isf(0.025, len(gains) - 1) * statistics.stdev(gains) / math.sqrt(len(gains))
+        mean = statistics.mean(gains)
+        ends = f" (95 % interval {mean - half:+.2f} to {mean + half:+.2f})"
+    higher, lower = sum(g > 1e-9 for g in gains), sum(g < -1e-9 for g in gains)
+    return (
+        f"{statistics.mean(gains):+.2f} points{ends}, {higher} of {len(gains)} higher, "
+        f"{lower} lower"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "--seeds", type=int, default=12, help="studies, each with seeds of its own"
+    )
+    parser.add_argument("--to", type=Path, default=Path("studies"), help="folder of the studies")
+    arguments = parser.parse_args()
+    table = Table("seed", "model", *(f"{name}, %" for name in ATTACKS), box=None)
+    gains: dict[str, list[list[float]]] = {name: [[], []] for name in ROWS[1:]}
+    for seed in range(arguments.seeds):
+        found, on_val, members, about = one_study(seed, arguments.to)
+        for row, values in found.items():
+            more = f" of {members}, {100 * on_val:+.1f} on validation" if row == ROWS[2] else ""
+            table.add_row(str(seed), row + more, *(f"{100 * value:.1f}" for value in values))
+        for row, lists in gains.items():
+            for gain, value, base in zip(lists, found[row], found[ROWS[0]], strict=True):
+                gain.append(100 * (value - base))
+    console = Console(highlight=False, width=110)
+    console.print(table)
+    console.print("test images, against the best trial:")
+    for row, lists in gains.items():
+        for attack, gain in zip(ATTACKS, lists, strict=True):
+            console.print(f"{row}, {attack}: {in_words(gain)}")
+    console.print(f"balanced accuracy; {about}, L-inf eps 0.1; {machine()}")
+
+
+if __name__ == "__main__":
+    main()
