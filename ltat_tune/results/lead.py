@@ -80,7 +80,8 @@ def measured_lead(differences: Doubles, classes: Classes) -> MeasuredLead:
     images. Their half-widths add up as squares. The images' part is measured within the classes,
     because every test set has the same number of each class. What belongs to one seed and one
     image together is in the spread of the seeds. The share 1.5 / (S - 1) of it, at most all, is
-    left there; the rest counts with the images, which are many. A lead in the worst class treats
+    left there; the rest counts with the images, which are many. With two seeds, whose leads may be
+    equal by luck, the variance is at least what the images show. A lead in the worst class treats
     that class as fixed, so chance in which class it is does not count.
 
     Source: the model is that of Dorfman1992Receiver (Investigative Radiology 27, 723-731), where
@@ -136,6 +137,8 @@ class _Chance:
         moved = self.shared * max(0.0, 1 - _SHARE / (count - 1))
         seeds = max(0.0, self.seed - moved) / count
         images = self.images + moved / count
+        if count == 2:  # two leads may be equal by luck, and images then tell of all the chance
+            images = max(images, self.images + self.shared / count - seeds)
         student, normal = t.isf(alpha / 2, count - 1), norm.isf(alpha / 2)
         return float(np.sqrt(student**2 * seeds + normal**2 * images))
 

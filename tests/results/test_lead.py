@@ -125,3 +125,12 @@ def test_holm_steps_down() -> None:
     assert holm([0.03, None, 0.01, 0.02]) == [
         pytest.approx(0.04), None, pytest.approx(0.03), pytest.approx(0.04)
     ]  # fmt: skip
+
+
+def test_two_seeds_with_equal_leads_prove_nothing_by_that_alone() -> None:
+    """Four images: each seed gains one, and the seeds agree on none of the others."""
+    differences = np.array([[1, -1, 1, 0], [-1, 1, 0, 1]]) / 4
+    found = measured_lead(differences, np.zeros(4, dtype=np.int64))
+    assert found.gain == 0.25
+    assert found.p is not None and found.p > 0.05
+    assert found.low is not None and found.low < 0
