@@ -232,7 +232,7 @@ def studies(kind: Kind, count: int, seed: int) -> Iterator[Study]:
         with tempfile.TemporaryDirectory() as place:
             folder = StudyFolder(Path(place) / "drawn")
             folder.root.mkdir()
-            folder.facts.write_text("{}")
+            folder.facts.write_text('{"format": 1}')
             rows = Rows(scores)
             ranked = sorted(range(kind.trials), key=lambda n: (-scores[n], n))
             for number in dict.fromkeys([*ranked[: kind.top], 0]):

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 LEAD_TEST = "t-test over seeds and images"
 SETTLED = 0.05  # a p below it, two-sided, is beyond chance
 _SHARE = 1.5  # see `measured_lead`
+_EQUAL = 1e-9  # of the variance that seeds and images share: less is rounding
 _MOST_SEEDS = 100  # nobody trains more; beyond it the advice is more images
 
 Doubles = NDArray[np.float64]
@@ -80,8 +81,8 @@ def measured_lead(differences: Doubles, classes: Classes) -> MeasuredLead:
     images. Their half-widths add up as squares. The images' part is measured within the classes,
     because every test set has the same number of each class. What belongs to one seed and one
     image together is in the spread of the seeds. The share 1.5 / (S - 1) of it, at most all, is
-    left there; the rest counts with the images, which are many. With two seeds, whose leads may be
-    equal by luck, the variance is at least what the images show. A lead in the worst class treats
+    left there; the rest counts with the images, which are many. Where the leads of all seeds are
+    equal, which happens by luck with few images, all of it does. A lead in the worst class treats
     that class as fixed, so chance in which class it is does not count.
 
     Source: the model is that of Dorfman1992Receiver (Investigative Radiology 27, 723-731), where
@@ -137,8 +138,8 @@ class _Chance:
         moved = self.shared * max(0.0, 1 - _SHARE / (count - 1))
         seeds = max(0.0, self.seed - moved) / count
         images = self.images + moved / count
-        if count == 2:  # two leads may be equal by luck, and images then tell of all the chance
-            images = max(images, self.images + self.shared / count - seeds)
+        if self.seed <= _EQUAL * self.shared:  # leads may be equal by luck; images tell of chance
+            images = self.images + self.shared / count
         student, normal = t.isf(alpha / 2, count - 1), norm.isf(alpha / 2)
         return float(np.sqrt(student**2 * seeds + normal**2 * images))
 

@@ -70,6 +70,8 @@ def _by_hand(table: np.ndarray, classes: np.ndarray, alpha: float) -> float:
     moved = shared * max(0, 1 - 1.5 / (seeds - 1))
     from_seeds = max(0.0, of_seeds - moved) / seeds
     from_images = max(0.0, whole - shared / seeds) + moved / seeds
+    if of_seeds <= 1e-9 * shared:  # all leads are equal, so the images tell of all the chance
+        from_images = max(0.0, whole - shared / seeds) + shared / seeds
     student, normal = t.isf(alpha / 2, seeds - 1), norm.isf(alpha / 2)
     return math.sqrt(student**2 * from_seeds + normal**2 * from_images)
 
