@@ -42,7 +42,8 @@ class PGDAttack:
     Attributes:
         eps: radius of the ball, pixel units.
         step_size: length of a step, pixel units.
-        budgets: factor of each class on `eps` and `step_size`, (K,); None is 1 for all classes.
+        budgets: factor of each class on `eps`, (K,); None is 1 for all classes.
+        scales: what the factor scales besides: `step`, or `start`, the noise at the start.
         knobs: the other arguments of `pgd`.
         recordings: records the attack and replays it for each batch; None runs it each time.
     """
@@ -52,37 +53,57 @@ class PGDAttack:
     budgets: Tensor | None
     knobs: dict[str, Any]
     recordings: Recordings | None = None
+    scales: str = "step"
     _replays: list[Replays] = field(default_factory=list, repr=False)
 
     def __call__(
         self, model: nn.Module, images: Tensor, targets: Tensor, *, generator: torch.Generator
     ) -> Tensor:
-        if self.recordings is None or self.knobs["steps"] == 0:
+        recorded = self.recordings is not None and self.knobs["steps"] > 0
+        if not (recorded or self._scales_start):
             return self._run(model, images, targets, generator=generator)
-        if not self._replays:
-            self._replays.append(self._recorded(self.recordings))
         first = first_images(
             images, self.eps, start=self.knobs["start"], norm=self.knobs["norm"],
             generator=generator,
         )  # fmt: skip
+        if self._scales_start:
+            first = self._scaled(images, targets, first)
+        if not recorded:
+            return self._from(model, images, targets, first)
+        if not self._replays:
+            assert self.recordings is not None
+            self._replays.append(self._recorded(self.recordings))
         return self._replays[0](model, images, targets, first)
 
+    @property
+    def _scales_start(self) -> bool:
+        """Whether the noise at the start has a factor. Gaussian noise has a size of its own."""
+        kind = self.knobs["start"]
+        return self.budgets is not None and self.scales == "start" and kind != "gaussian"
+
+    def _scaled(self, images: Tensor, targets: Tensor, first: Tensor) -> Tensor:
+        """Return first images whose distance from the images has each class's factor."""
+        assert self.budgets is not None
+        factors = self.budgets.to(images.device)[targets][:, None, None, None]
+        scaled = images + (first - images) * factors.to(images)
+        return scaled.clamp_(0, 1) if self.knobs["start"] == "uniform_clipped" else scaled
+
     def _recorded(self, recordings: Recordings) -> Replays:
-        eps, step_size, knobs = self.eps, self.step_size, self.knobs
+        eps, step_size, knobs, scales = self.eps, self.step_size, self.knobs, self.scales
 
         def attack(tensors: Sequence[Tensor | None]) -> StartedAttack:
             # A separate object, because a reference cycle would keep the recording's memory.
             budgets, class_weights = tensors
             return PGDAttack(
-                eps, step_size, budgets, {**knobs, "class_weights": class_weights}
+                eps, step_size, budgets, {**knobs, "class_weights": class_weights}, scales=scales
             )._from
 
         fixed = {name: value for name, value in knobs.items() if name != "class_weights"}
         # Images may only be padded if the rest of the batch does not change their steps.
         alone = knobs["bn_mode"] == "eval" and isinstance(knobs["objective"], str)
         return recordings.of(
-            (eps, step_size, tuple(fixed.items())), (self.budgets, knobs["class_weights"]), attack,
-            pads=alone,
+            (eps, step_size, scales, tuple(fixed.items())),
+            (self.budgets, knobs["class_weights"]), attack, pads=alone,
         )  # fmt: skip
 
     def _from(self, model: nn.Module, images: Tensor, targets: Tensor, first: Tensor) -> Tensor:
@@ -93,7 +114,9 @@ class PGDAttack:
         step_size: float | Tensor = self.step_size
         if self.budgets is not None:
             factors = self.budgets.to(images.device)[targets]
-            eps, step_size = eps * factors, step_size * factors
+            eps = eps * factors
+            if self.scales == "step":
+                step_size = step_size * factors
         return pgd(
             model, images, targets, eps=eps, step_size=step_size, start_eps=self.eps,
             **{**self.knobs, **more},
@@ -107,6 +130,7 @@ def build_attack(
     epoch: int = 0,
     predicted: Tensor | None = None,
     loss: Callable[..., Tensor] | None = None,
+    radii: Tensor | None = None,
     recordings: Recordings | None = None,
 ) -> TrainingAttack:
     """Build the attack of one epoch.
@@ -118,6 +142,9 @@ def build_attack(
         predicted: last epoch's adversarial images by predicted class, shape (K,), for RBL. None,
             in the first epoch, stands for `samples_per_class` (REAT 4.1).
         loss: the prediction loss, which `attack.objective: loss` raises.
+        radii: the method's own factor on the radius of each class, shape (K,). DAFA's scales the
+            steps as well, as `attack.class_budget` does; CFA's scales the start. None leaves the
+            radius to `attack.class_budget`.
         recordings: the training's, on a GPU; None launches each attack's kernels one by one.
     """
     attack = config.attack
@@ -125,7 +152,7 @@ def build_attack(
     return PGDAttack(
         attack.eps,
         attack.step_size,
-        _budgets(config, samples_per_class, epoch),
+        _budgets(config, samples_per_class, epoch) if radii is None else radii,
         {
             "steps": attack.steps,
             "norm": attack.norm,
@@ -135,6 +162,7 @@ def build_attack(
             "class_weights": None if attack.objective == "loss" else weights,
         },
         recordings,
+        "start" if config.method.name == "cfa" else "step",
     )
 
 

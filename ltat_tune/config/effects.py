@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ltat_tune.config.fairness import FAIR_METHODS, weighs_classes, why_unknown
 from ltat_tune.config.parameters import PARAMETERS
 from ltat_tune.config.sections.data import OWN_FILES
 from ltat_tune.config.sections.script import ScriptSpec
-from ltat_tune.config.timeline import awp_epoch, clean_epochs, deferral_epoch, drop_epochs
+from ltat_tune.config.timeline import (
+    awp_epoch,
+    class_state_epoch,
+    clean_epochs,
+    deferral_epoch,
+    drop_epochs,
+)
 from ltat_tune.config.values import ConfigValues
 
 _Rule = Callable[[ConfigValues], str | None]
@@ -109,7 +116,7 @@ def _raises_weighted_loss(config: ConfigValues) -> bool:
 
 
 def _some_class_weights(config: ConfigValues) -> str | None:
-    if _raises_weighted_loss(config):
+    if weighs_classes(config) or _raises_weighted_loss(config):
         return None
     return "reweight.name is none" if config.reweight.name == "none" else _class_weights(config)
 
@@ -154,6 +161,12 @@ _tail = _all(_needs("method.name", "reat"), _above_zero("method.tail_weight"))
 _separates = _all(_srat, _above_zero("method.separation_weight"))
 _attacks = _all(_adversarial, _attack_moves)
 _reweights = _not("reweight.name", "none")
+_fair = _needs("method.name", *FAIR_METHODS)
+_dafa = _all(_needs("method.name", "dafa"), why_unknown)
+_dafa_weighs = _all(_dafa, _above_zero("method.dafa_strength"))
+_faal = _needs("method.name", "faal")
+_cfa = _all(_needs("method.name", "cfa"), why_unknown)
+_fawa = _all(_needs("method.name", "cfa"), _above_zero("method.fawa_span"))
 _falling = _needs("data.profile", "exp", "step", "linear", "balanced_small")
 _cosine = _needs("model.head", "cosine")
 _margins = _needs("loss.name", "robal")
@@ -208,7 +221,25 @@ _RULES: dict[str, _Rule] = {
     "method.tail_set": _tail,
     "method.tail_kl_max": _all(_tail, _needs("method.tail_variant", "bounded")),
     "method.tail_detach_anchor": _all(_tail, _not("method.tail_variant", "released")),
-    "method.beta": _needs("method.name", "trades", "mart", "robal"),
+    "method.base": _fair,
+    "method.start_fraction": _all(_needs("method.name", "dafa", "cfa"), why_unknown),
+    "method.dafa_strength": _dafa,
+    "method.dafa_weight_min": _dafa_weighs,
+    "method.dafa_weight_max": _dafa_weighs,
+    "method.faal_radius": _faal,
+    "method.faal_coefficients": _all(_faal, _above_zero("method.faal_radius")),
+    "method.cfa_radius_base": _all(_cfa, _attack_moves),
+    "method.cfa_larger_radius": _all(_cfa, _attack_moves),
+    "method.cfa_beta_base": _all(_cfa, _needs("method.base", "trades")),
+    "method.cfa_smoothing": _cfa,
+    "method.fawa_span": _needs("method.name", "cfa"),
+    "method.fawa_guard": _fawa,
+    "method.fawa_threshold": _fawa,
+    "method.beta": lambda c: (
+        _needs("method.base", "trades", "mart")(c)
+        if c.method.name in FAIR_METHODS
+        else _needs("method.name", "trades", "mart", "robal")(c)
+    ),
     "method.bcl_weight": _all(_taet, _adversarial),
     "method.hdl_weight": _all(_taet, _adversarial),
     "method.rcel_weight": _all(_taet, _adversarial),
@@ -297,6 +328,7 @@ def acts_from_epoch(config: ConfigValues, path: str) -> int:
         "deferral": deferral_epoch(config),
         "clean_stage": clean_epochs(config),
         "awp": awp_epoch(config),
+        "class_state": class_state_epoch(config),
     }[PARAMETERS[path].acts_from]
     if path.startswith("attack."):
         return max(begins, clean_epochs(config))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
@@ -22,6 +21,7 @@ from ltat_tune.errors import TrainingDiverged
 from ltat_tune.losses import class_weights
 from ltat_tune.losses.counts import log_prior
 from ltat_tune.methods import build_method, needs_projection
+from ltat_tune.methods.class_state import ClassState, records_confusion, records_correct
 from ltat_tune.models import build_model, chosen_precision, measured, prepare_model
 from ltat_tune.models.arithmetic import computing_on, described
 from ltat_tune.models.foreign.noise import network_noise
@@ -29,7 +29,7 @@ from ltat_tune.models.foreign.start import start_from
 from ltat_tune.seeding import new_generator, stream_seed
 from ltat_tune.training.ae_distances import AEDistances
 from ltat_tune.training.checkpoint import check_images, load_checkpoint, loading, weights_hash
-from ltat_tune.training.epoch_sums import EpochSums
+from ltat_tune.training.epoch_sums import EpochSums, broken_terms
 from ltat_tune.training.evaluation import Validation, validate
 from ltat_tune.training.fit_result import EpochMetrics, FitResult, Kept
 from ltat_tune.training.metrics import ClassGroups
@@ -177,6 +177,7 @@ class Trainer:
             "history": [[h.epoch, h.metrics, h.seconds] for h in self.history],
             "kept": vars(self.kept),
             "predicted": self.predicted,
+            "classes": self.classes.state_dict(),
             "distances": None if self.distances is None else self.distances.state_dict(),
         }
 
@@ -206,6 +207,7 @@ class Trainer:
         self.history: list[EpochMetrics] = []
         self.kept = Kept()
         self.predicted: list[list[int]] = []
+        self.classes = ClassState()
         self.distances: AEDistances | None = None
         if per_class := config.evaluation.ae_distance_images:
             classes = len(self.splits.classes)
@@ -230,6 +232,7 @@ class Trainer:
         self.history = [EpochMetrics(*past) for past in state["history"]]
         self.kept = Kept(**state["kept"])
         self.predicted = state["predicted"]
+        self.classes = ClassState.from_state(state.get("classes"))
         if self.distances is not None:
             self.distances.load_state_dict(state["distances"])
 
@@ -243,10 +246,13 @@ class Trainer:
             weights = weights.to(self.device)
         method = build_method(
             config, self.counts.to(self.device), epoch=epoch, predicted=self._last_predicted(),
-            recordings=self._recordings,
+            classes=self.classes, recordings=self._recordings,
         )  # fmt: skip
         self.model.train()
-        sums = EpochSums(len(self.splits.classes), self.device)
+        sums = EpochSums(
+            len(self.splits.classes), self.device, correct=records_correct(config),
+            confusion=records_confusion(config, epoch),
+        )  # fmt: skip
         with network_noise(config, epoch, self.device):
             for images, targets in training_batches(
                 self._train,
@@ -270,6 +276,7 @@ class Trainer:
         metrics, predicted = sums.read()
         self._check_finite(epoch, metrics)
         self.predicted.append(predicted)
+        self.classes = self.classes.after(*sums.read_classes())
         return {**metrics, "train/lr": rate}
 
     def _last_predicted(self) -> Tensor | None:
@@ -279,11 +286,7 @@ class Trainer:
         return torch.tensor(self.predicted[-1], device=self.device)
 
     def _check_finite(self, epoch: int, metrics: dict[str, float]) -> None:
-        broken = [name for name, value in metrics.items() if not math.isfinite(value)]
-        if not broken:
-            total = torch.stack([p.detach().sum() for p in self.model.parameters()]).sum()
-            broken = [] if math.isfinite(total.item()) else ["a weight"]
-        if broken:
+        if broken := broken_terms(metrics, self.model):
             raise TrainingDiverged(
                 f"{' and '.join(broken)} became non-finite in epoch {epoch + 1} of "
                 f"{self.config.optim.epochs} (optim.lr {self.config.optim.lr:g})"

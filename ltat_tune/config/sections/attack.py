@@ -52,6 +52,8 @@ class AttackConfig(Section):
             ("method.name", ("trades", "mart", "taet"), "gaussian"),
             ("method.name", ("srat",), "uniform_clipped"),
             ("method.name", ("robal",), "one_sided"),
+            ("method.name", ("cfa",), "uniform"),
+            ("method.base", ("trades", "mart"), "gaussian"),
         ),
     )
     objective: Literal["cross_entropy", "margin", "kl", "loss"] = documented(
@@ -60,7 +62,7 @@ class AttackConfig(Section):
         "Carlini and Wagner, the KL from the clean prediction (TRADES), or the method's own "
         "prediction loss (loss)",
         source="Madry2018Towards; Carlini2017Towards; Zhang2019Theoretically",
-        instead=(("method.name", ("trades",), "kl"),),
+        instead=(("method.name", ("trades",), "kl"), ("method.base", ("trades",), "kl")),
     )
     reweight: Literal[
         "none", "inverse", "inverse_sqrt", "class_balanced", "balanced_softmax", "rbl"
