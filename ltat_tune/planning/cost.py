@@ -123,7 +123,10 @@ def cost_of(config: TrialConfig, attacks: tuple[str, ...]) -> Cost:
     held_out = config.data.val_per_class * classes
     val = held_out if config.data.val_source == "train" else test_images
     slow = min(test_images, config.evaluation.aa_images or test_images)
-    states = 2 + (config.optim.ema_decay > 0) + (config.evaluation.select_epoch != "last")
+    guarded = why_inert(config, "method.fawa_guard") is None
+    states = 2 + (config.optim.ema_decay > 0 or guarded)
+    states += config.evaluation.select_epoch != "last"
+    validation = val * (passes("clean") + passes(config.evaluation.val_attack))
     pixels = channels * side * side * (4 if config.data.name == "digits" else 1)
     batch = min(config.optim.batch_size, max(1, train))
     tested = min(config.evaluation.batch_size, max(val, test_images))
@@ -131,8 +134,8 @@ def cost_of(config: TrialConfig, attacks: tuple[str, ...]) -> Cost:
     return Cost(
         samples_per_class=tuple(counts),
         classes=source.classes,
-        update=epoch_passes(config, train),
-        validation=val * (passes("clean") + passes(config.evaluation.val_attack)),
+        update=epoch_passes(config, train) + validation * guarded,
+        validation=validation,
         test=sum((slow if is_slow(a) else test_images) * passes(a) for a in attacks),
         sentinel=min(test_images, _SENTINEL_IMAGES) * _SENTINEL_PASSES,
         macs=macs,

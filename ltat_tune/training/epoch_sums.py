@@ -8,6 +8,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from ltat_tune.config.sections import OptimConfig
+from ltat_tune.errors import TrainingDiverged
 from ltat_tune.methods.base import StepOutput
 
 
@@ -65,10 +67,16 @@ class EpochSums:
         return correct, None if self._confusion is None else self._confusion.cpu()
 
 
-def broken_terms(metrics: Mapping[str, float], model: nn.Module) -> list[str]:
-    """Return the metrics that are not finite, or `a weight` if a weight is not."""
+def check_finite(
+    metrics: Mapping[str, float], model: nn.Module, *, epoch: int, optim: OptimConfig
+) -> None:
+    """Raise TrainingDiverged if a metric of an epoch, from 0, or a weight is not finite."""
     broken = [name for name, value in metrics.items() if not math.isfinite(value)]
     if not broken:
         total = torch.stack([p.detach().sum() for p in model.parameters()]).sum()
         broken = [] if math.isfinite(total.item()) else ["a weight"]
-    return broken
+    if broken:
+        raise TrainingDiverged(
+            f"{' and '.join(broken)} became non-finite in epoch {epoch + 1} of "
+            f"{optim.epochs} (optim.lr {optim.lr:g})"
+        )

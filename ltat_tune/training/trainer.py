@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ltat_tune.attacks.replays import CUDAGraphs, Recordings
 from ltat_tune.config.timeline import deferral_epoch
@@ -29,8 +29,8 @@ from ltat_tune.models.foreign.start import start_from
 from ltat_tune.seeding import new_generator, stream_seed
 from ltat_tune.training.ae_distances import AEDistances
 from ltat_tune.training.checkpoint import check_images, load_checkpoint, loading, weights_hash
-from ltat_tune.training.epoch_sums import EpochSums, broken_terms
-from ltat_tune.training.evaluation import Validation, validate
+from ltat_tune.training.epoch_sums import EpochSums, check_finite
+from ltat_tune.training.evaluation import Validation, measure_accuracy, validate
 from ltat_tune.training.fit_result import EpochMetrics, FitResult, Kept
 from ltat_tune.training.metrics import ClassGroups
 from ltat_tune.training.optim import (
@@ -41,7 +41,7 @@ from ltat_tune.training.optim import (
 )
 from ltat_tune.training.saving import Saver
 from ltat_tune.training.script.run import fit_script
-from ltat_tune.training.weight_average import new_average
+from ltat_tune.training.weight_average import new_average, new_fairness_average
 
 OnEpoch = Callable[[EpochMetrics], None]
 
@@ -166,6 +166,7 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that the rest of the training needs, as tensors and plain values."""
+        fair = self.fair_average
         return {
             "identity": self.config.identity,
             "subset_hash": self.splits.subset_hash,
@@ -173,6 +174,7 @@ class Trainer:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
+            "fair_average": fair and fair.average.state_dict(),
             "generators": {n: g.get_state() for n, g in self.generators.items()},
             "history": [[h.epoch, h.metrics, h.seconds] for h in self.history],
             "kept": vars(self.kept),
@@ -202,6 +204,7 @@ class Trainer:
         prepare_model(self.model.to(self.device), self.precision, self.device)
         self.optimizer = build_optimizer(config.optim, self.model)
         self.average = new_average(self.model, config.optim.ema_decay)
+        self.fair_average = new_fairness_average(self.model, config)
         self.weights = class_weights(config.reweight, self.counts)
         self.generators = {n: new_generator(seed, n) for n in ("batches", "attack")}
         self.history: list[EpochMetrics] = []
@@ -221,12 +224,15 @@ class Trainer:
     def _load(self, state: dict[str, Any]) -> None:
         # A training continues in the precision that it began in, even on another device.
         self.precision = state.get("precision", "fp32")
-        for model in (self.model, self._kept_module()):
+        fair = self.fair_average
+        for model in (self.model, self._kept_module(), *([fair.average.module] if fair else [])):
             prepare_model(model, self.precision, self.device)
         self.model.load_state_dict(state["model"])
         load_optimizer(self.optimizer, state["optimizer"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
+        if fair is not None:
+            fair.average.load_state_dict(state["fair_average"])
         for name, generator in self.generators.items():
             generator.set_state(state["generators"][name])
         self.history = [EpochMetrics(*past) for past in state["history"]]
@@ -244,8 +250,9 @@ class Trainer:
         weights = self.weights if epoch >= deferral_epoch(config) else None
         if weights is not None:
             weights = weights.to(self.device)
+        last = torch.tensor(self.predicted[-1], device=self.device) if self.predicted else None
         method = build_method(
-            config, self.counts.to(self.device), epoch=epoch, predicted=self._last_predicted(),
+            config, self.counts.to(self.device), epoch=epoch, predicted=last,
             classes=self.classes, recordings=self._recordings,
         )  # fmt: skip
         self.model.train()
@@ -274,23 +281,15 @@ class Trainer:
                     self.average.update(self.model)
                 sums.add(step, targets)
         metrics, predicted = sums.read()
-        self._check_finite(epoch, metrics)
+        check_finite(metrics, self.model, epoch=epoch, optim=config.optim)
         self.predicted.append(predicted)
         self.classes = self.classes.after(*sums.read_classes())
+        if self.fair_average is not None:
+            attack, classes = config.evaluation.val_attack, len(self.splits.classes)
+            self.fair_average.after_epoch(measure_accuracy(
+                self.model, self._val, attack, config, split="val", classes=classes
+            ))  # fmt: skip
         return {**metrics, "train/lr": rate}
-
-    def _last_predicted(self) -> Tensor | None:
-        """Return last epoch's training images by predicted class, (K,); None in the first."""
-        if not self.predicted:
-            return None
-        return torch.tensor(self.predicted[-1], device=self.device)
-
-    def _check_finite(self, epoch: int, metrics: dict[str, float]) -> None:
-        if broken := broken_terms(metrics, self.model):
-            raise TrainingDiverged(
-                f"{' and '.join(broken)} became non-finite in epoch {epoch + 1} of "
-                f"{self.config.optim.epochs} (optim.lr {self.config.optim.lr:g})"
-            )
 
     def validate_epoch(self, epoch: int) -> dict[str, float]:
         """Validate the weights after an epoch, and keep them if they are the best that count."""
@@ -306,6 +305,8 @@ class Trainer:
 
     def _kept_module(self) -> nn.Module:
         """Return the module that is validated and kept: the average, if there is one."""
+        if self.fair_average is not None:
+            return self.fair_average.module
         return self.model if self.average is None else self.average.module
 
     def _measured(self) -> nn.Module:
