@@ -100,7 +100,7 @@ METHOD_CHOICES = (
         "Wang2025TAET", "method.name", _TAET, "TAET",
     ),
     Choice(
-        "dafa", "TRADES or PGD-AT; classes that resemble each other exchange weight and radius",
+        "dafa", "TRADES or PGD-AT; similar classes exchange loss weight and radius",
         "Lee2024DAFA Algorithm 2", "method.name", _DAFA, "DAFA",
     ),
     Choice(
@@ -108,7 +108,7 @@ METHOD_CHOICES = (
         "Zhang2024FAAL", "method.name", _FAAL, "FAAL",
     ),
     Choice(
-        "cfa", "TRADES or PGD-AT; radius, beta and weight average follow the recall of each class",
+        "cfa", "TRADES or PGD-AT; the radius and beta of a class follow its recall",
         "Wei2023CFA", "method.name", _CFA, "CFA",
     ),
 )  # fmt: skip

@@ -173,6 +173,10 @@ _margins = _needs("loss.name", "robal")
 _milestones = _needs("optim.lr_schedule", "multistep", "piecewise", "robal_release")
 
 
+def _no_teacher(config: ConfigValues) -> str | None:
+    return "method.teacher names no file of weights" if config.method.teacher is None else None
+
+
 def _falls(config: ConfigValues) -> str | None:
     if drop_epochs(config.optim):
         return None
@@ -244,6 +248,8 @@ _RULES: dict[str, _Rule] = {
     "method.hdl_weight": _all(_taet, _adversarial),
     "method.rcel_weight": _all(_taet, _adversarial),
     "method.clean_fraction": _taet,
+    "method.teacher": lambda c: _no_teacher(c) or _above_zero("method.distillation_weight")(c),
+    "method.distillation_weight": lambda c: _no_teacher(c),
     "method.awp_start_fraction": _above_zero("method.awp_gamma"),
     "loss.gamma": _needs("loss.name", "focal"),
     "loss.focal_weight": _all(_needs("loss.name", "focal"), _some_class_weights),

@@ -24,6 +24,7 @@ from ltat_tune.methods.class_weighted import (
     fixed_factors,
     worst_factors,
 )
+from ltat_tune.methods.distillation import SelfDistillation
 from ltat_tune.methods.etf import ETFPenalty
 from ltat_tune.methods.extra_forwards import ExtraForwards
 from ltat_tune.methods.mart import MART
@@ -51,6 +52,7 @@ __all__ = [
     "Method",
     "Natural",
     "RoBal",
+    "SelfDistillation",
     "StepOutput",
     "build_method",
     "needs_projection",
@@ -159,6 +161,7 @@ def build_method(
     epoch: int = 0,
     predicted: Tensor | None = None,
     classes: ClassState | None = None,
+    teacher: nn.Module | None = None,
     recordings: Recordings | None = None,
 ) -> Method:
     """Build the method of one epoch, with its loss, its attack and the wrappers around it.
@@ -175,6 +178,7 @@ def build_method(
         predicted: last epoch's training images by predicted class, shape (K,); None in the first
             epoch.
         classes: what the epochs so far told of the classes; None is nothing, as in the first one.
+        teacher: the network of `method.teacher`, frozen, on the device that trains.
         recordings: the training's recording of its attack, on a GPU; None records nothing.
     """
     method = config.method
@@ -184,6 +188,9 @@ def build_method(
     method_of = METHODS[name](config, samples_per_class, loss, factors)
     if config.loss.etf_weight > 0:
         method_of = _penalised(method_of, config.loss.etf_weight)
+    if method.teacher is not None and method.distillation_weight > 0:
+        assert teacher is not None, "the trainer loads method.teacher"
+        method_of = _taught(method_of, teacher, method.distillation_weight)
     if method.awp_gamma > 0 and epoch >= awp_epoch(config):
         method_of = partial(AWP, method_of, gamma=method.awp_gamma)
     if method.extra_forwards != "none":
@@ -202,6 +209,10 @@ def build_method(
 
 def _penalised(method_of: MethodOf, weight: float) -> MethodOf:
     return lambda attack: ETFPenalty(method_of(attack), weight=weight)
+
+
+def _taught(method_of: MethodOf, teacher: nn.Module, weight: float) -> MethodOf:
+    return lambda attack: SelfDistillation(method_of(attack), teacher, weight=weight)
 
 
 def needs_projection(config: TrialConfig) -> bool:

@@ -44,10 +44,12 @@ def method_name(config: TrialConfig) -> str:
     name = "natural" if method == "natural" else METHOD_SYMBOLS.get(method, method)
     if method in FAIR_METHODS:
         name = f"{METHOD_SYMBOLS[config.method.base]} + {name}"
-    if _OWN_LOSS.get(method) == loss:
-        return name
-    written = LOSS_NAMES.get(loss, loss)
-    return f"{name}-{written}" if method == "srat" else f"{name} ({written})"
+    if _OWN_LOSS.get(method) != loss:
+        written = LOSS_NAMES.get(loss, loss)
+        name = f"{name}-{written}" if method == "srat" else f"{name} ({written})"
+    if why_inert(config, "method.teacher") is None:
+        name += " + self-distillation (reconstruction)"
+    return name
 
 
 def set_name(data: DataConfig) -> str:

@@ -25,6 +25,7 @@ _PHRASES: dict[str, str] = {
     "method.clean_fraction": "clean for {} of the epochs",
     "method.awp_start_fraction": "AWP after {} of the epochs",
     "method.base": "around {}",
+    "method.teacher": "teacher {}",
     "method.start_fraction": "classes differ after {} of the epochs",
     "method.dafa_weight_min": "DAFA weights from {}",
     "method.dafa_weight_max": "DAFA weights up to {}",

@@ -6,6 +6,7 @@ import copy
 import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,15 @@ from ltat_tune.losses import class_weights
 from ltat_tune.losses.counts import log_prior
 from ltat_tune.methods import build_method, needs_projection
 from ltat_tune.methods.class_state import ClassState, records_confusion, records_correct
-from ltat_tune.models import build_model, chosen_precision, measured, prepare_model
+from ltat_tune.models import Classifier, build_model, chosen_precision, measured, prepare_model
 from ltat_tune.models.arithmetic import computing_on, described
 from ltat_tune.models.foreign.noise import network_noise
-from ltat_tune.models.foreign.start import start_from
+from ltat_tune.models.foreign.start import load_teacher, start_from
 from ltat_tune.seeding import new_generator, stream_seed
 from ltat_tune.training.ae_distances import AEDistances
 from ltat_tune.training.checkpoint import check_images, load_checkpoint, loading, weights_hash
 from ltat_tune.training.epoch_sums import EpochSums, check_finite
-from ltat_tune.training.evaluation import Validation, measure_accuracy, validate
+from ltat_tune.training.evaluation import Validation, validate
 from ltat_tune.training.fit_result import EpochMetrics, FitResult, Kept
 from ltat_tune.training.metrics import ClassGroups
 from ltat_tune.training.optim import (
@@ -189,16 +190,17 @@ class Trainer:
             self._recordings = Recordings(CUDAGraphs(self.device))  # of this model
         normalises = config.model.normalisation == "data"
         mean, std = channel_statistics(self._train.images) if normalises else (None, None)
-        self.model = build_model(
-            config.model,
-            in_channels=self._train.images.shape[1],
-            num_classes=len(self.splits.classes),
-            side=self._train.images.shape[2],
-            projection=needs_projection(config),
-            mean=mean,
-            std=std,
-            seed=stream_seed(seed, "weights"),
-        )
+        build = partial(
+            build_model, config.model, in_channels=self._train.images.shape[1],
+            num_classes=len(self.splits.classes), side=self._train.images.shape[2], mean=mean,
+            std=std, seed=stream_seed(seed, "weights"),
+        )  # fmt: skip
+        self.model = build(projection=needs_projection(config))
+        self.teacher: Classifier | None = None
+        if config.method.teacher:
+            load_teacher(teacher := build(), config.method.teacher)
+            self.teacher = teacher.to(self.device)
+            prepare_model(self.teacher, self.precision, self.device)
         if config.model.init and not (checkpoint and checkpoint.exists()):
             start_from(self.model, config.model.init)
         prepare_model(self.model.to(self.device), self.precision, self.device)
@@ -225,7 +227,8 @@ class Trainer:
         # A training continues in the precision that it began in, even on another device.
         self.precision = state.get("precision", "fp32")
         fair = self.fair_average
-        for model in (self.model, self._kept_module(), *([fair.average.module] if fair else [])):
+        others = [self.teacher, None if fair is None else fair.average.module]
+        for model in (self.model, self._kept_module(), *(m for m in others if m is not None)):
             prepare_model(model, self.precision, self.device)
         self.model.load_state_dict(state["model"])
         load_optimizer(self.optimizer, state["optimizer"])
@@ -253,7 +256,7 @@ class Trainer:
         last = torch.tensor(self.predicted[-1], device=self.device) if self.predicted else None
         method = build_method(
             config, self.counts.to(self.device), epoch=epoch, predicted=last,
-            classes=self.classes, recordings=self._recordings,
+            classes=self.classes, teacher=self.teacher, recordings=self._recordings,
         )  # fmt: skip
         self.model.train()
         sums = EpochSums(
@@ -285,10 +288,7 @@ class Trainer:
         self.predicted.append(predicted)
         self.classes = self.classes.after(*sums.read_classes())
         if self.fair_average is not None:
-            attack, classes = config.evaluation.val_attack, len(self.splits.classes)
-            self.fair_average.after_epoch(measure_accuracy(
-                self.model, self._val, attack, config, split="val", classes=classes
-            ))  # fmt: skip
+            self.fair_average.after_epoch(self._val, config, len(self.splits.classes))
         return {**metrics, "train/lr": rate}
 
     def validate_epoch(self, epoch: int) -> dict[str, float]:

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ltat_tune.config.trial_config import TrialConfig
+from ltat_tune.data.datasets import LabelledImages
+from ltat_tune.training.evaluation import measure_accuracy
 from ltat_tune.training.metrics import Accuracy
 
 
@@ -100,7 +102,14 @@ class FairnessAverage:
         """The averaged model, or the model while no epoch was admitted."""
         return self.average.module if self.average.begun else self._model
 
-    def after_epoch(self, accuracy: Accuracy) -> None:
+    def after_epoch(self, data: LabelledImages, config: TrialConfig, classes: int) -> None:
+        """Measure the model on the validation images, and average it in if that admits it."""
+        attack = config.evaluation.val_attack
+        self.admit(
+            measure_accuracy(self._model, data, attack, config, split="val", classes=classes)
+        )
+
+    def admit(self, accuracy: Accuracy) -> None:
         """Average the model in if its recalls admit it."""
         recalls = [recall for recall in accuracy.per_class if recall is not None]
         guards = {"worst": min(recalls), "balanced": sum(recalls) / len(recalls)}

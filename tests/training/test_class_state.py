@@ -103,7 +103,8 @@ def test_before_its_classes_differ_dafa_is_its_base_to_the_last_bit(base: str) -
             {"method.name": "dafa", "method.base": base, "method.start_fraction": 0.5},
         )
     )
-    plain.fit(), dafa.fit()
+    plain.fit()
+    dafa.fit()
     first, other = plain.history[0].metrics, dafa.history[0].metrics
     assert first == other
     assert plain.history[1].metrics != dafa.history[1].metrics
@@ -118,7 +119,8 @@ def test_faal_of_radius_0_is_its_base_to_the_last_bit(base: str) -> None:
 def test_dafa_without_strength_is_its_base_but_for_rounding() -> None:
     dafa = {"method.name": "dafa", "method.start_fraction": 0.0, "method.dafa_strength": 0.0}
     one, two = Trainer(tiny(**dafa)), Trainer(tiny(**{"method.name": "trades"}))
-    one.fit(), two.fit()
+    one.fit()
+    two.fit()
     for name, value in one.model.state_dict().items():
         assert torch.allclose(value, two.model.state_dict()[name], atol=1e-5), name
 
@@ -179,7 +181,7 @@ def test_a_checkpoint_from_before_there_was_class_state_is_resumed(tmp_path: Pat
     assert _run(config, checkpoint) == _run(config)
 
 
-def _constant(value: float) -> nn.Module:
+def _constant(value: float) -> nn.Linear:
     model = nn.Linear(1, 1, bias=False).double()
     nn.init.constant_(model.weight, value)
     return model
@@ -192,7 +194,7 @@ def test_fawa_leaves_out_epochs_that_are_unfair_and_copies_the_first_that_is_fai
     for value, right in [(8.0, [9, 3]), (4.0, [6, 4]), (2.0, [10, 3]), (0.0, [4, 4])]:
         with torch.no_grad():
             model.weight.fill_(value)
-        fair.after_epoch(Accuracy(right, [10, 10]))
+        fair.admit(Accuracy(right, [10, 10]))
         values.append([p.item() for p in fair.module.parameters()][0])
     # not yet; a copy; left out; half of 4 and 0
     assert values == pytest.approx([8.0, 4.0, 4.0, 2.0])
@@ -201,7 +203,7 @@ def test_fawa_leaves_out_epochs_that_are_unfair_and_copies_the_first_that_is_fai
 
 def test_fawa_by_balanced_accuracy_admits_a_class_without_a_hit() -> None:
     fair = FairnessAverage(_constant(3.0), span=1.0, threshold=0.4, guard="balanced")
-    fair.after_epoch(Accuracy([9, 0], [10, 10]))
+    fair.admit(Accuracy([9, 0], [10, 10]))
     assert fair.average.begun
 
 

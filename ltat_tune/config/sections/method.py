@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from ltat_tune.config.extensions import Extensible, OpenSection
 from ltat_tune.config.fields import documented
+from ltat_tune.config.foreign.start import Start
 from ltat_tune.config.scalars import Number
 
 
@@ -69,10 +70,11 @@ class MethodConfig(OpenSection):
     )
     dafa_weight_min: Number = documented(
         0.2, "dafa: smallest weight of a class; the formula alone may turn a radius negative",
-        gt=0, le=1, acts_from="class_state",
+        gt=0, le=1, source="ours; Lee2024DAFA has no bounds", acts_from="class_state",
     )  # fmt: skip
     dafa_weight_max: Number = documented(
-        2.0, "dafa: largest weight of a class", ge=1, le=100, acts_from="class_state",
+        2.0, "dafa: largest weight of a class", ge=1, le=100,
+        source="ours; Lee2024DAFA has no bounds", acts_from="class_state",
     )  # fmt: skip
     faal_radius: Number = documented(
         0.5,
@@ -120,6 +122,7 @@ class MethodConfig(OpenSection):
         0.0,
         "cfa: share of the earlier recall in the recall that acts; 0 is the last epoch's alone. A "
         "tail of few images needs some",
+        source="ours; Wei2023CFA takes the last epoch",
         ge=0,
         lt=1,
         acts_from="class_state",
@@ -252,6 +255,23 @@ class MethodConfig(OpenSection):
         lt=1,
         source="Wu2020Adversarial, release (AT 0; TRADES 10 of 200)",
         acts_from="awp",
+    )
+    teacher: Start | None = documented(
+        None,
+        "file of a teacher's weights, for the network of model.*: a reconstruction of the "
+        "balanced-teacher self-distillation of Cho et al., whose code is not available. The loss "
+        "also has the KL from the frozen teacher's prediction of the clean image to the "
+        "student's. The file is read as that of model.init is, and must fill the head too",
+        source="reconstruction of Cho2025Distillation (ICLR 2025); the KL is our reading",
+    )
+    distillation_weight: Number = documented(
+        1.0,
+        "weight of the KL from the teacher (method.teacher; a reconstruction); the paper's is not "
+        "known",
+        symbol="w_KD",
+        ge=0,
+        le=1000,
+        source="reconstruction of Cho2025Distillation (ICLR 2025)",
     )
     extra_forwards: Literal["none", "clean_before", "adv_clean_before", "adv_clean_after"] = (
         documented(
