@@ -32,7 +32,7 @@ from ltat_tune.losses import class_weights
 from ltat_tune.methods import ClassState, build_method, needs_projection
 from ltat_tune.methods.class_state import records_confusion, records_correct
 from ltat_tune.models import build_model
-from ltat_tune.models.foreign.start import load_teacher
+from ltat_tune.models.foreign.start import load_teacher, start_from
 from ltat_tune.presentation.names import data_name
 from ltat_tune.provenance import machine
 from ltat_tune.results.wording import mean_std
@@ -50,10 +50,11 @@ RECIPE = {
 }  # fmt: skip
 CLEAN, PGD20 = "val/clean_balanced_acc", "val/pgd20_balanced_acc"
 WORST, TAIL, CW20 = "val/pgd20_worst_acc", "val/pgd20_tail_acc", "val/cw20_balanced_acc"
-BALANCED = {"loss.name": "balanced_softmax"}
+BALANCED: dict[str, object] = {"loss.name": "balanced_softmax"}
 TAUGHT = "a teacher of the same seed"  # a training of `TEACHER`
 # all classes weigh alike, and short, because classes of few images are overfitted soon
 TEACHER: dict[str, object] = {"reweight.name": "inverse", "reweight.schedule": "immediate"}
+START = "a training of the same seed"  # of PGD-AT with balanced softmax
 ROWS: dict[str, dict[str, object]] = {
     "PGD-AT": {},
     "natural": {"method.name": "natural"},
@@ -88,6 +89,13 @@ ROWS: dict[str, dict[str, object]] = {
         "method.name": "faal", "method.faal_coefficients": "released",
     },
     "FAAL around PGD-AT, balanced softmax": {**BALANCED, "method.name": "faal"},
+    "FAAL, 8 epochs from PGD-AT, balanced softmax": {
+        **BALANCED, "method.name": "faal", "model.init": START, "optim.epochs": 8,
+        "optim.lr": 0.01,
+    },
+    "PGD-AT, 8 epochs more, balanced softmax": {
+        **BALANCED, "model.init": START, "optim.epochs": 8, "optim.lr": 0.01,
+    },
     "FAAL around TRADES": {"method.name": "faal", "method.base": "trades"},
     "CFA around TRADES": {"method.name": "cfa"},
     "CFA around PGD-AT": {"method.name": "cfa", "method.base": "pgd_at"},
@@ -108,6 +116,8 @@ def losses_at(config: TrialConfig, steps: tuple[int, ...]) -> list[float]:
         config.model, in_channels=1, num_classes=10, projection=needs_projection(config),
         seed=stream_seed(seed, "weights"),
     )  # fmt: skip
+    if config.model.init is not None:
+        start_from(model, config.model.init)
     optimizer = build_optimizer(config.optim, model)
     generators = {name: new_generator(seed, name) for name in ("batches", "attack")}
     found: list[float] = []
@@ -153,14 +163,17 @@ def losses_at(config: TrialConfig, steps: tuple[int, ...]) -> list[float]:
 
 
 def _configured(values: dict[str, object], seed: int, folder: Path) -> TrialConfig:
-    """A row's configuration of one seed; a teacher is trained, once for each seed."""
+    """A row's configuration of one seed. What it starts from is trained once for each seed."""
     values = {**values, "seeds.seed": seed}
-    if values.get("method.teacher") == TAUGHT:
-        file = folder / f"teacher-{seed}.pt"
-        if not file.exists():
-            taught = TrialConfig.from_flat({**RECIPE, **TEACHER, "seeds.seed": seed})
-            Trainer(taught.shortened(8)).fit(checkpoint=file)
-        values["method.teacher"] = str(file)
+    for path, mark, of, epochs in (
+        ("method.teacher", TAUGHT, TEACHER, 8), ("model.init", START, BALANCED, 16),
+    ):  # fmt: skip
+        if values.get(path) == mark:
+            file = folder / f"{path}-{seed}.pt"
+            if not file.exists():
+                before = TrialConfig.from_flat({**RECIPE, **of, "seeds.seed": seed})
+                Trainer(before.shortened(epochs)).fit(checkpoint=file)
+            values[path] = str(file)
     return TrialConfig.from_flat({**RECIPE, **values})
 
 

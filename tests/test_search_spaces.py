@@ -280,7 +280,7 @@ def test_the_estimated_cost_is_that_of_the_trainings(path: Path) -> None:
             {
                 "method.base": "trades",
                 "method.dafa_strength": 1.0,
-                "method.start_fraction": 0.636,
+                "method.start_fraction": 0.64,
                 "method.beta": 6.0,
                 "loss.name": "cross_entropy",
             },

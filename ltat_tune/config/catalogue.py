@@ -54,7 +54,7 @@ _CFA = (
     *_START,
     "method.cfa_radius_base",
     "method.cfa_larger_radius",
-    "method.cfa_beta_base",
+    "method.cfa_kl_base",
     "method.cfa_smoothing",
     "method.fawa_span",
     "method.fawa_guard",

@@ -234,7 +234,7 @@ _RULES: dict[str, _Rule] = {
     "method.faal_coefficients": _all(_faal, _above_zero("method.faal_radius")),
     "method.cfa_radius_base": _all(_cfa, _attack_moves),
     "method.cfa_larger_radius": _all(_cfa, _attack_moves),
-    "method.cfa_beta_base": _all(_cfa, _needs("method.base", "trades")),
+    "method.cfa_kl_base": _all(_cfa, _needs("method.base", "trades")),
     "method.cfa_smoothing": _cfa,
     "method.fawa_span": _needs("method.name", "cfa"),
     "method.fawa_guard": _fawa,

@@ -106,7 +106,7 @@ def class_factors(
         factors = replace(factors, radius=there(radii))
     if method.base == "trades":
         ones = torch.ones(len(counts), dtype=torch.float64)
-        scale = ones if recalls is None else method.cfa_beta_base + recalls
+        scale = ones if recalls is None else method.cfa_kl_base + recalls
         shares = cfa_shares(scale, method.beta)
         factors = replace(factors, prediction=there(1 - shares), consistency=there(shares))
     return factors

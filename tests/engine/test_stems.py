@@ -104,7 +104,7 @@ _LATE: list[tuple[dict[str, object], str, object]] = [
     ({**_DAFA, "method.dafa_strength": 50.0}, "method.dafa_weight_max", 1.5),
     ({**_CFA}, "method.cfa_radius_base", 0.3),
     ({**_CFA}, "method.cfa_larger_radius", "hard"),
-    ({**_CFA}, "method.cfa_beta_base", 0.9),
+    ({**_CFA}, "method.cfa_kl_base", 0.9),
     ({**_CFA}, "method.cfa_smoothing", 0.5),
 ]
 # these move the beginning itself, so the stem's length is in the key

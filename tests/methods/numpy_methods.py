@@ -410,7 +410,7 @@ def _objective(
             if method.name == "cfa" and method.base == "trades":
                 f = np.ones(len(counts))
                 if classes is not None:
-                    f = method.cfa_beta_base + _recalls(config, counts, classes)
+                    f = method.cfa_kl_base + _recalls(config, counts, classes)
                 u = f / (1 + f * method.beta)  # times beta below
                 v = 1 - method.beta * u
             of = clean if method.base == "trades" else z

@@ -291,7 +291,7 @@ def test_two_steps_of_a_method_with_other_values(name: str, values: dict[str, An
         ("faal", {"method.faal_radius": 0.0}),
         ("faal", {"method.base": "trades", "method.faal_radius": 0.0}),
         ("cfa", {"method.base": "pgd_at", "method.cfa_larger_radius": "hard"}),
-        ("cfa", {"method.cfa_smoothing": 0.5, "method.cfa_beta_base": 0.2, "method.beta": 2.0}),
+        ("cfa", {"method.cfa_smoothing": 0.5, "method.cfa_kl_base": 0.2, "method.beta": 2.0}),
         ("cfa", {"method.cfa_radius_base": 1.5, "attack.start": "uniform_clipped"}),
         ("cfa", {"attack.norm": "l2", "attack.start": "gaussian", "loss.label_smoothing": 0.1}),
     ],

@@ -150,7 +150,7 @@ def test_dafa_reads_class_means_of_the_sums() -> None:
     assert factors.radius is not None and factors.prediction is not None
     assert factors.radius.tolist() == pytest.approx([1.33, 0.65, 1.02])
     assert torch.equal(factors.radius, factors.prediction)
-    assert class_factors(config, counts, state, 5).radius is None  # .636 of 10 epochs are 6
+    assert class_factors(config, counts, state, 5).radius is None  # .64 of 10 epochs are 6
 
 
 def test_the_first_epoch_knows_nothing_of_the_classes() -> None:

@@ -48,7 +48,7 @@ class MethodConfig(OpenSection):
         instead=(("method.name", ("dafa", "cfa"), "trades"),),
     )
     start_fraction: Number = documented(
-        70 / 110,
+        0.64,
         "dafa, cfa: share of the epochs before what is known of the classes acts; at least one "
         "epoch",
         unit="of optim.epochs",
@@ -108,7 +108,7 @@ class MethodConfig(OpenSection):
         source="Wei2023CFA; the other sign is that of DAFA and RobustLT",
         acts_from="class_state",
     )
-    cfa_beta_base: Number = documented(
+    cfa_kl_base: Number = documented(
         0.5,
         "cfa with trades: factor on beta for a class without any correct image; its recall is "
         "added",
