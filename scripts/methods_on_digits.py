@@ -89,12 +89,12 @@ ROWS: dict[str, dict[str, object]] = {
         "method.name": "faal", "method.faal_coefficients": "released",
     },
     "FAAL around PGD-AT, balanced softmax": {**BALANCED, "method.name": "faal"},
-    "FAAL, 8 epochs from PGD-AT, balanced softmax": {
-        **BALANCED, "method.name": "faal", "model.init": START, "optim.epochs": 8,
+    "FAAL, 12 epochs from PGD-AT, balanced softmax": {
+        **BALANCED, "method.name": "faal", "model.init": START, "optim.epochs": 12,
         "optim.lr": 0.01,
     },
-    "PGD-AT, 8 epochs more, balanced softmax": {
-        **BALANCED, "model.init": START, "optim.epochs": 8, "optim.lr": 0.01,
+    "PGD-AT, 12 epochs more, balanced softmax": {
+        **BALANCED, "model.init": START, "optim.epochs": 12, "optim.lr": 0.01,
     },
     "FAAL around TRADES": {"method.name": "faal", "method.base": "trades"},
     "CFA around TRADES": {"method.name": "cfa"},
