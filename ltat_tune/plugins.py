@@ -1,4 +1,4 @@
-"""Methods, losses, models and data sets of your own, from a module that a space file names.
+"""Parts of your own, such as methods and losses, from a module that a space file names.
 
     # my_method.py                                  # my_study.yaml, beside it
     register_method("mine", Mine, parameters=...)   plugins: [my_method]
@@ -11,19 +11,17 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
-from pydantic import TypeAdapter, create_model
 from pydantic.fields import FieldInfo
 
 from ltat_tune.config import fields as documented
 from ltat_tune.config.catalogue import CATALOGUE, Choice
 from ltat_tune.config.effects import add_rule, forget_rule
 from ltat_tune.config.extensions import LOADING, PARTS, UNDO, Part
-from ltat_tune.config.fields import Section, annotated, check_value
-from ltat_tune.config.parameters import PARAMETERS, add_parameter, forget_parameter, widen
-from ltat_tune.config.scalars import Integer, Number
+from ltat_tune.config.foreign.own_parameters import own_fields
+from ltat_tune.config.parameters import add_parameter, forget_parameter, widen
 from ltat_tune.errors import ConfigError
 
 __all__ = [
@@ -32,6 +30,7 @@ __all__ = [
     "register_loss",
     "register_method",
     "register_model",
+    "register_trainer",
 ]
 
 _KINDS = {
@@ -76,7 +75,7 @@ def register_method(
     """
     from ltat_tune.methods import METHODS
 
-    fields = _fields("method.name", name, parameters)
+    fields = own_fields("method.name", name, parameters)
     _takes("method", name, method, ("loss", "attack"), fields)
     step = getattr(method, "training_step", None)
     _takes_call(
@@ -91,6 +90,41 @@ def register_method(
         return lambda attack: method(loss, attack, **own)
 
     _register("method.name", name, method, METHODS, build, fields, what)
+
+
+def register_trainer(
+    name: str,
+    train: Callable[..., None],
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    what: str = "",
+) -> None:
+    """Register a training function, which takes the place of our training: `method.name: NAME`.
+
+    Args:
+        name: lower-case letters, digits and underscores.
+        train: a function `train(run, *, <parameters>)` that trains `run.model`, or a network of
+            its own with the same layers, and calls `run.report(epoch, metrics)` after each epoch
+            of `run.epochs`. See `ltat_tune.training.own_loop.OwnTraining`.
+        parameters: its own parameters by name, as for a method; `method.<name>` in space files.
+        what: one line for `ltat-tune ls methods`; if empty, the first line of the docstring.
+
+    Raises:
+        ConfigError: see `register_method`.
+    """
+    from ltat_tune.methods import METHODS
+    from ltat_tune.methods.trainers import TRAINERS
+
+    fields = own_fields("method.name", name, parameters)
+    _takes("trainer", name, train, ("run",), fields)
+
+    def build(config: Any) -> Callable[[Any], None]:
+        own = {field: getattr(config.method, field) for field in fields}
+        return lambda run: train(run, **own)
+
+    _register(
+        "method.name", name, train, TRAINERS, build, fields, what, taken=METHODS, trains=True
+    )
 
 
 def register_loss(
@@ -111,7 +145,7 @@ def register_loss(
     """
     from ltat_tune.losses import LOSSES
 
-    fields = _fields("loss.name", name, parameters)
+    fields = own_fields("loss.name", name, parameters)
     _takes("loss", name, loss, ("samples_per_class",), fields)
     _takes_call(
         f"{loss.__name__}.forward", getattr(loss, "forward", None),
@@ -144,7 +178,7 @@ def register_model(
     """
     from ltat_tune.models import MODELS
 
-    fields = _fields("model.name", name, parameters)
+    fields = own_fields("model.name", name, parameters)
     _takes("model", name, model, ("in_channels",), fields)
     takes_width = "width" in inspect.signature(model).parameters
 
@@ -182,7 +216,7 @@ def register_dataset(
     """
     from ltat_tune.data.sources import SOURCES
 
-    fields = _fields("data.name", name, parameters)
+    fields = own_fields("data.name", name, parameters)
     _takes("dataset", name, dataset, ("root",), fields)
 
     def build(config: Any) -> Any:
@@ -200,6 +234,9 @@ def _register(
     fields: Mapping[str, FieldInfo],
     what: str,
     ignores: tuple[str, ...] = (),
+    *,
+    taken: Collection[str] = (),
+    trains: bool = False,
 ) -> None:
     """Add a part to the tables of parts, of parameters, of rules and of descriptions."""
     file = LOADING[-1].file if LOADING else "this process"
@@ -211,7 +248,7 @@ def _register(
     previous = PARTS.get((chosen_by, name))
     if previous is not None and previous.file == file:
         UNDO[chosen_by, name]()  # the same file was read again
-    elif name in table:
+    elif previous is not None or name in table or name in taken:
         owner = previous.file if previous else "ltat-tune itself"
         raise ConfigError(f"{chosen_by} {name} is taken by {owner}; choose another name")
     for field, info in fields.items():
@@ -219,7 +256,7 @@ def _register(
         add_rule(f"{section}.{field}", chosen_by, name)
     defaults = {f"{section}.{field}": info.default for field, info in fields.items()}
     plugin = LOADING[-1] if LOADING else None
-    part = Part(chosen_by, name, file, plugin, defaults, ignores)
+    part = Part(chosen_by, name, file, plugin, defaults, ignores, trains)
     PARTS[chosen_by, name] = part
     UNDO[chosen_by, name] = lambda: _take_out(part, table)
     widen(chosen_by)
@@ -242,56 +279,12 @@ def _take_out(part: Part, table: dict[str, Any]) -> None:
     del table[part.name]
 
 
-def _fields(
-    chosen_by: str, part: str, parameters: Mapping[str, Any] | None
-) -> dict[str, FieldInfo]:
-    """Return pydantic fields by name, each with the type of its default.
-
-    Raises:
-        ConfigError: a value is not made by `param`, a name is taken, or a default is out of range.
-    """
-    fields, problems = {}, []
-    previous = PARTS.get((chosen_by, part))
-    for name, definition in (parameters or {}).items():
-        path = f"{chosen_by.partition('.')[0]}.{name}"
-        own = previous is not None and path in previous.defaults
-        if not isinstance(definition, FieldInfo):
-            problems.append(f"{path} must be param(default, meaning, ...), got {definition!r}")
-        elif path in PARAMETERS and not own:
-            problems.append(f"{path} exists already; choose another name for your parameter")
-        else:
-            model = create_model(
-                "Own", __base__=Section, **{name: (_kind(definition), definition)}
-            )  # type: ignore[call-overload]
-            fields[name] = model.model_fields[name]
-            problems += _check_default(path, fields[name])
-    if problems:
-        raise ConfigError(problems)
-    return fields
-
-
-def _kind(field: FieldInfo) -> Any:
-    choices = (field.json_schema_extra or {}).get("choices")  # type: ignore[union-attr]
-    if choices:
-        return Literal[tuple(choices)]  # type: ignore[arg-type]
-    # bool comes first, because it is also an int
-    for kind, annotation in ((bool, bool), (int, Integer), (float, Number)):
-        if isinstance(field.default, kind):
-            return annotation
-    return str
-
-
-def _check_default(path: str, field: FieldInfo) -> list[str]:
-    _, broken = check_value(TypeAdapter(annotated(field)), field.default)
-    return [f"the default of {path} {broken}"] if broken else []
-
-
 def _takes(
     kind: str, name: str, made_by: Any, first: Sequence[str], fields: Mapping[str, FieldInfo]
 ) -> None:
     """Raise ConfigError if a part cannot be constructed from its arguments and parameters."""
     takes = ", ".join([*first, *(["*", *fields] if fields else [])])
-    if kind != "dataset" and not inspect.isclass(made_by):
+    if kind not in ("dataset", "trainer") and not inspect.isclass(made_by):
         raise ConfigError(f"{kind} {name} must be a class, got {made_by!r}")
     try:
         inspect.signature(made_by).bind(*first, **dict.fromkeys(fields))

@@ -30,7 +30,7 @@ from ltat_tune.data.batches import training_batches
 from ltat_tune.data.sources import class_counts
 from ltat_tune.losses import class_weights
 from ltat_tune.methods import ClassState, build_method, needs_projection
-from ltat_tune.methods.class_state import records_confusion, records_correct
+from ltat_tune.methods.fairness.class_state import records_confusion, records_correct
 from ltat_tune.models import build_model
 from ltat_tune.models.foreign.start import load_teacher, start_from
 from ltat_tune.presentation.names import data_name

@@ -2,7 +2,7 @@
 
     apt-get install openclipart-png
     python scripts/openclipart.py ~/openclipart --side 32
-    ltat-tune --space search_spaces/naturally_long_tailed.yaml --set data.root=~/openclipart
+    ltat-tune run search_spaces/naturally_long_tailed.yaml --set data.root=~/openclipart
 
 The classes are the package's folders: drawings, with noisy labels. Drawings that look alike at
 the chosen size are kept once, in the rarest class, so that no test image was trained on.

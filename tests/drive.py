@@ -94,9 +94,9 @@ def run(
     )  # fmt: skip
 
 
-def call(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+def call(*arguments: str | Path, cwd: Path, columns: int = 80) -> subprocess.CompletedProcess[str]:
     """Run a command to its end as `run` does, but in this process, which is left as it was."""
-    environment = {"MLFLOW_TRACKING_URI": None, "COLUMNS": "80"}
+    environment = {"MLFLOW_TRACKING_URI": None, "COLUMNS": str(columns)}
     words = [str(argument) for argument in arguments]
     loaded = set(plugin_loader.loaded())
     with process_kept():

@@ -48,12 +48,18 @@ class Plots:
             return _on_paper(importance_plot(importances))
 
     def parallel_coordinate(self, scenario: str | None = None) -> go.Figure:
-        """Plot each trial as a line over its parameters to its score, in grey without one."""
+        """Plot each trial as a line over its parameters to its score, in grey without one.
+
+        The winner's line is thick.
+        """
         with process_kept():
             from ltat_tune.report.search_plots import parallel_coordinates
 
             _, scene = self._read(scenario)
-            return _on_paper(parallel_coordinates(self._judged(scene), self._space.tuned))
+            winner = scene.winner.result.number if scene.winner else None
+            return _on_paper(
+                parallel_coordinates(self._judged(scene), self._space.tuned, winner=winner)
+            )
 
     def slice(
         self, scenario: str | None = None, *, params: Sequence[str] | None = None

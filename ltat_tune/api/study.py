@@ -12,16 +12,15 @@ Nothing here prints unless asked to. A study restores everything that it changes
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from ltat_tune.api.best import Best, best_of_scenario
 from ltat_tune.api.isolation import process_kept
-from ltat_tune.config.trial_config import TrialConfig
+from ltat_tune.config.notebook import ShownList, html_table, text_lines
 from ltat_tune.errors import SpaceError, StudyError
 from ltat_tune.storage.folder import StudyFolder
 
@@ -30,59 +29,8 @@ if TYPE_CHECKING:
 
     from ltat_tune.api.plots import Plots
     from ltat_tune.engine.study import StudyRun as Engine
-    from ltat_tune.results.model import ConfirmedResult, StudyResults
-    from ltat_tune.space.space import Space
+    from ltat_tune.results.model import StudyResults
     from ltat_tune.storage.trials import TrialRow
-
-
-@dataclass(frozen=True)
-class Score:
-    """One metric of one configuration over its seeds, as fractions."""
-
-    values: tuple[float, ...]
-
-    @property
-    def mean(self) -> float:
-        """The arithmetic mean."""
-        return statistics.fmean(self.values)
-
-    @property
-    def std(self) -> float:
-        """The sample standard deviation; 0 for one seed."""
-        return statistics.stdev(self.values) if len(self.values) > 1 else 0.0
-
-    def __str__(self) -> str:
-        """Return the score in percent, such as `41.2 ± 0.4`."""
-        from ltat_tune.results.wording import mean_std
-
-        return mean_std(self.values)
-
-
-@dataclass(frozen=True)
-class Best:
-    """The confirmed winner of one scenario.
-
-    Attributes:
-        scenario: the scenario's name; `default` in a study without scenarios.
-        values: the values that the scenario fixes, by dotted path.
-        trial: the number of the trial that found it.
-        params: the proposed values, by dotted path.
-        config: the whole configuration with the first seed, as for `Trainer(best.config).fit()`.
-        seeds: the seeds of its confirmations.
-        val: validation metrics, by which it was chosen.
-        test: test metrics, which decided nothing.
-        checkpoint: the checkpoint of the first seed.
-    """
-
-    scenario: str
-    values: Mapping[str, Any]
-    trial: int
-    params: Mapping[str, Any]
-    config: TrialConfig
-    seeds: tuple[int, ...]
-    val: Mapping[str, Score]
-    test: Mapping[str, Score]
-    checkpoint: Path
 
 
 class Study:
@@ -144,7 +92,35 @@ class Study:
         return study
 
     def __repr__(self) -> str:
-        return f"Study({str(self.folder)!r})"
+        rows = {f"{row[0]} {row[1]}": " ".join(row[2:]) for row in self._winners()}
+        return text_lines(f"Study({str(self.folder)!r}), {self._state()}", rows)
+
+    def _repr_html_(self) -> str:
+        head = ["scenario", "winner", "metric", "test, %", "baseline, %"]
+        caption = f"{self.name}, {self._state()}, in {self.folder}"
+        return html_table(caption, head, self._winners())
+
+    def _state(self) -> str:
+        if not self._folder.facts.exists():
+            return "not started"
+        return "finished" if self._folder.results.exists() else "not finished"
+
+    def _winners(self) -> list[list[str]]:
+        """Return a row for each scenario: name, winner, metric, its score, the baseline's."""
+        from ltat_tune.results.wording import mean_std
+
+        try:
+            results = self._read_results()
+        except StudyError:
+            return []
+        rows = []
+        for scenario in results.scenarios:
+            metric, winner, rival = results.verdict_metric, scenario.winner, scenario.rival
+            if winner is not None:
+                base = "" if rival is None else mean_std(rival.scores("test", metric))
+                score = mean_std(winner.scores("test", metric))
+                rows.append([scenario.title, f"t{winner.number:04d}", metric, score, base])
+        return rows
 
     @property
     def name(self) -> str:
@@ -276,11 +252,11 @@ class Study:
         Raises:
             StudyError: as for `results`.
         """
-        return [
-            _best(self._space, self._folder, scenario.name, scenario.winner)
+        return ShownList(
+            best_of_scenario(self._space, self._folder, scenario.name, scenario.winner)
             for scenario in self._read_results().scenarios
             if scenario.winner is not None
-        ]
+        )
 
     @property
     def trials(self) -> list[TrialRow]:
@@ -325,19 +301,3 @@ def _assignments(overrides: Mapping[str, Any]) -> list[str]:
 
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
-
-
-def _best(space: Space, folder: StudyFolder, scenario: str, winner: ConfirmedResult) -> Best:
-    where, seed = space.scenario(scenario), winner.seeds[0]
-    place = folder.confirmation(where.name, winner.recipe, seed)
-    return Best(
-        scenario=where.name,
-        values=dict(where.values),
-        trial=winner.number,
-        params=winner.params,
-        config=space.config(where, winner.params, **{"seeds.seed": seed}),
-        seeds=tuple(winner.seeds),
-        val={name: Score(tuple(values)) for name, values in winner.val.items()},
-        test={name: Score(tuple(values)) for name, values in winner.test.items()},
-        checkpoint=place / "checkpoint.pt",
-    )

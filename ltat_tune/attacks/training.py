@@ -46,6 +46,9 @@ class PGDAttack:
         scales: what the factor scales besides: `step`, or `start`, the noise at the start.
         knobs: the other arguments of `pgd`.
         recordings: records the attack and replays it for each batch; None runs it each time.
+        start_radius: radius of the noise at the start, in `eps`.
+        projects: whether each step ends in the ball. If not, the ball is as large as the start and
+            all steps together, so that only [0, 1] bounds the images.
     """
 
     eps: float
@@ -53,6 +56,8 @@ class PGDAttack:
     budgets: Tensor | None
     knobs: dict[str, Any]
     recordings: Recordings | None = None
+    start_radius: float = 1.0
+    projects: bool = True
     scales: str = "step"
     _replays: list[Replays] = field(default_factory=list, repr=False)
 
@@ -63,7 +68,7 @@ class PGDAttack:
         if not (recorded or self._scales_start):
             return self._run(model, images, targets, generator=generator)
         first = first_images(
-            images, self.eps, start=self.knobs["start"], norm=self.knobs["norm"],
+            images, self._start_eps, start=self.knobs["start"], norm=self.knobs["norm"],
             generator=generator,
         )  # fmt: skip
         if self._scales_start:
@@ -74,6 +79,10 @@ class PGDAttack:
             assert self.recordings is not None
             self._replays.append(self._recorded(self.recordings))
         return self._replays[0](model, images, targets, first)
+
+    @property
+    def _start_eps(self) -> float:
+        return self.start_radius * self.eps
 
     @property
     def _scales_start(self) -> bool:
@@ -90,19 +99,21 @@ class PGDAttack:
 
     def _recorded(self, recordings: Recordings) -> Replays:
         eps, step_size, knobs, scales = self.eps, self.step_size, self.knobs, self.scales
+        start_radius, projects = self.start_radius, self.projects
 
         def attack(tensors: Sequence[Tensor | None]) -> StartedAttack:
             # A separate object, because a reference cycle would keep the recording's memory.
             budgets, class_weights = tensors
             return PGDAttack(
-                eps, step_size, budgets, {**knobs, "class_weights": class_weights}, scales=scales
-            )._from
+                eps, step_size, budgets, {**knobs, "class_weights": class_weights},
+                start_radius=start_radius, projects=projects, scales=scales,
+            )._from  # fmt: skip
 
         fixed = {name: value for name, value in knobs.items() if name != "class_weights"}
         # Images may only be padded if the rest of the batch does not change their steps.
         alone = knobs["bn_mode"] == "eval" and isinstance(knobs["objective"], str)
         return recordings.of(
-            (eps, step_size, scales, tuple(fixed.items())),
+            (eps, step_size, start_radius, projects, scales, tuple(fixed.items())),
             (self.budgets, knobs["class_weights"]), attack, pads=alone,
         )  # fmt: skip
 
@@ -112,13 +123,18 @@ class PGDAttack:
     def _run(self, model: nn.Module, images: Tensor, targets: Tensor, **more: Any) -> Tensor:
         eps: float | Tensor = self.eps
         step_size: float | Tensor = self.step_size
+        start_eps: float | Tensor = self._start_eps
         if self.budgets is not None:
             factors = self.budgets.to(images.device)[targets]
             eps = eps * factors
             if self.scales == "step":
                 step_size = step_size * factors
+            elif self._scales_start:
+                start_eps = start_eps * factors
+        if not self.projects:
+            eps = start_eps + self.knobs["steps"] * step_size
         return pgd(
-            model, images, targets, eps=eps, step_size=step_size, start_eps=self.eps,
+            model, images, targets, eps=eps, step_size=step_size, start_eps=self._start_eps,
             **{**self.knobs, **more},
         )  # fmt: skip
 
@@ -162,7 +178,9 @@ def build_attack(
             "class_weights": None if attack.objective == "loss" else weights,
         },
         recordings,
-        "start" if config.method.name == "cfa" else "step",
+        start_radius=attack.start_radius,
+        projects=attack.projection,
+        scales="start" if config.method.name == "cfa" else "step",
     )
 
 

@@ -13,7 +13,7 @@ from ltat_tune.backend.work import NoTask, Report, Work
 
 _EVERY_S = 1.0  # between two reports of a task whose epochs are shorter
 _REPORTED = ("event", "epoch", "metrics", "memory", "epoch_seconds", "replayed",
-             "note")  # fmt: skip
+             "note", "look")  # fmt: skip
 
 
 def encoded(report: Report) -> dict[str, str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ray import tune
 
+from ltat_tune.backend.local.last_words import last_words
 from ltat_tune.backend.ray_scheduler import StoppingScheduler
 from ltat_tune.backend.ray_searcher import BundledReports, QueueSearcher
 from ltat_tune.backend.ray_session import workers_as_they_are
@@ -70,8 +71,10 @@ def run_in_ray(
     judged = stopping.judged
 
     def trainable(config: dict[str, Any]) -> None:
+        task = Task.from_json(config["task"])
         try:
-            run_task(Task.from_json(config["task"]), BundledReports(tune.report, judged))
+            with last_words(task.path):
+                run_task(task, BundledReports(tune.report, judged))
         except GPULost:
             os._exit(1)  # Ray gives the task to a new process
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
+import termios
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -23,6 +25,25 @@ def leave_terminal() -> None:
             if os.isatty(stream):
                 os.dup2(nowhere, stream)
     os.close(nowhere)
+
+
+@contextlib.contextmanager
+def unechoed_keys() -> Iterator[None]:
+    """Let the terminal print no `^C`, which would shift the live screen by its width."""
+    try:
+        before = termios.tcgetattr(sys.stdin.fileno())
+    except (OSError, ValueError, AttributeError, termios.error):  # no terminal
+        yield
+        return
+    now = [*before]
+    now[3] &= ~termios.ECHOCTL
+    try:
+        with contextlib.suppress(termios.error):
+            termios.tcsetattr(sys.stdin.fileno(), termios.TCSANOW, now)
+        yield
+    finally:
+        with contextlib.suppress(termios.error):  # the terminal is gone
+            termios.tcsetattr(sys.stdin.fileno(), termios.TCSANOW, before)
 
 
 @contextlib.contextmanager

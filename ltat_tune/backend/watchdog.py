@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -16,6 +17,7 @@ from ray import tune
 from ltat_tune.backend.ray_internals import actor_of
 from ltat_tune.space.resources import ResourcesSpec
 from ltat_tune.storage.task import Task
+from ltat_tune.training.heartbeat import last_beat
 
 _REMEMBERED = 101  # epochs in the median
 
@@ -24,13 +26,15 @@ _REMEMBERED = 101  # epochs in the median
 class _Watched:
     """A task in a slot."""
 
-    heard: float  # time.monotonic() of its start or its last report
+    heard: float  # time.monotonic() of its start, its last report or its last batch
+    folder: Path
+    beat: int = 0  # time of its heartbeat's file
     is_look: bool = False  # a test or a sentinel, which reports after each attack
     slowest_s: float = 0.0  # its own longest epoch so far
 
 
 class Watchdog(tune.Callback):
-    """Watches how long ago each task reported.
+    """Watches how long ago each task reported, or finished a batch.
 
     A training may be silent for `hang_factor` times the median epoch of the study or its own
     longest epoch, whichever is longer, and for `hang_floor_s` at least. Before the study's first
@@ -52,8 +56,11 @@ class Watchdog(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Watch a training that a worker starts, perhaps for a second time."""
-        is_look = Task.from_json(trial.config["task"]).kind in ("test", "sentinel")
-        self._watched[trial.trial_id] = _Watched(time.monotonic(), is_look)
+        task = Task.from_json(trial.config["task"])
+        is_look = task.kind in ("test", "sentinel")
+        self._watched[trial.trial_id] = _Watched(
+            time.monotonic(), task.path, last_beat(task.path), is_look
+        )
         self._actors[trial.trial_id] = actor_of(trial)
 
     def on_trial_result(
@@ -87,6 +94,8 @@ class Watchdog(tune.Callback):
         """Kill workers of trainings that are silent too long; called several times a second."""
         now = time.monotonic()
         for trial_id, watched in list(self._watched.items()):
+            if (beat := last_beat(watched.folder)) != watched.beat:  # batches go on
+                watched.beat, watched.heard = beat, now
             usual_s = max(self._median_s, watched.slowest_s)
             allowed_s = max(self._floor_s, self._factor * usual_s)
             if watched.is_look or not self._epochs:

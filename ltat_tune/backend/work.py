@@ -5,6 +5,8 @@ Both backends, Ray's and the in-process one, run the same worker function over t
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any, Protocol
@@ -15,6 +17,7 @@ from ltat_tune.storage.task import Task
 Report = Mapping[str, Any]  # an epoch's numbers, or the one last `event` of a task
 ReportTo = Callable[[dict[str, Any]], None]
 RunTask = Callable[[Task, ReportTo], None]
+_REPORT_S = 1.0  # between two reports of how far a test has come
 
 
 class NoTask(Enum):
@@ -55,6 +58,25 @@ class Work(Protocol):
     def on_hang(self, slot: str, seen: str) -> None:
         """Note that a task is about to be ended because it hangs."""
         ...
+
+
+def part_reporter(report: ReportTo, what: str, total: int) -> Callable[[int], None]:
+    """Return a function that reports how far a look has come, at most once a second.
+
+    Args:
+        report: gets `look`: what is measured, how much of it is done, and how much there is.
+        what: the attack.
+        total: its images; of a sentinel, its attacks.
+    """
+    last = -math.inf
+
+    def on_part(done: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _REPORT_S:
+            last = time.monotonic()
+            report({"look": {"what": what, "done": done, "total": total}})
+
+    return on_part
 
 
 def lets_go_on(stopping: EarlyStopping, task: Task, report: Report) -> bool:

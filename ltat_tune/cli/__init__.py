@@ -14,7 +14,7 @@ from ltat_tune.cli.commands.figures import figures
 from ltat_tune.cli.commands.listings import ls, params, version
 from ltat_tune.cli.commands.plan import plan
 from ltat_tune.cli.commands.prepare import prepare_command
-from ltat_tune.cli.commands.report import report
+from ltat_tune.cli.commands.report import leaderboard, report
 from ltat_tune.cli.commands.run import main, resume, run
 from ltat_tune.cli.commands.script.adopt import adopt
 from ltat_tune.cli.commands.space_files import init, schema
@@ -27,8 +27,8 @@ __all__ = ["main"]
 
 
 for _command in (
-    run, resume, init, adopt, schema, plan, ui, report, compare_command, show_command, logs,
-    export_command, figures, train, evaluate_command, prepare_command, params, ls, rm, gc,
+    run, resume, init, adopt, schema, plan, ui, report, leaderboard, compare_command, show_command,
+    logs, export_command, figures, train, evaluate_command, prepare_command, params, ls, rm, gc,
     doctor, version,
 ):  # fmt: skip
     main.add_command(_command)

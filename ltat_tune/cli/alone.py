@@ -9,10 +9,12 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ltat_tune.cli.options import print_rows
 from ltat_tune.config.config_file import load_config
 from ltat_tune.config.extensions import Plugin
 from ltat_tune.errors import TrainingDiverged
 from ltat_tune.models.arithmetic import chosen_device, computing_on
+from ltat_tune.presentation.units import percent
 from ltat_tune.provenance import versions
 from ltat_tune.seeding import prepare_process
 from ltat_tune.training.evaluation import measure_accuracy
@@ -65,8 +67,9 @@ def train_file(
     metrics = {name: value for name, value in result.metrics.items() if name.startswith("val/")}
     if test:
         metrics |= _test(
-            trainer, result, recorded.get("attacks", ["clean", config.evaluation.val_attack])
-        )
+            trainer, result, recorded.get("attacks", ["clean", config.evaluation.val_attack]),
+            recorded.get("test_part"),
+        )  # fmt: skip
     differences = _differences(result, trainer, metrics, recorded)
     if form == "json":
         report: dict[str, Any] = {
@@ -81,6 +84,8 @@ def train_file(
             report |= {"reproduced": not differences, "differences": differences,
                        "checked": checked}  # fmt: skip
         print(json.dumps(report, indent=2))
+    elif form == "csv":
+        print_rows([{"metric": name, "value": value} for name, value in metrics.items()], form)
     else:
         for name, value in metrics.items():
             print(f"{name:32} {value:.6f}")
@@ -105,21 +110,24 @@ def _fit(trainer: Trainer, notes: Console, checkpoint: Path | None) -> FitResult
 
         def on_epoch(done: EpochMetrics) -> None:
             score = done.metrics.get(trainer.score_name)
-            text = None if score is None else f"{trainer.score_name} {100 * score:.1f} %"
+            text = None if score is None else f"{trainer.score_name} {percent(score)} %"
             progress.update(bar, completed=done.epoch, description=text)
 
         return trainer.fit(on_epoch, checkpoint=checkpoint)
 
 
-def _test(trainer: Trainer, result: FitResult, attacks: list[str]) -> dict[str, float]:
+def _test(
+    trainer: Trainer, result: FitResult, attacks: list[str], at_most: int | None
+) -> dict[str, float]:
     images = trainer.splits.test().to(trainer.device)
     classes = len(trainer.splits.classes)
     metrics: dict[str, float] = {}
     for attack in attacks:
         with computing_on(trainer.device, trainer.config.compute):
             accuracy = measure_accuracy(
-                result.model, images, attack, trainer.config, split="test", classes=classes
-            )
+                result.model, images, attack, trainer.config, split="test", classes=classes,
+                at_most=at_most,
+            )  # fmt: skip
         metrics |= accuracy.metrics(f"test/{attack}", trainer.groups)
     return metrics
 

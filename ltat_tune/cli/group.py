@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import errno
+import inspect
 import io
 import os
 import sys
+import textwrap
 from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
@@ -15,6 +18,7 @@ from typing import IO, Any
 import click
 
 from ltat_tune.cli import options
+from ltat_tune.cli.clean_stream import clean_output
 from ltat_tune.errors import LtatError
 
 
@@ -26,7 +30,12 @@ class CommandGroup(click.Group):
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="replace")  # a question mark, not a traceback
-        return super().main(*arguments, **options)
+        _hush_interrupts()
+        if sys.flags.optimize > 1:
+            for command in (self, *self.commands.values()):
+                command.help = command.help or _help_in_source(command.callback)
+        with clean_output():
+            return super().main(*arguments, **options)
 
     def make_context(self, *arguments: Any, **options: Any) -> click.Context:
         """Read the words before a command. A mistake in them is told in the usual spelling."""
@@ -73,6 +82,29 @@ class CommandGroup(click.Group):
             ctx.exit(130)
 
 
+def _help_in_source(callback: Any) -> str | None:
+    """Return the docstring of a command, which PYTHONOPTIMIZE=2 has removed, from its source."""
+    try:
+        source = textwrap.dedent(inspect.getsource(inspect.unwrap(callback)))
+        (function,) = ast.parse(source).body
+    except (OSError, TypeError, SyntaxError, ValueError):  # without source, without help
+        return None
+    return ast.get_docstring(function) if isinstance(function, ast.FunctionDef) else None
+
+
+def _hush_interrupts() -> None:
+    """Say nothing of a Ctrl-C that comes while something is imported, deleted or at its exit."""
+    usual = sys.unraisablehook
+    if usual.__module__ == __name__:
+        return
+
+    def hushed(raised: Any) -> None:
+        if not isinstance(raised.exc_value, KeyboardInterrupt):
+            usual(raised)
+
+    sys.unraisablehook = hushed
+
+
 _MOST_LINES, _MOST_CHARACTERS = 60, 2000
 
 
@@ -83,7 +115,7 @@ def _printable(line: str) -> str:
     return plain[:_MOST_CHARACTERS] + ("..." if cut else "")
 
 
-_PRINTERS = ("click.utils", "rich.console", __name__)
+_PRINTERS = ("click.utils", "rich.console", "ltat_tune.cli.clean_stream", __name__)
 
 
 def _is_of_output(error: OSError) -> bool:

@@ -20,6 +20,7 @@ from ltat_tune.comparison.values import grouped_entries
 from ltat_tune.errors import StudyError
 from ltat_tune.presentation.names import ratio_in_words, reached_note
 from ltat_tune.results.verdict import searched_on
+from ltat_tune.results.wording import tested_part
 from ltat_tune.space.space import text_of
 
 DIFFERENCES = ("subset", "split", "eps", "smoke")
@@ -322,6 +323,8 @@ def _notes(
                 f"{name} is not finished ({len(study.trials)} trials so far); later trials may "
                 f"change this; to finish it: {study.folder.resume_command}"
             )
+        if part := tested_part(study.results.confirm.test_images):
+            notes.append(f"{study.folder.root.name}: {part}")
         if study.results.searched_on:
             notes.append(f"{study.folder.root.name}: {searched_on(study.results)}")
     if allowed:

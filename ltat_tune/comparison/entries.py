@@ -17,6 +17,7 @@ from ltat_tune.results.model import (
     ScenarioResults,
     StudyResults,
 )
+from ltat_tune.results.selection import counted_test
 from ltat_tune.space.reader import read_space
 from ltat_tune.space.space import Space
 from ltat_tune.storage.folder import StudyFolder
@@ -24,7 +25,6 @@ from ltat_tune.storage.training_files import (
     CompleteTraining,
     MeasuredOnTest,
     read_complete,
-    read_test,
 )
 from ltat_tune.storage.trials import TrialRow, best_of, read_trials
 
@@ -131,6 +131,18 @@ class Reviewed:
     finished: bool
     trials: Sequence[TrialRow]
 
+    def of_scenarios(self, names: Sequence[str]) -> Reviewed:
+        """Return the same study with these of its scenarios alone."""
+        kept = [one for one in self.results.scenarios if one.name in names]
+        return replace(
+            self,
+            space=replace(
+                self.space, scenarios=tuple(s for s in self.space.scenarios if s.name in names)
+            ),
+            results=self.results.model_copy(update={"scenarios": kept}),
+            trials=[row for row in self.trials if row.scenario in names],
+        )
+
     @cached_property
     def titles(self) -> dict[str, str]:
         """Scenario -> its title, with the imbalance ratio that its images reached."""
@@ -207,7 +219,7 @@ def _confirmed(
         place = study.folder.confirmation(name, result.recipe, seed)
         trained = read_complete(place)
         if trained is not None:
-            seeds.append(_seed(seed, trained, read_test(place)))
+            seeds.append(_seed(seed, trained, counted_test(study.space, place)))
     if not seeds:  # the trainings were deleted, but the results hold their numbers
         seeds = _recorded_seeds(result)
     entry = new_entry(study, name, result.number, role, result.params, seeds)

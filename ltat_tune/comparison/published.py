@@ -9,12 +9,14 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from ltat_tune.comparison import audit
 from ltat_tune.comparison.compare import ComparedBlock, Comparison
 from ltat_tune.comparison.entries import ComparedEntry
 from ltat_tune.presentation.names import ratio_in_words, reached_note, reached_ratio
 
+_FILES = ("published_results.csv", "published_rivals.csv")  # REAT and SRAT; what came after
 _EPS = 8 / 255  # eps of both papers in the tables that are matched
-# each paper's protocol, from its text and its authors' release
+# a paper's protocol, from its text and its authors' release, where both can be read
 _PROTOCOLS = {
     "REAT": {"epochs": 80, "kept": "the epoch that was best by PGD-20 on the test images",
              "runs": "3 runs on one subset"},
@@ -52,17 +54,20 @@ class Beside:
     Attributes:
         columns: the (attack, group) that both have.
         differences: sentences on differences in protocol, or on why nothing matches.
+        warnings: sentences on printed numbers that contradict each other or what is known.
     """
 
     block: ComparedBlock
     columns: Sequence[tuple[str, str]]
     rows: Sequence[Published]
     differences: Sequence[str]
+    warnings: Sequence[str] = ()
 
     def as_data(self) -> dict[str, Any]:
         """Return the rows for `--format json`, in percent as printed."""
         return {
             "title": self.block.title, "differences": list(self.differences),
+            "warnings": list(self.warnings),
             "rows": [
                 {
                     "source": row.source, "method": row.method, "loss": row.loss,
@@ -77,10 +82,11 @@ class Beside:
 @cache
 def read_published() -> tuple[Published, ...]:
     """Return every printed row that the package ships, in the order of the tables."""
-    text = (resources.files("ltat_tune.comparison") / "published_results.csv").read_text("utf-8")
+    folder = resources.files("ltat_tune.comparison")
+    texts = [(folder / name).read_text("utf-8") for name in _FILES]
     names = ("source", "dataset", "profile", "ratio", "model", "method", "loss")
     scores_by_row: dict[tuple[str, ...], dict[tuple[str, str], tuple[float, float | None]]] = {}
-    for row in csv.DictReader(text.splitlines()):
+    for row in (row for text in texts for row in csv.DictReader(text.splitlines())):
         spread = float(row["spread"]) if row["spread"] else None
         scores = scores_by_row.setdefault(tuple(row[name] for name in names), {})
         scores[row["attack"], row["group"]] = float(row["mean"]), spread
@@ -107,7 +113,7 @@ def _beside(block: ComparedBlock) -> Beside:
     here = [row for row in read_published() if row.dataset == data.name]
     if not here:
         sets = ", ".join(dict.fromkeys(row.dataset for row in read_published()))
-        why = f"neither paper reports {data.name}; REAT and SRAT report {sets}"
+        why = f"no paper here reports {data.name}; they report {sets}"
         return Beside(block, (), (), [why])
     problem = [r for r in here if (r.profile, r.ratio) == (data.profile, data.imbalance_ratio)]
     rows = [r for r in problem if r.model == config.model.name and data.classes is None]
@@ -118,7 +124,7 @@ def _beside(block: ComparedBlock) -> Beside:
             ours += f", {len(data.classes)} classes"
         reported = ", ".join(dict.fromkeys(f"{r.profile} {r.ratio:g} on {r.model}" for r in here))
         return Beside(
-            block, (), (), [f"neither paper reports {ours}; on {data.name} they report {reported}"]
+            block, (), (), [f"no paper here reports {ours}; on {data.name} they report {reported}"]
         )
     measured = {m for entry in block.entries for seed in entry.seeds for m in seed.metrics}
     columns = [
@@ -130,7 +136,7 @@ def _beside(block: ComparedBlock) -> Beside:
         differences.append(
             "none of the papers' attacks was measured here; list them in confirm.attacks"
         )
-    return Beside(block, columns, _merged(rows, columns), differences)
+    return Beside(block, columns, _merged(rows, columns), differences, audit.contradictions(rows))
 
 
 def _merged(rows: Sequence[Published], columns: Sequence[tuple[str, str]]) -> list[Published]:
@@ -174,7 +180,10 @@ def _differences(entries: Sequence[ComparedEntry], papers: set[str]) -> list[str
             )
     lengths = sorted({entry.epochs for entry in entries})
     for paper in sorted(papers):
-        theirs = _PROTOCOLS[paper]
+        theirs = _PROTOCOLS.get(paper)
+        if theirs is None:
+            differences.append(f"how {paper} trained and tested is known only in part")
+            continue
         differences.append(
             f"{paper} keeps {theirs['kept']}, with {theirs['runs']}; here it is {_kept(entries)}"
         )

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from ltat_tune.comparison.published import Beside, metric
 from ltat_tune.comparison.tables import ON_TEST, heading, mean_text, printed_row
+from ltat_tune.presentation.rich_table import PlainTable
 from ltat_tune.presentation.text_tables import csv_text, latex_part, markdown_part
 from ltat_tune.results.wording import SPREAD
 
@@ -23,7 +23,7 @@ def render_published(published: Sequence[Beside]) -> RenderableType:
     for beside in published:
         parts += [Text(), Text(_title(beside), style="bold")]
         if beside.columns:
-            table = Table(box=None, pad_edge=False, header_style="dim")
+            table = PlainTable()
             head, *rows = cells(beside)
             table.add_column(head[0])
             table.add_column(head[1])
@@ -33,6 +33,7 @@ def render_published(published: Sequence[Beside]) -> RenderableType:
                 table.add_row(*row, style="bold" if row[0] == "here" else "")
             parts += [table, Text(_LEGEND, style="dim")]
         parts += [Text(line, style="dim") for line in beside.differences]
+        parts += [Text(f"warning: {line}", style="yellow") for line in beside.warnings]
     return Group(*parts)
 
 
@@ -80,7 +81,7 @@ def published_markdown(published: Sequence[Beside]) -> str:
     return "".join(
         markdown_part(
             _title(beside), _printed_cells(beside),
-            [*([_LEGEND] if beside.columns else []), *beside.differences], words=2,
+            [*([_LEGEND] if beside.columns else []), *_lines(beside)], words=2,
         )
         for beside in published
     )  # fmt: skip
@@ -90,11 +91,15 @@ def published_latex(published: Sequence[Beside]) -> str:
     """Return a `tabular` with booktabs for each block; differences become comments."""
     return "".join(
         latex_part(
-            _title(beside), _printed_cells(beside), beside.differences,
+            _title(beside), _printed_cells(beside), _lines(beside),
             mark="" if beside.block.honest else ON_TEST, legend=[_LEGEND],
         )
         for beside in published
     )  # fmt: skip
+
+
+def _lines(beside: Beside) -> list[str]:
+    return [*beside.differences, *(f"warning: {line}" for line in beside.warnings)]
 
 
 def _title(beside: Beside) -> str:

@@ -11,7 +11,7 @@ import yaml
 from rich.filesize import decimal
 
 from ltat_tune.errors import StudyError
-from ltat_tune.presentation.units import duration
+from ltat_tune.presentation.units import duration, percent
 from ltat_tune.storage.cleanup import size_of
 from ltat_tune.storage.folder import StudyFolder, list_studies
 from ltat_tune.storage.trials import best_of, read_trials
@@ -31,14 +31,17 @@ def overview(out: Path) -> list[dict[str, Any]]:
 
 def for_people(row: dict[str, Any]) -> dict[str, str]:
     """Return a row of `overview` as a table shows it, with the best score in percent."""
-    best = "-" if row["best"] is None else f"{100 * row['best']:.1f}"
-    total = "?" if row["trials_planned"] is None else row["trials_planned"]
+    best = "-" if row["best"] is None else percent(row["best"])
+    planned = row["trials_planned"]
+    of = f"/{'?' if planned is None else planned}"
+    if planned is not None and row["trials"] > planned:
+        of = ""  # with predict, a trial that only a copy trained counts as less than one
     failed = f", {row['failed']} failed" if row["failed"] else ""
     marks = (", on test" if row["selected_on_test"] else "") + (", smoke" if row["smoke"] else "")
     return {
         "study": row["study"],
         "state": f"{row['state']}{marks}",
-        "trials": f"{row['trials']}/{total}{failed}",
+        "trials": f"{row['trials']}{of}{failed}",
         "best, %": best,
         "age": duration(row["age_s"]),
         "size": decimal(row["bytes"]),

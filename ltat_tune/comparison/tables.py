@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from ltat_tune.comparison.compare import ComparedBlock, Comparison
 from ltat_tune.comparison.entries import ComparedEntry
 from ltat_tune.comparison.significance import DUNNETT, Significance, significance_data
+from ltat_tune.presentation.rich_table import PlainTable
 from ltat_tune.presentation.text_tables import csv_text, latex_part, markdown_part
+from ltat_tune.presentation.units import percent
 from ltat_tune.results.wording import SPREAD, mean_std
 from ltat_tune.space.space import text_of
 
@@ -40,8 +41,8 @@ def comparison_text(comparison: Comparison) -> RenderableType:
     return Group(*parts)
 
 
-def _table(comparison: Comparison, block: ComparedBlock) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
+def _table(comparison: Comparison, block: ComparedBlock) -> PlainTable:
+    table = PlainTable()
     table.add_column(", ".join(comparison.by) or "configuration", overflow="fold")
     for metric in comparison.metrics:
         table.add_column(heading(metric), justify="right", no_wrap=True)
@@ -137,8 +138,8 @@ def _tests_in_words(block: ComparedBlock) -> list[str]:
     return lines
 
 
-def _overall(comparison: Comparison) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
+def _overall(comparison: Comparison) -> PlainTable:
+    table = PlainTable()
     table.add_column(", ".join(comparison.by))
     mean = heading(comparison.metrics[0])
     for title in ("mean\nrank", mean, "reference\nahead in", "p, exact\nsign test"):
@@ -150,7 +151,7 @@ def _overall(comparison: Comparison) -> Table:
             label.append(f"\nmeasured in {row.measured} of {problems} problems", "dim")
         table.add_row(
             label, "-" if row.mean_rank is None else f"{row.mean_rank:.2f}",
-            "-" if row.mean is None else f"{100 * row.mean:.1f}",
+            percent(row.mean, missing="-"),
             "" if row.ahead is None else f"{row.ahead} of {problems}",
             "" if row.adjusted is None else f"{row.adjusted:.2g}",
         )  # fmt: skip

@@ -18,6 +18,7 @@ from ltat_tune.comparison.entries import (
 )
 from ltat_tune.config.parameters import PARAMETERS
 from ltat_tune.presentation.states import state_in_words
+from ltat_tune.presentation.units import percent
 from ltat_tune.results.model import standing
 from ltat_tune.space.space import text_of
 from ltat_tune.storage.trials import TrialRow
@@ -122,7 +123,7 @@ def _unmeasured(
     if row.state != "complete":
         epoch = max(row.scores, default=row.epochs)
         state += f" at epoch {epoch}" if epoch else ""
-    state += "" if score is None else f" ({100 * score:.1f})"
+    state += "" if score is None else f" ({percent(score)})"
     entry = new_entry(study, scenario, row.number, "trial", row.params)
     return replace(entry, state=state, so_far=score)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ltat_tune.config.fairness import fairness_problems
+from ltat_tune.config.rules.fairness import fairness_problems
 from ltat_tune.config.sections.data import OWN_FILES
 from ltat_tune.config.values import ConfigValues
 

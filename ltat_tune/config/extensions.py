@@ -52,6 +52,7 @@ class Part:
         plugin: the plugin that registered it; None if a notebook's cell registered it by hand.
         defaults: the defaults of its own parameters by dotted path.
         ignores: parameters of its section that other parts of its kind read and this one does not.
+        trains: whether it is a training function, which takes the place of our training.
     """
 
     chosen_by: str
@@ -60,6 +61,7 @@ class Part:
     plugin: Plugin | None
     defaults: Mapping[str, Any]
     ignores: tuple[str, ...] = ()
+    trains: bool = False
 
 
 _FUNCTION = r"[A-Za-z_][\w.]*:[A-Za-z_]\w*"  # MODULE:FUNCTION

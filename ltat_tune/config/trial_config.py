@@ -17,9 +17,17 @@ from ltat_tune.config.constraints import problems
 from ltat_tune.config.defaults import fill_in
 from ltat_tune.config.effects import why_inert
 from ltat_tune.config.foreign.start import start_file
-from ltat_tune.config.parameters import explain
+from ltat_tune.config.notebook import html_table, settings_line, text_lines
+from ltat_tune.config.parameters import PARAMETERS, explain
+from ltat_tune.config.scalars import shown
 from ltat_tune.config.values import ConfigValues
 from ltat_tune.errors import ConfigError
+
+# Their defaults are what was done before there was a choice, so that they change no identity.
+_LATER = {
+    "attack.start_radius", "attack.projection", "optim.ema_epochs", "optim.ema_keep",
+    "optim.ema_statistics",
+}  # fmt: skip
 
 
 class TrialConfig(ConfigValues):
@@ -35,6 +43,23 @@ class TrialConfig(ConfigValues):
         if broken := problems(self):
             raise ConfigError(broken)
         return self
+
+    def __repr__(self) -> str:
+        return text_lines("TrialConfig", {"beside the defaults": settings_line(self._chosen())})
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        caption = "TrialConfig; everything else is by default"
+        return html_table(caption, ["parameter", "value"], list(self._chosen().items()))
+
+    def _chosen(self) -> dict[str, str]:
+        """Return the values that are not the parameter's default, by path, in words."""
+        return {
+            path: str(value) if isinstance(value, str) else shown(value)
+            for path, value in self.flat().items()
+            if path not in PARAMETERS or value != PARAMETERS[path].default
+        }
 
     @classmethod
     def from_flat(cls, values: dict[str, Any]) -> TrialConfig:
@@ -77,7 +102,12 @@ class TrialConfig(ConfigValues):
             if self.get(path) > 0
         }
         decay = self.optim.ema_decay ** (1 / share)
-        return self.replace({"optim.epochs": epochs, "optim.ema_decay": decay, **scaled})
+        return self.replace(
+            {
+                "optim.epochs": epochs, "optim.ema_decay": decay,
+                "optim.ema_epochs": self.optim.ema_epochs * share, **scaled,
+            }
+        )  # fmt: skip
 
     @property
     def identity(self) -> str:
@@ -94,7 +124,8 @@ class TrialConfig(ConfigValues):
             path: value
             for path, value in self.flat().items()
             if path not in exclude and why_inert(self, path) is None
-        }
+            and not (path in _LATER and value == PARAMETERS[path].default)
+        }  # fmt: skip
         for path in ("model.init", "method.teacher"):
             if acting.get(path):  # the content counts, not its place
                 acting[path] = start_file(acting[path])[1]

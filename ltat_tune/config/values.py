@@ -65,6 +65,12 @@ class ConfigValues(Section):
         return [plugin.as_data() for plugin in plugins]
 
     @property
+    def trains_elsewhere(self) -> bool:
+        """Whether a script or a training function of a plugin takes the place of our training."""
+        own = self.script.definition is not None
+        return own or any(part.trains for part in self.parts)
+
+    @property
     def measured_eps(self) -> float:
         """Radius of the evaluation, in pixel units: `evaluation.eps`, or else `attack.eps`."""
         eps = self.evaluation.eps

@@ -68,6 +68,13 @@ def random_rotation(images: Tensor, degrees: float, generator: torch.Generator) 
     return F.grid_sample(images, places, mode="nearest", align_corners=False)
 
 
+def steps_of_epoch(images: int, batch_size: int) -> int:
+    """Return the batches of an epoch: a last image alone joins the batch before it."""
+    batches = -(-images // batch_size)
+    alone = batches > 1 and images - (batches - 1) * batch_size == 1
+    return batches - alone
+
+
 def training_batches(
     data: LabelledImages, batch_size: int, *, config: DataConfig, generator: torch.Generator
 ) -> Iterator[tuple[Tensor, Tensor]]:

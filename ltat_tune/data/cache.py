@@ -19,7 +19,7 @@ import numpy.typing as npt
 from ltat_tune.config.sections import DataConfig
 from ltat_tune.data import image_folder
 from ltat_tune.data.images import Images, Source
-from ltat_tune.data.sources import SOURCES, open_source, select_images
+from ltat_tune.data.sources import open_source, select_images, whole_source
 from ltat_tune.errors import DataError
 from ltat_tune.files import HashedFile, read_json, write_json
 
@@ -39,7 +39,7 @@ def open_cached(config: DataConfig, cache_dir: Path | None) -> Source:
     """
     if cache_dir is None:
         return open_source(config)
-    source = SOURCES[config.name](config)
+    source = whole_source(config)
 
     def cached(split: str, load: Callable[[], Images]) -> Callable[[], Images]:
         def read() -> Images:

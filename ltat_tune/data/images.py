@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from ltat_tune.errors import DataError
 
+_AT_ONCE = 1024  # images that are resized together
+
 
 @dataclass(frozen=True)
 class Images:
@@ -66,6 +68,22 @@ class Source:
         return replace(
             self, train=changed("train", self.train), test=changed("test", self.test), val=val
         )
+
+
+def resized(images: NDArray[Any], size: int | None) -> NDArray[Any]:
+    """Return images (N, C, H, W) resized bilinearly to `size` pixels a side; None keeps them."""
+    if size is None or images.shape[2:] == (size, size):
+        return images
+    import torch  # here, because reading a space file must not take the seconds of this import
+    from torch.nn.functional import interpolate
+
+    made = np.empty((*images.shape[:2], size, size), dtype=images.dtype)
+    for begin in range(0, len(images), _AT_ONCE):
+        some = torch.from_numpy(np.array(images[begin : begin + _AT_ONCE]))
+        made[begin : begin + _AT_ONCE] = interpolate(
+            some, (size, size), mode="bilinear", antialias=True, align_corners=False
+        ).numpy()
+    return made
 
 
 def find_labels(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 from ltat_tune.config.sections import DataConfig
@@ -10,7 +11,7 @@ from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data import tiny_imagenet, torchvision_sets
 from ltat_tune.data.digits import digits
 from ltat_tune.data.image_folder import image_folder
-from ltat_tune.data.images import Images, Source, pick_classes
+from ltat_tune.data.images import Images, Source, pick_classes, resized
 from ltat_tune.data.long_tail import after_hold_out, profile_counts
 from ltat_tune.data.own_files.file_list import listed_images
 from ltat_tune.data.own_files.index_files import at_indices
@@ -26,6 +27,7 @@ __all__ = [
     "ensure_available",
     "is_available",
     "open_source",
+    "whole_source",
 ]
 
 
@@ -67,7 +69,27 @@ def open_source(config: DataConfig) -> Source:
     Raises:
         DataError: the folder, files or classes are missing.
     """
-    return select_images(SOURCES[config.name](config), config)
+    return select_images(whole_source(config), config)
+
+
+def whole_source(config: DataConfig) -> Source:
+    """Open the data set with all its classes, its images resized to `data.image_size`.
+
+    Raises:
+        DataError: the folder or files are missing.
+    """
+    source = SOURCES[config.name](config)
+    if config.image_size is None:
+        return source
+
+    def sized(split: str, load: Callable[[], Images]) -> Callable[[], Images]:
+        def read() -> Images:
+            data = load()
+            return replace(data, images=resized(data.images, config.image_size))
+
+        return read
+
+    return source.with_splits(sized)
 
 
 def select_images(source: Source, config: DataConfig) -> Source:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ltat_tune.errors import DataError
 from ltat_tune.files import write_json
+from ltat_tune.planning.looks import look_costs
 from ltat_tune.search.rungs import Rungs
 from ltat_tune.space.space import Space
 from ltat_tune.storage.folder import StudyFolder
@@ -73,15 +72,6 @@ class Claims:
         return stages[min(stage, self._whole)] - repeats * total
 
 
-@dataclass(frozen=True)
-class LookCost:
-    """The cost of a test, a sentinel and an epoch, in passes (planning/cost.py)."""
-
-    test: float
-    sentinel: float
-    epoch: float
-
-
 class BudgetKeeper:
     """Decides which stages may still begin.
 
@@ -114,7 +104,7 @@ class BudgetKeeper:
         self._stages = stage_epochs(space, rungs)
         self._claims: dict[str, Claims] = {}
         self._confirmations, self._confirming, _ = confirmation_epochs(space)
-        self.look_costs = {} if self.budget.unit == "epochs" else _tests(space)
+        self.look_costs = {} if self.budget.unit == "epochs" else look_costs(space)
         earlier: Mapping[str, float] = read_stored(folder.spent) or {}
         self._spent = {
             name: earlier.get(name, 0.0)
@@ -224,23 +214,6 @@ class BudgetKeeper:
         self._written = time.monotonic()
         self._spent["seconds"] = self._seconds()
         write_json(self._folder.spent, self._spent, sync=False)  # at worst a second is lost
-
-
-def _tests(space: Space) -> dict[str, LookCost]:
-    """Return the costs by scenario, without those whose images cannot be counted."""
-    from ltat_tune.planning.estimate import mean_cost
-
-    costs = {}
-    for scenario in space.scenarios:
-        try:
-            cost = mean_cost(space, scenario)
-        except DataError:
-            continue
-        every = space.config(scenario, {}).evaluation.every_epochs
-        costs[scenario.name] = LookCost(
-            cost.test, cost.sentinel, cost.update + cost.validation / every
-        )
-    return costs
 
 
 def end_search(space: Space, ledger: Ledger, scenario: str) -> None:

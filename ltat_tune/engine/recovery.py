@@ -11,7 +11,7 @@ from ltat_tune.space.space import Space
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.ledger import Ledger
 from ltat_tune.storage.task import Outcome, Task
-from ltat_tune.storage.training_files import BrokenTraining, read_test, read_training
+from ltat_tune.storage.training_files import SENTINEL, BrokenTraining, read_training
 from ltat_tune.storage.trial_state import score_of, state_of
 
 
@@ -24,25 +24,31 @@ def catch_up(
             task = trial_task(space, folder, scenario.name, row.number, row.params, device="cpu")
             state, epochs = state_of(row), int(row.user_attrs.get("epochs", 0))
             score = None if is_doubted(row) else score_of(row)
-            view.restore(scenario.name, state, epochs, score, f"t{row.number:04d}")
+            view.restore(task, state, epochs, score)
             outcome = Outcome(state, epochs, str(row.user_attrs.get("reason", "")))  # type: ignore[arg-type]
             observer.repair(task, outcome)
         if not ledger.is_searched(scenario.name) or ledger.unfinished(scenario.name):
             continue
         for task in every_confirmation(space, folder, ledger, scenario.name, device="cpu"):
-            _catch_up_confirmation(space, task, observer)
+            _catch_up_confirmation(space, task, observer, view)
 
 
-def _catch_up_confirmation(space: Space, task: Task, observer: MlflowObserver) -> None:
+def _catch_up_confirmation(
+    space: Space, task: Task, observer: MlflowObserver, view: LiveView
+) -> None:
     end = read_training(task.path)
     if end is None:
         return
+    done = {"confirmation": True, "test": is_tested(space, task.path),
+            "sentinel": (task.path / SENTINEL).exists()}  # fmt: skip
+    for kind in filter(done.__getitem__, done):
+        view.restore_look(task, kind)
     if isinstance(end, BrokenTraining):
         outcome = Outcome(end.state, 0, end.reason, None, end.seconds)
     else:
         outcome = Outcome(end.state, end.epoch)
-    if read_test(task.path) is not None and is_tested(space, task.path):
-        observer.repair(test_of(task), outcome)
+    if done["test"]:
+        observer.repair(test_of(task, space), outcome)
     elif outcome.state != "complete":
         observer.repair(task, outcome)
     else:

@@ -35,6 +35,7 @@ from ltat_tune.preflight.load import load_space
 from ltat_tune.preflight.resume import (
     check_changes,
     check_extension,
+    check_space_file,
     difference_lines,
     goes_on_searching,
     needs_work,
@@ -164,6 +165,7 @@ class StudyRun:
             SpaceError: its space file no longer holds on this machine.
         """
         folder = StudyFolder.open(root)
+        check_space_file(folder)
         if trials is not None:
             check_extension(folder, trials)
         more = [] if trials is None else [f"searcher.trials={trials}"]
@@ -299,7 +301,7 @@ class StudyRun:
             own = ray_session.ray_session(slots, cpus=resources.cpus_per_trial, gpus=gpus)
             with own if own_ray else contextlib.nullcontext():
                 tracker.wait_until_ready(self.uri_origin)
-                tracker.describe(study_tags(self.space, facts), (self.folder.space,))
+                tracker.describe(study_tags(self.space, facts), self.folder.described)
                 tracker.show(view_of(self.space))
                 self._new = False  # from here on, a resume continues it
                 queue, interrupted = drive(
@@ -307,9 +309,8 @@ class StudyRun:
                     owns_process=self.owns_process, in_process=in_process,
                 )  # fmt: skip
             return self._end(queue, interrupted, tracker, view)
-        except BaseException as error:
-            # leave no run RUNNING and no store half made
-            tracker.finish("interrupted")
+        except BaseException as error:  # leave no run RUNNING and no store half made
+            tracker.finish("interrupted", hurry=not isinstance(error, Exception))
             if isinstance(error, LtatError) and self._new:
                 tracker.take_back()
                 self._forget()
@@ -342,7 +343,8 @@ class StudyRun:
             if any(scenario.winner_recipe for scenario in results.scenarios):
                 export_winners(self.space, self.folder, tracker, view.say)
         state = "complete" if finished else "interrupted"
-        tracker.finish(state, note=note(results), files=files, metrics=winner_metrics(results))
+        metrics = winner_metrics(results)
+        tracker.finish(state, note=note(results), files=files, metrics=metrics, hurry=interrupted)
         if finished and queue.unconfirmed:
             reason = "not confirmed or tested:\n  " + "\n  ".join(queue.unconfirmed)
-        return StudyEnd(results, reason, interrupted)
+        return StudyEnd(results, reason, interrupted or tracker.hurried)

@@ -158,15 +158,18 @@ def test_tasks(
 ) -> list[Task]:
     """Return the tests that remain, of confirmations that trained to their end."""
     return [
-        test_of(training, space.confirm.attacks)
+        test_of(training, space)
         for training in every_confirmation(space, folder, ledger, scenario, device=device)
         if read_complete(training.path) is not None and not is_tested(space, training.path)
     ]
 
 
-def test_of(training: Task, attacks: tuple[str, ...] = ()) -> Task:
+def test_of(training: Task, space: Space) -> Task:
     """Return the task that tests what the task of a confirmation trained."""
-    return replace(training, key=f"{training.key}/test", kind="test", attacks=attacks)
+    return replace(
+        training, key=f"{training.key}/test", kind="test", attacks=space.confirm.attacks,
+        test_images=space.confirm.test_images,
+    )  # fmt: skip
 
 
 def sentinel_tasks(
@@ -183,7 +186,12 @@ def sentinel_tasks(
     if best.config.measured_eps == 0 or (best.path / SENTINEL).exists():
         return []
     first = confirmation_task(space, folder, scenario, best.candidate, best.seed, device=device)
-    return [replace(first, key=f"{first.key}/sentinel", kind="sentinel")]
+    return [
+        replace(
+            first, key=f"{first.key}/sentinel", kind="sentinel",
+            test_images=space.confirm.test_images,
+        )
+    ]  # fmt: skip
 
 
 def confirmation_task(

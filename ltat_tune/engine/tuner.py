@@ -67,6 +67,7 @@ def drive(
     ledger = Ledger(folder.ledger, space)
     names = tuple(scenario.name for scenario in space.scenarios)
     stopping = EarlyStopping(space.objective.metric, rungs, space.scheduler, names)
+    view.follow(stopping.standings)
     observer = MlflowObserver(tracker, space)
     observers: list[Observer] = [view, observer, *mirrors_of(space, folder)]
     precision, notes = study_precision(space, folder, cluster)
@@ -87,7 +88,7 @@ def drive(
     def leave(what: str, status: int) -> None:
         """End the process: Tune waits for ever for processes of Ray that were killed."""
         view.say(what)
-        tracker.finish("interrupted")
+        tracker.finish("interrupted", hurry=True)
         view.say(f"resume with: {folder.resume_command}")
         abandon_ray()
         os._exit(status)
@@ -110,6 +111,7 @@ def drive(
     def on_stop(name: str) -> None:
         signals.append(name)
         queue.stop(f"stopped by {name}")
+        view.stop()
         if owns_process and not in_process:
             late.start()
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ltat_tune.backend.local.last_words import LAST_WORDS, cause_of_death
 from ltat_tune.backend.work import NoTask, Report
 from ltat_tune.engine.budget import BudgetKeeper
 from ltat_tune.engine.observers.observer import Observer
@@ -154,7 +155,7 @@ class WorkQueue:
         elif error and self._cluster is not None and (problem := self._cluster.settle()):
             self.stop(problem)  # the node's fault: the row stays RUNNING
         elif error and self.stop_reason is None:
-            reason = "its worker process died at every try (out of memory, or killed)"
+            reason = f"its worker process died at every try; {cause_of_death(task.path)}"
             if task.key in self._hangs:
                 reason = (
                     f"hangs: {self._hangs[task.key]}, at every try; if its epochs really take so "
@@ -230,6 +231,8 @@ class WorkQueue:
         if (note := report.get("note")) and note not in self._noted:
             self._noted.add(note)
             self._notify("on_note", note)
+        if (look := report.get("look")) is not None:
+            self._notify("on_look", task, look["what"], look["done"], look["total"])
         if "epoch" not in report or "event" in report:
             return
         epoch, metrics = int(report["epoch"]), report["metrics"]
@@ -245,8 +248,9 @@ class WorkQueue:
         self._notify("on_epoch", task, epoch, measured, report["epoch_seconds"])
 
     def _finish(self, task: Task, outcome: Outcome) -> None:
-        if outcome.state != "complete":  # a complete training deletes the file itself
+        if outcome.state != "complete":  # a complete training deletes the files itself
             with contextlib.suppress(OSError):
+                (task.path / LAST_WORDS).unlink(missing_ok=True)
                 (task.path / "checkpoint-earlier.pt").unlink(missing_ok=True)
         if self._budget is not None:
             self._budget.on_end(task, outcome)

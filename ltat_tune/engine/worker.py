@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ltat_tune.backend.work import ReportTo
+from ltat_tune.backend.work import ReportTo, part_reporter
 from ltat_tune.config.plugin_loader import load_plugins
 from ltat_tune.engine.gpu_faults import (
     check_gpu,
@@ -39,7 +39,6 @@ from ltat_tune.storage.task_files import begin_from_stem, remove_left_over, writ
 from ltat_tune.storage.training_files import (
     BrokenTraining,
     CompleteTraining,
-    KeptAnswers,
     MaskingReport,
     MeasuredOnTest,
     SecondOpinion,
@@ -76,6 +75,7 @@ def run_task(task: Task, report: ReportTo) -> None:
     import torch
 
     from ltat_tune.seeding import prepare_process
+    from ltat_tune.training.heartbeat import beating
 
     remove_left_over(task.path)
     prepare_process(task.threads)
@@ -89,7 +89,8 @@ def run_task(task: Task, report: ReportTo) -> None:
         return
     remedy = f"make {task.path} writable or free its disk"
     try:
-        last = _WORK.get(task.kind, _train)(task, report)
+        with beating(task.path):
+            last = _WORK.get(task.kind, _train)(task, report)
     except TrainingDiverged as error:
         last = {"state": "diverged", "reason": str(error)}
     except (ImagesChangedError, CheckpointError) as error:  # whatever the configuration says
@@ -266,33 +267,24 @@ def _memory() -> dict[str, float]:
 
 def _test(task: Task, report: ReportTo) -> dict[str, Any]:
     """Attack the confirmation's weights on the test split, and save the result of each attack."""
-    from ltat_tune.models.arithmetic import computing_on
-    from ltat_tune.training.evaluation import correct_answers, measured_part
-    from ltat_tune.training.metrics import Accuracy
+    from ltat_tune.evaluation.on_test import measure_on_test
 
     trainer, result = _trained(task)
-    config = trainer.config
-    classes = len(trainer.splits.classes)
-    done = read_test(task.path) or MeasuredOnTest(
+    earlier = read_test(task.path)
+    done = earlier if earlier is not None and earlier.part == task.test_images else MeasuredOnTest(
         state="complete", epoch=result.epoch, weights=result.weights,
-        metrics={}, per_class={}, images={},
+        metrics={}, per_class={}, images={}, part=task.test_images,
     )  # fmt: skip
-    test = trainer.splits.test().to(trainer.device)
-    for attack in task.attacks:
-        if done.has(attack):
-            continue
-        part = measured_part(test, attack, config, split="test")
-        with computing_on(trainer.device, config.compute):
-            correct = correct_answers(result.model, part, attack, config)
-        targets = part.data.targets
-        accuracy = Accuracy.count(correct, targets, classes)
-        done = done.with_attack(
-            attack, accuracy.metrics(f"test/{attack}", trainer.groups), accuracy.per_class,
-            KeptAnswers.of(correct.cpu().numpy(), targets.cpu().numpy(), classes=classes),
-        )  # fmt: skip
-        write_test(task.path, done)
-        report({"metrics": done.metrics})
-    return done.as_data()
+
+    def on_attack(measured: MeasuredOnTest) -> None:
+        write_test(task.path, measured)
+        report({"metrics": measured.metrics})
+
+    return measure_on_test(
+        result.model, trainer.splits.test().to(trainer.device), trainer.config, trainer.groups,
+        task.attacks, done, on_attack,
+        on_images=lambda attack, images: part_reporter(report, attack, images),
+    ).as_data()  # fmt: skip
 
 
 def _watch(task: Task, report: ReportTo) -> dict[str, Any]:
@@ -300,7 +292,7 @@ def _watch(task: Task, report: ReportTo) -> dict[str, Any]:
 
     The sentinel reads the test split after the winner is chosen, and decides nothing.
     """
-    from ltat_tune.evaluation.sentinel import BATCH_SIZE, watch
+    from ltat_tune.evaluation.sentinel import BATCH_SIZE, MAX_IMAGES, watch
     from ltat_tune.models.arithmetic import computing_on
 
     trainer, result = _trained(task)
@@ -317,9 +309,11 @@ def _watch(task: Task, report: ReportTo) -> dict[str, Any]:
             norm=config.measured_norm,
             step_size=config.evaluation.step_size,
             batch_size=min(config.evaluation.batch_size, BATCH_SIZE),
+            max_images=min(task.test_images or MAX_IMAGES, MAX_IMAGES),
             state=state,
             # the configuration, and so the folder, fixes scale and log-prior
             weights=result.weights,
+            progress=lambda attack, done, attacks: part_reporter(report, attack, attacks)(done),
         )
     write_masking(task.path, MaskingReport(**masking.to_json()))
     shutil.rmtree(state, ignore_errors=True)

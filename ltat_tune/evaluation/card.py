@@ -6,7 +6,7 @@ import hashlib
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,14 @@ import torch
 from ltat_tune import provenance
 from ltat_tune.attacks.named import parse_attack
 from ltat_tune.config.attack_names import is_slow
-from ltat_tune.evaluation.loading import Loaded, Target
+from ltat_tune.evaluation.loading import Loaded
 from ltat_tune.evaluation.measures import INTERVALS, accuracies, summarise
+from ltat_tune.evaluation.request import Request
 from ltat_tune.evaluation.runner import AttackOutcome, worst_case
+from ltat_tune.evaluation.targets import Target, part_of_study
 from ltat_tune.files import write_json
 from ltat_tune.models.arithmetic import described
-from ltat_tune.presentation.names import reached_ratio
+from ltat_tune.presentation.names import reached_ratio, training_words
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.identity import settled_store, store_of
 from ltat_tune.tracking import attach
@@ -53,58 +55,20 @@ WORST_CASE = (
 )
 
 
-@dataclass(frozen=True)
-class Request:
-    """The options of the command line; None is the model's own configuration.
-
-    Attributes:
-        attacks: names; clean is always measured.
-        split: `test` or `val`.
-        images: number of images in a class-balanced, seeded part, for every attack.
-        eps: radii, pixel units; every attack runs at each of them.
-        norm: `linf` or `l2`.
-        step_size: pixel units.
-        scales: values of `model.inference_scale`.
-        source: checkpoint for transfer attacks, and its configuration.
-        seed: seed of random starts.
-        batch_size: images attacked together.
-        device: cpu, cuda or cuda:1.
-        threads: CPU threads of one model; None is those of its study or export.
-        sentinel: whether to check for gradient masking.
-        worst_case: whether an attack sees only images that withstood those before it. All attacks
-            then see the same part, that of slow attacks if there is one.
-    """
-
-    attacks: tuple[str, ...]
-    split: str = "test"
-    images: int | None = None
-    eps: tuple[float, ...] | None = None
-    norm: str | None = None
-    step_size: float | None = None
-    scales: tuple[float, ...] | None = None
-    source: tuple[str, str] | None = None
-    seed: int = 0
-    batch_size: int | None = None
-    device: str = "cpu"
-    threads: int | None = None
-    sentinel: bool = True
-    worst_case: bool = False
-
-
 def command(loaded: Loaded, request: Request) -> str:
     """Return the command line that repeats this measurement, every default written out."""
     options: dict[str, Any] = {
         "--config": loaded.target.config,
         "--attacks": ",".join(request.attacks),
         "--split": request.split,
-        "--images": request.images,
+        "--test-images": request.images,
         "--eps": None if request.eps is None else ",".join(map(fraction_text, request.eps)),
         "--norm": request.norm,
         "--step-size": None if request.step_size is None else fraction_text(request.step_size),
         "--scales": None if request.scales is None else ",".join(f"{s:g}" for s in request.scales),
         "--source": request.source[0] if request.source else None,
         "--source-config": request.source[1] if request.source else None,
-        "--seed": request.seed,
+        "--attack-seed": request.seed,
         "--batch-size": request.batch_size,
         "--device": request.device,
         "--threads": request.threads,
@@ -142,6 +106,10 @@ def build(
     """
     config, splits, classes = loaded.config, loaded.splits, len(loaded.splits.classes)
     rows = [_row(loaded, request, outcome) for outcome in outcomes]
+    method, loss = training_words(config)
+    elsewhere = loaded.is_foreign or config.trains_elsewhere
+    if loaded.is_foreign:
+        method, loss = "another script", "its loss is not known"
     return {
         "format": CARD_FORMAT,
         "model": {
@@ -153,9 +121,9 @@ def build(
             "recipe": config.recipe,
             "network": config.model.model_dump(mode="json"),
             "parameters": sum(p.numel() for p in loaded.model.parameters()),
-            "method": config.method.name,
-            "loss": config.loss.name,
-            "trained_against": config.attack.model_dump(mode="json"),
+            "method": method,
+            "loss": loss,
+            "trained_against": None if elsewhere else config.attack.model_dump(mode="json"),
             "epoch": loaded.epoch,
             "epochs": config.optim.epochs,
             "training_seed": config.seeds.seed,
@@ -211,7 +179,9 @@ def _row(loaded: Loaded, request: Request, outcome: AttackOutcome) -> dict[str, 
 
 
 def _asked(outcome: AttackOutcome, loaded: Loaded, request: Request) -> int | None:
-    """Return `--images` for this row: its own count if that is a part of the split."""
+    """Return `--test-images` for this row: its own count if that is a part of the split."""
+    if request.images is None and request.split == "test" and part_of_study(loaded.target):
+        return len(outcome.part)
     limited = is_slow(outcome.setting.attack) and request.images is None
     whole = loaded.config.evaluation.aa_images is None or not limited
     return request.images if whole else len(outcome.part)

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
 from ltat_tune.evaluation.card import WORST_CASE, fraction_text
+from ltat_tune.presentation.rich_table import PlainTable
+from ltat_tune.presentation.units import percent
 from ltat_tune.results.wording import mean_std
 
 _GROUPS = ("head_acc", "body_acc", "tail_acc", "worst_acc")
@@ -28,11 +29,11 @@ def card_text(card: Mapping[str, Any]) -> Group:
     chained = card["mode"] == "worst_case"
     table = _table("after attack" if chained else "attack", many_scales, "acc (95 %)", "ECE")
     for row in _all_rows(card):
-        ece = f"{100 * row['ece']:.0f}" if "ece" in row else "-"
+        ece = percent(row["ece"], 0) if "ece" in row else "-"
         table.add_row(*_setting(row, many_scales), *_cells(row), ece)
     if not card.get("arithmetic", "cpu").startswith("cpu"):  # of a CPU there is one kind
         text.append(f"\ncomputed on {card['arithmetic']}")
-    parts: list[Text | Table] = [text, Text(_attacked_text(card)), table]
+    parts: list[Text | PlainTable] = [text, Text(_attacked_text(card)), table]
     if chained:
         parts.append(Text(WORST_CASE))
     for report in card["sentinel"]:
@@ -41,6 +42,16 @@ def card_text(card: Mapping[str, Any]) -> Group:
         parts += [Text(f"  {c['sentence']}") for c in report["checks"] if c["triggered"]]
     parts.append(Text(f"again: {card['command']}", "dim"))
     return Group(*parts)
+
+
+def table_rows(cards: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return a row for each model and attack, with every number that was measured."""
+    named = ("attack", "eps", "norm", "scale", "step_size", "seed", "images")
+    return [
+        {"model": card["model"]["name"], "weights": card["model"]["weights"],
+         "split": card["data"]["split"], **{name: row[name] for name in named}, **row["numbers"]}
+        for card in cards for row in card["rows"]
+    ]  # fmt: skip
 
 
 def over_seeds_text(block: Mapping[str, Any]) -> Group:
@@ -57,8 +68,8 @@ def over_seeds_text(block: Mapping[str, Any]) -> Group:
     return Group(Text(f"{block['name']}: {block['heading']} ({seeds}), %", "bold"), table)
 
 
-def _table(first: str, many_scales: bool, acc: str, *more: str) -> Table:
-    table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="dim")
+def _table(first: str, many_scales: bool, acc: str, *more: str) -> PlainTable:
+    table = PlainTable(collapse_padding=True)
     scale = ["scale"] if many_scales else []
     for title in (first, "eps", *scale, "images", acc, "balanced", *_GROUP_TITLES, *more):
         table.add_column(title, justify="left" if title == first else "right", no_wrap=True)
@@ -93,9 +104,9 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
     cells = [str(row["images"])]
     for name in ("acc", "balanced_acc"):
         ends = row["intervals"][name]
-        span = f"({100 * ends['low']:.0f}-{100 * ends['high']:.0f})"
-        cells.append(f"{100 * numbers[name]:.1f} {span}")
-    return cells + [f"{100 * numbers[n]:.1f}" if n in numbers else "-" for n in _GROUPS]
+        span = f"({percent(ends['low'], 0)}-{percent(ends['high'], 0)})"
+        cells.append(f"{percent(numbers[name])} {span}")
+    return cells + [percent(numbers[n]) if n in numbers else "-" for n in _GROUPS]
 
 
 def over_seeds(cards: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -1,8 +1,7 @@
-"""Loads a trained model safely from a study, a folder, a configuration or a checkpoint."""
+"""Loads a trained model safely from its files."""
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -14,30 +13,16 @@ from ltat_tune.config.config_file import load_config
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.batches import to_unit
 from ltat_tune.data.datasets import Splits, load_splits
-from ltat_tune.errors import CheckpointError, ConfigError, LtatError, StudyError
+from ltat_tune.errors import CheckpointError
 from ltat_tune.evaluation.foreign import is_ours, load_foreign
+from ltat_tune.evaluation.targets import Target
 from ltat_tune.methods import needs_projection
 from ltat_tune.models import Classifier, build_model, measured, prepare_model
-from ltat_tune.results.model import read_results
-from ltat_tune.space.reader import read_document
-from ltat_tune.space.resources import ResourcesSpec
-from ltat_tune.storage.folder import StudyFolder, list_studies
 from ltat_tune.storage.training_files import RESULT, read_complete
 from ltat_tune.training.checkpoint import loading, read_checkpoint, weights_hash
 from ltat_tune.training.metrics import ClassGroups
 from ltat_tune.training.trainer import Trainer
 from ltat_tune.training.weights_file import SUFFIX, check_identity, read_weights
-
-
-@dataclass(frozen=True)
-class Target:
-    """The files of a trained model, and the study that they come from."""
-
-    name: str
-    config: Path
-    checkpoint: Path
-    cache: Path | None = None  # decoded images of its study
-    study: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +37,7 @@ class Loaded:
     weights: str
     epoch: int
     selected_on_test: bool
+    is_foreign: bool = False  # of another script, so the configuration describes no training
 
     def at_scale(self, scale: float) -> nn.Module:
         """Return the model with another `model.inference_scale` and the same log-prior."""
@@ -71,101 +57,6 @@ class Loaded:
         return f"{weights_hash(self.at_scale(scale).state_dict())} at scale {scale!r}"
 
 
-def find_targets(text: str, studies: Path, *, config: Path | None = None) -> list[Target]:
-    """Return the models that one argument of the command line names.
-
-    Args:
-        text: a study's name or folder (the winner of every scenario, all seeds), the folder of a
-            trial or confirmation, a configuration with a checkpoint beside it, or a checkpoint.
-        studies: folder that holds the studies.
-        config: configuration of a checkpoint that has none beside it.
-
-    Raises:
-        StudyError: nothing has this name, or the study has no results.
-        CheckpointError, ConfigError: a part is missing; the message says how to create it.
-    """
-    path = Path(text)
-    for folder in (path, studies / text):
-        if (folder / "study.json").exists():
-            return _winners(folder)
-    if path.is_dir():
-        if not (path / "config.yaml").exists():
-            raise StudyError(
-                f"{path} must hold config.yaml and checkpoint.pt, or be a study; it holds neither"
-            )
-        return [_beside(path / "config.yaml", path / "checkpoint.pt")]
-    if not path.exists():
-        names = ", ".join(list_studies(studies)) or "none"
-        raise StudyError(
-            f"{text} is not a study, folder or file; studies in {studies}: {names}; or give a "
-            "folder of a trial, a configuration or a checkpoint"
-        )
-    if path.suffix in (".yaml", ".yml"):
-        own, shared = path.with_suffix(".pt"), path.with_name("checkpoint.pt")
-        if not own.exists() and path.with_suffix(SUFFIX).exists():
-            own = path.with_suffix(SUFFIX)
-        use_shared = shared.exists() and path.name == "config.yaml" and not own.exists()
-        return [_beside(path, shared if use_shared else own)]
-    beside = [path.with_suffix(".yaml"), path.with_name("config.yaml")]
-    own_config = config or next((file for file in beside if file.exists()), None)
-    if own_config is None:
-        raise ConfigError(
-            f"{path} needs the configuration it was trained with: put it beside the file as "
-            f"{beside[1].name}, or name it with --config"
-        )
-    return [_beside(own_config, path)]
-
-
-def _beside(config: Path, checkpoint: Path) -> Target:
-    if not checkpoint.exists():
-        raise CheckpointError(
-            f"{config} has no trained model beside it ({checkpoint.name}); make one: "
-            f"ltat-tune train {config} --checkpoint {checkpoint}"
-        )
-    study = next((p for p in checkpoint.resolve().parents if (p / "study.json").exists()), None)
-    if study is None:
-        place = checkpoint.resolve().parent.name
-        name = place if checkpoint.name == "checkpoint.pt" else f"{place}-{checkpoint.stem}"
-        return Target(name, config, checkpoint)
-    rest = checkpoint.resolve().parent.relative_to(study).parts[1:]
-    # files that share a folder, such as those of best/, differ by their own names
-    own = () if rest and checkpoint.name == "checkpoint.pt" else (checkpoint.stem,)
-    return Target(
-        "-".join((study.name, *rest, *own)), config, checkpoint, StudyFolder(study).cache, study
-    )
-
-
-def _winners(root: Path) -> list[Target]:
-    folder = StudyFolder.open(root)
-    results = read_results(folder)
-    if results is None:
-        raise StudyError(
-            f"{root.name} has no results yet; finish it: ltat-tune resume {root.name}, or give "
-            "the folder of one trial"
-        )
-    targets = []
-    for scenario in results.scenarios:
-        if scenario.winner is None:
-            continue
-        for seed in scenario.winner.seeds:
-            place = folder.confirmation(scenario.name, scenario.winner.recipe, seed)
-            targets.append(_beside(place / "config.yaml", place / "checkpoint.pt"))
-    if not targets:
-        raise StudyError(f"{root.name} has confirmed nothing; give the folder of one trial")
-    return targets
-
-
-def threads_of(target: Target) -> int:
-    """Return the CPU threads of the model's study or export; 1 if neither can be read."""
-    with suppress(LtatError):  # the model's own error comes when it is loaded
-        if target.study is not None:
-            document, _ = read_document(StudyFolder(target.study).space)
-            return ResourcesSpec(**(document.get("resources") or {})).cpus_per_trial
-        _, recorded = load_config(target.config)
-        return int((recorded or {}).get("threads", 1))
-    return 1
-
-
 def load_target(target: Target, *, device: str = "cpu") -> Loaded:
     """Load the model of a finished training with the weights that it kept.
 
@@ -182,7 +73,7 @@ def load_target(target: Target, *, device: str = "cpu") -> Loaded:
         network = load_foreign(target.checkpoint, config, recorded or {}, splits)
         groups = ClassGroups.from_counts(splits.samples_per_class.tolist())
         weights = weights_hash(network.state_dict())
-        return Loaded(target, config, network.to(device), splits, groups, weights, 0, False)
+        return Loaded(target, config, network.to(device), splits, groups, weights, 0, False, True)
     if target.checkpoint.suffix == SUFFIX:
         return _load_exported(target, config, recorded or {}, device)
     state = _read(target.checkpoint)

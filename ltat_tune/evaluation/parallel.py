@@ -11,13 +11,12 @@ import torch
 
 from ltat_tune.attacks.named import STEPS_IN_EPS, parse_attack
 from ltat_tune.config.attack_names import is_slow
-from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.datasets import LabelledImages
-from ltat_tune.errors import ConfigError, LtatError
+from ltat_tune.errors import LtatError
 from ltat_tune.evaluation import card
-from ltat_tune.evaluation.card import Request
-from ltat_tune.evaluation.loading import Loaded, Target, load_target, threads_of
+from ltat_tune.evaluation.loading import Loaded, load_target
 from ltat_tune.evaluation.measures import Answers
+from ltat_tune.evaluation.request import Request, check_request, resolve
 from ltat_tune.evaluation.runner import (
     AttackOutcome,
     OnBatch,
@@ -25,95 +24,13 @@ from ltat_tune.evaluation.runner import (
     evaluate_attack,
     evaluate_clean,
 )
+from ltat_tune.evaluation.targets import Target, part_of_study, threads_of
 from ltat_tune.models.arithmetic import chosen_device, computing_on
 from ltat_tune.seeding import prepare_process
 from ltat_tune.training.evaluation import MeasuredPart
 
-# At scale 1 a cosine head's logits lie within +-1, and PGD finds less than there is;
-# RoBal's own README says so.
-_COSINE_SCALES = (1.0, 10.0)
-_ADAPTIVE = "adaptive20"
-_LONGEST = 100  # the limit of attack.eps; the diagonal of CIFAR's images in l2 is 55
-
 # (present measurement, images done, images in all, right answers so far)
 OnProgress = Callable[[str, int, int, int], None]
-
-
-def resolve(request: Request, config: TrialConfig) -> Request:
-    """Return the request with every default filled in from the model's configuration.
-
-    Raises:
-        ConfigError: the norm is not the configured one, and there is no radius in it.
-    """
-    measured = config.evaluation
-    configured = config.measured_norm
-    norm = request.norm or configured
-    if norm != configured and request.eps is None:
-        raise ConfigError(
-            f"--norm is {norm} and the model is configured for {configured}, so --eps must be "
-            "given: a radius in one norm means nothing in the other"
-        )
-    step_size = request.step_size
-    if step_size is None and request.eps is None and request.norm is None:
-        step_size = measured.step_size
-    scales, attacks = request.scales, tuple(dict.fromkeys(request.attacks))
-    if scales is None:
-        scales = (config.model.inference_scale,)
-        # after subtracting a log-prior, another scale would be another classifier
-        model = config.model
-        if (
-            model.head == "cosine"
-            and model.inference_scale in _COSINE_SCALES
-            and model.posthoc_tau == 0
-        ):
-            scales = _COSINE_SCALES
-            if not any(name.startswith("adaptive") for name in attacks):
-                attacks = (*attacks, _ADAPTIVE)
-    images = request.images
-    if images is None and request.worst_case and any(map(is_slow, attacks)):
-        images = measured.aa_images  # in a chain, all attacks see the same images
-    return replace(
-        request, attacks=attacks, norm=norm, scales=scales, step_size=step_size, images=images,
-        eps=(config.measured_eps,) if request.eps is None else request.eps,
-        batch_size=request.batch_size or measured.batch_size,
-    )  # fmt: skip
-
-
-def check_request(request: Request) -> None:
-    """Check what is known without the model; after `resolve`, the norm's radius too.
-
-    Raises:
-        ConfigError: an attack does not exist, or lacks its source or its norm; a radius or step
-            goes beyond the images; or the device is not on this machine.
-    """
-    problems = []
-    for name in request.attacks:
-        try:
-            attack = parse_attack(name)
-            if attack.parts.family.startswith("cwl2") and request.norm == "linf":
-                problems.append(f"{name} must be run in norm l2, got norm linf; add --norm l2")
-            if attack.needs_source and request.source is None:
-                problems.append(f"{name} needs the model it is made on: name it with --source")
-        except ConfigError as error:
-            problems += error.problems
-    for option, values in (("--eps", request.eps or ()), ("--step-size", (request.step_size,))):
-        for value in values:
-            if value is not None and value > 1 and request.norm == "linf":
-                problems.append(
-                    f"{option} must be <= 1 in the norm linf, because images are in [0, 1], got "
-                    f"{value:g}; did you mean {value:g}/255, or --norm l2?"
-                )
-            elif value is not None and value > _LONGEST:
-                problems.append(
-                    f"{option} must be <= {_LONGEST}, in pixel units of [0, 1], got {value:g}; "
-                    f"did you mean {value:g}/255?"
-                )
-    try:
-        chosen_device(request.device)
-    except ConfigError as error:
-        problems += error.problems
-    if problems:
-        raise ConfigError(problems)
 
 
 def evaluate_model(
@@ -153,7 +70,7 @@ def measure_targets(
     Raises:
         LtatError: as `MeasuredPart.of` and `evaluate_attack`.
     """
-    request = resolve(request, loaded.config)
+    request = resolve(request, loaded.config, most=part_of_study(loaded.target))
     check_request(request)
     with computing_on(chosen_device(request.device), loaded.config.compute):
         return _measured_targets(loaded, request, state, source, on_progress)
@@ -167,10 +84,11 @@ def _measured_targets(
     on_progress: OnProgress | None,
 ) -> dict[str, Any]:
     data = loaded.splits.test() if request.split == "test" else loaded.splits.val
-    whole = MeasuredPart.of(request.split, data, request.images)
+    most = _study_part(loaded, request)
+    whole = MeasuredPart.of(request.split, data, most or request.images, at_most=most is not None)
     limit = loaded.config.evaluation.aa_images
-    given = request.images is not None
-    short = whole if given or limit is None else MeasuredPart.of(request.split, data, limit)
+    shorter = request.images is None and limit is not None and limit < (most or len(data))
+    short = MeasuredPart.of(request.split, data, limit) if shorter else whole
     outcomes: list[AttackOutcome] = []
     reports: list[dict[str, Any]] = []
     assert request.scales is not None
@@ -184,6 +102,13 @@ def _measured_targets(
                 _watch(loaded, request, scale, data.to(request.device), state, on_progress)
             )
     return card.build(loaded, request, outcomes, sentinel=reports, split_images=len(data))
+
+
+def _study_part(loaded: Loaded, request: Request) -> int | None:
+    """Return the most test images that the model's study tests on, unless others are asked for."""
+    if request.images is not None or request.split != "test":
+        return None
+    return part_of_study(loaded.target)
 
 
 def _at_scale(
@@ -274,7 +199,7 @@ def _watch(
         step_size=request.step_size,
         seed=request.seed,
         batch_size=min(request.batch_size, BATCH_SIZE),
-        max_images=min(request.images or MAX_IMAGES, MAX_IMAGES),
+        max_images=min(request.images or _study_part(loaded, request) or MAX_IMAGES, MAX_IMAGES),
         state=state / "sentinel",
         weights=loaded.fingerprint(scale),
         progress=None

@@ -113,7 +113,7 @@ def evaluate_attack(
             `Loaded.fingerprint`.
         state: folder of the batches.
         source: model on which transfer attacks are made.
-        on_batch: called after every batch.
+        on_batch: called at the start, and after every batch.
 
     Raises:
         ConfigError: there is no such attack, or it cannot run so.
@@ -142,6 +142,8 @@ def _run(
     if not (folder / "about.json").exists():
         write_json(folder / "about.json", about)
     batches, right, seconds = [], 0, 0.0
+    if on_batch is not None:
+        on_batch(0, len(part), 0)
     with frozen(model, training=False):
         for first in range(0, len(part), setting.batch_size):
             here = slice(first, first + setting.batch_size)

@@ -10,10 +10,16 @@ from typing import TYPE_CHECKING
 from ltat_tune.config.parameters import PARAMETERS
 from ltat_tune.config.scalars import pixels
 from ltat_tune.config.trial_config import TrialConfig
-from ltat_tune.presentation.names import NORM_NAMES, counts_in_words, ratio_in_words
+from ltat_tune.presentation.names import (
+    NORM_NAMES,
+    counts_in_words,
+    ratio_in_words,
+    training_words,
+)
 from ltat_tune.presentation.text_tables import markdown_table
+from ltat_tune.presentation.units import percent
 from ltat_tune.results.verdict import verdict_of
-from ltat_tune.results.wording import SPREAD, masking_line, mean_std, trial_ends
+from ltat_tune.results.wording import SPREAD, masking_line, mean_std, tested_part, trial_ends
 
 if TYPE_CHECKING:
     from ltat_tune.export.winner import Winner
@@ -23,6 +29,7 @@ _LEFT_OUT = re.compile(r"_(under|well|class_\d+)_acc$")
 _SOURCES = {
     "train": "held out of the official training images before the tail was cut; class-balanced",
     "folder": "the data set's own validation folder",
+    "given": "the data set's own validation images, or those of `data.indices`",
     "test": "**the test images** (the papers' protocol)",
 }
 
@@ -48,7 +55,10 @@ def model_card(
 
 def _title(winner: Winner, config: TrialConfig) -> str:
     rank = "winner" if winner.place == 1 else f"place {winner.place}"
-    name = f"{config.method.name} with {config.loss.name} on {config.data.name}"
+    method, loss = training_words(config)
+    name = f"{method} with {loss} on {config.data.name}"
+    if config.trains_elsewhere:
+        name = f"{method} on {config.data.name}"
     return (
         f"# {name}: {winner.scenario.title}\n\n"
         f"The {rank} of study `{winner.results.study}` in scenario "
@@ -142,6 +152,8 @@ def _protocol(winner: Winner, config: TrialConfig) -> str:
         f"{attack.steps} steps of {_pixels(attack.step_size)}, {NORM_NAMES[attack.norm]}, eps "
         f"{_pixels(attack.eps)}" if attack.eps > 0 else "none"
     )  # fmt: skip
+    if config.trains_elsewhere:
+        trained = training_words(config)[1]
     rows = {
         "chosen by": f"`{results.objective}`, mean over the confirmation seeds",
         "search": trial_ends(scenario.trials),
@@ -180,7 +192,7 @@ def _numbers(winner: Winner) -> str:
             if not metric.startswith(split) or _LEFT_OUT.search(metric):
                 continue
             own = recorded[split].get(metric)
-            cells = [metric, mean_std(values), "" if own is None else f"{100 * own:.1f}"]
+            cells = [metric, mean_std(values), "" if own is None else percent(own)]
             if beside and baseline is not None:
                 cells.append(mean_std(baseline.scores(split, metric)))
             lines.append(cells)
@@ -212,6 +224,8 @@ def _limits(winner: Winner, config: TrialConfig) -> str:
         lines.append(f"{seeds} seed{'s' * (seeds != 1)}: too few to know the spread.")
     partly = [a for a, n in winner.recorded["test_images"].items()
               if n < max(winner.recorded["test_images"].values())]  # fmt: skip
+    if part := tested_part(winner.results.confirm.test_images):
+        lines.append(f"{part[:1].upper()}{part[1:]}.")
     if partly:
         lines.append(f"Measured on only a part of the test images: {', '.join(partly)}.")
     lines.append("Rare classes were learned from few images. Their recall is far from the mean "

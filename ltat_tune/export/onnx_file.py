@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
+import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from ltat_tune.errors import StudyError
-from ltat_tune.files import write_bytes
+from ltat_tune.errors import CheckpointError, StudyError
+from ltat_tune.files import read_file, write_bytes
+
+if TYPE_CHECKING:
+    import onnx
 
 OPSET = 18
+_DIGEST = "ltat-tune sha256"
 _MISSING = "ONNX files need the extra onnx: pip install 'ltat-tune[onnx]'"
 
 
@@ -39,18 +46,24 @@ def save_onnx(path: Path, model: nn.Module, image_shape: tuple[int, int, int]) -
         image_shape: C, H, W.
 
     Raises:
-        StudyError: the extra onnx is not installed.
+        StudyError: the extra onnx is not installed, or the exporter refuses the network.
     """
     check_installed()
     import onnx
 
     example = torch.rand(2, *image_shape, generator=torch.Generator().manual_seed(0))
     with _quiet():
-        program = torch.onnx.export(
-            model, (example,), input_names=["images"], output_names=["logits"],
-            dynamic_shapes={"images": {0: torch.export.Dim("N")}},
-            opset_version=OPSET, dynamo=True, verbose=False,
-        )  # fmt: skip
+        try:
+            program = torch.onnx.export(
+                model, (example,), input_names=["images"], output_names=["logits"],
+                dynamic_shapes={"images": {0: torch.export.Dim("N")}},
+                opset_version=OPSET, dynamo=True, verbose=False,
+            )  # fmt: skip
+        except Exception as error:  # whatever torch's exporter raises about a network
+            raise StudyError(
+                f"{path.name} cannot be written: torch's exporter refuses this network "
+                f"({_reason(error)}); leave out --onnx, and use --checkpoint or --register"
+            ) from error
     assert program is not None
     onnx.checker.check_model(program.model_proto)
     write_bytes(path, program.model_proto.SerializeToString())
@@ -72,21 +85,58 @@ def onnx_runner(path: Path) -> Callable[[Tensor], Tensor]:
 
 
 def write_about(path: Path, about: Mapping[str, str]) -> None:
-    """Write facts about the model into the file's `metadata_props`."""
+    """Write facts about the model, and a digest of it all, into the file's `metadata_props`."""
     import onnx
 
     proto = onnx.load_model(str(path), load_external_data=False)
     for name, text in about.items():
         proto.metadata_props.add(key=name, value=text)
+    proto.metadata_props.add(key=_DIGEST, value=_digest_of(proto))
     write_bytes(path, proto.SerializeToString())
 
 
 def read_about(path: Path) -> dict[str, str]:
-    """Return the facts that `write_about` wrote."""
+    """Return the facts that `write_about` wrote.
+
+    Raises:
+        CheckpointError: the file is no model, or its content has changed since.
+        OSError: it cannot be read.
+    """
     import onnx
 
-    model = onnx.load_model(str(path), load_external_data=False)
-    return {entry.key: entry.value for entry in model.metadata_props}
+    try:
+        model = onnx.load_model_from_string(read_file(path))
+    except OSError:
+        raise
+    except Exception as error:  # of protobuf, which has several
+        raise CheckpointError(f"{path} is no whole ONNX file; export it again") from error
+    about = {entry.key: entry.value for entry in model.metadata_props}
+    # a file of an earlier version has none
+    if about.pop(_DIGEST, None) not in (None, _digest_of(model)):
+        raise CheckpointError(
+            f"{path} is not a whole ONNX file: its content has changed since it was written; "
+            "export it again"
+        )
+    return about
+
+
+def _digest_of(model: onnx.ModelProto) -> str:
+    """Return the SHA-256 of a model's graph, weights included, and of the facts about it."""
+    about = sorted([entry.key, entry.value] for entry in model.metadata_props)
+    facts = [pair for pair in about if pair[0] != _DIGEST]
+    digest = hashlib.sha256(model.graph.SerializeToString(deterministic=True))
+    digest.update(json.dumps(facts).encode())
+    return digest.hexdigest()
+
+
+def _reason(error: BaseException) -> str:
+    """Return the innermost error's kind and first line; the outer ones are the exporter's."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [
+        "no reason given"
+    ]
+    return f"{type(error).__name__}: {lines[0][:160]}"
 
 
 @contextlib.contextmanager

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ltat_tune.errors import LtatError
-from ltat_tune.evaluation.loading import Target, load_target
+from ltat_tune.evaluation.loading import load_target
+from ltat_tune.evaluation.targets import Target
 from ltat_tune.export.card import model_card
 from ltat_tune.export.winners import export_study
 from ltat_tune.export.write import about, weights_file

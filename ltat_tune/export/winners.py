@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from ltat_tune import provenance
@@ -13,11 +14,11 @@ from ltat_tune.export.card import model_card
 from ltat_tune.export.winner import Winner
 from ltat_tune.files import write_text
 from ltat_tune.results.model import ConfirmedResult, ScenarioResults, StudyResults, read_results
-from ltat_tune.results.selection import Candidate, confirmation_of
+from ltat_tune.results.selection import Candidate, confirmation_of, counted_test
 from ltat_tune.results.wording import masking_line, mean_std
 from ltat_tune.space.space import Space
 from ltat_tune.storage.folder import StudyFolder
-from ltat_tune.storage.training_files import read_complete, read_masking, read_test
+from ltat_tune.storage.training_files import read_complete, read_masking
 
 
 def export_study(
@@ -25,7 +26,7 @@ def export_study(
     space: Space,
     target: Path,
     *,
-    scenario: str | None = None,
+    scenarios: Sequence[str] = (),
     top: int = 1,
 ) -> list[Winner]:
     """Write `best-<scenario>.yaml` for every winner, `best-<scenario>-2.yaml` for the next, ...
@@ -36,11 +37,11 @@ def export_study(
         folder: the study.
         space: its space.
         target: the folder to write into.
-        scenario: the only scenario to export; None exports all.
+        scenarios: the only ones to export; empty exports all.
         top: number of confirmed configurations to export, best mean validation score first.
 
     Raises:
-        StudyError: there is no such scenario, nothing was confirmed, or `target` holds another
+        StudyError: nothing was confirmed, or `target` holds another
             plugin of the same name.
         ConfigError: a plugin is missing or has changed.
     """
@@ -49,14 +50,9 @@ def export_study(
         raise StudyError(
             f"{folder.root.name} has no results yet; to finish it: {folder.resume_command}"
         )
-    names = [one.name for one in results.scenarios]
-    if scenario is not None and scenario not in names:
-        raise StudyError(
-            f"no scenario {scenario} in {folder.root.name}; choose from: {', '.join(names)}"
-        )
     written = []
     for one in results.scenarios:
-        if scenario is None or one.name == scenario:
+        if not scenarios or one.name in scenarios:
             best = one.contenders(results.objective)[:top]
             for place, confirmed in enumerate(best, start=1):
                 suffix = "" if place == 1 else f"-{place}"
@@ -81,13 +77,17 @@ def _write(
     seed = confirmed.seeds[0]
     candidate = Candidate(confirmed.number, confirmed.params, False, True)
     training = confirmation_of(space, folder, scenario.name, candidate, seed)
-    trained, measured = read_complete(training.path), read_test(training.path)
+    trained, measured = read_complete(training.path), counted_test(space, training.path)
     if trained is None:
         raise StudyError(
             f"{training.path} must hold the training of trial t{confirmed.number:04d} with seed "
             f"{seed}, which the results name, but holds none; to train it: {folder.resume_command}"
         )
-    facts = {"classes": trained.classes, "image_shape": trained.image_shape}
+    facts = {
+        "test_part": results.confirm.test_images,
+        "classes": trained.classes,
+        "image_shape": trained.image_shape,
+    }
     recorded = {
         "study": results.study,
         "scenario": scenario.name,

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ltat_tune.evaluation.loading import Loaded, Target, load_target
+from ltat_tune.evaluation.loading import Loaded, load_target
+from ltat_tune.evaluation.targets import Target
 from ltat_tune.export.card import model_card
 from ltat_tune.export.loading_help import onnx_help, registry_help, weights_help
 from ltat_tune.export.onnx_file import OPSET, check_installed, onnx_runner, save_onnx, write_about

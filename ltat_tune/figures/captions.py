@@ -89,13 +89,13 @@ def _compared(own: str, papers: str) -> tuple[str, bool]:
 def below(fig: Figure, parts: Sequence[str]) -> None:
     """Write small grey text under the axes; the layout makes room for it."""
     text = "; ".join(parts).replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")
-    most = int(fig.get_figwidth() * 22)  # letters that fit at this size
+    most = int(fig.get_figwidth() * 20)  # letters that fit at this size
     lines = textwrap.wrap(text, most, break_on_hyphens=False)
     for width in range(len(text) // len(lines), most):  # no single word on the last line
         if len(even := textwrap.wrap(text, width, break_on_hyphens=False)) == len(lines):
             lines = even
             break
-    fig.supxlabel("\n".join(lines), fontsize=6, color="#555555")
+    fig.supxlabel("\n".join(lines), fontsize=6.5, color="#555555")
 
 
 def robust_run(recipes: Sequence[Recipe]) -> Run:

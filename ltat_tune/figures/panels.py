@@ -145,7 +145,7 @@ def value_ticks(axes: Axes, values: Sequence[float], *, log: bool) -> None:
     if log and min(unique) > 0 and max(unique) / min(unique) >= 8:
         axes.set_xscale("log")
     crowded = _thinned(unique, log)
-    axes.set_xticks(crowded, [f"{value:g}" for value in crowded])
+    axes.set_xticks(crowded, [f"{value:.3g}" for value in crowded])
     axes.minorticks_off()
 
 

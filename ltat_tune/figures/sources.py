@@ -66,16 +66,14 @@ class Sources:
         value: RunT = self._known[key]
         return value
 
-    def of_scenario(self, name: str) -> Sources:
-        """Return the sources with the runs of one scenario alone.
+    @property
+    def scenarios(self) -> list[str]:
+        """The scenarios of the runs."""
+        return list(dict.fromkeys(run.scenario for run in self.runs if run.scenario))
 
-        Raises:
-            StudyError: no run is of this scenario.
-        """
-        chosen = tuple(run for run in self.runs if run.scenario == name)
-        if not chosen:
-            there = ", ".join(dict.fromkeys(run.scenario for run in self.runs if run.scenario))
-            raise StudyError(f"no scenario {name}; choose from: {there or 'none'}")
+    def of_scenarios(self, names: Sequence[str]) -> Sources:
+        """Return the sources with the runs of these scenarios alone."""
+        chosen = tuple(run for run in self.runs if run.scenario in names)
         return replace(self, runs=chosen, _known={})
 
     @cached_property

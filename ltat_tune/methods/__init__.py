@@ -17,16 +17,16 @@ from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.losses import TailLoss, build_loss
 from ltat_tune.methods.awp import AWP
 from ltat_tune.methods.base import Method, PredictionLoss, StepOutput
-from ltat_tune.methods.class_state import ClassFactors, ClassState, class_factors
-from ltat_tune.methods.class_weighted import (
+from ltat_tune.methods.distillation import SelfDistillation
+from ltat_tune.methods.etf import ETFPenalty
+from ltat_tune.methods.extra_forwards import ExtraForwards
+from ltat_tune.methods.fairness.class_state import ClassFactors, ClassState, class_factors
+from ltat_tune.methods.fairness.class_weighted import (
     ClassWeighted,
     FactorsOf,
     fixed_factors,
     worst_factors,
 )
-from ltat_tune.methods.distillation import SelfDistillation
-from ltat_tune.methods.etf import ETFPenalty
-from ltat_tune.methods.extra_forwards import ExtraForwards
 from ltat_tune.methods.mart import MART
 from ltat_tune.methods.natural import Natural
 from ltat_tune.methods.pgd_at import PGDAT

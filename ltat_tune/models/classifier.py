@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -103,6 +105,18 @@ class Classifier(nn.Module):
     def _note_statistics(self) -> None:
         """Note whether to normalise. Without statistics, no time goes into subtracting 0."""
         self._normalises = bool((self.mean != 0).any() or (self.std != 1).any())
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Load tensors by name. A file's plain mapping counts as of this version of the layers.
+
+        Without a version, torchvision's MNASNet refuses its own weights.
+        """
+        if not hasattr(state_dict, "_metadata"):
+            state_dict = OrderedDict(state_dict)
+            vars(state_dict)["_metadata"] = vars(self.state_dict())["_metadata"]
+        return super().load_state_dict(state_dict, strict, assign)
 
     def forward(self, images: Tensor) -> Tensor:  # (N, C, H, W) -> (N, K)
         return self.forward_with_features(images)[0]

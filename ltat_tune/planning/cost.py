@@ -9,6 +9,7 @@ takes a fixed time.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -100,12 +101,13 @@ class Cost:
         return self.training_mib + more
 
 
-def cost_of(config: TrialConfig, attacks: tuple[str, ...]) -> Cost:
+def cost_of(config: TrialConfig, attacks: tuple[str, ...], *, at_most: int | None = None) -> Cost:
     """Return the cost of a training and of measuring its weights.
 
     Args:
         config: the training.
         attacks: the attacks of `confirm.attacks`.
+        at_most: the most test images that each of them gets, `confirm.test_images`.
 
     Raises:
         DataError: its images cannot be counted.
@@ -120,13 +122,11 @@ def cost_of(config: TrialConfig, attacks: tuple[str, ...]) -> Cost:
         **(config.model.model_extra or {}),
     )  # fmt: skip
     macs, activations, parameters = _network(model, channels, side, classes)
-    held_out = config.data.val_per_class * classes
-    val = held_out if config.data.val_source == "train" else test_images
-    slow = min(test_images, config.evaluation.aa_images or test_images)
+    val = _validation_images(config, classes, test_images)
+    validation = validation_passes(config, classes, test_images)
     guarded = why_inert(config, "method.fawa_guard") is None
-    states = 2 + (config.optim.ema_decay > 0 or guarded)
-    states += config.evaluation.select_epoch != "last"
-    validation = val * (passes("clean") + passes(config.evaluation.val_attack))
+    averaged = config.optim.ema_decay > 0 or config.optim.ema_epochs > 0 or guarded
+    states = 2 + averaged + (config.evaluation.select_epoch != "last")
     pixels = channels * side * side * (4 if config.data.name == "digits" else 1)
     batch = min(config.optim.batch_size, max(1, train))
     tested = min(config.evaluation.batch_size, max(val, test_images))
@@ -136,8 +136,8 @@ def cost_of(config: TrialConfig, attacks: tuple[str, ...]) -> Cost:
         classes=source.classes,
         update=epoch_passes(config, train) + validation * guarded,
         validation=validation,
-        test=sum((slow if is_slow(a) else test_images) * passes(a) for a in attacks),
-        sentinel=min(test_images, _SENTINEL_IMAGES) * _SENTINEL_PASSES,
+        test=sum(attack_passes(config, attacks, test_images, at_most=at_most).values()),
+        sentinel=sentinel_passes(min(test_images, at_most or test_images)),
         macs=macs,
         parameters=parameters,
         # gradients and the content of a checkpoint; all activations that a backward pass needs
@@ -171,6 +171,33 @@ def attack_steps(config: TrialConfig) -> float:
     return config.attack.steps * (1 - clean_epochs(config) / config.optim.epochs)
 
 
+def validation_passes(config: TrialConfig, classes: int, test_images: int) -> float:
+    """Return the passes of one validation; there are so many images in the test split."""
+    images = _validation_images(config, classes, test_images)
+    averaged = config.optim.ema_decay > 0 or config.optim.ema_epochs > 0
+    looks = 1 + (averaged and config.optim.ema_keep == "better")
+    return looks * images * (passes("clean") + passes(config.evaluation.val_attack))
+
+
+def _validation_images(config: TrialConfig, classes: int, test_images: int) -> int:
+    from_train = config.data.val_source == "train"
+    return config.data.val_per_class * classes if from_train else test_images
+
+
+def attack_passes(
+    config: TrialConfig, attacks: Sequence[str], test_images: int, *, at_most: int | None = None
+) -> dict[str, float]:
+    """Return the passes of each attack of a test; `at_most` is `confirm.test_images`."""
+    most = min(test_images, at_most or test_images)
+    slow = min(most, config.evaluation.aa_images or most)
+    return {attack: (slow if is_slow(attack) else most) * passes(attack) for attack in attacks}
+
+
+def sentinel_passes(test_images: int) -> float:
+    """Return the passes of one check for gradient masking, on so many images at most."""
+    return min(test_images, _SENTINEL_IMAGES) * _SENTINEL_PASSES
+
+
 def passes(attack: str) -> float:
     """Return the passes over one correctly classified image, its first forward included."""
     name = read_name(attack)
@@ -192,6 +219,7 @@ def image_facts(config: TrialConfig, source: Source) -> tuple[int, int, int, int
     if dimensions is None:
         return 3, config.data.image_size or _FOLDER_SIDE, len(source.files("test")), official
     channels, side, per_class = dimensions
+    side = config.data.image_size or side
     return channels, side, per_class * len(source.classes), official
 
 

@@ -16,7 +16,7 @@ from ltat_tune.presentation.units import duration
 from ltat_tune.search.rungs import Rungs, place_rungs
 from ltat_tune.space.space import Scenario, Space
 
-_CONTEXTS = 8  # proposals whose costs are averaged
+CONTEXTS = 8  # proposals whose costs are averaged
 _LONG_HOURS = 24.0  # a study that takes longer gets a note
 
 
@@ -171,8 +171,9 @@ def mean_cost(space: Space, scenario: Scenario) -> Cost:
     Raises:
         DataError: the images cannot be counted.
     """
-    configs = [space.config(scenario, params) for params in space.contexts(_CONTEXTS)]
-    costs = [cost_of(config, space.confirm.attacks) for config in configs]
+    configs = [space.config(scenario, params) for params in space.contexts(CONTEXTS)]
+    confirm = space.confirm
+    costs = [cost_of(c, confirm.attacks, at_most=confirm.test_images) for c in configs]
     return replace(costs[0], update=statistics.fmean(cost.update for cost in costs))
 
 
@@ -219,7 +220,7 @@ def long_study_note(space: Space, slots: int) -> str:
     where = f"{study.gpus} GPU(s)" if study.gpu else f"{study.slots} trials at once on CPUs"
     return (
         f"this study is expected to take about {duration(3600 * study.hours)} on {where} (a rule "
-        "of thumb: `ltat-tune plan FILE --measure` measures). Fewer trials, fewer epochs, "
+        "of thumb: `ltat-tune plan SPACE --measure` measures). Fewer trials, fewer epochs, "
         "scheduler.rungs=copy or a smaller model make it shorter; --budget 24h ends it after a day"
     )
 

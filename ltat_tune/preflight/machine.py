@@ -14,7 +14,7 @@ from ltat_tune.space.problems import Problems
 from ltat_tune.space.space import Space
 from ltat_tune.training.metrics import ClassGroups
 
-# pixels; an image folder has data.image_size, or an unknown size until its images are read
+# pixels without data.image_size; those of the user's own files are unknown until they are read
 _SIDES = {
     "digits": 8, "cifar10": 32, "cifar100": 32, "svhn": 32, "tiny_imagenet": 64, "mnist": 28,
     "fashion_mnist": 28,
@@ -40,7 +40,7 @@ def check_attacks(space: Space, problems: Problems) -> list[str]:
                         f"{space.name} --attacks {attack} --norm l2 --eps 0.5",
                     )
                 continue
-            side = _SIDES.get(config.data.name, config.data.image_size)
+            side = config.data.image_size or _SIDES.get(config.data.name)
             if side is None or not {"square", "aa"} & set(attacks):
                 continue
             from ltat_tune.attacks.autoattack import L2_SQUARE_SIDE  # imports torch
@@ -85,12 +85,16 @@ def check_images_there(space: Space, problems: Problems) -> list[str]:
                     f"objective asks for the {group} classes, "
                     f"but {len(counts)} classes are too few to have any",
                 )
-        test_images = config.evaluation.aa_images
-        if test_images is not None and test_images < len(counts):
-            problems.add_about(
-                f"evaluation.aa_images must be at least {len(counts)}, one image for each class, "
-                f"got {test_images}",
-            )
+        parts = {
+            "evaluation.aa_images": config.evaluation.aa_images,
+            "confirm.test_images": space.confirm.test_images,
+        }
+        for path, images in parts.items():
+            if images is not None and images < len(counts):
+                problems.add_about(
+                    f"{path} must be at least {len(counts)}, one image for each class, got "
+                    f"{images}",
+                )
     return list(absent)
 
 

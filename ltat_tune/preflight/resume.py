@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ltat_tune.config.parameters import PARAMETERS, defaults
-from ltat_tune.errors import StudyError
+from ltat_tune.errors import SpaceError, StudyError
 from ltat_tune.space.reader import as_begun, read_space
 from ltat_tune.space.space import Space, text_of
 from ltat_tune.space.spec import SECTIONS
@@ -24,9 +24,23 @@ _FREE = (
     "resources.",
     "budget",
     "confirm.sentinel",
+    "confirm.test_images",
     "searcher.max_failures_in_a_row",
     "searcher.stop",
 )
+
+
+def check_space_file(folder: StudyFolder) -> None:
+    """Check the form of a study's space file.
+
+    Raises:
+        SpaceError: it is damaged, or was edited to something that breaks a rule.
+    """
+    try:
+        read_space(folder.space)
+    except SpaceError as error:
+        remedy = f"`ltat-tune doctor {folder.root} --mend` writes it again as the study began"
+        raise SpaceError([*error.problems, f"  {remedy}"]) from None
 
 
 def space_differences(
@@ -156,7 +170,7 @@ def check_extension(folder: StudyFolder, trials: int) -> None:
 
 def needs_work(found: Sequence[str]) -> bool:
     """Return whether a finished study with these changes has something left to do."""
-    return any(line.startswith((*_MORE, *_SEARCHES_ON)) for line in found)
+    return any(line.startswith((*_MORE, *_SEARCHES_ON, "confirm.test_images")) for line in found)
 
 
 def goes_on_searching(found: Sequence[str]) -> bool:

@@ -84,7 +84,7 @@ def _training(config: TrialConfig, space: Space, overridden: Collection[str]) ->
         else with_steps(judged, _STEPS),
         "evaluation.every_epochs": 1,
     }
-    if config.script.definition is not None:  # its network is what its weights are of
+    if config.trains_elsewhere:  # its network is what its weights are of
         return {path: pins[path] for path in ("optim.epochs", "evaluation.every_epochs")}
     warmup = space.tuned.get("optim.warmup_epochs")
     longest = max(warmup.choices or (warmup.high,)) if warmup else config.optim.warmup_epochs

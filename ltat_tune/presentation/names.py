@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ltat_tune.config.attack_names import read_name
@@ -13,7 +13,7 @@ from ltat_tune.config.catalogue import (
     METHOD_CHOICES,
 )
 from ltat_tune.config.effects import why_inert
-from ltat_tune.config.fairness import FAIR_METHODS
+from ltat_tune.config.rules.fairness import FAIR_METHODS
 from ltat_tune.config.sections import DataConfig
 from ltat_tune.config.sections.data import OWN_FILES
 from ltat_tune.config.trial_config import TrialConfig
@@ -29,6 +29,7 @@ NORM_NAMES = {
 }
 # A method's name does not repeat the loss that the method has in its paper.
 _OWN_LOSS = {"reat": "balanced_softmax", "robal": "robal", "natural": "cross_entropy"}
+AS_SAID = "script/as_it_says"  # metric: 1 in epochs whose validation number is the script's own
 MANY_CLASSES = 20  # more are not listed one by one
 _FAMILIES = {
     "clean": "clean", "fgsm": "FGSM", "square": "Square", "aa": "AutoAttack",
@@ -41,6 +42,8 @@ def method_name(config: TrialConfig) -> str:
     if config.script.definition is not None:
         return "script"
     method, loss = config.method.name, config.loss.name
+    if config.trains_elsewhere:
+        return method
     name = "natural" if method == "natural" else METHOD_SYMBOLS.get(method, method)
     if method in FAIR_METHODS:
         name = f"{METHOD_SYMBOLS[config.method.base]} + {name}"
@@ -50,6 +53,35 @@ def method_name(config: TrialConfig) -> str:
     if why_inert(config, "method.teacher") is None:
         name += " + self-distillation (reconstruction)"
     return name
+
+
+def training_words(config: TrialConfig) -> tuple[str, str]:
+    """Return the method and the loss that train: keys, or that they are the user's own."""
+    if config.script.definition is not None:
+        return "script", "the script's own"
+    if config.trains_elsewhere:
+        return config.method.name, "the training function's own"
+    return config.method.name, config.loss.name
+
+
+def as_the_script_says(metrics: Mapping[str, float]) -> bool:
+    """Return whether the validation number of an epoch is the script's own, not measured by us."""
+    return metrics.get(AS_SAID) == 1
+
+
+def script_note(config: TrialConfig) -> str:
+    """Return which numbers of a script study are the script's own; empty without a script."""
+    script = config.script.definition
+    if script is None:
+        return ""
+    which = (
+        "before the last epoch" if script.judge == "script"
+        else "of an epoch whose weights could not be read or were not due for validation"
+    )  # fmt: skip
+    return (
+        f"as the script says: a validation number {which} is the script's own, on its images and "
+        "under its attack; all others were measured here"
+    )
 
 
 def set_name(data: DataConfig) -> str:

@@ -1,4 +1,4 @@
-"""Tables as CSV, LaTeX and Markdown.
+"""Tables as CSV, LaTeX and Markdown; commands to paste.
 
 pandas has these too, but writes no `±` in LaTeX, needs `tabulate` for Markdown, and makes a
 fraction of a whole number that stands beside an empty cell.
@@ -35,6 +35,18 @@ def _no_formula(value: Any) -> Any:
     if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") and len(value) > 1:
         return f"'{value}"
     return value
+
+
+def command_lines(commands: Sequence[tuple[str, str]], width: int) -> list[str]:
+    """Return commands to paste, each with its purpose behind it, or above it if that is too long.
+
+    A comment above a command leaves the command whole in a narrow terminal.
+    """
+    lines = []
+    for command, why in commands:
+        line = f"  {command}   # {why}"
+        lines += [line] if len(line) <= width else [f"  # {why}", f"  {command}"]
+    return lines
 
 
 def markdown_table(cells: Cells, *, words: int = 1) -> str:

@@ -55,7 +55,9 @@ _PHRASES: dict[str, str] = {
     "optim.lr_schedule": "{} schedule",
     "optim.lr_decay": "rate falls to × {}",
     "optim.warmup_epochs": "{} epochs of warm-up",
+    "attack.start_radius": "start in {} ε",
     "optim.ema_decay": "EMA decay {}",
+    "optim.ema_epochs": "EMA over {} epochs",
     "optim.clip_norm": "gradient norm up to {}",
     "seeds.subset_seed": "subset {}",
 }
@@ -70,6 +72,7 @@ _CHOICES: dict[str, Mapping[Any, str]] = {
     "data.policy": {"none": "no policy", "randaugment": "RandAugment",
                     "autoaugment": "AutoAugment"},
     "data.val_source": {"train": "held-out validation", "folder": "validation folder",
+                        "given": "given validation images",
                         "test": "validated on the test images"},
     "method.awp_gamma": {0.0: "no AWP"},
     "method.base": {"pgd_at": "around PGD-AT", "trades": "around TRADES", "mart": "around MART"},
@@ -127,7 +130,12 @@ _CHOICES: dict[str, Mapping[Any, str]] = {
     "model.stem": {"conv": "convolutional stem", "space_to_depth": "space-to-depth stem"},
     "model.width": {None: "published width"},
     "optim.clip_norm": {None: "gradients not clipped"},
+    "attack.projection": {True: "projected into the ball", False: "not projected"},
     "optim.ema_decay": {0.0: "no EMA"},
+    "optim.ema_epochs": {0.0: "no EMA by epochs"},
+    "optim.ema_keep": {"average": "average kept", "better": "better of average and model kept"},
+    "optim.ema_statistics": {"averaged": "averaged statistics",
+                             "adversarial": "statistics of the average estimated again"},
     "optim.nesterov": {True: "Nesterov momentum", False: "plain momentum"},
 }  # fmt: skip
 _PIXELS = ("eps", "step_size")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -43,6 +43,10 @@ class Table:
         numeric: indices of the columns that are set flush right.
         strong: indices of the rows that are highlighted.
         folded: whether the table is hidden behind its caption until a reader opens it.
+        trials: the name of each row's trial, such as `imbalance_ratio_50/t0003`; a row then opens
+            its trial. Empty if the rows are not trials.
+        links: where the first cell of each row leads; empty for nowhere.
+        sortable: whether a column's title sorts the rows; of tables of trials it always does.
     """
 
     caption: str
@@ -51,6 +55,9 @@ class Table:
     numeric: frozenset[int] = frozenset()
     strong: frozenset[int] = frozenset()
     folded: bool = False
+    trials: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
+    sortable: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,13 +95,16 @@ def table(
     rows: Sequence[Sequence[str]],
     *,
     text: int = 1,
+    words: Set[int] = frozenset(),
     strong: Sequence[int] = (),
     folded: bool = False,
+    trials: Sequence[str] = (),
 ) -> Table:
-    """Return a table whose first `text` columns are words and whose others are numbers."""
+    """Return a table whose first `text` columns, and `words`, are words; others are numbers."""
     return Table(
         caption, tuple(head), tuple(tuple(row) for row in rows),
-        numeric=frozenset(range(text, len(head))), strong=frozenset(strong), folded=folded,
+        numeric=frozenset(range(text, len(head))) - words, strong=frozenset(strong),
+        folded=folded, trials=tuple(trials),
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ltat_tune.config.trial_config import TrialConfig
-from ltat_tune.errors import CheckpointError
+from ltat_tune.errors import CheckpointError, StudyError
 from ltat_tune.presentation.names import labels
 from ltat_tune.results.collect import collect
 from ltat_tune.results.cross_scenario import Average, on_average
@@ -166,7 +166,12 @@ class Reader:
         scenes = []
         for scenario in space.scenarios:
             own = [row for row in rows if row.scenario == scenario.name]
-            part = next(one for one in results.scenarios if one.name == scenario.name)
+            part = next((one for one in results.scenarios if one.name == scenario.name), None)
+            if part is None:
+                raise StudyError(
+                    f"{self.folder.results} has no scenario {scenario.name}, which "
+                    f"{self.folder.space} has; delete the results and resume the study"
+                )
             scenario = scenario.counted(part.samples_per_class)
             scenes.append(self._scene(space, scenario, part, own, studies.get(scenario.name)))
         return ReportData(

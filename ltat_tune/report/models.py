@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
+from ltat_tune.presentation.units import in_percent, percent
 from ltat_tune.report import pictures
 from ltat_tune.report.blocks import Block, Heading, PageSection, Plot, Text, table
 from ltat_tune.report.data import Confirmed, ReportData, Scene, sentinel, shown_names
@@ -48,11 +49,13 @@ def trade_off_of(data: ReportData, scene: Scene) -> TradeOff | None:
     confirmed = []
     done = [one for one in scene.confirmed if {first, second} <= set(one.result.val)]
     for one, name in zip(done, shown_names([one.config for one in done]), strict=True):
-        pair = [[100 * v for v in one.result.val[metric]] for metric in (first, second)]
+        pair = [[in_percent(v) for v in one.result.val[metric]] for metric in (first, second)]
         title = f"{name} ({trial(one.result.number)}), confirmed"
         confirmed.append((title, pair[0], pair[1], one is scene.winner))
     titles = f"{metric_name(first)}, %", f"{metric_name(second)}, %"
     figure = pictures.trade_off_plot(points, front, confirmed, titles)
+    names = [f"{scene.scenario.name}/{trial(number)}" for number, _, _ in points]
+    figure.update_traces(customdata=names, selector={"name": "trial"})
     return TradeOff(figure, points, front, (first, second))
 
 
@@ -69,6 +72,7 @@ def trade_off_section(data: ReportData) -> PageSection:
             continue
         first, second = trade_off.measures
         names = ", ".join(trial(number) for number in trade_off.front)
+        ranked = sorted(trade_off.points, key=lambda point: -point[2])
         blocks.append(Plot(
             trade_off.figure,
             "Accuracy on the validation images. Each dot is a complete trial (one seed). The line "
@@ -78,7 +82,8 @@ def trade_off_section(data: ReportData) -> PageSection:
                 "Complete trials, in %.",
                 ["trial", metric_name(first), metric_name(second), "front"],
                 [[trial(n), f"{x:.1f}", f"{y:.1f}", "yes" if n in trade_off.front else ""]
-                 for n, x, y in sorted(trade_off.points, key=lambda p: -p[2])], folded=True,
+                 for n, x, y in ranked], folded=True,
+                trials=[f"{scene.scenario.name}/{trial(n)}" for n, _, _ in ranked],
             ),
         ))  # fmt: skip
     return PageSection("trade-off", "Trade-off", tuple(blocks))
@@ -99,7 +104,7 @@ def _points(scene: Scene, first: str, second: str) -> list[tuple[int, float, flo
         trained = read_complete(row.folder)
         metrics = trained.credible if trained else {}
         if first in metrics and second in metrics:
-            points.append((row.number, 100 * metrics[first], 100 * metrics[second]))
+            points.append((row.number, in_percent(metrics[first]), in_percent(metrics[second])))
     return points
 
 
@@ -164,7 +169,7 @@ def _predictions(run: Run) -> list[Block]:
         numbers=table(
             "Shares of the training images, in %.",
             ["class", "by label", "predicted in the last epoch"],
-            [[run.class_names[c], f"{100 * run.samples_per_class[c] / total:.1f}",
+            [[run.class_names[c], percent(run.samples_per_class[c] / total),
               f"{last[c]:.1f}"] for c in order], folded=True,
         ),
     )]  # fmt: skip

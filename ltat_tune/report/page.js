@@ -55,6 +55,10 @@
         modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
         toImageButtonOptions: { format: "svg", filename: plot.place.id },
       });
+      plot.place.removeAllListeners("plotly_click");
+      plot.place.on("plotly_click", ({ points }) => {
+        document.dispatchEvent(new CustomEvent("trial", { detail: points[0].customdata }));
+      });
     }
     plot.drawn = paper;
   }
@@ -73,6 +77,11 @@
       if (!open) delete folded.dataset.printed;
     }
   }
+
+  // for the plots of trials.js
+  window.inColours = (text) => text.replace(
+    /#1b1d21|#5c636d|#e2e5e9/g, (c) => (paper() === "dark" ? DARK : LIGHT)[c],
+  );
 
   const paper = () => (dark.matches && !window.matchMedia("print").matches ? "dark" : "light");
 
@@ -106,6 +115,9 @@
   window.addEventListener("afterprint", () => unfold(false));
   document.addEventListener("toggle", markWide, true);
   markWide();
-  if (typeof DecompressionStream === "undefined") fail("the browser is too old");
+  const packed = document.getElementById("plotly").textContent;
+  if (!packed) new ResizeObserver(markWide).observe(document.body);
+  if (!packed) document.documentElement.dataset.plots = "drawn"; // a page without plots
+  else if (typeof DecompressionStream === "undefined") fail("the browser is too old");
   else unpack().then(start, (error) => fail(String(error)));
 })();

@@ -5,10 +5,14 @@ from __future__ import annotations
 import base64
 import gzip
 import itertools
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from importlib import resources
+from typing import Any
 
 import jinja2
 from markupsafe import Markup, escape
@@ -16,13 +20,31 @@ from plotly.graph_objects import Figure
 from plotly.offline import get_plotlyjs
 
 from ltat_tune._version import __version__
-from ltat_tune.report.blocks import PageSection, Text, without_empty_columns
+from ltat_tune.report.blocks import PageSection, Plot, Text, without_empty_columns
 from ltat_tune.report.data import ReportData
 from ltat_tune.report.words import count, metric_name
 
 # short words with a hyphen, and short remarks in brackets
 _WHOLE = re.compile(r"((?<!\S)[^\s._-]{1,10}(?:-[^\s._-]{1,10})+|\([^()]{1,20}\))")
+_JOINT = re.compile(r"(\.(?=[a-z])|_)")  # within dotted paths and names, not in numbers
 _STATES = {"finished": "finished", "running": "running", "unfinished": "not finished"}
+
+
+@dataclass(frozen=True)
+class Cover:
+    """What stands above a page's chapters.
+
+    Attributes:
+        title: the page's title.
+        kicker: the kind of page, above the title.
+        facts: short facts below it.
+        at: when the page was written.
+    """
+
+    title: str
+    kicker: str
+    facts: Sequence[str]
+    at: datetime
 
 
 def page(
@@ -30,32 +52,49 @@ def page(
     sections: Sequence[PageSection],
     warnings: Sequence[Text],
     *,
+    cards: Mapping[str, Any] | None = None,
     refresh_s: int | None = None,
 ) -> str:
-    """Return the whole HTML file.
+    """Return a study's report as the whole HTML file.
 
     Args:
         data: the study.
         sections: the chapters in their order.
         warnings: shown before everything else.
+        cards: what `trial_cards` returns; None if no trial can be opened.
         refresh_s: seconds after which the browser loads the file again; None for never.
     """
+    cover = Cover(data.space.name, "ltat-tune study report", _facts(data), data.at)
+    return render_page(cover, sections, warnings, cards=cards, refresh_s=refresh_s)
+
+
+def render_page(
+    cover: Cover,
+    sections: Sequence[PageSection],
+    warnings: Sequence[Text],
+    *,
+    cards: Mapping[str, Any] | None = None,
+    refresh_s: int | None = None,
+) -> str:
+    """Return the whole HTML file, as `page` does, for any chapters."""
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     ids = (f"plot-{number}" for number in itertools.count(1))
     template = environment.from_string(_read("template.html"))
+    has_plots = cards or any(isinstance(one, Plot) for part in sections for one in part.blocks)
     return template.render(
-        title=data.space.name,
-        facts=_facts(data),
+        cover=cover,
         sections=sections,
         warnings=warnings,
+        cards=_safe_json(json.dumps(cards or {}, ensure_ascii=False)),
         refresh_s=refresh_s,
+        written_at=round(cover.at.timestamp()),
         version=__version__,
-        written=data.at.strftime("%Y-%m-%d %H:%M:%S %Z"),
+        written=cover.at.strftime("%Y-%m-%d %H:%M:%S %Z"),
         style=Markup(_read("style.css")),
-        script=Markup(_read("page.js")),
-        bundle=Markup(_bundle()),
+        script=Markup(_read("page.js") + _read("trials.js")),
+        bundle=Markup(_bundle()) if has_plots else "",
         next_id=lambda: next(ids),
         figure_json=_json,
         breakable=_breakable,
@@ -77,20 +116,23 @@ def _facts(data: ReportData) -> list[str]:
 
 
 def _breakable(text: str) -> Markup:
-    """Return text that a browser may break at dots and underscores, but not in `PGD-20`."""
+    """Return text that a browser may break at dots and underscores of names, not in `PGD-20`."""
     parts = []
     for place, part in enumerate(_WHOLE.split(text)):  # every second part is a match
         safe = str(escape(part))
         if place % 2:
             parts.append(f'<span class="whole">{safe}</span>')
         else:
-            parts.append(safe.replace(".", ".<wbr>").replace("_", "_<wbr>"))
-    return Markup("".join(parts))
+            parts.append(_JOINT.sub(r"\1<wbr>", safe))
+    return Markup(f"<span>{''.join(parts)}</span>")
 
 
 def _json(figure: Figure) -> Markup:
-    """Return a figure's JSON, escaped so that it cannot end its script element."""
-    text: str = figure.to_json()
+    return _safe_json(figure.to_json())
+
+
+def _safe_json(text: str) -> Markup:
+    """Return JSON, escaped so that it cannot end its script element."""
     for letter in "<>&":
         text = text.replace(letter, f"\\u{ord(letter):04x}")
     return Markup(text)

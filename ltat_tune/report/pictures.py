@@ -11,6 +11,7 @@ from html import escape
 import numpy as np
 import plotly.graph_objects as go
 
+from ltat_tune.presentation.units import in_percent
 from ltat_tune.report.data import Scene, TrialCurve
 from ltat_tune.report.plot_style import (
     BLUE,
@@ -67,7 +68,7 @@ def learning_curves_plot(scene: Scene, rungs: Sequence[int]) -> tuple[go.Figure,
                 name=kind, legendgroup=kind, showlegend=kind not in named,
                 line={"color": colour, "width": width, "dash": "dot" if curve.name else "solid"},
                 marker={"size": 4}, hovertemplate=_hover(row.number, row.state, curve.name),
-                legendrank=1000 - list(looks).index(kind),
+                legendrank=1000 - list(looks).index(kind), customdata=[row.name] * len(epochs),
             )  # fmt: skip
             named.add(kind)
     ends = [(row, end) for row in scene.rows if row.state in ("pruned", "failed", "diverged")
@@ -77,19 +78,24 @@ def learning_curves_plot(scene: Scene, rungs: Sequence[int]) -> tuple[go.Figure,
             x=[at for _, (at, _) in ends], y=[score for _, (_, score) in ends], mode="markers",
             name="where a trial ended early", marker={"symbol": "x-thin", "size": 8, "line": {
                 "width": 1.8, "color": MUTED}},
-            text=[trial(row.number) for row, _ in ends],
+            text=[trial(row.number) for row, _ in ends], customdata=[row.name for row, _ in ends],
             hovertemplate="%{text} ended here<extra></extra>",
         )  # fmt: skip
-    for epoch in rungs:
-        fig.add_vline(x=epoch, line={"color": MUTED, "width": 1, "dash": "dot"},
-                      annotation_text=f"rung {epoch}", annotation_position="top",
-                      annotation_font={"size": 11, "color": MUTED})  # fmt: skip
+    mark_rungs(fig, rungs)
     fig.update_xaxes(title={"text": "epoch", "standoff": 6}, rangemode="tozero")
     if max((max(trace.x, default=0) for trace in fig.data), default=0) <= _FEW_EPOCHS:
         fig.update_xaxes(dtick=1)  # there are no half epochs
     fig.update_yaxes(title="score, %")
     fig.update_layout(legend={"orientation": "h", "y": -0.19, "yanchor": "top", "x": 0})
     return fig, len(drawn)
+
+
+def mark_rungs(fig: go.Figure, rungs: Sequence[int]) -> None:
+    """Draw a dotted vertical line at each rung."""
+    for epoch in rungs:
+        fig.add_vline(x=epoch, line={"color": MUTED, "width": 1, "dash": "dot"},
+                      annotation_text=f"rung {epoch}", annotation_position="top",
+                      annotation_font={"size": 11, "color": MUTED})  # fmt: skip
 
 
 def _most_telling(rows: Sequence[TrialRow], marked: Set[int | None]) -> list[TrialRow]:
@@ -131,7 +137,7 @@ def _thinned(curve: TrialCurve) -> tuple[list[int], list[float]]:
     kept = list(range(last + 1))
     if last >= _MOST_POINTS:
         kept = sorted({round(i * last / (_MOST_POINTS - 1)) for i in range(_MOST_POINTS)})
-    return [curve.epochs[i] for i in kept], [round(100 * curve.scores[i], 2) for i in kept]
+    return [curve.epochs[i] for i in kept], [in_percent(curve.scores[i]) for i in kept]
 
 
 def _last_point(
@@ -141,8 +147,8 @@ def _last_point(
     own = [c for c in curves if c.epochs and not c.name.startswith("seed-")]
     if own:
         last = max(own, key=lambda c: (not c.name, c.epochs[-1]))
-        return last.epochs[-1], 100 * last.scores[-1]
-    return (max(scores), 100 * scores[max(scores)]) if scores else None
+        return last.epochs[-1], in_percent(last.scores[-1])
+    return (max(scores), in_percent(scores[max(scores)])) if scores else None
 
 
 def trade_off_plot(
@@ -213,7 +219,7 @@ def per_class(
             attack = measure.partition("/")[2]
             title = f"{name}, {attack_name(attack)}"
             fig.add_scatter(
-                x=list(range(len(order))), y=[None if m is None else 100 * m for m in means],
+                x=list(range(len(order))), y=[None if m is None else in_percent(m) for m in means],
                 mode="lines" if many else "lines+markers", name=escape(title),
                 line={"color": colour, "width": 1.4, "dash": "dot" if place == 0 else "solid"},
                 marker={"size": 8, "symbol": "circle-open" if place == 0 else "circle"},

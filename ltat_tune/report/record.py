@@ -7,7 +7,14 @@ from collections.abc import Mapping, Sequence
 
 from ltat_tune.config.scalars import pixels
 from ltat_tune.config.trial_config import TrialConfig
-from ltat_tune.presentation.names import NORM_NAMES, counts_in_words, problem_name, ratio_in_words
+from ltat_tune.presentation.names import (
+    NORM_NAMES,
+    counts_in_words,
+    problem_name,
+    ratio_in_words,
+    script_note,
+    training_words,
+)
 from ltat_tune.presentation.units import duration
 from ltat_tune.report import pictures
 from ltat_tune.report.blocks import Block, Heading, PageSection, Plot, Table, Text, table
@@ -20,6 +27,7 @@ from ltat_tune.storage.training_files import read_complete
 _VALIDATION = {
     "train": "{} of each class, held out of the training images before the subset is cut",
     "folder": "the data set's own validation folder",
+    "given": "the data set's own validation images, or those of data.indices",
     "test": "the test images themselves: selected_on_test",
 }
 _KEPT = {
@@ -148,6 +156,10 @@ def _protocol(data: ReportData, scene: Scene) -> dict[str, str]:
     subset, counts, classes, measured = _images(scene)
     tuned = {path.partition(".")[0] for path in data.space.tuned}
     images = ", ".join(f"{attack_name(a)} on {n}" for a, n in measured.items())
+    attack = _attack(config) + (" (partly tuned)" if "attack" in tuned else "")
+    note = script_note(config)
+    if config.trains_elsewhere:
+        attack = training_words(config)[1]
     return {
         "data": problem_name(config.data, counts),
         "training images": str(sum(counts)) if counts else NONE,
@@ -157,12 +169,13 @@ def _protocol(data: ReportData, scene: Scene) -> dict[str, str]:
         "subset seed": str(config.seeds.subset_seed),
         "validation images": _VALIDATION[config.data.val_source].format(config.data.val_per_class),
         "chosen by": data.metric,
-        "training attack": _attack(config) + (" (partly tuned)" if "attack" in tuned else ""),
+        "training attack": attack,
         "measured within": (
             f"{NORM_NAMES[config.measured_norm]}, eps {pixels(config.measured_eps)}"
         ),
         "test images": images or NONE,
         "model": config.model.name,
+        **({"in the learning curves": note} if note else {}),
         "epochs": str(config.optim.epochs),
         "weights of": _KEPT[config.evaluation.select_epoch],
         "seeds of confirmations": ", ".join(map(str, data.space.confirm_seeds)),

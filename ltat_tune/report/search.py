@@ -13,6 +13,7 @@ from ltat_tune.report.words import (
     how_it_ended,
     label,
     percent,
+    settings,
     short,
     trial,
     value,
@@ -84,7 +85,7 @@ def _rung(data: ReportData, epochs: int) -> str:
 def _estimate(estimate: ImportanceEstimate | None) -> str:
     if estimate is None:
         return NONE
-    return f"{100 * estimate.share:.0f} ({100 * estimate.low:.0f}–{100 * estimate.high:.0f})"
+    return f"{percent(estimate.share, 0)} ({percent(estimate.low, 0)}–{percent(estimate.high, 0)})"
 
 
 def race(data: ReportData) -> PageSection:
@@ -113,6 +114,9 @@ def race(data: ReportData) -> PageSection:
     return PageSection("race", "How much each choice was tried", tuple(blocks))
 
 
+_PAGE_PX = 900  # the page's width on a screen of 1280, beside its contents
+
+
 def where_good_values_lie(data: ReportData) -> PageSection:
     """Return the section with parallel coordinates, slices and a contour plot."""
     blocks: list[Block] = []
@@ -127,13 +131,14 @@ def where_good_values_lie(data: ReportData) -> PageSection:
         tuned = data.space.tuned
         names = ", ".join(f"{short(path)} is {path}" for path in tuned if short(path) != path)
         blocks.append(Plot(
-            search_plots.parallel_coordinates(ended, tuned),
+            search_plots.parallel_coordinates(ended, tuned, winner=winner),
             f"Each line is a trial, from its parameters to its score ({data.metric}). Drag along "
             "an axis to keep only the lines that pass there; drag a title to move its axis. Grey "
-            "lines are trials without a final score: stopped early, failed or diverged. – means "
-            f"that the trial does not have the parameter. Here {names}. The section All trials "
+            "lines are trials without a final score: stopped early, failed or diverged. "
+            f"{'The thick line is the winner. ' if winner is not None else ''}– means that the "
+            f"trial does not have the parameter. Here {names}. The section All trials "
             "lists the same trials in a table.",
-            least_width_px=110 * (len(tuned) + 1),
+            least_width_px=min(110 * (len(tuned) + 1), _PAGE_PX),
         ))  # fmt: skip
         blocks.append(Plot(
             search_plots.slices(ended, tuned, winner=winner),
@@ -171,7 +176,7 @@ def _pair_table(rows: Sequence[TrialRow], one: str, other: str) -> Table:
         "Trials of the contour plot.", ["trial", label(one), label(other), "last score, %"],
         [[trial(row.number), value(one, row.params[one]), value(other, row.params[other]),
           percent(row.score if row.score is not None else row.scores[max(row.scores)])]
-         for row in shown], folded=True,
+         for row in shown], folded=True, trials=[row.name for row in shown],
     )  # fmt: skip
 
 
@@ -192,23 +197,38 @@ def trials_tables(
         scene.rows, key=lambda r: (r.score is None, bool(r.doubt), -(r.score or 0.0), r.number)
     )
     paths = list(data.space.tuned)
+    names = [row.name for row in order[:most]]
     rows = [
-        [trial(row.number), _ended(row), percent(row.score), _last_rung(row),
-         str(row.epochs), *(value(p, row.params[p]) if p in row.params else NONE for p in paths)]
+        [trial(row.number), _ended(row), percent(row.score), _last_rung(row), str(row.epochs),
+         *_values(row, paths)]
         for row in order[:most]
     ]  # fmt: skip
+    few = len(paths) <= _MOST_COLUMNS
     head = ["trial", "how it ended", "score", "at its last rung", "epochs",
-            *(label(path) for path in paths)]  # fmt: skip
+            *([short(path) for path in paths] if few else ["settings"])]  # fmt: skip
+    words = {len(head) - 1}
+    if few:
+        domains = [data.space.tuned[path] for path in paths]
+        words = {5 + place for place, one in enumerate(domains) if one.kind == "categorical"}
     title = f"{count(len(order), 'trial')} of {scene.scenario.title}"
     if len(rows) <= shown:
-        return [table(f"{title}; scores in %.", head, rows, text=2)]
+        return [table(f"{title}; scores in %.", head, rows, text=2, words=words, trials=names)]
     left = f"; {len(order) - most} more are not listed" if len(order) > most else ""
     return [
-        table(f"The best {shown} of {title}; scores in %.", head, rows[:shown], text=2),
-        table(
-            f"The next {len(rows) - shown} of them{left}.", head, rows[shown:], text=2, folded=True
-        ),
-    ]
+        table(f"The best {shown} of {title}; scores in %.", head, rows[:shown], text=2,
+              words=words, trials=names[:shown]),
+        table(f"The next {len(rows) - shown} of them{left}.", head, rows[shown:], text=2,
+              words=words, folded=True, trials=names[shown:]),
+    ]  # fmt: skip
+
+
+_MOST_COLUMNS = 8  # parameters with a column each; more are one column, so that none is hidden
+
+
+def _values(row: TrialRow, paths: Sequence[str]) -> list[str]:
+    if len(paths) > _MOST_COLUMNS:
+        return [settings(row.params, without=()) or NONE]
+    return [value(p, row.params[p]) if p in row.params else NONE for p in paths]
 
 
 def _ended(row: TrialRow) -> str:

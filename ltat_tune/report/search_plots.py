@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial
 from plotly.subplots import make_subplots
 
 from ltat_tune.config.parameters import PARAMETERS
+from ltat_tune.presentation.units import in_percent, percent
 from ltat_tune.report.plot_style import (
     BLUE,
     COLOURSCALE,
@@ -80,14 +81,21 @@ def importance_plot(found: Importances) -> go.Figure:
     return fig
 
 
-def parallel_coordinates(rows: Sequence[TrialRow], tuned: Mapping[str, Domain]) -> go.Figure:
+def parallel_coordinates(
+    rows: Sequence[TrialRow], tuned: Mapping[str, Domain], *, winner: int | None = None
+) -> go.Figure:
     """Plot every trial as a line over its parameters to its score.
 
     Trials that did not train to their end are grey. A dash stands for a missing parameter.
+
+    Args:
+        rows: the scenario's trials.
+        tuned: path -> domain of the tuned parameters.
+        winner: number of the trial to draw thick and in another colour.
     """
     rows = [row for row in rows if row.state != "running"]
     paths = [path for path in tuned if any(path in row.params for row in rows)]
-    axes = [_axis(tuned[path], rows) for path in paths]
+    axes = [_axis(tuned[path], rows, short_text=len(paths) > _WIDE_AXES) for path in paths]
     scores = [row.score for row in rows]
     reached = [score for score in scores if score is not None]
     low, high = (min(reached), max(reached)) if reached else (0.0, 1.0)
@@ -99,17 +107,26 @@ def parallel_coordinates(rows: Sequence[TrialRow], tuned: Mapping[str, Domain]) 
         "label": "score, %", "values": [under if s is None else s for s in scores],
         "range": [under if unscored else low, low + span],
         "tickvals": ([under] if unscored else []) + ticks,
-        "ticktext": (["no score"] if unscored else []) + [f"{100 * t:.1f}" for t in ticks],
+        "ticktext": (["no score"] if unscored else []) + [percent(t) for t in ticks],
     })  # fmt: skip
-    # the first tenth of the colour scale is grey, for trials without a score
-    grey = [(0.0, PLOT_GREY), (0.05, PLOT_GREY), (0.05, LINE_COLOURSCALE[0][1])]
-    scale = grey + [(0.1 + 0.9 * at, colour) for at, colour in LINE_COLOURSCALE]
+    # the ends of the colour scale: grey for trials without a score, and the winner's colour
+    scale = [(0.0, PLOT_GREY), (0.05, PLOT_GREY), (0.05, LINE_COLOURSCALE[0][1])]
+    scale += [(0.1 + 0.8 * at, colour) for at, colour in LINE_COLOURSCALE]
+    scale += [(0.95, LINE_COLOURSCALE[-1][1]), (0.95, VERMILLION), (1.0, VERMILLION)]
+    colours = [low - span / 8 if s is None else s for s in scores]
+    place = next((i for i, row in enumerate(rows) if row.number == winner), None)
+    if place is not None:  # all lines of plotly are equally thin, so it is drawn side by side
+        colours[place] = low + 9 / 8 * span
+        for axis in axes:
+            at, width = axis["values"][place], _LINE * (axis["range"][1] - axis["range"][0])
+            axis["values"] += [at + step * width for step in _BESIDE]
+        colours += [colours[place]] * len(_BESIDE)
     fig = empty_plot(height=430)
     fig.add_parcoords(
         dimensions=axes,
         line={
-            "color": [low - 0.1 * span if s is None else s for s in scores],
-            "colorscale": scale, "cmin": low - span / 9, "cmax": low + span,
+            "color": colours, "colorscale": scale, "cmin": low - span / 8,
+            "cmax": low + 9 / 8 * span,
         },
         labelfont={"color": INK, "size": 13}, tickfont={"color": INK, "size": 11},
         rangefont={"color": "rgba(0,0,0,0)", "size": 1},
@@ -118,13 +135,15 @@ def parallel_coordinates(rows: Sequence[TrialRow], tuned: Mapping[str, Domain]) 
     return fig
 
 
-def _axis(domain: Domain, rows: Sequence[TrialRow]) -> dict[str, Any]:
+_LINE, _BESIDE = 0.002, (-2, -1, 1, 2)  # a line's share of the height, and where further ones lie
+_WIDE_AXES, _SHORT_TEXT = 8, 9  # with more axes, their texts are cut to so many letters
+
+
+def _axis(domain: Domain, rows: Sequence[TrialRow], *, short_text: bool) -> dict[str, Any]:
     """Return a parameter's axis, with a place for trials without the parameter."""
     places = [_position(domain, row.params.get(domain.path)) for row in rows]
     ticks = _ticks(domain)
-    low, high = ticks[0][0], ticks[-1][0]
-    if domain.kind != "categorical":
-        low, high = _scaled(domain, domain.low), _scaled(domain, domain.high)
+    low, high = _ends(domain)
     under = low - _BELOW * ((high - low) or 1.0)
     missing = any(place is None for place in places)
     if missing:
@@ -134,8 +153,12 @@ def _axis(domain: Domain, rows: Sequence[TrialRow]) -> dict[str, Any]:
         "values": [under if place is None else place for place in places],
         "range": [under if missing else low, high],
         "tickvals": [at for at, _ in ticks],
-        "ticktext": [text for _, text in ticks],
+        "ticktext": [_cut(text) if short_text else text for _, text in ticks],
     }
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHORT_TEXT else f"{text[: _SHORT_TEXT - 1]}…"
 
 
 def _position(domain: Domain, value: Any) -> float | None:
@@ -144,6 +167,13 @@ def _position(domain: Domain, value: Any) -> float | None:
     if domain.kind == "categorical":
         return float(domain.choices.index(value)) if value in domain.choices else None
     return _scaled(domain, float(value))
+
+
+def _ends(domain: Domain) -> tuple[float, float]:
+    """Return the positions of a range's ends, or of the first and the last choice."""
+    if domain.kind == "categorical":
+        return 0.0, len(domain.choices) - 1.0
+    return _scaled(domain, domain.low), _scaled(domain, domain.high)
 
 
 def _scaled(domain: Domain, value: float) -> float:
@@ -220,16 +250,17 @@ def slices(
             points = [(r, p) for r in members
                       if (p := _position(domain, r.params.get(path))) is not None]  # fmt: skip
             fig.add_scatter(
-                x=[p + _aside(domain, r.number) for r, p in points],
-                y=[100 * _last_score(r) for r, _ in points],
+                x=[p for _, p in points], customdata=[r.name for r, _ in points],
+                y=[in_percent(_last_score(r)) for r, _ in points],
                 mode="markers", name=name, legendgroup=name, showlegend=index == 0,
-                marker={"color": colour, "symbol": symbol, "size": 13 if symbol == "star" else 8},
+                marker={"color": colour, "symbol": symbol, "size": 13 if symbol == "star" else 8,
+                        "opacity": 1.0 if symbol == "star" else 0.85},
                 text=[f"t{r.number:04d}: {short(path)} = {escape(text_of(r.params[path]))}"
                       for r, _ in points],
                 hovertemplate="%{text}, %{y:.1f} %<extra></extra>", row=line, col=column,
             )  # fmt: skip
         ticks = _ticks(domain)
-        ends = [ticks[0][0], ticks[-1][0]]
+        ends = _ends(domain)
         margin = 0.5 if domain.kind == "categorical" else 0.05 * ((ends[1] - ends[0]) or 1)
         fig.update_xaxes(
             title={"text": short(path), "standoff": 6}, tickvals=[at for at, _ in ticks],
@@ -245,11 +276,6 @@ def slices(
 def _broken(text: str) -> str:
     """Break long text at its underscores, so that neighbours do not touch."""
     return text.replace("_", "_<br>") if len(text) > 8 else text
-
-
-def _aside(domain: Domain, number: int) -> float:
-    """Return a fixed small offset, because many trials share a choice; else 0."""
-    return 0.36 * ((number * 0.618) % 1 - 0.5) if domain.kind == "categorical" else 0.0
 
 
 def _last_score(row: TrialRow) -> float:
@@ -282,7 +308,7 @@ def contour(
     pair = next(together, None)
     if pair is None:
         return None
-    both = [(r, 100 * s) for r, s in scored if set(pair) <= set(r.params)]
+    both = [(r, in_percent(s)) for r, s in scored if set(pair) <= set(r.params)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Optuna warns that this plot is experimental
         drawn = optuna.visualization.plot_contour(as_study(both), params=list(pair))

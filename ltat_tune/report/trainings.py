@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ltat_tune.presentation.units import percent
 from ltat_tune.report import pictures
 from ltat_tune.report.blocks import Block, Heading, PageSection, Plot, Table, Text
 from ltat_tune.report.data import ReportData, Scene, deleted
@@ -47,7 +48,7 @@ def curves_section(data: ReportData) -> PageSection:
 def _stops(scene: Scene) -> Table:
     rows = []
     for row in scene.rows:
-        scores = ", ".join(f"{e}: {100 * s:.1f}" for e, s in row.scores.items())
+        scores = ", ".join(f"{e}: {percent(s)}" for e, s in row.scores.items())
         rows.append([
             trial(row.number), how_it_ended(row.state), str(row.epochs), scores or NONE, row.cause
         ])  # fmt: skip
@@ -55,6 +56,7 @@ def _stops(scene: Scene) -> Table:
         "Scores in % by epoch, and why a trial was stopped early, failed or lost its rank.",
         ("trial", "how it ended", "epochs trained", "scores", "reason"),
         tuple(map(tuple, rows)), numeric=frozenset({2}), folded=True,
+        trials=tuple(row.name for row in scene.rows),
     )  # fmt: skip
 
 

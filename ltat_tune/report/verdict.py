@@ -158,7 +158,7 @@ def winners(data: ReportData) -> PageSection:
     strong = []
     for scene in data.scenes:
         for role, one in (("winner", scene.winner), ("baseline", scene.baseline)):
-            if one is None or (role == "baseline" and one is scene.winner):
+            if one is None or not one.result.seeds or (role == "baseline" and one is scene.winner):
                 continue
             if role == "winner":
                 strong.append(len(rows))
@@ -250,7 +250,7 @@ def _on_average(data: ReportData) -> list[Block]:
         cells = []
         for scene in data.scenes:
             row = one.trials[scene.scenario.name]
-            score = f"{100 * row.score:.1f}" if row.score is not None else how_it_ended(row.state)
+            score = percent(row.score) if row.score is not None else how_it_ended(row.state)
             cells.append(f"{one.ranks[scene.scenario.name]:g}  ({score})")
         rows.append([name, settings(one.params) or NONE, f"{one.mean_rank:.3g}", *cells])
     head = ["method", "settings", "mean rank", *(place(scene.scenario) for scene in data.scenes)]

@@ -9,6 +9,7 @@ from ltat_tune.config.parameters import PARAMETERS
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.presentation.names import attack_name, method_name
 from ltat_tune.presentation.states import state_in_words
+from ltat_tune.presentation.units import in_percent, percent
 from ltat_tune.report.search_plots import short
 from ltat_tune.space.objective import attack_of, group_of
 from ltat_tune.space.space import Scenario, text_of
@@ -16,11 +17,6 @@ from ltat_tune.space.space import Scenario, text_of
 NONE = "–"
 _GROUPS = {"": "accuracy", "balanced": "balanced accuracy", "worst": "accuracy of the worst class"}
 _NAMED = ("method.name", "loss.name")  # `method_name` names them
-
-
-def percent(value: float | None, digits: int = 1) -> str:
-    """Return a fraction in percent, `41.2` for 0.4123, or `–` for None."""
-    return NONE if value is None else f"{100 * value:.{digits}f}"
 
 
 def count(number: int, one: str, many: str = "") -> str:
@@ -74,4 +70,4 @@ def place(scenario: Scenario) -> str:
     return ", ".join(words) or scenario.title
 
 
-__all__ = ["attack_name", "method_name", "short", "text_of"]
+__all__ = ["attack_name", "in_percent", "method_name", "percent", "short", "text_of"]

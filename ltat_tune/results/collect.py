@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from optuna.trial import FrozenTrial
+from pydantic import TypeAdapter
 
+from ltat_tune.presentation.units import percent
 from ltat_tune.results.lead import holm
 from ltat_tune.results.model import (
     ConfirmedResult,
@@ -30,6 +32,7 @@ from ltat_tune.results.selection import (
     Candidate,
     candidates,
     confirmation_of,
+    counted_test,
     front,
     infeasible,
     ranking,
@@ -44,8 +47,11 @@ from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.training_files import read_complete, read_masking, read_test
 from ltat_tune.storage.trial_state import Rows, score_of, state_of
 from ltat_tune.storage.trials import LedgerView
+from ltat_tune.storage.versioned import parse
 
 _AHEAD = 10  # further trials whose gain is told
+
+_SEARCHED_ON = TypeAdapter(list[SearchedOn])
 
 
 def collect(space: Space, folder: StudyFolder, ledger: Rows) -> StudyResults:
@@ -57,7 +63,7 @@ def collect(space: Space, folder: StudyFolder, ledger: Rows) -> StudyResults:
         objective=space.objective.metric,
         selected_on_test=space.selected_on_test,
         smoke=bool(space.smoke),
-        searched_on=[SearchedOn(**one) for one in folder.read_facts().get("searched_on", [])],
+        searched_on=parse(folder.facts, _SEARCHED_ON, folder.read_facts().get("searched_on", [])),
         confirm=ConfirmSettings(**settings),
         scenarios=_over_scenarios(scenarios),
     )
@@ -174,10 +180,10 @@ def _cause(row: FrozenTrial) -> str:
 def _doubted(space: Space, row: FrozenTrial) -> str:
     """Return a sentence on a trial whose score is too good to be true."""
     claimed = row.user_attrs.get("claimed")
-    its = "its score" if claimed is None else f"its {100 * claimed:.1f} %"
+    its = "its score" if claimed is None else f"its {percent(claimed)} %"
     return (
         f"t{row.number:04d}: {its} {space.objective.metric} is {_cause(row)}; it counts with "
-        f"{100 * (score_of(row) or 0.0):.1f} %, behind every credible trial"
+        f"{percent(score_of(row) or 0.0)} %, behind every credible trial"
     )
 
 
@@ -202,7 +208,7 @@ def _confirmed(
         facts |= {"samples_per_class": trained.samples_per_class,
                  "subset_hash": trained.subset_hash, "classes": trained.classes or []}  # fmt: skip
         names = trained.classes or [str(place) for place in range(len(trained.samples_per_class))]
-        measured = read_test(confirmed.path)
+        measured = counted_test(space, confirmed.path)
         if measured is not None:
             test.append(measured.metrics)
             tested.append(measured.per_class.get(f"test/{attack}", []))

@@ -266,6 +266,7 @@ class ConfirmSettings(FileModel):
     seeds: list[int]
     attacks: list[str]
     sentinel: bool = False
+    test_images: int | None = None
 
 
 def robust_attack(attacks: Sequence[str]) -> str | None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ltat_tune.results.lead import LEAD_TEST, Classes, Doubles, Kind, measured_lead, shares
 from ltat_tune.results.model import ConfirmedResult, Lead, Leads, standing, verdict_metric
@@ -124,22 +125,72 @@ def _contender(
     space: Space, folder: StudyFolder, scenario: str, result: ConfirmedResult
 ) -> _Contender:
     metric = verdict_metric(space.objective.metric, space.confirm.attacks)
-    attack, group = attack_of(metric), group_of(metric)
-    members = None
-    if group and group not in ("balanced", "worst"):
-        members = ClassGroups.from_counts(result.samples_per_class).members[group]
-    kind: Kind = "worst" if group == "worst" else "classes" if group else "images"
-    by_seed, keeps, classes = {}, False, np.zeros(0, dtype=np.int64)
-    fresh = space.fresh_seeds
-    for seed in result.seeds:
-        measured = read_test(folder.confirmation(scenario, result.recipe, seed))
-        answers = None if measured is None else measured.answers(attack)
-        keeps = keeps or answers is not None
-        if answers is not None and seed in fresh:
-            classes = answers[1]
-            by_seed[seed] = shares(answers[0], classes, members, kind)
+    kept, classes = _kept_shares(folder, scenario, result, metric, space.confirm.test_images)
+    by_seed, keeps = {seed: kept[seed] for seed in kept if seed in space.fresh_seeds}, bool(kept)
     val = dict(zip(result.seeds, result.val[space.objective.metric], strict=True))
     return _Contender(result, val, by_seed, classes, keeps)
+
+
+def _kept_shares(
+    folder: StudyFolder, scenario: str, result: ConfirmedResult, metric: str, part: int | None
+) -> tuple[dict[int, Doubles], Classes]:
+    """Return (seed -> what each test image adds to the metric, the images' classes).
+
+    Seeds whose test did not keep its answers by image are left out, and tests on another part of
+    the test images than `part`.
+    """
+    attack = attack_of(metric)
+    by_seed, classes = {}, np.zeros(0, dtype=np.int64)
+    for seed in result.seeds:
+        measured = read_test(folder.confirmation(scenario, result.recipe, seed))
+        counts = measured is not None and measured.part == part
+        answers = measured.answers(attack) if measured is not None and counts else None
+        if answers is not None:
+            right, classes = answers
+            by_seed[seed] = metric_shares(metric, right, classes, result.samples_per_class)
+    return by_seed, classes
+
+
+def interval_on_test(
+    folder: StudyFolder, scenario: str, result: ConfirmedResult, metric: str, part: int | None
+) -> tuple[float, float] | None:
+    """Return the 95 % interval of a configuration's mean on the test images, fractions.
+
+    It counts both sources of chance, seeds and images, as `measured_lead` does for a lead. `part`
+    is `confirm.test_images`.
+
+    Returns:
+        None with fewer than two seeds, or if a seed's test did not keep its answers by image.
+    """
+    by_seed, classes = _kept_shares(folder, scenario, result, metric, part)
+    if len(by_seed) < max(2, len(result.seeds)):
+        return None
+    found = measured_lead(np.stack([by_seed[seed] for seed in result.seeds]), classes)
+    if found.low is None or found.high is None:
+        return None
+    return max(0.0, found.low), min(1.0, found.high)
+
+
+def metric_shares(
+    metric: str,
+    answers: NDArray[np.bool_],
+    classes: Classes,
+    samples_per_class: Sequence[int],
+) -> Doubles:
+    """Return what each test image adds to a metric, (N,).
+
+    Args:
+        metric: such as `test/pgd20_tail_acc`.
+        answers: whether each image is answered right under its attack, shape (N,).
+        classes: the class of each image, shape (N,).
+        samples_per_class: training images, (K,), which decide what the tail is.
+    """
+    group = group_of(metric)
+    members = None
+    if group and group not in ("balanced", "worst"):
+        members = ClassGroups.from_counts(list(samples_per_class)).members[group]
+    kind: Kind = "worst" if group == "worst" else "classes" if group else "images"
+    return shares(answers, classes, members, kind)
 
 
 def _keeps_bounds(space: Space, result: ConfirmedResult) -> bool:

@@ -17,7 +17,7 @@ from ltat_tune.search.predict.observed import is_doubted
 from ltat_tune.search.predict.outlook import count_contenders
 from ltat_tune.space.space import Space
 from ltat_tune.storage.folder import StudyFolder
-from ltat_tune.storage.training_files import read_complete, read_test
+from ltat_tune.storage.training_files import MeasuredOnTest, read_complete, read_test
 from ltat_tune.storage.trial_state import Rows, is_feasible, score_of, state_of
 
 
@@ -129,9 +129,19 @@ def candidates(space: Space, ledger: Rows, scenario: str) -> list[Candidate]:
     return list(chosen.values())
 
 
+def counted_test(space: Space, path: Path) -> MeasuredOnTest | None:
+    """Return what the confirmation in `path` reaches on the test images, or None.
+
+    What was measured with another `confirm.test_images` does not count: all models of a study are
+    compared on the same images.
+    """
+    measured = read_test(path)
+    return measured if measured is None or measured.part == space.confirm.test_images else None
+
+
 def is_tested(space: Space, path: Path) -> bool:
     """Return whether the confirmation in `path` was tested with all of `confirm.attacks`."""
-    measured = read_test(path)
+    measured = counted_test(space, path)
     return all(measured is not None and measured.has(attack) for attack in space.confirm.attacks)
 
 

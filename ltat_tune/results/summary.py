@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 
 from rich.console import Console, Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from ltat_tune.config.parameters import PARAMETERS
 from ltat_tune.config.scalars import pixels
 from ltat_tune.presentation.names import NORM_NAMES, images_in_words
+from ltat_tune.presentation.rich_table import PlainTable
+from ltat_tune.presentation.units import percent
 from ltat_tune.results.model import (
     ConfirmedResult,
     ScenarioResults,
@@ -58,7 +59,7 @@ def _scenario(results: StudyResults, scenario: ScenarioResults) -> RenderableTyp
         parts += _beside(scenario)
     elif scenario.best_trials:
         best = scenario.best_trials[0]
-        parts.append(Text(f"best trial t{best.number:04d}: {100 * best.score:.1f} % "
+        parts.append(Text(f"best trial t{best.number:04d}: {percent(best.score)} % "
                           f"{results.objective}, not confirmed"))  # fmt: skip
     elif not scenario.infeasible:
         parts.append(Text("no trial is complete", style="red"))
@@ -79,8 +80,8 @@ def _scenario(results: StudyResults, scenario: ScenarioResults) -> RenderableTyp
 
 def _scores(
     results: StudyResults, winner: ConfirmedResult, rival: ConfirmedResult | None
-) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
+) -> PlainTable:
+    table = PlainTable()
     table.add_column("accuracy, %")
     columns = {"winner": winner}
     if rival is not None:
@@ -104,8 +105,8 @@ def _scores(
     return table
 
 
-def _parameters(winner: ConfirmedResult, rival: ConfirmedResult | None) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
+def _parameters(winner: ConfirmedResult, rival: ConfirmedResult | None) -> PlainTable:
+    table = PlainTable()
     table.add_column("tuned parameter")
     table.add_column("winner", justify="right")
     columns = [winner.params]
@@ -143,7 +144,7 @@ def _race(scenario: ScenarioResults) -> list[RenderableType]:
     """Return a table of what the search gave each choice; nothing if there is no race."""
     if not scenario.choices:
         return []
-    table = Table(box=None, pad_edge=False, header_style="dim")
+    table = PlainTable()
     table.add_column("the race")
     for title in ("trials", "whole", "epochs", "best, %", "chance, %"):
         table.add_column(title, justify="right")
@@ -187,12 +188,12 @@ def best_trials(results: StudyResults) -> RenderableType:
     """Return a table of each scenario's best complete trials, by their validation score."""
     parts: list[RenderableType] = []
     for scenario in results.scenarios:
-        table = Table(box=None, pad_edge=False, header_style="dim")
+        table = PlainTable()
         for title in ("trial", "score, %", "parameters"):
             table.add_column(title)
         for trial in scenario.best_trials:
             shown = settings_text(trial.params)
-            table.add_row(f"t{trial.number:04d}", f"{100 * trial.score:.1f}", shown)
+            table.add_row(f"t{trial.number:04d}", percent(trial.score), shown)
         title = f"{scenario.title}: best complete trials ({results.objective}, one seed)"
         parts += [Text(), Text(title, style="bold"), table]
     return Group(*parts)

@@ -7,12 +7,19 @@ from collections.abc import Mapping
 
 from rich.console import Group, RenderableType
 from rich.filesize import decimal
-from rich.table import Table
 from rich.text import Text
 
 from ltat_tune.config.parameters import PARAMETERS
-from ltat_tune.presentation.names import MANY_CLASSES, reached_note
+from ltat_tune.presentation.names import (
+    MANY_CLASSES,
+    as_the_script_says,
+    reached_note,
+    script_note,
+)
+from ltat_tune.presentation.rich_table import PlainTable
 from ltat_tune.presentation.states import state_in_words
+from ltat_tune.presentation.text_tables import command_lines
+from ltat_tune.presentation.units import percent
 from ltat_tune.results.trial_view import TrialView, curves, sparkline
 from ltat_tune.search.stems import acting
 from ltat_tune.space.space import text_of
@@ -39,6 +46,11 @@ def trial_tables(view: TrialView, *, every: bool) -> RenderableType:
         parts += [Text(), _rungs(view)]
     if lines := curves(view):
         parts += [Text(), _curves(lines)]
+    if said := [epoch for epoch, metrics in view.history if as_the_script_says(metrics)]:
+        epochs = ", ".join(map(str, said))
+        parts.append(Text(f"epoch {epochs}: {view.objective} as the script says", style="yellow"))
+    if note := script_note(view.config):
+        parts.append(Text(note, style="dim"))
     if view.result is not None and view.result.per_class:
         parts += [Text(), _per_class(view.result, every)]
     parts += [Text(), _confirmations(view)] if view.confirmations else []
@@ -49,11 +61,11 @@ def _headline(view: TrialView) -> Text:
     row = view.row
     text = Text(f"{view.name}: {state_in_words(row.state)}", style="bold")
     if row.score is not None:
-        text.append(f", {100 * row.score:.1f} % {view.objective}")
+        text.append(f", {percent(row.score)} % {view.objective}")
     took = f", {row.seconds:.0f} s from its start to its end" if row.seconds is not None else ""
     text.append(f"\n{row.epochs} of {view.config.optim.epochs} epochs trained{took}", "not bold")
     if row.doubt:
-        its = "its score" if row.claimed is None else f"its {100 * row.claimed:.1f} %"
+        its = "its score" if row.claimed is None else f"its {percent(row.claimed)} %"
         text.append(f"\n{its} is {row.doubt}; it ranks behind every credible trial", "red")
     if row.feasible is False:
         text.append("\ndoes not reach objective.at_least", style="red")
@@ -63,7 +75,7 @@ def _headline(view: TrialView) -> Text:
 
 
 def _parameters(view: TrialView, every: bool) -> RenderableType:
-    table = Table(box=None, pad_edge=False, header_style="dim")
+    table = PlainTable()
     for title in ("parameter", "value", "from"):
         table.add_column(title, overflow="fold")
     acts = set(acting(view.config))
@@ -83,25 +95,25 @@ def _parameters(view: TrialView, every: bool) -> RenderableType:
     return Group(table, Text(more, style="dim")) if more else table
 
 
-def _rungs(view: TrialView) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
+def _rungs(view: TrialView) -> PlainTable:
+    table = PlainTable()
     table.add_column("after epoch")
     for epoch in view.row.scores:
         table.add_column(str(epoch), justify="right")
-    table.add_row(f"{view.objective}, %", *[f"{100 * s:.1f}" for s in view.row.scores.values()])
+    table.add_row(f"{view.objective}, %", *[percent(s) for s in view.row.scores.values()])
     return table
 
 
-def _curves(lines: Mapping[str, list[tuple[int, float]]]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
+def _curves(lines: Mapping[str, list[tuple[int, float]]]) -> PlainTable:
+    table = PlainTable()
     for title in ("curve", "first", "", "last", "best at"):
         table.add_column(title, justify="right" if title in ("first", "last") else "left")
     for name, points in lines.items():
         points = points if len(points) <= 30 else points[:: len(points) // 30 + 1] + points[-1:]
         values = [value for _, value in points]
-        percent = name.endswith("acc")
-        shown = [f"{100 * v:.1f} %" if percent else f"{v:.3f}" for v in (values[0], values[-1])]
-        best = max(points, key=lambda p: p[1]) if percent else min(points, key=lambda p: p[1])
+        is_share = name.endswith("acc")
+        shown = [f"{percent(v)} %" if is_share else f"{v:.3f}" for v in (values[0], values[-1])]
+        best = max(points, key=lambda p: p[1]) if is_share else min(points, key=lambda p: p[1])
         table.add_row(name, shown[0], sparkline(values), shown[1], f"epoch {best[0]}")
     return table
 
@@ -111,42 +123,49 @@ def _per_class(result: CompleteTraining, every: bool) -> RenderableType:
     counts, per_class = result.samples_per_class, result.per_class
     classes = result.classes or [str(place) for place in range(len(counts))]
     names = list(per_class)
-    table = Table(box=None, pad_edge=False, header_style="dim")
+    table = PlainTable()
     if len(counts) <= MANY_CLASSES or every:
         for title in ("class", "trained on", *[f"{name}, %" for name in names]):
             table.add_column(title, justify="right")
         for place, (name, count) in enumerate(zip(classes, counts, strict=True)):
             recalls = [per_class[metric][place] for metric in names]
-            shown = ["-" if r is None else f"{100 * r:.1f}" for r in recalls]
+            shown = [percent(r, missing="-") for r in recalls]
             table.add_row(name, str(count), *shown)
         return table
     for title in ("classes", *[f"{name}, %" for name in names]):
         table.add_column(title, justify="right")
     for group in ("head", "body", "tail", "worst"):
         accuracies = [result.metrics.get(f"{name}_{group}_acc") for name in names]
-        table.add_row(group, *["-" if v is None else f"{100 * v:.1f}" for v in accuracies])
+        table.add_row(group, *[percent(v, missing="-") for v in accuracies])
     return Group(table, Text(f"--all shows the {len(counts)} classes one by one", style="dim"))
 
 
-def _confirmations(view: TrialView) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
+def _confirmations(view: TrialView) -> PlainTable:
+    table = PlainTable()
     for title in ("confirmation", "state", f"{view.objective}, %", "test, %"):
         table.add_column(title)
     for seed, path in view.confirmations.items():
         trained, tested = read_training(path), read_test(path)
         metrics = trained.metrics if isinstance(trained, CompleteTraining) else {}
+        part = tested.part if tested else None
         score = metrics.get(view.objective)
-        tests = [f"{attack} {100 * tested.metrics[f'test/{attack}_acc']:.1f}"
+        tests = [f"{attack} {percent(tested.metrics[f'test/{attack}_acc'])}"
                  for attack in tested.images] if tested else []  # fmt: skip
         table.add_row(
             f"seed {seed}", "training" if trained is None else trained.state,
-            "-" if score is None else f"{100 * score:.1f}", ", ".join(tests) or "not tested",
+            percent(score, missing="-"),
+            (", ".join(tests) or "not tested") + (f" (of {part} images)" if part else ""),
         )  # fmt: skip
     return table
 
 
-def files_and_commands(view: TrialView) -> Text:
-    """Return the paths of a trial's files, and commands to paste. Do not wrap the lines."""
+def files_and_commands(view: TrialView, width: int = 1000) -> Text:
+    """Return the paths of a trial's files, and commands to paste. Do not wrap the lines.
+
+    Args:
+        view: the trial.
+        width: of the terminal; a command that is longer with its purpose has it above.
+    """
     folder, row = view.folder, view.row
     text = Text()
     if row.folder.exists():
@@ -172,5 +191,5 @@ def files_and_commands(view: TrialView) -> Text:
             "its weights were deleted (gc or rm --keep-best); train it again to restore them\n"
         )
     commands.append((f"ltat-tune logs {view.name}{out}", "what happened, with the traceback"))
-    text.append("\n".join(f"  {command}   # {why}" for command, why in commands))
+    text.append("\n".join(command_lines(commands, width)))
     return text

@@ -10,6 +10,7 @@ from typing import Any
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.errors import StudyError
 from ltat_tune.presentation.states import state_in_words
+from ltat_tune.presentation.units import percent
 from ltat_tune.space.reader import read_space
 from ltat_tune.space.space import Space, settings_text
 from ltat_tune.storage.folder import StudyFolder
@@ -136,12 +137,12 @@ def events(folder: StudyFolder, row: TrialRow) -> list[str]:
     if row.started is not None:
         lines.append(f"{row.started:%Y-%m-%d %H:%M:%S}  proposed: {settings_text(row.params)}")
     for epoch, score in row.scores.items():
-        lines.append(f"{'':19}  epoch {epoch}: {100 * score:.1f} %")
+        lines.append(f"{'':19}  epoch {epoch}: {percent(score)} %")
     for seed, metrics in enumerate(row.seeds):
-        scores = ", ".join(f"{name} {100 * value:.1f} %" for name, value in metrics.items())
+        scores = ", ".join(f"{name} {percent(value)} %" for name, value in metrics.items())
         lines.append(f"{'':19}  training {seed + 1} ended: {scores}")
     if row.ended is not None:
-        reached = f", {100 * row.score:.1f} %" if row.score is not None else ""
+        reached = f", {percent(row.score)} %" if row.score is not None else ""
         why = f": {row.cause}" if row.cause else ""
         state = state_in_words(row.state)
         lines.append(

@@ -14,7 +14,7 @@ from ltat_tune.presentation.names import attack_name
 from ltat_tune.results.lead import SETTLED
 from ltat_tune.results.model import Lead, ScenarioResults, StudyResults
 from ltat_tune.results.race.counts import RIVALS
-from ltat_tune.results.wording import lead_clause, mean_std, power
+from ltat_tune.results.wording import lead_clause, mean_std, power, tested_part
 from ltat_tune.space.objective import attack_of, group_of
 
 SMOKE = "smoke run: it shows that the file runs, and its numbers mean nothing"
@@ -116,6 +116,7 @@ def _caveats(results: StudyResults, scenario: ScenarioResults) -> list[str]:
         named = f"{len(lost)} classes"
     return [
         NO_PROOF if results.selected_on_test else "",
+        tested_part(results.confirm.test_images),
         ITSELF if scenario.baseline is not None and scenario.rival is None else "",
         f"its validation score is not credible: {winner.doubt}" if winner.doubt else "",
         _doubted(scenario),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
+from ltat_tune.presentation.units import percent
 from ltat_tune.results.model import Lead, TrialCounts
 from ltat_tune.results.race.choice import ChoiceCounts
 from ltat_tune.storage.training_files import MaskingReport
@@ -17,8 +18,15 @@ def mean_std(values: Sequence[float]) -> str:
     """Return `41.2 ± 0.4`: mean and sample standard deviation in percent; no ± for one seed."""
     if not values:
         return "-"
-    text = f"{100 * statistics.fmean(values):.1f}"
-    return f"{text} ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else text
+    text = percent(statistics.fmean(values))
+    return f"{text} ± {percent(statistics.stdev(values))}" if len(values) > 1 else text
+
+
+def tested_part(images: int | None) -> str:
+    """Return on which part of the test images a study tests; empty if it tests on all."""
+    if images is None:
+        return ""
+    return f"tested on a class-balanced part of {images} test images, the same for every model"
 
 
 def masking_line(report: MaskingReport) -> str:
@@ -34,14 +42,14 @@ def masking_line(report: MaskingReport) -> str:
 
 def points(value: float) -> str:
     """Return a fraction in points, `2.6 points`."""
-    return f"{100 * value:.1f} points"
+    return f"{percent(value)} points"
 
 
 def interval(lead: Lead) -> str:
     """Return `95 % interval -0.9 to 3.1, p = 0.25`, or why there is none."""
     if lead.low is None or lead.high is None:
         return f"no interval: {lead.test.removeprefix('none: ')}"
-    ends = f"95 % interval {100 * lead.low:+.1f} to {100 * lead.high:+.1f}"
+    ends = f"95 % interval {percent(lead.low, sign='+')} to {percent(lead.high, sign='+')}"
     p = "every answer is the same" if lead.p is None else p_value(lead.p)
     others = "; the seeds disagree, so each one's lead is that of what the others chose"
     return f"{ends}, {p}{others if lead.by_others else ''}"
@@ -56,7 +64,7 @@ def lead_clause(lead: Lead, other: str) -> str:
     if lead.is_settled:
         verb = f"beats {other} by {size}" if lead.gain > 0 else f"is {size} worse than {other}"
         return f"{verb} ({interval(lead)})"
-    if f"{100 * abs(lead.gain):.1f}" == "0.0":
+    if percent(abs(lead.gain)) == "0.0":
         verb = f"is level with {other}"
     else:
         verb = f"leads {other} by {size}" if lead.gain > 0 else f"is {size} behind {other}"
@@ -98,8 +106,8 @@ def race_rows(choices: Sequence[ChoiceCounts]) -> list[list[str]]:
     rows = []
     for one in choices:
         whole = f"{one.complete} ({one.owed} owed)" if one.owed else str(one.complete)
-        best = "-" if one.best is None else f"{100 * one.best:.1f}"
-        chance = "-" if one.chance is None else f"{100 * one.chance:.0f}"
+        best = percent(one.best, missing="-")
+        chance = percent(one.chance, 0, missing="-")
         rows.append([f"{one.path} {one.choice}", str(one.trials), whole, str(one.epochs), best,
                      chance])  # fmt: skip
     return rows

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from ltat_tune.presentation.units import percent
+
 JudgedScore = Literal["own", "best", "probe", "copy"]
 _WHERE: dict[JudgedScore, str] = {
     "own": " at epoch {}",
@@ -54,7 +56,7 @@ class EarlyStop:
 def _told_apart(score: float, threshold: float) -> tuple[str, str]:
     """Return two fractions in percent, with as many digits as it takes to see which is less."""
     for digits in range(1, _MOST_DIGITS):
-        shown = f"{100 * score:.{digits}f} %", f"{100 * threshold:.{digits}f} %"
+        shown = f"{percent(score, digits)} %", f"{percent(threshold, digits)} %"
         if shown[0] != shown[1] or score == threshold:
             break
     return shown

@@ -6,20 +6,44 @@ import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ltat_tune.search.early_stop import EarlyStop, JudgedScore
 from ltat_tune.search.rungs import Rungs
 from ltat_tune.space.spec import SchedulerSpec
 
 
+class RungStanding(NamedTuple):
+    """A rung as it stands: how many trials have reached it, and what it asks of the next one.
+
+    Attributes:
+        epoch: where it lies.
+        trials: that have reached it.
+        threshold: the score below which it stops a trial; None while it stops none, or if it asks
+            different scores of different trials.
+    """
+
+    epoch: int
+    trials: int
+    threshold: float | None
+
+
 class Rule(Protocol):
     """Decides at rungs which trials go on."""
+
+    def standings(self) -> list[RungStanding]:
+        """Return the rungs in rising order."""
 
     def record(self, trial: str, epoch: int, value: float) -> EarlyStop | None:
         """Record a score. Return why the trial stops, or None if it goes on.
 
         A trial that reports a rung again after a restart is never judged there twice.
+        """
+
+    def threshold(self, trial: str, epoch: int) -> float | None:
+        """Return the score below which a trial stops at a rung, by the scores of others so far.
+
+        None if it would pass with any score, or if the epoch is no rung of the trial.
         """
 
 
@@ -38,17 +62,32 @@ class SuccessiveHalving:
         self._factor = reduction_factor
         self._values: dict[int, dict[str, float]] = {rung: {} for rung in rungs}
 
+    def standings(self) -> list[RungStanding]:
+        """Return the rungs, as `Rule` defines it."""
+        newcomer = ""
+        return [
+            RungStanding(rung, len(values), self.threshold(newcomer, rung))
+            for rung, values in self._values.items()
+        ]
+
     def record(self, trial: str, epoch: int, value: float) -> EarlyStop | None:
         """Record a score, as `Rule` defines it."""
         values = self._values.get(epoch)
         if values is None or trial in values:
             return None
+        threshold = self.threshold(trial, epoch)
         values[trial] = value
-        if len(values) < self._factor:
+        if threshold is None or value >= threshold:
             return None
-        keep = math.ceil(len(values) / self._factor)
-        threshold = sorted(values.values(), reverse=True)[keep - 1]
-        return None if value >= threshold else _stop(epoch, value, threshold, values)
+        return _stop(epoch, value, threshold, values)
+
+    def threshold(self, trial: str, epoch: int) -> float | None:
+        """Return what a trial must reach, as `Rule` defines it."""
+        others = [v for one, v in self._values.get(epoch, {}).items() if one != trial]
+        keep = math.ceil((len(others) + 1) / self._factor)
+        if len(others) + 1 < self._factor or keep > len(others):
+            return None
+        return sorted(others, reverse=True)[keep - 1]
 
 
 class Hyperband:
@@ -70,12 +109,26 @@ class Hyperband:
         shares = [math.ceil(reduction_factor ** (len(rungs) - b)) for b in range(len(rungs) + 1)]
         self._turns = [b for b, share in enumerate(shares) for _ in range(share)]
 
+    def standings(self) -> list[RungStanding]:
+        """Return the rungs, as `Rule` defines it; each bracket has its own thresholds."""
+        trials: dict[int, int] = {}
+        for bracket in self._brackets:
+            for rung in bracket.standings():
+                trials[rung.epoch] = trials.get(rung.epoch, 0) + rung.trials
+        return [RungStanding(epoch, trials[epoch], None) for epoch in sorted(trials)]
+
     def record(self, trial: str, epoch: int, value: float) -> EarlyStop | None:
         """Record a score, as `Rule` defines it."""
-        number = int(trial.rpartition("t")[2])
-        bracket = self._turns[number % len(self._turns)]
-        stop = self._brackets[bracket].record(trial, epoch, value)
+        stop = self._bracket(trial).record(trial, epoch, value)
         return None if stop is None else replace(stop, bracket=True)
+
+    def threshold(self, trial: str, epoch: int) -> float | None:
+        """Return what a trial must reach in its bracket, as `Rule` defines it."""
+        return self._bracket(trial).threshold(trial, epoch)
+
+    def _bracket(self, trial: str) -> SuccessiveHalving:
+        number = int(trial.rpartition("t")[2])
+        return self._brackets[self._turns[number % len(self._turns)]]
 
 
 class MedianStopping:
@@ -94,17 +147,32 @@ class MedianStopping:
         self._values: dict[int, dict[str, float]] = {rung: {} for rung in rungs}
         self._best: dict[str, float] = {}
 
+    def standings(self) -> list[RungStanding]:
+        """Return the rungs, as `Rule` defines it."""
+        return [
+            RungStanding(
+                rung, len(values),
+                statistics.median(values.values()) if len(values) >= self._LEAST else None,
+            )
+            for rung, values in self._values.items()
+        ]  # fmt: skip
+
     def record(self, trial: str, epoch: int, value: float) -> EarlyStop | None:
         """Record a score, as `Rule` defines it."""
         best = self._best[trial] = max(value, self._best.get(trial, value))
         values = self._values.get(epoch)
         if values is None or trial in values:
             return None
-        others = list(values.values())
+        threshold = self.threshold(trial, epoch)
         values[trial] = best
-        if len(others) < self._LEAST or best >= (threshold := statistics.median(others)):
+        if threshold is None or best >= threshold:
             return None
         return _stop(epoch, best, threshold, values, "best")
+
+    def threshold(self, trial: str, epoch: int) -> float | None:
+        """Return what a trial's best score must reach, as `Rule` defines it."""
+        others = [v for one, v in self._values.get(epoch, {}).items() if one != trial]
+        return statistics.median(others) if len(others) >= self._LEAST else None
 
 
 def _stop(
@@ -155,10 +223,20 @@ class EarlyStopping:
         """The epochs at which a trial may be stopped."""
         return self._rungs.judged
 
+    def standings(self, scenario: str) -> list[RungStanding]:
+        """Return the rungs of a scenario as they stand, in rising order."""
+        return self._rules[scenario].standings()
+
     def put_back(self, scenario: str, trial: str, values: Mapping[int, float]) -> None:
         """Put scores of a trial, epoch -> value, back on the rungs; they were judged before."""
         for epoch in sorted(values):
             self._rules[scenario].record(trial, epoch, values[epoch])
+
+    def thresholds(self, scenario: str, trial: str) -> dict[int, float]:
+        """Return rung -> the score that a trial must reach there, by the scores so far."""
+        rule = self._rules[scenario]
+        found = {epoch: rule.threshold(trial, epoch) for epoch in self._rungs.judged}
+        return {epoch: score for epoch, score in found.items() if score is not None}
 
     def goes_on(
         self,

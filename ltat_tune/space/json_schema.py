@@ -16,7 +16,8 @@ from ltat_tune.config.parameters import PARAMETERS, Parameter
 from ltat_tune.config.scalars import FRACTION
 from ltat_tune.space.domains import why_no_scenario, why_not_tunable
 from ltat_tune.space.objective import METRIC
-from ltat_tune.space.spec import BUDGET, MOST_OWED, STUDY_NAME, DomainKeys, SpaceDocument
+from ltat_tune.space.resources import BUDGET
+from ltat_tune.space.spec import MOST_OWED, STUDY_NAME, DomainKeys, SpaceDocument
 
 Schema = dict[str, Any]
 

@@ -22,15 +22,14 @@ from ltat_tune.files import read_text_file
 from ltat_tune.space.domains import Domain, check_conditions, read_domain, why_no_scenario
 from ltat_tune.space.enumeration import enumerate_all
 from ltat_tune.space.problems import Problems
+from ltat_tune.space.resources import Budget, parse_budget
 from ltat_tune.space.script.section import read_script, with_script
 from ltat_tune.space.space import Space, name_scenarios
 from ltat_tune.space.spec import (
     SECTIONS,
     STUDY_NAME,
-    Budget,
     SearcherSpec,
     SpaceDocument,
-    parse_budget,
     unknown_key,
 )
 from ltat_tune.space.start_points import read_start_from

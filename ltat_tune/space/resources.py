@@ -1,13 +1,18 @@
-"""The section `resources` of a space file, and how many trials fit on one machine."""
+"""The section `resources` of a space file, and the limit of a study, such as `budget: 6h`."""
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import ModelWrapValidatorHandler, PrivateAttr, model_validator
 
 from ltat_tune.config.fields import Section, documented
-from ltat_tune.config.scalars import Integer, Number
+from ltat_tune.config.scalars import Integer, Number, shown
+
+BUDGET = r"\s*([0-9]*\.?[0-9]+)\s*(gpuh|h|min|epochs)\s*"
+_BUDGET = re.compile(BUDGET)
 
 
 class ResourcesSpec(Section):
@@ -16,7 +21,7 @@ class ResourcesSpec(Section):
     `gpus_per_trial: auto` is measured before the first trial (planning/gpu_sharing.py); until
     then it counts as a whole GPU.
 
-    A training hangs if it reports no epoch for `hang_factor` times the usual seconds of an epoch,
+    A training hangs if it ends no batch for `hang_factor` times the usual seconds of an epoch,
     and for at least `hang_floor_s`. Its worker is killed, and the training is tried again.
     """
 
@@ -32,8 +37,8 @@ class ResourcesSpec(Section):
     )
     hang_factor: Number = documented(
         20.0,
-        "a training hangs if it reports no epoch for this many times its usual seconds; its "
-        "worker is killed, and the training is tried again",
+        "a training hangs if it ends no batch for this many times the usual seconds of an "
+        "epoch; its worker is killed, and the training is tried again",
         ge=2,
     )
     hang_floor_s: Number = documented(
@@ -77,3 +82,32 @@ def fitting(cpus: float, gpus: float, resources: ResourcesSpec) -> int:
     elif share > 0:
         fit = min(fit, int(gpus) * int(1 / share + 1e-9))
     return fit
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The limit of a study: hours on the clock, hours of whole GPUs, or epochs."""
+
+    amount: float
+    unit: Literal["gpuh", "h", "epochs"]
+
+    def __str__(self) -> str:
+        return f"{self.amount:g}{self.unit}"
+
+
+def parse_budget(written: Any) -> Budget:
+    """Read a budget such as `6h`, `90min`, `40gpuh` or `500epochs`.
+
+    Raises:
+        ValueError: it is none of these; the message says what to write.
+    """
+    match = _BUDGET.fullmatch(written) if isinstance(written, str) else None
+    if match is None or float(match.group(1)) <= 0:
+        raise ValueError(
+            "budget must be an amount above 0 and its unit, such as 6h, 90min, 40gpuh or "
+            f"500epochs, got {shown(written)}"
+        )
+    amount, unit = float(match.group(1)), match.group(2)
+    if unit == "min":
+        return Budget(amount / 60, "h")
+    return Budget(amount, unit)  # type: ignore[arg-type]

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from ltat_tune.config.extensions import Plugin
 from ltat_tune.config.trial_config import TrialConfig
-from ltat_tune.errors import LtatError
+from ltat_tune.errors import LtatError, SpaceError
 from ltat_tune.presentation.names import reached_note
 from ltat_tune.space.domains import Domain, sampling_order
 from ltat_tune.space.objective import Objective
-from ltat_tune.space.resources import ResourcesSpec
-from ltat_tune.space.spec import Budget, ConfirmSpec, SchedulerSpec, SearcherSpec
+from ltat_tune.space.resources import Budget, ResourcesSpec
+from ltat_tune.space.spec import ConfirmSpec, SchedulerSpec, SearcherSpec
 
 if TYPE_CHECKING:
     import optuna
@@ -155,13 +155,20 @@ class Space:
             searcher["at_least"] = dict(self.searcher.at_least)
         opinion = {"second_opinion": self.objective.second_opinion}
         objective = {**opinion, **(self.document.get("objective") or {})}
-        return {
+        kept = {
             **self.document, "objective": objective, "confirm": confirm, "searcher": searcher
         }  # fmt: skip
+        if start := self.fixed.get("model.init"):  # whole path, and the digits of its content
+            kept["fixed"] = {**self.document["fixed"], "model.init": start}
+        return kept
 
     def scenario(self, name: str) -> Scenario:
-        """Return the scenario of this name."""
-        return next(s for s in self.scenarios if s.name == name)
+        """Return the scenario of this name. Raise SpaceError if there is none."""
+        for scenario in self.scenarios:
+            if scenario.name == name:
+                return scenario
+        names = ", ".join(scenario.name for scenario in self.scenarios)
+        raise SpaceError(f"study {self.name} has no scenario {name}; it has {names}")
 
     def config(
         self, scenario: Scenario, params: Mapping[str, Any], **replaced: Any

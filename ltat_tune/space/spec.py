@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal
 
@@ -12,14 +10,12 @@ from pydantic import StrictBool, field_validator
 from ltat_tune.config.attack_names import WRITTEN, is_attack, meant_attack
 from ltat_tune.config.fields import Section, documented
 from ltat_tune.config.parameters import unknown_parameter
-from ltat_tune.config.scalars import Integer, Number, shown
+from ltat_tune.config.scalars import Integer, Number
 from ltat_tune.space.objective import Objective
 from ltat_tune.space.resources import ResourcesSpec
 
 MOST_OWED = 100  # trials of one choice
 STUDY_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
-BUDGET = r"\s*([0-9]*\.?[0-9]+)\s*(gpuh|h|min|epochs)\s*"
-_BUDGET = re.compile(BUDGET)
 
 
 class SearcherSpec(Section):
@@ -140,8 +136,8 @@ class SchedulerSpec(Section):
     probe_epochs: Integer = documented(3, "epochs that a probe trains", ge=1, le=1000)
     fidelity: dict[Literal["attack.steps"], tuple[Integer, ...]] | None = documented(
         None,
-        "attack steps of the copies, from the shortest copy on, such as {attack.steps: [2]}; null "
-        "gives the shortest copies a fifth of the steps, {} gives every copy all of them",
+        "attack steps of the copies, from the shortest copy on, such as {attack.steps: [2]}; 1 is "
+        "N-FGSM; null gives the shortest copies a fifth of the steps, {} every copy all of them",
     )
 
     @field_validator("fidelity")
@@ -183,6 +179,12 @@ class ConfirmSpec(Section):
     attacks: tuple[str, ...] = documented(
         ("clean", "pgd20", "aa"),
         f"attacks on the test images, once a confirmation is trained: {WRITTEN}",
+    )
+    test_images: Integer | None = documented(
+        None,
+        "test images that each of these attacks gets, such as 1000: a seeded part with the same "
+        "number of every class, the same for every model; null is all of them",
+        ge=1,
     )
     sentinel: StrictBool = documented(
         True,
@@ -235,35 +237,6 @@ class WarmStart(Section):
         "configurations and scores that predict learns from, by scenario and earlier scenario; "
         "the study writes them too",
     )
-
-
-@dataclass(frozen=True)
-class Budget:
-    """The limit of a study: hours on the clock, hours of whole GPUs, or epochs."""
-
-    amount: float
-    unit: Literal["gpuh", "h", "epochs"]
-
-    def __str__(self) -> str:
-        return f"{self.amount:g}{self.unit}"
-
-
-def parse_budget(written: Any) -> Budget:
-    """Read a budget such as `6h`, `90min`, `40gpuh` or `500epochs`.
-
-    Raises:
-        ValueError: it is none of these; the message says what to write.
-    """
-    match = _BUDGET.fullmatch(written) if isinstance(written, str) else None
-    if match is None or float(match.group(1)) <= 0:
-        raise ValueError(
-            "budget must be an amount above 0 and its unit, such as 6h, 90min, 40gpuh or "
-            f"500epochs, got {shown(written)}"
-        )
-    amount, unit = float(match.group(1)), match.group(2)
-    if unit == "min":
-        return Budget(amount / 60, "h")
-    return Budget(amount, unit)  # type: ignore[arg-type]
 
 
 class SpaceDocument(Section):

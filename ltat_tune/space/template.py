@@ -12,7 +12,7 @@ from pathlib import Path
 from ltat_tune.config.parameters import PARAMETERS
 from ltat_tune.config.scalars import shown
 from ltat_tune.config.sections import DataConfig
-from ltat_tune.data.sources import open_source
+from ltat_tune.data.sources import Source, open_source
 from ltat_tune.errors import DataError
 from ltat_tune.presentation.names import METHOD_SYMBOLS
 from ltat_tune.space.protocols import (
@@ -25,10 +25,12 @@ from ltat_tune.space.protocols import (
     WITH_LOSSES,
     DataProtocol,
 )
-from ltat_tune.space.spec import STUDY_NAME, parse_budget
+from ltat_tune.space.resources import parse_budget
+from ltat_tune.space.spec import STUDY_NAME
 from ltat_tune.yaml_lines import YamlProblem, read_value
 
 DATASETS = tuple(PROTOCOLS)
+_FILES = {".npz": "npz", ".csv": "csv"}
 _COMMENT_AT = 43  # the column of comments behind short lines
 
 
@@ -37,7 +39,7 @@ class FirstQuestion:
     """The question of a new space file.
 
     Attributes:
-        data: a data set's name, or the folder of an image folder.
+        data: a data set's name, a folder of images, or an .npz or CSV file.
         methods: the methods to compare, the baseline first.
         ratios: imbalance ratios; one search each.
         budget: written as in a space file; None is no budget.
@@ -55,23 +57,24 @@ class FirstQuestion:
 
 
 def read_data(text: str) -> str:
-    """Return a data set's name, or a folder of images.
+    """Return a data set's name, a folder of images, or an .npz or CSV file.
 
     Raises:
-        ValueError: the text is neither, or images are missing in the folder.
+        ValueError: the text is none of them, or images are missing.
     """
     data = text.strip()
     if data in PROTOCOLS:
         return data
-    if not data or not Path(data).expanduser().is_dir():
+    place = Path(data).expanduser()
+    if not data or not (place.is_dir() or (place.is_file() and place.suffix in _FILES)):
         close = difflib.get_close_matches(data, DATASETS, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         raise ValueError(
-            f"must be one of {', '.join(DATASETS)}, or a folder that holds train/ and test/, got "
-            f"{shown(data)}{hint}"
+            f"must be one of {', '.join(DATASETS)}, a folder that holds train/ and test/, or an "
+            f".npz or .csv file, got {shown(data)}{hint}"
         )
     try:
-        _folder_counts(data)
+        _own_images(data).train_counts()
     except DataError as error:
         raise ValueError(f"{data}: {error}") from None
     return data
@@ -144,7 +147,8 @@ def usual_answers(data: str) -> dict[str, str]:
 
 def file_for(data: str) -> Path:
     """Return the default path of a new space file, named after the data set."""
-    return Path(f"{_study_name(Path(data).expanduser().resolve().name)}.yaml")
+    place = Path(data).expanduser().resolve()
+    return Path(f"{_study_name(place.stem if place.is_file() else place.name)}.yaml")
 
 
 def write_template(question: FirstQuestion, file: Path) -> str:
@@ -193,9 +197,14 @@ def _study_name(stem: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", stem).lstrip("-_.")[:100] or "study"
 
 
-def _folder_counts(root: str) -> list[int]:
-    """Return how many training images each class of an image folder has."""
-    return open_source(DataConfig(name="image_folder", root=root)).train_counts()
+def _own_images(root: str) -> Source:
+    """Return the user's own images: a folder or a file."""
+    return open_source(DataConfig.model_validate({"name": _own_name(root), "root": root}))
+
+
+def _own_name(root: str) -> str:
+    """Return `data.name` of a folder or a file."""
+    return _FILES.get(Path(root).suffix, "image_folder")
 
 
 def _commented(line: str, comment: str) -> str:
@@ -248,14 +257,19 @@ def _fixed(question: FirstQuestion) -> list[str]:
     if question.data in PROTOCOLS:
         lines.append(f"  data.name: {question.data}")
     else:
-        counts = _folder_counts(question.data)
+        source = _own_images(question.data)
+        name, counts = _own_name(question.data), source.train_counts()
         held_out = min(50, max(1, min(counts) // 5))
         root = json.dumps(question.data, ensure_ascii=False)
         lines += [
-            "  data.name: image_folder",
+            f"  data.name: {name}",
             _commented(f"  data.root: {root}", "relative to where the command is typed"),
-            _commented("  # data.image_size: 64", "if the images are not all of one size"),
-            _commented(f"  data.val_per_class: {held_out}", "validation images of each class"),
+            _commented("  # data.image_size: 64", "resizes them; needed if they differ in size"),
+            _commented("  data.val_source: given", "the file's own validation images")
+            if name != "image_folder" and source.val is not None
+            else _commented(
+                f"  data.val_per_class: {held_out}", "validation images of each class"
+            ),
             _commented(f"  evaluation.aa_images: {10 * len(counts)}", "for AutoAttack; null: all"),
         ]
     lines += [_commented(f"  {path}: {value}", why) for path, value, why in protocol.fixed]

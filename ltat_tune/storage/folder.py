@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import shlex
 import shutil
@@ -12,17 +13,62 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import yaml
+from pydantic import AfterValidator, Field, TypeAdapter
 
 from ltat_tune.errors import StudyError
 from ltat_tune.files import write_json, write_text
-from ltat_tune.storage.versioned import read_stored
+from ltat_tune.storage.versioned import FileModel, parse, read_stored
 from ltat_tune.tracking.store import public_uri
 
 STUDY_FORMAT = 1
 _LEAST_FREE_MIB = 64
+
+
+def _is_plain(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must have no control characters")
+    return text
+
+
+def _is_json(text: str) -> str:
+    json.loads(text)
+    return text
+
+
+_Plain = Annotated[str, AfterValidator(_is_plain)]
+_Record = dict[str, Any]
+
+
+class _Start(FileModel):
+    code: str
+
+
+class _Facts(FileModel):
+    """What `study.json` may hold, where it holds it; a file of 0.4.0 has less."""
+
+    format: Annotated[int, Field(strict=True, ge=0, le=1000)]
+    uid: _Plain = ""
+    name: _Plain | None = None
+    place: _Plain | None = None
+    space_file: str = ""
+    created: _Plain = ""
+    tracking_uri: _Plain | None = None
+    smoke: str | bool = ""
+    space: _Record = {}
+    defaults: dict[str, Annotated[str, AfterValidator(_is_json)]] = {}
+    versions: dict[str, str] = {}
+    commit: str | None = ""
+    machine: str = ""
+    precision: Literal["fp32", "bf16"] | None = None
+    gpu_share: _Record = {}
+    history: list[_Start] = []
+    searched_on: list[_Record] = []
+
+
+_FACTS = TypeAdapter(_Facts)
 
 
 @dataclass(frozen=True)
@@ -40,6 +86,11 @@ class StudyFolder:
     def facts(self) -> Path:
         """Format, versions, commit and command of the first start."""
         return self.root / "study.json"
+
+    @property
+    def described(self) -> tuple[Path, ...]:
+        """The files of which MLflow keeps a copy: `ltat-tune doctor` makes them again from it."""
+        return self.space, self.facts
 
     @property
     def ledger(self) -> Path:
@@ -141,7 +192,13 @@ class StudyFolder:
             StudyError: there is no study, it cannot be read, or it has a later format.
         """
         folder = cls(root)
-        if not os.path.exists(folder.facts) or not os.path.exists(folder.space):
+        lost = [path for path in (folder.facts, folder.space) if not os.path.exists(path)]
+        if lost and folder.is_one():
+            raise StudyError(
+                f"{lost[0]} is gone; `ltat-tune doctor {root} --mend` writes it again if the rest "
+                "of the study tells it, or restore it from a copy"
+            )
+        if lost:
             names = list_studies(root.parent)
             close = get_close_matches(root.name, names, n=1)
             meant = f"did you mean {close[0]}? " if close else ""
@@ -154,11 +211,22 @@ class StudyFolder:
             )
         return folder
 
+    def is_one(self) -> bool:
+        """Return whether a study was here, even if some of its files are gone."""
+        return os.path.lexists(self.facts) or any(
+            os.path.exists(path) for path in (self.ledger, self.root / "trials")
+        )
+
     def read_facts(self) -> dict[str, Any]:
         """Return the facts that `create` recorded. Raises: StudyError."""
         facts = read_stored(self.facts)
-        if not isinstance(facts, dict):
-            raise StudyError(f"{self.facts} must hold the facts of a study, got none; restore it")
+        remedy = (
+            f"let `ltat-tune doctor {self.root} --mend` write it again from the study's records, "
+            "or restore it from a copy"
+        )
+        if facts is None:
+            raise StudyError(f"{self.facts} is gone; {remedy}")
+        parse(self.facts, _FACTS, facts, remedy)
         with contextlib.suppress(StudyError):  # of another user, who alone uses the store
             facts |= read_stored(self._secrets) or {}
         return {"created": "", "space_file": "", "uid": "", "tracking_uri": None, **facts}

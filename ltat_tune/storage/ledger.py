@@ -33,10 +33,10 @@ from ltat_tune.search.rungs import buys_copies, copy_cost, place_rungs
 from ltat_tune.search.searchers import build_sampler
 from ltat_tune.search.tried import SearchExhausted, Tried
 from ltat_tune.space.space import Scenario, Space
-from ltat_tune.storage.journal import check_ledger, drop_torn_line
+from ltat_tune.storage.journal import check_ledger, check_trials, drop_torn_line
 from ltat_tune.storage.task import Outcome
 
-_STATES = {
+ROW_STATES = {
     "complete": TrialState.COMPLETE,
     "pruned": TrialState.PRUNED,
     # PRUNED without a score: TPE ranks it last without an invented number. It would ignore FAIL.
@@ -69,6 +69,7 @@ class Ledger:
         for place, scenario in enumerate(space.scenarios):
             self._studies[scenario.name] = self._open(storage, scenario, place)
             self._recount(scenario.name)
+        check_trials(path, {s.name: len(self.rows(s.name)) for s in space.scenarios})
         self._running: dict[tuple[str, int], optuna.Trial] = {}
 
     def _open(self, storage: Any, scenario: Scenario, place: int) -> optuna.Study:
@@ -322,7 +323,7 @@ class Ledger:
         claimed = (outcome.claimed or {}).get(self._space.objective.metric)
         if claimed is not None:
             trial.set_user_attr("claimed", claimed)
-        state = _STATES[outcome.state]
+        state = ROW_STATES[outcome.state]
         measured = {**(outcome.metrics or {}), self._space.objective.metric: value}
         scores = {name: measured.get(name) for name in self._space.objective.metrics}
         if any(score is None or not math.isfinite(score) for score in scores.values()):

@@ -110,6 +110,19 @@ class CompleteTraining(FileModel):
     noise: Literal["place", "sequence"] = "sequence"
     second_opinion: SecondOpinion | None = None
 
+    @model_validator(mode="after")
+    def _check_classes(self) -> CompleteTraining:
+        """Check that every list by class has as many values as there are classes."""
+        count = len(self.samples_per_class)
+        if min(self.samples_per_class, default=0) < 1:
+            raise ValueError("samples_per_class must hold a number >= 1 for every class")
+        sizes = {len(recalls) for recalls in self.per_class.values()}
+        sizes |= {len(counts) for counts in self.predicted}
+        sizes |= {len(distances) for distances in self.ae_distances}
+        if sizes | {count if self.classes is None else len(self.classes)} != {count}:
+            raise ValueError(f"every list by class must have {count} values")
+        return self
+
     @property
     def is_doubted(self) -> bool:
         """Whether the second opinion finds its number too good."""
@@ -192,6 +205,7 @@ class MeasuredOnTest(FileModel):
         metrics: `test/<attack>_acc` and others.
         per_class: `test/<attack>` -> recall of every class, (K,).
         images: attack -> images that it was run on.
+        part: `confirm.test_images` that it was measured with; None is all images.
         correct: attack -> which of them are answered right; a file of 0.4.0 has none.
     """
 
@@ -201,6 +215,7 @@ class MeasuredOnTest(FileModel):
     metrics: dict[str, float]
     per_class: dict[str, list[float | None]]
     images: dict[str, int]
+    part: int | None = None
     correct: dict[str, KeptAnswers] = {}
 
     def with_attack(

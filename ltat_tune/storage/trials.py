@@ -20,15 +20,17 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from ltat_tune.config.notebook import html_table, settings_line, text_lines
 from ltat_tune.errors import StudyError
 from ltat_tune.search.optuna_internals import rows_of
 from ltat_tune.storage.folder import StudyFolder
+from ltat_tune.storage.journal import ledger_remedy
 from ltat_tune.storage.trial_state import score_of, state_of
 
 RowState = Literal["complete", "pruned", "failed", "diverged", "running"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrialRow:
     """One trial as the ledger records it.
 
@@ -68,6 +70,18 @@ class TrialRow:
     violations: Mapping[str, float] = field(default_factory=dict)
     seeds: tuple[Mapping[str, float], ...] = ()
     claimed: float | None = None
+
+    def __repr__(self) -> str:
+        score = "" if self.score is None else f", {100 * self.score:.1f} %"
+        return text_lines(
+            f"{self.name}: {self.state}{score}, {self.epochs} epochs",
+            {"parameters": settings_line(self.params), "reason": self.cause},
+        )
+
+    def _repr_html_(self) -> str:
+        score = "" if self.score is None else f", {100 * self.score:.1f} %"
+        rows = [*self.params.items(), *([("reason", self.cause)] if self.cause else [])]
+        return html_table(f"{self.name}: {self.state}{score}", ["parameter", "value"], rows)
 
     @property
     def name(self) -> str:
@@ -235,8 +249,7 @@ def _readable(path: Path) -> Iterator[None]:
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, OSError) as error:
         raise StudyError(
             f"the ledger {path} cannot be read ({type(error).__name__}: {str(error)[:200]}); "
-            f"restore it from a copy, or let `ltat-tune doctor {path.parent} --mend` keep what it "
-            "can"
+            f"{ledger_remedy(path)}"
         ) from error
 
 

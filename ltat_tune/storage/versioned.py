@@ -19,7 +19,7 @@ _BEFORE = 0  # of files of 0.4.0 and before, which have no number
 class FileModel(BaseModel):
     """A part of a file that a study leaves; what an older file lacks has a default."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     def as_data(self) -> dict[str, Any]:
         """Return plain data with the file's own keys, without what was never set."""
@@ -87,11 +87,15 @@ def read_versioned(path: Path, kind: TypeAdapter[_T], version: int) -> _T | None
     return parse(path, kind, document)
 
 
-def parse(path: Path, kind: TypeAdapter[_T], document: Any) -> _T:
+_AGAIN = "restore it from a copy, or delete it and resume the study"
+
+
+def parse(path: Path, kind: TypeAdapter[_T], document: Any, remedy: str = _AGAIN) -> _T:
     """Return the typed content of a file.
 
     Raises:
-        StudyError: it lacks what such a file has, or has something else in its place.
+        StudyError: it lacks what such a file has, or has something else in its place; with the
+            remedy.
     """
     try:
         return kind.validate_python(document)
@@ -101,5 +105,5 @@ def parse(path: Path, kind: TypeAdapter[_T], document: Any) -> _T:
         value = json.dumps(first["input"], default=str)[:80]
         raise StudyError(
             f"{path} is not as ltat-tune writes it ({where}: {first['msg']}, got {value}); "
-            "restore it from a copy, or delete it and resume the study"
+            f"{remedy}"
         ) from error

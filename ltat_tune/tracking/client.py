@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import threading
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ltat_tune.errors import StudyError
 from ltat_tune.tracking.model_registry import ModelFiles, log_model
-from ltat_tune.tracking.outbox import Write
-from ltat_tune.tracking.store import ARTIFACTS, SERVERS, connect, find_experiment
+from ltat_tune.tracking.outbox import Write, warn
+from ltat_tune.tracking.store import (
+    ARTIFACTS,
+    SERVERS,
+    connect,
+    find_experiment,
+    public_uri,
+    reason,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Experiment
 
 
 PARENT = "study"
@@ -67,6 +78,7 @@ class Runs:
             run = self._client.create_run(self._experiment_id, tags=tags, run_name=name)
             self._ids[PARENT] = run.info.run_id
             self._began[run.info.run_id] = run.info.start_time
+        self._open = {self._ids[PARENT]}  # ids of runs that are RUNNING in the store
         self._client.update_run(self._ids[PARENT], status="RUNNING")
 
     def deliver(self, write: Write) -> None:
@@ -80,22 +92,34 @@ class Runs:
         """Delete the study's own run, of a study that did not start."""
         self._client.delete_run(self._ids[PARENT])
 
-    def _find_experiment(self, name: str, *, local: bool) -> str:
-        from mlflow.exceptions import MlflowException
+    def abandon(self, seconds: float) -> None:
+        """Close what is open in the store, as killed, within so many seconds; best effort.
 
+        A resume opens these runs again: their tags still say that they are not complete.
+        """
+
+        def close(run_id: str) -> None:
+            with contextlib.suppress(Exception):  # whatever the store says: it is too late
+                self._client.set_terminated(run_id, status="KILLED")
+
+        threads = [threading.Thread(target=close, args=(run_id,), daemon=True)
+                   for run_id in sorted(self._open)]  # fmt: skip
+        for thread in threads:
+            thread.start()
+        until = time.monotonic() + seconds
+        for thread in threads:
+            thread.join(max(0.0, until - time.monotonic()))
+
+    def _find_experiment(self, name: str, *, local: bool) -> str:
+        place = (self._folder / ARTIFACTS).resolve().as_uri() if local else None
         experiment = find_experiment(self._client, name, self._uid)
-        experiment = experiment or self._client.get_experiment_by_name(name)
         if experiment is None:
-            place = (self._folder / ARTIFACTS).resolve().as_uri() if local else None
-            try:
-                created: str = self._client.create_experiment(
-                    name, artifact_location=place, tags=_EXPERIMENT_TAGS
-                )
-                return created
-            except MlflowException:  # another study of this name was faster
-                experiment = self._client.get_experiment_by_name(name)
-                if experiment is None:
-                    raise
+            experiment = self._made_experiment(name, place)
+            there = str(experiment.artifact_location)
+            others = place not in (None, there) and there.endswith(f"/{ARTIFACTS}")
+            if others and experiment.lifecycle_stage != "deleted":
+                # another study's, perhaps the original of this copy: its folder gets its files
+                experiment = self._made_experiment(f"{name}-{self._uid}", place)
         if experiment.lifecycle_stage == "deleted":
             raise StudyError(
                 f"the experiment {experiment.name} was deleted in MLflow; restore it: mlflow "
@@ -103,6 +127,21 @@ class Runs:
             )
         existing: str = experiment.experiment_id
         return existing
+
+    def _made_experiment(self, name: str, place: str | None) -> Experiment:
+        """Return the experiment of this name, which is created if there is none."""
+        from mlflow.exceptions import MlflowException
+
+        experiment = self._client.get_experiment_by_name(name)
+        if experiment is None:
+            with contextlib.suppress(MlflowException):  # another study of this name was faster
+                self._client.create_experiment(
+                    name, artifact_location=place, tags=_EXPERIMENT_TAGS
+                )
+            experiment = self._client.get_experiment_by_name(name)
+        if experiment is None:
+            raise StudyError(f"MLflow does not create the experiment {name}")
+        return experiment
 
     def _search(self, text: str) -> list[Any]:
         runs: list[Any] = []
@@ -149,10 +188,12 @@ class Runs:
             )
             self._ids[key] = run.info.run_id
             self._began[run.info.run_id] = at
+            self._open.add(run.info.run_id)
             if again:
                 self._unsure.add(key)
             return
         self._ids[key] = run_id
+        self._open.add(run_id)
         self._client.log_batch(run_id, tags=[RunTag(k, v) for k, v in tags.items()])
         self._client.update_run(run_id, status="RUNNING")
 
@@ -221,6 +262,37 @@ class Runs:
             self._unsure.discard(key)
         end = max(at, self._began.get(run_id, at))  # the clock may have been set back
         self._client.set_terminated(run_id, status=status, end_time=end)
+        self._open.discard(run_id)
+
+
+def opened_runs(
+    uri: str, name: str, folder: Path, uid: str, *, wait_s: float, ending: threading.Event
+) -> Runs:
+    """Connect to a store as `Runs` does, and wait for one that does not answer.
+
+    Args:
+        uri: tracking URI.
+        name: name of the experiment.
+        folder: folder of the study.
+        uid: id of the study.
+        wait_s: how long to wait.
+        ending: ends the waiting.
+    """
+    until, warned = time.monotonic() + wait_s, False
+    while True:
+        try:
+            return Runs(uri, name, folder, uid)
+        except Exception as error:
+            late = time.monotonic() >= until or ending.is_set()
+            if late or fate(error, 1) != "gone":
+                raise
+            if not warned:
+                warn(
+                    f"the MLflow store {public_uri(uri)} does not answer "
+                    f"({reason(error, uri)}); waiting up to {wait_s:.0f} s"
+                )
+            warned = True
+            ending.wait(1.0)
 
 
 def fate(error: Exception, tries: int) -> Fate:

@@ -36,6 +36,8 @@ class View:
         robust: further metrics that get a column, such as those on the test images.
         about: description of the experiment in Markdown.
         several: whether the study has several scenarios, so that they get a column.
+        conditional: tuned parameters that only some trials have. MLflow's parallel coordinates
+            leave out runs without a parameter, so these have no axis there.
     """
 
     objective: str
@@ -44,6 +46,7 @@ class View:
     robust: Sequence[str]
     about: str
     several: bool = True
+    conditional: frozenset[str] = frozenset()
 
     def tags(self) -> dict[str, str]:
         """Return the tags of the experiment by name."""
@@ -101,7 +104,9 @@ class View:
         parallel = {
             **common, "type": "PARALLEL", "uuid": "parallel", "runsCountToCompare": 100,
             "displayName": "Tuned parameters and their results",
-            "selectedParams": [*self.scenarios, *self.tuned],
+            "selectedParams": [
+                *self.scenarios, *(path for path in self.tuned if path not in self.conditional)
+            ],
             "selectedMetrics": [final], "showAllRuns": True,
         }  # fmt: skip
         curves = [

@@ -121,11 +121,22 @@ def save_model(folder: Path, files: ModelFiles, *, run_id: str, model_id: str) -
             code_paths=[str(provenance.PACKAGE), *_code(files.plugins, temporary)],
             mlflow_model=Model(run_id=run_id, model_id=model_id), signature=signature,
             input_example=(example, {}),
-            pip_requirements=[f"{name}=={metadata.version(name)}" for name in _NEEDS],
+            pip_requirements=[
+                f"{name}=={metadata.version(name)}"
+                for name in (*_NEEDS, *_libraries(files.config))
+            ],
             metadata={**files.about, "classes": list(exported.classes)},
         )  # fmt: skip
         if files.card:
             (folder / "README.md").write_text(files.card, encoding="utf-8")
+
+
+def _libraries(config: Path) -> tuple[str, ...]:
+    """Return the packages that define a configuration's network, besides those of `_NEEDS`."""
+    from ltat_tune.config.config_file import load_config
+
+    library = load_config(config)[0].model.name.partition("/")[0]
+    return {"torchvision": ("torchvision",), "timm": ("torchvision", "timm")}.get(library, ())
 
 
 def _code(plugins: Mapping[str, Path], temporary: str) -> list[str]:

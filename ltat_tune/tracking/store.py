@@ -19,7 +19,7 @@ from ltat_tune.tracking.loopback import is_loopback, without_proxy
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Experiment
+    from mlflow.entities import Experiment, Run
 
 
 ARTIFACTS = "mlflow-artifacts"  # folder of the files of a store without a server
@@ -162,19 +162,23 @@ def run_states(uri: str, name: str, uid: str) -> dict[str, tuple[str, int]]:
     try:
         client = connect(uri)
         experiment = find_experiment(client, name, uid)
-        token: str | None = ""
-        while experiment is not None and token is not None:
-            page = client.search_runs(
-                [experiment.experiment_id], f"tags.`ltat.study` = '{uid}'", max_results=1000,
-                page_token=token or None,
-            )  # fmt: skip
-            for run in page:
-                key = run.data.tags["ltat.key"]
-                states[key] = run.info.status, states.get(key, ("", 0))[1] + 1
-            token = page.token or None
+        for run in runs_with(client, experiment, f"tags.`ltat.study` = '{uid}'"):
+            key = run.data.tags["ltat.key"]
+            states[key] = run.info.status, states.get(key, ("", 0))[1] + 1
     except Exception as error:  # of any store or driver; not chained, as it may hold a password
         raise StudyError(f"{public_uri(uri)}: {reason(error, uri)}") from None
     return states
+
+
+def runs_with(client: MlflowClient, experiment: Experiment | None, text: str) -> Iterator[Run]:
+    """Yield every run of an experiment that a filter names; none if there is no experiment."""
+    token: str | None = ""
+    while experiment is not None and token is not None:
+        page = client.search_runs(
+            [experiment.experiment_id], text, max_results=1000, page_token=token or None
+        )
+        yield from page
+        token = page.token or None
 
 
 def _to_runs(

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ltat_tune.errors import StudyError
-from ltat_tune.tracking.client import Runs, fate
+from ltat_tune.tracking.client import Runs, fate, opened_runs
 from ltat_tune.tracking.experiment_view import View
 from ltat_tune.tracking.model_registry import ModelFiles
 from ltat_tune.tracking.outbox import Spool, Write, counted, warn
@@ -27,6 +27,7 @@ from ltat_tune.tracking.store import public_uri, reason, store_remedy, tracking_
 _FLUSH_S = 2.0  # at most so long an epoch waits to be written
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _PAUSE_AT_THE_END_S = 1.0, 30.0, 2.0
 _SERVER_WAIT_S, _FILE_WAIT_S = 60.0, 5.0
+_HURRY_S, _CLOSE_S = 8.0, 5.0  # after a signal: Slurm and Kubernetes kill after 30 s
 _STUCK_S = 600.0  # for one write to a store that answers; a large file takes long
 
 
@@ -82,6 +83,7 @@ class Tracker:
         self._ending, self._given_up = threading.Event(), threading.Event()
         self._ready, self._done = threading.Event(), threading.Event()
         self._failure: str | None = None
+        self.hurried, self._hurry = False, False  # a signal ended the waiting; or it may soon
         self._opened = False
         self._runs: Runs
         self._thread = threading.Thread(target=self._serve, name="mlflow", daemon=True)
@@ -151,9 +153,14 @@ class Tracker:
 
     def finish(
         self, state: str, *, note: str = "", files: Mapping[str, str] | None = None,
-        metrics: Mapping[str, float] | None = None,
+        metrics: Mapping[str, float] | None = None, hurry: bool = False,
     ) -> None:  # fmt: skip
-        """Close the parent and, as interrupted, every child that is still open; then wait."""
+        """Close the parent and, as interrupted, every child that is still open; then wait.
+
+        In a `hurry`, after a signal, a store that is slow has seconds; then its runs are closed
+        as they are, and the remaining writes are kept for the next resume.
+        """
+        self._hurry = self._hurry or hurry
         self._say("finish", state, note, dict(files or {}), self._now(), dict(metrics or {}))
         self.close()
 
@@ -176,12 +183,14 @@ class Tracker:
             self._wait()
         except KeyboardInterrupt:
             warn("no longer waiting for MLflow")
+            self.hurried = True
         self._given_up.set()
-        if not self._opened:
-            return
+        if self._opened and self.hurried and not self._out:
+            with contextlib.suppress(KeyboardInterrupt):
+                self._runs.abandon(_CLOSE_S)
         with self._lock:
             self._turn()
-            if self._waiting and self._keep(self._waiting):
+            if self._opened and self._waiting and self._keep(self._waiting):
                 warn(
                     f"{self._spool.path} keeps {counted(len(self._waiting))} to MLflow; "
                     f"`ltat-tune resume {self._folder.name}` delivers them"
@@ -190,6 +199,11 @@ class Tracker:
     def _wait(self) -> None:
         began, announced = time.monotonic(), False
         while not self._done.wait(0.2):  # an interrupted `join` considers a thread ended
+            if self._given_up.is_set():
+                return
+            self.hurried = self._hurry and time.monotonic() - began > _HURRY_S
+            if self.hurried:
+                return
             if not self._ready.is_set():
                 continue  # a store must not be left half created
             if self._out and not announced:
@@ -210,7 +224,10 @@ class Tracker:
 
     def _serve(self) -> None:
         try:
-            self._runs = self._open()
+            self._runs = opened_runs(
+                self.uri, self._name, self._folder, self._uid,
+                wait_s=self._start_wait_s, ending=self._ending,
+            )  # fmt: skip
             self._waiting = self._writes.adopt(self._runs.found, self._spool.read())
             self._out, self._opened = bool(self._waiting), True
             self._ready.set()
@@ -235,23 +252,6 @@ class Tracker:
                 self._deliver()
             if self._ended and not self._waiting:
                 return
-
-    def _open(self) -> Runs:
-        until, warned = time.monotonic() + self._start_wait_s, False
-        while True:
-            try:
-                return Runs(self.uri, self._name, self._folder, self._uid)
-            except Exception as error:
-                late = time.monotonic() >= until or self._ending.is_set()
-                if late or fate(error, 1) != "gone":
-                    raise
-                if not warned:
-                    warn(
-                        f"the MLflow store {public_uri(self.uri)} does not answer "
-                        f"({reason(error, self.uri)}); waiting up to {self._start_wait_s:.0f} s"
-                    )
-                warned = True
-                self._ending.wait(1.0)
 
     def _now(self) -> int:
         """Return the time of day in milliseconds, as MLflow keeps it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -22,7 +22,7 @@ from ltat_tune.models.computing import exactly
 from ltat_tune.training.metrics import Accuracy, ClassGroups
 
 # Every model of a study is attacked with the same noise, whatever its own seed is. It is also the
-# default of `ltat-tune evaluate --seed`, which then gives the same numbers.
+# default of `ltat-tune evaluate --attack-seed`, which then gives the same numbers.
 EVALUATION_SEED = 0
 _PART_SEED = 0  # of the images of a smaller part, whatever the seed of the noise is
 
@@ -70,10 +70,22 @@ class MeasuredPart:
 
 
 def measured_part(
-    data: LabelledImages, attack: str, config: TrialConfig, *, split: str
+    data: LabelledImages,
+    attack: str,
+    config: TrialConfig,
+    *,
+    split: str,
+    at_most: int | None = None,
 ) -> MeasuredPart:
-    """Return the images to attack: all of them, or a class-balanced part for slow attacks."""
-    return MeasuredPart.of(split, data, config.evaluation.aa_images if is_slow(attack) else None)
+    """Return the images to attack: all of them, or a class-balanced part for slow attacks.
+
+    With `at_most`, no attack gets more images than that. It is the `confirm.test_images` of a
+    study. A class that has too few images then gives all it has.
+    """
+    slow = config.evaluation.aa_images if is_slow(attack) else None
+    if at_most is not None and (slow is None or at_most < slow):
+        return MeasuredPart.of(split, data, at_most, at_most=True)
+    return MeasuredPart.of(split, data, slow)
 
 
 def measure_accuracy(
@@ -84,6 +96,7 @@ def measure_accuracy(
     *,
     split: str,
     classes: int,
+    at_most: int | None = None,
 ) -> Accuracy:
     """Count the correct predictions by class under one attack, in eval mode.
 
@@ -102,11 +115,12 @@ def measure_accuracy(
         config: says how to attack, and how many images a slow attack gets.
         split: name of the split, `val` or `test`; the noise depends on it.
         classes: K.
+        at_most: the most images that the attack gets, as in `measured_part`.
 
     Raises:
         ConfigError: the attack does not exist, or not in this norm.
     """
-    part = measured_part(data, attack, config, split=split)
+    part = measured_part(data, attack, config, split=split, at_most=at_most)
     return Accuracy.count(correct_answers(model, part, attack, config), part.data.targets, classes)
 
 
@@ -153,11 +167,12 @@ def correct_answers(
     config: TrialConfig,
     *,
     clean: Tensor | None = None,
+    on_batch: Callable[[int], None] | None = None,
 ) -> Tensor:
     """Return which images of a part the model answers right under one attack: (N,) bool.
 
     `measure_accuracy` says how; this keeps the answers that it counts. `clean` holds those without
-    an attack, (N,) bool, if they are known.
+    an attack, (N,) bool, if they are known. `on_batch` gets the number of images done so far.
 
     Raises:
         ConfigError: the attack does not exist, or not in this norm.
@@ -185,4 +200,6 @@ def correct_answers(
                 with torch.no_grad(), exactly(model):
                     correct[standing] = model(adv_images).argmax(dim=1) == targets[standing]
             right.append(correct)
+            if on_batch is not None:
+                on_batch(min(size * len(right), len(part)))
     return torch.cat(right)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,10 +21,9 @@ from ltat_tune.data.batches import channel_statistics, training_batches
 from ltat_tune.data.datasets import Splits, load_splits
 from ltat_tune.errors import TrainingDiverged
 from ltat_tune.losses import class_weights
-from ltat_tune.losses.counts import log_prior
 from ltat_tune.methods import build_method, needs_projection
-from ltat_tune.methods.class_state import ClassState, records_confusion, records_correct
-from ltat_tune.models import Classifier, build_model, chosen_precision, measured, prepare_model
+from ltat_tune.methods.fairness.class_state import ClassState, records_confusion, records_correct
+from ltat_tune.models import build_model, chosen_precision, prepare_model
 from ltat_tune.models.arithmetic import computing_on, described
 from ltat_tune.models.foreign.noise import network_noise
 from ltat_tune.models.foreign.start import load_teacher, start_from
@@ -31,18 +31,14 @@ from ltat_tune.seeding import new_generator, stream_seed
 from ltat_tune.training.ae_distances import AEDistances
 from ltat_tune.training.checkpoint import check_images, load_checkpoint, loading, weights_hash
 from ltat_tune.training.epoch_sums import EpochSums, check_finite
-from ltat_tune.training.evaluation import Validation, validate
 from ltat_tune.training.fit_result import EpochMetrics, FitResult, Kept
+from ltat_tune.training.heartbeat import beat
 from ltat_tune.training.metrics import ClassGroups
-from ltat_tune.training.optim import (
-    build_optimizer,
-    clip_gradients,
-    learning_rate,
-    load_optimizer,
-)
+from ltat_tune.training.optim import build_optimizer, clip_gradients, learning_rate, load_optimizer
+from ltat_tune.training.own_loop import fit_elsewhere
 from ltat_tune.training.saving import Saver
-from ltat_tune.training.script.run import fit_script
-from ltat_tune.training.weight_average import new_average, new_fairness_average
+from ltat_tune.training.validator import Look, Validator
+from ltat_tune.training.weight_average import averaged, decay_of, new_average, new_fair_average
 
 OnEpoch = Callable[[EpochMetrics], None]
 
@@ -79,6 +75,7 @@ class Trainer:
         self._recordings: Recordings | None = None
         self._train = self.splits.train.to(self.device)
         self._val = self.splits.val.to(self.device)
+        self._validator = Validator(config, self._train, self._val, self.counts)
 
     @property
     def note(self) -> str:
@@ -117,7 +114,7 @@ class Trainer:
             CheckpointError: the checkpoint is torn, or belongs to another configuration or images.
         """
         with computing_on(self.device, self.config.compute):
-            self._start(checkpoint)
+            self.start(checkpoint)
             with Saver(checkpoint, self.state_dict, epochs=len(self.history)) as saver:
                 self._fit(on_epoch, saver, validate_at, probe_at, probe_epochs, save_at)
             return self._result()
@@ -126,8 +123,8 @@ class Trainer:
         self, on_epoch: OnEpoch | None, saver: Saver, validate_at: Collection[int],
         probe_at: Collection[int], probe_epochs: int, save_at: Collection[int],
     ) -> None:  # fmt: skip
-        if self.config.script.definition is not None:
-            return fit_script(self, saver, on_epoch, validate_at)
+        if self.config.trains_elsewhere:
+            return fit_elsewhere(self, saver, on_epoch, validate_at)
         must = {*validate_at, *probe_at, *save_at, self.config.optim.epochs}
         for past in self.history:
             self._report(on_epoch, past, replayed=True)
@@ -155,14 +152,15 @@ class Trainer:
         """
         config = self.config.shortened(4 * epochs).replace({"evaluation.ae_distance_images": 0})
         fork = Trainer(config, splits=self.splits, device=self.device, precision=self.precision)
-        fork._start(None)
+        fork.start(None)
         fork._load(copy.deepcopy(self.state_dict()))
         try:
             for epoch in range(3 * epochs, 4 * epochs):
                 fork._train_epoch(epoch)
+            with fork._look() as look:
+                scores = look.found.metrics
         except TrainingDiverged:
             return {}
-        scores = validate(fork._measured(), fork._val, config, self.groups).metrics
         return {f"probe/{name.removeprefix('val/')}": value for name, value in scores.items()}
 
     def state_dict(self) -> dict[str, Any]:
@@ -181,10 +179,12 @@ class Trainer:
             "kept": vars(self.kept),
             "predicted": self.predicted,
             "classes": self.classes.state_dict(),
+            **({} if self.own_state is None else {"own_state": self.own_state}),
             "distances": None if self.distances is None else self.distances.state_dict(),
         }
 
-    def _start(self, checkpoint: Path | None) -> None:
+    def start(self, checkpoint: Path | None = None) -> None:
+        """Build network, optimiser and generators, and load the state that a checkpoint has."""
         config, seed = self.config, self.config.seeds.seed
         if self.device.type == "cuda" and config.compute.graphs == "auto":
             self._recordings = Recordings(CUDAGraphs(self.device))  # of this model
@@ -196,23 +196,23 @@ class Trainer:
             std=std, seed=stream_seed(seed, "weights"),
         )  # fmt: skip
         self.model = build(projection=needs_projection(config))
-        self.teacher: Classifier | None = None
-        if config.method.teacher:
-            load_teacher(teacher := build(), config.method.teacher)
-            self.teacher = teacher.to(self.device)
-            prepare_model(self.teacher, self.precision, self.device)
+        self.teacher = build() if config.method.teacher else None
+        if self.teacher is not None and config.method.teacher:
+            load_teacher(self.teacher, config.method.teacher)
+            prepare_model(self.teacher.to(self.device), self.precision, self.device)
         if config.model.init and not (checkpoint and checkpoint.exists()):
             start_from(self.model, config.model.init)
         prepare_model(self.model.to(self.device), self.precision, self.device)
         self.optimizer = build_optimizer(config.optim, self.model)
-        self.average = new_average(self.model, config.optim.ema_decay)
-        self.fair_average = new_fairness_average(self.model, config)
+        self.average = new_average(self.model, decay_of(config.optim, len(self._train)))
+        self.fair_average = new_fair_average(self.model, config)
         self.weights = class_weights(config.reweight, self.counts)
         self.generators = {n: new_generator(seed, n) for n in ("batches", "attack")}
         self.history: list[EpochMetrics] = []
         self.kept = Kept()
         self.predicted: list[list[int]] = []
         self.classes = ClassState()
+        self.own_state: Any = None  # of a plugin's training function
         self.distances: AEDistances | None = None
         if per_class := config.evaluation.ae_distance_images:
             classes = len(self.splits.classes)
@@ -240,7 +240,7 @@ class Trainer:
             generator.set_state(state["generators"][name])
         self.history = [EpochMetrics(*past) for past in state["history"]]
         self.kept = Kept(**state["kept"])
-        self.predicted = state["predicted"]
+        self.predicted, self.own_state = state["predicted"], state.get("own_state")
         self.classes = ClassState.from_state(state.get("classes"))
         if self.distances is not None:
             self.distances.load_state_dict(state["distances"])
@@ -283,6 +283,7 @@ class Trainer:
                 if self.average is not None:
                     self.average.update(self.model)
                 sums.add(step, targets)
+                beat()
         metrics, predicted = sums.read()
         check_finite(metrics, self.model, epoch=epoch, optim=config.optim)
         self.predicted.append(predicted)
@@ -293,10 +294,10 @@ class Trainer:
 
     def validate_epoch(self, epoch: int) -> dict[str, float]:
         """Validate the weights after an epoch, and keep them if they are the best that count."""
-        found = validate(self._measured(), self._val, self.config, self.groups)
-        if self.is_due(epoch):
-            self._keep(epoch, found.metrics[self.score_name], found)
-        return found.metrics
+        with self._look() as look:
+            if self.is_due(epoch):
+                self._keep(epoch, look.found.metrics[self.score_name], look)
+        return look.found.metrics
 
     def is_due(self, epoch: int, also: Collection[int] = ()) -> bool:
         """Return whether an epoch, from 1, is validated."""
@@ -305,25 +306,24 @@ class Trainer:
 
     def _kept_module(self) -> nn.Module:
         """Return the module that is validated and kept: the average, if there is one."""
-        if self.fair_average is not None:
-            return self.fair_average.module
-        return self.model if self.average is None else self.average.module
+        average = averaged(self.average, self.fair_average)
+        return self.model if average is None else average
 
-    def _measured(self) -> nn.Module:
-        """Return the model with the scale and the log-prior that it is measured with."""
-        config = self.config.model
-        shift = None
-        if config.posthoc_tau > 0:
-            shift = (config.posthoc_tau * log_prior(self.counts.double())).float().to(self.device)
-        return measured(self._kept_module(), scale=config.inference_scale, shift=shift)
+    def _look(self) -> AbstractContextManager[Look]:
+        return self._validator.look(self.model, averaged(self.average, self.fair_average))
 
-    def _keep(self, epoch: int, score: float, found: Validation) -> None:
-        select = self.config.evaluation.select_epoch
-        if select == "last":
-            self.kept = Kept(epoch, score, {}, found.per_class, found.answers)
-        elif score > self.kept.score or (select == "best_late" and score == self.kept.score):
-            copied = {n: value.clone() for n, value in self._kept_module().state_dict().items()}
-            self.kept = Kept(epoch, score, copied, found.per_class, found.answers)
+    def _keep(self, epoch: int, score: float, look: Look) -> None:
+        select, found = self.config.evaluation.select_epoch, look.found
+        if select == "best" and score <= self.kept.score:
+            return
+        if select == "best_late" and score < self.kept.score:
+            return
+        copied = {}
+        if select != "last" or (
+            averaged(self.average, self.fair_average) is not None and self._validator.copies
+        ):
+            copied = {n: value.clone() for n, value in look.module.state_dict().items()}
+        self.kept = Kept(epoch, score, copied, found.per_class, found.answers)
 
     def _report(
         self, on_epoch: OnEpoch | None, past: EpochMetrics, *, replayed: bool = False
@@ -337,7 +337,7 @@ class Trainer:
             kept.load_state_dict(self.kept.weights)
         prepare_model(kept, "fp32", self.device)  # for attacks on the test images
         return FitResult(
-            model=self._measured(),
+            model=self._validator.measured(kept),
             epoch=self.kept.epoch,
             metrics=dict(self.history[self.kept.epoch - 1].metrics),
             weights=weights_hash(kept.state_dict()),

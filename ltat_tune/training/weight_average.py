@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ltat_tune.config.sections import OptimConfig
 from ltat_tune.config.trial_config import TrialConfig
+from ltat_tune.data.batches import steps_of_epoch
 from ltat_tune.data.datasets import LabelledImages
 from ltat_tune.training.evaluation import measure_accuracy
 from ltat_tune.training.metrics import Accuracy
@@ -79,7 +81,7 @@ class FairnessAverage:
 
     After an epoch whose guard, a recall on the validation images, reaches the threshold, the
     average becomes decay * average + (1 - decay) * model. The first such epoch copies the model.
-    Until then `module` is the model itself.
+    Until then there is none.
 
     Source: Wei2023CFA (FAWA); PKU-ML/CFA@071f333.
     Deviations: in the release the average keeps its random weights until the first epoch that is
@@ -96,11 +98,6 @@ class FairnessAverage:
     def __init__(self, model: nn.Module, *, span: float, threshold: float, guard: str) -> None:
         self.average = WeightAverage(model, math.exp(-1 / span))
         self._model, self._threshold, self._guard = model, threshold, guard
-
-    @property
-    def module(self) -> nn.Module:
-        """The averaged model, or the model while no epoch was admitted."""
-        return self.average.module if self.average.begun else self._model
 
     def after_epoch(self, data: LabelledImages, config: TrialConfig, classes: int) -> None:
         """Measure the model on the validation images, and average it in if that admits it."""
@@ -123,12 +120,34 @@ def _tensors(model: nn.Module) -> Iterator[Tensor]:
         yield value.detach()
 
 
+def decay_of(config: OptimConfig, images: int) -> float:
+    """Return the decay per step: the given one, or that of `ema_epochs`.
+
+    A decay d weighs the last 1 / (1 - d) steps. A span below one step is no average: the decay
+    is 0.
+
+    Args:
+        config: the optimiser's.
+        images: training images, of which an epoch draws every one once.
+    """
+    if config.ema_epochs == 0:
+        return config.ema_decay
+    return max(0.0, 1 - 1 / (config.ema_epochs * steps_of_epoch(images, config.batch_size)))
+
+
 def new_average(model: nn.Module, decay: float) -> WeightAverage | None:
     """Return an average of a model, or None for a decay of 0."""
     return None if decay == 0 else WeightAverage(model, decay)
 
 
-def new_fairness_average(model: nn.Module, config: TrialConfig) -> FairnessAverage | None:
+def averaged(average: WeightAverage | None, fair: FairnessAverage | None) -> nn.Module | None:
+    """Return the averaged model of a training, which has at most one; None without or before."""
+    if fair is not None:
+        return fair.average.module if fair.average.begun else None
+    return None if average is None else average.module
+
+
+def new_fair_average(model: nn.Module, config: TrialConfig) -> FairnessAverage | None:
     """Return CFA's average of a model, or None for other methods and without a span."""
     method = config.method
     if method.name != "cfa" or method.fawa_span == 0:

@@ -114,7 +114,7 @@ def read_weights(path: Path) -> Exported:
     written = metadata.get("format")
     if written not in (WEIGHTS_FORMAT, _WITHOUT_DIGEST):
         raise CheckpointError(
-            f"{path} must be a file of `ltat-tune export --checkpoint` (format {WEIGHTS_FORMAT} "
+            f"{path} must be a file of `ltat-tune export --weights` (format {WEIGHTS_FORMAT} "
             f"or an earlier one), got {written or 'another kind of safetensors file'}"
         )
     network = {name: tensor for name, tensor in tensors.items() if name != _SHIFT}

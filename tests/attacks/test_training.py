@@ -155,3 +155,57 @@ def test_the_warm_up_begins_with_the_clean_images_and_grows_with_the_run() -> No
     reach = [(_attack(config, epoch=e) - images).abs().max().item() for e in (40, 80, 99)]
     assert reach == pytest.approx([0.05, 0.1, 0.1], abs=1e-6)
     assert math.isclose(reach[1], reach[2], abs_tol=1e-7)
+
+
+# -- single steps -------------------------------------------------------------------------------
+
+N_FGSM = {"attack.steps": 1, "attack.step_size": 0.1, "attack.start": "uniform_clipped",
+          "attack.start_radius": 2.0, "attack.projection": False}  # fmt: skip
+
+
+def _of_a_linear_model(config: TrialConfig) -> tuple[Tensor, Tensor, Tensor]:
+    """Images, first images and adversarial images; class 1 against class 0 along one direction."""
+    images = torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(3))
+    targets = torch.zeros(6, dtype=torch.int64)
+    weight = torch.randn(16, generator=torch.Generator().manual_seed(4))
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2, bias=False))
+    with torch.no_grad():
+        model[1].weight.copy_(torch.stack([-weight, weight]))  # type: ignore[operator]
+    attack = build_attack(config, torch.tensor([6, 6]))
+    found = attack(model, images, targets, generator=torch.Generator().manual_seed(5))
+    noise = torch.empty_like(images).uniform_(
+        -2 * 0.1, 2 * 0.1, generator=torch.Generator().manual_seed(5)
+    )
+    first = (images + noise).clamp(0, 1)
+    return first, (first + 0.1 * weight.sign().view(1, 1, 4, 4)).clamp(0, 1), found
+
+
+def test_n_fgsm_starts_outside_the_ball_steps_once_and_is_not_projected() -> None:
+    # deJorge2022Make: x + U(-2 eps, 2 eps), clipped; one step of eps; clipped
+    _, expected, found = _of_a_linear_model(_config(**_paths(N_FGSM)))
+    assert torch.allclose(found, expected, atol=1e-6)
+
+
+def test_with_projection_the_same_step_ends_in_the_ball() -> None:
+    config = _config(**_paths({**N_FGSM, "attack.projection": True}))
+    images = torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(3))
+    _, expected, found = _of_a_linear_model(config)
+    projected = torch.minimum(torch.maximum(expected, images - 0.1), images + 0.1)
+    assert torch.allclose(found, projected, atol=1e-6)
+
+
+def test_a_start_radius_of_almost_0_is_fgsm_and_more_moves_at_most_start_and_step() -> None:
+    images, _ = _batch()
+    fgsm = _attack(_config(**_paths({**N_FGSM, "attack.start": "none"})))
+    near = _attack(_config(**_paths({**N_FGSM, "attack.start_radius": 1e-9})))
+    assert torch.allclose(near, fgsm, atol=1e-6)
+    for norm in ("linf", "l2"):
+        values = {**N_FGSM, "attack.norm": norm, "attack.class_budget": 0.3}
+        moved = (_attack(_config(**_paths(values))) - images).flatten(1)
+        length = moved.abs().amax(dim=1) if norm == "linf" else moved.norm(dim=1)
+        steps = 0.1 * class_budgets(COUNTS, 0.3)[_batch()[1]]
+        assert bool((length <= 0.2 + steps + 1e-6).all())
+
+
+def _paths(values: dict[str, object]) -> dict[str, object]:
+    return {path.replace(".", "__"): value for path, value in values.items()}

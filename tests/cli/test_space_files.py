@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
@@ -83,7 +85,7 @@ def test_a_terminal_is_asked_until_the_answer_is_right(
     monkeypatch.setattr(space_files, "is_terminal", lambda: True)
     done = _run("init", "--methods", "trades", answers="imagenet\ncifar10\n0.5\n20,100\n\n")
     assert done.exit_code == 0, done.stderr
-    assert "Data set, or a folder of images [digits]: " in done.stderr
+    assert "Data set, or a folder or file of images [digits]: " in done.stderr
     assert "must be one of digits, cifar10" in done.stderr
     assert "Imbalance ratios, comma-separated [50]: " in done.stderr
     assert "Methods" not in done.stderr
@@ -98,3 +100,20 @@ def test_the_schema_is_printed_as_json() -> None:
     schema = json.loads(done.stdout)
     assert schema["title"] == "ltat-tune space file"
     assert "λ" in done.stdout  # letters, not escapes
+
+
+def test_a_file_of_images_is_data_and_its_own_validation_images_are_used(here: Path) -> None:
+    labels = np.repeat(np.arange(3), (200, 120, 90))
+    arrays: dict[str, Any] = {}
+    for split in ("train", "val", "test"):
+        arrays |= {f"{split}_images": np.zeros((410, 28, 28), np.uint8), f"{split}_labels": labels}
+    np.savez(here / "scans.npz", **arrays)
+    done = _run("init", "--data", "scans.npz", "--methods", "pgd_at", "--ratios", "2")
+    assert done.exit_code == 0, done.stderr
+    space = load_space(here / "scans.yaml", check_machine=False)
+    assert space.name == "scans"
+    data = space.config(space.scenarios[0], {}).data
+    assert (data.name, data.root, data.val_source) == ("npz", "scans.npz", "given")
+    (here / "list.txt").write_text("no images")
+    refused = _run("init", "--data", "list.txt").stderr
+    assert "a folder that holds train/ and test/, or an .npz or .csv file, got" in refused

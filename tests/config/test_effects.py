@@ -23,11 +23,8 @@ def _config(values: dict[str, Any]) -> TrialConfig:
     [
         ("data.root", {}, "data.name is digits, and only image_folder or npz or csv reads it"),
         ("data.root", {"data.name": "image_folder"}, None),
-        (
-            "data.image_size",
-            {},
-            "data.name is digits, and only image_folder or npz or csv reads it",
-        ),
+        ("data.image_size", {}, "data.image_size is null"),
+        ("data.image_size", {"data.image_size": 16}, None),
         (
             "data.imbalance_ratio",
             {"data.profile": "balanced"},

@@ -23,7 +23,8 @@ _STAYS = {
     "method.awp_gamma", "method.awp_start_fraction", "loss.gamma", "loss.max_margin", "loss.scale",
     "loss.tau", "loss.base_margin", "loss.margin_tau", "loss.label_smoothing", "loss.etf_weight",
     "reweight.beta", "reweight.under_weight", "reweight.start_fraction", "attack.eps",
-    "attack.step_size", "attack.steps", "attack.class_budget", "attack.class_budget_warmup",
+    "attack.step_size", "attack.steps", "attack.start_radius", "attack.class_budget",
+    "attack.class_budget_warmup",
     "optim.batch_size", "optim.lr", "optim.momentum", "optim.weight_decay", "optim.milestones",
     "optim.lr_decay", "optim.lr_factors", "optim.step_fraction", "optim.clip_norm",
     "evaluation.eps", "evaluation.step_size", "evaluation.batch_size",
@@ -34,6 +35,7 @@ _SCALES: dict[str, Callable[[float], float]] = {
     "optim.epochs": lambda epochs: epochs / 5,
     "optim.warmup_epochs": lambda epochs: epochs / 5,
     "evaluation.every_epochs": lambda epochs: epochs / 5,
+    "optim.ema_epochs": lambda epochs: epochs / 5,
     "optim.ema_decay": lambda decay: decay**5,  # as much forgotten in a fifth of the steps
 }
 

@@ -55,6 +55,12 @@ WRAPPERS: dict[str, Values] = {
     **{f"extra forwards {name}": {**_PGD, "method.extra_forwards": name}
        for name in _choices("method.extra_forwards")[1:]},
     "weight average, clipped gradients": {"optim.ema_decay": 0.9, "optim.clip_norm": 1.0},
+    "better of average and weights": {
+        **_PGD, "optim.ema_epochs": 0.5, "optim.ema_keep": "better",
+        "optim.ema_statistics": "adversarial", "evaluation.every_epochs": 1,
+    },
+    "n-fgsm": {**_PGD, "attack.steps": 1, "attack.start": "uniform_clipped",
+               "attack.start_radius": 2.0, "attack.projection": False},
     "class budgets": {**_PGD, "attack.class_budget": 0.3, "attack.class_budget_warmup": 0.8},
     "tail as released": {"method.tail_variant": "released", "method.tail_set": "released"},
     "loss with weights in the attack": {

@@ -14,11 +14,11 @@ from torch import Tensor
 from ltat_tune.attacks.named import parse_attack
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.engine.worker import run_task
-from ltat_tune.evaluation.card import Request
 from ltat_tune.evaluation.card_text import card_text
-from ltat_tune.evaluation.loading import find_targets
 from ltat_tune.evaluation.parallel import evaluate_model
+from ltat_tune.evaluation.request import Request
 from ltat_tune.evaluation.sentinel import watch
+from ltat_tune.evaluation.targets import find_targets
 from ltat_tune.figures.extra.models import answers_at
 from ltat_tune.figures.features import accuracy_over_steps, test_features
 from ltat_tune.figures.sources import read_sources

@@ -15,8 +15,8 @@ from ltat_tune.config.sections import DataConfig
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.cache import open_cached, prepare_cache
 from ltat_tune.data.datasets import load_splits
+from ltat_tune.data.images import resized
 from ltat_tune.data.own_files import mnist_files
-from ltat_tune.data.own_files.npz_file import resized
 from ltat_tune.data.sources import class_counts, ensure_available, is_available, open_source
 from ltat_tune.errors import ConfigError, DataError
 from tests.data.toys import write_folder, write_image
@@ -266,6 +266,22 @@ def test_mnists_files_are_read_from_the_root_and_from_torchvisions_folder(
     assert np.array_equal(train.images[:, 0], pixels)
     assert train.targets.tolist() == [number % 10 for number in range(30)]
     assert below.train_counts() == [3] * 10
+
+
+def test_images_of_every_data_set_can_be_resized_and_are_cached_so(
+    few: Path, tmp_path: Path
+) -> None:
+    plain = DataConfig(name="mnist", root=str(few))
+    large = plain.model_copy(update={"image_size": 32})
+    expected = resized(open_source(plain).train().images, 32)
+    for _ in range(2):  # the second time from the cache
+        made = open_cached(large, tmp_path / "cache").train().images
+        assert np.array_equal(made, expected)
+    assert open_cached(plain, tmp_path / "cache").train().images.shape == (30, 1, 28, 28)
+    digits = open_source(DataConfig(name="digits", image_size=16)).test().images
+    own = open_source(DataConfig(name="digits")).test().images
+    assert digits.shape == (len(own), 1, 16, 16) and digits.dtype == own.dtype
+    assert abs(digits.mean() / own.mean() - 1) < 0.02
 
 
 def test_files_that_are_not_the_published_ones_are_refused_except_debians(

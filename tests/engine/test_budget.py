@@ -13,8 +13,8 @@ from ltat_tune.engine.scenario_search import ScenarioSearch
 from ltat_tune.errors import SpaceError
 from ltat_tune.preflight.load import load_space
 from ltat_tune.search.rungs import Rungs
+from ltat_tune.space.resources import Budget, parse_budget
 from ltat_tune.space.space import Space
-from ltat_tune.space.spec import Budget, parse_budget
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.ledger import Ledger
 from ltat_tune.storage.task import Outcome, Task

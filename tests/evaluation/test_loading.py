@@ -15,7 +15,8 @@ from ltat_tune.config.config_file import dump_config
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.errors import CheckpointError, ConfigError, LtatError, StudyError
 from ltat_tune.evaluation import card
-from ltat_tune.evaluation.loading import Target, find_targets, load_target, threads_of
+from ltat_tune.evaluation.loading import load_target
+from ltat_tune.evaluation.targets import Target, find_targets, threads_of
 from ltat_tune.files import write_json
 from ltat_tune.models import Classifier
 from ltat_tune.training.checkpoint import save_checkpoint

@@ -19,7 +19,8 @@ import torch
 
 from ltat_tune.config.config_file import load_config
 from ltat_tune.errors import CheckpointError, ConfigError
-from ltat_tune.evaluation.loading import Target, load_target
+from ltat_tune.evaluation.loading import load_target
+from ltat_tune.evaluation.targets import Target
 from ltat_tune.export import load_model
 from ltat_tune.training.checkpoint import weights_hash
 from ltat_tune.training.weights_file import read_weights

@@ -11,11 +11,13 @@ import torch
 
 from ltat_tune.config.config_file import dump_config
 from ltat_tune.config.trial_config import TrialConfig
-from ltat_tune.errors import DataError, StudyError
+from ltat_tune.errors import CheckpointError, DataError, StudyError
+from ltat_tune.export.onnx_file import save_onnx
 from ltat_tune.export.pyfunc import Predictor, _load_pyfunc
 from ltat_tune.export.verify import Sample, compare_predictions
 from ltat_tune.models import MODELS, build_model, measured
 from ltat_tune.training.weights_file import CONFIG, WEIGHTS, load_model, save_weights
+from tests.damage import flipped
 from tests.drive import SLOW
 
 CLASSES = ("a", "b", "c")
@@ -115,3 +117,49 @@ def test_without_the_extra_onnx_says_how_to_install_it(monkeypatch: pytest.Monke
     ExportForms(checkpoint=True).check()
     with pytest.raises(StudyError, match=r"pip install 'ltat-tune\[onnx\]' .*onnxruntime"):
         ExportForms(onnx=True).check()
+
+
+class _Branches(torch.nn.Module):
+    """A network whose way depends on the images, which no file can hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = torch.nn.Linear(3 * 8 * 8, 3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.head(images.flatten(1))
+        return logits if float(images.sum()) > 0 else -logits
+
+
+def test_a_network_that_the_exporter_refuses_is_refused_with_the_reason(tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
+    with pytest.raises(StudyError) as caught:
+        save_onnx(tmp_path / "odd.onnx", _Branches().eval(), (3, 8, 8))
+    assert "odd.onnx cannot be written: torch's exporter refuses this network (" in str(
+        caught.value
+    )
+    assert str(caught.value).endswith("leave out --onnx, and use --checkpoint or --register")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_onnx_file_carries_a_digest_that_finds_every_change(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    from ltat_tune.export.onnx_file import read_about, write_about
+
+    weight = torch.rand(3, 3).numpy()
+    node = onnx.helper.make_node("MatMul", ["images", "weight"], ["logits"])
+    ends = [onnx.helper.make_tensor_value_info(name, 1, [1, 3]) for name in ("images", "logits")]
+    graph = onnx.helper.make_graph(
+        [node], "model", [ends[0]], [ends[1]], [onnx.numpy_helper.from_array(weight, "weight")]
+    )
+    path = tmp_path / "model.onnx"
+    onnx.save_model(onnx.helper.make_model(graph), str(path))
+    assert read_about(path) == {}  # as earlier versions wrote it
+    write_about(path, {"weights": "abcd", "classes": "a, b"})
+    assert read_about(path) == {"weights": "abcd", "classes": "a, b"}
+    whole = path.read_bytes()
+    places = [whole.index(weight.tobytes()) + 3, whole.index(b"abcd")]
+    for changed in (*(flipped(whole, place) for place in places), whole[:-40], b"text"):
+        path.write_bytes(changed)
+        with pytest.raises(CheckpointError, match="export it again"):
+            read_about(path)

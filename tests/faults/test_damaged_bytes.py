@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from ltat_tune.errors import CheckpointError
-from ltat_tune.evaluation.loading import find_targets, load_target
+from ltat_tune.evaluation.loading import load_target
+from ltat_tune.evaluation.targets import find_targets
 from ltat_tune.training.weights_file import read_weights
 from tests.damage import flip, flipped
 from tests.drive import MINI, call, write_space

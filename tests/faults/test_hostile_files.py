@@ -14,7 +14,8 @@ import yaml
 
 from ltat_tune.config.attack_names import is_attack, is_validation_attack
 from ltat_tune.errors import CheckpointError, ConfigError, LtatError
-from ltat_tune.evaluation.loading import Target, load_target
+from ltat_tune.evaluation.loading import load_target
+from ltat_tune.evaluation.targets import Target
 from ltat_tune.training.weights_file import read_weights
 from ltat_tune.yaml_lines import YamlProblem, read_value, read_yaml
 from tests.drive import MINI, call, write_space

@@ -141,6 +141,9 @@ class _Notes:
     ) -> None:
         pass
 
+    def on_look(self, task: Task, what: str, done: int, total: int) -> None:
+        pass
+
     def on_retry(self, task: Task, reason: str) -> None:
         pass
 

@@ -82,28 +82,16 @@ def test_a_result_that_is_made_again_has_its_second_opinion(study: Path) -> None
     assert json.loads(result.read_text())["second_opinion"]["images"] > 0
 
 
-def test_a_damaged_or_vanished_ledger_is_refused_in_words_and_kept_as_far_as_it_goes(
-    study: Path,
-) -> None:
+def test_a_damaged_ledger_is_refused_in_words_by_all_that_read_it(study: Path) -> None:
+    """What then makes it again: test_lost_files.py."""
     root, ledger = study.parents[1], study / "ledger.journal"
-    whole = ledger.read_bytes()
-    lines = whole.split(b"\n")
+    lines = ledger.read_bytes().split(b"\n")
     ledger.write_bytes(b"\n".join([*lines[:5], b"\0garbage", *lines[5:]]))
-    for words in (["resume", "mini", "--trials", "3"], ["compare", "mini"]):
+    for words in (["resume", "mini", "--trials", "3", "--in-process"], ["compare", "mini"]):
         done = call(*words, cwd=root)
         assert done.returncode in (1, 2)
-        assert "doctor" in done.stderr and "--mend` keep what it can" in done.stderr
+        assert "doctor" in done.stderr and "from the trials' own files" in done.stderr
         assert "Traceback" not in done.stderr
-    status, said = _doctor(study, "--mend")
-    assert status == 0 and "4 trials are kept" in said
-    assert ledger.read_bytes() == whole
-    assert (study / "ledger.journal.damaged").exists()
-    ledger.unlink()
-    done = call("resume", "mini", "--trials", "3", "--in-process", cwd=root)
-    assert done.returncode == 2
-    assert "ledger.journal is gone, but 4 trials are there" in done.stderr
-    status, said = _doctor(study, "--mend")
-    assert "does not know 4 trials" in said and "set aside" in said
 
 
 def test_a_damaged_mlflow_store_is_made_again_from_the_study_s_own_files(study: Path) -> None:

@@ -73,7 +73,9 @@ def test_pictures_of_a_study_and_the_command_for_those_that_lack(
 def test_without_only_what_is_drawn_comes_first_and_what_lacks_fills_a_line_a_paper(
     study: Path, tmp_path: Path
 ) -> None:
-    done = figures(study, "--scenario", "profile_exp", "--images", "50", "--to", tmp_path / "to")
+    done = figures(
+        study, "--scenario", "profile_exp", "--test-images", "50", "--to", tmp_path / "to"
+    )
     lines = done.stdout.splitlines()
     drawn = [line for line in lines if ".png" in line]
     assert lines[: len(drawn)] == drawn and drawn
@@ -85,7 +87,8 @@ def test_without_only_what_is_drawn_comes_first_and_what_lacks_fills_a_line_a_pa
 def test_a_scenario_that_no_study_has_is_refused_with_those_there_are(study: Path) -> None:
     done = figures(study, "--scenario", "profile_exq")
     assert done.exit_code == 2
-    assert done.stderr.startswith("error: no scenario profile_exq; choose from: profile_")
+    assert done.stderr.startswith("error: no scenario profile_exq in ")
+    assert "; did you mean profile_exp? Choose from: profile_" in done.stderr
 
 
 def test_one_training_alone_is_a_target_and_json_says_the_same(

@@ -10,6 +10,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from ltat_tune.config.config_file import dump_config
@@ -99,6 +100,24 @@ def bar_heights(axes: Axes) -> list[float]:
     return [bar.get_height() for bar in axes.patches if isinstance(bar, Rectangle)]
 
 
+LEAST_PT = 6  # at the width at which a paper shows the figure
+
+
+def _collisions(axes: Axes, renderer: Any) -> list[str]:
+    """Labels of an axis, or texts beside bars and points, that lie on each other."""
+    found = []
+    for texts in (axes.get_xticklabels(), axes.get_yticklabels(), axes.texts):
+        shown = [t for t in texts if t.get_visible() and t.get_text().strip()]
+        boxes = [t.get_window_extent(renderer) for t in shown]
+        slanted = any(t.get_rotation() % 90 for t in shown)  # its box is larger than the text
+        for i, one in enumerate(boxes):
+            for j in range(i + 1, len(boxes)):
+                common = Bbox.intersection(one, boxes[j])
+                if not slanted and common is not None and min(common.width, common.height) > 1:
+                    found.append(f"{shown[i].get_text()!r} lies on {shown[j].get_text()!r}")
+    return found
+
+
 def overlaps(fig: Figure) -> list[str]:
     """What lies on top of something else, or outside of the paper: empty in a good figure."""
     fig.canvas.draw()
@@ -116,6 +135,11 @@ def overlaps(fig: Figure) -> list[str]:
         for name, box in boxes.items()
         if not (box.x0 >= paper.x0 - 2 and box.x1 <= paper.x1 + 2
                 and box.y0 >= paper.y0 - 2 and box.y1 <= paper.y1 + 2)
+    ]  # fmt: skip
+    found += [line for axes in fig.axes if axes.axison for line in _collisions(axes, renderer)]
+    found += [
+        f"{text.get_text()!r} has {text.get_fontsize()} pt, which is too small for print"
+        for text in fig.findobj(Text) if text.get_text() and float(text.get_fontsize()) < LEAST_PT
     ]  # fmt: skip
     names = list(boxes)
     for i, one in enumerate(names):

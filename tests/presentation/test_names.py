@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import pytest
 
@@ -119,3 +119,11 @@ def test_counts_stand_beside_the_names_of_their_classes() -> None:
     assert images_in_words([480, 9], ["cat", "dog"]) == (
         "489 training images, imbalance ratio 53.33, by class: cat (480), dog (9)"
     )
+
+
+def test_every_source_of_validation_images_has_words_in_card_and_report() -> None:
+    from ltat_tune.export import card
+    from ltat_tune.report import record
+
+    sources = set(get_args(DataConfig.model_fields["val_source"].annotation))
+    assert set(card._SOURCES) == set(record._VALIDATION) == sources

@@ -11,6 +11,7 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import create_trial
 
 from ltat_tune.report.blocks import table, without_empty_columns
+from ltat_tune.report.plot_style import VERMILLION
 from ltat_tune.report.search_plots import (
     axis_ticks,
     contour,
@@ -92,6 +93,27 @@ def test_a_trial_without_a_score_is_grey_and_the_worst_with_one_is_not() -> None
     worst, _, stopped = ((c - line.cmin) / (line.cmax - line.cmin) for c in line.color)
     grey = [at for at, colour in line.colorscale if colour == "#9aa0a8"]
     assert stopped < max(grey) < worst
+
+
+def test_the_winner_is_a_thick_line_of_its_own_colour() -> None:
+    plain, marked = (parallel_coordinates(ROWS, TUNED, winner=n).data[0] for n in (None, 1))
+    for before, after in zip(plain.dimensions, marked.dimensions, strict=True):
+        assert list(after["values"][:3]) == list(before["values"])
+        height = after.range[1] - after.range[0]
+        beside = [(v - after["values"][1]) / height for v in after["values"][3:]]
+        assert beside == pytest.approx([-0.004, -0.002, 0.002, 0.004])
+    line = marked.line
+    shares = [(c - line.cmin) / (line.cmax - line.cmin) for c in line.color]
+    assert shares[1] == pytest.approx(1.0) and max(shares[0], shares[2]) < 0.95
+    assert [at for at, colour in line.colorscale if colour == VERMILLION] == [0.95, 1.0]
+
+
+def test_slices_stand_on_the_grid_and_span_the_searched_range() -> None:
+    fig = slices(ROWS, TUNED, winner=1)
+    points = {(trace.xaxis, x) for trace in fig.data for x in trace.x}
+    assert {x for axis, x in points if axis == "x2"} == {0.0, 1.0}  # choices
+    assert list(fig.layout.xaxis.range) == pytest.approx([-2.1, 0.1])  # 0.01 to 1, and a margin
+    assert {name for trace in fig.data for name in trace.customdata} <= {row.name for row in ROWS}
 
 
 def test_slices_leave_out_what_a_trial_does_not_have_and_mark_the_winner() -> None:

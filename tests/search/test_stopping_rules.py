@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +19,7 @@ from ltat_tune.search.stopping_rules import (
     Hyperband,
     MedianStopping,
     Rule,
+    RungStanding,
     SuccessiveHalving,
 )
 from ltat_tune.space.spec import SchedulerSpec
@@ -229,3 +232,57 @@ def test_after_a_restart_trials_are_judged_as_if_it_had_not_been() -> None:
     assert whole.stopped["a/t0003"].sentence == (
         "30.0 % at epoch 3 is rank 4 of 4, below the threshold of 50.0 %"
     )
+
+
+# -- as they stand ------------------------------------------------------------------------------
+
+
+def test_a_rung_tells_how_many_reached_it_and_what_it_asks() -> None:
+    halving = SuccessiveHalving((1, 3), 3)
+    for i, value in enumerate([0.1, 0.2, 0.15, 0.18]):
+        halving.record(f"t{i}", 1, value)
+    halving.record("t1", 3, 0.4)
+    # of four, ceil(4 / 3) = 2 go on: 0.2 and 0.18; one at epoch 3 stops nobody
+    assert halving.standings() == [RungStanding(1, 4, 0.18), RungStanding(3, 1, None)]
+
+
+def test_brackets_have_no_common_threshold_and_the_median_rule_asks_for_the_median() -> None:
+    brackets, median = Hyperband((1, 3), 3), MedianStopping((1,))
+    for i, value in enumerate([0.1, 0.2, 0.3, 0.4, 0.6]):
+        brackets.record(f"t{i}", 1, value)
+        median.record(f"t{i}", 1, value)
+    assert [(rung.epoch, rung.threshold) for rung in brackets.standings()] == [
+        (1, None),
+        (3, None),
+    ]
+    assert sum(rung.trials for rung in brackets.standings()) == 5
+    assert median.standings() == [RungStanding(1, 5, 0.3)]
+
+
+@pytest.mark.parametrize(
+    "new",
+    [lambda: SuccessiveHalving((2,), 3), lambda: Hyperband((2,), 3), lambda: MedianStopping((2,))],
+)
+def test_a_trial_stops_exactly_below_the_threshold_that_was_told_before(
+    new: Callable[[], Rule],
+) -> None:
+    rule, stopped = new(), 0
+    for number, value in enumerate(random.Random(0).choices([i / 20 for i in range(20)], k=60)):
+        threshold = rule.threshold(f"t{number}", 2)
+        stop = rule.record(f"t{number}", 2, value)
+        assert (stop is not None) == (threshold is not None and value < threshold)
+        if stop is not None:
+            assert stop.threshold == threshold
+            stopped += 1
+    assert stopped > 10
+
+
+def test_thresholds_are_of_the_rungs_that_others_have_reached_in_numbers() -> None:
+    stopping = EarlyStopping(METRIC, Rungs((2, 4), ()), SchedulerSpec(reduction_factor=3), ("a",))
+    for number, score in enumerate((0.1, 0.3, 0.2)):
+        stopping.put_back("a", f"a/t{number:04d}", {2: score} | ({4: score} if number else {}))
+    # at epoch 2 the newcomer is the fourth, and ceil(4 / 3) = 2 go on: it must reach 0.2;
+    # at epoch 4 it is the third, and one goes on: it must reach 0.3
+    assert stopping.thresholds("a", "a/t0003") == {2: 0.2, 4: 0.3}
+    # its own score does not count against itself: of three, one goes on
+    assert stopping.thresholds("a", "a/t0001") == {2: 0.2}

@@ -44,6 +44,13 @@ def test_the_view_has_the_searched_parameters_beside_the_objective_and_sorts_by_
     assert tags["mlflow.experiment.primaryMetric.name"] == "final/pgd20_balanced_acc"
 
 
+def test_a_parameter_that_some_runs_lack_hides_none_of_them_in_parallel_coordinates() -> None:
+    state = json.loads(replace(VIEW, conditional=frozenset({"reweight.beta"})).tags()[SHARED])
+    parallel = next(c for c in state["compareRunCharts"] if c["type"] == "PARALLEL")
+    assert parallel["selectedParams"] == ["data.imbalance_ratio", "method.temperature"]
+    assert "params.`reweight.beta`" in state["selectedColumns"]  # it keeps its column
+
+
 def test_one_scenario_has_no_column() -> None:
     state = json.loads(replace(VIEW, several=False).tags()[SHARED])
     assert state["selectedColumns"][:2] == ["tags.`kind`", "tags.`state`"]

@@ -23,6 +23,7 @@ from ltat_tune.tracking import Tracker
 from ltat_tune.tracking.client import Runs
 from ltat_tune.tracking.outbox import SPOOL, Write
 from ltat_tune.tracking.store import connect
+from tests.drive import MINI, Running, call, write_space
 
 SECRET = "s3cr%40t-w0rd"  # as it stands in a URI; s3cr@t-w0rd when read
 
@@ -79,7 +80,8 @@ class Server:
 
 
 class Line:
-    """A line to a server that passes on every request, and loses answers while `loses` is set."""
+    """A line to a server that passes on every request, loses answers while `loses` is set, and
+    holds each back for `delay_s`."""
 
     def __init__(self, address: str) -> None:
         host, _, port = address.partition(":")
@@ -87,6 +89,7 @@ class Line:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.uri = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self.loses = False
+        self.delay_s = 0.0
         self.lost = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -106,6 +109,8 @@ class Line:
                     self.lost += 1
                     sink.shutdown(socket.SHUT_RDWR)
                     return
+                if answers:
+                    time.sleep(self.delay_s)
                 sink.sendall(data)
 
     def close(self) -> None:
@@ -358,3 +363,40 @@ def test_no_password_reaches_a_terminal_a_log_or_a_file(
     every = "".join([*capfd.readouterr(), caplog.text, kept, str(e.value), repr(vars(e.value))])
     assert "s3cr" not in every and "w0rd" not in every
     assert "does not accept writes" in every and "refused to write params of t1" in every
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_the_results_go_to_a_slow_server_ends_the_study_within_seconds(
+    number: signal.Signals, server: Server, tmp_path: Path
+) -> None:
+    """No run is left RUNNING, the interpreter prints nothing, and a resume delivers the rest."""
+    line = Line(server.address)
+    space = write_space(
+        tmp_path, name=f"slow-{number.name.lower()}", scenarios={"data.imbalance_ratio": [2]},
+        fixed={**MINI["fixed"], "optim.epochs": 2}, searcher={"trials": 1},
+        confirm={"top": 0, "seeds": [1], "attacks": ["clean"], "sentinel": False},
+    )  # fmt: skip
+    name = f"slow-{number.name.lower()}"
+    with Running("--space", space, "--tracking-uri", line.uri, "--in-process",
+                 cwd=tmp_path) as study:  # fmt: skip
+        study.wait_for("t0000 started")
+        line.delay_s = 1.5
+        study.wait_for("writing the results")
+        began = time.monotonic()
+        assert study.end(number) == 130
+        assert time.monotonic() - began < 20
+        said = study.log.read_text()
+    line.delay_s = 0.0
+    assert "Traceback" not in said and "Exception ignored" not in said
+    assert f"`ltat-tune resume {name}` delivers them" in said or "resume with" in said
+    client = connect(server.uri)
+    experiment = client.get_experiment_by_name(name)
+    assert experiment is not None
+    states = {run.info.status for run in client.search_runs([experiment.experiment_id])}
+    assert states and "RUNNING" not in states
+    done = call("resume", name, "--in-process", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    runs = client.search_runs([experiment.experiment_id])
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert {run.data.tags["state"] for run in runs} == {"complete"}
+    line.close()

@@ -7,11 +7,13 @@ import subprocess
 import sys
 import traceback
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
 from ltat_tune.errors import StudyError
-from ltat_tune.tracking.store import attach, connect, hidden, public_uri, reason
+from ltat_tune.tracking.client import Runs
+from ltat_tune.tracking.store import attach, connect, hidden, public_uri, reason, sqlite_uri
 
 KILLED_WHILE_MAKING = """
 import os, sys, threading, time
@@ -87,7 +89,10 @@ def assert_all_is_there_once(uri: str) -> None:
     """Of the three studies of `touch_at_once`."""
     client = connect(uri)
     names = [e.name for e in client.search_experiments() if e.name != "Default"]
-    assert sorted(names) == ["other", "same"]
+    assert len(names) == 3 and {"other", "same"} <= set(names)
+    assert [name for name in names if name.startswith("same-")]  # with files of its own
+    places = {e.artifact_location for e in client.search_experiments() if e.name in names}
+    assert len(places) == 3
     experiments = [e.experiment_id for e in client.search_experiments()]
     runs = client.search_runs(experiments)
     trials = {(run.data.tags["ltat.study"], run.data.tags["ltat.key"]): run for run in runs}
@@ -176,3 +181,17 @@ def test_a_kill_while_the_store_is_made_leaves_none_that_is_half_made(tmp_path: 
     assert [p.name for p in tmp_path.iterdir() if not p.name.startswith(".")] == []
     connect(f"sqlite:///{tmp_path / 'mlflow.db'}").create_experiment("made")
     assert [p.name for p in tmp_path.iterdir()] == ["mlflow.db"]
+
+
+def test_a_study_of_the_same_name_on_one_database_keeps_its_files_in_its_own_folder(
+    tmp_path: Path,
+) -> None:
+    """As a copy does: its experiment is another, found again by the study's id."""
+    uri = sqlite_uri(tmp_path / "shared.db")
+    for _ in range(2):
+        for uid in ("one", "two"):
+            runs = Runs(uri, "same", tmp_path / uid, uid)
+            run = connect(uri).get_run(runs._ids["study"])
+            place = Path(unquote(run.info.artifact_uri.removeprefix("file://")))
+            assert place.is_relative_to((tmp_path / uid).resolve())
+    assert len(connect(uri).search_experiments()) == 3  # and Default

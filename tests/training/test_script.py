@@ -20,7 +20,9 @@ from ltat_tune.config.sections.script import ScriptSpec
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.errors import CheckpointError, ConfigError, TrainingDiverged
 from ltat_tune.models import build_model
+from ltat_tune.presentation.names import AS_SAID
 from ltat_tune.training.fit_result import EpochMetrics
+from ltat_tune.training.script.guard import GRACE_S
 from ltat_tune.training.script.process import (
     RunningScript,
     filled_command,
@@ -29,7 +31,7 @@ from ltat_tune.training.script.process import (
     values_of,
 )
 from ltat_tune.training.script.reading import LineReader
-from ltat_tune.training.script.run import AS_SAID, ScriptFailed
+from ltat_tune.training.script.run import ScriptFailed
 from ltat_tune.training.script.weights import load_into, read_state_dict
 from ltat_tune.training.trainer import Trainer
 
@@ -222,6 +224,44 @@ def test_after_kill_9_the_script_is_gone_and_resumes_to_the_same_weights(tmp_pat
         assert torch.equal(value, resumed.model.state_dict()[name]), name
 
 
+_OWNS = """
+import sys, time
+from pathlib import Path
+from ltat_tune.training.script.process import RunningScript
+
+code = sys.argv[2] + "import time; time.sleep(600)  # train.py"
+sleeps = [sys.executable, "-c", code, sys.argv[1]]
+with RunningScript([sleeps], Path(sys.argv[1]), Path(sys.argv[1]) / "log") as running:
+    print("runs", flush=True)
+    time.sleep(float(sys.argv[3]))
+"""
+_DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+
+
+@pytest.mark.parametrize(("script", "at_least"), [("", 0.0), (_DEAF, GRACE_S)])
+@pytest.mark.parametrize("kill", [True, False])
+def test_a_script_that_would_run_on_ends_with_its_owner_or_its_context(
+    script: str, at_least: float, kill: bool, tmp_path: Path
+) -> None:
+    seconds = "600" if kill else "1"
+    with subprocess.Popen(
+        [sys.executable, "-c", _OWNS, tmp_path, script, seconds], stdout=subprocess.PIPE
+    ) as owner:
+        assert owner.stdout is not None and owner.stdout.readline() == b"runs\n"
+        while not _with_argument(str(tmp_path)):
+            time.sleep(0.05)
+        time.sleep(0.5)  # until a deaf script has told the system so
+        if kill:
+            owner.send_signal(signal.SIGKILL)
+        else:
+            owner.wait()
+        end = time.monotonic() + at_least + (20 if kill else 0)
+        while time.monotonic() < end and _with_argument(str(tmp_path)):
+            time.sleep(0.05)
+    assert _with_argument(str(tmp_path)) == []
+    assert "Traceback" not in (tmp_path / "log").read_text()  # of the guard
+
+
 def _with_argument(text: str) -> list[int]:
     found = []
     for entry in Path("/proc").iterdir():
@@ -379,3 +419,15 @@ def test_a_configuration_with_a_script_survives_json() -> None:
 def test_a_parameter_of_a_script_keeps_its_bounds() -> None:
     with pytest.raises(ConfigError, match="script.beta must be >= 0, got -1"):
         _config("argparse_prints").replace({"script.beta": -1})
+
+
+def test_an_average_that_only_the_script_keeps_is_not_validated(tmp_path: Path) -> None:
+    weights = []
+    for name, command, values in (
+        ("own", ARGPARSE, {"script.beta": 0.5}),
+        ("named", f"{ARGPARSE} --beta {{optim.ema_decay}}", {"optim.ema_decay": 0.5}),
+    ):
+        config = _config("argparse_prints", command=command, **{"optim.epochs": 1, **values})
+        trained = Trainer(config).fit(checkpoint=tmp_path / name / "checkpoint.pt")
+        weights.append(trained.weights)  # the script trains the same in both
+    assert weights[0] == weights[1]

@@ -20,6 +20,7 @@ from ltat_tune.errors import CheckpointError, TrainingDiverged
 from ltat_tune.methods import StepOutput, build_method
 from ltat_tune.models import Classifier
 from ltat_tune.training import trainer as module
+from ltat_tune.training import validator
 from ltat_tune.training.checkpoint import load_checkpoint, weights_hash
 from ltat_tune.training.evaluation import Validation
 from ltat_tune.training.fit_result import EpochMetrics, FitResult
@@ -288,7 +289,7 @@ def _scripted(
             answers = torch.zeros(len(data), dtype=torch.bool)
             return Validation({name: measured.per_class for name in names}, metrics, answers)
 
-        monkeypatch.setattr(module, "validate", validate)
+        monkeypatch.setattr(validator, "validate", validate)
 
     return bind
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -18,7 +17,7 @@ _MARKS = {"ok": ("ok  ", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", 
     epilog="\b\nExamples:\n  ltat-tune doctor\n  ltat-tune doctor quickstart --mend\n"
     "  ltat-tune doctor --tracking-uri http://127.0.0.1:5000 --format json",
 )
-@click.argument("study", required=False, shell_complete=STUDY)
+@click.argument("study", metavar="[STUDY]", required=False, shell_complete=STUDY)
 @click.option("--mend", is_flag=True, help="Mend what is wrong with STUDY, as far as it can be.")
 @options.out
 @click.option(
@@ -43,7 +42,9 @@ def doctor(
 
     With STUDY, the command checks that study instead: whether ledger, results, checkpoints,
     exports, decoded images and MLflow's runs are whole and fit together. With --mend, what is
-    damaged is set aside as NAME.damaged, and what can be made again is.
+    damaged is set aside as NAME.damaged, and what can be made again is: the ledger from the
+    trials' files, results from checkpoints, study.json and space.yaml from each other and from
+    MLflow's runs, which --tracking-uri names if they are not the study's own.
 
     The command starts Ray once and stops it, writes a temporary file of 8 MiB, and downloads
     nothing. The exit status is 1 if a study cannot run here.
@@ -51,15 +52,16 @@ def doctor(
     from ltat_tune.preflight.doctor import examine
 
     if study is not None:
-        from ltat_tune.engine.study_doctor import examine_study
+        from ltat_tune.engine.doctor.study_doctor import examine_study
 
-        findings = examine_study(options.find_study(out, study), mend=mend)
+        folder = options.find_damaged_study(out, study)
+        findings = examine_study(folder, mend=mend, uri=tracking_uri)
     elif mend:
         raise click.UsageError("--mend needs the name of a study")
     else:
         findings = examine(out, tracking_uri, ray=not no_ray)
-    if form == "json":
-        click.echo(json.dumps([vars(finding) for finding in findings], indent=2))
+    if form != "table":
+        options.print_rows([vars(finding) for finding in findings], form)
     else:
         for finding in findings:
             mark, colour = _MARKS[finding.level]

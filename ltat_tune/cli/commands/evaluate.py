@@ -4,36 +4,43 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ltat_tune.cli import options
+from ltat_tune.cli import options, words
+from ltat_tune.cli.checkpoint_options import described_checkpoint, of_checkpoint
+from ltat_tune.cli.complete import STUDY
 
 if TYPE_CHECKING:
-    from ltat_tune.evaluation.card import Request
-    from ltat_tune.evaluation.loading import Target
+    from ltat_tune.evaluation.request import Request
+    from ltat_tune.evaluation.targets import Target
 
 
 _WIDEST = 120  # characters of a table
 _ATTACKS = "clean,pgd20,cw100,adaptive20,aa"
+_SEED = click.IntRange(min=0, max=2**32 - 1)
 _EXAMPLES = """\b
 Examples:
   ltat-tune evaluate quickstart
   ltat-tune evaluate quickstart --attacks pgd20 --eps 2/255,4/255,8/255,16/255 --parallel 2
-  ltat-tune evaluate best.pt --config best.yaml --images 1000 --attacks clean,pgd20x5,square
+  ltat-tune evaluate best.pt --config best.yaml --test-images 1000 --attacks clean,pgd20x5,square
   ltat-tune evaluate mine.pt --attacks transfer20 --source other.pt
   ltat-tune evaluate theirs.pt --model torchvision/resnet18 --data cifar10
+  ltat-tune evaluate theirs.pt --config theirs.yaml --data cifar10
 """
 
 
 @click.command(epilog=_EXAMPLES)
-@click.argument("texts", nargs=-1, required=True, metavar="TARGET...")
-@click.option(
-    "--attacks", default=_ATTACKS, show_default=True,
+@click.argument(
+    "texts", nargs=-1, required=True, metavar="STUDY|TRIAL|CONFIG|CHECKPOINT...",
+    shell_complete=STUDY,
+)  # fmt: skip
+@words.scenario
+@words.listed(
+    "--attacks", default=_ATTACKS, metavar="NAME",
     help="Attacks: clean, fgsm, pgd<steps>, mim<steps>, cw<steps>, adaptive<steps>, "
     "transfer<steps>, square, aa, cwl2, cwl2_fixed; x<restarts> may follow the steps.",
 )  # fmt: skip
@@ -43,10 +50,13 @@ Examples:
               help="Give each attack only the images that withstood those before it, which is "
               "quicker. The numbers then show the accuracy left after each attack, not the effect "
               "of each alone.")  # fmt: skip
-@click.option("--images", type=click.IntRange(min=1),
-              help="Attack a seeded subset of this size, the same number of each class  [default: "
-              "all; evaluation.aa_images for aa, square, cwl2 and cwl2_fixed].")  # fmt: skip
-@click.option("--eps", help="Radii of the attacks, such as 4/255,8/255  [default: as configured].")
+@click.option("--test-images", type=click.IntRange(min=1),
+              help="Attack a seeded part of the split of this size, the same number of each class "
+              "and the same images for every model  [default: the study's confirm.test_images, "
+              "else all; evaluation.aa_images for aa, square, cwl2 and cwl2_fixed].")  # fmt: skip
+@words.renamed_option("--images", "--test-images", type=click.IntRange(min=1))
+@words.listed_text("--eps", metavar="RADIUS", help="Radii of the attacks, such as 4/255,8/255  "
+                   "[default: as configured].")  # fmt: skip
 @click.option(
     "--norm",
     type=click.Choice(["linf", "l2"]),
@@ -56,22 +66,20 @@ Examples:
     "--step-size",
     help="Step size of the attacks  [default: a quarter of eps in linf, a fifth in l2].",
 )
-@click.option("--scales", help="Values of model.inference_scale, such as 1,10  [default: as "
-              "configured; a cosine head at 1 or 10 gets both, and adaptive20].")  # fmt: skip
-@click.option("--source", metavar="TARGET", help="Model on which transfer attacks are made.")
-@click.option("--source-config", type=click.Path(path_type=Path),
+@words.listed_text("--scales", metavar="SCALE", help="Values of model.inference_scale, such as "
+                   "1,10  [default: as configured; a cosine head at 1 or 10 gets both, and "
+                   "adaptive20].")  # fmt: skip
+@click.option(
+    "--source", metavar="TRIAL|CONFIG|CHECKPOINT", help="Model on which transfer attacks are made."
+)
+@click.option("--source-config", metavar="CONFIG", type=click.Path(path_type=Path),
               help="Configuration of the source, if the source is a checkpoint.")  # fmt: skip
-@click.option("--config", type=click.Path(path_type=Path),
-              help="Configuration of a checkpoint TARGET  [default: beside it].")  # fmt: skip
-@click.option("--model", metavar="NAME", help="Network of a checkpoint that another script wrote, "
-              "such as torchvision/resnet18; with --data.")  # fmt: skip
+@of_checkpoint
 @click.option("--data", metavar="NAME", help="Its images: a data set of `ltat-tune ls datasets`, "
               "or a folder of images.")  # fmt: skip
-@click.option("--mean", help="Subtracted from each channel before its network, such as "
-              "0.49,0.48,0.45  [default: 0].")  # fmt: skip
-@click.option("--std", help="Divides each channel before its network  [default: 1].")
-@click.option("--seed", type=click.IntRange(min=0, max=2**32 - 1), default=0, show_default=True,
+@click.option("--attack-seed", type=_SEED, default=0, show_default=True,
               help="Seed of the attacks' random starts.")  # fmt: skip
+@words.renamed_option("--seed", "--attack-seed", type=_SEED)
 @click.option("--batch-size", type=click.IntRange(min=1),
               help="Images in a batch. It changes the numbers of aa and square, and those of "
               "other attacks by rounding only  [default: evaluation.batch_size].")  # fmt: skip
@@ -92,10 +100,11 @@ Examples:
 def evaluate_command(
     ctx: click.Context,
     texts: tuple[str, ...],
-    attacks: str,
+    scenarios: tuple[str, ...],
+    attacks: tuple[str, ...],
     split: str,
     worst_case: bool,
-    images: int | None,
+    test_images: int | None,
     eps: str | None,
     norm: str | None,
     step_size: str | None,
@@ -107,7 +116,7 @@ def evaluate_command(
     data: str | None,
     mean: str | None,
     std: str | None,
-    seed: int,
+    attack_seed: int,
     batch_size: int | None,
     device: str,
     threads: int | None,
@@ -120,26 +129,22 @@ def evaluate_command(
 ) -> None:
     """Attack trained models, and write a card for each.
 
-    TARGET is a study (the winner of each scenario, with every seed), the folder of a trial or
-    confirmation, a configuration with its checkpoint beside it, or a checkpoint. For each number,
-    the card names the command that measures it again. After the cards stands, for each winner,
-    the mean over its seeds. To continue a stopped evaluation, run the same command again.
+    STUDY stands for the winner of each scenario, with every seed. TRIAL is STUDY/SCENARIO/tNNNN,
+    or the folder of a trial or a confirmation. CONFIG has its checkpoint beside it. For each
+    number, the card names the command that measures it again. After the cards stands, for each
+    winner, the mean over its seeds. To continue a stopped evaluation, run the same command again.
     """
+    from ltat_tune.backend.stop_signals import unechoed_keys
     from ltat_tune.errors import ConfigError
-    from ltat_tune.evaluation.card import Request
-    from ltat_tune.evaluation.card_text import over_seeds
-    from ltat_tune.evaluation.loading import find_targets
-    from ltat_tune.evaluation.parallel import check_request
+    from ltat_tune.evaluation.card_text import over_seeds, table_rows
+    from ltat_tune.evaluation.foreign import config_of_checkpoint
+    from ltat_tune.evaluation.request import Request, check_request
+    from ltat_tune.evaluation.targets import find_targets
     from ltat_tune.models.arithmetic import chosen_device
 
-    if (model is None) != (data is None) or (model and config):
-        raise ConfigError("--model and --data go together, and not with --config")
-    if model is not None and data is not None:
-        from ltat_tune.evaluation.foreign import written_config
-
-        config = written_config(
-            folder, model, data, _channels("--mean", mean), _channels("--std", std)
-        )
+    described, config = described_checkpoint(model, config, mean, std)
+    if model is not None and data is None:
+        raise ConfigError("--model and --data go together")
     origin = None
     if source is not None:
         sources = find_targets(source, out, config=source_config)
@@ -154,24 +159,39 @@ def evaluate_command(
             "its GPU from Ray, and sees no other"
         )
     request = Request(
-        attacks=_names(attacks), split=split, images=images, eps=_numbers("--eps", eps), norm=norm,
+        attacks=_names(attacks), split=split, images=test_images, norm=norm,
+        eps=_numbers("--eps", eps),
         step_size=None if step_size is None else _numbers("--step-size", step_size, most=1)[0],
-        scales=_numbers("--scales", scales), source=origin, seed=seed, batch_size=batch_size,
+        scales=_numbers("--scales", scales), source=origin, seed=attack_seed,
+        batch_size=batch_size,
         device=str(chosen_device(device)), threads=threads, sentinel=sentinel,
         worst_case=worst_case,
     )  # fmt: skip
     check_request(request)
-    named = [t for text in texts for t in find_targets(text, out, config=config)]
+    named = [
+        target for text in texts
+        for target in find_targets(
+            text, out,
+            config=config or config_of_checkpoint(text, folder, described, data),
+        )
+    ]  # fmt: skip
+    if scenarios:
+        known = {t.scenario: None for t in named if t.scenario}
+        words.check_scenarios(scenarios, list(known), " ".join(texts))
+        named = [t for t in named if t.scenario in scenarios]
     targets = list(dict.fromkeys(named))  # a model that is named twice is measured once
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        cards, failed = _measure(targets, request, folder, parallel, quiet, form)
+        with unechoed_keys():
+            cards, failed = _measure(targets, request, folder, parallel, quiet, form)
     except (KeyboardInterrupt, SystemExit):  # on SIGTERM Ray exits
         click.echo("\ninterrupted; run the same command again to continue", err=True)
         ctx.exit(130)
     if form == "json" and cards:
         several = {"cards": cards, "over_seeds": over_seeds(cards)}
         click.echo(json.dumps(cards[0] if len(targets) == 1 else several, indent=2))
+    if form == "csv" and cards:
+        options.print_rows(table_rows(cards), form)
     if failed:
         ctx.exit(1 if cards else 2)
 
@@ -182,6 +202,7 @@ def _measure(
     """Return the cards, and how many models could not be measured."""
     from rich.console import Console
 
+    from ltat_tune.cli.evaluation_progress import EvaluationBars
     from ltat_tune.errors import LtatError, StudyError
     from ltat_tune.evaluation import card
     from ltat_tune.evaluation.card_text import card_text, over_seeds, over_seeds_text
@@ -194,26 +215,31 @@ def _measure(
         notes.print(f"note: {note}", soft_wrap=True)
     shown = Console(highlight=False)
     cards, failed = [], 0
-    with _progress(notes) as on_progress:
+    with EvaluationBars(notes, targets, request) as bars:
         results = evaluate_models(
-            targets, request, state=folder / ".state", parallel=parallel, on_progress=on_progress
+            targets,
+            request,
+            state=folder / ".state",
+            parallel=parallel,
+            on_progress=bars.on_progress,
         )
         for target, result in zip(targets, results, strict=True):
-            if isinstance(result, LtatError):
-                failed += 1
-                click.echo(f"error: {target.name}: {result}", err=True)
-                continue
-            cards.append(result)
-            path = card.write(result, folder)
-            try:
-                card.log(result, target)
-            except StudyError as error:
-                notes.print(f"the card is not in MLflow: {error}", soft_wrap=True)
-            if form == "table":
-                if len(cards) > 1:
-                    shown.print()
-                shown.print(card_text(result), soft_wrap=True)
-            notes.print(f"card: {path}", soft_wrap=True)
+            with bars.away():
+                if isinstance(result, LtatError):
+                    failed += 1
+                    click.echo(f"error: {target.name}: {result}", err=True)
+                    continue
+                cards.append(result)
+                path = card.write(result, folder)
+                try:
+                    card.log(result, target)
+                except StudyError as error:
+                    notes.print(f"the card is not in MLflow: {error}", soft_wrap=True)
+                if form == "table":
+                    if len(cards) > 1:
+                        shown.print()
+                    shown.print(card_text(result), soft_wrap=True)
+                notes.print(f"card: {path}", soft_wrap=True)
     if form == "table":
         wide = Console(highlight=False, width=max(shown.width, _WIDEST))  # six cells with ±
         for block in over_seeds(cards):
@@ -235,47 +261,12 @@ def _plugins(configs: list[Path]) -> list[str]:
     return list(notes)
 
 
-@contextmanager
-def _progress(notes: Any) -> Iterator[Callable[[str, int, int, int], None]]:
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
-        TextColumn("{task.fields[right]}"), TimeRemainingColumn(),
-    )  # fmt: skip
-    # without a terminal, a bar would print only an empty line
-    shown = notes.is_terminal and not notes.quiet
-    with Progress(*columns, console=notes, transient=True, disable=not shown) as progress:
-        bars: dict[str, Any] = {}
-
-        def on_progress(title: str, done: int, total: int, right: int) -> None:
-            if title not in bars:
-                for old in bars.values():
-                    progress.update(old, visible=False)
-                bars[title] = progress.add_task(title, total=total, right="")
-            text = "" if right < 0 else f"{100 * right / done:.1f} %"
-            progress.update(bars[title], completed=done, right=text)
-
-        yield on_progress
-
-
-def _names(text: str) -> tuple[str, ...]:
+def _names(names: tuple[str, ...]) -> tuple[str, ...]:
     from ltat_tune.errors import ConfigError
 
-    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     if not names:
         raise ConfigError("--attacks must name one attack or more; clean alone attacks nothing")
     return names
-
-
-def _channels(option: str, text: str | None) -> tuple[float, ...]:
-    """Return one number for each channel; empty if none are given."""
-    from ltat_tune.errors import ConfigError
-
-    try:
-        return tuple(float(part) for part in text.split(",")) if text else ()
-    except ValueError:
-        raise ConfigError(f"{option} must be numbers such as 0.49,0.48,0.45, got {text}") from None
 
 
 def _numbers(option: str, text: str | None, most: int | None = None) -> Any:

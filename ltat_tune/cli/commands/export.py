@@ -6,24 +6,25 @@ from pathlib import Path
 
 import click
 
-from ltat_tune.cli import options
+from ltat_tune.cli import options, words
 from ltat_tune.cli.complete import STUDY
 
 
 @click.command(
     short_help="Write the best configurations, models and cards.",
     epilog="\b\nExamples:\n  ltat-tune export quickstart\n"
-    "  ltat-tune export quickstart --scenario imbalance_ratio_50 --checkpoint --onnx\n"
+    "  ltat-tune export quickstart --scenario imbalance_ratio_50 --weights --onnx\n"
     "  ltat-tune export quickstart --register digits",
 )
 @click.argument("name", metavar="STUDY", shell_complete=STUDY)
 @options.out
-@click.option("--scenario", help="Export only this scenario  [default: all].")
+@words.scenario
 @click.option("--top", type=click.IntRange(min=1), default=1, show_default=True,
               help="How many of the confirmed configurations to export.")  # fmt: skip
 @click.option("--to", "target", type=options.A_FOLDER, default=Path("exports"),
               show_default=True, help="Folder to write into.")  # fmt: skip
-@click.option("--checkpoint", is_flag=True, help="Also write the weights as safetensors.")
+@click.option("--weights", is_flag=True, help="Also write the weights as safetensors.")
+@words.renamed_option("--checkpoint", "--weights", is_flag=True)
 @click.option(
     "--onnx", is_flag=True, help="Also write an ONNX file and check it with onnxruntime."
 )
@@ -34,10 +35,10 @@ from ltat_tune.cli.complete import STUDY
 def export_command(
     name: str,
     out: Path,
-    scenario: str | None,
+    scenarios: tuple[str, ...],
     top: int,
     target: Path,
-    checkpoint: bool,
+    weights: bool,
     onnx: bool,
     register: str | None,
     quiet: bool,
@@ -54,10 +55,11 @@ def export_command(
     from ltat_tune.export.winners import export_study as write
     from ltat_tune.export.write import ExportForms, write_more
 
-    forms = ExportForms(checkpoint, onnx, register)
+    forms = ExportForms(weights, onnx, register)
     forms.check()
-    study = StudyRun.open(out / name, check_machine=False)
-    winners = write(study.folder, study.space, target, scenario=scenario, top=top)
+    study = StudyRun.open(options.find_study(out, name).root, check_machine=False)
+    words.check_scenarios(scenarios, [one.name for one in study.space.scenarios], name)
+    winners = write(study.folder, study.space, target, scenarios=scenarios, top=top)
     several = len({winner.scenario.name for winner in winners}) > 1
     for winner in winners:
         of_this = register if winner.place == 1 else None

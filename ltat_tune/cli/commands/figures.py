@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ltat_tune.cli import options
+from ltat_tune.cli import options, words
+from ltat_tune.cli.complete import STUDY
 
 if TYPE_CHECKING:
     from ltat_tune.figures.drawing import Drawn
@@ -25,17 +25,20 @@ _KEY_WIDTH = len("accuracy_over_eps")  # the longest
     epilog="\b\nExamples:\n  ltat-tune figures --list\n  ltat-tune figures quickstart\n"
     "  ltat-tune figures reat_figure_01 reat_table_07 --only reat_01,reat_02",
 )
-@click.argument("targets", nargs=-1, metavar="[STUDY|RUN]...")
-@click.option("--only", metavar="KEY,...", help="Draw only these figures; may be repeated.",
-              multiple=True)  # fmt: skip
+@click.argument("targets", nargs=-1, metavar="[STUDY|TRIAL]...", shell_complete=STUDY)
+@words.listed("--only", metavar="KEY", help="Draw only these figures.")
 @click.option("--list", "listed", is_flag=True, help="List every figure and the command for it.")
 @click.option("--to", "target", type=options.A_FOLDER, default=Path("figures"),
               show_default=True, help="Folder to write <key>.pdf and <key>.png into.")  # fmt: skip
 @options.out
-@click.option("--scenario", help="Draw this scenario alone  [default: all; a figure of one "
-              "scenario takes the first].")  # fmt: skip
-@click.option("--images", type=click.IntRange(min=1), default=1000, show_default=True,
-              help="Number of test images for figures that attack models.")  # fmt: skip
+@words.listed(
+    "--scenario", "scenarios", metavar="NAME",
+    help="Draw these scenarios alone  [default: all; a figure of one scenario takes the first].",
+)  # fmt: skip
+@click.option("--test-images", type=click.IntRange(min=1), default=1000, show_default=True,
+              help="Most test images for figures that attack models, the same number of each "
+              "class.")  # fmt: skip
+@words.renamed_option("--images", "--test-images", type=click.IntRange(min=1))
 @options.device
 @click.option("--root", help="Folder of SVHN's official files, for srat_14  [default: as "
               "`ltat-tune prepare svhn`].")  # fmt: skip
@@ -49,41 +52,41 @@ def figures(
     listed: bool,
     target: Path,
     out: Path,
-    scenario: str | None,
-    images: int,
+    scenarios: tuple[str, ...],
+    test_images: int,
     device: str,
     root: str | None,
     quiet: bool,
     form: str,
 ) -> None:
-    """Draw every figure of both papers for which STUDY or RUN has the data.
+    """Draw every figure of both papers for which STUDY or TRIAL has the data.
 
-    STUDY is the name of a study or its folder. RUN is the folder of one training (config.yaml,
-    result.json, checkpoint.pt). Give several to compare them; some figures of --only need none.
-    The figures that cannot be drawn stand on one line for each paper. With --only, the command
-    names the missing data of each, and the command that makes them. The exit status is 1 if no
-    figure could be drawn.
+    STUDY is the name of a study or its folder. TRIAL is STUDY/SCENARIO/tNNNN, or the folder of one
+    training (config.yaml, result.json, checkpoint.pt). Give several to compare them; some figures
+    of --only need none. The figures that cannot be drawn stand on one line for each paper. With
+    --only, the command names the missing data of each, and the command that makes them. The exit
+    status is 1 if no figure could be drawn.
     """
     from ltat_tune.figures.drawing import drawn_table
 
     keys = _keys(only)
     if listed:
         rows = drawn_table(keys)
-        click.echo(json.dumps(rows, indent=2)) if form == "json" else _print_list(rows)
+        _print_list(rows) if form == "table" else options.print_rows(rows, form)
         return
     if not targets and not only:
         raise click.UsageError("name a study or the folder of a training, or use --list")
-    paths = [Path(name) if Path(name).is_dir() else out / name for name in targets]
+    paths = [_folder(out, name) for name in targets]
     figures_drawn = []
-    for drawn in _draw(keys, paths, target, images, device, root, scenario):
+    for drawn in _draw(keys, paths, target, test_images, device, root, scenarios):
         figures_drawn.append(drawn)
         if form == "table" and (drawn.paths or (only and not quiet)):
             _print(drawn)
     if form == "table" and not only and not quiet:
         _print_missing([drawn.spec for drawn in figures_drawn if not drawn.paths])
     _attach(paths, [path for drawn in figures_drawn for path in drawn.paths])
-    if form == "json":
-        click.echo(json.dumps([drawn.as_data() for drawn in figures_drawn], indent=2))
+    if form != "table":
+        options.print_rows([drawn.as_data() for drawn in figures_drawn], form)
     if not any(drawn.paths for drawn in figures_drawn):
         ctx.exit(1)
 
@@ -91,18 +94,26 @@ def figures(
 def _keys(only: tuple[str, ...]) -> list[str]:
     from ltat_tune.figures.registry import FIGURES
 
-    chosen = [key.strip() for part in only for key in part.split(",") if key.strip()]
-    for key in chosen:
+    for key in only:
         if key not in FIGURES:
             close = get_close_matches(key, FIGURES, n=1)
             hint = f"did you mean {close[0]}? Choose" if close else "choose"
             raise click.UsageError(f"unknown figure {key!r}; {hint} from: {', '.join(FIGURES)}")
-    return list(dict.fromkeys(chosen)) or list(FIGURES)
+    return list(only) or list(FIGURES)
+
+
+def _folder(out: Path, name: str) -> Path:
+    """Return the folder of a study, or of a training."""
+    if Path(name).is_dir() or "/" not in name:
+        return Path(name) if Path(name).is_dir() else out / name
+    from ltat_tune.results.trial_view import find_trial
+
+    return find_trial((name,), out)[1].folder
 
 
 def _draw(
     keys: list[str], paths: list[Path], target: Path, images: int, device: str, root: str | None,
-    scenario: str | None,
+    scenarios: tuple[str, ...],
 ) -> Iterator[Drawn]:  # fmt: skip
     from ltat_tune.config.sections import ComputeConfig
     from ltat_tune.errors import StudyError
@@ -114,8 +125,9 @@ def _draw(
     if device == "auto" and chosen.type == "cuda":
         click.echo(f"note: models are attacked on {chosen}", err=True)
     sources = read_sources(paths, device=str(chosen), images=images, root=root)
-    if scenario is not None:
-        sources = sources.of_scenario(scenario)
+    if scenarios:
+        words.check_scenarios(scenarios, sources.scenarios, " ".join(map(str, paths)))
+        sources = sources.of_scenarios(scenarios)
     try:
         with computing_on(chosen, ComputeConfig()):
             yield from draw(keys, sources, target)

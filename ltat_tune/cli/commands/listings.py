@@ -40,7 +40,7 @@ def params(pattern: str, plugins: tuple[str, ...], form: str) -> None:
     chosen = (section or matching) if word else list(PARAMETERS.values())
     if not chosen:
         raise click.UsageError(f"no parameter matches {pattern!r}")
-    if form == "json":
+    if form != "table":
         fields = "path symbol kind default range unit meaning source acts_from".split()
         rows = [
             {
@@ -52,7 +52,7 @@ def params(pattern: str, plugins: tuple[str, ...], form: str) -> None:
             }
             for p in chosen
         ]
-        click.echo(json.dumps(rows, indent=2))
+        options.print_rows(rows, form)
         return
     from ltat_tune.cli.parameter_table import print_parameters
 
@@ -72,7 +72,7 @@ _KINDS = ("studies", "methods", "losses", "datasets", "models", "attacks", "spac
     short_help="List studies, methods, losses, data sets or space files.",
     epilog="\b\nExamples:\n  ltat-tune ls\n  ltat-tune ls methods\n  ltat-tune ls spaces",
 )
-@click.argument("kind", type=click.Choice(_KINDS), default="studies")
+@click.argument("kind", metavar="[KIND]", type=click.Choice(_KINDS), default="studies")
 @options.out
 @options.plugins
 @options.format_
@@ -104,8 +104,8 @@ def ls(kind: str, out: Path, plugins: tuple[str, ...], form: str) -> None:
         entries, none = CATALOGUE[kind], ""
         rows = [entry.as_data(PARAMETERS) for entry in entries]
         show = partial(print_catalogue, entries)
-    if form == "json":
-        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+    if form != "table":
+        options.print_rows(rows, form)
     elif rows:
         show()
     else:
@@ -127,6 +127,8 @@ def version(form: str) -> None:
     facts = {**versions(), "commit": commit() or "not a checkout", "machine": machine()}
     if form == "json":
         click.echo(json.dumps(facts, indent=2))
+    elif form == "csv":
+        options.print_rows(options.flat_rows(facts), form)
     else:
         for name, value in facts.items():
             click.echo(f"{name:14} {value}")

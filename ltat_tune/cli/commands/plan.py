@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ltat_tune.cli import options
+from ltat_tune.cli import options, words
 from ltat_tune.cli.complete import SETTING, SPACE
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ _SHOWN = 5  # trials of a scenario that --dry-run prints
     "  ltat-tune plan search_spaces/srat.yaml --set searcher.branches=4\n"
     "  ltat-tune plan studies/srat --slurm",
 )
-@click.argument("space", type=click.Path(path_type=Path), shell_complete=SPACE)
+@click.argument("space", metavar="SPACE", type=click.Path(path_type=Path), shell_complete=SPACE)
 @click.option(
     "--measure", is_flag=True, help="Measure the speed by training for about half a minute."
 )
@@ -36,8 +38,9 @@ _SHOWN = 5  # trials of a scenario that --dry-run prints
 )  # fmt: skip
 @click.option(
     "--slurm", is_flag=True,
-    help="SPACE is a study's folder: write a Slurm job array of its confirmations.",
+    help="SPACE is a study or its folder: write a Slurm job array of its confirmations.",
 )  # fmt: skip
+@words.scenario
 @options.format_
 def plan(
     space: Path,
@@ -45,6 +48,7 @@ def plan(
     trials: int | None,
     overrides: tuple[str, ...],
     slurm: bool,
+    scenarios: tuple[str, ...],
     form: str,
 ) -> None:
     """Estimate what the study of a space file takes: epochs, hours, memory, disk.
@@ -55,7 +59,8 @@ def plan(
     if slurm:
         from ltat_tune.cli.slurm import write_array
 
-        script, tasks = write_array(space)
+        there = os.path.exists(space / "study.json")
+        script, tasks = write_array(space if there else Path("studies") / space)
         click.echo(f"wrote {script}: {tasks} trainings\n\nnext:\n  sbatch {script}")
         return
     from ltat_tune.planning.estimate import estimate
@@ -66,9 +71,15 @@ def plan(
         space, overrides=(*overrides, *more), check_machine=measure,
         options={"searcher.trials": "--trials"} if more else {},
     )  # fmt: skip
+    if scenarios:
+        words.check_scenarios(scenarios, [one.name for one in checked.scenarios], str(space))
+        kept = tuple(one for one in checked.scenarios if one.name in scenarios)
+        checked = replace(checked, scenarios=kept)
     expected = estimate(checked, measured=_measured(checked) if measure else None)
     if form == "json":
         click.echo(json.dumps(expected.as_data(), indent=2))
+    elif form == "csv":
+        options.print_rows(expected.as_data()["scenarios"], form)
     else:
         _show(checked, expected)
 
@@ -90,9 +101,10 @@ def _measured(space: Space) -> Any:
 
 def _show(space: Space, expected: StudyEstimate) -> None:
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, header_style="dim")
+    from ltat_tune.presentation.rich_table import PlainTable
+
+    table = PlainTable()
     for title in ("scenario", "trials", "to the end", "epochs", "at most",
                   "confirmed (epochs)", "s/epoch"):  # fmt: skip
         left = title == "scenario"
@@ -176,6 +188,12 @@ def show_first_trials(space: Space, form: str) -> None:
         click.echo(
             json.dumps({"trials": proposals, "rungs": where, "notes": space.notes}, indent=2)
         )
+        return
+    if form == "csv":
+        rows = [{"scenario": name, "trial": f"t{number:04d}", **params}
+                for name, all_params in proposals.items()
+                for number, params in enumerate(all_params)]  # fmt: skip
+        options.print_rows(rows, form)
         return
     for note in space.notes:
         click.echo(f"note: {note}", err=True)

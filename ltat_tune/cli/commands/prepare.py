@@ -16,7 +16,7 @@ from ltat_tune.cli import options
     "  ltat-tune prepare image_folder --root ~/images --set data.image_size=32\n"
     "  ltat-tune prepare npz --root ~/pathmnist.npz",
 )
-@click.argument("dataset")
+@click.argument("dataset", metavar="DATASET")
 @click.option("--root", help="Folder or file of the data set (sets data.root).")
 @click.option(
     "--set", "overrides", multiple=True, metavar="PATH=VALUE",

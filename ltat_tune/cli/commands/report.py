@@ -1,13 +1,15 @@
-"""The command `report`, which writes a study as one HTML file."""
+"""The commands `report` and `leaderboard`, which write one study, or all, as one HTML file."""
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
 import click
 
 from ltat_tune.cli import options
+from ltat_tune.cli.complete import STUDY
 
 _EVERY_S = 60
 
@@ -17,7 +19,7 @@ _EVERY_S = 60
     epilog="\b\nExamples:\n  ltat-tune report quickstart --open\n"
     "  ltat-tune report quickstart --watch --to /tmp/quickstart.html",
 )
-@click.argument("study", metavar="STUDY")
+@click.argument("study", metavar="STUDY", shell_complete=STUDY)
 @options.out
 @click.option("--to", "target", type=click.Path(dir_okay=False, path_type=Path),
               help="The file to write  [default: report.html in the study's folder].")  # fmt: skip
@@ -43,10 +45,8 @@ def report(
     """
     from ltat_tune.report.data import Reader
     from ltat_tune.report.write import write_report
-    from ltat_tune.storage.folder import StudyFolder
 
-    root = Path(study) if (Path(study) / "study.json").exists() else out / study
-    folder = StudyFolder.open(root)
+    folder = options.find_study(out, study)
     path = target or folder.root / "report.html"
     reader = Reader(folder)
     every_s = (every or _EVERY_S) if watch or every else None
@@ -65,3 +65,54 @@ def report(
     if every_s is not None:
         write_report(reader, path)  # the last one: the browser need not reload it
     click.echo(path)
+
+
+@click.command(
+    short_help="Rank the winners of several studies.",
+    epilog="\b\nExamples:\n  ltat-tune leaderboard\n  ltat-tune leaderboard first second --open\n"
+    "  ltat-tune leaderboard /data/studies --format json",
+)
+@click.argument("studies", metavar="[STUDY]...", nargs=-1)
+@options.out
+@click.option("--to", "target", type=click.Path(dir_okay=False, path_type=Path),
+              help="The page to write  [default: leaderboard.html in --out].")  # fmt: skip
+@click.option("--open", "opened", is_flag=True, help="Open the page in the browser.")
+@options.format_
+def leaderboard(
+    studies: tuple[str, ...], out: Path, target: Path | None, opened: bool, form: str
+) -> None:
+    """Rank the winners of studies by their test accuracy, problem by problem, on one page.
+
+    STUDY is the name of a study, its folder, or a folder of studies; without it, all studies in
+    the folder of --out. Each row has the winner, its test accuracies with 95 % intervals, its lead
+    over the baseline, the verdict on gradient masking, the cost, and the command that exports it.
+    Another format than table writes no page, unless --to names one.
+    """
+    from ltat_tune.comparison.leaderboard import (
+        find_studies,
+        leaderboard_rows,
+        leaderboard_text,
+        standings,
+    )
+
+    rows = standings(find_studies(studies, out))
+    if form == "json":
+        click.echo(json.dumps(leaderboard_rows(rows), indent=2, ensure_ascii=False))
+    elif form == "csv":
+        from ltat_tune.presentation.text_tables import csv_text
+
+        click.echo(csv_text(leaderboard_rows(rows)), nl=False)
+    else:
+        from rich.console import Console
+
+        Console(highlight=False).print(leaderboard_text(rows))
+    if form != "table" and target is None and not opened:
+        return
+    from ltat_tune.report.write import write_leaderboard
+
+    path = target or out / "leaderboard.html"
+    write_leaderboard(rows, path)
+    if opened:
+        click.launch(path.resolve().as_uri())
+    if form == "table":
+        click.echo(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ltat_tune._version import __version__
-from ltat_tune.backend.stop_signals import STOPPING, leave_terminal
-from ltat_tune.cli import options
+from ltat_tune.backend.stop_signals import STOPPING, leave_terminal, unechoed_keys
+from ltat_tune.cli import options, words
 from ltat_tune.cli.commands.plan import show_first_trials
 from ltat_tune.cli.complete import SETTING, SPACE, STUDY
 from ltat_tune.cli.group import CommandGroup
@@ -51,11 +50,12 @@ _budget = click.option(
 )  # fmt: skip
 
 
-_CHANGES = {"trials": "searcher.trials", "seed": "searcher.seed", "budget": "budget"}
+_CHANGES = {"trials": "searcher.trials", "search_seed": "searcher.seed", "budget": "budget"}
 _OPTIONS = (
     options.out,
     click.option("--trials", type=int, help="Number of trials per scenario (searcher.trials)."),
-    click.option("--seed", type=int, help="Seed of the proposals (sets searcher.seed)."),
+    click.option("--search-seed", type=int, help="Seed of the proposals (searcher.seed)."),
+    words.renamed_option("--seed", "--search-seed", type=int),
     click.option(
         "--set", "overrides", multiple=True, metavar="PATH=VALUE", shell_complete=SETTING,
         help="Replace a value of the space file; may be repeated.",
@@ -142,7 +142,7 @@ def _debug_all(ctx: click.Context, option: click.Parameter, value: bool) -> None
     epilog="\b\nExamples:\n  ltat-tune run search_spaces/quickstart.yaml\n"
     "  ltat-tune run search_spaces/quickstart.yaml --trials 24 --set name=longer --dry-run",
 )
-@click.argument("space", type=click.Path(path_type=Path), shell_complete=SPACE)
+@click.argument("space", metavar="SPACE", type=click.Path(path_type=Path), shell_complete=SPACE)
 @_study_options
 @click.option("--debug", is_flag=True, expose_value=False, callback=_debug_all,
               help="Show tracebacks.")  # fmt: skip
@@ -150,7 +150,7 @@ def _debug_all(ctx: click.Context, option: click.Parameter, value: bool) -> None
 def run(ctx: click.Context, /, space: Path, **study: Any) -> None:
     """Run the study of a space file: search, confirmations, tests.
 
-    SPACE is a file such as search_spaces/quickstart.yaml. `ltat-tune run SPACE` does the same.
+    SPACE is a file such as search_spaces/quickstart.yaml. `ltat-tune --space SPACE` does the same.
     """
     _start(ctx, space, **study)
 
@@ -180,7 +180,8 @@ def _start(
     more = [f"{path}={changes[name]}" for name, path in given.items()]
     checked = load_space(
         space, overrides=(*overrides, *more), allow_inert=allow_inert, smoke=smoke,
-        cluster=address is not None, options={path: f"--{name}" for name, path in given.items()},
+        cluster=address is not None,
+        options={path: f"--{name.replace('_', '-')}" for name, path in given.items()},
     )  # fmt: skip
     if dry_run:
         show_first_trials(checked, form)
@@ -224,8 +225,8 @@ def resume(
     from ltat_tune.engine.study import StudyRun
 
     study = StudyRun.open(
-        out / name, trials=trials, budget=budget, tracking_uri=tracking_uri,
-        cluster=address is not None,
+        options.find_study(out, name).root, trials=trials, budget=budget,
+        tracking_uri=tracking_uri, cluster=address is not None,
     )  # fmt: skip
     _run(ctx, study, quiet, form, address, in_process)
 
@@ -252,14 +253,15 @@ def _run(
     _end_by_signals()
     try:
         console = Console(stderr=True, highlight=False)
-        end = study.run(console, quiet=quiet, address=address, in_process=in_process)
+        with unechoed_keys():
+            end = study.run(console, quiet=quiet, address=address, in_process=in_process)
     except (KeyboardInterrupt, SystemExit):  # Ctrl-C early or twice; on SIGTERM Ray exits
-        for number in STOPPING:
-            signal.signal(number, signal.SIG_IGN)  # the process is ending
+        _ignore_signals()
         click.echo(f"\ninterrupted\nresume with: {again}", err=True)
         ctx.exit(130)
     _show_end(study, end, form, again)
     if end.interrupted:
+        _ignore_signals()
         ctx.exit(130)
     if end.reason is not None:
         ctx.exit(1)
@@ -275,13 +277,12 @@ def _end_by_signals() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup wants it
         signal.signal(signal.SIGHUP, gone)
-    usual = sys.unraisablehook
 
-    def quiet(raised: Any) -> None:
-        if not isinstance(raised.exc_value, KeyboardInterrupt):
-            usual(raised)
 
-    sys.unraisablehook = quiet  # a second Ctrl-C may come while something is being deleted
+def _ignore_signals() -> None:
+    """Let no further signal disturb a process that is ending."""
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _show_end(study: StudyRun, end: StudyEnd, form: str, again: str) -> None:
@@ -289,6 +290,9 @@ def _show_end(study: StudyRun, end: StudyEnd, form: str, again: str) -> None:
     out = study.folder.out_option
     if end.reason is not None:
         click.echo(f"{end.reason}\nresume with: {again}", err=True)
+        return
+    if form == "csv":
+        options.print_compared(study.folder)
         return
     options.print_results(end.results, form)
     if form == "json":
@@ -305,6 +309,5 @@ def _show_end(study: StudyRun, end: StudyEnd, form: str, again: str) -> None:
     if not study.space.searcher.enumerates and not study.space.smoke:
         more = f"{again} --trials {2 * study.space.searcher.trials}"
         commands.append((more, "extend the search"))
-    for command, why in commands:
-        click.echo(f"  {command}   # {why}")
+    options.print_commands(commands)
     click.echo(f"everything lies in {root}")

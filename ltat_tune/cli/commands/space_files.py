@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 
-from ltat_tune.cli import options
+from ltat_tune.cli import options, words
 from ltat_tune.cli.complete import DATA, METHOD_NAMES
 
 _QUESTIONS = {
-    "data": "Data set, or a folder of images",
+    "data": "Data set, or a folder or file of images",
     "methods": "Methods, comma-separated",
     "ratios": "Imbalance ratios, comma-separated",
     "budget": "Budget, such as 6h (empty: none)",
@@ -45,11 +45,14 @@ def schema(plugins: tuple[str, ...]) -> None:
     "  ltat-tune init --data digits --methods pgd_at,srat --ratios 10,50 --budget 1h\n"
     "  ltat-tune init --data ~/images --methods pgd_at,trades --out mine.yaml",
 )
-@click.option("--data", shell_complete=DATA, help="Data set, or a folder with train/ and test/.")
 @click.option(
-    "--methods", shell_complete=METHOD_NAMES, help="Methods to compare, comma-separated."
+    "--data",
+    metavar="NAME",
+    shell_complete=DATA,
+    help="Data set, a folder with train/ and test/, or an .npz or CSV file.",
 )
-@click.option("--ratios", help="Imbalance ratios, comma-separated; each has its own search.")
+@words.listed_text("--methods", metavar="NAME", complete=METHOD_NAMES, help="Methods to compare.")
+@words.listed_text("--ratios", metavar="RATIO", help="Imbalance ratios; each has its own search.")
 @click.option("--budget", metavar="6h|40gpuh|500epochs", help="Limit of the study.")
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path),

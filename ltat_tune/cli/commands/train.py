@@ -14,7 +14,7 @@ from ltat_tune.cli import options
     epilog="\b\nExample:\n"
     "  ltat-tune train studies/quickstart/best/best-imbalance_ratio_50.yaml --test",
 )
-@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("config", metavar="CONFIG", type=click.Path(path_type=Path))
 @click.option("--test", is_flag=True, help="Also attack the test images, as recorded in the file.")
 @click.option(
     "--seed", type=click.IntRange(min=0), help="Training seed to use instead of the file's."
@@ -23,8 +23,10 @@ from ltat_tune.cli import options
     "--threads", type=click.IntRange(min=1), help="CPU threads  [default: as recorded, else 1]."
 )
 @options.device
-@click.option("--checkpoint", type=click.Path(dir_okay=False, path_type=Path),
-              help="Save the training's state in this file, and continue from it.")  # fmt: skip
+@click.option(
+    "--checkpoint", metavar="CHECKPOINT", type=click.Path(dir_okay=False, path_type=Path),
+    help="Save the training's state in this file, and continue from it.",
+)  # fmt: skip
 @options.quiet
 @options.format_
 @click.pass_context

@@ -12,6 +12,15 @@ from ltat_tune.cli import options
 from ltat_tune.cli.complete import TRIAL
 
 _POLL_S = 1.0
+_scenario = click.option(
+    "--scenario", metavar="NAME", help="The trial's scenario, if the study has several."
+)
+
+
+def _named(words: tuple[str, ...], scenario: str | None) -> tuple[str, ...]:
+    """Return the words of a trial with its scenario."""
+    parts = [part for word in words for part in word.split("/") if part]
+    return tuple(words) if scenario is None or len(parts) != 2 else (parts[0], scenario, parts[1])
 
 
 @click.command(
@@ -21,18 +30,25 @@ _POLL_S = 1.0
 )
 @click.argument("words", nargs=-1, required=True, metavar="TRIAL", shell_complete=TRIAL)
 @options.out
+@_scenario
 @click.option("--all", "every", is_flag=True, help="Also show defaults and every class.")
 @options.format_
-def show_command(words: tuple[str, ...], out: Path, every: bool, form: str) -> None:
+def show_command(
+    words: tuple[str, ...], out: Path, scenario: str | None, every: bool, form: str
+) -> None:
     """Show one trial: parameters, scores by rung, curve, classes, files and useful commands.
 
-    TRIAL is STUDY/SCENARIO/tNNNN. If the study has one scenario, STUDY tNNNN is enough.
+    TRIAL is STUDY/SCENARIO/tNNNN, or STUDY/tNNNN if the study has one scenario or --scenario names
+    it.
     """
     from ltat_tune.results.trial_view import find_trial, trial_data, view_trial
 
-    view = view_trial(*find_trial(words, out))
+    view = view_trial(*find_trial(_named(words, scenario), out))
     if form == "json":
         click.echo(json.dumps(trial_data(view), indent=2, ensure_ascii=False))
+        return
+    if form == "csv":
+        options.print_rows(options.flat_rows(trial_data(view)), form)
         return
     from rich.console import Console
 
@@ -40,7 +56,8 @@ def show_command(words: tuple[str, ...], out: Path, every: bool, form: str) -> N
 
     console = Console(highlight=False)
     console.print(trial_tables(view, every=every))
-    console.print(files_and_commands(view), soft_wrap=True)
+    width = console.width if console.is_terminal else 1000
+    console.print(files_and_commands(view, width), soft_wrap=True)
 
 
 @click.command(
@@ -50,16 +67,18 @@ def show_command(words: tuple[str, ...], out: Path, every: bool, form: str) -> N
 )
 @click.argument("words", nargs=-1, required=True, metavar="TRIAL", shell_complete=TRIAL)
 @options.out
+@_scenario
 @click.option("--follow", "-f", is_flag=True, help="Show new lines until the trial ends.")
-def logs(words: tuple[str, ...], out: Path, follow: bool) -> None:
+@options.format_
+def logs(words: tuple[str, ...], out: Path, scenario: str | None, follow: bool, form: str) -> None:
     """Show what happened to one trial: its scores, its end, the traceback of a failure."""
     from ltat_tune.results.trial_view import events, find_trial
 
     shown, alive = 0, follow
     while True:
-        folder, row = find_trial(words, out)
+        folder, row = find_trial(_named(words, scenario), out)
         lines = events(folder, row)
-        for line in lines[shown:]:
+        for line in lines[shown:] if form == "table" else ():
             click.echo(line)
         shown = max(shown, len(lines))
         if row.state != "running" or not alive:
@@ -67,5 +86,7 @@ def logs(words: tuple[str, ...], out: Path, follow: bool) -> None:
         alive = folder.is_running()  # if not, read its last lines once more
         if alive:
             time.sleep(_POLL_S)
-    if "\n" in row.reason.strip():
+    if form != "table":
+        options.print_rows([{"event": line} for line in lines], form)
+    elif "\n" in row.reason.strip():
         click.echo(f"\n{row.reason.strip()}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ltat_tune.cli import options
+from ltat_tune.cli.complete import STUDY
 
 if TYPE_CHECKING:
     from ltat_tune.storage.folder import StudyFolder
@@ -21,7 +22,7 @@ _SERVERS = ("http://", "https://")
     epilog="\b\nExamples:\n  ltat-tune ui\n  ltat-tune ui quickstart --port 5000\n"
     "  ltat-tune ui quickstart --optuna",
 )
-@click.argument("name", required=False)
+@click.argument("name", metavar="[STUDY]", required=False, shell_complete=STUDY)
 @options.out
 @click.option(
     "--port", type=click.IntRange(1, 65535), help="Port of the pages  [default: a free one]."
@@ -34,13 +35,13 @@ _SERVERS = ("http://", "https://")
 def ui(
     ctx: click.Context, name: str | None, out: Path, port: int | None, browser: bool, optuna: bool
 ) -> None:
-    """Show the study NAME in the browser; without NAME, show the newest one.
+    """Show STUDY in the browser; without STUDY, show the newest one.
 
     The command serves the pages to this machine alone until Ctrl-C, also while the study runs. For
-    a study on a tracking server, it shows the server's page. Without NAME, it shows all studies
+    a study on a tracking server, it shows the server's page. Without STUDY, it shows all studies
     if they share a tracking server.
     """
-    folders = _all(out) if name is None else [_named(out, name)]
+    folders = _all(out) if name is None else [options.find_study(out, name)]
     shared = _shared_server(folders) if len(folders) > 1 and not optuna else None
     if shared is not None:
         _show(f"{shared}/#/experiments", browser)
@@ -55,12 +56,6 @@ def ui(
     except KeyboardInterrupt:
         click.echo("ended", err=True)
         ctx.exit(0)
-
-
-def _named(out: Path, name: str) -> StudyFolder:
-    from ltat_tune.storage.folder import StudyFolder
-
-    return StudyFolder.open(out / name)
 
 
 def _all(out: Path) -> list[StudyFolder]:

@@ -69,7 +69,8 @@ def rm(name: str, out: Path, keep_best: bool, yes: bool) -> None:
 @options.out
 @click.option("--dry-run", is_flag=True, help="List the files, but delete nothing.")
 @_yes
-def gc(names: tuple[str, ...], out: Path, dry_run: bool, yes: bool) -> None:
+@options.format_
+def gc(names: tuple[str, ...], out: Path, dry_run: bool, yes: bool, form: str) -> None:
     """Delete files that are no longer needed, after listing them and asking.
 
     Without STUDY, the command covers all studies. From finished studies it deletes the weights of
@@ -84,6 +85,8 @@ def gc(names: tuple[str, ...], out: Path, dry_run: bool, yes: bool) -> None:
     from ltat_tune.storage import cleanup
     from ltat_tune.storage.folder import StudyFolder, list_studies
 
+    if form != "table" and not dry_run:
+        raise click.UsageError("--format is for the list of --dry-run")
     folders = [options.find_study(out, name) for name in names]
     for name in () if names else list_studies(out):
         try:
@@ -97,6 +100,12 @@ def gc(names: tuple[str, ...], out: Path, dry_run: bool, yes: bool) -> None:
         else:
             studies.append((folder, cleanup.waste(folder)))
     left_over = [] if names else cleanup.left_over_studies(out)
+    if form != "table":
+        lists = [*((folder.root.name, items) for folder, items in studies), (out.name, left_over)]
+        rows = [{"where": where, "path": str(item.path), "size": item.size, "why": item.why}
+                for where, items in lists for item in items]  # fmt: skip
+        options.print_rows(rows, form)
+        return
     for folder, items in studies:
         _list(folder.root, items)
     _list(out, left_over)

@@ -14,6 +14,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+from ltat_tune.errors import ConfigError
+
 _DIGITS = re.compile(r"(.*)@([0-9a-f]{16})")
 
 
@@ -26,11 +28,22 @@ def start_file(text: str) -> tuple[Path, str]:
 def content_digits(path: Path) -> str:
     """Return 16 hex digits of a file's content. A file that has not changed is read once.
 
+    `keys` of the description beside it are part of the content: they decide what is taken.
+
     Raises:
         OSError: the file cannot be read.
+        ConfigError: the description has wrong fields.
     """
+    from ltat_tune.config.foreign.description import keys_beside
+
     state = path.stat()
-    return _digits(path, state.st_mtime_ns, state.st_size)
+    digits = _digits(path, state.st_mtime_ns, state.st_size)
+    keys = keys_beside(path)
+    return (
+        hashlib.sha256(f"{digits}{sorted(keys.items())}".encode()).hexdigest()[:16]
+        if (keys)
+        else digits
+    )
 
 
 @lru_cache(maxsize=64)
@@ -46,6 +59,8 @@ def _with_digits(text: str) -> str:
     path = path.expanduser().absolute()
     try:
         return f"{path}@{content_digits(path)}"
+    except ConfigError as error:
+        raise ValueError("; ".join(error.problems)) from None
     except OSError as error:
         raise ValueError(
             f"must name a file of weights, got {text}: {error.strerror or error}"

@@ -56,6 +56,23 @@ class AttackConfig(Section):
             ("method.base", ("trades", "mart"), "gaussian"),
         ),
     )
+    start_radius: Number = documented(
+        1.0,
+        "radius of the noise at the start; N-FGSM starts from twice the ball and does not project",
+        symbol="k",
+        unit="of attack.eps",
+        gt=0,
+        le=10,
+        source="deJorge2022Make (N-FGSM), k = 2",
+    )
+    projection: bool = documented(
+        True,
+        "projection into the ball after each step; without it an image may move by start_radius "
+        "times eps and by every step, as in N-FGSM: steps 1, step_size = eps, start "
+        "uniform_clipped, start_radius 2, projection false",
+        strict=True,
+        source="deJorge2022Make (N-FGSM)",
+    )
     objective: Literal["cross_entropy", "margin", "kl", "loss"] = documented(
         "cross_entropy",
         "quantity that the attack maximises: the cross-entropy of the label, the margin of "

@@ -47,8 +47,8 @@ class DataConfig(OpenSection):
     )
     image_size: Integer | None = documented(
         None,
-        "side length to which the images of an image_folder, npz or csv are resized; null keeps "
-        "their size, which must then be the same for all images",
+        "side length to which the images are resized; null keeps their size, which must then be "
+        "the same for all images",
         unit="pixels",
         ge=4,
         le=1024,

@@ -73,6 +73,27 @@ class OptimConfig(Section):
         source="Gowal2020Uncovering 4.4 (0.995)",
         also=("ema",),
     )
+    ema_epochs: Number = documented(
+        0.0,
+        "span of the moving average in epochs, instead of a decay per step: the decay is 1 - 1 / "
+        "(ema_epochs * steps per epoch), so that the span does not depend on the number of images "
+        "or the batch size; 0 turns this off",
+        unit="epochs",
+        ge=0,
+        le=100000,
+        source="0.9995 at 383 steps an epoch spans 5.2 epochs, at 97 steps 20.6",
+    )
+    ema_keep: Literal["average", "better"] = documented(
+        "average",
+        "weights that are validated and kept: those of the average, or the better of the average "
+        "and the plain weights, each time that they are validated",
+    )
+    ema_statistics: Literal["averaged", "adversarial"] = documented(
+        "averaged",
+        "BatchNorm statistics of the average: averaged like the weights, or estimated again for "
+        "each validation, on up to 2,048 training images that the training's attack changes",
+        source="Izmailov2018Averaging 3.2 (statistics of averaged weights)",
+    )
     clip_norm: Number | None = documented(
         None, "largest L2 norm of the gradient; a longer gradient is scaled down to it; null does "
         "not clip", gt=0, le=1e6, also=("grad_clip", "max_grad_norm"),

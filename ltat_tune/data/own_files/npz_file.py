@@ -15,7 +15,6 @@ from ltat_tune.config.sections import DataConfig
 from ltat_tune.data.images import Images, Source, expanded
 from ltat_tune.errors import DataError
 
-_AT_ONCE = 1024  # images that are resized together
 _KEYS = "train_images, train_labels, test_images and test_labels (and val_images, val_labels)"
 
 
@@ -42,7 +41,7 @@ def npz(config: DataConfig) -> Source:
                 f"{path} must hold one label for each image, got {len(images)} {split}_images "
                 f"and {len(labels[split])} {split}_labels"
             )
-        return Images(resized(images, config.image_size), labels[split])
+        return Images(images, labels[split])
 
     return Source(
         classes=names,
@@ -52,22 +51,6 @@ def npz(config: DataConfig) -> Source:
         train_counts=lambda: [int(count) for count in counts],
         files=lambda split: [path],
     )
-
-
-def resized(images: NDArray[np.uint8], size: int | None) -> NDArray[np.uint8]:
-    """Return images (N, C, H, W) resized bilinearly to `size` pixels a side; None keeps them."""
-    if size is None or images.shape[2:] == (size, size):
-        return images
-    import torch  # here, because reading a space file must not take the seconds of this import
-    from torch.nn.functional import interpolate
-
-    made = np.empty((*images.shape[:2], size, size), dtype=np.uint8)
-    for begin in range(0, len(images), _AT_ONCE):
-        some = torch.from_numpy(images[begin : begin + _AT_ONCE])
-        made[begin : begin + _AT_ONCE] = interpolate(
-            some, (size, size), mode="bilinear", antialias=True, align_corners=False
-        ).numpy()
-    return made
 
 
 @contextlib.contextmanager

@@ -48,6 +48,9 @@ class MirrorObserver:
             self.on_start(task)
             self._runs[task.run_key].log(epoch, {**metrics, "time/epoch_seconds": seconds})
 
+    def on_look(self, task: Task, what: str, done: int, total: int) -> None:
+        """Do nothing: the terminal shows it."""
+
     def on_retry(self, task: Task, why: str) -> None:
         """Do nothing: the run goes on."""
 

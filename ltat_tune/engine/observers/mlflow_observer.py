@@ -74,6 +74,9 @@ class MlflowObserver:
         speed = {"time/epoch_seconds": seconds, "time/epochs_per_second": 1 / seconds}
         self._tracker.log(task.run_key, epoch, {**metrics, **speed})
 
+    def on_look(self, task: Task, what: str, done: int, total: int) -> None:
+        """Do nothing: the terminal shows it."""
+
     def on_retry(self, task: Task, why: str) -> None:
         """Do nothing: the run goes on."""
 

@@ -37,6 +37,7 @@ def view_of(space: Space) -> View:
     return View(
         objective=space.objective.metric,
         tuned=list(space.tuned),
+        conditional=frozenset(path for path, domain in space.tuned.items() if domain.when),
         scenarios=axes,
         robust=columns if space.confirm.top else [],
         several=len(space.scenarios) > 1,

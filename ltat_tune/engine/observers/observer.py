@@ -17,6 +17,9 @@ class Observer(Protocol):
     def on_epoch(self, task: Task, epoch: int, metrics: dict[str, float], seconds: float) -> None:
         """Handle the end of an epoch; each epoch is reported once."""
 
+    def on_look(self, task: Task, what: str, done: int, total: int) -> None:
+        """Handle how far a test has come under an attack, or a sentinel among its attacks."""
+
     def on_retry(self, task: Task, why: str) -> None:
         """Handle a task that runs again from its checkpoint, if retries are left."""
 

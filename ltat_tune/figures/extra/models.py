@@ -24,6 +24,7 @@ from ltat_tune.figures.features import Trained, evaluation_ball, shown_part, tra
 from ltat_tune.figures.sources import Recipe, Sources
 from ltat_tune.figures.spec import Drawing
 from ltat_tune.presentation import palette
+from ltat_tune.presentation.units import percent
 from ltat_tune.storage.trained_run import Run
 from ltat_tune.training.evaluation import EVALUATION_SEED
 from ltat_tune.training.metrics import Accuracy
@@ -149,7 +150,7 @@ def calibration(sources: Sources) -> Drawing:
                 color=palette.PALETTE[place], marker=style.MARKERS[place], clip_on=False,
                 linestyle=style.LINES[place], label=name,
             )  # fmt: skip
-            errors.append(f"{100 * calibration_error(bins):.1f}")
+            errors.append(percent(calibration_error(bins)))
         panel.set_xlim(0, 100)
         panel.set_ylim(0, 100)
         panel.set_box_aspect(1)

@@ -18,6 +18,7 @@ from ltat_tune.figures.embedding import Plane, scatter_areas, scatter_classes, t
 from ltat_tune.figures.reat.models import BALANCED, LONG_TAILED, PGD_AT_BSL, REAT_MODEL, ROBAL
 from ltat_tune.figures.sources import Sources
 from ltat_tune.figures.spec import Drawing
+from ltat_tune.presentation.units import percent
 from ltat_tune.storage.trained_run import Run
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def figure_02(sources: Sources) -> Drawing:
         classes = len(recipe.first.samples_per_class)
         shares = scatter_areas(ax, plane, features, groups, classes)
         style.letter(ax, panel, label)
-        text = ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares.items())
+        text = ", ".join(f"{name} {percent(share, 0)} %" for name, share in shares.items())
         ax.set_xlabel(f"predicted: {text}", fontsize=7)
     handles, names = axes[0, 0].get_legend_handles_labels()
     fig.legend(handles, names, loc="outside upper center", ncols=len(names), markerscale=2)

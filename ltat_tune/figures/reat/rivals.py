@@ -106,12 +106,14 @@ def table_14(sources: Sources) -> Drawing:
         raise MissingData("a trained PGD-AT (BSL) or RoBal or REAT with its checkpoint.pt")
     fig, axes = style.paper_figure(1 if len(rows) < 3 else 2, height_in=2.7)
     ax = axes[0, 0]
-    width = 0.8 / len(methods)
+    present = [label for label in methods if any(label in row for row in rows.values())]
+    width = 0.8 / max(2, len(present))
     for i, label in enumerate(methods):
         measured = [(j, row[label]) for j, row in enumerate(rows.values()) if label in row]
         if not measured:
             continue
-        at = np.array([j + (i - 1) * width for j, _ in measured])
+        aside = (present.index(label) - (len(present) - 1) / 2) * width
+        at = np.array([j + aside for j, _ in measured])
         low, middle, high = np.array([quartiles for _, quartiles in measured]).T
         ax.bar(
             at, middle, 0.9 * width, label=label, color=palette.PALETTE[i],
@@ -120,12 +122,12 @@ def table_14(sources: Sources) -> Drawing:
         for x, y, top in zip(at, middle, high, strict=True):
             ax.annotate(f"{y:.3g}", (x, top), (0, 1), textcoords="offset points", ha="center",
                         va="bottom", fontsize=6)  # fmt: skip
-    ax.set_xticks(range(len(rows)), list(rows))
+    ax.set_xticks(range(len(rows)), [name.replace(" (", "\n(") for name in rows])
     ax.set_ylabel("seconds of a training epoch")
     ax.margins(y=0.2)
     style.horizontal_grid(ax)
     ax.figure.legend(loc="outside upper center", ncols=len(methods))
-    absent = [label for label in methods if not any(label in row for row in rows.values())]
+    absent = [label for label in methods if label not in present]
     shown = [recipe for recipe in sources.recipes
              if any(kind.fits(recipe.config) for kind in methods.values())]  # fmt: skip
     notes = small_print(

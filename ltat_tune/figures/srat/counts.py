@@ -90,6 +90,6 @@ def count_bars(axes: Axes, counts: Sequence[int], names: Sequence[str]) -> None:
     ]
     bars = axes.bar(range(len(counts)), counts, width=0.75, color=colours)
     if len(counts) <= 12:
-        axes.bar_label(bars, fmt="%d", fontsize=5.5, padding=1)
+        axes.bar_label(bars, fmt="%d", fontsize=6, padding=1)
     axes.margins(y=0.1)
     style.class_ticks(axes, list(names))

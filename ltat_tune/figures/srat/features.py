@@ -33,8 +33,8 @@ _SHOWN = ("CE", "DRCB-LDAM", "SRAT-LDAM")
 def of_pair(sources: Sources) -> Drawing:
     """Draw Figure 3: training images of a pair after unweighted natural and adversarial training.
 
-    Deviations: each class shows as many images as `--images` allows; the rare one of CIFAR shows
-    all.
+    Deviations: each class shows as many images as `--test-images` allows; the rare one of CIFAR
+    shows all.
     """
     import torch
 

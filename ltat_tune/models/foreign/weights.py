@@ -106,7 +106,16 @@ def fit_weights(
         found: the tensors of the file.
         model: the network. It is not changed.
         keys: beginnings of names in the file, and what stands in their place.
+
+    Raises:
+        CheckpointError: one of `keys` begins no name of the file.
     """
+    lost = [old for old in keys or {} if not any(name.startswith(old) for name in found)]
+    if lost:
+        raise CheckpointError(
+            f"keys must be beginnings of names in the file, got {', '.join(lost)}; its names: "
+            f"{first_names(tuple(found))}"
+        )
     for old, new in (keys or {}).items():
         found = {
             new + name.removeprefix(old) if name.startswith(old) else name: tensor

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from optuna.trial import FrozenTrial
 
+from ltat_tune.presentation.units import percent
 from ltat_tune.search.predict.coordinates import Coordinates
 from ltat_tune.search.predict.forecast import Forecast
 from ltat_tune.search.predict.observed import Observed, lent_to, observe
@@ -40,7 +41,7 @@ class Outlook:
     def sentence(self) -> str:
         """Such as `12 more trials are expected to add 0.4 points to the best score`."""
         trials = "1 more trial is" if self.trials == 1 else f"{self.trials} more trials are"
-        return f"{trials} expected to add {100 * self.gain:.1f} points to the best score"
+        return f"{trials} expected to add {percent(self.gain)} points to the best score"
 
 
 def look_ahead(

@@ -17,12 +17,15 @@ GRACE_S = 5.0  # between SIGTERM and SIGKILL
 
 
 def _end_group() -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.killpg(0, signal.SIGTERM)
     end = time.monotonic() + GRACE_S
     while time.monotonic() < end and _others():
         time.sleep(0.05)
     os.killpg(0, signal.SIGKILL)
+
+
+def _stay(number: int, frame: object) -> None:
+    """Outlive the SIGTERM to the group. Commands inherit no handler, but would SIG_IGN."""
 
 
 def _others() -> bool:
@@ -48,6 +51,7 @@ def _watch() -> None:
 
 def guarded() -> int:
     """Run the commands. Return the first exit status that is not 0, negative for a signal."""
+    signal.signal(signal.SIGTERM, _stay)  # here: a thread may not set it
     threading.Thread(target=_watch, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the owner decides
     for command in json.loads(sys.argv[1]):

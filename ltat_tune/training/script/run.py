@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ltat_tune.errors import CheckpointError, LtatError, TrainingDiverged
+from ltat_tune.presentation.names import AS_SAID
 from ltat_tune.training.fit_result import EpochMetrics, Kept
 from ltat_tune.training.saving import Saver
 from ltat_tune.training.script.process import (
@@ -30,7 +31,6 @@ from ltat_tune.training.script.weights import load_into, read_state_dict
 if TYPE_CHECKING:
     from ltat_tune.training.trainer import Trainer
 
-AS_SAID = "script/as_it_says"  # 1 in epochs whose validation number is the script's own
 _EPOCHS = "epochs.jsonl"
 _WAIT_S = 30.0  # for weights that a script saves after the line about its last epoch
 

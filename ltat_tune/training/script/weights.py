@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor
@@ -32,7 +33,16 @@ def load_into(model: Classifier, path: Path) -> None:
     Raises:
         CheckpointError: the file cannot be read, or its layers are not those of the network.
     """
-    fitted = fit_weights(read_state_dict(path), model)
+    load_tensors(model, read_state_dict(path), str(path))
+
+
+def load_tensors(model: Classifier, found: Mapping[str, Tensor], what: str) -> None:
+    """Load tensors into our network as `load_into` does.
+
+    Raises:
+        CheckpointError: they are not those of the network; `what` says where they are from.
+    """
+    fitted = fit_weights(found, model)
     problems = [
         f"{len(names)} tensors {what} ({first_names(names)})"
         for what, names in (
@@ -43,7 +53,7 @@ def load_into(model: Classifier, path: Path) -> None:
     ]
     if problems:
         raise CheckpointError(
-            f"{path} must hold the weights of the network that model.name describes, but "
-            f"{'; '.join(problems)}; set model.* to the script's network"
+            f"{what} must hold the weights of the network that model.name describes, but "
+            f"{'; '.join(problems)}; set model.* to its network"
         )
     model.load_state_dict({**model.state_dict(), **fitted.weights})

@@ -120,3 +120,14 @@ def test_a_family_of_timm_gives_features_and_a_gradient(name: str) -> None:
     assert images.grad is not None and bool((images.grad != 0).any())
     assert not any(isinstance(m, nn.Linear) and m.out_features == 7
                    for m in model.backbone.modules())  # fmt: skip
+
+
+def test_weights_in_a_plain_mapping_have_the_version_of_the_layers() -> None:
+    """A file holds names and tensors alone; MNASNet refuses weights without a version."""
+    model = build_model(
+        ModelConfig(name="torchvision/mnasnet0_5"), in_channels=3, num_classes=4, side=32
+    )
+    tensors = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    tensors["head.bias"] += 1
+    assert str(model.load_state_dict(tensors)) == "<All keys matched successfully>"
+    assert torch.equal(model.head.bias, tensors["head.bias"])

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ltat_tune.config.foreign.start import content_digits
 from ltat_tune.config.sections import ModelConfig
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.errors import CheckpointError, ConfigError
@@ -86,6 +87,25 @@ def test_a_library_network_is_read_from_a_file_of_any_script(wrapper: str, tmp_p
         "at their random start: head.weight, head.bias; not used: head.weight, head.bias"
     )
     assert torch.equal(model.backbone.network.conv1[0].weight, theirs["conv1.0.weight"])  # type: ignore[union-attr, index]
+
+
+def test_keys_of_a_description_rename_what_a_start_takes_and_change_its_identity(
+    tmp_path: Path,
+) -> None:
+    own = _model("small_cnn", seed=1).state_dict()
+    start = tmp_path / "start.pt"
+    torch.save({f"student.{name}": tensor for name, tensor in own.items()}, start)
+    plain = content_digits(start)
+    with pytest.raises(CheckpointError, match="would stay at random"):
+        start_from(_model("small_cnn"), str(start))
+    start.with_suffix(".yaml").write_text("model: small_cnn\nkeys: {student.: ''}\n")
+    assert content_digits(start) != plain
+    model = _model("small_cnn")
+    start_from(model, str(start))
+    assert torch.equal(model.head.weight, own["head.weight"])
+    start.with_suffix(".yaml").write_text("model: small_cnn\nkeys: 3\n")
+    with pytest.raises(ConfigError, match="start.yaml:2: keys must be a mapping, got 3"):
+        TrialConfig.from_flat({"model.init": str(start)})
 
 
 def test_a_start_that_leaves_a_part_at_random_is_refused(tmp_path: Path) -> None:

@@ -11,9 +11,11 @@ import click
 
 @click.command(
     short_help="Write a space file that runs your own training script.",
-    epilog="\b\nExample:\n  ltat-tune adopt train.py\n  ltat-tune --space train.yaml --dry-run",
+    epilog="\b\nExample:\n  ltat-tune adopt train.py\n  ltat-tune run train.yaml --dry-run",
 )
-@click.argument("script", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument(
+    "script", metavar="SCRIPT", type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path),
     help="File to write  [default: beside SCRIPT, with its name].",
@@ -49,4 +51,4 @@ def adopt(script: Path, out: Path | None, overwrite: bool) -> None:
     for sentence in adopted.unsure:
         click.echo(f"note: {sentence}", err=True)
     click.echo("\nnext: fill in the lines marked CHECK, then")
-    click.echo(f"  ltat-tune --space {file} --dry-run")
+    click.echo(f"  ltat-tune run {file} --dry-run")

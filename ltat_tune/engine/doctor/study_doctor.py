@@ -6,15 +6,23 @@ is deleted that cannot be made again: what is damaged is set aside as `NAME.dama
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, TypeVar
 
 from ltat_tune.config.config_file import load_config
-from ltat_tune.errors import CheckpointError, LtatError, StudyError
+from ltat_tune.engine.doctor.damage import (
+    MEND,
+    Damage,
+    attempt,
+    read_trials_quietly,
+    set_aside,
+)
+from ltat_tune.engine.doctor.lost_configurations import lost_configurations
+from ltat_tune.engine.doctor.lost_files import lost_files
+from ltat_tune.engine.doctor.rebuilt_ledger import disagreeing, rebuild_ledger
+from ltat_tune.errors import CheckpointError, SpaceError, StudyError
 from ltat_tune.preflight.finding import Finding
 from ltat_tune.space.reader import read_space
 from ltat_tune.storage.cleanup import waste
@@ -32,47 +40,44 @@ from ltat_tune.storage.training_files import (
     read_test,
     read_training,
 )
-from ltat_tune.storage.trials import TrialRow, read_trials
 from ltat_tune.tracking.store import run_states, sqlite_file
 
-_T = TypeVar("_T")
-_MEND = "ltat-tune doctor STUDY --mend"
 
-
-@dataclass(frozen=True)
-class Damage:
-    """One thing that is wrong with a study.
-
-    Attributes:
-        finding: what is wrong, as the doctor prints it.
-        mend: makes it right, and returns what it did; None if only the user can.
-    """
-
-    finding: Finding
-    mend: Callable[[], str] | None = None
-
-
-def examine_study(folder: StudyFolder, *, mend: bool = False) -> list[Finding]:
+def examine_study(
+    folder: StudyFolder, *, mend: bool = False, uri: str | None = None
+) -> list[Finding]:
     """Return what is wrong with a study, or that nothing is.
 
     Args:
-        folder: the study.
+        folder: the study, which may lack its own facts or its space file.
         mend: also mend what can be mended; the findings say what was done.
+        uri: where its MLflow runs are, if its own facts are lost.
 
     Raises:
         StudyError: the study is running, or it is to be mended and cannot be written.
     """
     if not mend:
-        return _reported(folder, [damage.finding for damage in _damages(folder)])
-    findings = []
+        lost = [damage.finding for damage in _lost(folder, uri)]
+        return lost or _reported(folder, [damage.finding for damage in _damages(folder)])
     with folder.locked():
-        for damage in _damages(folder):
-            if damage.mend is None:
-                findings.append(damage.finding)
-            else:
-                name, text = damage.finding.name, damage.finding.text
-                findings.append(Finding(name, "ok", f"{text}: {damage.mend()}"))
+        findings = [_mended(damage) for damage in _lost(folder, uri)]
+        if all(finding.level == "ok" for finding in findings):
+            findings += map(_mended, _damages(folder))
     return _reported(folder, findings)
+
+
+def _mended(damage: Damage) -> Finding:
+    """Mend a damage if it can be; return what was done, or what is wrong."""
+    if damage.mend is None:
+        return damage.finding
+    return Finding(damage.finding.name, "ok", f"{damage.finding.text}: {damage.mend()}")
+
+
+def _lost(folder: StudyFolder, uri: str | None) -> Iterator[Damage]:
+    """Yield the damages of the two files without which nothing else can be read."""
+    for text, mend, remedy in lost_files(folder, uri):
+        done = f"{MEND} writes it again from the study's records" if mend else remedy
+        yield Damage(Finding("study", "fail", text, done), mend)
 
 
 def _reported(folder: StudyFolder, findings: list[Finding]) -> list[Finding]:
@@ -82,8 +87,10 @@ def _reported(folder: StudyFolder, findings: list[Finding]) -> list[Finding]:
 
 
 def _damages(folder: StudyFolder) -> Iterator[Damage]:
-    yield from _ledger(folder)
     yield from _trainings(folder)
+    yield from _ledger(folder)
+    yield from _missing_results(folder)
+    yield from lost_configurations(folder)
     yield from _results(folder)
     yield from _exports(folder)
     yield from _images(folder)
@@ -92,45 +99,36 @@ def _damages(folder: StudyFolder) -> Iterator[Damage]:
 
 
 def _ledger(folder: StudyFolder) -> Iterator[Damage]:
+    mend = partial(rebuild_ledger, folder)
     bad = damaged_lines(folder.ledger) if folder.ledger.exists() else []
     if bad:
-        yield Damage(
-            _fail("ledger", f"{folder.ledger} has {len(bad)} damaged lines, first line {bad[0]}"),
-            partial(_cut_ledger, folder, bad),
-        )
-        return
-    try:
-        known = {row.folder for row in read_trials(folder)}
-    except StudyError as error:
-        yield Damage(Finding("ledger", "fail", str(error), "restore it from a copy"))
-        return
-    lost = [place for place in sorted(folder.root.glob("trials/*/t[0-9]*")) if place not in known]
-    if lost:
-        text = f"{folder.ledger} does not know {len(lost)} trials, first {_name(folder, lost[0])}"
-        yield Damage(_fail("ledger", text), partial(_set_all_aside, lost))
-
-
-def _cut_ledger(folder: StudyFolder, bad: list[int]) -> str:
-    """Keep the lines that are whole, or those before the damage if the rest no longer fits."""
-    lines = folder.ledger.read_bytes().split(b"\n")
-    _set_aside(folder.ledger)
-    damaged = set(bad)
-    for kept in ([n for n in range(len(lines)) if n + 1 not in damaged], range(bad[0] - 1)):
-        folder.ledger.write_bytes(b"\n".join(lines[number] for number in kept).rstrip() + b"\n")
+        text = f"{folder.ledger} has {len(bad)} damaged lines, first line {bad[0]}"
+    elif not folder.ledger.exists():
+        trials = [*folder.root.glob("trials/*/t[0-9]*")]
+        text = f"{folder.ledger} is gone, but {len(trials)} trials are there" if trials else ""
+    else:
         try:
-            rows = read_trials(folder)
-        except StudyError:
-            continue
-        return f"{len(rows)} trials are kept; the damaged file is {folder.ledger.name}.damaged"
-    folder.ledger.unlink()
-    return "no trial could be kept; the search starts over"
+            wrong = disagreeing(folder)
+        except SpaceError as error:
+            yield Damage(Finding("space", "fail", str(error), f"mend {folder.space}"))
+            return
+        except StudyError as error:
+            yield Damage(_fail("ledger", str(error)), mend)
+            return
+        text = (
+            f"{folder.ledger} does not tell what the files of {len(wrong)} trials tell, first "
+            f"{wrong[0]}" if wrong else ""
+        )  # fmt: skip
+    if text:
+        remedy = f"{MEND} makes it again from the trials' own files"
+        yield Damage(Finding("ledger", "fail", text, remedy), mend)
 
 
 def _trainings(folder: StudyFolder) -> Iterator[Damage]:
     for place in _places(folder):
-        complete = _try(partial(read_training, place))
+        complete = attempt(partial(read_training, place))
         for name, read in ((RESULT, read_training), (TEST, read_test), (SENTINEL, read_masking)):
-            if _try(partial(read, place)) is False:
+            if attempt(partial(read, place)) is False:
                 text = f"{_name(folder, place)}/{name} is damaged"
                 mend = partial(_again, folder, place) if name == RESULT else partial(
                     _aside_for_resume, place / name
@@ -151,6 +149,16 @@ def _trainings(folder: StudyFolder) -> Iterator[Damage]:
             yield Damage(_fail("checkpoint", text), partial(_aside_for_resume, checkpoint))
 
 
+def _missing_results(folder: StudyFolder) -> Iterator[Damage]:
+    """Yield the trials that are complete by the ledger and have no result."""
+    for row in read_trials_quietly(folder):
+        if row.state == "complete" and not (row.folder / RESULT).exists():
+            text = f"{_name(folder, row.folder)}/{RESULT} is gone, though the trial is complete"
+            remedy = f"{MEND} writes it again from the checkpoint"
+            mend = partial(_again, folder, row.folder)
+            yield Damage(Finding("files", "fail", text, remedy), mend)
+
+
 def _kept_weights(checkpoint: Path) -> str | None:
     """Return the hash of the weights that a complete training kept; None if it is not kept apart.
 
@@ -167,7 +175,8 @@ def _again(folder: StudyFolder, place: Path) -> str:
     """Make `result.json` again from the checkpoint, which is complete or is trained to its end."""
     from ltat_tune.engine.worker import run_task
 
-    _set_aside(place / RESULT)
+    if (place / RESULT).exists():
+        set_aside(place / RESULT)
     config, _ = load_config(place / "config.yaml")
     space = read_space(folder.space)
     task = Task(
@@ -178,7 +187,7 @@ def _again(folder: StudyFolder, place: Path) -> str:
         second_opinion=space.objective.is_checked, precision=folder.read_facts().get("precision"),
     )  # fmt: skip
     if not (place / "checkpoint.pt").exists():
-        return "set aside; its checkpoint was deleted, so its numbers are gone"
+        return "its checkpoint was deleted too, so its numbers are gone"
     run_task(task, lambda values: None)
     return "written again from the checkpoint"
 
@@ -186,13 +195,13 @@ def _again(folder: StudyFolder, place: Path) -> str:
 def _results(folder: StudyFolder) -> Iterator[Damage]:
     from ltat_tune.results.model import read_results
 
-    if _try(partial(read_results, folder)) is False:
+    if attempt(partial(read_results, folder)) is False:
         text = f"{folder.results.name} is damaged"
         yield Damage(_fail("results", text), partial(_aside_for_resume, folder.results))
     by_choice: dict[str, set[str]] = {}
     for place in _places(folder):
-        end = _try(partial(read_complete, place))
-        config = _try(partial(load_config, place / "config.yaml"))
+        end = attempt(partial(read_complete, place))
+        config = attempt(partial(load_config, place / "config.yaml"))
         if end and config:
             by_choice.setdefault(subset_key(config[0]), set()).add(end.subset_hash)
     for hashes in by_choice.values():
@@ -205,8 +214,14 @@ def _results(folder: StudyFolder) -> Iterator[Damage]:
 def _exports(folder: StudyFolder) -> Iterator[Damage]:
     from ltat_tune.training.weights_file import SUFFIX, read_weights
 
-    for path in sorted(folder.best.glob(f"*{SUFFIX}")):
-        if _try(partial(read_weights, path)) is False:
+    kinds: list[tuple[str, Callable[[Path], object]]] = [(SUFFIX, read_weights)]
+    if find_spec("onnx") is not None:
+        from ltat_tune.export.onnx_file import read_about
+
+        kinds.append((".onnx", read_about))
+    files = [(path, read) for kind, read in kinds for path in folder.best.glob(f"*{kind}")]
+    for path, read in sorted(files, key=lambda file: file[0]):
+        if attempt(partial(read, path)) is False:
             text = f"{_name(folder, path)} is damaged"
             yield Damage(_fail("export", text), partial(_aside_for_resume, path))
 
@@ -252,16 +267,11 @@ def _store(folder: StudyFolder) -> Iterator[Damage]:
 
 
 def _left_over(folder: StudyFolder) -> Iterator[Damage]:
-    torn = [item for item in waste(folder) if "half written" in item.why]
+    found = attempt(partial(waste, folder)) or []
+    torn = [item for item in found if "half written" in item.why]
     if torn and not folder.is_running():
         text = f"{len(torn)} files were left half written, first {_name(folder, torn[0].path)}"
         yield Damage(Finding("files", "warn", text, "ltat-tune gc deletes them"))
-
-
-def read_trials_quietly(folder: StudyFolder) -> list[TrialRow]:
-    """Return every trial; none of a ledger that cannot be read, which is another finding."""
-    found = _try(partial(read_trials, folder))
-    return found or []
 
 
 def _places(folder: StudyFolder) -> list[Path]:
@@ -272,32 +282,14 @@ def _places(folder: StudyFolder) -> list[Path]:
     return sorted(place for place in places if place.is_dir() and place.suffix != ".damaged")
 
 
-def _try(read: Callable[[], _T]) -> _T | Literal[False]:
-    """Return what `read` does, or False if what it reads is damaged."""
-    try:
-        return read()
-    except (LtatError, OSError):
-        return False
-
-
 def _fail(name: str, text: str) -> Finding:
-    return Finding(name, "fail", text, f"{_MEND} sets it aside; what can be made again is")
+    return Finding(name, "fail", text, f"{MEND} sets it aside; what can be made again is")
 
 
 def _name(folder: StudyFolder, path: Path) -> str:
     return str(path.relative_to(folder.root))
 
 
-def _set_aside(path: Path) -> None:
-    os.replace(path, path.with_name(f"{path.name}.damaged"))
-
-
-def _set_all_aside(paths: list[Path]) -> str:
-    for path in paths:
-        _set_aside(path)
-    return "their folders are set aside as NAME.damaged"
-
-
 def _aside_for_resume(path: Path) -> str:
-    _set_aside(path)
+    set_aside(path)
     return f"set aside as {path.name}.damaged; a resume makes it again"

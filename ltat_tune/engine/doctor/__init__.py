@@ -1,0 +1,1 @@
+"""Checks a study as a whole, and makes again what is damaged: `ltat-tune doctor STUDY`."""

@@ -1,0 +1,170 @@
+"""What is validated of a training: its weights, their average, or the better of the two."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ltat_tune.attacks.frozen import frozen
+from ltat_tune.attacks.training import build_attack
+from ltat_tune.config.attack_names import read_name
+from ltat_tune.config.trial_config import TrialConfig
+from ltat_tune.data.batches import evaluation_batches
+from ltat_tune.data.datasets import LabelledImages
+from ltat_tune.errors import TrainingDiverged
+from ltat_tune.losses.counts import log_prior
+from ltat_tune.models import measured
+from ltat_tune.seeding import new_generator
+from ltat_tune.training.evaluation import Validation, correct_answers, measured_part, validate
+from ltat_tune.training.metrics import ClassGroups
+
+_IMAGES = 2048  # training images that give an average its statistics
+# FGSM finds this much less than the validation attack only where the gradient at the image says
+# nothing of the ball: 3 to 8 points are usual
+OVERFITTED = 0.2
+_STREAM = "statistics of the average"
+_FEW_STEPS = 5  # a validation attack of fewer may be fooled as FGSM is
+
+
+@dataclass(frozen=True)
+class Look:
+    """A validation, and the module that it measured.
+
+    Attributes:
+        found: its metrics; with `optim.ema_keep: better`, `val/of_average` is 1 if they are those
+            of the average and 0 if they are those of the plain weights.
+        module: the weights, without the scale and the shift that they are measured with.
+    """
+
+    found: Validation
+    module: nn.Module
+
+
+class Validator:
+    """Validates a training's weights as they are kept.
+
+    Args:
+        config: the configuration.
+        train: training images, on the device that trains.
+        val: validation images, there too.
+        samples_per_class: training images by class, (K,).
+    """
+
+    def __init__(
+        self, config: TrialConfig, train: LabelledImages, val: LabelledImages,
+        samples_per_class: Tensor,
+    ) -> None:  # fmt: skip
+        self._config, self._train, self._val = config, train, val
+        self._counts = samples_per_class
+        self._groups = ClassGroups.from_counts(samples_per_class.tolist())
+
+    def measured(self, module: nn.Module) -> nn.Module:
+        """Return a module with the scale and the log-prior that it is measured with."""
+        config, shift = self._config.model, None
+        if config.posthoc_tau > 0:
+            prior = log_prior(self._counts.double())
+            shift = (config.posthoc_tau * prior).float().to(self._val.targets.device)
+        return measured(module, scale=config.inference_scale, shift=shift)
+
+    @property
+    def copies(self) -> bool:
+        """Whether what is kept may differ from the module that is validated first."""
+        optim = self._config.optim
+        return optim.ema_keep == "better" or optim.ema_statistics == "adversarial"
+
+    @contextmanager
+    def look(self, model: nn.Module, average: nn.Module | None) -> Iterator[Look]:
+        """Validate; inside, the module has the statistics that it was measured with.
+
+        Neither module is changed afterwards.
+
+        Raises:
+            TrainingDiverged: the training overfits one attack step.
+        """
+        first = model if average is None else average
+        with self._statistics(average):
+            looks = [Look(self._found(first), first)]
+            if average is not None and self._config.optim.ema_keep == "better":
+                looks.append(Look(self._found(model), model))
+                looks = [_of_average(look, average) for look in looks]
+            best = max(looks, key=self._score)  # the first, if they are equal
+            self._check(best)
+            yield best
+
+    def _found(self, module: nn.Module) -> Validation:
+        return validate(self.measured(module), self._val, self._config, self._groups)
+
+    def _score(self, look: Look) -> float:
+        return look.found.metrics[f"val/{self._config.evaluation.val_attack}_balanced_acc"]
+
+    def _check(self, look: Look) -> None:
+        """Refuse a training that has learnt to mislead the gradient at the image.
+
+        Source: Wong2020Fast 5 (catastrophic overfitting of FGSM).
+        """
+        config = self._config
+        name = read_name(config.evaluation.val_attack)
+        attacked = not config.trains_elsewhere and config.method.name != "natural"
+        if config.attack.steps != 1 or not attacked or name is None:
+            return
+        if name.family not in ("pgd", "cw", "mim") or name.steps < _FEW_STEPS:
+            return
+        part = measured_part(self._val, "fgsm", config, split="val")
+        right = correct_answers(self.measured(look.module), part, "fgsm", config)
+        fgsm, robust = float(right.float().mean()), look.found.metrics[f"val/{name}_acc"]
+        if fgsm - robust > OVERFITTED:
+            raise TrainingDiverged(
+                f"catastrophic overfitting: {100 * fgsm:.1f} % of the validation images withstand "
+                f"FGSM, and {100 * robust:.1f} % {config.evaluation.val_attack}; train with more "
+                "steps, or with noise (attack.start_radius 2, attack.projection false)"
+            )
+
+    @contextmanager
+    def _statistics(self, average: nn.Module | None) -> Iterator[None]:
+        """Give an average the BatchNorm statistics of adversarial training images, for a while."""
+        if average is None or self._config.optim.ema_statistics != "adversarial":
+            yield
+            return
+        layers = [m for m in average.modules() if isinstance(m, _BatchNorm)]
+        kept = [{n: b.clone() for n, b in layer.named_buffers()} for layer in layers]
+        momenta = [layer.momentum for layer in layers]
+        try:
+            self._estimate(average, layers)
+            yield
+        finally:
+            for layer, buffers, momentum in zip(layers, kept, momenta, strict=True):
+                layer.momentum = momentum
+                for name, value in buffers.items():
+                    getattr(layer, name).copy_(value)
+
+    def _estimate(self, average: nn.Module, layers: list[_BatchNorm]) -> None:
+        """Take the mean of batch statistics over the same images in the same order each time.
+
+        Source: Izmailov2018Averaging 3.2.
+        """
+        config, device = self._config, self._train.targets.device
+        own = config.replace({"attack.bn_mode": "eval"})
+        adversarial = config.method.name != "natural"
+        attack = build_attack(own, self._counts.to(device), epoch=config.optim.epochs)
+        draws = new_generator(0, _STREAM)
+        places = torch.randperm(len(self._train), generator=draws)[:_IMAGES].to(device)
+        batches = []
+        for images, targets in evaluation_batches(self._train.at(places), config.optim.batch_size):
+            changed = attack(average, images, targets, generator=draws) if adversarial else images
+            batches.append(changed)
+        for layer in layers:
+            layer.reset_running_stats()
+            layer.momentum = None  # a mean of all batches
+        with torch.no_grad(), frozen(average, training=True):
+            for images in batches:
+                average(images)
+
+
+def _of_average(look: Look, average: nn.Module) -> Look:
+    metrics = {**look.found.metrics, "val/of_average": float(look.module is average)}
+    return replace(look, found=look.found._replace(metrics=metrics))
