@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ltat_tune.config.foreign.description import keys_beside
 from ltat_tune.config.foreign.start import content_digits, start_file
 from ltat_tune.errors import CheckpointError
 from ltat_tune.models.classifier import Classifier
@@ -31,7 +30,7 @@ def start_from(model: Classifier, init: str) -> str:
     """
     path, tensors = _read("model.init", init)
     found = {name: t for name, t in tensors.items() if name not in _OURS}
-    fitted = fit_weights(found, model, keys=keys_beside(path))
+    fitted = fit_weights(found, model, keys=_keys(path))
     random = tuple(name for name in fitted.left if not name.startswith(_MAY_BE_NEW))
     _check(random, f"model.init {path} must fill the whole network but its head", fitted, found)
     with torch.no_grad():
@@ -55,12 +54,18 @@ def load_teacher(model: Classifier, teacher: str) -> str:
             random.
     """
     path, found = _read("method.teacher", teacher)
-    fitted = fit_weights(found, model, keys=keys_beside(path))
+    fitted = fit_weights(found, model, keys=_keys(path))
     random = tuple(name for name in fitted.left if not name.startswith("projection."))
     _check(random, f"method.teacher {path} must fill the whole network", fitted, found)
     model.load_state_dict(fitted.weights, strict=False)
     model.eval().requires_grad_(False)
     return f"method.teacher {path.name} (self-distillation, a reconstruction): {fitted.note}"
+
+
+def _keys(path: Path) -> Mapping[str, str]:
+    from ltat_tune.config.foreign.description import keys_beside  # reads YAML
+
+    return keys_beside(path)
 
 
 def _read(parameter: str, file: str) -> tuple[Path, dict[str, Tensor]]:
