@@ -84,7 +84,7 @@ def register_method(
     )  # fmt: skip
     takes_counts = "samples_per_class" in inspect.signature(method).parameters
 
-    def build(config: Any, counts: Any, loss: Any) -> Callable[[Any], Any]:
+    def build(config: Any, counts: Any, loss: Any, factors: Any) -> Callable[[Any], Any]:
         own = {field: getattr(config.method, field) for field in fields}
         own |= {"samples_per_class": counts} if takes_counts else {}
         return lambda attack: method(loss, attack, **own)

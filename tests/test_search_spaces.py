@@ -78,9 +78,13 @@ ROWS = {  # trainings of one seed in one scenario: the table's own rows, less th
 }
 
 
+# what the command in the head of a file names with --set
+NAMED_FILES = {"distillation": ("method.teacher=teacher.pt@0123456789abcdef",)}
+
+
 @cache
 def _space(path: Path) -> Space:
-    return load_space(path, check_machine=False)
+    return load_space(path, check_machine=False, overrides=NAMED_FILES.get(path.stem, ()))
 
 
 def _named(name: str) -> Space:
@@ -272,6 +276,38 @@ def test_the_estimated_cost_is_that_of_the_trainings(path: Path) -> None:
             },
         ),
         (
+            "dafa",
+            {
+                "method.base": "trades",
+                "method.dafa_strength": 1.0,
+                "method.start_fraction": 0.64,
+                "method.beta": 6.0,
+                "loss.name": "cross_entropy",
+            },
+        ),
+        (
+            "faal",
+            {
+                "method.base": "pgd_at",
+                "method.faal_radius": 0.5,
+                "method.faal_coefficients": "released",
+                "optim.lr": 0.01,
+                "loss.name": "cross_entropy",
+            },
+        ),
+        (
+            "cfa",
+            {
+                "method.base": "trades",
+                "method.cfa_larger_radius": "easy",
+                "method.cfa_radius_base": 0.5,
+                "method.cfa_smoothing": 0.0,
+                "method.fawa_span": 0.039,
+                "method.beta": 6.0,
+                "loss.name": "cross_entropy",
+            },
+        ),
+        (
             "etf",
             {"loss.etf_weight": 1.0, "loss.name": "cross_entropy", "model.head": "linear"},
         ),
@@ -295,6 +331,9 @@ def test_a_method_is_first_tried_with_its_authors_values(
         ("at_bsl", [74, 89, 99]),  # 75, 90, 100 counted from 1
         ("robustlt", [75, 90]),
         ("taet", [75, 90]),
+        ("dafa", [100, 105]),
+        ("faal", [4]),
+        ("cfa", [100, 150]),
         ("reat_table_01", [60, 75]),
         ("srat_table_02", [160, 180]),
     ],
@@ -326,10 +365,11 @@ def test_methods_compares_every_method_there_is() -> None:
     space = _named("methods")
     methods = space.tuned["method.name"].choices
     assert set(methods) == {
-        "natural", "pgd_at", "srat", "reat", "robal", "trades", "mart", "taet",
+        "natural", "pgd_at", "srat", "reat", "robal", "trades", "mart", "taet", "dafa",
+        "faal", "cfa",
     }  # fmt: skip
     assert {entry["method.name"] for entry in space.start_from} == set(methods)
-    assert space.max_epochs <= 16 and space.searcher.trials <= 20
+    assert space.max_epochs <= 16 and space.searcher.trials <= 28
 
 
 # -- the papers' files --------------------------------------------------------------------------

@@ -42,7 +42,8 @@ class PGDAttack:
     Attributes:
         eps: radius of the ball, pixel units.
         step_size: length of a step, pixel units.
-        budgets: factor of each class on `eps` and `step_size`, (K,); None is 1 for all classes.
+        budgets: factor of each class on `eps`, (K,); None is 1 for all classes.
+        scales: what the factor scales besides: `step`, or `start`, the noise at the start.
         knobs: the other arguments of `pgd`.
         recordings: records the attack and replays it for each batch; None runs it each time.
         start_radius: radius of the noise at the start, in `eps`.
@@ -57,27 +58,47 @@ class PGDAttack:
     recordings: Recordings | None = None
     start_radius: float = 1.0
     projects: bool = True
+    scales: str = "step"
     _replays: list[Replays] = field(default_factory=list, repr=False)
 
     def __call__(
         self, model: nn.Module, images: Tensor, targets: Tensor, *, generator: torch.Generator
     ) -> Tensor:
-        if self.recordings is None or self.knobs["steps"] == 0:
+        recorded = self.recordings is not None and self.knobs["steps"] > 0
+        if not (recorded or self._scales_start):
             return self._run(model, images, targets, generator=generator)
-        if not self._replays:
-            self._replays.append(self._recorded(self.recordings))
         first = first_images(
             images, self._start_eps, start=self.knobs["start"], norm=self.knobs["norm"],
             generator=generator,
         )  # fmt: skip
+        if self._scales_start:
+            first = self._scaled(images, targets, first)
+        if not recorded:
+            return self._from(model, images, targets, first)
+        if not self._replays:
+            assert self.recordings is not None
+            self._replays.append(self._recorded(self.recordings))
         return self._replays[0](model, images, targets, first)
 
     @property
     def _start_eps(self) -> float:
         return self.start_radius * self.eps
 
+    @property
+    def _scales_start(self) -> bool:
+        """Whether the noise at the start has a factor. Gaussian noise has a size of its own."""
+        kind = self.knobs["start"]
+        return self.budgets is not None and self.scales == "start" and kind != "gaussian"
+
+    def _scaled(self, images: Tensor, targets: Tensor, first: Tensor) -> Tensor:
+        """Return first images whose distance from the images has each class's factor."""
+        assert self.budgets is not None
+        factors = self.budgets.to(images.device)[targets][:, None, None, None]
+        scaled = images + (first - images) * factors.to(images)
+        return scaled.clamp_(0, 1) if self.knobs["start"] == "uniform_clipped" else scaled
+
     def _recorded(self, recordings: Recordings) -> Replays:
-        eps, step_size, knobs = self.eps, self.step_size, self.knobs
+        eps, step_size, knobs, scales = self.eps, self.step_size, self.knobs, self.scales
         start_radius, projects = self.start_radius, self.projects
 
         def attack(tensors: Sequence[Tensor | None]) -> StartedAttack:
@@ -85,14 +106,14 @@ class PGDAttack:
             budgets, class_weights = tensors
             return PGDAttack(
                 eps, step_size, budgets, {**knobs, "class_weights": class_weights},
-                start_radius=start_radius, projects=projects,
+                start_radius=start_radius, projects=projects, scales=scales,
             )._from  # fmt: skip
 
         fixed = {name: value for name, value in knobs.items() if name != "class_weights"}
         # Images may only be padded if the rest of the batch does not change their steps.
         alone = knobs["bn_mode"] == "eval" and isinstance(knobs["objective"], str)
         return recordings.of(
-            (eps, step_size, start_radius, projects, tuple(fixed.items())),
+            (eps, step_size, start_radius, projects, scales, tuple(fixed.items())),
             (self.budgets, knobs["class_weights"]), attack, pads=alone,
         )  # fmt: skip
 
@@ -102,11 +123,16 @@ class PGDAttack:
     def _run(self, model: nn.Module, images: Tensor, targets: Tensor, **more: Any) -> Tensor:
         eps: float | Tensor = self.eps
         step_size: float | Tensor = self.step_size
+        start_eps: float | Tensor = self._start_eps
         if self.budgets is not None:
             factors = self.budgets.to(images.device)[targets]
-            eps, step_size = eps * factors, step_size * factors
+            eps = eps * factors
+            if self.scales == "step":
+                step_size = step_size * factors
+            elif self._scales_start:
+                start_eps = start_eps * factors
         if not self.projects:
-            eps = self._start_eps + self.knobs["steps"] * step_size
+            eps = start_eps + self.knobs["steps"] * step_size
         return pgd(
             model, images, targets, eps=eps, step_size=step_size, start_eps=self._start_eps,
             **{**self.knobs, **more},
@@ -120,6 +146,7 @@ def build_attack(
     epoch: int = 0,
     predicted: Tensor | None = None,
     loss: Callable[..., Tensor] | None = None,
+    radii: Tensor | None = None,
     recordings: Recordings | None = None,
 ) -> TrainingAttack:
     """Build the attack of one epoch.
@@ -131,6 +158,9 @@ def build_attack(
         predicted: last epoch's adversarial images by predicted class, shape (K,), for RBL. None,
             in the first epoch, stands for `samples_per_class` (REAT 4.1).
         loss: the prediction loss, which `attack.objective: loss` raises.
+        radii: the method's own factor on the radius of each class, shape (K,). DAFA's scales the
+            steps as well, as `attack.class_budget` does; CFA's scales the start. None leaves the
+            radius to `attack.class_budget`.
         recordings: the training's, on a GPU; None launches each attack's kernels one by one.
     """
     attack = config.attack
@@ -138,7 +168,7 @@ def build_attack(
     return PGDAttack(
         attack.eps,
         attack.step_size,
-        _budgets(config, samples_per_class, epoch),
+        _budgets(config, samples_per_class, epoch) if radii is None else radii,
         {
             "steps": attack.steps,
             "norm": attack.norm,
@@ -150,6 +180,7 @@ def build_attack(
         recordings,
         start_radius=attack.start_radius,
         projects=attack.projection,
+        scales="start" if config.method.name == "cfa" else "step",
     )
 
 

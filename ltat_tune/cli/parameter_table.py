@@ -19,6 +19,7 @@ LATE = {
     "start": "",
     "deferral": "; acts from the deferral on",
     "clean_stage": "; acts from the end of the clean stage on",
+    "class_state": "; acts from method.start_fraction on",
     "awp": "; acts from method.awp_start_fraction on",
 }
 

@@ -47,6 +47,19 @@ _TAET = (
     "method.rcel_weight",
     "method.clean_fraction",
 )
+_START = ("method.base", "method.start_fraction")
+_DAFA = (*_START, "method.dafa_strength", "method.dafa_weight_min", "method.dafa_weight_max")
+_FAAL = ("method.base", "method.faal_radius", "method.faal_coefficients")
+_CFA = (
+    *_START,
+    "method.cfa_radius_base",
+    "method.cfa_larger_radius",
+    "method.cfa_kl_base",
+    "method.cfa_smoothing",
+    "method.fawa_span",
+    "method.fawa_guard",
+    "method.fawa_threshold",
+)
 _MARGINS = ("loss.base_margin", "loss.margin_tau", "loss.tau", "loss.scale")
 
 METHOD_CHOICES = (
@@ -85,6 +98,18 @@ METHOD_CHOICES = (
     Choice(
         "taet", "a clean stage, then the mean, variance and shares of the class losses",
         "Wang2025TAET", "method.name", _TAET, "TAET",
+    ),
+    Choice(
+        "dafa", "TRADES or PGD-AT; similar classes exchange loss weight and radius",
+        "Lee2024DAFA Algorithm 2", "method.name", _DAFA, "DAFA",
+    ),
+    Choice(
+        "faal", "PGD-AT, TRADES or MART at the worst class weights within a radius",
+        "Zhang2024FAAL", "method.name", _FAAL, "FAAL",
+    ),
+    Choice(
+        "cfa", "TRADES or PGD-AT; the radius and beta of a class follow its recall",
+        "Wei2023CFA", "method.name", _CFA, "CFA",
     ),
 )  # fmt: skip
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from ltat_tune.config.rules.fairness import fairness_problems
 from ltat_tune.config.sections.data import OWN_FILES
 from ltat_tune.config.values import ConfigValues
 
 
 def problems(config: ConfigValues) -> list[str]:
     """Return a sentence for every rule that the configuration breaks, each with a remedy."""
-    return [*_of_data(config), *_of_training(config), *_of_parts(config)]
+    return [
+        *_of_data(config), *_of_training(config), *_of_parts(config), *fairness_problems(config),
+    ]  # fmt: skip
 
 
 def _of_data(config: ConfigValues) -> list[str]:

@@ -2,46 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from ltat_tune.config.parameters import PARAMETERS
+from ltat_tune.config.rules.fairness import FAIR_METHODS, weighs_classes, why_unknown
+from ltat_tune.config.rules.makers import (
+    ActsRule,
+    needs_above_zero,
+    needs_all,
+    needs_none_of,
+    needs_null,
+    needs_one_of,
+)
 from ltat_tune.config.sections.data import OWN_FILES
 from ltat_tune.config.sections.script import ScriptSpec
-from ltat_tune.config.timeline import awp_epoch, clean_epochs, deferral_epoch, drop_epochs
+from ltat_tune.config.timeline import (
+    awp_epoch,
+    class_state_epoch,
+    clean_epochs,
+    deferral_epoch,
+    drop_epochs,
+)
 from ltat_tune.config.values import ConfigValues
-
-_Rule = Callable[[ConfigValues], str | None]
-
-
-def _needs(path: str, *values: str) -> _Rule:
-    """Make the rule of a parameter that acts only if `path` has one of these values."""
-
-    def rule(config: ConfigValues) -> str | None:
-        value = config.get(path)
-        return (
-            None
-            if value in values
-            else f"{path} is {value}, and only {' or '.join(values)} reads it"
-        )
-
-    return rule
-
-
-def _not(path: str, *values: str) -> _Rule:
-    """Make the rule of a parameter that acts unless `path` has one of these values."""
-
-    def rule(config: ConfigValues) -> str | None:
-        value = config.get(path)
-        return f"{path} is {value}" if value in values else None
-
-    return rule
-
-
-def _all(*rules: _Rule) -> _Rule:
-    def rule(config: ConfigValues) -> str | None:
-        return next((reason for check in rules if (reason := check(config)) is not None), None)
-
-    return rule
 
 
 def _imbalanced(config: ConfigValues) -> str | None:
@@ -109,7 +89,7 @@ def _raises_weighted_loss(config: ConfigValues) -> bool:
 
 
 def _some_class_weights(config: ConfigValues) -> str | None:
-    if _raises_weighted_loss(config):
+    if weighs_classes(config) or _raises_weighted_loss(config):
         return None
     return "reweight.name is none" if config.reweight.name == "none" else _class_weights(config)
 
@@ -138,16 +118,6 @@ def _attack_eps(config: ConfigValues) -> str | None:
     return None
 
 
-def _above_zero(path: str) -> _Rule:
-    """Make the rule of a parameter that acts only if the number at `path` is not 0."""
-    return lambda config: f"{path} is 0" if config.get(path) == 0 else None
-
-
-def _is_null(path: str) -> _Rule:
-    """Make the rule of a parameter that acts only if the one at `path` is not given."""
-    return lambda config: None if config.get(path) is None else f"{path} is given"
-
-
 def _drawn_in_ball(config: ConfigValues) -> str | None:
     start = config.attack.start
     return f"attack.start is {start}" if start in ("none", "gaussian") else None
@@ -158,16 +128,26 @@ def _averages(config: ConfigValues) -> str | None:
     return None if optim.ema_decay or optim.ema_epochs else "the weights are not averaged"
 
 
-_srat = _needs("method.name", "srat")
-_taet = _needs("method.name", "taet")
-_tail = _all(_needs("method.name", "reat"), _above_zero("method.tail_weight"))
-_separates = _all(_srat, _above_zero("method.separation_weight"))
-_attacks = _all(_adversarial, _attack_moves)
-_reweights = _not("reweight.name", "none")
-_falling = _needs("data.profile", "exp", "step", "linear", "balanced_small")
-_cosine = _needs("model.head", "cosine")
-_margins = _needs("loss.name", "robal")
-_milestones = _needs("optim.lr_schedule", "multistep", "piecewise", "robal_release")
+_srat = needs_one_of("method.name", "srat")
+_taet = needs_one_of("method.name", "taet")
+_tail = needs_all(needs_one_of("method.name", "reat"), needs_above_zero("method.tail_weight"))
+_separates = needs_all(_srat, needs_above_zero("method.separation_weight"))
+_attacks = needs_all(_adversarial, _attack_moves)
+_reweights = needs_none_of("reweight.name", "none")
+_fair = needs_one_of("method.name", *FAIR_METHODS)
+_dafa = needs_all(needs_one_of("method.name", "dafa"), why_unknown)
+_dafa_weighs = needs_all(_dafa, needs_above_zero("method.dafa_strength"))
+_faal = needs_one_of("method.name", "faal")
+_cfa = needs_all(needs_one_of("method.name", "cfa"), why_unknown)
+_fawa = needs_all(needs_one_of("method.name", "cfa"), needs_above_zero("method.fawa_span"))
+_falling = needs_one_of("data.profile", "exp", "step", "linear", "balanced_small")
+_cosine = needs_one_of("model.head", "cosine")
+_margins = needs_one_of("loss.name", "robal")
+_milestones = needs_one_of("optim.lr_schedule", "multistep", "piecewise", "robal_release")
+
+
+def _no_teacher(config: ConfigValues) -> str | None:
+    return "method.teacher names no file of weights" if config.method.teacher is None else None
 
 
 def _falls(config: ConfigValues) -> str | None:
@@ -197,21 +177,21 @@ def _resizes(config: ConfigValues) -> str | None:
     return "data.image_size is null"
 
 
-_RULES: dict[str, _Rule] = {
-    "data.root": _needs("data.name", *OWN_FILES),
+_RULES: dict[str, ActsRule] = {
+    "data.root": needs_one_of("data.name", *OWN_FILES),
     "data.image_size": _resizes,
     "data.indices": lambda c: None if c.data.indices else "data.indices is null",
-    "data.counts": _needs("data.profile", "given"),
+    "data.counts": needs_one_of("data.profile", "given"),
     "data.imbalance_ratio": _falling,
-    "data.max_per_class": _not("data.profile", "full", "given"),
-    "data.base": _all(_falling, _is_null("data.max_per_class")),
+    "data.max_per_class": needs_none_of("data.profile", "full", "given"),
+    "data.base": needs_all(_falling, needs_null("data.max_per_class")),
     "data.rounding": _falling,
-    "data.val_per_class": _needs("data.val_source", "train"),
-    "data.policy_ops": _needs("data.policy", "randaugment"),
-    "data.policy_magnitude": _needs("data.policy", "randaugment"),
-    "data.crop_padding": _not("data.augmentation", "none"),
+    "data.val_per_class": needs_one_of("data.val_source", "train"),
+    "data.policy_ops": needs_one_of("data.policy", "randaugment"),
+    "data.policy_magnitude": needs_one_of("data.policy", "randaugment"),
+    "data.crop_padding": needs_none_of("data.augmentation", "none"),
     "model.width": lambda c: _defined_elsewhere(c) and f"{_defined_elsewhere(c)} reads no width",
-    "model.stem": _needs("model.name", "small_cnn"),
+    "model.stem": needs_one_of("model.name", "small_cnn"),
     "model.features": _features,
     "model.init": lambda c: "model.init is null" if c.model.init is None else None,
     "model.head_scale": _cosine,
@@ -220,60 +200,84 @@ _RULES: dict[str, _Rule] = {
     "method.separation_weight": _srat,
     "method.temperature": _separates,
     "method.separation_features": _separates,
-    "method.tail_weight": _needs("method.name", "reat"),
+    "method.tail_weight": needs_one_of("method.name", "reat"),
     "method.tail_variant": _tail,
     "method.tail_set": _tail,
-    "method.tail_kl_max": _all(_tail, _needs("method.tail_variant", "bounded")),
-    "method.tail_detach_anchor": _all(_tail, _not("method.tail_variant", "released")),
-    "method.beta": _needs("method.name", "trades", "mart", "robal"),
-    "method.bcl_weight": _all(_taet, _adversarial),
-    "method.hdl_weight": _all(_taet, _adversarial),
-    "method.rcel_weight": _all(_taet, _adversarial),
+    "method.tail_kl_max": needs_all(_tail, needs_one_of("method.tail_variant", "bounded")),
+    "method.tail_detach_anchor": needs_all(
+        _tail, needs_none_of("method.tail_variant", "released")
+    ),
+    "method.base": _fair,
+    "method.start_fraction": needs_all(needs_one_of("method.name", "dafa", "cfa"), why_unknown),
+    "method.dafa_strength": _dafa,
+    "method.dafa_weight_min": _dafa_weighs,
+    "method.dafa_weight_max": _dafa_weighs,
+    "method.faal_radius": _faal,
+    "method.faal_coefficients": needs_all(_faal, needs_above_zero("method.faal_radius")),
+    "method.cfa_radius_base": needs_all(_cfa, _attack_moves),
+    "method.cfa_larger_radius": needs_all(_cfa, _attack_moves),
+    "method.cfa_kl_base": needs_all(_cfa, needs_one_of("method.base", "trades")),
+    "method.cfa_smoothing": _cfa,
+    "method.fawa_span": needs_one_of("method.name", "cfa"),
+    "method.fawa_guard": _fawa,
+    "method.fawa_threshold": _fawa,
+    "method.beta": lambda c: (
+        needs_one_of("method.base", "trades", "mart")(c)
+        if c.method.name in FAIR_METHODS
+        else needs_one_of("method.name", "trades", "mart", "robal")(c)
+    ),
+    "method.bcl_weight": needs_all(_taet, _adversarial),
+    "method.hdl_weight": needs_all(_taet, _adversarial),
+    "method.rcel_weight": needs_all(_taet, _adversarial),
     "method.clean_fraction": _taet,
-    "method.awp_start_fraction": _above_zero("method.awp_gamma"),
-    "loss.gamma": _needs("loss.name", "focal"),
-    "loss.focal_weight": _all(_needs("loss.name", "focal"), _some_class_weights),
-    "loss.max_margin": _needs("loss.name", "ldam"),
-    "loss.scale": _needs("loss.name", "ldam", "robal"),
-    "loss.tau": _all(_needs("loss.name", "balanced_softmax", "robal"), _imbalanced),
+    "method.teacher": lambda c: (
+        _no_teacher(c) or needs_above_zero("method.distillation_weight")(c)
+    ),
+    "method.distillation_weight": lambda c: _no_teacher(c),
+    "method.awp_start_fraction": needs_above_zero("method.awp_gamma"),
+    "loss.gamma": needs_one_of("loss.name", "focal"),
+    "loss.focal_weight": needs_all(needs_one_of("loss.name", "focal"), _some_class_weights),
+    "loss.max_margin": needs_one_of("loss.name", "ldam"),
+    "loss.scale": needs_one_of("loss.name", "ldam", "robal"),
+    "loss.tau": needs_all(needs_one_of("loss.name", "balanced_softmax", "robal"), _imbalanced),
     "loss.base_margin": _margins,
-    "loss.margin_tau": _all(_margins, _imbalanced),
+    "loss.margin_tau": needs_all(_margins, _imbalanced),
     "reweight.name": _class_weights,
     "reweight.beta": _effective_numbers,
-    "reweight.under_weight": _needs("reweight.name", "under_represented"),
+    "reweight.under_weight": needs_one_of("reweight.name", "under_represented"),
     "reweight.schedule": _reweights,
-    "reweight.start_fraction": _all(_reweights, _deferred),
+    "reweight.start_fraction": needs_all(_reweights, _deferred),
     "attack.eps": _attack_eps,
     "attack.step_size": _attacks,
     "attack.steps": _adversarial,
     "attack.start": _attacks,
     "attack.objective": _attacks,
-    "attack.reweight": _all(_attacks, _attack_weights),
+    "attack.reweight": needs_all(_attacks, _attack_weights),
     "attack.bn_mode": _attacks,
-    "attack.start_radius": _all(_attacks, _drawn_in_ball),
+    "attack.start_radius": needs_all(_attacks, _drawn_in_ball),
     "attack.projection": _attacks,
-    "attack.class_budget": _all(_attacks, _imbalanced),
+    "attack.class_budget": needs_all(_attacks, _imbalanced),
     "attack.class_budget_warmup": _attacks,
-    "compute.precision": _not("compute.precision", "auto"),  # then the device decides
+    "compute.precision": needs_none_of("compute.precision", "auto"),  # then the device decides
     "compute.graphs": lambda c: "a replayed attack runs the same kernels",
-    "compute.float32": _not("compute.float32", "exact"),
+    "compute.float32": needs_none_of("compute.float32", "exact"),
     "compute.deterministic": lambda c: "it fixes only the order of sums",
     "optim.nesterov": lambda c: "optim.momentum is 0" if c.optim.momentum == 0 else None,
     "optim.ema_decay": lambda c: "optim.ema_epochs is given" if c.optim.ema_epochs else None,
     "optim.ema_keep": _averages,
     "optim.ema_statistics": _averages,
     "optim.milestones": _milestones,
-    "optim.lr_decay": _all(
-        _needs("optim.lr_schedule", "multistep", "step", "robal_release"), _falls
+    "optim.lr_decay": needs_all(
+        needs_one_of("optim.lr_schedule", "multistep", "step", "robal_release"), _falls
     ),
-    "optim.lr_factors": _needs("optim.lr_schedule", "piecewise"),
-    "optim.step_fraction": _needs("optim.lr_schedule", "step"),
+    "optim.lr_factors": needs_one_of("optim.lr_schedule", "piecewise"),
+    "optim.step_fraction": needs_one_of("optim.lr_schedule", "step"),
 }
 
 
 def add_rule(path: str, chosen_by: str, name: str) -> None:
     """Add the rule of a plugin's parameter: it acts only if its part is chosen."""
-    _RULES[path] = _needs(chosen_by, name)
+    _RULES[path] = needs_one_of(chosen_by, name)
 
 
 def forget_rule(path: str) -> None:
@@ -321,6 +325,7 @@ def acts_from_epoch(config: ConfigValues, path: str) -> int:
         "deferral": deferral_epoch(config),
         "clean_stage": clean_epochs(config),
         "awp": awp_epoch(config),
+        "class_state": class_state_epoch(config),
     }[PARAMETERS[path].acts_from]
     if path.startswith("attack."):
         return max(begins, clean_epochs(config))

@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 from ltat_tune.config.scalars import shown
 
 # The time from which a parameter changes the training: see `ltat_tune.config.effects`.
-ActsFrom = Literal["start", "deferral", "clean_stage", "awp"]
+ActsFrom = Literal["start", "deferral", "clean_stage", "awp", "class_state"]
 
 # (path, values, default): the default if the parameter at `path` has one of the values.
 Instead = tuple[str, tuple[str, ...], Any]

@@ -1,4 +1,4 @@
-"""The epochs at which class weights, stages, weight perturbation and rate drops begin."""
+"""The epochs at which class weights, stages, class state, AWP and rate drops begin."""
 
 from __future__ import annotations
 
@@ -25,6 +25,16 @@ def awp_epoch(config: ConfigValues) -> int:
     if config.method.awp_gamma == 0:
         return 0
     return round(config.method.awp_start_fraction * config.optim.epochs)
+
+
+def class_state_epoch(config: ConfigValues) -> int:
+    """Return the first epoch, from 0, in which DAFA's or CFA's classes differ; else 0.
+
+    It is at least 1, because nothing is known of the classes before.
+    """
+    if config.method.name not in ("dafa", "cfa"):
+        return 0
+    return max(1, round(config.method.start_fraction * config.optim.epochs))
 
 
 def drop_epochs(config: OptimConfig) -> list[int]:

@@ -126,7 +126,8 @@ class TrialConfig(ConfigValues):
             if path not in exclude and why_inert(self, path) is None
             and not (path in _LATER and value == PARAMETERS[path].default)
         }  # fmt: skip
-        if acting.get("model.init"):  # the content counts, not its place
-            acting["model.init"] = start_file(acting["model.init"])[1]
+        for path in ("model.init", "method.teacher"):
+            if acting.get(path):  # the content counts, not its place
+                acting[path] = start_file(acting[path])[1]
         text = json.dumps(acting, sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -10,14 +10,25 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from ltat_tune.config.sections import LossConfig
+from ltat_tune.losses.cfa import cfa_radii, cfa_shares, smoothed_recalls
 from ltat_tune.losses.classification import (
     BalancedSoftmax,
     CrossEntropy,
     EffectiveNumber,
     FocalLoss,
+    weighted_images,
 )
-from ltat_tune.losses.consistency import kl_consistency, mart_consistency, mart_margin
+from ltat_tune.losses.consistency import (
+    image_kl,
+    kl_consistency,
+    mart_consistencies,
+    mart_consistency,
+    mart_margin,
+    mart_margins,
+)
+from ltat_tune.losses.dafa import bounded_weights, dafa_weights
 from ltat_tune.losses.etf import etf_penalty
+from ltat_tune.losses.faal import faal_coefficients, faal_weights
 from ltat_tune.losses.margins import LDAMLoss, RoBalLoss
 from ltat_tune.losses.rbl import rbl_weights
 from ltat_tune.losses.reweighting import (
@@ -40,21 +51,32 @@ __all__ = [
     "LDAMLoss",
     "RoBalLoss",
     "TailLoss",
+    "bounded_weights",
     "build_loss",
+    "cfa_radii",
+    "cfa_shares",
     "class_balanced",
     "class_losses",
     "class_weights",
+    "dafa_weights",
     "etf_penalty",
+    "faal_coefficients",
+    "faal_weights",
+    "image_kl",
     "inverse",
     "inverse_sqrt",
     "kl_consistency",
+    "mart_consistencies",
     "mart_consistency",
     "mart_margin",
+    "mart_margins",
     "rbl_weights",
     "separation_loss",
+    "smoothed_recalls",
     "taet_terms",
     "tail_classes",
     "under_represented",
+    "weighted_images",
 ]
 
 LOSSES: dict[str, Callable[[LossConfig, Tensor, float | None], nn.Module]] = {

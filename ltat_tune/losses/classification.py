@@ -34,6 +34,23 @@ def weighted_cross_entropy(
     return (weights * losses).sum() / weights.sum()
 
 
+def weighted_images(loss: nn.Module, logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Return the mean over images of w_y times the image's loss: (N, K), (N,), (K,) -> ().
+
+    It is not divided by the sum of weights, as the weighted mean of most losses is.
+
+    Args:
+        loss: a prediction loss of this package without class weights of its own.
+        logits: shape (N, K).
+        targets: classes, shape (N,).
+        weights: shape (K,), > 0 for every class in `targets`.
+    """
+    value: Tensor = loss(logits, targets, weights)
+    if isinstance(loss, FocalLoss):  # a plain mean already
+        return value
+    return value * weights.to(value)[targets].mean()
+
+
 class CrossEntropy(nn.Module):
     """Mean cross-entropy; with class weights, the weighted mean.
 

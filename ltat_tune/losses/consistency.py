@@ -8,8 +8,9 @@ from torch import Tensor
 from ltat_tune.losses.precision import full_precision
 
 
-def _divergence(clean_logits: Tensor, adv_logits: Tensor, floor: float) -> Tensor:
+def image_kl(clean_logits: Tensor, adv_logits: Tensor, floor: float = 0.0) -> Tensor:
     """Return KL(p || q + floor), p clean and q adversarial: (N, K), (N, K) -> (N,)."""
+    clean_logits, adv_logits = full_precision(clean_logits), full_precision(adv_logits)
     log_p = F.log_softmax(clean_logits, dim=1)
     # Without a floor, the logarithm of a softmax that rounds to 0 would be -inf.
     log_q = (
@@ -32,7 +33,15 @@ def kl_consistency(clean_logits: Tensor, adv_logits: Tensor, *, floor: float = 0
         adv_logits: logits of the adversarial images, shape (N, K).
         floor: added to softmax(adv) inside the logarithm, no unit, >= 0; 0 is exact.
     """
-    return _divergence(full_precision(clean_logits), full_precision(adv_logits), floor).mean()
+    return image_kl(clean_logits, adv_logits, floor).mean()
+
+
+def mart_margins(adv_logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the terms of `mart_margin` by image, (N,)."""
+    probabilities = full_precision(adv_logits).softmax(dim=1)
+    true = F.one_hot(targets, probabilities.shape[1]).bool()
+    wrong = probabilities.masked_fill(true, -1).max(dim=1).values  # (N,)
+    return -(1.0001 - wrong + 1e-12).log()
 
 
 def mart_margin(adv_logits: Tensor, targets: Tensor) -> Tensor:
@@ -43,10 +52,14 @@ def mart_margin(adv_logits: Tensor, targets: Tensor) -> Tensor:
 
     Source: Wang2020Improving (BCE); YisenWang/MART@2d83e17 `mart_loss` (the constants).
     """
-    probabilities = full_precision(adv_logits).softmax(dim=1)
-    true = F.one_hot(targets, probabilities.shape[1]).bool()
-    wrong = probabilities.masked_fill(true, -1).max(dim=1).values  # (N,)
-    return -(1.0001 - wrong + 1e-12).log().mean()
+    return mart_margins(adv_logits, targets).mean()
+
+
+def mart_consistencies(clean_logits: Tensor, adv_logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the terms of `mart_consistency` by image, (N,)."""
+    clean_logits, adv_logits = full_precision(clean_logits), full_precision(adv_logits)
+    true = clean_logits.softmax(dim=1).gather(1, targets[:, None]).squeeze(1)  # (N,)
+    return image_kl(clean_logits, adv_logits, 1e-12) * (1.0000001 - true)
 
 
 def mart_consistency(clean_logits: Tensor, adv_logits: Tensor, targets: Tensor) -> Tensor:
@@ -57,6 +70,4 @@ def mart_consistency(clean_logits: Tensor, adv_logits: Tensor, targets: Tensor) 
 
     Source: Wang2020Improving Eq. 11; YisenWang/MART@2d83e17 `mart_loss` (the constants).
     """
-    clean_logits, adv_logits = full_precision(clean_logits), full_precision(adv_logits)
-    true = clean_logits.softmax(dim=1).gather(1, targets[:, None]).squeeze(1)  # (N,)
-    return (_divergence(clean_logits, adv_logits, 1e-12) * (1.0000001 - true)).mean()
+    return mart_consistencies(clean_logits, adv_logits, targets).mean()

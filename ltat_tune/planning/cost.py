@@ -123,7 +123,9 @@ def cost_of(config: TrialConfig, attacks: tuple[str, ...], *, at_most: int | Non
     )  # fmt: skip
     macs, activations, parameters = _network(model, channels, side, classes)
     val = _validation_images(config, classes, test_images)
-    averaged = config.optim.ema_decay > 0 or config.optim.ema_epochs > 0
+    validation = validation_passes(config, classes, test_images)
+    guarded = why_inert(config, "method.fawa_guard") is None
+    averaged = config.optim.ema_decay > 0 or config.optim.ema_epochs > 0 or guarded
     states = 2 + averaged + (config.evaluation.select_epoch != "last")
     pixels = channels * side * side * (4 if config.data.name == "digits" else 1)
     batch = min(config.optim.batch_size, max(1, train))
@@ -132,8 +134,8 @@ def cost_of(config: TrialConfig, attacks: tuple[str, ...], *, at_most: int | Non
     return Cost(
         samples_per_class=tuple(counts),
         classes=source.classes,
-        update=epoch_passes(config, train),
-        validation=validation_passes(config, classes, test_images),
+        update=epoch_passes(config, train) + validation * guarded,
+        validation=validation,
         test=sum(attack_passes(config, attacks, test_images, at_most=at_most).values()),
         sentinel=sentinel_passes(min(test_images, at_most or test_images)),
         macs=macs,

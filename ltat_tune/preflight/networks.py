@@ -21,10 +21,10 @@ def check_networks(space: Space, problems: Problems) -> list[str]:
     for _, proposals in space.configurations:
         for _, config in proposals:
             model, data = config.model, config.data
-            if "/" in model.name or ":" in model.name or model.init:
+            if "/" in model.name or ":" in model.name or model.init or config.method.teacher:
                 first.setdefault(
                     (model.name, model.width, model.features, model.init, model.head, data.name,
-                     data.root, data.image_size), config
+                     data.root, data.image_size, config.method.teacher), config
                 )  # fmt: skip
     for config in first.values():
         try:
@@ -34,7 +34,8 @@ def check_networks(space: Space, problems: Problems) -> list[str]:
         except ConfigError as error:
             broken |= dict.fromkeys(error.problems, "model.name")
         except CheckpointError as error:
-            broken[str(error)] = "model.init"
+            taught = str(error).startswith("method.teacher")
+            broken[str(error)] = "method.teacher" if taught else "model.init"
         except LtatError:
             continue  # the check of the images says what is wrong with them
     for problem, path in broken.items():
@@ -43,15 +44,17 @@ def check_networks(space: Space, problems: Problems) -> list[str]:
 
 
 def _start(config: TrialConfig) -> list[str]:
-    """Return what is taken of the weights to start from; empty if the network starts at random."""
-    if config.model.init is None:
+    """Return what is taken of the files to start from and to be taught by; empty without any."""
+    init, teacher = config.model.init, config.method.teacher
+    if init is None and teacher is None:
         return []
     from ltat_tune.models import build_model
-    from ltat_tune.models.foreign.start import start_from
+    from ltat_tune.models.foreign.start import load_teacher, start_from
 
     source = open_source(config.data)
     channels, side, _, _ = image_facts(config, source)
     model = build_model(
         config.model, in_channels=channels, num_classes=len(source.classes), side=side
     )
-    return [start_from(model, config.model.init)]
+    notes = [] if init is None else [start_from(model, init)]
+    return notes if teacher is None else [*notes, load_teacher(model, teacher)]

@@ -107,12 +107,15 @@ def refuse_other_defaults(folder: StudyFolder, facts: dict[str, Any], space: Spa
     Raises:
         StudyError: with every default that has changed since.
     """
-    now = defaults()
+    now, before = defaults(), facts.get("defaults", {})
     written = {*space.fixed, *space.tuned, *space.scenarios[0].values}
     changed = [
         f"{path}: {then} then, {now[path]} now"
-        for path, then in facts.get("defaults", {}).items()
-        if path in now and now[path] != then and path not in written
+        for path, then in before.items()
+        if path in now
+        and now[path] != then
+        and path not in written
+        and _acting_defaults(path, now, space) != _acting_defaults(path, {**now, **before}, space)
     ]
     if changed:
         version = facts["versions"].get("ltat-tune", "another version")
@@ -121,6 +124,30 @@ def refuse_other_defaults(folder: StudyFolder, facts: dict[str, Any], space: Spa
             f"finish it with that version, or write the old values under fixed in {folder.space}:"
             + "".join(f"\n  {line}" for line in changed)
         )
+
+
+def _acting_defaults(path: str, written: Mapping[str, str], space: Space) -> list[Any]:
+    """Return the default at `path` and those of its other defaults that a study can meet.
+
+    A rule for a method that the study does not train changes nothing in it.
+    """
+    default, *others = json.loads(written[path])
+    return [default, *(rule for rule in others if _can_be(rule[0], rule[1], written, space))]
+
+
+def _can_be(path: str, values: list[str], written: Mapping[str, str], space: Space) -> bool:
+    """Return whether some trial of the study has one of these values at `path`."""
+    given = [scenario.values for scenario in space.scenarios if path in scenario.values]
+    if path in space.tuned:
+        possible = space.tuned[path].choices
+    elif given:
+        possible = tuple(one[path] for one in given)
+    elif path in space.fixed:
+        possible = (space.fixed[path],)
+    else:
+        default, *rules = _acting_defaults(path, written, space)
+        possible = (default, *(rule[2] for rule in rules))
+    return not set(values).isdisjoint(possible)
 
 
 def check_extension(folder: StudyFolder, trials: int) -> None:

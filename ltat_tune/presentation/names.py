@@ -13,6 +13,7 @@ from ltat_tune.config.catalogue import (
     METHOD_CHOICES,
 )
 from ltat_tune.config.effects import why_inert
+from ltat_tune.config.rules.fairness import FAIR_METHODS
 from ltat_tune.config.sections import DataConfig
 from ltat_tune.config.sections.data import OWN_FILES
 from ltat_tune.config.trial_config import TrialConfig
@@ -37,17 +38,21 @@ _FAMILIES = {
 
 
 def method_name(config: TrialConfig) -> str:
-    """Return a method's name with its loss: `REAT`, `PGD-AT (BSL)`, `SRAT-LDAM`, or `script`."""
+    """Return a method's name with its loss: `REAT`, `PGD-AT (BSL)`, `SRAT-LDAM`, `script`."""
     if config.script.definition is not None:
         return "script"
     method, loss = config.method.name, config.loss.name
     if config.trains_elsewhere:
         return method
     name = "natural" if method == "natural" else METHOD_SYMBOLS.get(method, method)
-    if _OWN_LOSS.get(method) == loss:
-        return name
-    written = LOSS_NAMES.get(loss, loss)
-    return f"{name}-{written}" if method == "srat" else f"{name} ({written})"
+    if method in FAIR_METHODS:
+        name = f"{METHOD_SYMBOLS[config.method.base]} + {name}"
+    if _OWN_LOSS.get(method) != loss:
+        written = LOSS_NAMES.get(loss, loss)
+        name = f"{name}-{written}" if method == "srat" else f"{name} ({written})"
+    if why_inert(config, "method.teacher") is None:
+        name += " + self-distillation (reconstruction)"
+    return name
 
 
 def training_words(config: TrialConfig) -> tuple[str, str]:

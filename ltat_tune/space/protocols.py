@@ -119,10 +119,14 @@ METHOD_DOMAINS: dict[str, tuple[str, tuple[str, ...]]] = {
     "method.tail_weight": ("type: float, low: 0.01, high: 3.0, log: true", ("reat",)),
     "loss.margin_tau": ("type: float, low: 0.0, high: 0.6", ("robal",)),
     "method.beta": (
-        "type: float, low: 0.5, high: 12.0, log: true", ("robal", "trades", "mart"),
+        "type: float, low: 0.5, high: 12.0, log: true",
+        ("robal", "trades", "mart", "dafa", "cfa"),
     ),
     "method.clean_fraction": ("type: float, low: 0.0, high: 0.5", ("taet",)),
     "method.bcl_weight": ("type: float, low: 0.05, high: 2.0, log: true", ("taet",)),
+    "method.dafa_strength": ("type: float, low: 0.0, high: 2.0", ("dafa",)),
+    "method.faal_radius": ("type: float, low: 0.02, high: 1.0, log: true", ("faal",)),
+    "method.cfa_radius_base": ("type: float, low: 0.2, high: 1.0", ("cfa",)),
 }  # fmt: skip
 
 # each method's published values for what is tuned
@@ -137,6 +141,9 @@ METHOD_STARTS: dict[str, dict[str, str]] = {
     "trades": {"loss.name": "cross_entropy", "method.beta": "6.0"},
     "mart": {"method.beta": "5.0"},
     "taet": {"method.clean_fraction": "0.4", "method.bcl_weight": "0.1"},
+    "dafa": {"method.dafa_strength": "1.0", "method.beta": "6.0"},
+    "faal": {"method.faal_radius": "0.5"},
+    "cfa": {"method.cfa_radius_base": "0.5", "method.beta": "6.0"},
 }  # fmt: skip
 
 WITH_LOSSES = ("natural", "pgd_at", "srat", "reat")

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
+from ltat_tune.config.sections import OptimConfig
+from ltat_tune.errors import TrainingDiverged
 from ltat_tune.methods.base import StepOutput
 
 
@@ -16,18 +21,31 @@ class EpochSums:
     Args:
         classes: K.
         device: the device that trains.
+        correct: whether to count correct answers by class.
+        confusion: whether to sum the softmax of the images by class.
     """
 
-    def __init__(self, classes: int, device: torch.device) -> None:
+    def __init__(
+        self, classes: int, device: torch.device, *, correct: bool = False, confusion: bool = False
+    ) -> None:
         self._sums: dict[str, Tensor] = {}
         self._predicted = torch.zeros(classes, dtype=torch.int64, device=device)
+        self._correct = torch.zeros_like(self._predicted) if correct else None
+        shape, kind = (classes, classes), torch.float64
+        self._confusion = torch.zeros(shape, dtype=kind, device=device) if confusion else None
         self._images = 0
 
     def add(self, step: StepOutput, targets: Tensor) -> None:
         """Add a batch with these targets, (N,)."""
         size = len(targets)
         self._images += size
-        guesses = step.logits.detach().argmax(dim=1)
+        logits = step.logits.detach()
+        guesses = logits.argmax(dim=1)
+        member = nn.functional.one_hot(targets, len(self._predicted))
+        if self._correct is not None:
+            self._correct += (member * (guesses == targets)[:, None]).sum(dim=0)
+        if self._confusion is not None:
+            self._confusion += member.double().T @ logits.double().softmax(dim=1)
         # bincount would wait for a GPU
         self._predicted += nn.functional.one_hot(guesses, len(self._predicted)).sum(dim=0)
         terms = {"loss": step.loss.detach() * size, "acc": (guesses == targets).sum()}
@@ -42,3 +60,23 @@ class EpochSums:
         means = (sums / self._images).tolist()
         metrics = {f"train/{name}": mean for name, mean in zip(names, means, strict=True)}
         return metrics, self._predicted.tolist()
+
+    def read_classes(self) -> tuple[list[int] | None, Tensor | None]:
+        """Return correct answers (K,) and softmax sums (K, K) by class; None if not recorded."""
+        correct = None if self._correct is None else self._correct.tolist()
+        return correct, None if self._confusion is None else self._confusion.cpu()
+
+
+def check_finite(
+    metrics: Mapping[str, float], model: nn.Module, *, epoch: int, optim: OptimConfig
+) -> None:
+    """Raise TrainingDiverged if a metric of an epoch, from 0, or a weight is not finite."""
+    broken = [name for name, value in metrics.items() if not math.isfinite(value)]
+    if not broken:
+        total = torch.stack([p.detach().sum() for p in model.parameters()]).sum()
+        broken = [] if math.isfinite(total.item()) else ["a weight"]
+    if broken:
+        raise TrainingDiverged(
+            f"{' and '.join(broken)} became non-finite in epoch {epoch + 1} of "
+            f"{optim.epochs} (optim.lr {optim.lr:g})"
+        )

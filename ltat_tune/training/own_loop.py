@@ -19,6 +19,7 @@ from ltat_tune.data.datasets import LabelledImages
 from ltat_tune.errors import LtatError
 from ltat_tune.methods.trainers import TRAINERS
 from ltat_tune.models import Classifier
+from ltat_tune.training.epoch_sums import check_finite
 from ltat_tune.training.fit_result import EpochMetrics
 from ltat_tune.training.saving import Saver
 from ltat_tune.training.script.run import fit_script
@@ -104,7 +105,7 @@ class OwnTraining:
         if weights is not None:
             load_tensors(trainer.model, _tensors(weights), f"the weights of epoch {epoch}")
         numbers = {f"train/{name}": float(value) for name, value in metrics.items()}
-        trainer.check_finite(epoch - 1, numbers)
+        check_finite(numbers, trainer.model, epoch=epoch - 1, optim=trainer.config.optim)
         if trainer.is_due(epoch, self._also):
             numbers |= trainer.validate_epoch(epoch)
         trainer.own_state = state

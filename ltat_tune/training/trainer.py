@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import copy
-import math
 import time
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ltat_tune.attacks.replays import CUDAGraphs, Recordings
 from ltat_tune.config.timeline import deferral_epoch
@@ -22,14 +22,15 @@ from ltat_tune.data.datasets import Splits, load_splits
 from ltat_tune.errors import TrainingDiverged
 from ltat_tune.losses import class_weights
 from ltat_tune.methods import build_method, needs_projection
+from ltat_tune.methods.fairness.class_state import ClassState, records_confusion, records_correct
 from ltat_tune.models import build_model, chosen_precision, prepare_model
 from ltat_tune.models.arithmetic import computing_on, described
 from ltat_tune.models.foreign.noise import network_noise
-from ltat_tune.models.foreign.start import start_from
+from ltat_tune.models.foreign.start import load_teacher, start_from
 from ltat_tune.seeding import new_generator, stream_seed
 from ltat_tune.training.ae_distances import AEDistances
 from ltat_tune.training.checkpoint import check_images, load_checkpoint, loading, weights_hash
-from ltat_tune.training.epoch_sums import EpochSums
+from ltat_tune.training.epoch_sums import EpochSums, check_finite
 from ltat_tune.training.fit_result import EpochMetrics, FitResult, Kept
 from ltat_tune.training.heartbeat import beat
 from ltat_tune.training.metrics import ClassGroups
@@ -37,7 +38,7 @@ from ltat_tune.training.optim import build_optimizer, clip_gradients, learning_r
 from ltat_tune.training.own_loop import fit_elsewhere
 from ltat_tune.training.saving import Saver
 from ltat_tune.training.validator import Look, Validator
-from ltat_tune.training.weight_average import decay_of, new_average
+from ltat_tune.training.weight_average import averaged, decay_of, new_average, new_fair_average
 
 OnEpoch = Callable[[EpochMetrics], None]
 
@@ -164,6 +165,7 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that the rest of the training needs, as tensors and plain values."""
+        fair = self.fair_average
         return {
             "identity": self.config.identity,
             "subset_hash": self.splits.subset_hash,
@@ -171,10 +173,12 @@ class Trainer:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
+            "fair_average": fair and fair.average.state_dict(),
             "generators": {n: g.get_state() for n, g in self.generators.items()},
             "history": [[h.epoch, h.metrics, h.seconds] for h in self.history],
             "kept": vars(self.kept),
             "predicted": self.predicted,
+            "classes": self.classes.state_dict(),
             **({} if self.own_state is None else {"own_state": self.own_state}),
             "distances": None if self.distances is None else self.distances.state_dict(),
         }
@@ -186,26 +190,28 @@ class Trainer:
             self._recordings = Recordings(CUDAGraphs(self.device))  # of this model
         normalises = config.model.normalisation == "data"
         mean, std = channel_statistics(self._train.images) if normalises else (None, None)
-        self.model = build_model(
-            config.model,
-            in_channels=self._train.images.shape[1],
-            num_classes=len(self.splits.classes),
-            side=self._train.images.shape[2],
-            projection=needs_projection(config),
-            mean=mean,
-            std=std,
-            seed=stream_seed(seed, "weights"),
-        )
+        build = partial(
+            build_model, config.model, in_channels=self._train.images.shape[1],
+            num_classes=len(self.splits.classes), side=self._train.images.shape[2], mean=mean,
+            std=std, seed=stream_seed(seed, "weights"),
+        )  # fmt: skip
+        self.model = build(projection=needs_projection(config))
+        self.teacher = build() if config.method.teacher else None
+        if self.teacher is not None and config.method.teacher:
+            load_teacher(self.teacher, config.method.teacher)
+            prepare_model(self.teacher.to(self.device), self.precision, self.device)
         if config.model.init and not (checkpoint and checkpoint.exists()):
             start_from(self.model, config.model.init)
         prepare_model(self.model.to(self.device), self.precision, self.device)
         self.optimizer = build_optimizer(config.optim, self.model)
         self.average = new_average(self.model, decay_of(config.optim, len(self._train)))
+        self.fair_average = new_fair_average(self.model, config)
         self.weights = class_weights(config.reweight, self.counts)
         self.generators = {n: new_generator(seed, n) for n in ("batches", "attack")}
         self.history: list[EpochMetrics] = []
         self.kept = Kept()
         self.predicted: list[list[int]] = []
+        self.classes = ClassState()
         self.own_state: Any = None  # of a plugin's training function
         self.distances: AEDistances | None = None
         if per_class := config.evaluation.ae_distance_images:
@@ -220,17 +226,22 @@ class Trainer:
     def _load(self, state: dict[str, Any]) -> None:
         # A training continues in the precision that it began in, even on another device.
         self.precision = state.get("precision", "fp32")
-        for model in (self.model, self._kept_module()):
+        fair = self.fair_average
+        others = [self.teacher, None if fair is None else fair.average.module]
+        for model in (self.model, self._kept_module(), *(m for m in others if m is not None)):
             prepare_model(model, self.precision, self.device)
         self.model.load_state_dict(state["model"])
         load_optimizer(self.optimizer, state["optimizer"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
+        if fair is not None:
+            fair.average.load_state_dict(state["fair_average"])
         for name, generator in self.generators.items():
             generator.set_state(state["generators"][name])
         self.history = [EpochMetrics(*past) for past in state["history"]]
         self.kept = Kept(**state["kept"])
         self.predicted, self.own_state = state["predicted"], state.get("own_state")
+        self.classes = ClassState.from_state(state.get("classes"))
         if self.distances is not None:
             self.distances.load_state_dict(state["distances"])
 
@@ -242,12 +253,16 @@ class Trainer:
         weights = self.weights if epoch >= deferral_epoch(config) else None
         if weights is not None:
             weights = weights.to(self.device)
+        last = torch.tensor(self.predicted[-1], device=self.device) if self.predicted else None
         method = build_method(
-            config, self.counts.to(self.device), epoch=epoch, predicted=self._last_predicted(),
-            recordings=self._recordings,
+            config, self.counts.to(self.device), epoch=epoch, predicted=last,
+            classes=self.classes, teacher=self.teacher, recordings=self._recordings,
         )  # fmt: skip
         self.model.train()
-        sums = EpochSums(len(self.splits.classes), self.device)
+        sums = EpochSums(
+            len(self.splits.classes), self.device, correct=records_correct(config),
+            confusion=records_confusion(config, epoch),
+        )  # fmt: skip
         with network_noise(config, epoch, self.device):
             for images, targets in training_batches(
                 self._train,
@@ -270,27 +285,12 @@ class Trainer:
                 sums.add(step, targets)
                 beat()
         metrics, predicted = sums.read()
-        self.check_finite(epoch, metrics)
+        check_finite(metrics, self.model, epoch=epoch, optim=config.optim)
         self.predicted.append(predicted)
+        self.classes = self.classes.after(*sums.read_classes())
+        if self.fair_average is not None:
+            self.fair_average.after_epoch(self._val, config, len(self.splits.classes))
         return {**metrics, "train/lr": rate}
-
-    def _last_predicted(self) -> Tensor | None:
-        """Return last epoch's training images by predicted class, (K,); None in the first."""
-        if not self.predicted:
-            return None
-        return torch.tensor(self.predicted[-1], device=self.device)
-
-    def check_finite(self, epoch: int, metrics: dict[str, float]) -> None:
-        """Raise TrainingDiverged if a number or a weight of an epoch, from 0, is not finite."""
-        broken = [name for name, value in metrics.items() if not math.isfinite(value)]
-        if not broken:
-            total = torch.stack([p.detach().sum() for p in self.model.parameters()]).sum()
-            broken = [] if math.isfinite(total.item()) else ["a weight"]
-        if broken:
-            raise TrainingDiverged(
-                f"{' and '.join(broken)} became non-finite in epoch {epoch + 1} of "
-                f"{self.config.optim.epochs} (optim.lr {self.config.optim.lr:g})"
-            )
 
     def validate_epoch(self, epoch: int) -> dict[str, float]:
         """Validate the weights after an epoch, and keep them if they are the best that count."""
@@ -306,11 +306,11 @@ class Trainer:
 
     def _kept_module(self) -> nn.Module:
         """Return the module that is validated and kept: the average, if there is one."""
-        return self.model if self.average is None else self.average.module
+        average = averaged(self.average, self.fair_average)
+        return self.model if average is None else average
 
     def _look(self) -> AbstractContextManager[Look]:
-        average = None if self.average is None else self.average.module
-        return self._validator.look(self.model, average)
+        return self._validator.look(self.model, averaged(self.average, self.fair_average))
 
     def _keep(self, epoch: int, score: float, look: Look) -> None:
         select, found = self.config.evaluation.select_epoch, look.found
@@ -319,7 +319,9 @@ class Trainer:
         if select == "best_late" and score < self.kept.score:
             return
         copied = {}
-        if select != "last" or (self.average is not None and self._validator.copies):
+        if select != "last" or (
+            averaged(self.average, self.fair_average) is not None and self._validator.copies
+        ):
             copied = {n: value.clone() for n, value in look.module.state_dict().items()}
         self.kept = Kept(epoch, score, copied, found.per_class, found.answers)
 

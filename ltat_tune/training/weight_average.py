@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,7 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from ltat_tune.config.sections import OptimConfig
+from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.batches import steps_of_epoch
+from ltat_tune.data.datasets import LabelledImages
+from ltat_tune.training.evaluation import measure_accuracy
+from ltat_tune.training.metrics import Accuracy
 
 
 class WeightAverage:
@@ -36,6 +41,11 @@ class WeightAverage:
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.module = copy.deepcopy(model)
         self._decay, self._updates = decay, 0
+
+    @property
+    def begun(self) -> bool:
+        """Whether the average holds any weights of the training."""
+        return self._updates > 0
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
@@ -66,6 +76,44 @@ class WeightAverage:
         self._updates = int(state["n_averaged"])
 
 
+class FairnessAverage:
+    """FAWA: an average over epochs, without those in which some class does too badly.
+
+    After an epoch whose guard, a recall on the validation images, reaches the threshold, the
+    average becomes decay * average + (1 - decay) * model. The first such epoch copies the model.
+    Until then there is none.
+
+    Source: Wei2023CFA (FAWA); PKU-ML/CFA@071f333.
+    Deviations: in the release the average keeps its random weights until the first epoch that is
+        admitted, and is measured all the same. The validation images that guard are also those
+        that measure the epochs.
+
+    Args:
+        model: the model, on its device. It is copied, not changed.
+        span: epochs after which the share of an epoch has fallen to 1 / e, > 0.
+        threshold: smallest guard that is admitted.
+        guard: `worst` or `balanced`, the recall that is compared.
+    """
+
+    def __init__(self, model: nn.Module, *, span: float, threshold: float, guard: str) -> None:
+        self.average = WeightAverage(model, math.exp(-1 / span))
+        self._model, self._threshold, self._guard = model, threshold, guard
+
+    def after_epoch(self, data: LabelledImages, config: TrialConfig, classes: int) -> None:
+        """Measure the model on the validation images, and average it in if that admits it."""
+        attack = config.evaluation.val_attack
+        self.admit(
+            measure_accuracy(self._model, data, attack, config, split="val", classes=classes)
+        )
+
+    def admit(self, accuracy: Accuracy) -> None:
+        """Average the model in if its recalls admit it."""
+        recalls = [recall for recall in accuracy.per_class if recall is not None]
+        guards = {"worst": min(recalls), "balanced": sum(recalls) / len(recalls)}
+        if guards[self._guard] >= self._threshold:
+            self.average.update(self._model)
+
+
 def _tensors(model: nn.Module) -> Iterator[Tensor]:
     """Yield parameters and buffers without gradients."""
     for value in (*model.parameters(), *model.buffers()):
@@ -90,3 +138,21 @@ def decay_of(config: OptimConfig, images: int) -> float:
 def new_average(model: nn.Module, decay: float) -> WeightAverage | None:
     """Return an average of a model, or None for a decay of 0."""
     return None if decay == 0 else WeightAverage(model, decay)
+
+
+def averaged(average: WeightAverage | None, fair: FairnessAverage | None) -> nn.Module | None:
+    """Return the averaged model of a training, which has at most one; None without or before."""
+    if fair is not None:
+        return fair.average.module if fair.average.begun else None
+    return None if average is None else average.module
+
+
+def new_fair_average(model: nn.Module, config: TrialConfig) -> FairnessAverage | None:
+    """Return CFA's average of a model, or None for other methods and without a span."""
+    method = config.method
+    if method.name != "cfa" or method.fawa_span == 0:
+        return None
+    return FairnessAverage(
+        model, span=method.fawa_span * config.optim.epochs, threshold=method.fawa_threshold,
+        guard=method.fawa_guard,
+    )  # fmt: skip

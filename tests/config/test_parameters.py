@@ -46,7 +46,10 @@ def test_no_two_parameters_of_a_section_share_a_symbol_or_another_name() -> None
         ("data.imbalance_ratio", "[1, 1000000]"),
         ("seeds.seed", "[0, 2147483648]"),
         ("optim.nesterov", "true | false"),
-        ("method.name", "natural | pgd_at | srat | reat | robal | trades | mart | taet"),
+        (
+            "method.name",
+            "natural | pgd_at | srat | reat | robal | trades | mart | taet | dafa | faal | cfa",
+        ),
         ("data.root", "text"),
         ("optim.milestones", "list"),
         ("model.width", "[1, 512]"),

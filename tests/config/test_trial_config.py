@@ -50,12 +50,19 @@ CONTEXTS: list[dict[str, Any]] = [
     {**ROOT, "method.name": "trades", "loss.name": "effective_number"},
     {**ROOT, "method.name": "taet", "optim.epochs": 100},
     {**ROOT, "method.name": "taet", "method.clean_fraction": 1.0},
+    {**ROOT, "method.name": "dafa"},
+    {**ROOT, "method.name": "faal"},
+    {**ROOT, "method.name": "cfa", "method.fawa_span": 0.1},
+    {**ROOT, "method.teacher": "other.pt@fedcba9876543210"},
     {**ROOT, "attack.reweight": "class_balanced", "attack.bn_mode": "train"},
 ]
 SCRIPT = {"command": "run --lr {optim.lr}", "checkpoint": "a.pt", "metrics": "acc (?P<acc>.+)"}
+# numbers that some method of CONTEXTS refuses
+REFUSED = {"attack.class_budget", "attack.class_budget_warmup", "optim.ema_decay"}
 OTHER_TEXT = {
     "model.features": "layer4",
     "model.init": "start.pt@0123456789abcdef",
+    "method.teacher": "start.pt@0123456789abcdef",
     "data.counts": [9, 4],
     "data.indices": {"train": "b.npy"},
     "script.definition": SCRIPT,
@@ -76,7 +83,7 @@ def _changed(config: TrialConfig, parameter: Parameter) -> TrialConfig | None:
         try:
             return config.replace({parameter.path: other})
         except ConfigError:
-            assert parameter.kind == "choice"
+            assert parameter.kind == "choice" or parameter.path in REFUSED
     return None
 
 
@@ -147,8 +154,8 @@ def test_all_problems_are_told_at_once() -> None:
         )
     assert caught.value.problems == [
         "data.imbalance_ratio is n_max / n_min and must be >= 1, got 0.02; did you mean 50?",
-        "method.name must be one of natural, pgd_at, srat, reat, robal, trades, mart, taet, "
-        "got 'trade'; did you mean trades?",
+        "method.name must be one of natural, pgd_at, srat, reat, robal, trades, mart, taet, dafa, "
+        "faal, cfa, got 'trade'; did you mean trades?",
         "unknown parameter method.lamda; did you mean method.separation_weight (λ)?",
         "loss.gamma must be a number, but YAML 1.1 reads 1e-3 as text; write 1.0e-3",
         "reweight.beta must be < 1, got 1",
@@ -271,6 +278,17 @@ def test_every_other_default_names_a_parameter_and_values_that_exist() -> None:
          ("loss.name", "reweight.name")),
         ({"method.name": "taet", "loss.name": "focal"}, ("method.name", "loss.name")),
         ({"method.name": "taet", "reweight.name": "inverse"}, ("method.name", "reweight.name")),
+        ({"method.name": "dafa", "method.base": "mart"}, ("method.name", "method.base")),
+        ({"method.name": "cfa", "method.base": "mart"}, ("method.name", "method.base")),
+        ({"method.name": "srat", "method.base": "trades"}, ("method.name", "method.base")),
+        ({"method.name": "faal", "reweight.name": "inverse"}, ("method.name", "reweight.name")),
+        ({"method.name": "faal", "loss.name": "effective_number"}, ("method.name", "loss.name")),
+        ({"method.name": "dafa", "attack.class_budget": 0.3},
+         ("method.name", "attack.class_budget")),
+        ({"method.name": "cfa", "attack.class_budget_warmup": 0.3},
+         ("method.name", "attack.class_budget_warmup")),
+        ({"method.name": "cfa", "method.fawa_span": 0.1, "optim.ema_decay": 0.9},
+         ("method.fawa_span", "optim.ema_decay")),
         ({"attack.reweight": "balanced_softmax", "attack.objective": "kl"},
          ("attack.reweight", "attack.objective")),
         ({"attack.eps": 8}, ("attack.eps", "linf")),

@@ -70,6 +70,13 @@ WRAPPERS: dict[str, Values] = {
         **_PGD, "model.head": "cosine", "model.inference_scale": 10.0,
         "model.posthoc_tau": 1.0,
     },
+    "dafa around pgd_at": {"method.name": "dafa", "method.base": "pgd_at"},
+    "faal around mart": {"method.name": "faal", "method.base": "mart"},
+    "faal as released": {"method.name": "faal", "method.faal_coefficients": "released"},
+    "cfa around pgd_at with an average": {
+        "method.name": "cfa", "method.base": "pgd_at", "method.fawa_span": 0.9,
+        "method.fawa_threshold": 0.0, "attack.start": "uniform_clipped",
+    },
     "rotation": {**_PGD, "data.rotation": 15.0},
     "normalised": {**_PGD, "model.normalisation": "data"},
     "distances": {**_PGD, "evaluation.ae_distance_images": 2},

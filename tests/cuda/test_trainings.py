@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.cuda.cases import REGISTRIES, WRAPPERS, Values
 from tests.cuda.process import Machine
-from tests.cuda.trainings import Fitted, on_cpu, on_gpu
+from tests.cuda.trainings import Fitted, on_cpu, on_gpu, teacher_file
 
 CASES = REGISTRIES | WRAPPERS
 
@@ -16,7 +18,19 @@ CASES = REGISTRIES | WRAPPERS
 def test_a_training_gives_the_digits_of_the_cpu_with_and_without_graphs_and_never_waits(
     machine: Machine, name: str, precision: str
 ) -> None:
-    values: Values = {**CASES[name], "compute.precision": precision}
+    _check(machine, {**CASES[name], "compute.precision": precision})
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_taught_training_gives_the_digits_of_the_cpu_and_never_waits(
+    machine: Machine, precision: str, tmp_path: Path
+) -> None:
+    file = machine.run(teacher_file, tmp_path)
+    values: Values = {"method.name": "trades", "method.teacher": str(file)}
+    _check(machine, {**values, "compute.precision": precision})
+
+
+def _check(machine: Machine, values: Values) -> None:
     plain = machine.run(on_gpu, {**values, "compute.graphs": "off"})
     graphs = machine.run(on_gpu, {**values, "compute.graphs": "auto"})
     assert _waits(graphs) == _waits(plain) == []

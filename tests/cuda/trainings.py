@@ -60,6 +60,16 @@ def images(side: int = 16) -> Splits:
     return Splits(train, val, lambda: test, ("a", "b", "c", "d"), "noise")
 
 
+def teacher_file(folder: Path) -> Path:
+    """Write weights for the base's network, as a teacher, and return their file."""
+    path = folder / "teacher.pt"
+    model = models.build_model(
+        config_of({}).model, in_channels=3, num_classes=len(COUNTS), side=16, seed=1
+    )
+    torch.save(model.state_dict(), path)
+    return path
+
+
 def config_of(values: dict[str, object]) -> TrialConfig:
     """The base with other values."""
     return TrialConfig.from_flat({**BASE, **values})

@@ -88,6 +88,8 @@ _DEFERRED = {
 _TAET = {"method.name": "taet", "method.clean_fraction": 0.5}
 _FOCAL = {"method.name": "pgd_at", "loss.name": "focal"}
 _AWP = {"method.awp_gamma": 0.01, "method.awp_start_fraction": 0.5}
+_DAFA = {"method.name": "dafa", "method.start_fraction": 0.5}
+_CFA = {"method.name": "cfa", "method.start_fraction": 0.5}
 _LATE: list[tuple[dict[str, object], str, object]] = [
     ({**_DEFERRED}, "reweight.name", "inverse"),
     ({**_DEFERRED}, "reweight.beta", 0.9),
@@ -97,9 +99,19 @@ _LATE: list[tuple[dict[str, object], str, object]] = [
     ({**_TAET}, "method.hdl_weight", 0.3),
     ({**_TAET}, "method.rcel_weight", 0.3),
     ({**_AWP}, "method.awp_gamma", 0.02),
+    ({**_DAFA}, "method.dafa_strength", 0.2),
+    ({**_DAFA, "method.dafa_strength": 50.0}, "method.dafa_weight_min", 0.6),
+    ({**_DAFA, "method.dafa_strength": 50.0}, "method.dafa_weight_max", 1.5),
+    ({**_CFA}, "method.cfa_radius_base", 0.3),
+    ({**_CFA}, "method.cfa_larger_radius", "hard"),
+    ({**_CFA}, "method.cfa_kl_base", 0.9),
+    ({**_CFA}, "method.cfa_smoothing", 0.5),
 ]
 # these move the beginning itself, so the stem's length is in the key
-_MOVE = {"reweight.start_fraction", "method.awp_start_fraction", "method.clean_fraction"}
+_MOVE = {
+    "reweight.start_fraction", "method.awp_start_fraction", "method.clean_fraction",
+    "method.start_fraction",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("base", "path", "value"), _LATE, ids=[path for _, path, _ in _LATE])

@@ -10,12 +10,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import brentq
 
 from ltat_tune.config.trial_config import TrialConfig
 from tests.losses.numeric import Array, central_differences, log_softmax
 from tests.methods.numpy_network import Network, project
 
 Counts = Array
+
+
+@dataclass(frozen=True)
+class Classes:
+    """What DAFA and CFA know: correct answers (K,) by epoch, and sums of the softmax (K, K)."""
+
+    correct: list[list[int]]
+    confusion: Array
 
 
 @dataclass(frozen=True)
@@ -184,6 +193,71 @@ def _etf(weight: Array) -> float:
     return total / k**2
 
 
+# --- DAFA, FAAL, CFA -----------------------------------------------------------------------------
+
+
+def _dafa(config: TrialConfig, classes: Classes) -> Array:
+    method, sums = config.method, classes.confusion
+    s, k = sums / sums.sum(1, keepdims=True), len(sums)
+    w = np.ones(k)
+    for i in range(k):
+        for j in range(k):
+            if s[i, i] < s[j, j]:
+                w[i] += method.dafa_strength * s[i, j] * s[j, j]
+            elif s[i, i] > s[j, j]:
+                w[i] -= method.dafa_strength * s[j, i] * s[i, i]
+    low, high = method.dafa_weight_min, method.dafa_weight_max
+    shift = brentq(lambda x: (w + x).clip(low, high).sum() - k, -20, 20, xtol=1e-14)
+    bounded: Array = (w + shift).clip(low, high)
+    return bounded
+
+
+def _faal(config: TrialConfig, logits: Array, y: Array) -> Array:
+    """Weights by class, with mean 1 over the classes that take part."""
+    method, k, p = config.method, logits.shape[1], _softmax(logits)
+    margins = np.where(_one_hot(y, k) == 1, -1, p).max(1) - p[np.arange(len(y)), y]
+    a = np.array([margins[y == c].sum() for c in range(k)])
+    here = np.arange(k)
+    if method.faal_coefficients == "class_means":
+        here = np.array([c for c in range(k) if (y == c).any()])
+        a = np.array([margins[y == c].mean() if (y == c).any() else 0 for c in range(k)])
+    weights = np.zeros(k)
+    if np.ptp(a[here]) == 0 or method.faal_radius == 0:
+        weights[here] = 1.0
+        return weights
+
+    def shares(log_distance: float) -> Array:
+        inverse = 1 / (np.exp(log_distance) + (a[here].max() - a[here]))
+        normed: Array = inverse / inverse.sum()
+        return normed
+
+    def excess(log_distance: float) -> float:
+        return float(np.log(1 / len(here) / shares(log_distance)).mean() - method.faal_radius)
+
+    weights[here] = len(here) * shares(brentq(excess, -40, 40, xtol=1e-13))
+    return weights
+
+
+def _recalls(config: TrialConfig, counts: Counts, classes: Classes) -> Array:
+    recalls = np.array(classes.correct[0]) / counts
+    for correct in classes.correct[1:]:
+        old = config.method.cfa_smoothing
+        recalls = old * recalls + (1 - old) * np.array(correct) / counts
+    return recalls
+
+
+def _class_radii(config: TrialConfig, counts: Counts, classes: Classes | None) -> Array:
+    method = config.method
+    if classes is None or method.name not in ("dafa", "cfa"):
+        return np.ones(len(counts))
+    if method.name == "dafa":
+        return _dafa(config, classes)
+    recalls = _recalls(config, counts, classes)
+    larger = recalls if method.cfa_larger_radius == "easy" else 1 - recalls
+    radii: Array = method.cfa_radius_base + larger
+    return radii
+
+
 # --- the attack ----------------------------------------------------------------------------------
 
 
@@ -225,6 +299,7 @@ def adversarial(
     batch: Batch,
     epoch: int,
     predicted: Array | None,
+    classes: Classes | None = None,
 ) -> Array:
     """PGD; moves the running statistics where the attack is in train mode."""
     attack, x, y = config.attack, batch.images, batch.targets.astype(int)
@@ -233,7 +308,11 @@ def adversarial(
     training, moves = attack.bn_mode != "eval", attack.bn_mode == "train"
     weights = _attack_weights(config, counts, predicted)
     share = _budgets(config, counts, epoch)[y][:, None, None, None]
-    eps, step = attack.eps * share, attack.step_size * share
+    radius = _class_radii(config, counts, classes)[y][:, None, None, None]
+    cfa = config.method.name == "cfa"
+    eps = attack.eps * share * radius
+    step = attack.step_size * share * (1 if cfa else radius)
+    of_start = radius if cfa and attack.start != "gaussian" else np.ones_like(radius)
     clean = net.forward(x, training=training)[0]
     if moves and attack.objective == "kl":
         net.see(x)
@@ -241,7 +320,7 @@ def adversarial(
     if batch.noise is not None and batch.radius is not None:
         adv = x + batch.noise / _norms(batch.noise) * batch.radius[:, None, None, None]
     elif batch.noise is not None:
-        adv = x + batch.noise
+        adv = x + batch.noise * of_start
     if attack.start == "uniform_clipped":
         adv = adv.clip(0, 1)
 
@@ -279,6 +358,7 @@ def _objective(
     adv: Array,
     weights: Array | None,
     epoch: int,
+    classes: Classes | None = None,
 ) -> Callable[[dict[str, Array], dict[str, Array]], float]:
     """The loss as a function of the parameters, and of those behind a stop-gradient."""
     method, y = config.method, batch.targets
@@ -296,7 +376,8 @@ def _objective(
             return float(total + penalty(values))
         z, f = net.forward(adv, values)
         q = _softmax(z)
-        if method.name in ("robal", "trades", "mart"):
+        fair = method.name in ("dafa", "faal", "cfa")
+        if method.name in ("robal", "trades", "mart") or (fair and method.base != "pgd_at"):
             clean = net.forward(batch.images, values)[0]
             p = _softmax(clean)
         if method.name == "srat":
@@ -319,6 +400,33 @@ def _objective(
             total += method.beta * (_kl(p, q, 1e-12) * (1.0000001 - (p * right).sum(1))).mean()
         elif method.name == "taet":
             total = _taet(config, z, y)
+        elif fair:
+            labels = y.astype(int)
+            v = u = np.ones(len(counts))
+            if method.name == "dafa" and classes is not None:
+                v = _dafa(config, classes)
+            if method.name == "faal":
+                v = u = _faal(config, net.forward(adv, held)[0], labels)
+            if method.name == "cfa" and method.base == "trades":
+                f = np.ones(len(counts))
+                if classes is not None:
+                    f = method.cfa_kl_base + _recalls(config, counts, classes)
+                u = f / (1 + f * method.beta)  # times beta below
+                v = 1 - method.beta * u
+            of = clean if method.base == "trades" else z
+            one_by_one = [
+                prediction_loss(config, counts, of[i : i + 1], labels[i : i + 1], None)
+                for i in range(len(labels))
+            ]
+            total = (v[labels] * np.array(one_by_one)).mean()
+            right = _one_hot(y, len(counts))
+            if method.base == "trades":
+                total += method.beta * (u[labels] * _kl(p, q)).mean()
+            elif method.base == "mart":
+                wrong = np.where(right == 1, 0, q).max(1)
+                total -= (v[labels] * np.log(1.0001 - wrong + 1e-12)).mean()
+                unsure = 1.0000001 - (p * right).sum(1)
+                total += method.beta * (u[labels] * _kl(p, q, 1e-12) * unsure).mean()
         else:
             total = prediction(z)
         return float(total + penalty(values))
@@ -344,17 +452,20 @@ def reference_step(
     weights: Array | None,
     epoch: int = 0,
     predicted: Array | None = None,
+    classes: Classes | None = None,
 ) -> float:
     """Attack, loss, gradients and SGD on `net`; the loss, at the perturbed weights under AWP."""
     method, clean_stage = config.method, _clean_stage(config, epoch)
     images = batch.images
     if method.extra_forwards == "clean_before":
         net.see(images)
-    adv = images if clean_stage else adversarial(net, config, counts, batch, epoch, predicted)
+    adv = images
+    if not clean_stage:
+        adv = adversarial(net, config, counts, batch, epoch, predicted, classes)
     if method.extra_forwards == "adv_clean_before":
         net.see(adv)
         net.see(images)
-    loss = _objective(net, config, counts, batch, adv, weights, epoch)
+    loss = _objective(net, config, counts, batch, adv, weights, epoch, classes)
     moved: dict[str, Array] = {}
     if method.awp_gamma > 0 and epoch >= round(method.awp_start_fraction * config.optim.epochs):
         for name, direction in _gradients(loss, net.values).items():
@@ -363,7 +474,8 @@ def reference_step(
                 moved[name] = size * direction / (np.linalg.norm(direction) + 1e-20)
     net.values = {name: value + moved.get(name, 0.0) for name, value in net.values.items()}
     value, gradients = loss(net.values, net.values), _gradients(loss, net.values)
-    both = method.name in ("trades", "mart", "robal") and not clean_stage
+    around = method.base if method.name in ("dafa", "faal", "cfa") else method.name
+    both = around in ("trades", "mart", "robal") and not clean_stage
     for seen in [images, adv] if both else [adv]:
         net.see(seen)
     optim = config.optim

@@ -22,11 +22,16 @@ from ltat_tune.config.sections import (
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.errors import ConfigError
 from ltat_tune.losses import class_weights
-from ltat_tune.methods import Method, StepOutput, build_method, needs_projection
+from ltat_tune.methods import (
+    Method,
+    StepOutput,
+    build_method,
+    needs_projection,
+)
 from ltat_tune.models import Classifier, build_model
 from ltat_tune.training.optim import build_optimizer
 from tests.methods.elsewhere import DEVICE, Elsewhere, back
-from tests.methods.toys import COUNTS, seeded
+from tests.methods.toys import COUNTS, KNOWN, seeded
 
 SMALL = {
     "model.width": 2, "attack.steps": 1, "attack.eps": 0.1, "attack.step_size": 0.1,
@@ -34,6 +39,7 @@ SMALL = {
 }  # fmt: skip
 EPOCH = 79  # the last one: class weights, RBL and the adversarial stage of TAET have begun
 PREDICTED = torch.tensor([60, 5, 0])
+FAIR = ("dafa", "faal", "cfa")  # they weigh classes by themselves
 
 
 def _choices(section: type, name: str = "name") -> tuple[str, ...]:
@@ -62,6 +68,10 @@ def _refusals(method: str, loss: str, reweight: str, head: str) -> list[tuple[st
         found.append(("method.name taet", "loss.name must be cross_entropy"))
     if method == "taet" and reweight != "none":
         found.append(("method.name taet", "reweight.name must be none"))
+    if method in FAIR and reweight != "none":
+        found.append((f"method.name {method}", "reweight.name must be none"))
+    if method in FAIR and loss == "effective_number":
+        found.append((f"method.name {method}", "loss.name must be one"))
     return found
 
 
@@ -98,7 +108,9 @@ def _model(config: TrialConfig) -> Classifier:
 
 
 def _method(config: TrialConfig, device: torch.device | None = None) -> Method:
-    return build_method(config, COUNTS.to(device), epoch=EPOCH, predicted=PREDICTED.to(device))
+    return build_method(
+        config, COUNTS.to(device), epoch=EPOCH, predicted=PREDICTED.to(device), classes=KNOWN
+    )
 
 
 def _step(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.losses import class_weights
-from ltat_tune.methods import build_method, needs_projection
+from ltat_tune.methods import ClassState, build_method, needs_projection
 from ltat_tune.models import Classifier
 from ltat_tune.training.optim import build_optimizer
 from tests.methods import numpy_methods as reference
@@ -59,9 +59,11 @@ def _torch_step(
     seed: int,
     epoch: int,
     predicted: Tensor | None,
+    classes: ClassState | None,
 ) -> float:
     """What the trainer does with a batch."""
-    step = build_method(config, counts, epoch=epoch, predicted=predicted).training_step(
+    method = build_method(config, counts, epoch=epoch, predicted=predicted, classes=classes)
+    step = method.training_step(
         model, *batch, class_weights=class_weights(config.reweight, counts),
         generator=torch.Generator().manual_seed(seed),
     )  # fmt: skip
@@ -81,6 +83,7 @@ def check(
     batch_norm: bool = True,
     epoch: int = 8,
     predicted: tuple[int, ...] | None = None,
+    known: bool = True,
 ) -> None:
     """Two steps, so that momentum and the moved statistics take part in the second."""
     config = TrialConfig.from_flat({**SHORT, **values})
@@ -90,6 +93,7 @@ def check(
     net = Network.like(model, config)
     optimizer = build_optimizer(config.optim, model)
     numbers = np.array(counts, dtype=np.float64)
+    classes = _classes(counts) if known else None
     for number in range(2):
         images, labels = _images(len(targets), number), torch.tensor(targets)
         noise, radius = _noise(config, images, seed=number)
@@ -98,11 +102,15 @@ def check(
             model, optimizer, config, torch.tensor(counts), (images, labels),
             seed=number, epoch=epoch,
             predicted=None if predicted is None else torch.tensor(predicted),
+            classes=None if classes is None else ClassState(
+                classes.correct, torch.from_numpy(classes.confusion)
+            ),
         )  # fmt: skip
         wanted = reference.reference_step(
             net, config, numbers, batch, weights=reference.class_weights(config, numbers),
             epoch=epoch,
             predicted=None if predicted is None else np.array(predicted, dtype=np.float64),
+            classes=classes,
         )  # fmt: skip
         assert loss == pytest.approx(wanted, rel=1e-6), f"loss of step {number + 1}"
         state = {name: value.numpy() for name, value in model.state_dict().items()}
@@ -117,6 +125,16 @@ def check(
             )
 
 
+def _classes(counts: tuple[int, ...]) -> reference.Classes:
+    """Two epochs in which the first classes were learned better than the last."""
+    correct = [[(n * (k + 2)) // (k + 3 + c) for c, n in enumerate(counts)] for k in range(2)]
+    rows = np.random.default_rng(0).uniform(0.05, 1, (len(counts), len(counts)))
+    rows += np.diag(np.linspace(2, 0.5, len(counts)))
+    return reference.Classes(
+        correct, rows / rows.sum(1, keepdims=True) * np.array(counts)[:, None]
+    )
+
+
 METHODS: dict[str, dict[str, Any]] = {
     "natural": {},
     "pgd_at": {},
@@ -126,7 +144,11 @@ METHODS: dict[str, dict[str, Any]] = {
     "trades": {},
     "mart": {},
     "taet": {},
+    "dafa": {},
+    "faal": {},
+    "cfa": {},
 }
+WEIGHS = ("taet", "dafa", "faal", "cfa")  # their own classes
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -147,7 +169,7 @@ def test_two_steps_of_every_method_without_a_tail_sample(name: str) -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_two_steps_of_every_method_with_unsorted_counts_and_a_class_absent(name: str) -> None:
     values = {"method.name": name, **METHODS[name]}
-    if name != "taet":
+    if name not in WEIGHS:
         values["reweight.name"] = "class_balanced"
     check(values, counts=(10, 90, 4, 30), targets=(1, 2, 3, 1, 2, 3))
 
@@ -255,6 +277,32 @@ def test_two_steps_of_reat_with_every_tail_and_rbl_that_acts(
 )
 def test_two_steps_of_a_method_with_other_values(name: str, values: dict[str, Any]) -> None:
     check({"method.name": name, **values})
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("dafa", {"method.base": "pgd_at"}),
+        ("dafa", {"method.dafa_strength": 8.0, "loss.name": "balanced_softmax"}),  # at the bounds
+        ("dafa", {"method.base": "pgd_at", "loss.name": "focal", "attack.bn_mode": "train"}),
+        ("faal", {"method.base": "trades"}),
+        ("faal", {"method.base": "mart", "method.faal_radius": 1.0}),
+        ("faal", {"method.faal_coefficients": "released", "loss.name": "ldam", "loss.scale": 3.0}),
+        ("faal", {"method.faal_radius": 0.0}),
+        ("faal", {"method.base": "trades", "method.faal_radius": 0.0}),
+        ("cfa", {"method.base": "pgd_at", "method.cfa_larger_radius": "hard"}),
+        ("cfa", {"method.cfa_smoothing": 0.5, "method.cfa_kl_base": 0.2, "method.beta": 2.0}),
+        ("cfa", {"method.cfa_radius_base": 1.5, "attack.start": "uniform_clipped"}),
+        ("cfa", {"attack.norm": "l2", "attack.start": "gaussian", "loss.label_smoothing": 0.1}),
+    ],
+)
+def test_two_steps_of_a_method_that_knows_its_classes(name: str, values: dict[str, Any]) -> None:
+    check({"method.name": name, **values})
+
+
+@pytest.mark.parametrize("name", ["dafa", "cfa"])
+def test_two_steps_before_anything_is_known_of_the_classes(name: str) -> None:
+    check({"method.name": name}, known=False, epoch=0)
 
 
 def test_the_clean_stage_of_taet_is_natural_training() -> None:

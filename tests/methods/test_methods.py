@@ -11,11 +11,12 @@ from ltat_tune.config.sections import MethodConfig
 from ltat_tune.losses import LDAMLoss
 from ltat_tune.methods import METHODS, PGDAT, SRAT, build_method, needs_projection
 from ltat_tune.models import Classifier
-from tests.methods.toys import COUNTS, batch, config, gradients, model, seeded
+from tests.methods.toys import COUNTS, KNOWN, batch, config, gradients, model, seeded
 
 each_method = pytest.mark.parametrize("name", sorted(METHODS))
-TWO_FORWARDS = ("mart", "robal", "trades")  # the clean images take part in the loss
+TWO_FORWARDS = ("mart", "robal", "trades", "dafa", "cfa")  # the clean images take part in the loss
 OWN_TERMS = {"taet": {"bcl", "hdl", "rcel"}}  # the others have a prediction loss
+OWN_CLASSES = ("dafa", "faal", "cfa")  # they weigh classes by themselves
 LAST = 79  # the last epoch: behind the clean stage of TAET
 
 
@@ -30,9 +31,9 @@ def test_the_table_holds_what_the_configuration_offers() -> None:
 @each_method
 def test_a_step_gives_a_loss_with_its_graph_and_detached_terms(name: str) -> None:
     trained, (images, targets) = _model(name), batch()
-    output = build_method(config(method__name=name), COUNTS, epoch=LAST).training_step(
-        trained, images, targets, class_weights=None, generator=seeded()
-    )
+    output = build_method(
+        config(method__name=name), COUNTS, epoch=LAST, classes=KNOWN
+    ).training_step(trained, images, targets, class_weights=None, generator=seeded())
     assert output.loss.shape == () and output.loss.requires_grad
     assert output.logits.shape == (6, 3) and output.logits.requires_grad
     assert OWN_TERMS.get(name, {"prediction"}) <= set(output.terms)
@@ -45,7 +46,7 @@ def test_a_step_neither_updates_nor_accumulates_anything(name: str) -> None:
     trained, (images, targets) = _model(name), batch()
     before = {n: p.detach().clone() for n, p in trained.named_parameters()}
     copy = images.clone()
-    build_method(config(method__name=name), COUNTS, epoch=LAST).training_step(
+    build_method(config(method__name=name), COUNTS, epoch=LAST, classes=KNOWN).training_step(
         trained, images, targets, class_weights=None, generator=seeded()
     )
     assert all(torch.equal(p, before[n]) for n, p in trained.named_parameters())
@@ -58,7 +59,7 @@ def test_the_forwards_of_the_loss_are_in_train_mode_and_as_many_as_it_needs(name
     # Each train-mode forward counts one batch in BatchNorm; the eval-mode attack counts none.
     trained, (images, targets) = _model(name), batch()
     trained.eval()
-    build_method(config(method__name=name), COUNTS, epoch=LAST).training_step(
+    build_method(config(method__name=name), COUNTS, epoch=LAST, classes=KNOWN).training_step(
         trained, images, targets, class_weights=None, generator=seeded()
     )
     assert all(module.training for module in trained.modules())
@@ -75,7 +76,7 @@ def test_a_train_mode_attack_counts_its_steps_too(name: str) -> None:
     assert [int(v) for v in counted] == [4, 4, 4]
 
 
-@pytest.mark.parametrize("name", sorted(set(METHODS) - set(OWN_TERMS)))
+@pytest.mark.parametrize("name", sorted(set(METHODS) - set(OWN_TERMS) - set(OWN_CLASSES)))
 def test_class_weights_reach_the_prediction_loss(name: str) -> None:
     values = config(method__name=name, loss__name="cross_entropy")
     method, (images, targets) = build_method(values, COUNTS), batch()
@@ -97,7 +98,7 @@ def test_class_weights_reach_the_prediction_loss(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(set(METHODS) - {"natural"}))
 def test_the_generator_decides_the_images_and_global_state_does_not(name: str) -> None:
     method, (images, targets) = (
-        build_method(config(method__name=name), COUNTS, epoch=LAST), batch()
+        build_method(config(method__name=name), COUNTS, epoch=LAST, classes=KNOWN), batch()
     )  # fmt: skip
     before = torch.get_rng_state()
     first, again, other = (

@@ -9,9 +9,15 @@ from torch import Tensor, nn
 
 from ltat_tune.config.sections import ModelConfig
 from ltat_tune.config.trial_config import TrialConfig
+from ltat_tune.methods import ClassState
 from ltat_tune.models import Classifier, build_model
 
 COUNTS = torch.tensor([40, 20, 5])
+# two epochs in which the first class was learned best
+KNOWN = ClassState(
+    [[20, 6, 1], [30, 10, 1]],
+    torch.tensor([[30.0, 6, 4], [6, 10, 4], [2, 2, 1]], dtype=torch.float64),
+)
 ATTACK = {"attack.eps": 0.1, "attack.step_size": 0.03, "attack.steps": 3}
 
 

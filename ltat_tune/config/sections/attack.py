@@ -52,6 +52,8 @@ class AttackConfig(Section):
             ("method.name", ("trades", "mart", "taet"), "gaussian"),
             ("method.name", ("srat",), "uniform_clipped"),
             ("method.name", ("robal",), "one_sided"),
+            ("method.name", ("cfa",), "uniform"),
+            ("method.base", ("trades", "mart"), "gaussian"),
         ),
     )
     start_radius: Number = documented(
@@ -77,7 +79,7 @@ class AttackConfig(Section):
         "Carlini and Wagner, the KL from the clean prediction (TRADES), or the method's own "
         "prediction loss (loss)",
         source="Madry2018Towards; Carlini2017Towards; Zhang2019Theoretically",
-        instead=(("method.name", ("trades",), "kl"),),
+        instead=(("method.name", ("trades",), "kl"), ("method.base", ("trades",), "kl")),
     )
     reweight: Literal[
         "none", "inverse", "inverse_sqrt", "class_balanced", "balanced_softmax", "rbl"

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from ltat_tune.config.extensions import Extensible, OpenSection
 from ltat_tune.config.fields import documented
+from ltat_tune.config.foreign.start import Start
 from ltat_tune.config.scalars import Number
 
 
@@ -15,16 +16,136 @@ class MethodConfig(OpenSection):
     section: ClassVar[str] = "method"
 
     name: Annotated[
-        Literal["natural", "pgd_at", "srat", "reat", "robal", "trades", "mart", "taet"],
+        Literal[
+            "natural",
+            "pgd_at",
+            "srat",
+            "reat",
+            "robal",
+            "trades",
+            "mart",
+            "taet",
+            "dafa",
+            "faal",
+            "cfa",
+        ],
         Extensible("method.name"),
     ] = documented(
         "pgd_at",
         "training method. Adversarial weight perturbation (awp_gamma), class budgets "
-        "(attack.class_budget) and the ETF penalty (loss.etf_weight) can be added to any method",
+        "(attack.class_budget), the ETF penalty (loss.etf_weight) and a teacher (method.teacher) "
+        "can be added to any method",
         source="Madry2018Towards; Wang2022Imbalanced (SRAT); Li2023Alleviating (REAT); "
-        "Wu2021Adversarial (RoBal); Zhang2019Theoretically; Wang2020Improving; Wang2025TAET",
+        "Wu2021Adversarial (RoBal); Zhang2019Theoretically; Wang2020Improving; Wang2025TAET; "
+        "Lee2024DAFA; Zhang2024FAAL; Wei2023CFA",
         also=("defense", "train_mode"),
     )
+    base: Literal["pgd_at", "trades", "mart"] = documented(
+        "pgd_at",
+        "dafa, faal, cfa: the method that is made fairer; mart with faal alone",
+        source="Lee2024DAFA (TRADES, PGD); Zhang2024FAAL (AT, TRADES, MART); Wei2023CFA "
+        "(AT, TRADES)",
+        instead=(("method.name", ("dafa", "cfa"), "trades"),),
+    )
+    start_fraction: Number = documented(
+        0.64,
+        "dafa, cfa: share of the epochs before what is known of the classes acts; at least one "
+        "epoch",
+        unit="of optim.epochs",
+        ge=0,
+        lt=1,
+        source="DAFA release (70 of 110); CFA release (10 of 200)",
+        acts_from="class_state",
+        instead=(("method.name", ("cfa",), 0.05),),
+    )
+    dafa_strength: Number = documented(
+        1.0,
+        "dafa: how far classes that resemble each other exchange weight; the easier one loses "
+        "what the harder one gains. 0 weighs all alike",
+        symbol="λ_DAFA",
+        ge=0,
+        le=100,
+        source="Lee2024DAFA Algorithm 2 (1.0 on CIFAR-10, 1.5 on CIFAR-100 and STL-10)",
+        acts_from="class_state",
+    )
+    dafa_weight_min: Number = documented(
+        0.2, "dafa: smallest weight of a class; the formula alone may turn a radius negative",
+        gt=0, le=1, source="ours; Lee2024DAFA has no bounds", acts_from="class_state",
+    )  # fmt: skip
+    dafa_weight_max: Number = documented(
+        2.0, "dafa: largest weight of a class", ge=1, le=100,
+        source="ours; Lee2024DAFA has no bounds", acts_from="class_state",
+    )  # fmt: skip
+    faal_radius: Number = documented(
+        0.5,
+        "faal: how far the class weights may move from equal ones, as their KL; 0 is the base "
+        "method. With many classes a smaller radius already lets one class outweigh all others",
+        symbol="r_FAAL",
+        unit="nats",
+        ge=0,
+        le=10,
+        source="Zhang2024FAAL (0.5; 1.0 in an uploaded log)",
+    )
+    faal_coefficients: Literal["class_means", "released"] = documented(
+        "class_means",
+        "faal: what the weights maximise: the mean margin of every class of the batch, or the sum "
+        "over its images as released, which follows the counts on long tails",
+        source="Zhang2024FAAL, release",
+    )
+    cfa_radius_base: Number = documented(
+        0.5,
+        "cfa: factor on the radius of a class without any correct image; its recall is added",
+        symbol="λ_1",
+        gt=0,
+        le=10,
+        source="Wei2023CFA (CCM), release (0.5)",
+        acts_from="class_state",
+    )
+    cfa_larger_radius: Literal["easy", "hard"] = documented(
+        "easy",
+        "cfa: classes that get the larger radius: those of high recall (easy, as published), or "
+        "those of low recall (hard), where one minus the recall is added instead",
+        source="Wei2023CFA; the other sign is that of DAFA and RobustLT",
+        acts_from="class_state",
+    )
+    cfa_kl_base: Number = documented(
+        0.5,
+        "cfa with trades: factor on beta for a class without any correct image; its recall is "
+        "added",
+        symbol="λ_2",
+        gt=0,
+        le=10,
+        source="Wei2023CFA (CCR), release (0.5)",
+        acts_from="class_state",
+    )
+    cfa_smoothing: Number = documented(
+        0.0,
+        "cfa: share of the earlier recall in the recall that acts; 0 is the last epoch's alone. A "
+        "tail of few images needs some",
+        source="ours; Wei2023CFA takes the last epoch",
+        ge=0,
+        lt=1,
+        acts_from="class_state",
+    )
+    fawa_span: Number = documented(
+        0.0,
+        "cfa: span of the fairness-aware average of weights; 0 turns it off. Weights whose guard "
+        "is below the threshold are left out, and until one is above it the plain weights count",
+        unit="of optim.epochs",
+        ge=0,
+        lt=1,
+        source="Wei2023CFA (FAWA): a decay of 0.88 by epoch, which is 0.039 of 200 epochs",
+    )
+    fawa_guard: Literal["worst", "balanced"] = documented(
+        "worst",
+        "cfa with an average: recall on the validation images that admits the weights of an "
+        "epoch: that of the worst class, or the mean over classes",
+        source="Wei2023CFA (FAWA; worst)",
+    )
+    fawa_threshold: Number = documented(
+        0.2, "cfa with an average: smallest guard that is admitted, under evaluation.val_attack",
+        ge=0, le=1, source="Wei2023CFA, release (0.2 in its README, 0.24 in its code)",
+    )  # fmt: skip
     separation_weight: Number = documented(
         2.0,
         "srat: weight of the feature separation loss",
@@ -85,13 +206,14 @@ class MethodConfig(OpenSection):
     )
     beta: Number = documented(
         6.0,
-        "trades, mart, robal: weight of the consistency between clean and adversarial predictions",
+        "trades, mart, robal: weight of the consistency between clean and adversarial "
+        "predictions; so too for dafa, faal and cfa around trades or mart",
         symbol="β",
         ge=0,
         le=1000,
         source="Zhang2019Theoretically Eq. 5; Wang2020Improving Eq. 11; RoBal release",
         also=("trades_beta", "beta_reg"),
-        instead=(("method.name", ("mart",), 5.0),),
+        instead=(("method.name", ("mart",), 5.0), ("method.base", ("mart",), 5.0)),
     )
     bcl_weight: Number = documented(
         0.1, "taet: weight of the mean of the class losses", symbol="α_BCL", ge=0, le=1000,
@@ -133,6 +255,23 @@ class MethodConfig(OpenSection):
         lt=1,
         source="Wu2020Adversarial, release (AT 0; TRADES 10 of 200)",
         acts_from="awp",
+    )
+    teacher: Start | None = documented(
+        None,
+        "file of a teacher's weights, for the network of model.*: a reconstruction of the "
+        "balanced-teacher self-distillation of Cho et al., whose code is not available. The loss "
+        "also has the KL from the frozen teacher's prediction of the clean image to the "
+        "student's. The file is read as that of model.init is, and must fill the head too",
+        source="reconstruction of Cho2025Distillation (ICLR 2025); the KL is our reading",
+    )
+    distillation_weight: Number = documented(
+        1.0,
+        "weight of the KL from the teacher (method.teacher; a reconstruction); the paper's is not "
+        "known",
+        symbol="w_KD",
+        ge=0,
+        le=1000,
+        source="reconstruction of Cho2025Distillation (ICLR 2025)",
     )
     extra_forwards: Literal["none", "clean_before", "adv_clean_before", "adv_clean_after"] = (
         documented(

@@ -48,7 +48,9 @@ def test_networks_without_batch_norm_train_with_every_method_and_mode(network: s
         trained = Trainer(config, splits=_splits(config, 32)).fit()
         weights[method, mode] = trained.weights
     assert weights["pgd_at", "eval"] == weights["pgd_at", "train"] == weights["pgd_at", "batch"]
-    assert len(set(weights.values())) == len(METHODS)
+    # in its one epoch dafa knows nothing of the classes yet
+    assert weights["dafa", "eval"] == weights["trades", "eval"]
+    assert len(set(weights.values())) == len(METHODS) - 1
 
 
 @pytest.fixture

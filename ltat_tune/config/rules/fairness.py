@@ -1,0 +1,62 @@
+"""The rules of DAFA, FAAL and CFA, which stand around another method."""
+
+from __future__ import annotations
+
+from ltat_tune.config.timeline import class_state_epoch
+from ltat_tune.config.values import ConfigValues
+
+FAIR_METHODS = ("dafa", "faal", "cfa")  # they stand around method.base
+
+
+def weighs_classes(config: ConfigValues) -> bool:
+    """Return whether the method itself puts class weights into the prediction loss."""
+    method = config.method
+    return method.name in ("dafa", "faal") or (method.name == "cfa" and method.base == "trades")
+
+
+def why_unknown(config: ConfigValues) -> str | None:
+    """Return why what is known of the classes cannot act: the training ends before."""
+    if class_state_epoch(config) < config.optim.epochs:
+        return None
+    return f"the training has {config.optim.epochs} epochs and method.start_fraction leaves none"
+
+
+def fairness_problems(config: ConfigValues) -> list[str]:
+    """Return a sentence for every rule of DAFA, FAAL and CFA that is broken."""
+    method, attack, broken = config.method, config.attack, []
+    if method.name not in FAIR_METHODS:
+        if method.base != "pgd_at":
+            broken.append(
+                f"method.base {method.base} is read by dafa, faal and cfa alone, and method.name "
+                f"is {method.name}; leave it out, or tune it with when: {{method.name: ...}}"
+            )
+        return broken
+    name = f"method.name {method.name}"
+    if method.base == "mart" and method.name != "faal":
+        broken.append(
+            f"{name} is defined around TRADES and PGD-AT, so method.base must be trades or "
+            "pgd_at, got mart; faal takes mart"
+        )
+    if config.reweight.name != "none":
+        broken.append(
+            f"{name} weighs classes by itself, so reweight.name must be none, "
+            f"got {config.reweight.name}"
+        )
+    of_plugin = any(part.chosen_by == "loss.name" for part in config.parts)
+    if config.loss.name == "effective_number" or of_plugin:
+        broken.append(
+            f"{name} weighs the loss of each image, so loss.name must be one of ltat-tune's own "
+            f"without class weights of its own, got {config.loss.name}"
+        )
+    if method.name != "faal" and (attack.class_budget > 0 or attack.class_budget_warmup > 0):
+        broken.append(
+            f"{name} gives each class a radius, so attack.class_budget and "
+            "attack.class_budget_warmup must be 0: the two may move the radius of a class in "
+            f"opposite directions, got {attack.class_budget:g} and {attack.class_budget_warmup:g}"
+        )
+    if method.name == "cfa" and method.fawa_span > 0 and config.optim.ema_decay > 0:
+        broken.append(
+            "method.fawa_span averages the weights by epoch, so optim.ema_decay must be 0, got "
+            f"{config.optim.ema_decay:g}"
+        )
+    return broken
