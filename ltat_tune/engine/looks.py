@@ -53,9 +53,9 @@ def run_test(task: Task, trainer: Trainer, result: FitResult, report: ReportTo) 
 
 def run_part(task: Task, trainer: Trainer, result: FitResult, report: ReportTo) -> dict[str, Any]:
     """Measure a part of the batches of a test, for the test that follows."""
-    from ltat_tune.evaluation.on_test import measure_share
+    from ltat_tune.evaluation.on_test import measure_part
 
-    measure_share(
+    measure_part(
         result.model, trainer.splits.test().to(trainer.device), trainer.config, task.attacks,
         _batches(Path(task.start_from), result), part=task.part, parts=task.parts,
         at_most=task.test_images, on_images=_on_images(report),

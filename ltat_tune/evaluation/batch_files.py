@@ -98,7 +98,7 @@ class BatchFiles:
         return self._root / f"{attack}-{about_key(about)}"
 
 
-def share_of(batches: Mapping[str, int], part: int, parts: int) -> dict[str, list[int]]:
+def batches_of_part(batches: Mapping[str, int], part: int, parts: int) -> dict[str, list[int]]:
     """Return attack -> numbers of its batches that one of several parts measures.
 
     Args:

@@ -12,7 +12,7 @@ from torch import nn
 
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.datasets import LabelledImages
-from ltat_tune.evaluation.batch_files import BatchFiles, share_of
+from ltat_tune.evaluation.batch_files import BatchFiles, batches_of_part
 from ltat_tune.models.arithmetic import computing_on
 from ltat_tune.storage.training_files import KeptAnswers, MeasuredOnTest
 from ltat_tune.training.evaluation import correct_answers, measured_part
@@ -67,7 +67,7 @@ def measure_on_test(
     return done
 
 
-def measure_share(
+def measure_part(
     model: nn.Module,
     test: LabelledImages,
     config: TrialConfig,
@@ -97,7 +97,7 @@ def measure_share(
         attack: measured_part(test, attack, config, split="test", at_most=at_most)
         for attack in attacks
     }
-    share = share_of({a: images[a].count_batches(size) for a in attacks}, part, parts)
+    share = batches_of_part({a: images[a].count_batches(size) for a in attacks}, part, parts)
     with computing_on(torch.device(test.images.device), config.compute):
         for attack, numbers in share.items():
             mine = sum(len(images[attack].batch(number, size)) for number in numbers)

@@ -28,7 +28,7 @@ _NEARLY = 1.1  # times the shortest: fewer parts are better then
 
 
 @dataclass(frozen=True)
-class Sharing:
+class SharedTests:
     """How slots share the tests of one scenario.
 
     Attributes:
@@ -63,7 +63,7 @@ class LookCost:
 
     def sharing(
         self, tests: int, slots: int, *, attacks: Collection[str] | None = None
-    ) -> Sharing:
+    ) -> SharedTests:
         """Return how so many slots share so many tests in the least time.
 
         As many tests as fill the slots are measured whole. The others are measured in parts, the
@@ -82,7 +82,7 @@ class LookCost:
             of_batches += [passes / count] * count
         total = sum(of_batches)
         if rest == 0 or total == 0:
-            return Sharing(1, float(whole + (rest > 0)))
+            return SharedTests(1, float(whole + (rest > 0)))
         lengths = {
             parts: math.ceil(rest * parts / slots)
             * max(sum(of_batches[part::parts]) for part in range(parts)) / total
@@ -92,7 +92,7 @@ class LookCost:
         parts = next(n for n, length in lengths.items() if length <= _NEARLY * shortest)
         if (1 - lengths[parts]) * total < _LEAST_SAVED_EPOCHS * self.epoch:
             parts = 1
-        return Sharing(parts, whole + lengths[parts])
+        return SharedTests(parts, whole + lengths[parts])
 
 
 def look_costs(space: Space) -> dict[str, LookCost]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ from ltat_tune.storage.ledger import Ledger
 from ltat_tune.storage.task import Task
 from ltat_tune.storage.task_files import TEST_BATCHES
 from ltat_tune.storage.training_files import TEST
-from ltat_tune.training.evaluation import MeasuredPart
+from ltat_tune.training.evaluation import MeasuredPart, correct_answers
 from tests.attacks.short_autoattack import shorten_autoattack
 from tests.drive import MINI, call, mlflow_runs, run, write_space
 
@@ -70,15 +71,30 @@ def tested(tmp_path_factory: pytest.TempPathFactory, short_attacks: None) -> Pat
 def measured_now(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The attack of every batch that is measured from now on."""
     seen: list[str] = []
-    measure = batch_files.correct_answers
 
     def counted(model: Any, part: Any, attack: str, *arguments: Any, **options: Any) -> Any:
-        answers = measure(model, part, attack, *arguments, **options)
+        answers = correct_answers(model, part, attack, *arguments, **options)
         seen.append(attack)
         return answers
 
     monkeypatch.setattr(batch_files, "correct_answers", counted)
     return seen
+
+
+def killed_after(batches: int, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do a task as far as it gets in so many batches."""
+    measure: Any = getattr(batch_files, "correct_answers")  # noqa: B009  # of `measured_now`
+    left = [batches]
+
+    def killed(*arguments: Any, **options: Any) -> Any:
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        return measure(*arguments, **options)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(batch_files, "correct_answers", killed)
+        run_task(task, lambda report: None)
 
 
 class Driver:
@@ -103,7 +119,8 @@ class Driver:
 
     def run(self, slots: int) -> list[tuple[Task, dict[str, Any]]]:
         """Do everything that is left; the tasks with their last events."""
-        queue, done = self.queue(slots), []
+        queue = self.queue(slots)
+        done: list[tuple[Task, dict[str, Any]]] = []
         for number in range(20):
             task = queue.next_task(str(number))
             if isinstance(task, NoTask):
@@ -172,17 +189,7 @@ def test_a_part_that_is_killed_lends_what_it_finished_to_a_study_with_fewer_slot
 ) -> None:
     part = driver.queue(2).next_task("a")
     assert isinstance(part, Task)
-    count, measure = [0], batch_files.correct_answers
-
-    def killed(*arguments: Any, **options: Any) -> Any:
-        count[0] += 1
-        if count[0] == 6:
-            raise KeyboardInterrupt
-        return measure(*arguments, **options)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(batch_files, "correct_answers", killed)
-        run_task(part, lambda report: None)
+    killed_after(5, part, monkeypatch)
     assert len(driver.files) == len(measured_now) == 5
     assert [task.kind for task, _ in driver.run(1)] == ["test"]
     driver.check()
@@ -194,17 +201,7 @@ def test_a_killed_test_goes_on_with_its_batches_in_more_slots(
 ) -> None:
     test = driver.queue(1).next_task("a")
     assert isinstance(test, Task) and test.kind == "test"
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        measure, left = batch_files.correct_answers, [10]
-
-        def killed(*arguments: Any, **options: Any) -> Any:
-            left[0] -= 1
-            if not left[0]:
-                raise KeyboardInterrupt
-            return measure(*arguments, **options)
-
-        patch.setattr(batch_files, "correct_answers", killed)
-        run_task(test, lambda report: None)
+    killed_after(9, test, monkeypatch)
     assert "test/clean" in json.loads((driver.place / TEST).read_text())["per_class"]
     tasks = [task for task, _ in driver.run(2)]
     assert [task.kind for task in tasks] == ["part", "part", "test"]
@@ -243,15 +240,16 @@ def test_answers_belong_to_weights_images_attack_and_batch_size(tmp_path: Path) 
     turned = MeasuredPart.of("test", LabelledImages(images.flip(0), torch.zeros(4).long()), None)
 
     def place(
-        weights: str = "a", part: MeasuredPart = part, attack: str = "pgd20", **more: Any
-    ) -> Path:
+        weights: str = "a", part: MeasuredPart = part, attack: str = "pgd20",
+        changed: Mapping[str, float] = MappingProxyType({}),
+    ) -> Path:  # fmt: skip
         files = batch_files.BatchFiles(tmp_path, weights=weights, precision="fp32")
-        return files._folder(part, attack, config.replace(more))
+        return files._folder(part, attack, config.replace(dict(changed)))
 
     places = [
         place(), place("b"), place(part=turned), place(attack="pgd21"),
-        place(**{"evaluation.batch_size": 2}), place(**{"evaluation.eps": 0.3}),
-        place(**{"evaluation.step_size": 0.01}),
+        place(changed={"evaluation.batch_size": 2}), place(changed={"evaluation.eps": 0.3}),
+        place(changed={"evaluation.step_size": 0.01}),
     ]  # fmt: skip
     assert len(set(places)) == len(places)
     assert place() == places[0]
