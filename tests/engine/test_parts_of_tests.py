@@ -255,13 +255,18 @@ def test_answers_belong_to_weights_images_attack_and_batch_size(tmp_path: Path) 
     assert place() == places[0]
 
 
-def test_a_part_leaves_damaged_weights_to_the_test(driver: Driver) -> None:
+@pytest.mark.parametrize("damage", ["torn", "lost"])
+def test_a_part_leaves_damaged_weights_to_the_test(driver: Driver, damage: str) -> None:
     checkpoint = driver.place / "checkpoint.pt"
-    checkpoint.write_bytes(whole := checkpoint.read_bytes()[:-100])
-    queue = driver.queue(2)
-    part = queue.next_task("a")
+    if damage == "torn":
+        checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
+    else:
+        checkpoint.unlink()
+    found = checkpoint.read_bytes() if checkpoint.exists() else None
+    part = driver.queue(2).next_task("a")
     assert isinstance(part, Task) and driver.do(part)["state"] == "complete"
-    assert checkpoint.read_bytes() == whole and driver.files == []
+    assert (checkpoint.read_bytes() if checkpoint.exists() else None) == found
+    assert driver.files == []
     driver.run(2)  # the test trains them again
     driver.check()
 
