@@ -233,6 +233,17 @@ def test_what_is_torn_changed_or_of_others_is_measured_again(
     assert len(measured_now) == 4
 
 
+def test_a_batch_alone_is_that_of_the_whole_images() -> None:
+    images = torch.arange(20, dtype=torch.uint8).reshape(20, 1, 1, 1)
+    part = MeasuredPart.of("test", LabelledImages(images, torch.arange(20) % 2), 14)
+    every = list(part.batches(4))
+    assert part.count_batches(4) == len(every) == 4  # of 4, 4, 4 and 2 images
+    for number, (units, targets, places) in enumerate(every):
+        ((alone, labels, where),) = part.batch(number, 4).batches(4)
+        assert torch.equal(alone, units) and torch.equal(labels, targets)
+        assert torch.equal(where, places)
+
+
 def test_answers_belong_to_weights_images_attack_and_batch_size(tmp_path: Path) -> None:
     config = TrialConfig.from_flat({"data.name": "digits"})
     images = torch.arange(4, dtype=torch.uint8).reshape(4, 1, 1, 1)
