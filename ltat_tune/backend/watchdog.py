@@ -16,7 +16,7 @@ from ray import tune
 
 from ltat_tune.backend.ray_internals import actor_of
 from ltat_tune.space.resources import ResourcesSpec
-from ltat_tune.storage.task import Task
+from ltat_tune.storage.task import LOOKS, Task
 from ltat_tune.training.heartbeat import last_beat
 
 _REMEMBERED = 101  # epochs in the median
@@ -29,7 +29,7 @@ class _Watched:
     heard: float  # time.monotonic() of its start, its last report or its last batch
     folder: Path
     beat: int = 0  # time of its heartbeat's file
-    is_look: bool = False  # a test or a sentinel, which reports after each attack
+    is_look: bool = False  # a test, a part of one or a sentinel, which report after each attack
     slowest_s: float = 0.0  # its own longest epoch so far
 
 
@@ -57,7 +57,7 @@ class Watchdog(tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Watch a training that a worker starts, perhaps for a second time."""
         task = Task.from_json(trial.config["task"])
-        is_look = task.kind in ("test", "sentinel")
+        is_look = task.kind in LOOKS
         self._watched[trial.trial_id] = _Watched(
             time.monotonic(), task.path, last_beat(task.path), is_look
         )

@@ -12,7 +12,7 @@ from ltat_tune.planning.looks import look_costs
 from ltat_tune.search.rungs import Rungs
 from ltat_tune.space.space import Space
 from ltat_tune.storage.folder import StudyFolder
-from ltat_tune.storage.task import Outcome, Task
+from ltat_tune.storage.task import LOOKS, Outcome, Task
 from ltat_tune.storage.training_files import RESULT, SENTINEL, TEST
 from ltat_tune.storage.versioned import read_stored
 
@@ -160,7 +160,9 @@ class BudgetKeeper:
         """Record the end of a task."""
         self._trained.pop(task.key, None)
         if task.kind in ("test", "sentinel"):
-            self._spent[task.kind] = max(self._spent[task.kind], outcome.seconds)
+            whole = outcome.seconds + outcome.lent_s  # its parts counted at their own ends
+            self._spent[task.kind] = max(self._spent[task.kind], whole)
+        if task.kind in LOOKS:
             self._spent["task_seconds"] += outcome.seconds
         self._keep(now=True)
 
@@ -191,9 +193,8 @@ class BudgetKeeper:
             return share * (self._spent["task_seconds"] + seconds) / 3600
         longest = max(max(epochs), math.ceil(sum(epochs) / self.slots))
         seconds = second * (longest + firsts + math.ceil(trainings / self.slots) * total)
-        seconds += sum(
-            seconds_of[kind] * math.ceil(n / self.slots) for kind, n in measurements.items()
-        )
+        seconds += seconds_of["test"] * self._test_rounds(measurements["test"])
+        seconds += seconds_of["sentinel"] * math.ceil(measurements["sentinel"] / self.slots)
         return (self._seconds() + seconds) / 3600
 
     def look_s(self, kind: str) -> float:
@@ -203,6 +204,12 @@ class BudgetKeeper:
         rules = self.look_costs.values()
         share = max((getattr(rule, kind) / rule.epoch for rule in rules), default=0.0)
         return share * self._spent["epoch_s"]
+
+    def _test_rounds(self, tests: int) -> float:
+        """Return how long so many tests take, in tests; slots share what does not fill them."""
+        rules = self.look_costs.values()
+        rounds = [cost.sharing(tests, self.slots).rounds for cost in rules]
+        return max(rounds, default=float(math.ceil(tests / self.slots)))
 
     def _seconds(self) -> float:
         return self._before + time.monotonic() - self._began

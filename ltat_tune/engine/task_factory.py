@@ -1,15 +1,17 @@
-"""Makes the tasks of a study: stages of trials, confirmations, tests and sentinels."""
+"""Makes the tasks of a study: stages of trials, confirmations, tests with parts, sentinels."""
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ltat_tune.planning.looks import look_costs
 from ltat_tune.results.selection import (
     Candidate,
     candidates,
     confirmation_of,
+    counted_test,
     is_tested,
     winner,
 )
@@ -18,6 +20,7 @@ from ltat_tune.search.stems import may_share, stem_of
 from ltat_tune.space.space import Space
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.task import Outcome, Task
+from ltat_tune.storage.task_files import TEST_BATCHES
 from ltat_tune.storage.training_files import SENTINEL, read_complete, read_training
 from ltat_tune.storage.trial_state import Rows
 from ltat_tune.storage.versioned import read_stored
@@ -162,6 +165,36 @@ def test_tasks(
         for training in every_confirmation(space, folder, ledger, scenario, device=device)
         if read_complete(training.path) is not None and not is_tested(space, training.path)
     ]
+
+
+def part_tasks(tests: Sequence[Task], space: Space, *, slots: int) -> list[Task]:
+    """Return the tasks that measure parts of tests before these, so that no slot idles.
+
+    The list is empty where the tests fill the slots, or where parts save next to no time.
+
+    Args:
+        tests: those that remain of one scenario.
+        space: the study's space.
+        slots: how many tasks run at once.
+    """
+    if len(tests) % max(1, slots) == 0:
+        return []
+    cost = look_costs(space).get(tests[0].scenario)
+    parts = []
+    for test in tests[len(tests) // slots * slots :] if cost is not None else ():
+        measured = counted_test(space, test.path)
+        left = tuple(a for a in test.attacks if measured is None or not measured.has(a))
+        assert cost is not None
+        sharing = cost.sharing(len(tests), slots, attacks=left)
+        parts += [
+            replace(
+                test, key=f"{test.key}/part-{part}", kind="part", attacks=left, part=part,
+                parts=sharing.parts, start_from=test.folder,
+                folder=str(test.path / TEST_BATCHES / f"part-{part}"),
+            )
+            for part in range(1, sharing.parts + 1) if sharing.parts > 1
+        ]  # fmt: skip
+    return parts
 
 
 def test_of(training: Task, space: Space) -> Task:

@@ -2,7 +2,7 @@
 
 Each scenario runs its search trials, then confirmations of the best, then tests of the confirmed,
 then the sentinel on the winner. While one scenario waits for its last trial, tasks of the others
-fill the slots.
+fill the slots. Tests that do not fill the slots are preceded by parts of them, one a slot.
 """
 
 from __future__ import annotations
@@ -18,7 +18,12 @@ from ltat_tune.backend.work import NoTask, Report
 from ltat_tune.engine.budget import BudgetKeeper
 from ltat_tune.engine.observers.observer import Observer
 from ltat_tune.engine.scenario_search import ScenarioSearch
-from ltat_tune.engine.task_factory import confirmation_tasks, sentinel_tasks, test_tasks
+from ltat_tune.engine.task_factory import (
+    confirmation_tasks,
+    part_tasks,
+    sentinel_tasks,
+    test_tasks,
+)
 from ltat_tune.search.rungs import Rungs
 from ltat_tune.search.stopping_rules import EarlyStopping
 from ltat_tune.space.space import Space
@@ -31,7 +36,8 @@ if TYPE_CHECKING:
 
 # What remains of each kind of task; a kind begins when the last task of the one before has ended.
 _AFTER_SEARCH = {
-    "confirmation": confirmation_tasks, "test": test_tasks, "sentinel": sentinel_tasks,
+    "confirmation": confirmation_tasks, "part": test_tasks, "test": test_tasks,
+    "sentinel": sentinel_tasks,
 }  # fmt: skip
 
 
@@ -147,6 +153,7 @@ class WorkQueue:
                 Outcome(
                     event["state"], epoch, event.get("reason", ""),
                     event.get("metrics"), event["seconds"], event.get("claimed"),
+                    event.get("lent_s", 0.0),
                 ),
             )  # fmt: skip
         elif task.key in self.stopping.stopped:
@@ -212,9 +219,12 @@ class WorkQueue:
             return None
         for kind, remaining in _AFTER_SEARCH.items():
             if (scenario, kind) not in self._waiting:
-                self._waiting[scenario, kind] = remaining(
+                tasks = remaining(
                     self.space, self.folder, self.ledger, scenario, device=self._device
                 )
+                if kind == "part":  # of the tests that remain
+                    tasks = part_tasks(tasks, self.space, slots=self._slots)
+                self._waiting[scenario, kind] = tasks
             if self._waiting[scenario, kind]:
                 return self._waiting[scenario, kind].pop(0)
             if self._busy(scenario, kind):
@@ -258,6 +268,8 @@ class WorkQueue:
             self._finish_stage(task, outcome)
         else:
             self._notify("on_end", task, outcome)
+        if task.kind == "part":
+            return  # the test measures what it left
         if task.kind not in SEARCH and outcome.state != "complete":
             self.unconfirmed.append(f"{task.title} {outcome.state}: {outcome.cause}")
         if task.kind == "sentinel":

@@ -9,21 +9,20 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import time
 import traceback
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ltat_tune.backend.work import ReportTo, part_reporter
+from ltat_tune.backend.work import ReportTo
 from ltat_tune.config.plugin_loader import load_plugins
 from ltat_tune.engine.gpu_faults import (
     check_gpu,
     give_back_memory,
     is_out_of_memory,
 )
+from ltat_tune.engine.looks import run_part, run_sentinel, run_test
 from ltat_tune.errors import (
     CheckpointError,
     ConfigError,
@@ -34,18 +33,13 @@ from ltat_tune.errors import (
 )
 from ltat_tune.files import copy_file
 from ltat_tune.storage.subsets import check_subset
-from ltat_tune.storage.task import Task
+from ltat_tune.storage.task import LOOKS, Task
 from ltat_tune.storage.task_files import begin_from_stem, remove_left_over, write_config
 from ltat_tune.storage.training_files import (
     BrokenTraining,
     CompleteTraining,
-    MaskingReport,
-    MeasuredOnTest,
     SecondOpinion,
     read_complete,
-    read_test,
-    write_masking,
-    write_test,
     write_training,
 )
 
@@ -90,7 +84,7 @@ def run_task(task: Task, report: ReportTo) -> None:
     remedy = f"make {task.path} writable or free its disk"
     try:
         with beating(task.path):
-            last = _WORK.get(task.kind, _train)(task, report)
+            last = (_look if task.kind in LOOKS else _train)(task, report)
     except TrainingDiverged as error:
         last = {"state": "diverged", "reason": str(error)}
     except (ImagesChangedError, CheckpointError) as error:  # whatever the configuration says
@@ -120,7 +114,7 @@ def run_task(task: Task, report: ReportTo) -> None:
         raise
     give_back_memory()
     last["seconds"] = time.perf_counter() - began
-    if last["state"] in ("diverged", "failed") and task.kind not in _WORK:
+    if last["state"] in ("diverged", "failed") and task.kind not in LOOKS:
         # a failed test or sentinel leaves the training's result alone: a resume repeats it
         try:
             write_training(task.path, BrokenTraining(**last))
@@ -265,60 +259,28 @@ def _memory() -> dict[str, float]:
     return memory
 
 
-def _test(task: Task, report: ReportTo) -> dict[str, Any]:
-    """Attack the confirmation's weights on the test split, and save the result of each attack."""
-    from ltat_tune.evaluation.on_test import measure_on_test
+def _trained_whole(task: Task) -> tuple[Trainer, FitResult] | None:
+    """Return a confirmation's kept weights for a part of its test; None if they are not whole.
 
-    trainer, result = _trained(task)
-    earlier = read_test(task.path)
-    done = earlier if earlier is not None and earlier.part == task.test_images else MeasuredOnTest(
-        state="complete", epoch=result.epoch, weights=result.weights,
-        metrics={}, per_class={}, images={}, part=task.test_images,
-    )  # fmt: skip
-
-    def on_attack(measured: MeasuredOnTest) -> None:
-        write_test(task.path, measured)
-        report({"metrics": measured.metrics})
-
-    return measure_on_test(
-        result.model, trainer.splits.test().to(trainer.device), trainer.config, trainer.groups,
-        task.attacks, done, on_attack,
-        on_images=lambda attack, images: part_reporter(report, attack, images),
-    ).as_data()  # fmt: skip
-
-
-def _watch(task: Task, report: ReportTo) -> dict[str, Any]:
-    """Run the sentinel on a winner's weights; the verdict is that of `ltat-tune evaluate`.
-
-    The sentinel reads the test split after the winner is chosen, and decides nothing.
+    Other parts read the same files at the same time, so a part mends nothing: the test does.
     """
-    from ltat_tune.evaluation.sentinel import BATCH_SIZE, MAX_IMAGES, watch
-    from ltat_tune.models.arithmetic import computing_on
+    from ltat_tune.training.checkpoint import history_if_readable
 
-    trainer, result = _trained(task)
-    config = trainer.config
-    test = trainer.splits.test().to(trainer.device)
-    state = task.path / ".sentinel"  # finished attacks, from which a killed sentinel continues
-    with computing_on(trainer.device, config.compute):
-        masking = watch(
-            result.model,
-            test.images,
-            test.targets,
-            split="test",
-            eps=config.measured_eps,
-            norm=config.measured_norm,
-            step_size=config.evaluation.step_size,
-            batch_size=min(config.evaluation.batch_size, BATCH_SIZE),
-            max_images=min(task.test_images or MAX_IMAGES, MAX_IMAGES),
-            state=state,
-            # the configuration, and so the folder, fixes scale and log-prior
-            weights=result.weights,
-            progress=lambda attack, done, attacks: part_reporter(report, attack, attacks)(done),
-        )
-    write_masking(task.path, MaskingReport(**masking.to_json()))
-    shutil.rmtree(state, ignore_errors=True)
-    return {"state": "complete", "epoch": result.epoch}
+    place = Path(task.start_from)
+    checkpoint, recorded = place / "checkpoint.pt", read_complete(place)
+    if recorded is None or len(history_if_readable(checkpoint)) != task.epochs:
+        return None
+    trainer = _trainer(task, task.training_config())
+    try:
+        result = trainer.fit(checkpoint=checkpoint)
+    except CheckpointError:
+        return None
+    return (trainer, result) if result.weights == recorded.weights else None
 
 
-# kinds of task that measure trained weights; every other kind trains
-_WORK: dict[str, Callable[[Task, ReportTo], dict[str, Any]]] = {"test": _test, "sentinel": _watch}
+def _look(task: Task, report: ReportTo) -> dict[str, Any]:
+    """Measure the weights that a confirmation kept."""
+    if task.kind == "part":
+        whole = _trained_whole(task)
+        return {"state": "complete"} if whole is None else run_part(task, *whole, report)
+    return (run_test if task.kind == "test" else run_sentinel)(task, *_trained(task), report)

@@ -134,11 +134,11 @@ def _run(
 ) -> AttackOutcome:
     device = next(model.parameters()).device
     about = {
-        **asdict(setting), "weights": weights, "images": part.hash, "device": _kind(device),
+        **asdict(setting), "weights": weights, "images": part.hash, "device": device_kind(device),
         "before": None if before is None else _digest(before),
-        "versions": {name: versions()[name] for name in ("ltat-tune", "torch", "pyautoattack")},
+        "versions": deciding_versions(),
     }  # fmt: skip
-    folder = state / _key(about)
+    folder = state / about_key(about)
     if not (folder / "about.json").exists():
         write_json(folder / "about.json", about)
     batches, right, seconds = [], 0, 0.0
@@ -167,13 +167,19 @@ def _run(
     return AttackOutcome(setting, part, answers, seconds)
 
 
-def _kind(device: torch.device) -> str:
+def device_kind(device: torch.device) -> str:
     """Return what numbers depend on of the device."""
     backends: Any = torch.backends  # whose types name no precision
     return device.type if device.type == "cpu" else f"cuda {backends.cudnn.conv.fp32_precision}"
 
 
-def _key(about: dict[str, Any]) -> str:
+def deciding_versions() -> dict[str, str]:
+    """Return the versions of what measures."""
+    return {name: versions()[name] for name in ("ltat-tune", "torch", "pyautoattack")}
+
+
+def about_key(about: dict[str, Any]) -> str:
+    """Return 16 hex digits of all that answers depend on."""
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -188,9 +188,17 @@ def attack_passes(
     config: TrialConfig, attacks: Sequence[str], test_images: int, *, at_most: int | None = None
 ) -> dict[str, float]:
     """Return the passes of each attack of a test; `at_most` is `confirm.test_images`."""
+    images = attack_images(config, attacks, test_images, at_most=at_most)
+    return {attack: count * passes(attack) for attack, count in images.items()}
+
+
+def attack_images(
+    config: TrialConfig, attacks: Sequence[str], test_images: int, *, at_most: int | None = None
+) -> dict[str, int]:
+    """Return how many images each attack of a test meets; `at_most` is `confirm.test_images`."""
     most = min(test_images, at_most or test_images)
     slow = min(most, config.evaluation.aa_images or most)
-    return {attack: (slow if is_slow(attack) else most) * passes(attack) for attack in attacks}
+    return {attack: slow if is_slow(attack) else most for attack in attacks}
 
 
 def sentinel_passes(test_images: int) -> float:

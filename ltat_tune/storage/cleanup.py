@@ -13,6 +13,7 @@ from ltat_tune.files import beside, is_left_over
 from ltat_tune.presentation.states import state_in_words
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.identity import store_of
+from ltat_tune.storage.task_files import SENTINEL_ATTACKS, TEST_BATCHES
 from ltat_tune.tracking.store import sqlite_file
 
 _WEIGHTS = "checkpoint*"
@@ -125,6 +126,10 @@ def waste(folder: StudyFolder) -> list[Waste]:
     from ltat_tune.storage.trials import read_trials
 
     items += _everywhere(folder)
+    for place in sorted((folder.root / "confirmations").glob("*/*")):
+        left = (place / name for name in (TEST_BATCHES, SENTINEL_ATTACKS))
+        items += [_waste(path, "attacks of a test that was killed") for path in left
+                  if path.exists()]  # fmt: skip
     for row in read_trials(folder):
         ended = row.state in ("pruned", "failed", "diverged")
         verb = "was " if row.state == "pruned" else ""

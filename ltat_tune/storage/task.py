@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 from ltat_tune.config.trial_config import TrialConfig
 
-TaskKind = Literal["copy", "trial", "repeat", "confirmation", "test", "sentinel"]
+TaskKind = Literal["copy", "trial", "repeat", "confirmation", "part", "test", "sentinel"]
 SEARCH: tuple[TaskKind, ...] = ("copy", "trial", "repeat")  # the stages of a trial
+LOOKS: tuple[TaskKind, ...] = ("part", "test", "sentinel")  # at a confirmation's weights
 OutcomeState = Literal["complete", "pruned", "failed", "diverged"]
 
 
@@ -20,7 +21,7 @@ class Task:
 
     The stages of a trial are complete short copies, its own training, and repeats of it with other
     seeds; most trials have only the training. A confirmation only trains. A look is the test, or
-    the sentinel's for one winner.
+    a part of it before it, so that several slots share it, or the sentinel's for one winner.
     """
 
     key: str  # unique in the study: `imbalance_ratio_50/t0003`
@@ -38,9 +39,11 @@ class Task:
     stem: str = ""  # file of the shared beginning: read if it exists, else written
     stem_epochs: int = 0
     fidelity: dict[str, Any] = field(default_factory=dict)  # values that replace those of a copy
-    start_from: str = ""  # folder whose checkpoint this one continues
+    start_from: str = ""  # folder whose checkpoint this one continues, or a part measures
     attacks: tuple[str, ...] = ()
     test_images: int | None = None  # of a look: the most images that each attack gets
+    part: int = 0  # of a part of a test: its place, from 1
+    parts: int = 0  # that share the test
     number: int = 0  # the trial's, in its scenario
     seed: int | None = None  # a repeat's; None is the configuration's own
     plugins: tuple[dict[str, str], ...] = ()  # the worker runs their code first
@@ -83,7 +86,8 @@ class Task:
             return f"{name} copy of {self.epochs} epochs"
         if self.kind == "repeat":
             return f"{name} seed {self.seed}"
-        look = " sentinel" if self.kind == "sentinel" else ""
+        parts = f" test, part {self.part} of {self.parts}"
+        look = {"sentinel": " sentinel", "part": parts}.get(self.kind, "")
         return f"{name} seed {self.config['seeds.seed']}{look}"
 
     @property
@@ -126,6 +130,7 @@ class Outcome:
     metrics: dict[str, float] | None = None
     seconds: float = 0.0
     claimed: dict[str, float] | None = None  # a doubted training's metrics as it measured them
+    lent_s: float = 0.0  # of a test: seconds that other tasks took for batches of it
 
     @property
     def cause(self) -> str:

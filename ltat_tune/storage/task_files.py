@@ -9,6 +9,9 @@ from ltat_tune.errors import CheckpointError
 from ltat_tune.files import is_left_over, write_json
 from ltat_tune.storage.task import Task
 
+# folders of what looks have measured so far, from which a killed one goes on; deleted at its end
+TEST_BATCHES, SENTINEL_ATTACKS = ".test-batches", ".sentinel"
+
 if TYPE_CHECKING:
     from ltat_tune.config.trial_config import TrialConfig
 

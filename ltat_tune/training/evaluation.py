@@ -65,6 +65,16 @@ class MeasuredPart:
         ):
             yield images, targets, places
 
+    def batch(self, number: int, size: int) -> MeasuredPart:
+        """Return one of the batches of this size, counted from 0."""
+        here = slice(number * size, (number + 1) * size)
+        data = LabelledImages(self.data.images[here], self.data.targets[here])
+        return MeasuredPart(self.split, data, self.places[here])
+
+    def count_batches(self, size: int) -> int:
+        """Return how many batches of this size it has."""
+        return -(-len(self) // size)
+
     def __len__(self) -> int:
         return len(self.data)
 

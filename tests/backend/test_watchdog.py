@@ -18,7 +18,7 @@ from ltat_tune.backend import watchdog
 from ltat_tune.backend.local.last_words import cause_of_death
 from ltat_tune.methods.natural import Natural
 from ltat_tune.space.resources import ResourcesSpec
-from ltat_tune.storage.task import Task
+from ltat_tune.storage.task import LOOKS, Task
 from ltat_tune.training import heartbeat
 from ltat_tune.training.heartbeat import HEARTBEAT
 from tests.evaluation.trainings import train_into
@@ -39,8 +39,9 @@ def _trial(kind: Any, folder: str = "") -> Any:
     return SimpleNamespace(trial_id=kind, config={"task": task.to_json()})
 
 
+@pytest.mark.parametrize("look", LOOKS)
 def test_silence_before_the_first_epoch_and_in_tests_ends_too_after_a_longer_time(
-    clock: list[float],
+    clock: list[float], look: str
 ) -> None:
     hung: list[tuple[str, str]] = []
     dog = watchdog.Watchdog(
@@ -54,18 +55,18 @@ def test_silence_before_the_first_epoch_and_in_tests_ends_too_after_a_longer_tim
     dog.on_step_end(0, [])
     assert hung.pop() == ("trial", "it reported nothing for 51 s, where none has ended yet")
     dog.on_trial_start(0, [], _trial("trial"))
-    dog.on_trial_start(0, [], _trial("test"))
+    dog.on_trial_start(0, [], _trial(look))
     dog.on_trial_result(0, [], _trial("trial"), {"epoch_seconds": json.dumps(4.0)})
     clock[0] += 21.0  # 5 times 4 s
     dog.on_step_end(0, [])
     assert hung.pop() == ("trial", "it reported nothing for 21 s, where an epoch takes 4.0 s")
-    dog.on_trial_result(0, [], _trial("test"), {"metrics": "{}"})  # an attack has ended
+    dog.on_trial_result(0, [], _trial(look), {"metrics": "{}"})  # an attack has ended
     clock[0] += 99.0  # 5 times 5 times 4 s
     dog.on_step_end(0, [])
     assert hung == []
     clock[0] += 2.0
     dog.on_step_end(0, [])
-    assert hung.pop() == ("test", "it reported nothing for 101 s, where an epoch takes 4.0 s")
+    assert hung.pop() == (look, "it reported nothing for 101 s, where an epoch takes 4.0 s")
 
 
 def test_an_epoch_whose_batches_go_on_is_slow_and_one_that_stops_in_the_middle_hangs(

@@ -24,6 +24,8 @@ from ltat_tune.figures.features import accuracy_over_steps, test_features
 from ltat_tune.figures.sources import read_sources
 from ltat_tune.models import build_model
 from ltat_tune.storage.task import Task, TaskKind
+from ltat_tune.storage.task_files import TEST_BATCHES
+from ltat_tune.storage.training_files import TEST
 from ltat_tune.training.trainer import Trainer
 from tests.attacks.short_autoattack import shorten_autoattack
 from tests.cuda.device import Pretended, to_host
@@ -167,11 +169,13 @@ def work(
 ) -> dict[str, Any]:  # fmt: skip
     """Run a worker's task, and return what it reported last."""
     late = {"method.name": "srat", "reweight.name": "class_balanced",
-            "reweight.schedule": "deferred", "reweight.start_fraction": 0.5}  # fmt: skip
+            "reweight.schedule": "deferred", "reweight.start_fraction": 0.5,
+            "evaluation.batch_size": 250}  # fmt: skip
     config = {**TINY, "optim.epochs": 2, **late}
     task = Task(
         f"a/{name}", kind, "a", config, str(folder / name), str(folder / "cache"), 1, device, 2,
         stem=stem and str(folder / stem), stem_epochs=1 if stem else 0, attacks=attacks,
+        start_from=str(folder / name) if kind == "part" else "", part=1, parts=2,
     )  # fmt: skip
     task.path.mkdir(exist_ok=True)
     reports: list[dict[str, Any]] = []
@@ -198,6 +202,13 @@ def test_a_confirmation_is_tested_and_watched(machine: Machine, tmp_path: Path) 
     trained = machine.run(work, tmp_path, "c", "cuda")
     tested = machine.run(work, tmp_path, "c", "cuda", kind="test", attacks=("clean", "pgd2"))
     assert tested["state"] == "complete" and tested["weights"] == trained["weights"]
+    alone = (tmp_path / "c" / TEST).read_bytes()
+    (tmp_path / "c" / TEST).unlink()
+    part = machine.run(work, tmp_path, "c", "cuda", kind="part", attacks=("clean", "pgd2"))
+    assert part["state"] == "complete", part
+    assert len(list((tmp_path / "c" / TEST_BATCHES).glob("*/*.json"))) == 2  # every second
+    again = machine.run(work, tmp_path, "c", "cuda", kind="test", attacks=("clean", "pgd2"))
+    assert again["lent_s"] > 0 and (tmp_path / "c" / TEST).read_bytes() == alone
     watched = machine.run(work, tmp_path, "c", "cuda", kind="sentinel")
     assert watched["state"] == "complete", watched
 

@@ -11,6 +11,7 @@ import pytest
 from ltat_tune.engine.budget import BudgetKeeper, Claims
 from ltat_tune.engine.scenario_search import ScenarioSearch
 from ltat_tune.errors import SpaceError
+from ltat_tune.planning.looks import LookCost
 from ltat_tune.preflight.load import load_space
 from ltat_tune.search.rungs import Rungs
 from ltat_tune.space.resources import Budget, parse_budget
@@ -258,6 +259,26 @@ def test_a_test_is_thought_as_long_as_the_rule_says_until_one_was_seen(tmp_path:
     looked = Task(**{**vars(task), "kind": "test"})
     driver.keeper.on_end(looked, Outcome("complete", 6, "", {}, 7.5))
     assert driver.keeper.look_s("test") == 7.5
+    # two parts of 30 s, each with 2 s of its own, and a test of 1 s that finds their batches
+    before = driver.keeper._spent["task_seconds"]
+    for number in (1, 2):
+        part = Task(**{**vars(task), "kind": "part", "part": number, "parts": 2})
+        driver.keeper.on_end(part, Outcome("complete", 0, seconds=32.0))
+    driver.keeper.on_end(looked, Outcome("complete", 6, "", {}, 1.0, lent_s=60.0))
+    assert driver.keeper.look_s("test") == 61.0
+    assert driver.keeper._spent["task_seconds"] - before == 32.0 + 32.0 + 1.0
+
+
+def test_slots_that_share_a_test_leave_more_of_the_hours_to_the_search(tmp_path: Path) -> None:
+    # nothing but one test of an hour is left beside 3 epochs of no time: 10 batches on 5 slots
+    driver = _Driver(tmp_path, "2h", searcher={"trials": 10})
+    keeper = driver.keeper
+    keeper._spent |= {"epoch_s": 1e-9, "test": 3600.0, "sentinel": 1e-9}
+    keeper.look_costs = {NAME: LookCost({"aa": 1000.0}, 0.0, 1.0, {"aa": 10})}
+    assert keeper._confirmations == 1
+    assert keeper.hours_needed([3], 0) == pytest.approx(1.0, abs=0.01)
+    keeper.slots = 5
+    assert keeper.hours_needed([3], 0) == pytest.approx(0.2, abs=0.01)
 
 
 def test_claims_are_what_trains_and_what_is_next() -> None:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from ltat_tune.engine.observers.mirrors import mirrors_of
+from ltat_tune.engine.observers.mirrors import MirrorObserver, mirrors_of
 from ltat_tune.errors import SpaceError
 from ltat_tune.preflight.load import load_space
-from ltat_tune.storage.folder import StudyFolder
+from ltat_tune.storage.folder import STUDY_FORMAT, StudyFolder
 from ltat_tune.storage.task import Outcome, Task
 from tests.spaces import space_of
 
@@ -31,7 +31,7 @@ def _run(tmp_path: Path, mirror: str) -> StudyFolder:
     space = space_of(tmp_path, TEXT.replace("MIRROR", mirror))
     folder = StudyFolder(tmp_path / "study")
     folder.root.mkdir()
-    folder.write_facts({"uid": "abc"})
+    folder.write_facts({"format": STUDY_FORMAT, "uid": "abc"})
     (observer,) = mirrors_of(space, folder)
     task = _task(tmp_path / "trial")
     observer.on_epoch(_task(tmp_path, "copy"), 1, {"val/pgd20_acc": 0.9}, 1.0)
@@ -65,6 +65,15 @@ def test_wandb_keeps_the_run_on_this_machine(
     while time.monotonic() < end and b"complete" not in run.read_bytes():
         time.sleep(0.1)
     assert b"val/pgd20_acc" in run.read_bytes() and b"complete" in run.read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["part", "sentinel"])
+def test_a_look_without_numbers_of_its_own_opens_no_run(tmp_path: Path, kind: str) -> None:
+    opened: list[Task] = []
+    observer = MirrorObserver(opened.append)
+    observer.on_start(_task(tmp_path, kind))
+    observer.on_end(_task(tmp_path, kind), Outcome("complete", 0))
+    assert opened == []
 
 
 def test_a_mirror_that_is_not_installed_is_refused(

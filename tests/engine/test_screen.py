@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,55 @@ def test_the_share_of_a_test_that_is_done_tells_what_is_left_of_it(
     left.look(task, "pgd3", 250, 1000)  # clean has a quarter of the work, pgd3 the rest
     # 0.25 + 0.75 * 0.25 = 0.4375 is done in 6 s
     assert left.left_of(task) == pytest.approx(6 * 0.5625 / 0.4375)
+
+
+def test_parts_count_as_their_share_of_a_test(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("ltat_tune.engine.observers.time_left.time.monotonic", lambda: now[0])
+    space = space_of(
+        tmp_path, scenarios={"data.imbalance_ratio": [2]}, start_from=[],
+        confirm={**MINI["confirm"], "seeds": [1]},
+    )  # fmt: skip
+    left, test = timed(space, test_passes=4000.0), look(space)  # 40 epochs of 2 s
+    cost = LookCost({"clean": 1000.0, "pgd3": 3000.0}, 0.0, 100.0, {"clean": 4, "pgd3": 4})
+    left._costs = {"imbalance_ratio_2": cost}
+    left.restore("imbalance_ratio_2", "confirmation")
+    parts = task_factory.part_tasks([test], space, slots=2)
+    assert parts == []  # the rule of thumb for digits: one batch of each attack
+    parts = [replace(test, key=f"{test.key}/part-{n}", kind="part", part=n, parts=2,
+                     start_from=test.folder, folder=f"{test.folder}/{n}")
+             for n in (1, 2)]  # fmt: skip
+    assert left.parts(1)["tests"] == pytest.approx(80.0)
+    assert left.parts(2)["tests"] == pytest.approx(40.0)  # both slots share it
+    for part in parts:
+        left.start(part)
+    assert left.left_of(parts[0]) == pytest.approx(40.0)
+    now[0] = 5.0
+    left.look(parts[0], "pgd3", 100, 300)  # clean and a third of pgd3: half of its part
+    assert left.left_of(parts[0]) == pytest.approx(5.0)
+    assert left.parts(2)["tests"] == pytest.approx(30.0)  # a quarter of the test is done
+    left.end(parts[0], Outcome("complete", 0, seconds=50.0))
+    assert left.parts(2)["tests"] == pytest.approx(20.0)
+    left.end(parts[1], Outcome("complete", 0, seconds=50.0))
+    assert left.parts(2)["tests"] == pytest.approx(0.0)
+    left.start(test)
+    assert left.left_of(test) == pytest.approx(0.0)
+    left.end(test, Outcome("complete", 6, "", {}, 2.0, lent_s=90.0))
+    left.restore("imbalance_ratio_2", "confirmation")
+    assert left._usual_s("imbalance_ratio_2", "test", 2.0) == 92.0
+    line = shown_of(space, RunningTask(parts[0], 0.0, look="pgd3 100 of 300 images"))
+    assert "seed 1 is tested, part 1 of 2: pgd3 100 of 300 images" in line
+
+
+def shown_of(space: Space, running: RunningTask) -> str:
+    """The screen on which one task runs, as one line."""
+    state = ScreenState(
+        space=space, progress={"imbalance_ratio_2": ScenarioProgress()},
+        running={running.task.key: running}, rungs={}, left={}, looks={}, elapsed=1.0, phase="",
+    )  # fmt: skip
+    return " ".join(" ".join(shown(state, 200, 50)).split())
 
 
 def test_events_stay_above_the_live_screen(tmp_path: Path) -> None:

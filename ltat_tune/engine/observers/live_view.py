@@ -191,6 +191,8 @@ class LiveView:
             return
         if outcome.state != "complete":
             self.say(f"{symbol} {task.title} {outcome.state}: {outcome.cause}")
+        elif task.kind == "part":
+            self.say(f"{symbol} {task.title} measured ({outcome.seconds:.0f} s)")
         elif task.kind == "confirmation":
             progress.confirmed += 1
             score = (outcome.metrics or {}).get(self._space.objective.metric, 0.0)

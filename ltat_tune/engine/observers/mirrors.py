@@ -38,8 +38,8 @@ class MirrorObserver:
         self._runs: dict[str, _Run] = {}
 
     def on_start(self, task: Task) -> None:
-        """Open the run, unless it is open."""
-        if task.run_key not in self._runs:
+        """Open the run, unless it is open; what has no numbers of its own opens none."""
+        if task.kind not in ("part", "sentinel") and task.run_key not in self._runs:
             self._runs[task.run_key] = self._begin(task)
 
     def on_epoch(self, task: Task, epoch: int, metrics: dict[str, float], seconds: float) -> None:
@@ -65,7 +65,7 @@ class MirrorObserver:
 
     def on_end(self, task: Task, outcome: Outcome) -> None:
         """End the run; the test of a confirmation opens it again, and adds its metrics."""
-        if task.kind == "sentinel":
+        if task.kind in ("part", "sentinel"):
             return
         self.on_start(task)
         trained = read_complete(task.path) if task.kind in SEARCH else None

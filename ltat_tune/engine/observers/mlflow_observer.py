@@ -41,6 +41,8 @@ class MlflowObserver:
 
     def on_start(self, task: Task) -> None:
         """Open the task's run; a test and a sentinel use their confirmation's run."""
+        if task.kind == "part":  # its test has the numbers
+            return
         config = TrialConfig.from_flat(task.config)
         kind = "trial" if task.kind in SEARCH else "confirmation"
         tags = {
@@ -91,6 +93,8 @@ class MlflowObserver:
 
     def on_end(self, task: Task, outcome: Outcome) -> None:
         """Close the run; a confirmation's run stays open until its test ends."""
+        if task.kind == "part":
+            return
         if (
             task.kind == "confirmation"
             and outcome.state == "complete"

@@ -15,12 +15,12 @@ from ltat_tune.presentation.units import clock, percent
 from ltat_tune.search.predict.outlook import Outlook
 from ltat_tune.search.stopping_rules import RungStanding
 from ltat_tune.space.space import Space, text_of
-from ltat_tune.storage.task import Task
+from ltat_tune.storage.task import LOOKS, Task
 
 _WIDE, _HIGH = 120, 30  # columns and lines from which a terminal shows every running trial in full
 _FOR_EVENTS = 8  # lines of a terminal that are left to the events above
 _DOING = {"trial": "trains", "copy": "trains a copy", "repeat": "trains again",
-          "confirmation": "is confirmed", "test": "is tested",
+          "confirmation": "is confirmed", "test": "is tested", "part": "is tested",
           "sentinel": "is checked for masking"}  # fmt: skip
 
 
@@ -221,8 +221,10 @@ def _trial(task: Task) -> str:
 def _doing(state: ScreenState, running: RunningTask) -> str:
     task = running.task
     text = _DOING[task.kind]
-    if task.kind in ("confirmation", "test", "sentinel"):
+    if task.kind in ("confirmation", *LOOKS):
         text = f"seed {task.config['seeds.seed']} {text}"
+    if task.kind == "part":
+        text += f", part {task.part} of {task.parts}"
     if running.look:
         text += f": {running.look}"
     if left := state.looks.get(task.key, 0.0):
@@ -232,7 +234,7 @@ def _doing(state: ScreenState, running: RunningTask) -> str:
 
 def _numbers(running: RunningTask) -> tuple[str, str, str]:
     """Return the epoch of all epochs, the last score in percent, and the seconds an epoch."""
-    if running.task.kind in ("test", "sentinel"):
+    if running.task.kind in LOOKS:
         return "", "", ""
     score = "" if running.score is None else percent(running.score)
     pace = f"{running.seconds / running.epochs:.2g}" if running.epochs else ""

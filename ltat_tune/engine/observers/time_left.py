@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from ltat_tune.planning.estimate import confirmation_epochs
 from ltat_tune.planning.looks import LookCost, look_costs
 from ltat_tune.space.space import Space
-from ltat_tune.storage.task import SEARCH, Outcome, Task
+from ltat_tune.storage.task import LOOKS, SEARCH, Outcome, Task
 
 _LEAST_EPOCHS = 5  # of the study, before an estimate says anything
 _TRUSTED = 0.05  # of a test, after which its own speed counts
@@ -18,7 +18,7 @@ _TRUSTED = 0.05  # of a test, after which its own speed counts
 
 @dataclass
 class _Look:
-    """A test or a sentinel that runs."""
+    """A test, a part of one or a sentinel that runs."""
 
     task: Task
     began: float
@@ -34,6 +34,7 @@ class _Counts:
     confirmation_epochs: int = 0
     is_searched: bool = False
     ended: Counter[str] = field(default_factory=Counter)  # kind of look -> how many
+    measured: dict[str, float] = field(default_factory=dict)  # test -> share done by ended parts
 
 
 class TimeLeft:
@@ -74,7 +75,7 @@ class TimeLeft:
         if task.kind in SEARCH:
             return
         self._counts[task.scenario].is_searched = True
-        if task.kind in ("test", "sentinel"):
+        if task.kind in LOOKS:
             self._looks[task.key] = _Look(task, time.monotonic())
 
     def epoch(self, task: Task, seconds: float) -> None:
@@ -91,11 +92,11 @@ class TimeLeft:
             counts.confirmation_epochs += 1
 
     def look(self, task: Task, what: str, done: int, total: int) -> None:
-        """Note how far a test or a sentinel has come."""
+        """Note how far a test, a part of one or a sentinel has come."""
         if (look := self._looks.get(task.key)) is None:
             return
         share = done / max(1, total)
-        if task.kind == "test":
+        if task.kind in ("part", "test"):
             weights = self._weights(task)
             every, place = sum(weights.values()), list(weights).index(what)
             before = sum(list(weights.values())[:place])
@@ -107,11 +108,17 @@ class TimeLeft:
         counts = self._counts[task.scenario]
         if task.kind == "trial":
             counts.trials += 1
-        elif task.kind in ("test", "sentinel"):
+        elif task.kind == "part":
+            self._looks.pop(task.key, None)
+            done = counts.measured.get(task.start_from, 0.0)
+            counts.measured[task.start_from] = done + 1 / task.parts
+        elif task.kind in LOOKS:
             self._looks.pop(task.key, None)
             counts.ended[task.kind] += 1
+            if task.kind == "test":
+                counts.measured.pop(task.folder, None)
             if outcome.state == "complete":
-                self._took[task.kind].append(outcome.seconds)
+                self._took[task.kind].append(outcome.seconds + outcome.lent_s)
 
     def parts(self, slots: int) -> dict[str, float]:
         """Return the seconds left of search, confirmations and tests; empty if nobody knows yet.
@@ -133,26 +140,34 @@ class TimeLeft:
         for name, counts in self._counts.items():
             search = epochs[name] * epoch_s
             training = whole_s * max(0, confirming - counts.confirmation_epochs)
-            looks = [self.left_of(look.task) for look in looking
-                     if look.task.scenario == name]  # fmt: skip
-            running = Counter(look.task.kind for look in looking if look.task.scenario == name)
+            here = [look for look in looking if look.task.scenario == name]
+            looks = [self.left_of(look.task) for look in here if look.task.kind != "part"]
+            running = Counter(look.task.kind for look in here)
             tests = max(0, trainings - counts.ended["test"] - running["test"])
-            looks += [self._usual_s(name, "test", whole_s)] * tests
+            test_s = self._usual_s(name, "test", whole_s)
             watched = trainings > 0 and self._space.confirm.sentinel
             if watched and not counts.ended["sentinel"] and not running["sentinel"]:
                 looks.append(self._usual_s(name, "sentinel", whole_s))
             work["search"] += search
             work["confirmations"] += training
-            work["tests"] += sum(looks)
+            undone = max(0.0, tests - _done_by_parts(counts, here))
+            work["tests"] += sum(looks) + test_s * undone
             at_once = min(slots, max(1, trainings))
             chain = search / slots + training / at_once
-            longest = max(longest, chain + max(max(looks, default=0.0), sum(looks) / at_once))
+            cost = (self._costs or {}).get(name)
+            sharing = None if cost is None else cost.sharing(tests, slots)
+            if sharing is not None and sharing.parts > 1:
+                tested = sum(looks) / slots + test_s * undone * sharing.rounds / tests
+            else:
+                looks += [test_s] * tests
+                tested = sum(looks) / at_once
+            longest = max(longest, chain + max(max(looks, default=0.0), tested))
         total = sum(work.values())
         scale = max(total / slots, longest) / total if total else 0.0
         return {part: seconds * scale for part, seconds in work.items()}
 
     def left_of(self, task: Task) -> float:
-        """Return the seconds left of a test or a sentinel that runs; 0 if it does not run."""
+        """Return the seconds left of a look that runs; 0 if it does not run."""
         look = self._looks.get(task.key)
         if look is None:
             return 0.0
@@ -160,7 +175,11 @@ class TimeLeft:
         if look.share >= _TRUSTED:
             return elapsed * (1 - look.share) / look.share
         whole_s = self._whole_s / self._whole if self._whole else 0.0
-        return max(0.0, self._usual_s(task.scenario, task.kind, whole_s) - elapsed)
+        share = 1 - self._counts[task.scenario].measured.get(task.folder, 0.0)
+        if task.kind == "part":
+            share = 1 / task.parts
+        kind = "sentinel" if task.kind == "sentinel" else "test"
+        return max(0.0, share * self._usual_s(task.scenario, kind, whole_s) - elapsed)
 
     def _learn_costs(self) -> None:
         """Count images, in the thread that reports events and not in the one that draws."""
@@ -199,3 +218,11 @@ class TimeLeft:
         cost = (self._costs or {}).get(task.scenario)
         known = {} if cost is None else cost.attacks
         return {attack: known.get(attack, 1.0) for attack in task.attacks}
+
+
+def _done_by_parts(counts: _Counts, running: list[_Look]) -> float:
+    """Return how many tests' work parts have done, of tests that do not run yet."""
+    tested = {look.task.folder for look in running if look.task.kind == "test"}
+    ended = (share for test, share in counts.measured.copy().items() if test not in tested)
+    shares = (look.share / look.task.parts for look in running if look.task.kind == "part")
+    return sum(ended) + sum(shares)
