@@ -38,7 +38,7 @@ from ltat_tune.training.optim import build_optimizer, clip_gradients, learning_r
 from ltat_tune.training.own_loop import fit_elsewhere
 from ltat_tune.training.saving import Saver
 from ltat_tune.training.validator import Look, Validator
-from ltat_tune.training.weight_average import averaged, decay_of, new_average, new_fair_average
+from ltat_tune.training.weight_average import decay_of, kept_mean, new_average, new_fair_average
 
 OnEpoch = Callable[[EpochMetrics], None]
 
@@ -306,11 +306,11 @@ class Trainer:
 
     def _kept_module(self) -> nn.Module:
         """Return the module that is validated and kept: the average, if there is one."""
-        average = averaged(self.average, self.fair_average)
+        average = kept_mean(self.average, self.fair_average)
         return self.model if average is None else average
 
     def _look(self) -> AbstractContextManager[Look]:
-        return self._validator.look(self.model, averaged(self.average, self.fair_average))
+        return self._validator.look(self.model, kept_mean(self.average, self.fair_average))
 
     def _keep(self, epoch: int, score: float, look: Look) -> None:
         select, found = self.config.evaluation.select_epoch, look.found
@@ -320,7 +320,7 @@ class Trainer:
             return
         copied = {}
         if select != "last" or (
-            averaged(self.average, self.fair_average) is not None and self._validator.copies
+            kept_mean(self.average, self.fair_average) is not None and self._validator.copies
         ):
             copied = {n: value.clone() for n, value in look.module.state_dict().items()}
         self.kept = Kept(epoch, score, copied, found.per_class, found.answers)

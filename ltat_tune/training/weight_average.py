@@ -140,7 +140,7 @@ def new_average(model: nn.Module, decay: float) -> WeightAverage | None:
     return None if decay == 0 else WeightAverage(model, decay)
 
 
-def averaged(average: WeightAverage | None, fair: FairnessAverage | None) -> nn.Module | None:
+def kept_mean(average: WeightAverage | None, fair: FairnessAverage | None) -> nn.Module | None:
     """Return the averaged model of a training, which has at most one; None without or before."""
     if fair is not None:
         return fair.average.module if fair.average.begun else None

@@ -18,7 +18,7 @@ from ltat_tune.training.epoch_sums import EpochSums
 from ltat_tune.training.fit_result import EpochMetrics
 from ltat_tune.training.metrics import Accuracy
 from ltat_tune.training.trainer import Trainer
-from ltat_tune.training.weight_average import FairnessAverage, averaged
+from ltat_tune.training.weight_average import FairnessAverage, kept_mean
 from tests.training.toys import tiny
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -195,7 +195,7 @@ def test_fawa_leaves_out_epochs_that_are_unfair_and_copies_the_first_that_is_fai
         with torch.no_grad():
             model.weight.fill_(value)
         fair.admit(Accuracy(right, [10, 10]))
-        kept = averaged(None, fair)
+        kept = kept_mean(None, fair)
         values.append(None if kept is None else next(kept.parameters()).item())
     # not yet; a copy; left out; half of 4 and 0
     assert values[0] is None and values[1:] == pytest.approx([4.0, 4.0, 2.0])
