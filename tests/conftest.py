@@ -26,6 +26,9 @@ _LONGEST = (  # a quarter of a minute each, or more; the first two over a minute
     "engine/test_budget_end_to_end.py", "scripts/test_tour.py", "engine/test_real_images.py",
     "faults/test_disk_full.py", "scripts/test_bench_gpu.py",
 )  # fmt: skip
+_HERE = Path.cwd()  # where the tests were started
+_RESULTS = ("mlruns", "mlflow.db", "mlflow-artifacts", "studies", "exports")
+_BEFORE = os.listdir(_HERE)
 if _SHARED:
     # They have the cores between them. torch reads it when it is imported; studies that the tests
     # start set their own threads.
@@ -54,6 +57,14 @@ def _starts_studies(item: pytest.Item) -> bool:
     names = vars(getattr(item, "module", item))
     makers = [names.get("run"), names.get("call"), names.get("Running")]
     return any(getattr(maker, "__module__", "") == "tests.drive" for maker in makers)
+
+
+@pytest.fixture(autouse=True)
+def _folder_left_alone() -> Iterator[None]:
+    """A test that writes results into the folder of the test run fails."""
+    yield
+    new = [name for name in _RESULTS if (_HERE / name).exists() and name not in _BEFORE]
+    assert not new, f"this test, or one that runs beside it, made {new} in {_HERE}"
 
 
 @pytest.fixture(scope="session")

@@ -303,7 +303,9 @@ def _make(path: Path) -> None:
     half = path.with_name(f".{path.name}.half")
     for leftover in (half, half.with_name(f"{half.name}-journal")):
         leftover.unlink(missing_ok=True)
-    store = SqlAlchemyStore(sqlite_uri(half), "./mlruns")  # type: ignore[no-untyped-call]
+    # MLflow's own default depends on the folder in which somebody stands
+    place = (path.parent / ARTIFACTS).resolve().as_uri()
+    store = SqlAlchemyStore(sqlite_uri(half), place)  # type: ignore[no-untyped-call]
     store.engine.dispose()
     remove_stray(sqlite_uri(half))
     half.rename(path)
