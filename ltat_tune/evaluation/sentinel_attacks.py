@@ -17,6 +17,7 @@ from ltat_tune.attacks.objectives import cross_entropy, margin
 from ltat_tune.attacks.pgd import pgd
 from ltat_tune.attacks.square import square
 from ltat_tune.errors import CheckpointError, ConfigError
+from ltat_tune.heartbeat import beat
 from ltat_tune.losses.precision import full_precision
 
 RANDOM_DIRECTIONS = 20  # as many queries of the model as PGD-20 makes
@@ -43,6 +44,7 @@ def margins(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
     Raises:
         CheckpointError: one is not finite; such an image would count as one that withstands.
     """
+    beat()
     with torch.no_grad(), frozen(model, training=False):
         left = -margin(full_precision(model(images)), targets, None)
     if not bool(left.isfinite().all()):
@@ -166,6 +168,7 @@ def gradient_lengths(
 
     All are (N,) float64; `slope_and_pull` explains the pull, and what it raises.
     """
+    beat()
     lengths = []
     with torch.inference_mode(False), torch.enable_grad(), frozen(model, training=False):
         images, targets = images.clone().requires_grad_(True), targets.clone()

@@ -18,6 +18,7 @@ from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.batches import evaluation_batches
 from ltat_tune.data.datasets import LabelledImages
 from ltat_tune.errors import ConfigError
+from ltat_tune.heartbeat import beat
 from ltat_tune.models.computing import exactly
 from ltat_tune.training.metrics import Accuracy, ClassGroups
 
@@ -200,6 +201,7 @@ def correct_answers(
                 with torch.no_grad(), exactly(model):
                     correct[standing] = model(adv_images).argmax(dim=1) == targets[standing]
             right.append(correct)
+            beat()
             if on_batch is not None:
                 on_batch(min(size * len(right), len(part)))
     return torch.cat(right)

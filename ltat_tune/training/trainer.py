@@ -20,6 +20,7 @@ from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.batches import channel_statistics, training_batches
 from ltat_tune.data.datasets import Splits, load_splits
 from ltat_tune.errors import TrainingDiverged
+from ltat_tune.heartbeat import beat
 from ltat_tune.losses import class_weights
 from ltat_tune.methods import build_method, needs_projection
 from ltat_tune.models import build_model, chosen_precision, prepare_model
@@ -31,7 +32,6 @@ from ltat_tune.training.ae_distances import AEDistances
 from ltat_tune.training.checkpoint import check_images, load_checkpoint, loading, weights_hash
 from ltat_tune.training.epoch_sums import EpochSums
 from ltat_tune.training.fit_result import EpochMetrics, FitResult, Kept
-from ltat_tune.training.heartbeat import beat
 from ltat_tune.training.metrics import ClassGroups
 from ltat_tune.training.optim import build_optimizer, clip_gradients, learning_rate, load_optimizer
 from ltat_tune.training.own_loop import fit_elsewhere
