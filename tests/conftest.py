@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -57,6 +59,30 @@ def _starts_studies(item: pytest.Item) -> bool:
     names = vars(getattr(item, "module", item))
     makers = [names.get("run"), names.get("call"), names.get("Running")]
     return any(getattr(maker, "__module__", "") == "tests.drive" for maker in makers)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _stores_are_copied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A new MLflow file is a copy of the first one, for MLflow's migrations take a second.
+
+    Processes that tests start make theirs themselves.
+    """
+    from ltat_tune.tracking import store
+    from ltat_tune.tracking.relocation import follow
+
+    make = store.make_store
+
+    @functools.wraps(make)  # a test of the making itself calls `__wrapped__`
+    def copy(path: Path) -> None:
+        folder = made_once(tmp_path_factory, "mlflow-store", lambda f: make(f / "mlflow.db"))
+        half = path.with_name(f".{path.name}.half")
+        shutil.copyfile(folder / "mlflow.db", half)
+        follow(store.sqlite_uri(half), folder.resolve(), path.parent.resolve())
+        half.rename(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "make_store", copy)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -276,7 +276,7 @@ def _first(uri: str) -> Iterator[None]:
             with contextlib.suppress(OSError):  # a file system without locks
                 fcntl.flock(handle, fcntl.LOCK_EX)
             if not path.exists():
-                _make(path)
+                make_store(path)
             yield
         finally:
             os.close(handle)
@@ -292,7 +292,7 @@ def _first(uri: str) -> Iterator[None]:
         yield
 
 
-def _make(path: Path) -> None:
+def make_store(path: Path) -> None:
     """Create a SQLite store under a temporary name and rename it.
 
     A process that is killed would otherwise leave a file with half of the tables, which MLflow

@@ -59,7 +59,10 @@ def _read_only(folder: Path) -> Iterator[None]:
     if os.geteuid() != 0 or subprocess.run(bind, capture_output=True, check=False).returncode:
         pytest.skip("a read-only mount needs root and a system that lets it mount")
     try:
-        subprocess.run(["mount", "-o", "remount,ro,bind", folder], check=True)
+        deadline = time.monotonic() + 60
+        while subprocess.run(["mount", "-o", "remount,ro,bind", folder], check=False).returncode:
+            assert time.monotonic() < deadline  # it fails while a file is open to write
+            time.sleep(0.05)
         yield
     finally:
         subprocess.run(["umount", "-l", folder], check=True)
