@@ -17,6 +17,8 @@ def test_a_training_gives_the_digits_of_the_cpu_with_and_without_graphs_and_neve
     machine: Machine, name: str, precision: str
 ) -> None:
     values: Values = {**CASES[name], "compute.precision": precision}
+    if precision == "bf16":  # what a second epoch may change, fp32 shows
+        values["optim.epochs"] = 1
     plain = machine.run(on_gpu, {**values, "compute.graphs": "off"})
     graphs = machine.run(on_gpu, {**values, "compute.graphs": "auto"})
     assert _waits(graphs) == _waits(plain) == []
