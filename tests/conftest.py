@@ -19,14 +19,16 @@ from tests.small_study import made_once, small_study
 __all__ = ["browser", "chromium", "cifar_folder", "small_study"]
 
 _SHARED = "PYTEST_XDIST_WORKER" in os.environ  # this is one of several processes
-_LONGEST = (  # a quarter of a minute each, or more; the first two over a minute
-    "engine/test_end_to_end.py", "test_readme.py", "cuda/test_trainings.py",
-    "backend/test_in_process.py", "faults/test_workers.py", "faults/test_folder.py",
-    "cli/test_ui.py", "report/test_page.py",
-    "export/test_plugins.py", "cli/test_evaluate.py", "api/test_study.py",
-    "export/test_export.py", "tracking/test_outage.py", "backend/test_cluster.py",
-    "engine/test_budget_end_to_end.py", "scripts/test_tour.py", "engine/test_real_images.py",
-    "faults/test_disk_full.py", "scripts/test_bench_gpu.py",
+_LONGEST = (  # ten seconds each on a quiet machine, or more; the first five over half a minute
+    "cuda/test_trainings.py", "test_readme.py", "training/test_script.py",
+    "engine/test_end_to_end.py", "tracking/test_outage.py", "cli/test_evaluate.py",
+    "report/test_page.py", "faults/test_lost_files.py", "backend/test_in_process.py",
+    "faults/test_workers.py", "faults/test_folder.py", "export/test_plugins.py",
+    "backend/test_cluster.py", "export/test_export.py", "cli/test_logs.py", "api/test_study.py",
+    "cli/test_ui.py", "scripts/test_bench_gpu.py", "engine/test_real_images.py",
+    "cli/test_optimized.py", "faults/test_ray_dies.py", "scripts/test_tour.py",
+    "cli/test_slurm.py", "faults/test_tampered_results.py", "cli/test_after_upkeep.py",
+    "cli/test_interrupts.py", "faults/test_disk_full.py", "engine/test_budget_end_to_end.py",
 )  # fmt: skip
 _HERE = Path.cwd()  # where the tests were started
 _RESULTS = ("mlruns", "mlflow.db", "mlflow-artifacts", "studies", "exports")

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ltat_tune.attacks.frozen import frozen
+from ltat_tune.attacks.heartbeat import beating_at_calls
 from ltat_tune.errors import ConfigError
-from ltat_tune.heartbeat import beating_at_calls
 
 _STANDARD = ("apgd-ce", "apgd-t", "fab-t", "square")
 _TARGETED_DLR_CLASSES = 4  # the targeted DLR loss reads the four largest logits

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from ltat_tune.attacks.frozen import frozen
+from ltat_tune.attacks.heartbeat import beat
 from ltat_tune.attacks.objectives import margin
 from ltat_tune.errors import ConfigError
-from ltat_tune.heartbeat import beat
 from ltat_tune.losses.precision import full_precision
 
 INSIDE = 0.999999  # keeps black and white pixels at finite values in tanh space

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from ltat_tune.attacks.balls import BALLS, first_images
 from ltat_tune.attacks.frozen import frozen
+from ltat_tune.attacks.heartbeat import beat
 from ltat_tune.attacks.objectives import OBJECTIVES
 from ltat_tune.errors import ConfigError
-from ltat_tune.heartbeat import beat
 from ltat_tune.losses.precision import full_precision
 
 # (logits (N, K), targets (N,)) -> (), which the attack raises

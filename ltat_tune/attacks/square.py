@@ -12,8 +12,8 @@ from ltat_tune.attacks.autoattack import (
     square_attack_class,
 )
 from ltat_tune.attacks.frozen import frozen
+from ltat_tune.attacks.heartbeat import beating_at_calls
 from ltat_tune.errors import ConfigError
-from ltat_tune.heartbeat import beating_at_calls
 
 _FIRST_WINDOW = 0.8  # share of the pixels, as in AutoAttack standard
 STANDARD_QUERIES = 5000  # as in AutoAttack standard

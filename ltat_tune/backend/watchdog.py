@@ -14,8 +14,8 @@ from typing import Any
 import ray
 from ray import tune
 
+from ltat_tune.attacks.heartbeat import last_beat
 from ltat_tune.backend.ray_internals import actor_of
-from ltat_tune.heartbeat import last_beat
 from ltat_tune.space.resources import ResourcesSpec
 from ltat_tune.storage.task import Task
 

@@ -74,7 +74,7 @@ def run_task(task: Task, report: ReportTo) -> None:
     """
     import torch
 
-    from ltat_tune.heartbeat import beating
+    from ltat_tune.attacks.heartbeat import beating
     from ltat_tune.seeding import prepare_process
 
     remove_left_over(task.path)

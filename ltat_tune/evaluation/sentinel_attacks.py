@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ltat_tune.attacks.frozen import frozen
+from ltat_tune.attacks.heartbeat import beat
 from ltat_tune.attacks.named import STEPS_IN_EPS, noise_seed, parse_attack
 from ltat_tune.attacks.noise import start_noise
 from ltat_tune.attacks.objectives import cross_entropy, margin
 from ltat_tune.attacks.pgd import pgd
 from ltat_tune.attacks.square import square
 from ltat_tune.errors import CheckpointError, ConfigError
-from ltat_tune.heartbeat import beat
 from ltat_tune.losses.precision import full_precision
 
 RANDOM_DIRECTIONS = 20  # as many queries of the model as PGD-20 makes

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from ltat_tune.attacks.frozen import frozen
+from ltat_tune.attacks.heartbeat import beat
 from ltat_tune.attacks.named import parse_attack
 from ltat_tune.config.attack_names import is_attack, is_slow, unknown_attack
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.batches import evaluation_batches
 from ltat_tune.data.datasets import LabelledImages
 from ltat_tune.errors import ConfigError
-from ltat_tune.heartbeat import beat
 from ltat_tune.models.computing import exactly
 from ltat_tune.training.metrics import Accuracy, ClassGroups
 

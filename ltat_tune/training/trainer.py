@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ltat_tune.attacks.heartbeat import beat
 from ltat_tune.attacks.replays import CUDAGraphs, Recordings
 from ltat_tune.config.timeline import deferral_epoch
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.batches import channel_statistics, training_batches
 from ltat_tune.data.datasets import Splits, load_splits
 from ltat_tune.errors import TrainingDiverged
-from ltat_tune.heartbeat import beat
 from ltat_tune.losses import class_weights
 from ltat_tune.methods import build_method, needs_projection
 from ltat_tune.models import build_model, chosen_precision, prepare_model

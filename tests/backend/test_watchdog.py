@@ -16,14 +16,14 @@ import pytest
 import ray
 import torch
 
-from ltat_tune import heartbeat
+from ltat_tune.attacks import heartbeat
+from ltat_tune.attacks.heartbeat import HEARTBEAT
 from ltat_tune.attacks.named import parse_attack
 from ltat_tune.backend import watchdog
 from ltat_tune.backend.local.last_words import cause_of_death
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.datasets import LabelledImages
 from ltat_tune.evaluation.sentinel import watch
-from ltat_tune.heartbeat import HEARTBEAT
 from ltat_tune.methods.natural import Natural
 from ltat_tune.space.resources import ResourcesSpec
 from ltat_tune.storage.task import Task
