@@ -32,13 +32,16 @@ def overview(out: Path) -> list[dict[str, Any]]:
 def for_people(row: dict[str, Any]) -> dict[str, str]:
     """Return a row of `overview` as a table shows it, with the best score in percent."""
     best = "-" if row["best"] is None else percent(row["best"])
-    total = "?" if row["trials_planned"] is None else row["trials_planned"]
+    planned = row["trials_planned"]
+    of = f"/{'?' if planned is None else planned}"
+    if planned is not None and row["trials"] > planned:
+        of = ""  # with predict, a trial that only a copy trained counts as less than one
     failed = f", {row['failed']} failed" if row["failed"] else ""
     marks = (", on test" if row["selected_on_test"] else "") + (", smoke" if row["smoke"] else "")
     return {
         "study": row["study"],
         "state": f"{row['state']}{marks}",
-        "trials": f"{row['trials']}/{total}{failed}",
+        "trials": f"{row['trials']}{of}{failed}",
         "best, %": best,
         "age": duration(row["age_s"]),
         "size": decimal(row["bytes"]),

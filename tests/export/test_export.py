@@ -121,7 +121,7 @@ def test_torn_and_foreign_files_are_told_apart(exported: Path, tmp_path: Path) -
         read_weights(torn)
     foreign = tmp_path / "foreign.safetensors"
     save_file({"a": torch.zeros(1)}, foreign)
-    with pytest.raises(CheckpointError, match="`ltat-tune export --checkpoint`.*another kind"):
+    with pytest.raises(CheckpointError, match="`ltat-tune export --weights`.*another kind"):
         read_weights(foreign)
     with pytest.raises(CheckpointError, match=r"none\.safetensors: cannot be read"):
         read_weights(tmp_path / "none.safetensors")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 
-from ltat_tune.config.foreign.description import keys_beside
 from ltat_tune.config.foreign.start import content_digits, start_file
 from ltat_tune.errors import CheckpointError
 from ltat_tune.models.classifier import Classifier
@@ -37,6 +36,8 @@ def start_from(model: Classifier, init: str) -> str:
             f"model.init {path} must have the content {digits}, got {actual}: the file has "
             "changed; restore it, or start a new study with the changed one"
         )
+    from ltat_tune.config.foreign.description import keys_beside  # reads YAML
+
     found = {name: t for name, t in read_tensors(path).items() if name not in _OURS}
     fitted = fit_weights(found, model, keys=keys_beside(path))
     random = tuple(name for name in fitted.left if not name.startswith(_MAY_BE_NEW))
