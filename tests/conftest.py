@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -17,15 +19,20 @@ from tests.small_study import made_once, small_study
 __all__ = ["browser", "chromium", "cifar_folder", "small_study"]
 
 _SHARED = "PYTEST_XDIST_WORKER" in os.environ  # this is one of several processes
-_LONGEST = (  # a quarter of a minute each, or more; the first two over a minute
-    "engine/test_end_to_end.py", "test_readme.py", "cuda/test_trainings.py",
-    "backend/test_in_process.py", "faults/test_workers.py", "faults/test_folder.py",
-    "cli/test_ui.py", "report/test_page.py",
-    "export/test_plugins.py", "cli/test_evaluate.py", "api/test_study.py",
-    "export/test_export.py", "tracking/test_outage.py", "backend/test_cluster.py",
-    "engine/test_budget_end_to_end.py", "scripts/test_tour.py", "engine/test_real_images.py",
-    "faults/test_disk_full.py", "scripts/test_bench_gpu.py",
+_LONGEST = (  # ten seconds each on a quiet machine, or more; the first five over half a minute
+    "cuda/test_trainings.py", "test_readme.py", "training/test_script.py",
+    "engine/test_end_to_end.py", "tracking/test_outage.py", "cli/test_evaluate.py",
+    "report/test_page.py", "faults/test_lost_files.py", "backend/test_in_process.py",
+    "faults/test_workers.py", "faults/test_folder.py", "export/test_plugins.py",
+    "backend/test_cluster.py", "export/test_export.py", "cli/test_logs.py", "api/test_study.py",
+    "cli/test_ui.py", "scripts/test_bench_gpu.py", "engine/test_real_images.py",
+    "cli/test_optimized.py", "faults/test_ray_dies.py", "scripts/test_tour.py",
+    "cli/test_slurm.py", "faults/test_tampered_results.py", "cli/test_after_upkeep.py",
+    "cli/test_interrupts.py", "faults/test_disk_full.py", "engine/test_budget_end_to_end.py",
 )  # fmt: skip
+_HERE = Path.cwd()  # where the tests were started
+_RESULTS = ("mlruns", "mlflow.db", "mlflow-artifacts", "studies", "exports")
+_BEFORE = os.listdir(_HERE)
 if _SHARED:
     # They have the cores between them. torch reads it when it is imported; studies that the tests
     # start set their own threads.
@@ -54,6 +61,38 @@ def _starts_studies(item: pytest.Item) -> bool:
     names = vars(getattr(item, "module", item))
     makers = [names.get("run"), names.get("call"), names.get("Running")]
     return any(getattr(maker, "__module__", "") == "tests.drive" for maker in makers)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _stores_are_copied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A new MLflow file is a copy of the first one, for MLflow's migrations take a second.
+
+    Processes that tests start make theirs themselves.
+    """
+    from ltat_tune.tracking import store
+    from ltat_tune.tracking.relocation import follow
+
+    make = store.make_store
+
+    @functools.wraps(make)  # a test of the making itself calls `__wrapped__`
+    def copy(path: Path) -> None:
+        folder = made_once(tmp_path_factory, "mlflow-store", lambda f: make(f / "mlflow.db"))
+        half = path.with_name(f".{path.name}.half")
+        shutil.copyfile(folder / "mlflow.db", half)
+        follow(store.sqlite_uri(half), folder.resolve(), path.parent.resolve())
+        half.rename(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "make_store", copy)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _folder_left_alone() -> Iterator[None]:
+    """A test that writes results into the folder of the test run fails."""
+    yield
+    new = [name for name in _RESULTS if (_HERE / name).exists() and name not in _BEFORE]
+    assert not new, f"this test, or one that runs beside it, made {new} in {_HERE}"
 
 
 @pytest.fixture(scope="session")

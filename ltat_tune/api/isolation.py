@@ -56,7 +56,8 @@ def process_kept() -> Iterator[None]:
                 if handler is not None:  # a handler set in C, which Python cannot restore
                     signal.signal(number, handler)
         for logger, state in logs.items():
-            logger.setLevel(state[0])
+            if logger.level != state[0]:  # it empties the caches of all loggers
+                logger.setLevel(state[0])
             logger.handlers[:], logger.propagate, logger.disabled = state[1:]
         if not faults and faulthandler.is_enabled():
             faulthandler.disable()

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ltat_tune.attacks.frozen import frozen
+from ltat_tune.attacks.heartbeat import beating_at_calls
 from ltat_tune.errors import ConfigError
 
 _STANDARD = ("apgd-ce", "apgd-t", "fab-t", "square")
@@ -108,8 +109,9 @@ def autoattack(
             num_classes = model(images[:1]).shape[1]
         attacks = standard_attacks(num_classes, norm=norm, side=min(images.shape[-2:]))
         adversary = AutoAttack(
-            model, norm=norm, eps=eps, seed=seed, version="standard", device=images.device
-        )
+            beating_at_calls(model), norm=norm, eps=eps, seed=seed, version="standard",
+            device=images.device,
+        )  # fmt: skip
         adversary.attacks_to_run = list(attacks)
         target_classes = min(num_classes - 1, _MAX_TARGET_CLASSES)
         adversary.apgd_targeted.n_target_classes = target_classes

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ltat_tune.attacks.frozen import frozen
+from ltat_tune.attacks.heartbeat import beat
 from ltat_tune.attacks.objectives import margin
 from ltat_tune.errors import ConfigError
 from ltat_tune.losses.precision import full_precision
@@ -140,6 +141,7 @@ def _descend(
     last_loss = torch.full_like(c, math.inf)
     every = max(1, iterations // _CHECKS)
     for iteration in range(iterations):
+        beat()
         w.requires_grad_(True)
         adv_images = (w.tanh() + 1) / 2
         squared = (adv_images - images[going]).square().sum(dim=(1, 2, 3))

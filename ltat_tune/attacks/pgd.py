@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ltat_tune.attacks.balls import BALLS, first_images
 from ltat_tune.attacks.frozen import frozen
+from ltat_tune.attacks.heartbeat import beat
 from ltat_tune.attacks.objectives import OBJECTIVES
 from ltat_tune.errors import ConfigError
 from ltat_tune.losses.precision import full_precision
@@ -106,6 +107,7 @@ def pgd(
         ball = BALLS[norm].around(images, _of_images(eps, images), _of_images(step_size, images))
         velocity: float | Tensor = 0.0
         for _ in range(steps):
+            beat()
             adv_images.requires_grad_(True)
             (gradient,) = torch.autograd.grad(goal(model(adv_images)), adv_images)
             if momentum is not None:

@@ -12,6 +12,7 @@ from ltat_tune.attacks.autoattack import (
     square_attack_class,
 )
 from ltat_tune.attacks.frozen import frozen
+from ltat_tune.attacks.heartbeat import beating_at_calls
 from ltat_tune.errors import ConfigError
 
 _FIRST_WINDOW = 0.8  # share of the pixels, as in AutoAttack standard
@@ -75,8 +76,8 @@ def square(
         process_state_restored(),
     ):
         attack = square_attack_class()(
-            model, norm=AA_NORMS[norm], n_queries=queries, eps=eps, p_init=_FIRST_WINDOW,
-            seed=seed, resc_schedule=fit_schedule, device=images.device,
+            beating_at_calls(model), norm=AA_NORMS[norm], n_queries=queries, eps=eps,
+            p_init=_FIRST_WINDOW, seed=seed, resc_schedule=fit_schedule, device=images.device,
         )  # fmt: skip
         adv_images: Tensor = attack.perturb(images.clone(), targets.clone())
         return adv_images

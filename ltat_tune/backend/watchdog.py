@@ -14,10 +14,10 @@ from typing import Any
 import ray
 from ray import tune
 
+from ltat_tune.attacks.heartbeat import last_beat
 from ltat_tune.backend.ray_internals import actor_of
 from ltat_tune.space.resources import ResourcesSpec
 from ltat_tune.storage.task import LOOKS, Task
-from ltat_tune.training.heartbeat import last_beat
 
 _REMEMBERED = 101  # epochs in the median
 
@@ -26,20 +26,20 @@ _REMEMBERED = 101  # epochs in the median
 class _Watched:
     """A task in a slot."""
 
-    heard: float  # time.monotonic() of its start, its last report or its last batch
+    heard: float  # time.monotonic() of its start, its last report, or its last batch or step
     folder: Path
     beat: int = 0  # time of its heartbeat's file
-    is_look: bool = False  # a test, a part of one or a sentinel, which report after each attack
+    is_silent: bool = False  # a look that still loads the model and the images
     slowest_s: float = 0.0  # its own longest epoch so far
 
 
 class Watchdog(tune.Callback):
-    """Watches how long ago each task reported, or finished a batch.
+    """Watches how long ago each task reported, or finished a batch or a step of an attack.
 
-    A training may be silent for `hang_factor` times the median epoch of the study or its own
+    A task may be silent for `hang_factor` times the median epoch of the study or its own
     longest epoch, whichever is longer, and for `hang_floor_s` at least. Before the study's first
-    epoch, and for tests and looks, whose attacks take as long as many epochs, both are multiplied
-    by `hang_factor` once more.
+    epoch, and before the first step of a test or a sentinel, both are multiplied by `hang_factor`
+    once more.
 
     Args:
         resources: `hang_factor` and `hang_floor_s`.
@@ -57,9 +57,9 @@ class Watchdog(tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Watch a training that a worker starts, perhaps for a second time."""
         task = Task.from_json(trial.config["task"])
-        is_look = task.kind in LOOKS
+        is_silent = task.kind in LOOKS
         self._watched[trial.trial_id] = _Watched(
-            time.monotonic(), task.path, last_beat(task.path), is_look
+            time.monotonic(), task.path, last_beat(task.path), is_silent
         )
         self._actors[trial.trial_id] = actor_of(trial)
 
@@ -70,7 +70,7 @@ class Watchdog(tune.Callback):
         watched = self._watched.get(trial.trial_id)
         if watched is None:
             return
-        watched.heard = time.monotonic()
+        watched.heard, watched.is_silent = time.monotonic(), False
         if "epoch_seconds" not in result:
             return
         seconds = float(json.loads(result["epoch_seconds"]))
@@ -94,11 +94,11 @@ class Watchdog(tune.Callback):
         """Kill workers of trainings that are silent too long; called several times a second."""
         now = time.monotonic()
         for trial_id, watched in list(self._watched.items()):
-            if (beat := last_beat(watched.folder)) != watched.beat:  # batches go on
-                watched.beat, watched.heard = beat, now
+            if (beat := last_beat(watched.folder)) != watched.beat:  # it goes on
+                watched.beat, watched.heard, watched.is_silent = beat, now, False
             usual_s = max(self._median_s, watched.slowest_s)
             allowed_s = max(self._floor_s, self._factor * usual_s)
-            if watched.is_look or not self._epochs:
+            if watched.is_silent or not self._epochs:
                 allowed_s *= self._factor
             if now - watched.heard > allowed_s:
                 actor = self._actors[trial_id]

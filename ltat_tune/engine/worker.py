@@ -68,8 +68,8 @@ def run_task(task: Task, report: ReportTo) -> None:
     """
     import torch
 
+    from ltat_tune.attacks.heartbeat import beating
     from ltat_tune.seeding import prepare_process
-    from ltat_tune.training.heartbeat import beating
 
     remove_left_over(task.path)
     prepare_process(task.threads)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ltat_tune.attacks.frozen import frozen
+from ltat_tune.attacks.heartbeat import beat
 from ltat_tune.attacks.named import STEPS_IN_EPS, noise_seed, parse_attack
 from ltat_tune.attacks.noise import start_noise
 from ltat_tune.attacks.objectives import cross_entropy, margin
@@ -43,6 +44,7 @@ def margins(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
     Raises:
         CheckpointError: one is not finite; such an image would count as one that withstands.
     """
+    beat()
     with torch.no_grad(), frozen(model, training=False):
         left = -margin(full_precision(model(images)), targets, None)
     if not bool(left.isfinite().all()):
@@ -166,6 +168,7 @@ def gradient_lengths(
 
     All are (N,) float64; `slope_and_pull` explains the pull, and what it raises.
     """
+    beat()
     lengths = []
     with torch.inference_mode(False), torch.enable_grad(), frozen(model, training=False):
         images, targets = images.clone().requires_grad_(True), targets.clone()

@@ -70,12 +70,20 @@ def save_onnx(path: Path, model: nn.Module, image_shape: tuple[int, int, int]) -
 
 
 def onnx_runner(path: Path) -> Callable[[Tensor], Tensor]:
-    """Return a function that runs the file: images (N, C, H, W) -> logits (N, K)."""
+    """Return a function that runs the file: images (N, C, H, W) -> logits (N, K).
+
+    Raises:
+        CheckpointError: the file is no model, or its content has changed since it was written.
+        OSError: it cannot be read.
+    """
     import onnxruntime
+
+    content = read_file(path)
+    _whole_model(path, content)
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
     def run(images: Tensor) -> Tensor:
         (logits,) = session.run(["logits"], {"images": images.numpy()})
@@ -102,22 +110,30 @@ def read_about(path: Path) -> dict[str, str]:
         CheckpointError: the file is no model, or its content has changed since.
         OSError: it cannot be read.
     """
+    model = _whole_model(path, read_file(path))
+    return {entry.key: entry.value for entry in model.metadata_props if entry.key != _DIGEST}
+
+
+def _whole_model(path: Path, content: bytes) -> onnx.ModelProto:
+    """Return the model in a file's content, whose digest is checked if it has one.
+
+    Raises:
+        CheckpointError: it is no model, or has changed since it was written.
+    """
     import onnx
 
     try:
-        model = onnx.load_model_from_string(read_file(path))
-    except OSError:
-        raise
+        model = onnx.load_model_from_string(content)
     except Exception as error:  # of protobuf, which has several
         raise CheckpointError(f"{path} is no whole ONNX file; export it again") from error
-    about = {entry.key: entry.value for entry in model.metadata_props}
-    # a file of an earlier version has none
-    if about.pop(_DIGEST, None) not in (None, _digest_of(model)):
+    # a file of an earlier version has no digest
+    digests = [entry.value for entry in model.metadata_props if entry.key == _DIGEST]
+    if digests not in ([], [_digest_of(model)]):
         raise CheckpointError(
             f"{path} is not a whole ONNX file: its content has changed since it was written; "
             "export it again"
         )
-    return about
+    return model
 
 
 def _digest_of(model: onnx.ModelProto) -> str:

@@ -24,9 +24,10 @@ def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
         return ""
     file = io.StringIO()
-    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: _no_formula(value) for key, value in row.items()} for row in rows)
+    columns = list(rows[0])
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow([_no_formula(name) for name in columns])
+    writer.writerows([_no_formula(row[name]) for name in columns] for row in rows)
     return file.getvalue()
 
 

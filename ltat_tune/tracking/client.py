@@ -116,9 +116,10 @@ class Runs:
         if experiment is None:
             experiment = self._made_experiment(name, place)
             there = str(experiment.artifact_location)
-            others = place not in (None, there) and there.endswith(f"/{ARTIFACTS}")
+            others = place not in (None, there) and _elsewhere(there)
             if others and experiment.lifecycle_stage != "deleted":
-                # another study's, perhaps the original of this copy: its folder gets its files
+                # Another study's, perhaps the original of this copy; or its files go wherever
+                # somebody stood who made it. Those of this study go into its folder.
                 experiment = self._made_experiment(f"{name}-{self._uid}", place)
         if experiment.lifecycle_stage == "deleted":
             raise StudyError(
@@ -330,3 +331,12 @@ def fate(error: Exception, tries: int) -> Fate:
     if isinstance(error, OSError):  # a file that cannot be read, a full disk
         return "later"
     return "later" if tries < _DOUBTS else "refused"
+
+
+def _elsewhere(place: str) -> bool:
+    """Return whether an experiment's files lie in a study's folder, or where somebody stood.
+
+    MLflow's own choice is `mlruns` in the folder in which the experiment was made.
+    """
+    local = "://" not in place or place.startswith("file:")
+    return local and (place.endswith(f"/{ARTIFACTS}") or Path(place).parent.name == "mlruns")

@@ -276,7 +276,7 @@ def _first(uri: str) -> Iterator[None]:
             with contextlib.suppress(OSError):  # a file system without locks
                 fcntl.flock(handle, fcntl.LOCK_EX)
             if not path.exists():
-                _make(path)
+                make_store(path)
             yield
         finally:
             os.close(handle)
@@ -292,7 +292,7 @@ def _first(uri: str) -> Iterator[None]:
         yield
 
 
-def _make(path: Path) -> None:
+def make_store(path: Path) -> None:
     """Create a SQLite store under a temporary name and rename it.
 
     A process that is killed would otherwise leave a file with half of the tables, which MLflow
@@ -303,7 +303,9 @@ def _make(path: Path) -> None:
     half = path.with_name(f".{path.name}.half")
     for leftover in (half, half.with_name(f"{half.name}-journal")):
         leftover.unlink(missing_ok=True)
-    store = SqlAlchemyStore(sqlite_uri(half), "./mlruns")  # type: ignore[no-untyped-call]
+    # MLflow's own default depends on the folder in which somebody stands
+    place = (path.parent / ARTIFACTS).resolve().as_uri()
+    store = SqlAlchemyStore(sqlite_uri(half), place)  # type: ignore[no-untyped-call]
     store.engine.dispose()
     remove_stray(sqlite_uri(half))
     half.rename(path)

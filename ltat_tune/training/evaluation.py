@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ltat_tune.attacks.frozen import frozen
+from ltat_tune.attacks.heartbeat import beat
 from ltat_tune.attacks.named import parse_attack
 from ltat_tune.config.attack_names import is_attack, is_slow, unknown_attack
 from ltat_tune.config.trial_config import TrialConfig
@@ -210,6 +211,7 @@ def correct_answers(
                 with torch.no_grad(), exactly(model):
                     correct[standing] = model(adv_images).argmax(dim=1) == targets[standing]
             right.append(correct)
+            beat()
             if on_batch is not None:
                 on_batch(min(size * len(right), len(part)))
     return torch.cat(right)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ltat_tune.attacks.heartbeat import beat
 from ltat_tune.attacks.replays import CUDAGraphs, Recordings
 from ltat_tune.config.timeline import deferral_epoch
 from ltat_tune.config.trial_config import TrialConfig
@@ -32,7 +33,6 @@ from ltat_tune.training.ae_distances import AEDistances
 from ltat_tune.training.checkpoint import check_images, load_checkpoint, loading, weights_hash
 from ltat_tune.training.epoch_sums import EpochSums, check_finite
 from ltat_tune.training.fit_result import EpochMetrics, FitResult, Kept
-from ltat_tune.training.heartbeat import beat
 from ltat_tune.training.metrics import ClassGroups
 from ltat_tune.training.optim import build_optimizer, clip_gradients, learning_rate, load_optimizer
 from ltat_tune.training.own_loop import fit_elsewhere

@@ -31,6 +31,8 @@ def test_a_taught_training_gives_the_digits_of_the_cpu_and_never_waits(
 
 
 def _check(machine: Machine, values: Values) -> None:
+    if values["compute.precision"] == "bf16":  # what a second epoch may change, fp32 shows
+        values = {**values, "optim.epochs": 1}
     plain = machine.run(on_gpu, {**values, "compute.graphs": "off"})
     graphs = machine.run(on_gpu, {**values, "compute.graphs": "auto"})
     assert _waits(graphs) == _waits(plain) == []

@@ -28,21 +28,22 @@ def test_all_methods_train_on_real_images(tmp_path: Path, cifar_folder: Path) ->
     choices = {path: list(dict.fromkeys(row[path] for row in rows)) for path in rows[0]}
     space = {
         "name": "methods-on-cifar",
-        "objective": {"metric": "val/pgd2_balanced_acc"},
+        "objective": {"metric": "val/pgd2_balanced_acc", "second_opinion": False},
         "fixed": {
             "data.name": "image_folder", "data.root": str(cifar_folder),
             "data.classes": ["ship", "cat", "frog"], "data.max_per_class": 60,
             "data.imbalance_ratio": 10, "data.val_per_class": 20, "data.augmentation": "crop_flip",
             "model.width": 8, "model.stem": "space_to_depth", "attack.steps": 2,
-            "optim.epochs": 3, "optim.batch_size": 32, "optim.lr": 0.02,
-            "evaluation.val_attack": "pgd2", "evaluation.every_epochs": 3,
+            "optim.epochs": 2, "optim.batch_size": 32, "optim.lr": 0.02,
+            "evaluation.val_attack": "pgd2", "evaluation.every_epochs": 2,
             "evaluation.norm": "linf", "evaluation.eps": "8/255",
         },
         "tuned": {p: {"type": "categorical", "choices": held} for p, held in choices.items()},
         "start_from": rows,
         "searcher": {"name": "list"},
         "scheduler": {"name": "none"},
-        "confirm": {"top": 2, "seeds": [1], "attacks": ["clean", "pgd2", "cw2"]},
+        "confirm": {"top": 1, "seeds": [1], "attacks": ["clean", "pgd2", "cw2"],
+                    "sentinel": False, "test_images": 300},
     }  # fmt: skip
     (tmp_path / "space.yaml").write_text(yaml.safe_dump(space, sort_keys=False))
     done = call(

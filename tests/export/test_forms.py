@@ -144,7 +144,7 @@ def test_a_network_that_the_exporter_refuses_is_refused_with_the_reason(tmp_path
 
 def test_an_onnx_file_carries_a_digest_that_finds_every_change(tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
-    from ltat_tune.export.onnx_file import read_about, write_about
+    from ltat_tune.export.onnx_file import onnx_runner, read_about, write_about
 
     weight = torch.rand(3, 3).numpy()
     node = onnx.helper.make_node("MatMul", ["images", "weight"], ["logits"])
@@ -157,9 +157,12 @@ def test_an_onnx_file_carries_a_digest_that_finds_every_change(tmp_path: Path) -
     assert read_about(path) == {}  # as earlier versions wrote it
     write_about(path, {"weights": "abcd", "classes": "a, b"})
     assert read_about(path) == {"weights": "abcd", "classes": "a, b"}
+    assert torch.allclose(onnx_runner(path)(torch.ones(1, 3)), torch.tensor(weight.sum(axis=0)))
     whole = path.read_bytes()
     places = [whole.index(weight.tobytes()) + 3, whole.index(b"abcd")]
     for changed in (*(flipped(whole, place) for place in places), whole[:-40], b"text"):
         path.write_bytes(changed)
         with pytest.raises(CheckpointError, match="export it again"):
             read_about(path)
+        with pytest.raises(CheckpointError, match="export it again"):
+            onnx_runner(path)

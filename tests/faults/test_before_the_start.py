@@ -64,6 +64,9 @@ def test_a_deleted_experiment_is_refused_with_how_to_restore_it_and_another_stor
     client.restore_experiment(number)
     done = call("--space", space, "--tracking-uri", shared, "--in-process", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    # the files of that experiment would go to mlruns/, wherever its maker stood
+    kept = tmp_path / "studies" / "mini" / "mlflow-artifacts"
+    assert {path.name for path in kept.rglob("*.yaml")} == {"space.yaml", "config.yaml"}
     refused = call("resume", "mini", "--tracking-uri", sqlite_uri(tmp_path / "other.db"),
                    "--in-process", cwd=tmp_path)  # fmt: skip
     assert refused.returncode == 2 and "has trained, and its runs are in" in refused.stderr

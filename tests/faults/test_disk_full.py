@@ -29,14 +29,17 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_ends_the_study_clearly_and_a_resume_lacks_nothing(small_disk: Path) -> None:
-    space = write_space(small_disk, scenarios={"data.imbalance_ratio": [2]})
+    space = write_space(
+        small_disk, scenarios={"data.imbalance_ratio": [2]}, searcher={"trials": 2},
+        confirm={"top": 1, "seeds": [1], "attacks": ["clean"], "sentinel": False},
+    )  # fmt: skip
     words, out = ("--space", space, "--in-process"), small_disk / "studies"
     with Running(*words, cwd=small_disk.parent, out=out) as study:
         study.wait_for("t0000 started")
-        with open(small_disk / "fill", "wb") as file, pytest.raises(OSError):
+        # without a buffer: what is left in one would be written, and fail, as the file is closed
+        with open(small_disk / "fill", "wb", buffering=0) as file, pytest.raises(OSError):
             while True:
                 file.write(bytes(1 << 16))
-                file.flush()
         assert study.end() == 1
     said = study.log.read_text()
     assert "resume with: ltat-tune resume mini" in said
@@ -45,7 +48,7 @@ def test_a_full_disk_ends_the_study_clearly_and_a_resume_lacks_nothing(small_dis
     assert done.returncode == 0, done.stderr
     folder = small_disk / "studies" / "mini"
     results = json.loads((folder / "results.json").read_text())
-    assert [sum(s["trials"].values()) for s in results["scenarios"]] == [4]
+    assert [sum(s["trials"].values()) for s in results["scenarios"]] == [2]
     assert all(s["trials"]["failed"] == 0 for s in results["scenarios"])
     runs = mlflow_runs(folder)
     assert Counter(r.info.status for r in runs)["RUNNING"] == 0

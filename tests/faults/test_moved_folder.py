@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections import Counter
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -16,7 +17,7 @@ from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.identity import settled_store, store_of
 from ltat_tune.tracking.db_schema import schema_of
 from ltat_tune.tracking.store import connect, experiment_id, sqlite_file, sqlite_uri
-from tests.drive import call
+from tests.drive import MINI, call, write_space
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -88,6 +89,48 @@ def test_a_copy_has_an_identity_of_its_own_and_leaves_the_original_alone(
     assert all(place.is_relative_to(study) for place in _files_of_runs(study))
     again = call("resume", "mini", "--in-process", cwd=study.parents[1])
     assert "is a copy of" not in again.stderr
+
+
+def test_a_copy_whose_store_is_shared_has_runs_and_files_of_its_own(tmp_path: Path) -> None:
+    shared = sqlite_uri(tmp_path / "shared.db")
+    original = tmp_path / "first" / "studies" / "mini"
+    (tmp_path / "first").mkdir()
+    space = write_space(
+        tmp_path, scenarios={"data.imbalance_ratio": [2]}, searcher={"trials": 1},
+        fixed={**MINI["fixed"], "optim.epochs": 1},
+        confirm={"top": 1, "seeds": [1], "attacks": ["clean"], "sentinel": False},
+    )  # fmt: skip
+    done = call("--space", space, "--tracking-uri", shared, "--in-process",
+                cwd=tmp_path / "first")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    client = connect(shared)
+
+    def runs(study: Path) -> dict[str, dict[str, Any]]:
+        """Of a study: all that the store has, by key."""
+        store = store_of(StudyFolder(study))
+        page = experiment_id(store.uri, store.experiment, store.uid)
+        found = client.search_runs([page], f"tags.`ltat.study` = '{store.uid}'")
+        by_key = {run.data.tags["ltat.key"]: run.to_dictionary() for run in found}
+        assert len(by_key) == len(found)
+        return by_key
+
+    kept, before = _tree(original), runs(original)
+    study = Path(shutil.copytree(original, tmp_path / "second" / "studies" / "mini"))
+    done = call("resume", "mini", "--trials", "2", "--in-process", cwd=study.parents[1])
+    assert done.returncode == 0, done.stderr
+    done = call("evaluate", "mini", "--attacks", "fgsm", cwd=study.parents[1])
+    assert done.returncode == 0, done.stderr
+    assert _tree(original) == kept and runs(original) == before
+    after = runs(study)
+    trials = {"imbalance_ratio_2/t0000", "imbalance_ratio_2/t0001"}
+    assert {"study", *trials} <= set(after) and not trials <= set(before)
+    assert not {r["info"]["run_id"] for r in after.values()} & {
+        r["info"]["run_id"] for r in before.values()
+    }
+    places = [Path(unquote(r["info"]["artifact_uri"].removeprefix("file://")))
+              for r in after.values()]  # fmt: skip
+    assert all(place.is_relative_to(study) for place in places)
+    assert all(any(place.rglob("*.*")) for place in places)  # the files are there, too
 
 
 def test_a_copy_of_a_read_only_study_writes_only_into_itself(

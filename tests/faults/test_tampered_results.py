@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.drive import call
+from tests.drive import MINI, call, write_space
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -134,14 +134,27 @@ VARIANTS: dict[str, dict[str, Change]] = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def smallest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished study with one scenario and one seed: it is copied for every variant."""
+    folder = tmp_path_factory.mktemp("smallest")
+    space = write_space(
+        folder, scenarios={"data.imbalance_ratio": [2]}, searcher={"trials": 2},
+        confirm={**MINI["confirm"], "seeds": [1]},
+    )  # fmt: skip
+    done = call("--space", space, "--in-process", "--quiet", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder / "studies" / "mini"
+
+
 @pytest.mark.parametrize(
     ("file", "name"), [(file, name) for file, names in VARIANTS.items() for name in names]
 )
 def test_tampered_files_are_refused_in_a_sentence_or_not_needed(
-    file: str, name: str, small_study: Path, tmp_path: Path
+    file: str, name: str, smallest: Path, tmp_path: Path
 ) -> None:
     study = tmp_path / "studies" / "mini"
-    shutil.copytree(small_study, study, ignore=shutil.ignore_patterns("mlflow-artifacts"))
+    shutil.copytree(smallest, study, ignore=shutil.ignore_patterns("mlflow-artifacts"))
     facts = json.loads((study / "study.json").read_text())
     (study / "study.json").write_text(json.dumps({**facts, "place": str(study.resolve())}))
     paths = [study / file]

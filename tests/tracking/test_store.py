@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from urllib.parse import unquote
 import pytest
 
 from ltat_tune.errors import StudyError
+from ltat_tune.tracking import store
 from ltat_tune.tracking.client import Runs
 from ltat_tune.tracking.store import attach, connect, hidden, public_uri, reason, sqlite_uri
 
@@ -173,12 +175,15 @@ def test_no_traceback_of_an_unreachable_store_has_the_password(scheme: str) -> N
 
 
 @FROM_MLFLOW
-def test_a_kill_while_the_store_is_made_leaves_none_that_is_half_made(tmp_path: Path) -> None:
+def test_a_kill_while_the_store_is_made_leaves_none_that_is_half_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     killed = subprocess.run(
         [sys.executable, "-c", KILLED_WHILE_MAKING, tmp_path], capture_output=True, check=False
     )
     assert killed.returncode == -9, killed.stderr
     assert [p.name for p in tmp_path.iterdir() if not p.name.startswith(".")] == []
+    monkeypatch.setattr(store, "make_store", inspect.unwrap(store.make_store))
     connect(f"sqlite:///{tmp_path / 'mlflow.db'}").create_experiment("made")
     assert [p.name for p in tmp_path.iterdir()] == ["mlflow.db"]
 

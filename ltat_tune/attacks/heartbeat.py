@@ -1,11 +1,15 @@
-"""Shows from batch to batch that a training goes on, for whoever watches it from outside."""
+"""Shows that a training or an attack goes on, for whoever watches it from outside."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 HEARTBEAT = "heartbeat"  # file in the folder of a task; its time says when
 _EVERY_S = 1.0
@@ -14,13 +18,23 @@ _last = [0.0]
 
 
 def beat() -> None:
-    """Note that a batch is done, at most once a second; does nothing where nobody watches."""
+    """Note that the work goes on, at most once a second; does nothing where nobody watches."""
     now = time.monotonic()
     if not _target or now - _last[0] < _EVERY_S:
         return
     _last[0] = now
     with contextlib.suppress(OSError):  # a full disk stops the training elsewhere
         _target[-1].write_text(f"{now:.0f}")
+
+
+def beating_at_calls(function: Callable[P, R]) -> Callable[P, R]:
+    """Return the function, which beats at each call; for a model that a library attacks."""
+
+    def called(*arguments: P.args, **options: P.kwargs) -> R:
+        beat()
+        return function(*arguments, **options)
+
+    return called
 
 
 @contextlib.contextmanager
