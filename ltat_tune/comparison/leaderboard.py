@@ -207,7 +207,7 @@ def _of_scenario(
         lead="" if lead is None else _lead_text(lead),
         sentinel="not checked" if report is None else report.verdict,
         finding="" if report is None or report.is_clear else masking_line(report),
-        command=f"ltat-tune export {name}{only} --checkpoint{folder.out_option}",
+        command=f"ltat-tune export {name}{only} --weights{folder.out_option}",
         notes=tuple(notes),
     )  # fmt: skip
 
