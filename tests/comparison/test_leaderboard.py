@@ -122,7 +122,7 @@ def test_the_command_prints_and_writes_a_page_or_data_alone(out: Path) -> None:
 
     text = call("made", "best")
     assert text.splitlines()[-1] == str(out / "leaderboard.html")
-    assert "ltat-tune export best --scenario imbalance_ratio_2 --checkpoint" in text
+    assert "ltat-tune export best --scenario imbalance_ratio_2 --weights" in text
     page = (out / "leaderboard.html").read_text()
     assert "ltat-tune export best --scenario imbalance_ratio_4" in page
     (out / "leaderboard.html").unlink()
