@@ -37,6 +37,9 @@ if _SHARED:
     # They have the cores between them. torch reads it when it is imported; studies that the tests
     # start set their own threads.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    # `nohup scripts/test`: the studies that the tests hang up would go on
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # `scripts/test &` in a script: the shell has it ignored, by all that is started from here,
     # too, and the commands that the tests interrupt would never end.

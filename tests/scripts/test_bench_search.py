@@ -117,8 +117,11 @@ def test_a_search_is_measured_on_a_table(tmp_path: Path, slots: int) -> None:
 
 
 def test_the_summary_counts_never_as_the_whole_budget() -> None:
-    rows = [{"ratio": 0.25}, {"ratio": float("inf")}]
-    assert bench_search.shown_summary("x", rows) == "| x | mean, worst | | 0.62, never | | |"
+    never = float("inf")
+    rows = [{"ratio": 0.25, "truth_ratio": 0.5}, {"ratio": never, "truth_ratio": 0.75}]
+    assert bench_search.shown_summary("x", rows) == (
+        "| x | mean, worst | | 0.62, never | 0.62, 0.75 | | |"
+    )
 
 
 def test_recorded_tables_of_the_repository_are_complete_grids() -> None:
