@@ -99,7 +99,8 @@ def test_a_closed_terminal_stops_a_study_as_ctrl_c_does_and_a_second_start_is_to
 ) -> None:
     space = write_space(
         tmp_path, scenarios={"data.imbalance_ratio": [2]},
-        fixed={**MINI["fixed"], "attack.steps": 100}, searcher={"trials": 2},
+        # longer than the two commands below take on a busy machine
+        fixed={**MINI["fixed"], "attack.steps": 100, "optim.epochs": 200}, searcher={"trials": 2},
         confirm={"top": 0, "seeds": [1], "attacks": ["clean"], "sentinel": False},
     )  # fmt: skip
     with Running("--space", space, "--in-process", cwd=tmp_path) as study:
