@@ -62,6 +62,13 @@ ROWS: dict[str, dict[str, object]] = {
     "PGD-AT, effective number": {"loss.name": "effective_number"},
     "PGD-AT, LDAM, cosine head": {"loss.name": "ldam", "model.head": "cosine"},
     "PGD-AT, balanced softmax": BALANCED,
+    "N-FGSM, balanced softmax": {
+        **BALANCED, "attack.steps": 1, "attack.step_size": 0.1, "attack.start": "uniform_clipped",
+        "attack.start_radius": 2.0, "attack.projection": False,
+    },
+    "PGD-AT, balanced softmax, average of 2 epochs": {
+        **BALANCED, "optim.ema_epochs": 2.0, "optim.ema_keep": "better",
+    },
     "SRAT-CE": {"method.name": "srat"},
     "REAT (bounded TAIL)": {"method.name": "reat"},
     "REAT (bounded TAIL, RBL acting)": {"method.name": "reat", "attack.bn_mode": "batch"},
