@@ -124,8 +124,7 @@ def _drawn_in_ball(config: ConfigValues) -> str | None:
 
 
 def _averages(config: ConfigValues) -> str | None:
-    optim = config.optim
-    return None if optim.ema_decay or optim.ema_epochs else "the weights are not averaged"
+    return None if config.optim.averages else "the weights are not averaged"
 
 
 _srat = needs_one_of("method.name", "srat")

@@ -70,8 +70,9 @@ def run_sentinel(
 
     The sentinel reads the test split after the winner is chosen, and decides nothing.
     """
-    from ltat_tune.evaluation.sentinel import BATCH_SIZE, MAX_IMAGES, watch
+    from ltat_tune.evaluation.sentinel import BATCH_SIZE, watch
     from ltat_tune.models.arithmetic import computing_on
+    from ltat_tune.planning.cost import MAX_IMAGES
 
     config = trainer.config
     test = trainer.splits.test().to(trainer.device)

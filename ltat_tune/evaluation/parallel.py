@@ -185,7 +185,8 @@ def _watch(
     on_progress: OnProgress | None,
 ) -> dict[str, Any]:
     """Return the sentinel's report on the model at one scale, at the first radius."""
-    from ltat_tune.evaluation.sentinel import BATCH_SIZE, MAX_IMAGES, watch
+    from ltat_tune.evaluation.sentinel import BATCH_SIZE, watch
+    from ltat_tune.planning.cost import MAX_IMAGES
 
     assert request.eps is not None and request.norm is not None and request.batch_size is not None
     title = f"{loaded.target.name} sentinel"

@@ -29,6 +29,7 @@ from ltat_tune.evaluation.sentinel_attacks import (
 )
 from ltat_tune.evaluation.sentinel_checks import CHECKS, FEWEST_RIGHT, Check, Evidence
 from ltat_tune.files import read_json, write_json
+from ltat_tune.planning.cost import MAX_IMAGES
 from ltat_tune.provenance import versions
 from ltat_tune.training.evaluation import EVALUATION_SEED, MeasuredPart
 
@@ -36,9 +37,6 @@ Verdict = Literal["clear", "suspicious", "masked"]
 # (attack that comes next, attacks done, attacks in all)
 Progress = Callable[[str, int, int], None]
 
-# With so many images, RoBal at scale 1 and a robust accuracy of 40 % loses about 16 of them to the
-# right attack, where the test needs 7. With half as many images it would often be overlooked.
-MAX_IMAGES = 400
 # Square's windows depend on the batch size. `ltat-tune evaluate` and a study use the same size, so
 # that both report the same on one model.
 BATCH_SIZE = 100

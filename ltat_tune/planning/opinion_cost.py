@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from ltat_tune.config.attack_names import read_name
 from ltat_tune.config.trial_config import TrialConfig
-from ltat_tune.planning.cost import epoch_passes
+from ltat_tune.planning.cost import MAX_IMAGES, epoch_passes
 
 SHARE = 0.08  # of a training's passes that a second opinion may take
 FEWEST_IMAGES = 32  # attacked even after a training so short that they take more than the share
-MOST_IMAGES = 400  # more hardly change a sentinel's answer, nor a second opinion
 QUERIES = 50
 LOOK, QUERY = 2.0, 0.5  # passes of both gradients of an image, and of a query
 _STEPS = 20  # most steps; also against FGSM, which a model can learn to mislead
@@ -30,7 +29,7 @@ def opinion_images(config: TrialConfig, train: int) -> int:
     budget = SHARE * config.optim.epochs * epoch_passes(config, train)
     steps = margin_steps(config.evaluation.val_attack)
     affordable = int(budget / (LOOK + steps + QUERY * QUERIES))
-    return min(MOST_IMAGES, max(FEWEST_IMAGES, affordable))
+    return min(MAX_IMAGES, max(FEWEST_IMAGES, affordable))
 
 
 def opinion_passes(config: TrialConfig, train: int, val: int) -> float:

@@ -68,7 +68,7 @@ class Validator:
     def copies(self) -> bool:
         """Whether what is kept may differ from the module that is validated first."""
         optim = self._config.optim
-        return optim.ema_keep == "better" or optim.ema_statistics == "adversarial"
+        return optim.keeps_better or optim.estimates_statistics
 
     @contextmanager
     def look(self, model: nn.Module, average: nn.Module | None) -> Iterator[Look]:
@@ -82,7 +82,7 @@ class Validator:
         first = model if average is None else average
         with self._statistics(average):
             looks = [Look(self._found(first), first)]
-            if average is not None and self._config.optim.ema_keep == "better":
+            if average is not None and self._config.optim.keeps_better:
                 looks.append(Look(self._found(model), model))
                 looks = [_of_average(look, average) for look in looks]
             best = max(looks, key=self._score)  # the first, if they are equal
@@ -120,7 +120,7 @@ class Validator:
     @contextmanager
     def _statistics(self, average: nn.Module | None) -> Iterator[None]:
         """Give an average the BatchNorm statistics of adversarial training images, for a while."""
-        if average is None or self._config.optim.ema_statistics != "adversarial":
+        if average is None or not self._config.optim.estimates_statistics:
             yield
             return
         layers = statistics_layers(average)

@@ -58,7 +58,12 @@ CONTEXTS: list[dict[str, Any]] = [
 ]
 SCRIPT = {"command": "run --lr {optim.lr}", "checkpoint": "a.pt", "metrics": "acc (?P<acc>.+)"}
 # numbers that some method of CONTEXTS refuses
-REFUSED = {"attack.class_budget", "attack.class_budget_warmup", "optim.ema_decay"}
+REFUSED = {
+    "attack.class_budget",
+    "attack.class_budget_warmup",
+    "optim.ema_decay",
+    "optim.ema_epochs",
+}
 OTHER_TEXT = {
     "model.features": "layer4",
     "model.init": "start.pt@0123456789abcdef",

@@ -54,9 +54,11 @@ def fairness_problems(config: ConfigValues) -> list[str]:
             "attack.class_budget_warmup must be 0: the two may move the radius of a class in "
             f"opposite directions, got {attack.class_budget:g} and {attack.class_budget_warmup:g}"
         )
-    if method.name == "cfa" and method.fawa_span > 0 and config.optim.ema_decay > 0:
+    optim = config.optim
+    if method.name == "cfa" and method.fawa_span > 0 and optim.averages:
+        given = "ema_decay" if optim.ema_decay > 0 else "ema_epochs"
         broken.append(
-            "method.fawa_span averages the weights by epoch, so optim.ema_decay must be 0, got "
-            f"{config.optim.ema_decay:g}"
+            f"method.fawa_span averages the weights by epoch, so optim.{given} must be 0, got "
+            f"{getattr(optim, given):g}"
         )
     return broken

@@ -99,6 +99,21 @@ class OptimConfig(Section):
         "not clip", gt=0, le=1e6, also=("grad_clip", "max_grad_norm"),
     )  # fmt: skip
 
+    @property
+    def averages(self) -> bool:
+        """Whether the weights are averaged over steps."""
+        return self.ema_decay > 0 or self.ema_epochs > 0
+
+    @property
+    def keeps_better(self) -> bool:
+        """Whether the better of the average and the plain weights is kept."""
+        return self.averages and self.ema_keep == "better"
+
+    @property
+    def estimates_statistics(self) -> bool:
+        """Whether the average's BatchNorm statistics are estimated again."""
+        return self.averages and self.ema_statistics == "adversarial"
+
     @field_validator("milestones")
     @classmethod
     def _milestones_rise(cls, value: tuple[float, ...]) -> tuple[float, ...]:
