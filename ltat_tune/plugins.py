@@ -85,7 +85,7 @@ def register_method(
     takes_counts = "samples_per_class" in inspect.signature(method).parameters
 
     def build(config: Any, counts: Any, loss: Any, factors: Any) -> Callable[[Any], Any]:
-        own = {field: getattr(config.method, field) for field in fields}
+        own = _values(config.method, fields)
         own |= {"samples_per_class": counts} if takes_counts else {}
         return lambda attack: method(loss, attack, **own)
 
@@ -119,7 +119,7 @@ def register_trainer(
     _takes("trainer", name, train, ("run",), fields)
 
     def build(config: Any) -> Callable[[Any], None]:
-        own = {field: getattr(config.method, field) for field in fields}
+        own = _values(config.method, fields)
         return lambda run: train(run, **own)
 
     _register(
@@ -153,7 +153,7 @@ def register_loss(
     )  # fmt: skip
 
     def build(config: Any, counts: Any, beta: Any) -> Any:
-        return loss(counts, **{field: getattr(config, field) for field in fields})
+        return loss(counts, **_values(config, fields))
 
     ignores = ("loss.label_smoothing",)
     _register("loss.name", name, loss, LOSSES, build, fields, what, ignores)
@@ -183,7 +183,7 @@ def register_model(
     takes_width = "width" in inspect.signature(model).parameters
 
     def build(config: Any, channels: int) -> Any:
-        own = {field: getattr(config, field) for field in fields}
+        own = _values(config, fields)
         network = model(channels, **own, **({"width": config.width} if takes_width else {}))
         if not isinstance(getattr(network, "out_features", None), int):
             raise ConfigError(
@@ -220,7 +220,7 @@ def register_dataset(
     _takes("dataset", name, dataset, ("root",), fields)
 
     def build(config: Any) -> Any:
-        return dataset(config.root, **{field: getattr(config, field) for field in fields})
+        return dataset(config.root, **_values(config, fields))
 
     _register("data.name", name, dataset, SOURCES, build, fields, what)
 
@@ -277,6 +277,11 @@ def _take_out(part: Part, table: dict[str, Any]) -> None:
     kind = _KINDS[part.chosen_by]
     CATALOGUE[kind] = tuple(e for e in CATALOGUE[kind] if e.name != part.name)
     del table[part.name]
+
+
+def _values(section: Any, fields: Mapping[str, FieldInfo]) -> dict[str, Any]:
+    """Return the values of a part's own parameters."""
+    return {field: getattr(section, field) for field in fields}
 
 
 def _takes(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Collection
 from typing import Any
@@ -53,14 +54,12 @@ class BundledReports:
     ) -> None:
         self._send, self._judged, self._clock = send, frozenset(judged), clock
         self._waiting: list[Report] = []
-        self._sent: float | None = None
+        self._sent = -math.inf
 
     def __call__(self, report: Report) -> None:
         """Report, or let the report wait for the next one."""
-        waits = (
-            "epoch" in report and report["epoch"] not in self._judged and self._sent is not None
-        )
-        if waits and self._clock() - (self._sent or 0.0) < _EVERY_S:
+        waits = "epoch" in report and report["epoch"] not in self._judged
+        if waits and self._clock() - self._sent < _EVERY_S:
             self._waiting.append(report)
             return
         before, self._waiting = self._waiting, []

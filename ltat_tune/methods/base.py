@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -30,6 +30,11 @@ class StepOutput:
     logits: Tensor
     terms: dict[str, Tensor]
     after_update: Callable[[], None] | None = None
+
+    def plus(self, name: str, term: Tensor, weight: float) -> StepOutput:
+        """Return the step with one more term, times its weight, in the loss."""
+        terms = {**self.terms, name: term.detach()}
+        return replace(self, loss=self.loss + weight * term, terms=terms)
 
 
 class PredictionLoss(Protocol):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
@@ -39,6 +37,4 @@ class ETFPenalty:
         step = self.method.training_step(
             model, images, targets, class_weights=class_weights, generator=generator
         )
-        penalty = etf_penalty(model.head.weight)
-        terms = {**step.terms, "etf": penalty.detach()}
-        return replace(step, loss=step.loss + self.weight * penalty, terms=terms)
+        return step.plus("etf", etf_penalty(model.head.weight), self.weight)

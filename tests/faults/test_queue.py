@@ -10,12 +10,11 @@ from ltat_tune.backend.work import NoTask, lets_go_on
 from ltat_tune.engine.observers.observer import Observer
 from ltat_tune.engine.work_queue import WorkQueue
 from ltat_tune.preflight.load import load_space
-from ltat_tune.search.predict.outlook import Outlook
 from ltat_tune.search.rungs import place_rungs
 from ltat_tune.search.stopping_rules import EarlyStopping
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.ledger import Ledger
-from ltat_tune.storage.task import Outcome, Task
+from ltat_tune.storage.task import Task
 from ltat_tune.storage.trial_state import state_of
 from ltat_tune.storage.trials import read_trials
 from tests.drive import MINI, write_space
@@ -121,7 +120,7 @@ def test_a_decision_that_its_driver_did_not_live_to_write_is_made_again(tmp_path
     assert (stopped.state, stopped.reason) == ("pruned", decided)
 
 
-class _Notes:
+class _Notes(Observer):
     """Keeps the notes that a study shows."""
 
     def __init__(self) -> None:
@@ -130,27 +129,9 @@ class _Notes:
     def on_note(self, text: str) -> None:
         self.shown.append(text)
 
-    def on_start(self, task: Task) -> None:
-        pass
-
-    def on_outlook(self, scenario: str, outlook: Outlook) -> None:
-        pass
-
     def on_epoch(
         self, task: Task, epoch: int, metrics: dict[str, float], epoch_seconds: float
     ) -> None:
-        pass
-
-    def on_look(self, task: Task, what: str, done: int, total: int) -> None:
-        pass
-
-    def on_retry(self, task: Task, reason: str) -> None:
-        pass
-
-    def on_stage_end(self, task: Task, outcome: Outcome) -> None:
-        pass
-
-    def on_end(self, task: Task, outcome: Outcome) -> None:
         pass
 
 

@@ -9,6 +9,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from ltat_tune.engine.observers.observer import Observer
 from ltat_tune.engine.observers.screen import (
     RunningTask,
     ScenarioProgress,
@@ -31,7 +32,7 @@ _SYMBOLS = {"complete": "✓", "pruned": "■", "failed": "✗", "diverged": "�
 Standings = Callable[[str], Sequence[RungStanding]]  # of a scenario's rungs
 
 
-class LiveView:
+class LiveView(Observer):
     """Shows a study's progress on stderr.
 
     Events stay above the live screen, in the terminal's scrollback.

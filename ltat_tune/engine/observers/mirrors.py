@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ltat_tune.engine.observers.observer import Observer
-from ltat_tune.search.predict.outlook import Outlook
 from ltat_tune.space.space import Space
 from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.storage.task import SEARCH, Outcome, Task
@@ -26,7 +25,7 @@ class _Run(Protocol):
         """Write the last metrics and the state, and end the run."""
 
 
-class MirrorObserver:
+class MirrorObserver(Observer):
     """Writes each trial and each confirmation as a run of one mirror.
 
     Args:
@@ -47,21 +46,6 @@ class MirrorObserver:
         if task.kind not in ("copy", "repeat"):
             self.on_start(task)
             self._runs[task.run_key].log(epoch, {**metrics, "time/epoch_seconds": seconds})
-
-    def on_look(self, task: Task, what: str, done: int, total: int) -> None:
-        """Do nothing: the terminal shows it."""
-
-    def on_retry(self, task: Task, why: str) -> None:
-        """Do nothing: the run goes on."""
-
-    def on_stage_end(self, task: Task, outcome: Outcome) -> None:
-        """Do nothing: the trial goes on."""
-
-    def on_note(self, text: str) -> None:
-        """Do nothing: the terminal shows the note."""
-
-    def on_outlook(self, scenario: str, outlook: Outlook) -> None:
-        """Do nothing: the terminal shows it."""
 
     def on_end(self, task: Task, outcome: Outcome) -> None:
         """End the run; the test of a confirmation opens it again, and adds its metrics."""

@@ -9,9 +9,9 @@ from typing import Any
 from ltat_tune.config.effects import why_inert
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.engine.observers.mlflow_pages import images_of
+from ltat_tune.engine.observers.observer import Observer
 from ltat_tune.presentation.names import counts_in_words
 from ltat_tune.results.wording import masking_line
-from ltat_tune.search.predict.outlook import Outlook
 from ltat_tune.space.space import Space
 from ltat_tune.storage.task import SEARCH, Outcome, Task
 from ltat_tune.storage.training_files import (
@@ -26,7 +26,7 @@ from ltat_tune.tracking.client import OF_TRIAL
 from ltat_tune.tracking.experiment_view import final_metric
 
 
-class MlflowObserver:
+class MlflowObserver(Observer):
     """Passes trials, confirmations, their tests and the sentinel's reports to the tracker.
 
     Args:
@@ -75,21 +75,6 @@ class MlflowObserver:
             return
         speed = {"time/epoch_seconds": seconds, "time/epochs_per_second": 1 / seconds}
         self._tracker.log(task.run_key, epoch, {**metrics, **speed})
-
-    def on_look(self, task: Task, what: str, done: int, total: int) -> None:
-        """Do nothing: the terminal shows it."""
-
-    def on_retry(self, task: Task, why: str) -> None:
-        """Do nothing: the run goes on."""
-
-    def on_stage_end(self, task: Task, outcome: Outcome) -> None:
-        """Do nothing: `close` reads the stage's files."""
-
-    def on_note(self, text: str) -> None:
-        """Do nothing: the terminal shows the note."""
-
-    def on_outlook(self, scenario: str, outlook: Outlook) -> None:
-        """Do nothing: the terminal shows it, and the results have it at the end."""
 
     def on_end(self, task: Task, outcome: Outcome) -> None:
         """Close the run; a confirmation's run stays open until its test ends."""

@@ -1,15 +1,16 @@
-"""The interface through which the driver reports a study's events."""
+"""The base class through which the driver reports a study's events."""
 
 from __future__ import annotations
-
-from typing import Protocol
 
 from ltat_tune.search.predict.outlook import Outlook
 from ltat_tune.storage.task import Outcome, Task
 
 
-class Observer(Protocol):
-    """A receiver of a study's events in the driver, such as the live view or MLflow."""
+class Observer:
+    """A receiver of a study's events in the driver, such as the live view or MLflow.
+
+    It ignores the events for which a derived class has no method.
+    """
 
     def on_start(self, task: Task) -> None:
         """Handle the start of a task in a slot, perhaps again after its worker died."""
