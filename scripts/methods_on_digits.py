@@ -30,7 +30,7 @@ from ltat_tune.data.batches import training_batches
 from ltat_tune.data.sources import class_counts
 from ltat_tune.losses import class_weights
 from ltat_tune.methods import ClassState, build_method, needs_projection
-from ltat_tune.methods.fairness.class_state import records_confusion, records_correct
+from ltat_tune.methods.fairness.class_state import recorded_sums
 from ltat_tune.models import build_model
 from ltat_tune.models.foreign.start import load_teacher, start_from
 from ltat_tune.presentation.names import data_name
@@ -112,6 +112,8 @@ ROWS: dict[str, dict[str, object]] = {
     "CFA around PGD-AT, balanced softmax": {
         **BALANCED, "method.name": "cfa", "method.base": "pgd_at",
     },
+    "WAT": {"method.name": "wat"},
+    "WAT, balanced softmax": {**BALANCED, "method.name": "wat"},
     "distillation (reconstruction), balanced softmax": {**BALANCED, "method.teacher": TAUGHT},
 }  # fmt: skip
 
@@ -138,10 +140,7 @@ def losses_at(config: TrialConfig, steps: tuple[int, ...]) -> list[float]:
             config, trainer.counts, epoch=epoch, predicted=predicted, classes=classes,
             teacher=teacher,
         )  # fmt: skip
-        sums = EpochSums(
-            10, trainer.device, correct=records_correct(config),
-            confusion=records_confusion(config, epoch),
-        )  # fmt: skip
+        sums = EpochSums(10, trainer.device, **recorded_sums(config, epoch))
         optimizer.param_groups[0]["lr"] = learning_rate(config.optim, epoch)
         weights = class_weights(config.reweight, trainer.counts)
         late = epoch >= deferral_epoch(config)

@@ -60,6 +60,7 @@ _CFA = (
     "method.fawa_guard",
     "method.fawa_threshold",
 )
+_WAT = ("method.beta", "method.wat_rate", "method.wat_weight_max")
 _MARGINS = ("loss.base_margin", "loss.margin_tau", "loss.tau", "loss.scale")
 
 METHOD_CHOICES = (
@@ -110,6 +111,10 @@ METHOD_CHOICES = (
     Choice(
         "cfa", "TRADES or PGD-AT; the radius and beta of a class follow its recall",
         "Wei2023CFA", "method.name", _CFA, "CFA",
+    ),
+    Choice(
+        "wat", "TRADES; the classes that have cost most so far weigh most",
+        "Li2023WAT", "method.name", _WAT, "WAT",
     ),
 )  # fmt: skip
 

@@ -138,6 +138,7 @@ _dafa = needs_all(needs_one_of("method.name", "dafa"), why_unknown)
 _dafa_weighs = needs_all(_dafa, needs_above_zero("method.dafa_strength"))
 _faal = needs_one_of("method.name", "faal")
 _cfa = needs_all(needs_one_of("method.name", "cfa"), why_unknown)
+_wat = needs_all(needs_one_of("method.name", "wat"), why_unknown)
 _fawa = needs_all(needs_one_of("method.name", "cfa"), needs_above_zero("method.fawa_span"))
 _falling = needs_one_of("data.profile", "exp", "step", "linear", "balanced_small")
 _cosine = needs_one_of("model.head", "cosine")
@@ -217,13 +218,15 @@ _RULES: dict[str, ActsRule] = {
     "method.cfa_larger_radius": needs_all(_cfa, _attack_moves),
     "method.cfa_kl_base": needs_all(_cfa, needs_one_of("method.base", "trades")),
     "method.cfa_smoothing": _cfa,
+    "method.wat_rate": _wat,
+    "method.wat_weight_max": needs_all(_wat, needs_above_zero("method.wat_rate")),
     "method.fawa_span": needs_one_of("method.name", "cfa"),
     "method.fawa_guard": _fawa,
     "method.fawa_threshold": _fawa,
     "method.beta": lambda c: (
         needs_one_of("method.base", "trades", "mart")(c)
         if c.method.name in FAIR_METHODS
-        else needs_one_of("method.name", "trades", "mart", "robal")(c)
+        else needs_one_of("method.name", "trades", "mart", "robal", "wat")(c)
     ),
     "method.bcl_weight": needs_all(_taet, _adversarial),
     "method.hdl_weight": needs_all(_taet, _adversarial),

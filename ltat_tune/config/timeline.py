@@ -28,10 +28,12 @@ def awp_epoch(config: ConfigValues) -> int:
 
 
 def class_state_epoch(config: ConfigValues) -> int:
-    """Return the first epoch, from 0, in which DAFA's or CFA's classes differ; else 0.
+    """Return the first epoch, from 0, in which DAFA's, CFA's or WAT's classes differ; else 0.
 
     It is at least 1, because nothing is known of the classes before.
     """
+    if config.method.name == "wat":
+        return 1
     if config.method.name not in ("dafa", "cfa"):
         return 0
     return max(1, round(config.method.start_fraction * config.optim.epochs))

@@ -91,16 +91,19 @@ class TrialConfig(ConfigValues):
 
         Only parameters that count epochs or steps are scaled here, because every other time is
         already a share of the run. A warm-up keeps at least one epoch. The weight average keeps
-        its span as a share of the run: the decay of a step becomes that of 1 / share steps.
+        its span as a share of the run: the decay of a step becomes that of 1 / share steps. WAT's
+        rate is one by epoch.
         """
         if epochs == self.optim.epochs:
             return self
         share = epochs / self.optim.epochs
-        scaled = {
+        scaled: dict[str, Any] = {
             path: max(1, round(self.get(path) * share))
             for path in ("optim.warmup_epochs", "evaluation.every_epochs")
             if self.get(path) > 0
         }
+        if self.method.name == "wat":
+            scaled["method.wat_rate"] = self.method.wat_rate / share
         decay = self.optim.ema_decay ** (1 / share)
         return self.replace(
             {

@@ -41,6 +41,7 @@ from ltat_tune.losses.reweighting import (
 from ltat_tune.losses.separation import separation_loss
 from ltat_tune.losses.taet import class_losses, taet_terms
 from ltat_tune.losses.tail import TailLoss, tail_classes
+from ltat_tune.losses.wat import wat_costs, wat_weights
 
 __all__ = [
     "LOSSES",
@@ -76,6 +77,8 @@ __all__ = [
     "taet_terms",
     "tail_classes",
     "under_represented",
+    "wat_costs",
+    "wat_weights",
     "weighted_images",
 ]
 

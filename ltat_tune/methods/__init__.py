@@ -101,6 +101,13 @@ def _cfa(config: TrialConfig, counts: Tensor, loss: nn.Module, factors: ClassFac
     return _weighted(config, loss, of_batch, beta=1.0)  # the factors hold beta
 
 
+def _wat(config: TrialConfig, counts: Tensor, loss: nn.Module, factors: ClassFactors) -> MethodOf:
+    assert factors.prediction is not None, "WAT has factors in every epoch"
+    of_batch = fixed_factors(factors.prediction, factors.consistency)
+    beta = config.method.beta
+    return partial(ClassWeighted, loss, base="trades", beta=beta, factors_of=of_batch, costs=True)
+
+
 def _reat(
     config: TrialConfig, counts: Tensor, loss: PredictionLoss, factors: ClassFactors
 ) -> MethodOf:
@@ -151,6 +158,7 @@ METHODS: dict[str, Callable[[TrialConfig, Tensor, nn.Module, ClassFactors], Meth
     "dafa": _dafa,
     "faal": _faal,
     "cfa": _cfa,
+    "wat": _wat,
 }
 
 
@@ -167,8 +175,8 @@ def build_method(
     """Build the method of one epoch, with its loss, its attack and the wrappers around it.
 
     A method keeps no state between epochs. Everything that depends on the epoch (RBL's weights,
-    RobustLT's radius, TAET's stage, the start of AWP, the classes of DAFA and CFA) is decided here
-    from the epoch, `predicted` and `classes`, so a resumed training needs no further state.
+    RobustLT's radius, TAET's stage, the start of AWP, the classes of DAFA, CFA and WAT) is decided
+    here from the epoch, `predicted` and `classes`, so a resumed training needs no further state.
 
     Args:
         config: the trial.

@@ -24,12 +24,15 @@ class StepOutput:
             by their factors.
         after_update: a function that the trainer calls after the optimiser's step, before anything
             else reads the model. None if there is nothing to do.
+        costs: the loss of each image before it is weighed, shape (N,), detached. None if the
+            method keeps no costs of its classes.
     """
 
     loss: Tensor
     logits: Tensor
     terms: dict[str, Tensor]
     after_update: Callable[[], None] | None = None
+    costs: Tensor | None = None
 
     def plus(self, name: str, term: Tensor, weight: float) -> StepOutput:
         """Return the step with one more term, times its weight, in the loss."""

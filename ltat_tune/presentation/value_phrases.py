@@ -32,6 +32,7 @@ _PHRASES: dict[str, str] = {
     "method.fawa_span": "FAWA over {} of the epochs",
     "method.fawa_threshold": "FAWA from a recall of {}",
     "method.cfa_smoothing": "recalls smoothed by {}",
+    "method.wat_weight_max": "WAT weights up to {}",
     "reweight.beta": "class-weight β = {}",
     "reweight.under_weight": "weight {} on under-represented classes",
     "reweight.start_fraction": "class weights after {} of the epochs",

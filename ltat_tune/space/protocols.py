@@ -120,13 +120,14 @@ METHOD_DOMAINS: dict[str, tuple[str, tuple[str, ...]]] = {
     "loss.margin_tau": ("type: float, low: 0.0, high: 0.6", ("robal",)),
     "method.beta": (
         "type: float, low: 0.5, high: 12.0, log: true",
-        ("robal", "trades", "mart", "dafa", "cfa"),
+        ("robal", "trades", "mart", "dafa", "cfa", "wat"),
     ),
     "method.clean_fraction": ("type: float, low: 0.0, high: 0.5", ("taet",)),
     "method.bcl_weight": ("type: float, low: 0.05, high: 2.0, log: true", ("taet",)),
     "method.dafa_strength": ("type: float, low: 0.0, high: 2.0", ("dafa",)),
     "method.faal_radius": ("type: float, low: 0.02, high: 1.0, log: true", ("faal",)),
     "method.cfa_radius_base": ("type: float, low: 0.2, high: 1.0", ("cfa",)),
+    "method.wat_rate": ("type: float, low: 0.01, high: 1.0, log: true", ("wat",)),
 }  # fmt: skip
 
 # each method's published values for what is tuned
@@ -144,6 +145,7 @@ METHOD_STARTS: dict[str, dict[str, str]] = {
     "dafa": {"method.dafa_strength": "1.0", "method.beta": "6.0"},
     "faal": {"method.faal_radius": "0.5"},
     "cfa": {"method.cfa_radius_base": "0.5", "method.beta": "6.0"},
+    "wat": {"method.wat_rate": "0.1", "method.beta": "6.0"},
 }  # fmt: skip
 
 WITH_LOSSES = ("natural", "pgd_at", "srat", "reat")

@@ -23,16 +23,19 @@ class EpochSums:
         device: the device that trains.
         correct: whether to count correct answers by class.
         confusion: whether to sum the softmax of the images by class.
+        costs: whether to sum the costs of the images by class.
     """
 
     def __init__(
-        self, classes: int, device: torch.device, *, correct: bool = False, confusion: bool = False
-    ) -> None:
+        self, classes: int, device: torch.device, *,
+        correct: bool = False, confusion: bool = False, costs: bool = False,
+    ) -> None:  # fmt: skip
         self._sums: dict[str, Tensor] = {}
         self._predicted = torch.zeros(classes, dtype=torch.int64, device=device)
         self._correct = torch.zeros_like(self._predicted) if correct else None
         shape, kind = (classes, classes), torch.float64
         self._confusion = torch.zeros(shape, dtype=kind, device=device) if confusion else None
+        self._costs = torch.zeros(classes, dtype=kind, device=device) if costs else None
         self._images = 0
 
     def add(self, step: StepOutput, targets: Tensor) -> None:
@@ -46,6 +49,8 @@ class EpochSums:
             self._correct += (member * (guesses == targets)[:, None]).sum(dim=0)
         if self._confusion is not None:
             self._confusion += member.double().T @ logits.double().softmax(dim=1)
+        if self._costs is not None and step.costs is not None:
+            self._costs += member.double().T @ step.costs.double()
         # bincount would wait for a GPU
         self._predicted += nn.functional.one_hot(guesses, len(self._predicted)).sum(dim=0)
         terms = {"loss": step.loss.detach() * size, "acc": (guesses == targets).sum()}
@@ -61,10 +66,11 @@ class EpochSums:
         metrics = {f"train/{name}": mean for name, mean in zip(names, means, strict=True)}
         return metrics, self._predicted.tolist()
 
-    def read_classes(self) -> tuple[list[int] | None, Tensor | None]:
-        """Return correct answers (K,) and softmax sums (K, K) by class; None if not recorded."""
+    def read_classes(self) -> tuple[list[int] | None, Tensor | None, list[float] | None]:
+        """Return correct answers (K,), softmax sums (K, K) and costs (K,); None: not recorded."""
         correct = None if self._correct is None else self._correct.tolist()
-        return correct, None if self._confusion is None else self._confusion.cpu()
+        confusion = None if self._confusion is None else self._confusion.cpu()
+        return correct, confusion, None if self._costs is None else self._costs.tolist()
 
 
 def check_finite(

@@ -23,7 +23,7 @@ from ltat_tune.data.datasets import Splits, load_splits
 from ltat_tune.errors import TrainingDiverged
 from ltat_tune.losses import class_weights
 from ltat_tune.methods import build_method, needs_projection
-from ltat_tune.methods.fairness.class_state import ClassState, records_confusion, records_correct
+from ltat_tune.methods.fairness.class_state import ClassState, recorded_sums
 from ltat_tune.models import build_model, chosen_precision, prepare_model
 from ltat_tune.models.arithmetic import computing_on, described
 from ltat_tune.models.foreign.noise import network_noise
@@ -259,10 +259,7 @@ class Trainer:
             classes=self.classes, teacher=self.teacher, recordings=self._recordings,
         )  # fmt: skip
         self.model.train()
-        sums = EpochSums(
-            len(self.splits.classes), self.device, correct=records_correct(config),
-            confusion=records_confusion(config, epoch),
-        )  # fmt: skip
+        sums = EpochSums(len(self.splits.classes), self.device, **recorded_sums(config, epoch))
         with network_noise(config, epoch, self.device):
             for images, targets in training_batches(
                 self._train,

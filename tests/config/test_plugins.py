@@ -90,7 +90,9 @@ def test_nothing_of_it_is_known_before_it_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="method.name must be one of natural, .* got 'tilted'"):
         TrialConfig.from_flat({"method.name": "tilted"})
     load(tmp_path, METHOD)
-    with pytest.raises(ConfigError, match="method.name must be one of .*, cfa, tilted, got 'x'"):
+    with pytest.raises(
+        ConfigError, match="method.name must be one of .*, cfa, wat, tilted, got 'x'"
+    ):
         TrialConfig.from_flat({"method.name": "x"})
 
 

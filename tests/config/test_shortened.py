@@ -19,7 +19,7 @@ _STAYS = {
     "method.hdl_weight", "method.rcel_weight", "method.start_fraction", "method.dafa_strength",
     "method.dafa_weight_min", "method.dafa_weight_max", "method.faal_radius",
     "method.cfa_radius_base", "method.cfa_kl_base", "method.cfa_smoothing", "method.fawa_span",
-    "method.fawa_threshold", "method.distillation_weight", "method.clean_fraction",
+    "method.fawa_threshold", "method.wat_rate", "method.wat_weight_max", "method.distillation_weight", "method.clean_fraction",
     "method.awp_gamma", "method.awp_start_fraction", "loss.gamma", "loss.max_margin", "loss.scale",
     "loss.tau", "loss.base_margin", "loss.margin_tau", "loss.label_smoothing", "loss.etf_weight",
     "reweight.beta", "reweight.under_weight", "reweight.start_fraction", "attack.eps",

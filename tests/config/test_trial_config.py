@@ -53,6 +53,7 @@ CONTEXTS: list[dict[str, Any]] = [
     {**ROOT, "method.name": "dafa"},
     {**ROOT, "method.name": "faal"},
     {**ROOT, "method.name": "cfa", "method.fawa_span": 0.1},
+    {**ROOT, "method.name": "wat"},
     {**ROOT, "method.teacher": "other.pt@fedcba9876543210"},
     {**ROOT, "attack.reweight": "class_balanced", "attack.bn_mode": "train"},
 ]
@@ -160,7 +161,7 @@ def test_all_problems_are_told_at_once() -> None:
     assert caught.value.problems == [
         "data.imbalance_ratio is n_max / n_min and must be >= 1, got 0.02; did you mean 50?",
         "method.name must be one of natural, pgd_at, srat, reat, robal, trades, mart, taet, dafa, "
-        "faal, cfa, got 'trade'; did you mean trades?",
+        "faal, cfa, wat, got 'trade'; did you mean trades?",
         "unknown parameter method.lamda; did you mean method.separation_weight (λ)?",
         "loss.gamma must be a number, but YAML 1.1 reads 1e-3 as text; write 1.0e-3",
         "reweight.beta must be < 1, got 1",
@@ -286,6 +287,7 @@ def test_every_other_default_names_a_parameter_and_values_that_exist() -> None:
         ({"method.name": "dafa", "method.base": "mart"}, ("method.name", "method.base")),
         ({"method.name": "cfa", "method.base": "mart"}, ("method.name", "method.base")),
         ({"method.name": "srat", "method.base": "trades"}, ("method.name", "method.base")),
+        ({"method.name": "wat", "method.base": "trades"}, ("method.name", "method.base")),
         ({"method.name": "faal", "reweight.name": "inverse"}, ("method.name", "reweight.name")),
         ({"method.name": "faal", "loss.name": "effective_number"}, ("method.name", "loss.name")),
         ({"method.name": "dafa", "attack.class_budget": 0.3},

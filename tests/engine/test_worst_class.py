@@ -9,7 +9,7 @@ import pytest
 
 from tests.drive import MINI, call, write_space
 
-METHODS = ("dafa", "faal", "cfa")
+METHODS = ("dafa", "faal", "cfa", "wat")
 FIXED = {
     **MINI["fixed"], "method.base": "pgd_at", "method.fawa_span": 0.3,
     "data.classes": ["0", "1", "4"], "attack.eps": 0.05, "attack.step_size": 0.025,
@@ -26,13 +26,13 @@ def test_a_study_searches_for_the_worst_class_with_the_tail_beside_it(tmp_path: 
         start_from=[{"optim.lr": 0.2, "method.name": name} for name in METHODS],
         objective={"metric": "val/pgd3_worst_acc", "also": ["val/pgd3_tail_acc"],
                    "second_opinion": False},
-        searcher={"name": "predict", "trials": 4},
+        searcher={"name": "predict", "trials": 5},
     )  # fmt: skip
     done = call("run", space, "--in-process", "--allow-inert", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "studies" / "mini" / "results.json").read_text())
     (scenario,) = results["scenarios"]
-    assert scenario["trials"]["complete"] == 4
+    assert scenario["trials"]["complete"] == 5
     scores = {t["params"]["method.name"]: t["score"] for t in scenario["best_trials"]}
     assert set(scores) == set(METHODS)
     best = scenario["best_trials"][0]["score"]

@@ -21,10 +21,14 @@ Counts = Array
 
 @dataclass(frozen=True)
 class Classes:
-    """What DAFA and CFA know: correct answers (K,) by epoch, and sums of the softmax (K, K)."""
+    """What DAFA, CFA and WAT know of the classes.
+
+    That is correct answers (K,) by epoch, sums of the softmax (K, K), and costs (K,) by epoch.
+    """
 
     correct: list[list[int]]
     confusion: Array
+    costs: list[list[float]]
 
 
 @dataclass(frozen=True)
@@ -193,7 +197,7 @@ def _etf(weight: Array) -> float:
     return total / k**2
 
 
-# --- DAFA, FAAL, CFA -----------------------------------------------------------------------------
+# --- DAFA, FAAL, CFA, WAT ------------------------------------------------------------------------
 
 
 def _dafa(config: TrialConfig, classes: Classes) -> Array:
@@ -244,6 +248,19 @@ def _recalls(config: TrialConfig, counts: Counts, classes: Classes) -> Array:
         old = config.method.cfa_smoothing
         recalls = old * recalls + (1 - old) * np.array(correct) / counts
     return recalls
+
+
+def _wat(config: TrialConfig, counts: Counts, classes: Classes, epoch: int) -> Array:
+    """The weights of the classes and, last, of their mean."""
+    method, recorded = config.method, np.array(classes.costs)
+    costs = recorded.sum(0) / counts * epoch / len(recorded)
+    exponents = method.wat_rate * np.append(costs, costs.mean())
+
+    def weights(shift: float) -> Array:
+        cut: Array = np.exp(exponents + shift).clip(max=method.wat_weight_max)
+        return cut
+
+    return weights(brentq(lambda x: weights(x).sum() - len(counts), -200, 20, xtol=1e-14))
 
 
 def _class_radii(config: TrialConfig, counts: Counts, classes: Classes | None) -> Array:
@@ -377,7 +394,7 @@ def _objective(
         z, f = net.forward(adv, values)
         q = _softmax(z)
         fair = method.name in ("dafa", "faal", "cfa")
-        if method.name in ("robal", "trades", "mart") or (fair and method.base != "pgd_at"):
+        if method.name in ("robal", "trades", "mart", "wat") or (fair and method.base != "pgd_at"):
             clean = net.forward(batch.images, values)[0]
             p = _softmax(clean)
         if method.name == "srat":
@@ -393,6 +410,19 @@ def _objective(
             total = prediction(z) + method.beta * _kl(p, q, 1e-12).mean()
         elif method.name == "trades":
             total = prediction(clean) + method.beta * _kl(p, q).mean()
+        elif method.name == "wat":
+            labels = y.astype(int)
+            ones = range(len(labels))
+            each = np.array(
+                [
+                    prediction_loss(config, counts, clean[i : i + 1], labels[i : i + 1], None)
+                    for i in ones
+                ]
+            ) + method.beta * _kl(p, q)
+            w = np.ones(len(counts) + 1)
+            if classes is not None:
+                w = _wat(config, counts, classes, epoch)
+            total = (w[labels] * each).mean() + w[-1] * each.mean()
         elif method.name == "mart":
             right = _one_hot(y, len(counts))
             wrong = np.where(right == 1, 0, q).max(1)
@@ -475,7 +505,7 @@ def reference_step(
     net.values = {name: value + moved.get(name, 0.0) for name, value in net.values.items()}
     value, gradients = loss(net.values, net.values), _gradients(loss, net.values)
     around = method.base if method.name in ("dafa", "faal", "cfa") else method.name
-    both = around in ("trades", "mart", "robal") and not clean_stage
+    both = around in ("trades", "mart", "robal", "wat") and not clean_stage
     for seen in [images, adv] if both else [adv]:
         net.see(seen)
     optim = config.optim

@@ -103,7 +103,7 @@ def check(
             seed=number, epoch=epoch,
             predicted=None if predicted is None else torch.tensor(predicted),
             classes=None if classes is None else ClassState(
-                classes.correct, torch.from_numpy(classes.confusion)
+                classes.correct, torch.from_numpy(classes.confusion), classes.costs
             ),
         )  # fmt: skip
         wanted = reference.reference_step(
@@ -130,8 +130,9 @@ def _classes(counts: tuple[int, ...]) -> reference.Classes:
     correct = [[(n * (k + 2)) // (k + 3 + c) for c, n in enumerate(counts)] for k in range(2)]
     rows = np.random.default_rng(0).uniform(0.05, 1, (len(counts), len(counts)))
     rows += np.diag(np.linspace(2, 0.5, len(counts)))
+    costs = [[n * (1.0 + c + k) for c, n in enumerate(counts)] for k in range(2)]
     return reference.Classes(
-        correct, rows / rows.sum(1, keepdims=True) * np.array(counts)[:, None]
+        correct, rows / rows.sum(1, keepdims=True) * np.array(counts)[:, None], costs
     )
 
 
@@ -147,8 +148,9 @@ METHODS: dict[str, dict[str, Any]] = {
     "dafa": {},
     "faal": {},
     "cfa": {},
+    "wat": {},
 }
-WEIGHS = ("taet", "dafa", "faal", "cfa")  # their own classes
+WEIGHS = ("taet", "dafa", "faal", "cfa", "wat")  # their own classes
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -294,13 +296,15 @@ def test_two_steps_of_a_method_with_other_values(name: str, values: dict[str, An
         ("cfa", {"method.cfa_smoothing": 0.5, "method.cfa_kl_base": 0.2, "method.beta": 2.0}),
         ("cfa", {"method.cfa_radius_base": 1.5, "attack.start": "uniform_clipped"}),
         ("cfa", {"attack.norm": "l2", "attack.start": "gaussian", "loss.label_smoothing": 0.1}),
+        ("wat", {"method.wat_rate": 1.0, "method.wat_weight_max": 1.5}),  # at the bound
+        ("wat", {"method.wat_rate": 0.5, "loss.name": "balanced_softmax", "method.beta": 2.0}),
     ],
 )
 def test_two_steps_of_a_method_that_knows_its_classes(name: str, values: dict[str, Any]) -> None:
     check({"method.name": name, **values})
 
 
-@pytest.mark.parametrize("name", ["dafa", "cfa"])
+@pytest.mark.parametrize("name", ["dafa", "cfa", "wat"])
 def test_two_steps_before_anything_is_known_of_the_classes(name: str) -> None:
     check({"method.name": name}, known=False, epoch=0)
 

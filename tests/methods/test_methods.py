@@ -14,9 +14,16 @@ from ltat_tune.models import Classifier
 from tests.methods.toys import COUNTS, KNOWN, batch, config, gradients, model, seeded
 
 each_method = pytest.mark.parametrize("name", sorted(METHODS))
-TWO_FORWARDS = ("mart", "robal", "trades", "dafa", "cfa")  # the clean images take part in the loss
+TWO_FORWARDS = (
+    "mart",
+    "robal",
+    "trades",
+    "dafa",
+    "cfa",
+    "wat",
+)  # the clean images take part in the loss
 OWN_TERMS = {"taet": {"bcl", "hdl", "rcel"}}  # the others have a prediction loss
-OWN_CLASSES = ("dafa", "faal", "cfa")  # they weigh classes by themselves
+OWN_CLASSES = ("dafa", "faal", "cfa", "wat")  # they weigh classes by themselves
 LAST = 79  # the last epoch: behind the clean stage of TAET
 
 

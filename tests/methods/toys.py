@@ -17,6 +17,7 @@ COUNTS = torch.tensor([40, 20, 5])
 KNOWN = ClassState(
     [[20, 6, 1], [30, 10, 1]],
     torch.tensor([[30.0, 6, 4], [6, 10, 4], [2, 2, 1]], dtype=torch.float64),
+    [[60.0, 50, 15], [40, 30, 14]],
 )
 ATTACK = {"attack.eps": 0.1, "attack.step_size": 0.03, "attack.steps": 3}
 

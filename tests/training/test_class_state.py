@@ -32,6 +32,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "method.name": "cfa", "method.base": "pgd_at", "method.fawa_span": 0.5,
         "method.fawa_threshold": 0.1, "method.fawa_guard": "balanced",
     },
+    "wat": {"method.name": "wat", "method.wat_rate": 1.0, "method.wat_weight_max": 1.5},
 }  # fmt: skip
 each_setting = pytest.mark.parametrize("name", SETTINGS)
 
@@ -132,12 +133,46 @@ def test_correct_answers_and_softmax_sums_are_counted_by_class() -> None:
     loss = torch.tensor(0.0)
     sums.add(StepOutput(loss, logits, {}), torch.tensor([0, 1, 2]))
     sums.add(StepOutput(loss, logits[:1], {}), torch.tensor([0]))
-    correct, confusion = sums.read_classes()
+    correct, confusion, costs = sums.read_classes()
     assert correct == [2, 0, 0]
     assert confusion is not None and confusion.dtype == torch.float64
     expected = [[1.0, 0.75, 0.25], [0.5, 0.375, 0.125], [1 / 3] * 3]
     assert torch.allclose(confusion, torch.tensor(expected, dtype=torch.float64), atol=1e-7)
-    assert EpochSums(3, torch.device("cpu")).read_classes() == (None, None)
+    assert costs is None
+    assert EpochSums(3, torch.device("cpu")).read_classes() == (None, None, None)
+
+
+def test_costs_are_added_up_by_class() -> None:
+    sums = EpochSums(3, torch.device("cpu"), costs=True)
+    for costs, targets in (([1.0, 2.0, 4.0], [0, 2, 0]), ([8.0], [2])):
+        step = StepOutput(torch.tensor(0.0), torch.zeros(len(costs), 3), {},
+                          costs=torch.tensor(costs))  # fmt: skip
+        sums.add(step, torch.tensor(targets))
+    assert sums.read_classes() == (None, None, [5.0, 0.0, 10.0])
+
+
+@pytest.mark.parametrize("around", [{}, {"method.awp_gamma": 0.01}, {"loss.etf_weight": 0.1}])
+def test_wat_keeps_the_costs_of_every_epoch_whatever_stands_around_it(
+    around: dict[str, Any],
+) -> None:
+    trainer = Trainer(tiny(**{"method.name": "wat", "optim.epochs": 3, **around}))
+    trainer.fit()
+    costs = trainer.classes.costs
+    assert [len(epoch) for epoch in costs] == [len(trainer.counts)] * 3
+    assert min(min(epoch) for epoch in costs) > 0
+    means = torch.tensor(costs).sum(dim=1) / trainer.counts.sum()
+    if not around:  # the first epoch trains at twice the loss of TRADES
+        assert trainer.history[0].metrics["train/loss"] == pytest.approx(2 * means[0].item())
+
+
+def test_the_first_epoch_of_wat_is_trades_at_twice_the_learning_rate() -> None:
+    plain = {"optim.epochs": 1, "optim.weight_decay": 0.0}
+    one = Trainer(tiny(**{**plain, "method.name": "wat", "optim.lr": 0.05}))
+    two = Trainer(tiny(**{**plain, "method.name": "trades", "optim.lr": 0.1}))
+    one.fit()
+    two.fit()
+    for name, value in one.model.state_dict().items():
+        assert torch.allclose(value, two.model.state_dict()[name], atol=1e-5), name
 
 
 def test_dafa_reads_class_means_of_the_sums() -> None:

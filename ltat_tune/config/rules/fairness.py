@@ -1,4 +1,4 @@
-"""The rules of DAFA, FAAL and CFA, which stand around another method."""
+"""The rules of DAFA, FAAL and CFA, which stand around another method, and of WAT."""
 
 from __future__ import annotations
 
@@ -11,18 +11,22 @@ FAIR_METHODS = ("dafa", "faal", "cfa")  # they stand around method.base
 def weighs_classes(config: ConfigValues) -> bool:
     """Return whether the method itself puts class weights into the prediction loss."""
     method = config.method
-    return method.name in ("dafa", "faal") or (method.name == "cfa" and method.base == "trades")
+    return method.name in ("dafa", "faal", "wat") or (
+        method.name == "cfa" and method.base == "trades"
+    )
 
 
 def why_unknown(config: ConfigValues) -> str | None:
     """Return why what is known of the classes cannot act: the training ends before."""
     if class_state_epoch(config) < config.optim.epochs:
         return None
+    if config.method.name == "wat":
+        return "method.name wat weighs classes from the second epoch on, and optim.epochs is 1"
     return f"the training has {config.optim.epochs} epochs and method.start_fraction leaves none"
 
 
 def fairness_problems(config: ConfigValues) -> list[str]:
-    """Return a sentence for every rule of DAFA, FAAL and CFA that is broken."""
+    """Return a sentence for every rule of DAFA, FAAL, CFA and WAT that is broken."""
     method, attack, broken = config.method, config.attack, []
     if method.name not in FAIR_METHODS:
         if method.base != "pgd_at":
@@ -30,9 +34,10 @@ def fairness_problems(config: ConfigValues) -> list[str]:
                 f"method.base {method.base} is read by dafa, faal and cfa alone, and method.name "
                 f"is {method.name}; leave it out, or tune it with when: {{method.name: ...}}"
             )
-        return broken
+        if method.name != "wat":
+            return broken
     name = f"method.name {method.name}"
-    if method.base == "mart" and method.name != "faal":
+    if method.base == "mart" and method.name in ("dafa", "cfa"):
         broken.append(
             f"{name} is defined around TRADES and PGD-AT, so method.base must be trades or "
             "pgd_at, got mart; faal takes mart"
@@ -48,7 +53,8 @@ def fairness_problems(config: ConfigValues) -> list[str]:
             f"{name} weighs the loss of each image, so loss.name must be one of ltat-tune's own "
             f"without class weights of its own, got {config.loss.name}"
         )
-    if method.name != "faal" and (attack.class_budget > 0 or attack.class_budget_warmup > 0):
+    has_radii = method.name in ("dafa", "cfa")
+    if has_radii and (attack.class_budget > 0 or attack.class_budget_warmup > 0):
         broken.append(
             f"{name} gives each class a radius, so attack.class_budget and "
             "attack.class_budget_warmup must be 0: the two may move the radius of a class in "

@@ -49,7 +49,7 @@ class AttackConfig(Section):
         source="releases of REAT (uniform), SRAT (uniform_clipped), RoBal (one_sided), TRADES",
         also=("random_start",),
         instead=(
-            ("method.name", ("trades", "mart", "taet"), "gaussian"),
+            ("method.name", ("trades", "mart", "taet", "wat"), "gaussian"),
             ("method.name", ("srat",), "uniform_clipped"),
             ("method.name", ("robal",), "one_sided"),
             ("method.name", ("cfa",), "uniform"),
@@ -79,7 +79,7 @@ class AttackConfig(Section):
         "Carlini and Wagner, the KL from the clean prediction (TRADES), or the method's own "
         "prediction loss (loss)",
         source="Madry2018Towards; Carlini2017Towards; Zhang2019Theoretically",
-        instead=(("method.name", ("trades",), "kl"), ("method.base", ("trades",), "kl")),
+        instead=(("method.name", ("trades", "wat"), "kl"), ("method.base", ("trades",), "kl")),
     )
     reweight: Literal[
         "none", "inverse", "inverse_sqrt", "class_balanced", "balanced_softmax", "rbl"

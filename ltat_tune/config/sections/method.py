@@ -28,6 +28,7 @@ class MethodConfig(OpenSection):
             "dafa",
             "faal",
             "cfa",
+            "wat",
         ],
         Extensible("method.name"),
     ] = documented(
@@ -37,7 +38,7 @@ class MethodConfig(OpenSection):
         "can be added to any method",
         source="Madry2018Towards; Wang2022Imbalanced (SRAT); Li2023Alleviating (REAT); "
         "Wu2021Adversarial (RoBal); Zhang2019Theoretically; Wang2020Improving; Wang2025TAET; "
-        "Lee2024DAFA; Zhang2024FAAL; Wei2023CFA",
+        "Lee2024DAFA; Zhang2024FAAL; Wei2023CFA; Li2023WAT",
         also=("defense", "train_mode"),
     )
     base: Literal["pgd_at", "trades", "mart"] = documented(
@@ -146,6 +147,24 @@ class MethodConfig(OpenSection):
         0.2, "cfa with an average: smallest guard that is admitted, under evaluation.val_attack",
         ge=0, le=1, source="Wei2023CFA, release (0.2 in its README, 0.24 in its code)",
     )  # fmt: skip
+    wat_rate: Number = documented(
+        0.1,
+        "wat: how fast weight moves to the classes that have cost most so far, by epoch; 0 weighs "
+        "all alike",
+        symbol="η_WAT",
+        unit="1 / nat",
+        ge=0,
+        le=1000,
+        source="Li2023WAT, release (0.1 for 100 epochs)",
+    )
+    wat_weight_max: Number = documented(
+        3.0,
+        "wat: largest weight of a class, of a mean of about 1; costs add up over epochs, and "
+        "without a bound one class ends up with all the weight",
+        ge=1,
+        le=1000,
+        source="ours; Li2023WAT has no bound",
+    )
     separation_weight: Number = documented(
         2.0,
         "srat: weight of the feature separation loss",
@@ -207,7 +226,7 @@ class MethodConfig(OpenSection):
     beta: Number = documented(
         6.0,
         "trades, mart, robal: weight of the consistency between clean and adversarial "
-        "predictions; so too for dafa, faal and cfa around trades or mart",
+        "predictions; so too for wat, and for dafa, faal and cfa around trades or mart",
         symbol="β",
         ge=0,
         le=1000,

@@ -1,1 +1,1 @@
-"""DAFA, FAAL and CFA: what they know of the classes, and the step that weighs them."""
+"""DAFA, FAAL, CFA and WAT: what they know of the classes, and the step that weighs them."""

@@ -1,4 +1,4 @@
-"""What a training keeps of its classes from epoch to epoch, and what DAFA and CFA make of it."""
+"""What a training keeps of its classes between epochs, and what DAFA, CFA and WAT make of it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from ltat_tune.losses import (
     cfa_shares,
     dafa_weights,
     smoothed_recalls,
+    wat_weights,
 )
+
+_LEAST = 1e-6  # so that the images of a batch never weigh nothing together
 
 
 @dataclass(frozen=True)
@@ -29,37 +32,42 @@ class ClassState:
             keeps them.
         confusion: sums of the softmax of the training images by class (row), (K, K) float64, of
             the last epoch that was recorded. Only DAFA keeps them.
+        costs: sums of the costs of the training images, by epoch and class, (E, K). Only WAT
+            keeps them.
     """
 
     correct: list[list[int]] = field(default_factory=list)
     confusion: Tensor | None = None
+    costs: list[list[float]] = field(default_factory=list)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the content as tensors and plain values."""
-        return {"correct": self.correct, "confusion": self.confusion}
+        return {"correct": self.correct, "confusion": self.confusion, "costs": self.costs}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any] | None) -> ClassState:
         """Return what `state_dict` described; nothing for a checkpoint that has none."""
         return cls() if state is None else cls(**state)
 
-    def after(self, correct: list[int] | None, confusion: Tensor | None) -> ClassState:
+    def after(
+        self, correct: list[int] | None, confusion: Tensor | None, costs: list[float] | None
+    ) -> ClassState:
         """Return the state after one more epoch, of which None was not recorded."""
-        more = [] if correct is None else [correct]
         return replace(
-            self, correct=[*self.correct, *more],
+            self, correct=[*self.correct, *([] if correct is None else [correct])],
             confusion=self.confusion if confusion is None else confusion,
+            costs=[*self.costs, *([] if costs is None else [costs])],
         )  # fmt: skip
 
 
-def records_correct(config: TrialConfig) -> bool:
-    """Return whether the method needs the correct answers of every epoch by class."""
-    return config.method.name == "cfa"
-
-
-def records_confusion(config: TrialConfig, epoch: int) -> bool:
-    """Return whether the method needs the softmax sums of an epoch, from 0, by class."""
-    return config.method.name == "dafa" and epoch < class_state_epoch(config)
+def recorded_sums(config: TrialConfig, epoch: int) -> dict[str, bool]:
+    """Return what `EpochSums` must add up by class in an epoch, from 0, for the method."""
+    name = config.method.name
+    return {
+        "correct": name == "cfa",
+        "confusion": name == "dafa" and epoch < class_state_epoch(config),
+        "costs": name == "wat",
+    }
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,7 @@ class ClassFactors:
 def class_factors(
     config: TrialConfig, samples_per_class: Tensor, state: ClassState, epoch: int
 ) -> ClassFactors:
-    """Return the factors of DAFA and of CFA in one epoch, from 0. Other methods have none.
+    """Return the factors of DAFA, CFA and WAT in one epoch, from 0. Other methods have none.
 
     They are computed on the CPU in float64 and lie on the device of `samples_per_class`.
     """
@@ -94,9 +102,12 @@ def class_factors(
         weights = dafa_weights(means, method.dafa_strength)
         weights = there(bounded_weights(weights, method.dafa_weight_min, method.dafa_weight_max))
         return ClassFactors(radius=weights, prediction=weights)
+    counts = samples_per_class.cpu()
+    if method.name == "wat":
+        both = there(_wat_factors(config, counts, state.costs if known else [], epoch))
+        return ClassFactors(prediction=both, consistency=both)
     if method.name != "cfa":
         return ClassFactors()
-    counts = samples_per_class.cpu()
     recalls = None
     if known and state.correct:
         recalls = smoothed_recalls(state.correct, counts, method.cfa_smoothing)
@@ -110,3 +121,27 @@ def class_factors(
         shares = cfa_shares(scale, method.beta)
         factors = replace(factors, prediction=there(1 - shares), consistency=there(shares))
     return factors
+
+
+def _wat_factors(
+    config: TrialConfig, counts: Tensor, costs: list[list[float]], epoch: int
+) -> Tensor:
+    """Return WAT's w_c + w_mean, (K,) float64, by which the loss of an image is multiplied.
+
+    All are 2 as long as nothing is known, as in the release. A probe is shorter than the training
+    whose costs it has: they then count as those of as many epochs as it would have had by now.
+
+    Source: Li2023WAT; boqili/WAT@62d1184.
+    Deviations: the costs are those of the training images, measured on the way as CFA measures its
+        recalls, and not of held-out images after each epoch. Validation images choose the
+        configuration here, so they must not train. Images held out for this alone would be the
+        tail's: ten of a class of 50. Their mean would be off by the same amount in every epoch,
+        and WAT sums over epochs.
+    """
+    if not costs:
+        return torch.full((len(counts),), 2.0, dtype=torch.float64)
+    sums = torch.tensor(costs, dtype=torch.float64).sum(dim=0) / counts
+    sums = sums * (epoch / len(costs))
+    method = config.method
+    weights = wat_weights(sums, method.wat_rate, method.wat_weight_max)
+    return (weights[:-1] + weights[-1]).clamp_min(_LEAST)

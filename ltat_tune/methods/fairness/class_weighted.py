@@ -1,4 +1,4 @@
-"""PGD-AT, TRADES and MART with a factor on each image's loss by its class: DAFA, FAAL, CFA."""
+"""PGD-AT, TRADES and MART, each image's loss times a factor of its class: DAFA to WAT."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ltat_tune.losses import (
     image_kl,
     mart_consistencies,
     mart_margins,
+    wat_costs,
     weighted_images,
 )
 from ltat_tune.methods.base import StepOutput
@@ -33,10 +34,12 @@ class ClassWeighted:
     in train mode, or the adversarial ones alone.
 
     Source: Lee2024DAFA (v = W, u = 1); Zhang2024FAAL, TrustAI/FAAL@b20ee9d (v = u = C p);
-        Wei2023CFA (v = 1 - b, beta u = b).
+        Wei2023CFA (v = 1 - b, beta u = b); Li2023WAT (v = u = w_c + w_mean).
     Deviations: FAAL's release forwards the adversarial images first and then the clean ones, also
         around PGD-AT, where they only move BatchNorm's statistics. DAFA's release takes the
         adversarial images first, too.
+    The costs of the images, for WAT, are cross-entropy plus beta KL of clean images, whatever the
+    prediction loss is.
 
     Args:
         loss: prediction loss, without class weights of its own.
@@ -44,6 +47,7 @@ class ClassWeighted:
         base: `pgd_at`, `trades` or `mart`.
         beta: weight of R, no unit, >= 0.
         factors_of: v and u of a batch.
+        costs: whether to return the costs of the images; around `trades` alone.
     """
 
     def __init__(
@@ -54,12 +58,14 @@ class ClassWeighted:
         base: str,
         beta: float,
         factors_of: FactorsOf,
+        costs: bool = False,
     ) -> None:
         self.loss = loss
         self.attack = attack
         self.base = base
         self.beta = beta
         self.factors_of = factors_of
+        self.costs = costs
 
     def training_step(
         self,
@@ -82,9 +88,12 @@ class ClassWeighted:
         predicted = clean_logits if self.base == "trades" else logits
         assert predicted is not None
         loss = weighted_images(self.loss, predicted, targets, of_prediction)
-        terms = {"prediction": loss}
+        terms, costs = {"prediction": loss}, None
         if clean_logits is not None and self.base == "trades":
-            terms["consistency"] = mean(image_kl(clean_logits, logits), of_rest)
+            divergences = image_kl(clean_logits, logits)
+            terms["consistency"] = mean(divergences, of_rest)
+            if self.costs:
+                costs = wat_costs(clean_logits, targets, divergences, self.beta)
         elif clean_logits is not None:
             terms["margin"] = mean(mart_margins(logits, targets), of_prediction)
             consistencies = mart_consistencies(clean_logits, logits, targets)
@@ -92,7 +101,8 @@ class ClassWeighted:
             loss = loss + terms["margin"]
         if "consistency" in terms:
             loss = loss + self.beta * terms["consistency"]
-        return StepOutput(loss, logits, {name: term.detach() for name, term in terms.items()})
+        found = {name: term.detach() for name, term in terms.items()}
+        return StepOutput(loss, logits, found, costs=costs)
 
 
 def fixed_factors(prediction: Tensor, consistency: Tensor | None) -> FactorsOf:
