@@ -113,7 +113,6 @@ ROWS: dict[str, dict[str, object]] = {
         **BALANCED, "method.name": "cfa", "method.base": "pgd_at",
     },
     "WAT": {"method.name": "wat"},
-    "WAT, balanced softmax": {**BALANCED, "method.name": "wat"},
     "distillation (reconstruction), balanced softmax": {**BALANCED, "method.teacher": TAUGHT},
 }  # fmt: skip
 

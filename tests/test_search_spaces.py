@@ -308,6 +308,15 @@ def test_the_estimated_cost_is_that_of_the_trainings(path: Path) -> None:
             },
         ),
         (
+            "wat",
+            {
+                "method.wat_rate": 0.1,
+                "method.wat_weight_max": 10.0,
+                "method.beta": 6.0,
+                "loss.name": "cross_entropy",
+            },
+        ),
+        (
             "etf",
             {"loss.etf_weight": 1.0, "loss.name": "cross_entropy", "model.head": "linear"},
         ),
@@ -334,6 +343,7 @@ def test_a_method_is_first_tried_with_its_authors_values(
         ("dafa", [100, 105]),
         ("faal", [4]),
         ("cfa", [100, 150]),
+        ("wat", [75, 90]),
         ("reat_table_01", [60, 75]),
         ("srat_table_02", [160, 180]),
     ],
@@ -366,7 +376,7 @@ def test_methods_compares_every_method_there_is() -> None:
     methods = space.tuned["method.name"].choices
     assert set(methods) == {
         "natural", "pgd_at", "srat", "reat", "robal", "trades", "mart", "taet", "dafa",
-        "faal", "cfa",
+        "faal", "cfa", "wat",
     }  # fmt: skip
     assert {entry["method.name"] for entry in space.start_from} == set(methods)
     assert space.max_epochs <= 16 and space.searcher.trials <= 28

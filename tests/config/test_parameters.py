@@ -48,7 +48,8 @@ def test_no_two_parameters_of_a_section_share_a_symbol_or_another_name() -> None
         ("optim.nesterov", "true | false"),
         (
             "method.name",
-            "natural | pgd_at | srat | reat | robal | trades | mart | taet | dafa | faal | cfa | wat",
+            "natural | pgd_at | srat | reat | robal | trades | mart | taet | dafa | faal | cfa | "
+            "wat",
         ),
         ("data.root", "text"),
         ("optim.milestones", "list"),

@@ -45,7 +45,7 @@ def test_two_weights_at_the_bound() -> None:
 
 
 def test_weights_that_grow_above_the_bound_have_it_too() -> None:
-    # exponents 0, 4.5, 6, 5.5, 0 and 3.2: worked out by cutting and growing until all keep the bound
+    # exponents 0, 4.5, 6, 5.5, 0 and 3.2: cut and grown until all keep the bound
     costs = np.array([0.0, 4.5, 6.0, 5.5, 0.0])
     w = np.exp(np.append(costs, costs.mean()))
     w *= 5 / w.sum()
