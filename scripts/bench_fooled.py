@@ -220,6 +220,8 @@ SOUND: dict[str, dict[str, Any]] = {
     "RoBal at scale 10": {"method.name": "robal"}, "TRADES": {"method.name": "trades"},
     "MART": {"method.name": "mart"}, "AWP": {"method.awp_gamma": 0.01},
     "TAET": {"method.name": "taet"}, "ETF penalty": {"loss.etf_weight": 1.0},
+    "natural": {"method.name": "natural"}, "DAFA": {"method.name": "dafa"},
+    "CFA": {"method.name": "cfa", "method.base": "pgd_at"}, "WAT": {"method.name": "wat"},
 }  # fmt: skip
 
 
@@ -244,7 +246,9 @@ def false_alarms(seeds: int) -> None:
                 if opinion is not None:
                     doubted += bool(opinion.reason)
                     mark = " DOUBTED" if opinion.reason else ""
-                    line.append(f"{opinion.broken}/{opinion.images} pull {opinion.pull:.1f}{mark}")
+                    gap = 100 * (opinion.gap or 0.0)
+                    line.append(f"{opinion.broken}/{opinion.images} gap {gap:.1f} "
+                                f"pull {opinion.pull:.1f}{mark}")  # fmt: skip
             print(f"{name}, imbalance ratio {ratio}: {'; '.join(line)}", flush=True)
     print(f"{doubted} of {total} sound trainings doubted")
 

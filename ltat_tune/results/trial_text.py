@@ -13,6 +13,7 @@ from ltat_tune.config.parameters import PARAMETERS
 from ltat_tune.presentation.names import (
     MANY_CLASSES,
     as_the_script_says,
+    attack_name,
     reached_note,
     script_note,
 )
@@ -25,7 +26,12 @@ from ltat_tune.search.stems import acting
 from ltat_tune.space.space import text_of
 from ltat_tune.storage.cleanup import size_of
 from ltat_tune.storage.identity import store_of
-from ltat_tune.storage.training_files import CompleteTraining, read_test, read_training
+from ltat_tune.storage.training_files import (
+    CompleteTraining,
+    SecondOpinion,
+    read_test,
+    read_training,
+)
 from ltat_tune.tracking.store import public_uri
 
 _STYLES = {"tuned": "bold", "scenario": "bold", "fixed": "", "default": "dim"}
@@ -67,11 +73,22 @@ def _headline(view: TrialView) -> Text:
     if row.doubt:
         its = "its score" if row.claimed is None else f"its {percent(row.claimed)} %"
         text.append(f"\n{its} is {row.doubt}; it ranks behind every credible trial", "red")
+    elif view.result is not None and (opinion := view.result.second_opinion) is not None:
+        text.append(f"\n{_credible(opinion)}", "dim")
     if row.feasible is False:
         text.append("\ndoes not reach objective.at_least", style="red")
     if view.space.selected_on_test:
         text.append("\nselected_on_test: validation images are the test images", style="red")
     return text
+
+
+def _credible(opinion: SecondOpinion) -> str:
+    attack = attack_name(opinion.attack)
+    gap = "" if opinion.gap is None else f", a gap of about {100 * opinion.gap:.0f} points"
+    return (
+        f"credible: of {opinion.images} validation images that withstand {attack}, "
+        f"{opinion.broken} fall to other attacks{gap}"
+    )
 
 
 def _parameters(view: TrialView, every: bool) -> RenderableType:

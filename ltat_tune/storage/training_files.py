@@ -43,6 +43,8 @@ class SecondOpinion(FileModel):
         flat: images whose cross-entropy has next to no gradient.
         pull: see `evaluation.sentinel_checks.Evidence`, the median.
         passes: that it took, as `planning.cost` counts them.
+        accuracy: share of all validation images that withstand the validation attack; None in a
+            file of an earlier version.
         reason: why the trial's number is too good; empty if it is credible.
     """
 
@@ -55,12 +57,18 @@ class SecondOpinion(FileModel):
     flat: int
     pull: float
     passes: float
+    accuracy: float | None = None
     reason: str = ""
 
     @property
     def share(self) -> float:
         """Share of the images that are broken."""
         return self.broken / self.images
+
+    @property
+    def gap(self) -> float | None:
+        """About how much the other attacks take off the accuracy, as a share of all images."""
+        return None if self.accuracy is None else self.share * self.accuracy
 
     def corrected(self, metrics: Mapping[str, float]) -> dict[str, float]:
         """Return metrics of which those under the attack are what the second opinion leaves.

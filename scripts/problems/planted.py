@@ -26,21 +26,26 @@ class Quantised(SmallCNN):
 
 
 class Loud(SmallCNN):
-    """`small_cnn` whose features, and so the logits, are 1000 times as large when it is measured.
+    """`small_cnn` whose features, and so the logits, are larger when it is measured.
 
     Args:
         in_channels: C of the images.
         width: that of `small_cnn`.
+        loudness: how many times as large.
     """
 
-    def __init__(self, in_channels: int, *, width: int = 32) -> None:
+    def __init__(self, in_channels: int, *, width: int = 32, loudness: int = 1000) -> None:
         super().__init__(in_channels, width=width, stem="space_to_depth")
+        self.loudness = loudness
 
     def forward(self, images: Tensor) -> Tensor:
-        return super().forward(images) * (1 if self.training else 1000)
+        return super().forward(images) * (1 if self.training else self.loudness)
 
 
-register_model("loud_cnn", Loud)
+register_model(
+    "loud_cnn", Loud,
+    parameters={"loudness": param(1000, "times that it is louder when it is measured", ge=1)},
+)  # fmt: skip
 register_model(
     "quantised_cnn", Quantised,
     parameters={"levels": param(8, "distances between the levels of a pixel", ge=1)},

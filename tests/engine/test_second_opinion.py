@@ -99,7 +99,42 @@ def test_every_page_says_why(study: Path) -> None:
             if r.data.tags.get("kind") == "trial"}  # fmt: skip
     assert tags["t0001"].tags["second_opinion"] == quantised.doubt == tags["t0001"].tags["reason"]
     assert tags["t0001"].metrics["val/second_opinion_broken"] == 1.0
+    for trial in ("t0000", "t0001"):
+        gap = tags[trial].metrics["val/second_opinion_gap"]
+        share = tags[trial].metrics["val/second_opinion_broken"]
+        result = json.loads((study / "trials" / "default" / trial / "result.json").read_text())
+        assert gap == pytest.approx(share * result["metrics"]["val/pgd20_acc"])
+    sound = " ".join(call("show", "frauds", "t0000", cwd=folder).stdout.split())
+    assert "fall to other attacks, a gap of about " in sound
     assert tags["t0000"].tags["second_opinion"] == "credible"
+
+
+def test_natural_training_that_fakes_37_percent_is_flagged_before_it_can_be_confirmed(
+    tmp_path: Path,
+) -> None:
+    """PGD-20 finds 37 % at a radius where AutoAttack leaves none, and PGD-AT honest 25 %."""
+    entries = [
+        {"model.name": "small_cnn", "method.name": "pgd_at"},
+        {"model.name": "loud_cnn", "method.name": "natural"},
+    ]
+    path = _write(
+        tmp_path,
+        fixed={**SPACE["fixed"], "attack.eps": 0.2, "model.loudness": 22, "optim.epochs": 10,
+               "evaluation.every_epochs": 10},
+        tuned={name: {"type": "categorical", "choices": sorted({e[name] for e in entries})}
+               for name in entries[0]},
+        start_from=entries, searcher={"name": "list"},
+    )  # fmt: skip
+    done = call("run", path, "--in-process", "--allow-inert", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    study = tmp_path / "studies" / "frauds"
+    sound, fraud = read_trials(StudyFolder(study))
+    assert sound.score is not None and fraud.claimed is not None
+    assert fraud.claimed > sound.score and not sound.doubt
+    assert "; PGD-20 overestimates by about " in fraud.doubt
+    (scenario,) = json.loads((study / "results.json").read_text())["scenarios"]
+    assert [one["number"] for one in scenario["confirmed"]] == [0]
+    assert " points [" in " ".join((study / "summary.txt").read_text().split())
 
 
 def test_a_killed_driver_ends_the_same(study: Path, tmp_path: Path) -> None:

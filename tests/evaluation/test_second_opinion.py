@@ -16,11 +16,17 @@ from torch import Tensor, nn
 from ltat_tune.config.plugin_loader import forget, load_plugins, loaded
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.datasets import LabelledImages
-from ltat_tune.evaluation.second_opinion import chance, second_opinion, why_doubted
+from ltat_tune.evaluation.second_opinion import (
+    chance,
+    gap_in_words,
+    second_opinion,
+    why_doubted,
+)
 from ltat_tune.evaluation.sentinel_checks import LEVEL
 from ltat_tune.planning.cost import epoch_passes
 from ltat_tune.planning.opinion_cost import margin_steps
 from ltat_tune.storage.training_files import SecondOpinion
+from ltat_tune.training.evaluation import MeasuredPart, correct_answers
 from ltat_tune.training.fit_result import FitResult
 from ltat_tune.training.trainer import Trainer
 from scripts.bench_fooled import PROBLEMS, RECIPE, SOUND, TABLE, planted
@@ -31,6 +37,7 @@ _DIGITS: dict[str, Any] = {
     "optim.epochs": 10, "evaluation.every_epochs": 10, "model.inference_scale": 1,
 }  # fmt: skip
 _ROBAL = {"method.name": "robal", "optim.lr": 0.05}
+_WIDE = {"attack.eps": 0.2}  # where a natural training withstands nothing
 _FGSM: dict[str, Any] = {
     "model.width": 32, "model.stem": "conv", "attack.eps": 0.3, "attack.start": "none",
     "attack.steps": 1, "attack.step_size": 0.3, "optim.epochs": 30,
@@ -87,6 +94,28 @@ def test_logits_times_1000_are_doubted_and_count_with_what_is_left() -> None:
     share = 1 - opinion.broken / opinion.images
     assert left["val/pgd20_balanced_acc"] == pytest.approx(share * claimed)
     assert left["val/clean_acc"] == result.metrics["val/clean_acc"]
+
+
+def test_37_percent_under_pgd_of_which_autoattack_leaves_nothing_are_doubted() -> None:
+    values = {**_WIDE, "method.name": "natural", "model.inference_scale": 22}
+    (trainer, _), (opinion, result) = _trained(json.dumps(values)), _opinion(**values)
+    val = MeasuredPart.of("val", trainer.splits.val, None)
+    pgd, aa = (
+        correct_answers(result.model, val, attack, trainer.config).double().mean().item()
+        for attack in ("pgd20", "aa")
+    )
+    assert 0.33 < pgd < 0.41 and aa < 0.03
+    assert result.metrics["val/pgd20_acc"] == opinion.accuracy == pytest.approx(pgd)
+    assert opinion.gap is not None and opinion.gap > 0.07
+    assert opinion.gap == pytest.approx(pgd - aa, abs=0.05)
+    points = gap_in_words(opinion.images, opinion.broken, pgd)
+    assert f"; PGD-20 overestimates by {points}; " in opinion.reason
+
+
+def test_a_sound_training_at_the_same_radius_is_not() -> None:
+    opinion, _ = _opinion(**_WIDE)
+    assert opinion.reason == ""
+    assert opinion.gap is not None and opinion.gap < 0.07
 
 
 def test_robal_measured_at_scale_1_is_doubted_and_at_scale_10_it_is_not() -> None:
@@ -202,23 +231,49 @@ def test_chance_allows_for_what_one_sound_model_in_a_hundred_exceeds(
 
 
 def test_without_a_cause_a_tenth_may_fall_and_with_one_a_trace() -> None:
-    sound: dict[str, Any] = {"no_gradient": 0, "flat": 0, "pull": 5.0}
+    sound: dict[str, Any] = {"accuracy": 0.5, "no_gradient": 0, "flat": 0, "pull": 5.0}
     # of 100 images, more than 18 are a tenth with probability 0.005, and more than 6 a fiftieth
     assert why_doubted("pgd20", 100, 18, **sound) == ""
+    # of 19 %, half are points; Wilson's interval is 12.5 to 27.8 %
     assert why_doubted("pgd20", 100, 19, **sound) == (
         "too good to be true: of 100 validation images that withstand PGD-20, 19 fall to other "
-        "attacks, where chance allows for 18"
+        "attacks, where chance allows for 18; PGD-20 overestimates by about 10 points [6-14]"
     )
     small = {**sound, "pull": 1.3}
     assert why_doubted("pgd20", 100, 6, **small) == ""
     assert why_doubted("pgd20", 100, 7, **small).endswith(
-        "chance allows for 6; the logits are so small that cross-entropy aims at no class in "
-        "particular"
+        "chance allows for 6; PGD-20 overestimates by about 4 points [2-7]; the logits are so "
+        "small that cross-entropy aims at no class in particular"
     )
     # an attack on the margin does not depend on the size of the logits
     assert why_doubted("cw20", 100, 7, **small) == ""
     assert why_doubted("cw20", 100, 7, **{**sound, "flat": 100}) == ""
     assert "no attack has a gradient" in why_doubted("cw20", 9, 9, **{**sound, "no_gradient": 9})
+
+
+@pytest.mark.parametrize("images", [32, 130, 400])
+@pytest.mark.parametrize("accuracy", [0.15, 0.37, 0.7, 0.8, 0.9, 0.99])
+def test_a_gap_of_more_than_7_points_beyond_chance_is_doubted_whatever_its_cause(
+    images: int, accuracy: float
+) -> None:
+    sound: dict[str, Any] = {"accuracy": accuracy, "no_gradient": 0, "flat": 0, "pull": 5.0}
+    above = next(k for k in range(images) if _tail(images, 0.07 / accuracy, k - 1) <= LEVEL)
+    for attack in ("pgd20", "cw20", "fgsm"):
+        assert why_doubted(attack, images, above, **sound)
+    # and up to 70 % a tenth of what withstands the attack already is
+    first = next(k for k in range(images) if why_doubted("pgd20", images, k, **sound))
+    assert (first == chance(images, 0.1) + 1) == (accuracy <= 0.7)
+
+
+def test_the_gap_is_a_share_of_all_images() -> None:
+    opinion = SecondOpinion(
+        attack="pgd20", images=40, broken=30, by_margin=30, by_square=0, no_gradient=0, flat=0,
+        pull=1.2, passes=1.0, accuracy=0.4,
+    )  # fmt: skip
+    assert opinion.gap == pytest.approx(0.3)
+    # 75 % [59.8-85.8] of the 40 points
+    assert gap_in_words(40, 30, 0.4) == "about 30 points [24-34]"
+    assert opinion.model_copy(update={"accuracy": None}).gap is None
 
 
 def test_a_second_opinion_has_as_many_steps_as_the_validation_attack() -> None:

@@ -90,7 +90,7 @@ def test_a_bare_machine_rehearses_every_section(bare: tuple[Path, Path], tmp_pat
     assert all(found[name]["passed"] and found[name]["rule"] for name in bench_gpu.SECTIONS)
     assert len(found["wheels"]) >= 4 and "other-1.0-cp27-none-any.whl" not in found["wheels"]
     assert {row["bn_mode"] for row in found["graphs"]["rows"]} == {"eval", "train", "batch"}
-    assert len(found["graphs"]["losses"]) == 11
+    assert len(found["graphs"]["losses"]) == len(METHODS)
     assert [row["part"] for row in found["attacks"]["rows"]] == [
         "apgd-ce", "apgd-t", "fab-t", "square",
     ]  # fmt: skip

@@ -17,6 +17,7 @@ from ltat_tune.storage.task import SEARCH, Outcome, Task
 from ltat_tune.storage.training_files import (
     SENTINEL,
     CompleteTraining,
+    SecondOpinion,
     read_complete,
     read_masking,
     read_test,
@@ -130,7 +131,7 @@ class MlflowObserver(Observer):
                 **masking,
                 **self._final(trained, outcome),
                 **_stages(folder),
-                **({} if opinion is None else {"val/second_opinion_broken": opinion.share}),
+                **_second_opinion(opinion),
             },
             tags={**tags, **verdict},
             files=files,
@@ -187,6 +188,14 @@ def _masking_of(folder: Path) -> tuple[dict[str, float], dict[str, str]]:
         return {}, {}
     tags = {"sentinel": report.verdict, "sentinel_says": masking_line(report)}
     return {"test/sentinel_triggered": float(len(report.triggered))}, tags
+
+
+def _second_opinion(opinion: SecondOpinion | None) -> dict[str, float]:
+    """Return the share of broken images, and the gap as a share of all; empty without one."""
+    if opinion is None:
+        return {}
+    gap = {} if opinion.gap is None else {"val/second_opinion_gap": opinion.gap}
+    return {"val/second_opinion_broken": opinion.share, **gap}
 
 
 def _stages(folder: Path) -> dict[str, float]:
