@@ -156,6 +156,7 @@ def events(folder: StudyFolder, row: TrialRow) -> list[str]:
 def trial_data(view: TrialView) -> dict[str, Any]:
     """Return a trial's data for `--format json`."""
     row, result = view.row, view.result
+    opinion = None if result is None else result.second_opinion
     return {
         "trial": view.name, "state": row.state, "score": row.score, "objective": view.objective,
         "reason": row.reason, "claimed": row.claimed, "epochs": row.epochs, "seconds": row.seconds,
@@ -167,6 +168,7 @@ def trial_data(view: TrialView) -> dict[str, Any]:
             path: {"value": value, "from": view.origins[path]}
             for path, value in view.config.flat().items()
         },
+        "second_opinion": opinion and {**opinion.as_data(), "gap": opinion.gap},
         "metrics": result.metrics if result else {},
         "per_class": result.per_class if result else {},
         "samples_per_class": result.samples_per_class if result else None,

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from ltat_tune.methods import METHODS
 from scripts import bench_gpu
 
 WHEELS = ("pydantic", "pyautoattack")  # what bench_gpu.py says to download
