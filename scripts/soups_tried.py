@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Does an average of trials that share a stem beat the best single trial on the test images?
 
-    python scripts/soups_on_digits.py [--seeds 12] [--to studies]
+    python scripts/soups_tried.py [--seeds 12] [--to studies]
 
 Runs the study of problems/soups.yaml once for each seed of the training, of the subset and of the
 search, makes its soups, and attacks all test images. Prints balanced clean and PGD-20 accuracy of
