@@ -2,8 +2,10 @@
 """Does an average of trials that share a stem beat the best single trial on the test images?
 
     python scripts/soups_tried.py [--seeds 12] [--to studies]
+    python scripts/soups_tried.py --images FOLDER --classes ship cat frog [--seeds 12]
 
-Runs the study of problems/soups.yaml once for each seed of the training, of the subset and of the
+Runs the study of problems/soups.yaml on digits, or of problems/soups_photographs.yaml on a folder
+of images with `train/` and `test/`, once for each seed of the training, of the subset and of the
 search, makes its soups, and attacks all test images. Prints balanced clean and PGD-20 accuracy of
 three models, all chosen on the validation images: the best trial; the same with BatchNorm
 statistics estimated anew, to show what of a gain is theirs alone; and the best soup. The trial
@@ -16,6 +18,7 @@ import argparse
 import copy
 import math
 import statistics
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -25,6 +28,7 @@ from torch import nn
 
 from ltat_tune import Study
 from ltat_tune.comparison.entries import review
+from ltat_tune.config.scalars import pixels
 from ltat_tune.data.sources import class_counts
 from ltat_tune.evaluation.loading import Loaded, load_target
 from ltat_tune.evaluation.targets import find_targets
@@ -35,7 +39,8 @@ from ltat_tune.storage.folder import StudyFolder
 from ltat_tune.training.batch_statistics import estimate_statistics
 from ltat_tune.training.evaluation import measure_accuracy
 
-SPACE = Path(__file__).parent / "problems" / "soups.yaml"
+DIGITS = Path(__file__).parent / "problems" / "soups.yaml"
+PHOTOGRAPHS = DIGITS.with_name("soups_photographs.yaml")
 ATTACKS = ("clean", "pgd20")
 ROWS = ("best trial", "best trial, statistics anew", "soup")
 
@@ -52,13 +57,21 @@ def balanced(model: nn.Module, loaded: Loaded) -> list[float]:
     return found
 
 
-def one_study(seed: int, to: Path) -> tuple[dict[str, list[float]], float, int, str]:
-    """The accuracies of the three models, the gain on the validation images, members, images."""
-    name = f"soups-{seed}"
+def one_study(
+    space: Path, data: Mapping[str, object], seed: int, to: Path
+) -> tuple[dict[str, list[float]], float, int, str]:
+    """The accuracies of the three models, the gain on the validation images, members, images.
+
+    Args:
+        space: the file of the study.
+        data: values by path that the file leaves open.
+        seed: of training, subset and search.
+        to: folder of the studies.
+    """
+    name = f"{space.stem.replace('_', '-')}-{seed}"
     if not (to / name / "results.json").exists():
-        seeds = {"seeds.seed": seed, "seeds.subset_seed": seed}
-        changes = {"name": name, "searcher.seed": seed, **seeds}
-        Study(SPACE, out=to, overrides=changes).run(in_process=True)
+        seeds = {"seeds.seed": seed, "seeds.subset_seed": seed, "searcher.seed": seed}
+        Study(space, out=to, overrides={"name": name, **data, **seeds}).run(in_process=True)
     (made,) = make_soups(review(StudyFolder.open(to / name)), device="cpu")
     alone = max(soup.best_alone for soup in made.soups)
     (target,) = find_targets(str(made.best_trial.folder), to)
@@ -68,13 +81,15 @@ def one_study(seed: int, to: Path) -> tuple[dict[str, list[float]], float, int, 
     found = {ROWS[0]: balanced(trial.model, trial), ROWS[1]: balanced(anew.eval(), trial)}
     best = made.best
     images = f"{len(trial.splits.test().targets)} test images"
-    of = data_name(trial.config.data, class_counts(trial.config))
+    counts = class_counts(trial.config)
+    of = f"{counts} training images by class, {data_name(trial.config.data, counts)}"
+    of += f", L-inf eps {pixels(trial.config.attack.eps)}"
     if best is None or made.path is None or best.score <= alone:
-        return {**found, ROWS[2]: found[ROWS[0]]}, 0.0, 1, f"{of}, {images}"
+        return {**found, ROWS[2]: found[ROWS[0]]}, 0.0, 1, f"{images}, {of}"
     (target,) = find_targets(str(made.path), to)
     soup = load_target(target)
     found[ROWS[2]] = balanced(soup.model, soup)
-    return found, best.score - alone, len(best.members), f"{of}, {images}"
+    return found, best.score - alone, len(best.members), f"{images}, {of}"
 
 
 def in_words(gains: list[float]) -> str:
@@ -97,11 +112,17 @@ def main() -> None:
         "--seeds", type=int, default=12, help="studies, each with seeds of its own"
     )
     parser.add_argument("--to", type=Path, default=Path("studies"), help="folder of the studies")
+    parser.add_argument("--images", type=Path, help="a folder of images instead of digits")
+    parser.add_argument("--classes", nargs="+", default=[], help="of the folder, head to tail")
     arguments = parser.parse_args()
+    space, data = DIGITS, dict[str, object]()
+    if arguments.images:
+        space = PHOTOGRAPHS
+        data = {"data.root": str(arguments.images), "data.classes": arguments.classes or None}
     table = Table("seed", "model", *(f"{name}, %" for name in ATTACKS), box=None)
     gains: dict[str, list[list[float]]] = {name: [[], []] for name in ROWS[1:]}
     for seed in range(arguments.seeds):
-        found, on_val, members, about = one_study(seed, arguments.to)
+        found, on_val, members, about = one_study(space, data, seed, arguments.to)
         for row, values in found.items():
             more = f" of {members}, {100 * on_val:+.1f} on validation" if row == ROWS[2] else ""
             table.add_row(str(seed), row + more, *(f"{100 * value:.1f}" for value in values))
@@ -114,7 +135,7 @@ def main() -> None:
     for row, lists in gains.items():
         for attack, gain in zip(ATTACKS, lists, strict=True):
             console.print(f"{row}, {attack}: {in_words(gain)}")
-    console.print(f"balanced accuracy; {about}, L-inf eps 0.1; {machine()}")
+    console.print(f"balanced accuracy; {about}; {machine()}")
 
 
 if __name__ == "__main__":
