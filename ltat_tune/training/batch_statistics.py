@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -9,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ltat_tune.attacks.frozen import frozen
 from ltat_tune.attacks.training import build_attack
 from ltat_tune.config.trial_config import TrialConfig
-from ltat_tune.data.batches import evaluation_batches
+from ltat_tune.data.batches import training_batches
 from ltat_tune.data.datasets import LabelledImages
 from ltat_tune.seeding import new_generator
 
@@ -27,15 +29,16 @@ def estimate_statistics(
 ) -> None:
     """Give averaged weights the BatchNorm statistics of adversarial training images.
 
-    They are the mean of batch statistics over the same images in the same order each time. A
-    method that trains on clean images gets those of clean images.
+    They are the mean of batch statistics over the same images in the same order each time,
+    augmented as in the training: those of whole images cost a point of robust accuracy where a
+    training pads and crops. A method that trains on clean images gets those of clean images.
 
     Source: Izmailov2018Averaging 3.2.
 
     Args:
         module: the averaged network, changed in place.
         config: the configuration, which says how training images are attacked.
-        train: training images, on the module's device.
+        train: training images as they were read, on the module's device.
         samples_per_class: training images by class, (K,).
     """
     layers, device = statistics_layers(module), train.targets.device
@@ -45,9 +48,10 @@ def estimate_statistics(
     adversarial = config.method.name != "natural"
     attack = build_attack(own, samples_per_class.to(device), epoch=config.optim.epochs)
     draws = new_generator(0, _STREAM)
-    places = torch.randperm(len(train), generator=draws)[:_IMAGES].to(device)
+    size = config.optim.batch_size
+    epoch = training_batches(train, size, config=config.data, generator=draws)
     batches = []
-    for images, targets in evaluation_batches(train.at(places), config.optim.batch_size):
+    for images, targets in islice(epoch, max(1, _IMAGES // size)):
         changed = attack(module, images, targets, generator=draws) if adversarial else images
         batches.append(changed)
     momenta = [layer.momentum for layer in layers]

@@ -98,10 +98,14 @@ def test_it_resumes_to_the_last_bit_and_further_validations_change_nothing(
     assert Trainer(config).fit(validate_at=(1, 2)).weights == whole.weights
 
 
-def test_statistics_are_the_mean_of_batch_statistics_over_a_shuffled_epoch() -> None:
+@pytest.mark.parametrize("augmentation", ["none", "crop_flip"])
+def test_statistics_are_the_mean_of_batch_statistics_over_a_shuffled_epoch(
+    augmentation: str,
+) -> None:
     """Of a natural training, whose images are clean, at its first BatchNorm layer."""
     config = tiny(**{"method.name": "natural", "optim.ema_decay": 0.5, "optim.epochs": 1,
-                     "optim.ema_statistics": "adversarial"})  # fmt: skip
+                     "optim.ema_statistics": "adversarial",
+                     "data.augmentation": augmentation})  # fmt: skip
     trainer = Trainer(config)
     trainer.fit()
     assert trainer.average is not None
@@ -112,9 +116,13 @@ def test_statistics_are_the_mean_of_batch_statistics_over_a_shuffled_epoch() -> 
     hook = layer.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach()))
     train = trainer.splits.train
     model.train()
-    order = torch.randperm(len(train), generator=new_generator(0, "statistics of the average"))
-    for part in order.split(32):
-        model(to_unit(train.images[part]))
+    draws = new_generator(0, "statistics of the average")
+    if augmentation == "none":
+        for part in torch.randperm(len(train), generator=draws).split(32):
+            model(to_unit(train.images[part]))
+    else:  # cropped as the training crops them
+        for images, _ in training_batches(train, 32, config=config.data, generator=draws):
+            model(images)
     hook.remove()
     for name, value in before.items():
         getattr(layer, name).copy_(value)
