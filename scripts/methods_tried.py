@@ -48,6 +48,7 @@ from ltat_tune.results.wording import mean_std
 from ltat_tune.seeding import new_generator, prepare_process, stream_seed
 from ltat_tune.training.epoch_sums import EpochSums
 from ltat_tune.training.evaluation import MeasuredPart, measure_accuracy
+from ltat_tune.training.metrics import ClassGroups
 from ltat_tune.training.optim import build_optimizer, learning_rate
 from ltat_tune.training.trainer import Trainer
 
@@ -327,11 +328,12 @@ def print_table(bench: Bench, names: Sequence[str], *, seeds: int, bf16: bool = 
 def _measured_on(bench: Bench, config: TrialConfig, folder: Path, seeds: int) -> str:
     splits = load_splits(config, cache_dir=folder / "cache")
     counts = splits.samples_per_class.tolist()
+    tail = [splits.classes[place] for place in ClassGroups.from_counts(counts).members["tail"]]
     data, kind = (splits.val, "validation") if bench.split == "val" else (splits.test(), "test")
     images = len(MeasuredPart.of(bench.split, data, bench.images, at_most=True))
     return (
-        "clean, PGD-20 and CW-20 are balanced; worst class and tail are under PGD-20; ± is the "
-        f"standard deviation over {seeds} seeds\n{images} {kind} images; {counts} training images "
+        f"clean, PGD-20 and CW-20 are balanced; worst class and tail ({', '.join(tail)}) are under "
+        f"PGD-20; ± is the standard deviation over {seeds} seeds\n{images} {kind} images; {counts} training images "
         f"by class, {data_name(config.data, counts)}; L-inf eps {pixels(config.attack.eps)}; "
         f"{machine()}"
     )

@@ -88,6 +88,7 @@ def test_the_table_has_a_row_for_each_method_and_says_what_was_measured(
     for row in rows:
         cells = re.split("  +", row)[1:]
         assert len(cells) == 5 and all(re.fullmatch(r"\d+\.\d ± \d+\.\d", one) for one in cells)
+    assert "worst class and tail (cat, frog) are under PGD-20" in words  # of 4 and of 2 images
     assert words.endswith("± is the standard deviation over 2 seeds")
     assert about.startswith("6 test images; [10, 4, 2] training images by class, ")
     assert "L-inf eps 8/255" in about
