@@ -332,10 +332,10 @@ def _measured_on(bench: Bench, config: TrialConfig, folder: Path, seeds: int) ->
     data, kind = (splits.val, "validation") if bench.split == "val" else (splits.test(), "test")
     images = len(MeasuredPart.of(bench.split, data, bench.images, at_most=True))
     return (
-        f"clean, PGD-20 and CW-20 are balanced; worst class and tail ({', '.join(tail)}) are under "
-        f"PGD-20; ± is the standard deviation over {seeds} seeds\n{images} {kind} images; {counts} training images "
-        f"by class, {data_name(config.data, counts)}; L-inf eps {pixels(config.attack.eps)}; "
-        f"{machine()}"
+        "clean, PGD-20 and CW-20 are balanced; worst class and tail "
+        f"({', '.join(tail)}) are under PGD-20; ± is the standard deviation over {seeds} seeds\n"
+        f"{images} {kind} images; {counts} training images by class, "
+        f"{data_name(config.data, counts)}; L-inf eps {pixels(config.attack.eps)}; {machine()}"
     )
 
 
