@@ -165,6 +165,7 @@ class Study:
         self,
         *,
         trials: int | None = None,
+        confirm: int | None = None,
         budget: str | None = None,
         quiet: bool = True,
         address: str | None = None,
@@ -174,6 +175,7 @@ class Study:
 
         Args:
             trials: extend the search to this many trials per scenario.
+            confirm: confirm this many of them.
             budget: the study's limit from its first start on, such as `6h`.
             quiet: as for `run`.
             address: as for `run`.
@@ -188,8 +190,9 @@ class Study:
             from ltat_tune.engine.study import StudyRun as Engine
 
             return Engine.open(
-                self.folder, trials=trials, budget=budget, cluster=address is not None
-            )
+                self.folder, trials=trials, top=confirm, budget=budget,
+                cluster=address is not None,
+            )  # fmt: skip
 
         return self._run(engine, quiet, address, in_process)
 

@@ -144,6 +144,7 @@ class StudyRun:
         root: Path,
         *,
         trials: int | None = None,
+        top: int | None = None,
         budget: str | None = None,
         tracking_uri: str | None = None,
         check_machine: bool = True,
@@ -154,22 +155,21 @@ class StudyRun:
         Args:
             root: the study's folder.
             trials: extend the search to this many trials per scenario.
+            top: confirm this many of them.
             budget: replaces the study's budget; it counts from the first start.
             tracking_uri: replaces the study's MLflow store, as long as nothing was trained.
             check_machine: check data and resources, as for a new study.
             cluster: trials run on a cluster's nodes, so this machine's resources are no limit.
 
         Raises:
-            StudyError: there is no study, `trials` is fewer than it has, or more of a grid or
-                list.
+            StudyError: no study, fewer `trials` or `top` than it has, or more of a grid or list.
             SpaceError: its space file no longer holds on this machine.
         """
         folder = StudyFolder.open(root)
         check_space_file(folder)
-        if trials is not None:
-            check_extension(folder, trials)
-        more = [] if trials is None else [f"searcher.trials={trials}"]
-        more += [] if budget is None else [f"budget={budget}"]
+        check_extension(folder, trials, top)
+        given = {"searcher.trials": trials, "confirm.top": top, "budget": budget}
+        more = [f"{path}={value}" for path, value in given.items() if value is not None]
         # only its first start asks whether a tuned parameter without effect is allowed
         space = load_space(
             folder.space, overrides=more, check_machine=check_machine, allow_inert=True,

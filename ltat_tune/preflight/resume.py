@@ -150,22 +150,29 @@ def _can_be(path: str, values: list[str], written: Mapping[str, str], space: Spa
     return not set(values).isdisjoint(possible)
 
 
-def check_extension(folder: StudyFolder, trials: int) -> None:
-    """Check that `--trials` may extend a study.
+def check_extension(folder: StudyFolder, trials: int | None, top: int | None) -> None:
+    """Check that `--trials` and `--confirm` may extend a study; None is not given.
 
     Raises:
-        StudyError: the number is below the study's, or its searcher is a grid or a list.
+        StudyError: a number is below the study's, or `trials` is given and its searcher is a grid
+            or a list.
     """
     space = read_space(folder.space)
-    searcher = space.searcher
-    if searcher.enumerates:
+    searcher, confirm = space.searcher, space.confirm
+    if trials is not None and searcher.enumerates:
         raise StudyError(
             f"--trials cannot extend {folder.root.name}: its searcher {searcher.name} runs "
             f"exactly {searcher.trials} configurations, which its space file decides; for more, "
             "change the file and start a study of another name"
         )
-    if trials < searcher.trials:
-        raise StudyError(f"--trials must be at least the study's {searcher.trials}, got {trials}")
+    given = ("--trials", trials, searcher.trials), ("--confirm", top, confirm.top)
+    problems = [
+        f"{option} must be at least the study's {least}, got {number}"
+        for option, number, least in given
+        if number is not None and number < least
+    ]
+    if problems:
+        raise StudyError("\n".join(problems))
 
 
 def needs_work(found: Sequence[str]) -> bool:

@@ -33,6 +33,7 @@ from tests.drive import (
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
 SCENARIOS = ("imbalance_ratio_2", "imbalance_ratio_4")
+TOP = MINI["confirm"]["top"]  # the baseline is confirmed, too
 
 
 @pytest.fixture(scope="module")
@@ -323,3 +324,23 @@ def test_a_finished_study_can_be_extended(finished: Path, tmp_path: Path) -> Non
     assert then["winners"] == {s["name"]: s["winner"] for s in before["scenarios"]}
     said = " ".join(extended.stdout.split())  # wherever its lines break
     assert "searched on after the test images were seen" in said
+
+
+def test_a_finished_study_confirms_more_of_its_trials_and_nothing_else(
+    finished: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(finished.parent, tmp_path / "studies")
+    before = json.loads((finished / "results.json").read_text())
+    had = [{each["recipe"] for each in one["confirmed"]} for one in before["scenarios"]]
+    fewer = call("resume", "mini", "--confirm", "0", "--trials", "1", cwd=tmp_path)
+    assert fewer.returncode == 2
+    assert "--trials must be at least the study's 4, got 1" in fewer.stderr
+    assert f"--confirm must be at least the study's {TOP}, got 0" in fewer.stderr
+    more = call("resume", "mini", "--in-process", "--confirm", str(TOP + 2), cwd=tmp_path)
+    assert more.returncode == 0, more.stderr
+    results = json.loads((tmp_path / "studies" / "mini" / "results.json").read_text())
+    now = [{each["recipe"] for each in one["confirmed"]} for one in results["scenarios"]]
+    assert all(old <= new for old, new in zip(had, now, strict=True)) and had != now
+    assert [one["trials"] for one in results["scenarios"]] == [
+        one["trials"] for one in before["scenarios"]
+    ]

@@ -198,6 +198,7 @@ def _start(
 @click.argument("name", metavar="STUDY", shell_complete=STUDY)
 @options.out
 @click.option("--trials", type=int, help="Extend the search to this many trials per scenario.")
+@click.option("--confirm", "top", type=int, help="Confirm this many trials per scenario.")
 @click.option("--tracking-uri", help="Another MLflow store, as long as nothing was trained.")
 @_address
 @_in_process
@@ -210,6 +211,7 @@ def resume(
     name: str,
     out: Path,
     trials: int | None,
+    top: int | None,
     tracking_uri: str | None,
     address: str | None,
     in_process: bool,
@@ -225,7 +227,7 @@ def resume(
     from ltat_tune.engine.study import StudyRun
 
     study = StudyRun.open(
-        options.find_study(out, name).root, trials=trials, budget=budget,
+        options.find_study(out, name).root, trials=trials, top=top, budget=budget,
         tracking_uri=tracking_uri, cluster=address is not None,
     )  # fmt: skip
     _run(ctx, study, quiet, form, address, in_process)

@@ -59,9 +59,9 @@ def fresh_text(fresh: Sequence[FreshSoup], resume: str) -> RenderableType:
     for one in fresh:
         if not one.seeds:
             parts.append(Text(
-                f"{one.scenario}: to confirm the soup, set confirm.top to {one.top} in the "
-                f"study's space.yaml, run `{resume}`, and then this command again. It averages "
-                "the same trials, trained anew with each fresh seed."
+                f"{one.scenario}: to confirm the soup, run `{resume} --confirm {one.top}` and "
+                "then this command again. It averages the same trials, trained anew with each "
+                "fresh seed."
             ))  # fmt: skip
             continue
         seeds = ", ".join(map(str, one.seeds))

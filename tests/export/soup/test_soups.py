@@ -205,7 +205,7 @@ def test_with_fresh_seeds_the_same_trials_are_averaged_anew(root: Path) -> None:
     for seed in (1, 2):
         (study.folder.confirmation(SCENARIO, member.recipe, seed) / "checkpoint.pt").unlink()
     said = " ".join(call("soup", "mini", "--test", "--quiet", cwd=root).stdout.split())
-    assert f"to confirm the soup, set confirm.top to {fresh.top} in the study's" in said
+    assert f"to confirm the soup, run `ltat-tune resume mini --confirm {fresh.top}`" in said
     ranks = [row["trial"] for row in _data(root)["soups"][0]["groups"][0]["trials"]]
     assert fresh.top == 1 + max(ranks.index(one.name) for one in made.best.members)
 
