@@ -21,6 +21,7 @@ from ltat_tune.attacks.objectives import (
 )
 from ltat_tune.attacks.pgd import pgd
 from ltat_tune.attacks.restarts import worst_of_restarts
+from ltat_tune.attacks.shaped_replays import ShapedReplays
 from ltat_tune.attacks.sizes import attacked_alone
 from ltat_tune.attacks.square import STANDARD_QUERIES, square
 from ltat_tune.config.attack_names import WRITTEN, AttackName, read_name, unknown_attack
@@ -103,6 +104,7 @@ class EvaluationAttack:
         split: str | None = None,
         places: Tensor | None = None,
         source: nn.Module | None = None,
+        replays: ShapedReplays | None = None,
     ) -> Tensor:
         """Attack images: (N, C, H, W), (N,) -> (N, C, H, W), inside the ball and [0, 1].
 
@@ -126,6 +128,7 @@ class EvaluationAttack:
                 noise of its own. None is images of no split.
             places: places of the images in the whole split, shape (N,), int64; None is 0 to N - 1.
             source: for transfer only: the model that gives the gradients, on the images' device.
+            replays: records attacks with steps and replays them; None runs them each time.
 
         Raises:
             ConfigError: the norm is unknown, transfer has no source, another attack has a source,
@@ -160,7 +163,7 @@ class EvaluationAttack:
             return self._iterated(
                 model, images, targets, eps=eps, norm=norm,
                 step_size=step_size or eps / STEPS_IN_EPS[norm], seed=seed, split=split,
-                source=source,
+                source=source, replays=replays,
                 places=torch.arange(len(images)) if places is None else places,
             )  # fmt: skip
         if norm != "l2":
@@ -219,10 +222,19 @@ class EvaluationAttack:
         split: str | None,
         places: Tensor,
         source: nn.Module | None,
+        replays: ShapedReplays | None,
     ) -> Tensor:
         family = self.parts.family
         objective = _ITERATED[family]
         places = places.to(images.device)
+        attacked_model = model if source is None else source
+
+        def from_first(model: nn.Module, images: Tensor, targets: Tensor, first: Tensor) -> Tensor:
+            return pgd(
+                model, images, targets, eps=eps, step_size=step_size, steps=self.parts.steps,
+                norm=norm, start=first, objective=_summed(objective),
+                momentum=_MOMENTUM if family == "mim" else None,
+            )  # fmt: skip
 
         def attempt(chosen: Tensor, targets: Tensor, number: int) -> Tensor:
             return attacked_alone(partial(alone, number), chosen, targets)
@@ -235,11 +247,10 @@ class EvaluationAttack:
                     attacked, places[chosen], eps=eps, norm=norm, seed=seed, split=split,
                     attempt=number,
                 )  # fmt: skip
-            return pgd(
-                model if source is None else source, attacked, targets, eps=eps,
-                step_size=step_size, steps=self.parts.steps, norm=norm, start=start,
-                objective=_summed(objective), momentum=_MOMENTUM if family == "mim" else None,
-            )  # fmt: skip
+            if replays is None:
+                return from_first(attacked_model, attacked, targets, start)
+            knobs = (self, eps, norm, step_size)
+            return replays(knobs, from_first, attacked_model, attacked, targets, start)
 
         # Numbers stand for the images, because a later attempt must know whose noise it needs.
         everything = torch.arange(len(images), device=images.device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -32,11 +32,16 @@ class CUDAGraphs:
     Args:
         device: the GPU. Without it torch would record on the device that is current, where
             another device's kernels leave an empty graph, and no error.
+        one_memory: whether all graphs work in the same memory, which is then that of the largest.
+            They must be replayed one after another, and the first must be kept as long as others
+            are recorded: torch ends the memory with its last graph.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, *, one_memory: bool = False) -> None:
         with torch.cuda.device(device):
             self._stream = torch.cuda.Stream(device)
+        self._one_memory = one_memory
+        self._memory: Any = None  # torch's name of it, whose type differs between versions
 
     def run_first(self, run: Callable[[], Tensor]) -> Tensor:
         """Run the function on a side stream, as the recording will."""
@@ -53,10 +58,20 @@ class CUDAGraphs:
         graph = torch.cuda.CUDAGraph()
         with (
             torch.cuda.device(self._stream.device),
-            torch.cuda.graph(graph, stream=self._stream),
+            torch.cuda.graph(graph, pool=self._memory, stream=self._stream),
         ):
             out.copy_(run())
+        if self._one_memory:
+            self._memory = graph.pool()
         return graph.replay
+
+
+def failure_note(attack: str, failure: str) -> str:
+    """Return what the user should know of an attack that is not recorded; empty if it is."""
+    return failure and (
+        f"the {attack} attack could not be recorded as a CUDA graph ({failure}), so its kernels "
+        "are launched one by one, which is slower; compute.graphs: off does not try"
+    )
 
 
 class Replays:
@@ -194,7 +209,9 @@ class Recordings:
     @property
     def note(self) -> str:
         """What the user should know of a failure; empty if there is none."""
-        return self.failure and (
-            f"the training attack could not be recorded as a CUDA graph ({self.failure}), so its "
-            "kernels are launched one by one, which is slower; compute.graphs: off does not try"
-        )
+        return failure_note("training", self.failure)
+
+    def release(self) -> None:
+        """Free the recording; the next attack is recorded anew."""
+        self._failure = self.failure
+        self._key, self._held, self._replays = None, [], None

@@ -80,3 +80,16 @@ def folded_once(model: nn.Module) -> Iterator[None]:
     finally:
         for module in modules:
             module.folded = None
+
+
+@contextmanager
+def forgotten_folds(model: nn.Module) -> Iterator[None]:
+    """Make the model inside the context as if no `folded_once` were around it."""
+    modules = [(m, m.folded) for m in model.modules() if isinstance(m, ConvBN)]
+    try:
+        for module, _ in modules:
+            module.folded = None
+        yield
+    finally:
+        for module, folded in modules:
+            module.folded = folded

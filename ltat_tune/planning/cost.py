@@ -68,8 +68,9 @@ class Cost:
         macs: multiply-adds of a forward over one image.
         parameters: parameters of the network.
         training_mib: memory of a training, without its process.
-        gpu_only_mib: what a GPU holds in addition: the recorded attack, which keeps its own
-            memory, and what a batch of a test needs beyond one of the training.
+        gpu_only_mib: what a GPU holds in addition: the recorded attacks of training and of
+            validation, which keep their own memory, and what a batch of a test needs beyond one
+            of the training.
         checkpoint_mib: a training's state on disk.
         data_mib: decoded images of all splits.
         batch: images of a training batch.
@@ -134,7 +135,7 @@ def cost_of(config: TrialConfig, attacks: tuple[str, ...], *, at_most: int | Non
     pixels = channels * side * side * (4 if config.data.name == "digits" else 1)
     batch = min(config.optim.batch_size, max(1, train))
     tested = min(config.evaluation.batch_size, max(val, test_images))
-    recorded = batch if config.compute.graphs == "auto" and attack_steps(config) > 0 else 0
+    recorded = _recorded_images(config, batch, val)
     return Cost(
         samples_per_class=tuple(counts),
         classes=source.classes,
@@ -152,6 +153,18 @@ def cost_of(config: TrialConfig, attacks: tuple[str, ...], *, at_most: int | Non
         data_mib=pixels * (official + test_images) / 2**20,
         batch=batch,
     )  # fmt: skip
+
+
+def _recorded_images(config: TrialConfig, batch: int, val: int) -> int:
+    """Return the images whose recorded attacks keep memory: of a training and a validation batch.
+
+    The recordings of a validation, of several shapes, share the memory of the largest.
+    """
+    if config.compute.graphs == "off":
+        return 0
+    trained = batch if attack_steps(config) > 0 else 0
+    attacked = config.evaluation.val_attack != "clean"
+    return trained + (min(config.evaluation.batch_size, val) if attacked else 0)
 
 
 def training_mib(config: TrialConfig) -> float:

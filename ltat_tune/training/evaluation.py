@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ltat_tune.attacks.frozen import frozen
 from ltat_tune.attacks.heartbeat import beat
 from ltat_tune.attacks.named import parse_attack
+from ltat_tune.attacks.shaped_replays import ShapedReplays
 from ltat_tune.config.attack_names import is_attack, is_slow, unknown_attack
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.batches import evaluation_batches
@@ -108,6 +109,7 @@ def measure_accuracy(
     split: str,
     classes: int,
     at_most: int | None = None,
+    replays: ShapedReplays | None = None,
 ) -> Accuracy:
     """Count the correct predictions by class under one attack, in eval mode.
 
@@ -127,12 +129,14 @@ def measure_accuracy(
         split: name of the split, `val` or `test`; the noise depends on it.
         classes: K.
         at_most: the most images that the attack gets, as in `measured_part`.
+        replays: as for `correct_answers`.
 
     Raises:
         ConfigError: the attack does not exist, or not in this norm.
     """
     part = measured_part(data, attack, config, split=split, at_most=at_most)
-    return Accuracy.count(correct_answers(model, part, attack, config), part.data.targets, classes)
+    correct = correct_answers(model, part, attack, config, replays=replays)
+    return Accuracy.count(correct, part.data.targets, classes)
 
 
 class Validation(NamedTuple):
@@ -150,9 +154,16 @@ class Validation(NamedTuple):
 
 
 def validate(
-    model: nn.Module, data: LabelledImages, config: TrialConfig, groups: ClassGroups
+    model: nn.Module,
+    data: LabelledImages,
+    config: TrialConfig,
+    groups: ClassGroups,
+    *,
+    replays: ShapedReplays | None = None,
 ) -> Validation:
     """Measure the validation images without an attack and under the validation attack.
+
+    `replays` is that of `correct_answers`.
 
     Raises:
         ConfigError: as `measure_accuracy`.
@@ -163,7 +174,7 @@ def validate(
     for attack in dict.fromkeys(["clean", config.evaluation.val_attack]):
         part = measured_part(data, attack, config, split="val")
         known = clean if len(part) == len(data) else None  # a slow attack sees a part
-        correct = correct_answers(model, part, attack, config, clean=known)
+        correct = correct_answers(model, part, attack, config, clean=known, replays=replays)
         clean = correct if clean is None else clean
         accuracy = Accuracy.count(correct, part.data.targets, groups.classes)
         per_class[f"val/{attack}"] = accuracy.per_class
@@ -179,11 +190,13 @@ def correct_answers(
     *,
     clean: Tensor | None = None,
     on_batch: Callable[[int], None] | None = None,
+    replays: ShapedReplays | None = None,
 ) -> Tensor:
     """Return which images of a part the model answers right under one attack: (N,) bool.
 
     `measure_accuracy` says how; this keeps the answers that it counts. `clean` holds those without
     an attack, (N,) bool, if they are known. `on_batch` gets the number of images done so far.
+    `replays` records the attack and replays it, on a GPU; None runs it for each batch.
 
     Raises:
         ConfigError: the attack does not exist, or not in this norm.
@@ -207,6 +220,7 @@ def correct_answers(
                     model, images[standing], targets[standing], eps=config.measured_eps,
                     norm=config.measured_norm, step_size=config.evaluation.step_size,
                     seed=EVALUATION_SEED, split=part.split, places=places[standing],
+                    replays=replays,
                 )  # fmt: skip
                 with torch.no_grad(), exactly(model):
                     correct[standing] = model(adv_images).argmax(dim=1) == targets[standing]

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +14,25 @@ import torch
 from torch import nn
 
 from ltat_tune.attacks.heartbeat import beat
-from ltat_tune.attacks.replays import CUDAGraphs, Recordings
+from ltat_tune.attacks.shaped_replays import RecordedAttacks
 from ltat_tune.config.timeline import deferral_epoch
 from ltat_tune.config.trial_config import TrialConfig
-from ltat_tune.data.batches import channel_statistics, training_batches
+from ltat_tune.data.batches import training_batches
 from ltat_tune.data.datasets import Splits, load_splits
 from ltat_tune.errors import TrainingDiverged
 from ltat_tune.losses import class_weights
-from ltat_tune.methods import build_method, needs_projection
+from ltat_tune.methods import build_method
 from ltat_tune.methods.fairness.class_state import ClassState, recorded_sums
-from ltat_tune.models import build_model, chosen_precision, prepare_model
+from ltat_tune.models import chosen_precision, prepare_model
 from ltat_tune.models.arithmetic import computing_on, described
 from ltat_tune.models.foreign.noise import network_noise
-from ltat_tune.models.foreign.start import load_teacher, start_from
-from ltat_tune.seeding import new_generator, stream_seed
+from ltat_tune.seeding import new_generator
 from ltat_tune.training.ae_distances import AEDistances
 from ltat_tune.training.checkpoint import check_images, load_checkpoint, loading, weights_hash
 from ltat_tune.training.epoch_sums import EpochSums, check_finite
 from ltat_tune.training.fit_result import EpochMetrics, FitResult, Kept
 from ltat_tune.training.metrics import ClassGroups
+from ltat_tune.training.networks import starting_networks
 from ltat_tune.training.optim import build_optimizer, clip_gradients, learning_rate, load_optimizer
 from ltat_tune.training.own_loop import fit_elsewhere
 from ltat_tune.training.saving import Saver
@@ -72,15 +71,14 @@ class Trainer:
         self.precision = chosen_precision(config.compute.precision, self.device, auto=precision)
         self.counts = self.splits.samples_per_class
         self.groups = ClassGroups.from_counts(self.counts.tolist())
-        self._recordings: Recordings | None = None
+        self._recorded = RecordedAttacks()
         self._train = self.splits.train.to(self.device)
         self._val = self.splits.val.to(self.device)
-        self._validator = Validator(config, self._train, self._val, self.counts)
 
     @property
     def note(self) -> str:
         """What the user should know of how this training computes; empty if there is nothing."""
-        return "" if self._recordings is None else self._recordings.note
+        return self._recorded.note
 
     @property
     def score_name(self) -> str:
@@ -115,8 +113,11 @@ class Trainer:
         """
         with computing_on(self.device, self.config.compute):
             self.start(checkpoint)
-            with Saver(checkpoint, self.state_dict, epochs=len(self.history)) as saver:
-                self._fit(on_epoch, saver, validate_at, probe_at, probe_epochs, save_at)
+            try:
+                with Saver(checkpoint, self.state_dict, epochs=len(self.history)) as saver:
+                    self._fit(on_epoch, saver, validate_at, probe_at, probe_epochs, save_at)
+            finally:
+                self._recorded.release()
             return self._result()
 
     def _fit(
@@ -186,23 +187,14 @@ class Trainer:
     def start(self, checkpoint: Path | None = None) -> None:
         """Build network, optimiser and generators, and load the state that a checkpoint has."""
         config, seed = self.config, self.config.seeds.seed
-        if self.device.type == "cuda" and config.compute.graphs == "auto":
-            self._recordings = Recordings(CUDAGraphs(self.device))  # of this model
-        normalises = config.model.normalisation == "data"
-        mean, std = channel_statistics(self._train.images) if normalises else (None, None)
-        build = partial(
-            build_model, config.model, in_channels=self._train.images.shape[1],
-            num_classes=len(self.splits.classes), side=self._train.images.shape[2], mean=mean,
-            std=std, seed=stream_seed(seed, "weights"),
+        self._recorded = RecordedAttacks.on(self.device, config.compute)  # of this model
+        self._validator = Validator(
+            config, self._train, self._val, self.counts, replays=self._recorded.validation
+        )
+        self.model, self.teacher = starting_networks(
+            config, self._train, len(self.splits.classes), self.device, precision=self.precision,
+            resumes=checkpoint is not None and checkpoint.exists(),
         )  # fmt: skip
-        self.model = build(projection=needs_projection(config))
-        self.teacher = build() if config.method.teacher else None
-        if self.teacher is not None and config.method.teacher:
-            load_teacher(self.teacher, config.method.teacher)
-            prepare_model(self.teacher.to(self.device), self.precision, self.device)
-        if config.model.init and not (checkpoint and checkpoint.exists()):
-            start_from(self.model, config.model.init)
-        prepare_model(self.model.to(self.device), self.precision, self.device)
         self.optimizer = build_optimizer(config.optim, self.model)
         self.average = new_average(self.model, decay_of(config.optim, len(self._train)))
         self.fair_average = new_fair_average(self.model, config)
@@ -256,7 +248,7 @@ class Trainer:
         last = torch.tensor(self.predicted[-1], device=self.device) if self.predicted else None
         method = build_method(
             config, self.counts.to(self.device), epoch=epoch, predicted=last,
-            classes=self.classes, teacher=self.teacher, recordings=self._recordings,
+            classes=self.classes, teacher=self.teacher, recordings=self._recorded.training,
         )  # fmt: skip
         self.model.train()
         sums = EpochSums(len(self.splits.classes), self.device, **recorded_sums(config, epoch))
@@ -286,7 +278,9 @@ class Trainer:
         self.predicted.append(predicted)
         self.classes = self.classes.after(*sums.read_classes())
         if self.fair_average is not None:
-            self.fair_average.after_epoch(self._val, config, len(self.splits.classes))
+            self.fair_average.after_epoch(
+                self._val, config, len(self.splits.classes), self._recorded.validation
+            )
         return {**metrics, "train/lr": rate}
 
     def validate_epoch(self, epoch: int) -> dict[str, float]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
+from ltat_tune.attacks.shaped_replays import ShapedReplays
 from ltat_tune.config.attack_names import read_name
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.datasets import LabelledImages
@@ -46,18 +47,26 @@ class Validator:
         train: training images, on the device that trains.
         val: validation images, there too.
         samples_per_class: training images by class, (K,).
+        replays: records the validation attack and replays it; None runs it for each batch.
     """
 
     def __init__(
         self, config: TrialConfig, train: LabelledImages, val: LabelledImages,
-        samples_per_class: Tensor,
+        samples_per_class: Tensor, *, replays: ShapedReplays | None = None,
     ) -> None:  # fmt: skip
-        self._config, self._train, self._val = config, train, val
+        self._config, self._train, self._val, self._replays = config, train, val, replays
+        self._measured: dict[nn.Module, nn.Module] = {}  # a recording is of one module
         self._counts = samples_per_class
         self._groups = ClassGroups.from_counts(samples_per_class.tolist())
 
     def measured(self, module: nn.Module) -> nn.Module:
         """Return a module with the scale and the log-prior that it is measured with."""
+        if module not in self._measured:
+            self._measured[module] = self._with_scale(module)
+        self._measured[module].training = module.training
+        return self._measured[module]
+
+    def _with_scale(self, module: nn.Module) -> nn.Module:
         config, shift = self._config.model, None
         if config.posthoc_tau > 0:
             prior = log_prior(self._counts.double())
@@ -90,7 +99,9 @@ class Validator:
             yield best
 
     def _found(self, module: nn.Module) -> Validation:
-        return validate(self.measured(module), self._val, self._config, self._groups)
+        return validate(
+            self.measured(module), self._val, self._config, self._groups, replays=self._replays
+        )
 
     def _score(self, look: Look) -> float:
         return look.found.metrics[f"val/{self._config.evaluation.val_attack}_balanced_acc"]

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ltat_tune.attacks.shaped_replays import ShapedReplays
 from ltat_tune.config.sections import OptimConfig
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.batches import steps_of_epoch
@@ -99,11 +100,19 @@ class FairnessAverage:
         self.average = WeightAverage(model, math.exp(-1 / span))
         self._model, self._threshold, self._guard = model, threshold, guard
 
-    def after_epoch(self, data: LabelledImages, config: TrialConfig, classes: int) -> None:
+    def after_epoch(
+        self,
+        data: LabelledImages,
+        config: TrialConfig,
+        classes: int,
+        replays: ShapedReplays | None = None,
+    ) -> None:
         """Measure the model on the validation images, and average it in if that admits it."""
         attack = config.evaluation.val_attack
         self.admit(
-            measure_accuracy(self._model, data, attack, config, split="val", classes=classes)
+            measure_accuracy(
+                self._model, data, attack, config, split="val", classes=classes, replays=replays
+            )
         )
 
     def admit(self, accuracy: Accuracy) -> None:

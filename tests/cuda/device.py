@@ -184,6 +184,7 @@ class Pretended:
         step_waits: those inside a training step.
         recordings: CUDA graphs that were recorded, by device.
         replays: how often a graph was replayed.
+        graphs: those that are not freed.
         lost: what every call answers once the GPU is lost to the process.
         living_when_emptied: tensors of the device at each call of torch.cuda.empty_cache.
         before: called with the name of each operation on the device, to look or to make it fail.
@@ -199,6 +200,7 @@ class Pretended:
         self.step_waits: Counter[str] = Counter()
         self.recordings: Counter[int] = Counter()
         self.replays = self.operations = 0
+        self.graphs = weakref.WeakSet[Graph]()
         self.before: Callable[[str], None] | None = None
         self.in_step = False
         self.lost = ""

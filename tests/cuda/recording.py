@@ -93,6 +93,12 @@ class Graph:
 
     def __init__(self, keep_graph: bool = False) -> None:
         self.tape: Tape | None = None
+        self._pool = (0, id(self))
+        _gpu().graphs.add(self)
+
+    def pool(self) -> tuple[int, int]:
+        """The name of its memory."""
+        return self._pool
 
     def replay(self) -> None:
         """Do what was recorded."""

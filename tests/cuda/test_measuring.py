@@ -143,7 +143,7 @@ def test_an_attack_is_recorded_once_a_training_and_reads_what_changes(
 ) -> None:
     values = {"optim.epochs": 3, **values}
     found = machine.run(on_gpu, values)
-    assert found.recordings == {0: recordings}
+    assert found.recordings == {0: recordings + 1}  # and the validation's once
     assert found.weights == machine.run(on_gpu, {**values, "compute.graphs": "off"}).weights
 
 

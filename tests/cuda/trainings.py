@@ -19,7 +19,7 @@ from ltat_tune import models
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data import batches
 from ltat_tune.data.datasets import LabelledImages, Splits
-from ltat_tune.training import trainer
+from ltat_tune.training import networks, trainer
 from ltat_tune.training.trainer import Trainer
 from tests.cuda.device import Pretended
 
@@ -83,7 +83,10 @@ def on_cpu(values: dict[str, object]) -> Fitted:
         nn.Module.to(model, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     real = models.prepare_model
-    with mock.patch.object(trainer, "prepare_model", prepared):
+    with (
+        mock.patch.object(trainer, "prepare_model", prepared),
+        mock.patch.object(networks, "prepare_model", prepared),
+    ):
         done = Trainer(config_of(values), splits=images()).fit()
     return Fitted(done.weights, done.metrics)
 

@@ -278,8 +278,9 @@ def _scripted(
 
     def bind(trainer: Trainer) -> None:
         def validate(
-            model: Classifier, data: LabelledImages, config: TrialConfig, groups: ClassGroups
-        ) -> Validation:
+            model: Classifier, data: LabelledImages, config: TrialConfig, groups: ClassGroups,
+            *, replays: object,
+        ) -> Validation:  # fmt: skip
             score = scores[len(trainer.history) + 1]
             measured = Accuracy([score] * groups.classes, [10] * groups.classes)
             names = [f"val/{name}" for name in ("clean", config.evaluation.val_attack)]
