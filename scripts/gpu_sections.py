@@ -15,7 +15,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from ltat_tune.attacks.replays import CUDAGraphs
+from ltat_tune.attacks.shaped_replays import RecordedAttacks
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.batches import evaluation_batches, to_unit
 from ltat_tune.data.datasets import LabelledImages, Splits, load_splits
@@ -265,25 +266,39 @@ def determinism(section: Section) -> None:
 
 
 def costs(section: Section) -> None:
-    """A validation with 60 % and with all images right, and a checkpoint, against an epoch."""
+    """A validation with 60 % and with all images right, and a checkpoint, against an epoch.
+
+    Validations run with graphs and without, which must give the same answers.
+    """
     trainer, _, done = trained(section, section.config(optim__epochs=2))
     epoch_s = done[-1].seconds
     times = 1 if section.smoke else 5
+    equal = True
     with computing_on(section.device, trainer.config.compute):
         for share in (0.6, 1.0):
-            val = right_on(trainer.model, section.splits.val.to(section.device), share)
-            took = section.seconds(
-                lambda val=val: validate(trainer.model, val, trainer.config, trainer.groups), times
+            val, answers = (
+                right_on(trainer.model, section.splits.val.to(section.device), share),
+                [],
             )
-            section.add(
-                what=f"validation, {share:.0%} right", seconds=took, of_epoch=took / epoch_s
-            )
+            recorded = RecordedAttacks.on(section.device, trainer.config.compute)
+            for how, replays in (("", None), (", graphs", recorded.validation)):
+                validated = partial(
+                    validate, trainer.model, val, trainer.config, trainer.groups, replays=replays
+                )
+                took = section.seconds(validated, times)
+                answers.append(validated().answers)
+                section.add(what=f"validation, {share:.0%} right{how}", seconds=took,
+                            of_epoch=took / epoch_s)  # fmt: skip
+            equal = equal and torch.equal(*answers)
+            section.note(not_recorded=recorded.note)
+            recorded.release()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "checkpoint.pt"
         took = section.seconds(lambda: save_checkpoint(path, trainer.state_dict()), times)
         section.add(what="checkpoint", seconds=took, of_epoch=took / epoch_s,
                     mib=path.stat().st_size / 2**20)  # fmt: skip
-    section.verdict(True, "it is measured")
+    section.verdict(equal and not section.found["not_recorded"],
+                    "validations with graphs and without give the same answers")  # fmt: skip
 
 
 def right_on(model: nn.Module, data: LabelledImages, share: float) -> LabelledImages:

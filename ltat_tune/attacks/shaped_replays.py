@@ -34,8 +34,8 @@ class ShapedReplays:
     every validation, where a recording costs its time once. Shapes beyond `MOST_SHAPES` of a model
     are attacked directly.
 
-    Tests do not use it: they attack in float32, where the GPU and not the launches takes the time,
-    and meet each shape a few times only.
+    Tests do not use it: they meet each shape a few times only, and a recording in float32 would
+    double their memory.
 
     As for `Replays`, what the models read must stay at its place in memory.
 

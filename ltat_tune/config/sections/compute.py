@@ -23,8 +23,8 @@ class ComputeConfig(Section):
     )
     graphs: Literal["auto", "off"] = documented(
         "auto",
-        "CUDA graphs on a GPU: auto records the training attack once and replays it;"
-        " off launches its kernels one by one. A CPU has no graphs",
+        "CUDA graphs on a GPU: auto records the attacks of training and validation once and"
+        " replays them; off launches their kernels one by one. A CPU has no graphs",
         also=("compile", "cuda_graphs"),
     )
     float32: Literal["exact", "tf32"] = documented(
