@@ -276,10 +276,8 @@ def costs(section: Section) -> None:
     equal = True
     with computing_on(section.device, trainer.config.compute):
         for share in (0.6, 1.0):
-            val, answers = (
-                right_on(trainer.model, section.splits.val.to(section.device), share),
-                [],
-            )
+            val = right_on(trainer.model, section.splits.val.to(section.device), share)
+            answers: list[Tensor] = []
             recorded = RecordedAttacks.on(section.device, trainer.config.compute)
             for how, replays in (("", None), (", graphs", recorded.validation)):
                 validated = partial(

@@ -55,6 +55,11 @@ def _of_training(config: ConfigValues) -> list[str]:
             f"optim.milestones, got {len(optim.lr_factors)}"
         )
     measured = config.evaluation
+    if measured.every_epochs is None and measured.select_epoch != "last":
+        broken.append(
+            f"evaluation.select_epoch {measured.select_epoch} compares the scores of many epochs, "
+            "so evaluation.every_epochs must be a number, got null; use 1, or select_epoch last"
+        )
     if measured.norm not in (None, attack.norm) and measured.eps is None:
         broken.append(
             f"evaluation.norm is {measured.norm} and attack.norm is {attack.norm}, so "

@@ -1,4 +1,7 @@
-"""The epochs at which class weights, stages, class state, AWP and rate drops begin."""
+"""The epochs at which class weights, stages, class state, AWP and rate drops begin.
+
+And those that are validated.
+"""
 
 from __future__ import annotations
 
@@ -49,3 +52,9 @@ def drop_epochs(config: OptimConfig) -> list[int]:
     # RoBal's release counts epochs from 1.
     first = 1 if config.lr_schedule == "robal_release" else 0
     return [round(fraction * config.epochs) - first for fraction in config.milestones]
+
+
+def is_validated(config: ConfigValues, epoch: int) -> bool:
+    """Return whether an epoch, from 1, is validated, whatever a study needs besides."""
+    every, last = config.evaluation.every_epochs, config.optim.epochs
+    return epoch == last or (every is not None and epoch % every == 0)

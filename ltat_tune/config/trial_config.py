@@ -100,7 +100,7 @@ class TrialConfig(ConfigValues):
         scaled: dict[str, Any] = {
             path: max(1, round(self.get(path) * share))
             for path in ("optim.warmup_epochs", "evaluation.every_epochs")
-            if self.get(path) > 0
+            if self.get(path)
         }
         if self.method.name == "wat":
             scaled["method.wat_rate"] = self.method.wat_rate / share

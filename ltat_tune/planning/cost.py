@@ -9,7 +9,7 @@ takes a fixed time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -193,6 +193,12 @@ def validation_passes(config: TrialConfig, classes: int, test_images: int) -> fl
     images = _validation_images(config, classes, test_images)
     looks = 1 + config.optim.keeps_better
     return looks * images * (passes("clean") + passes(config.evaluation.val_attack))
+
+
+def validation_share(config: TrialConfig, judged: Collection[int] = ()) -> float:
+    """Return how many validations there are for each epoch; `judged` are the rungs' epochs."""
+    every, epochs = config.evaluation.every_epochs, config.optim.epochs
+    return len({*judged, epochs}) / epochs if every is None else 1 / every
 
 
 def _validation_images(config: TrialConfig, classes: int, test_images: int) -> int:

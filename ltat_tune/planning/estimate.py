@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ltat_tune.errors import DataError
-from ltat_tune.planning.cost import Cost, attack_steps, cost_of
+from ltat_tune.planning.cost import Cost, attack_steps, cost_of, validation_share
 from ltat_tune.planning.expected_epochs import SearchLength, search_length, stage_epochs
 from ltat_tune.planning.opinion_cost import opinion_passes
 from ltat_tune.planning.slots import on_this_machine, trials_at_once, visible_gpus
@@ -237,7 +237,7 @@ def _scenario(
     gpu = on_this_machine(space.resources).gpus_per_trial > 0
     threads = space.resources.cpus_per_trial
     pass_s = measured.pass_s if measured else cost.pass_seconds(gpu=gpu, threads=threads)
-    epoch_s = pass_s * (cost.update + cost.validation / config.evaluation.every_epochs)
+    epoch_s = pass_s * (cost.update + cost.validation * validation_share(config, rungs.epochs))
     confirmations, most, spared = confirmation_epochs(space)
     # a stopped baseline continues
     done = min(1.0, length.complete / length.trials)

@@ -19,6 +19,7 @@ from ltat_tune.planning.cost import (
     image_facts,
     sentinel_passes,
     validation_passes,
+    validation_share,
 )
 from ltat_tune.planning.estimate import CONTEXTS
 from ltat_tune.space.space import Space
@@ -115,7 +116,7 @@ def look_costs(space: Space) -> dict[str, LookCost]:
         costs[scenario.name] = LookCost(
             passes,
             sentinel_passes(min(test, confirm.test_images or test)),
-            update + validation / config.evaluation.every_epochs,
+            update + validation * validation_share(config),
             {attack: math.ceil(count / size) for attack, count in images.items()},
         )
     return costs

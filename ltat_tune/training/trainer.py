@@ -15,7 +15,7 @@ from torch import nn
 
 from ltat_tune.attacks.heartbeat import beat
 from ltat_tune.attacks.shaped_replays import RecordedAttacks
-from ltat_tune.config.timeline import deferral_epoch
+from ltat_tune.config.timeline import deferral_epoch, is_validated
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.batches import training_batches
 from ltat_tune.data.datasets import Splits, load_splits
@@ -292,8 +292,7 @@ class Trainer:
 
     def is_due(self, epoch: int, also: Collection[int] = ()) -> bool:
         """Return whether an epoch, from 1, is validated."""
-        every, last = self.config.evaluation.every_epochs, self.config.optim.epochs
-        return epoch % every == 0 or epoch in also or epoch == last
+        return epoch in also or is_validated(self.config, epoch)
 
     def _kept_module(self) -> nn.Module:
         """Return the module that is validated and kept: the average, if there is one."""

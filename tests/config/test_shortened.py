@@ -70,3 +70,8 @@ def test_a_weight_average_spans_the_same_share_of_a_copy() -> None:
 def test_what_counts_epochs_keeps_one_at_least() -> None:
     short = FULL.shortened(4)
     assert (short.optim.warmup_epochs, short.evaluation.every_epochs) == (1, 1)
+
+
+def test_a_copy_that_is_validated_at_its_end_alone_stays_so() -> None:
+    whole = FULL.replace({"evaluation.every_epochs": None})
+    assert whole.shortened(40).evaluation.every_epochs is None

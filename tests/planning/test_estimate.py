@@ -65,6 +65,18 @@ def test_epochs_and_seconds_of_a_study_without_rungs(tmp_path: Path) -> None:
     assert found.gpu_hours() is None
 
 
+def test_a_study_that_validates_at_rungs_alone_pays_for_them_and_for_the_end(
+    tmp_path: Path,
+) -> None:
+    fixed = {**MINI["fixed"], "evaluation.every_epochs": None}  # of 6 epochs
+    space = _space(tmp_path, fixed=fixed)
+    cost = cost_of(space.config(space.scenarios[0], {}), space.confirm.attacks)
+    for rungs, validations in (((), 1), ((2,), 2), ((2, 4), 3)):
+        found = estimate(space, Rungs(rungs, ()), slots=2, measured=MEASURED).scenarios[0]
+        expected = 0.001 * (cost.update + cost.validation * validations / 6)
+        assert found.epoch_s == pytest.approx(expected)
+
+
 def test_a_second_opinion_on_every_training_costs_at_most_its_share(tmp_path: Path) -> None:
     without = estimate(_space(tmp_path), NO_RUNGS, slots=2, measured=MEASURED).scenarios[0]
     checked = _space(tmp_path, objective={**MINI["objective"], "second_opinion": True})

@@ -349,6 +349,35 @@ def test_validation_comes_every_so_many_epochs_after_the_last_and_where_it_is_as
     assert validated == [2, 3, 4, 5]
 
 
+def test_without_an_interval_only_rungs_and_the_last_epoch_are_validated() -> None:
+    config = tiny(optim__epochs=4, evaluation__every_epochs=None)
+    every = _train(config.replace({"evaluation.every_epochs": 1}))
+    for rungs, validated in (((), [4]), ((2,), [2, 4]), ((2, 4, 99), [2, 4])):
+        found = _train(config, validate_at=rungs)
+        epochs = [epoch for epoch, metrics in found.history if "val/clean_acc" in metrics]
+        assert epochs == validated
+        assert (found.weights, found.metrics) == (every.weights, every.metrics)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"optim__ema_epochs": 1.5, "optim__ema_keep": "better",
+         "optim__ema_statistics": "adversarial"},
+        {"method__name": "cfa", "method__fawa_span": 0.5, "method__fawa_threshold": 0.05},
+    ],
+)  # fmt: skip
+def test_the_better_of_average_and_weights_and_cfas_average_need_no_interval(
+    values: dict[str, object],
+) -> None:
+    """The last epoch alone decides between the two; CFA's guard measures every epoch itself."""
+    config = tiny(optim__epochs=4, **values)
+    every, rungs = (
+        _train(config.replace({"evaluation.every_epochs": n}), validate_at=(2,)) for n in (1, None)
+    )
+    assert (rungs.weights, rungs.metrics) == (every.weights, every.metrics)
+
+
 def test_validating_at_further_epochs_changes_no_weight() -> None:
     config = tiny(optim__epochs=4, evaluation__every_epochs=4)
     plain, validated = _train(config), _train(config, validate_at=(1, 2, 3))

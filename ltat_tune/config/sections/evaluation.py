@@ -45,8 +45,11 @@ class EvaluationConfig(Section):
         le=100,
         source="SRAT 5.1 (1/255 on SVHN); REAT 5",
     )
-    every_epochs: Integer = documented(
-        1, "number of epochs between validations; the last epoch is always validated", ge=1
+    every_epochs: Integer | None = documented(
+        1,
+        "number of epochs between validations; null validates only at rungs. The last epoch is"
+        " always validated",
+        ge=1,
     )
     select_epoch: Literal["last", "best", "best_late"] = documented(
         "last",
