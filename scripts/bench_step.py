@@ -7,7 +7,8 @@ validation: the hold-out under PGD-20 against an epoch of PGD-10 training: as `T
 with every image attacked, and with the right ones alone. evaluation: batch sizes, BatchNorm folded
 or not, early exit. methods: one training step of each against PGD-AT. reference: REAT's step
 against `step_reference.PlainStep`, losses and gradients compared first. together: two trainings
-at once.
+at once. trial: a whole training of digits that is validated each epoch, each eighth, and at a rung
+and the end alone.
 
 What is compared runs in turns, and a ratio is the median over the turns, with the lowest and the
 highest: trust ratios, not seconds. On one CPU thread the seconds are the process's own. Digits are
@@ -67,7 +68,8 @@ STEPS: dict[str, dict[str, object]] = {
     **{name: {"method.name": name} for name in METHODS if name != "pgd_at"},
     "pgd_at, awp": {"method.awp_gamma": 0.01},
 }
-PARTS = ("validation", "evaluation", "methods", "reference", "together")
+PARTS = ("validation", "evaluation", "methods", "reference", "together", "trial")
+RUNG = 6  # of 16 epochs, as in search_spaces/quickstart.yaml without SRAT's deferred weights
 RIGHT_SHARE = 0.6  # of the noise images; PGD-AT's clean accuracy on CIFAR-10-LT is of this order
 ENOUGH = 0.25  # validation must cost less of an epoch
 
@@ -349,6 +351,35 @@ def together_rows(
     return throughputs(job, (1, 2), rounds)
 
 
+def trial_rows(
+    rounds: int, *, device: torch.device, changes: dict[str, object]
+) -> list[dict[str, Any]]:
+    """Whole trainings of digits, UR 50, against one that is never validated but at its end."""
+    plain = {**DIGITS, "data.imbalance_ratio": 50, **changes}
+    splits = load_splits(TrialConfig.from_flat(plain))
+    validated: dict[str, list[int]] = {}
+    weights: set[str] = set()
+
+    def training(name: str, every: int | None, rungs: tuple[int, ...]) -> Callable[[], None]:
+        config = TrialConfig.from_flat({**plain, "evaluation.every_epochs": every})
+
+        def train() -> None:
+            trainer = Trainer(config, splits=splits, device=device)
+            weights.add(trainer.fit(validate_at=rungs).weights)
+            validated[name] = [h.epoch for h in trainer.history if "val/clean_acc" in h.metrics]
+
+        return train
+
+    settings = {"the end": (None, ()), "null": (None, (RUNG,)), "8": (8, (RUNG,)), "1": (1, ())}
+    timed = in_turns({n: training(n, *how) for n, how in settings.items()}, rounds, device)
+    assert len(weights) == 1  # validations change nothing
+    return [
+        {"every_epochs": (name := row.pop("name")), "validations": len(validated[name]), **row,
+         "share_of_trial": 1 - 1 / row["ratio"]}
+        for row in timed
+    ]  # fmt: skip
+
+
 def measure(given: argparse.Namespace) -> dict[str, Any]:
     """Everything, as JSON would have it."""
     device = torch.device(given.device)
@@ -392,6 +423,10 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         "together": lambda: together_rows(
             rounds, width=given.width, batch_size=given.batch or batch, device=device,
             changes=changes,
+        ),
+        "trial": lambda: trial_rows(
+            rounds, device=device,
+            changes={**changes, **({"optim.epochs": RUNG + 2} if given.quick else {})},
         ),
     }  # fmt: skip
     return {

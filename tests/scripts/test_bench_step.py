@@ -45,6 +45,8 @@ def test_quick_measures_every_part(capsys: pytest.CaptureFixture[str]) -> None:
     assert rows["bf16"]["loss_difference"] < 0.05
     assert [row["at_once"] for row in found["together"]] == [1, 2]
     assert all(row["images_per_s"] > 0 for row in found["together"])
+    counted = {row["every_epochs"]: row["validations"] for row in found["trial"]}
+    assert counted == {"the end": 1, "null": 2, "8": 2, "1": 8}  # of 8 epochs
 
 
 def test_counts_of_cifar10_at_its_defaults() -> None:
