@@ -40,8 +40,8 @@ def _check(machine: Machine, values: Values) -> None:
     expected = machine.run(on_cpu, values)
     assert (plain.weights, plain.metrics) == (expected.weights, expected.metrics)
     attacks = values.get("method.name") != "natural"
-    assert sum(graphs.recordings.values()) > attacks  # the validation's, too
-    assert graphs.recordings.keys() == {0} and graphs.replays > 0
+    assert graphs.recordings.keys() <= {0}
+    assert graphs.replays > 0 or not attacks
     assert graphs.note == ""
     assert plain.recordings == {} and plain.replays == 0
 
