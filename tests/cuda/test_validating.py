@@ -228,7 +228,7 @@ def test_a_training_goes_on_where_no_memory_is_left_for_the_graph_of_its_validat
 
 
 def released(folder: Path, stop: bool) -> tuple[int, int]:
-    """The recordings that live while a training runs, and after it."""
+    """The recordings that live while a training runs, and after it; a probe has freed its own."""
     living: list[int] = []
 
     def on_epoch(done: Any) -> None:
@@ -240,7 +240,9 @@ def released(folder: Path, stop: bool) -> tuple[int, int]:
     with Pretended() as gpu:
         trainer = Trainer(config, splits=images(), device="cuda")
         with suppress(SystemExit):
-            trainer.fit(on_epoch, checkpoint=folder / "checkpoint.pt")
+            trainer.fit(
+                on_epoch, checkpoint=folder / "checkpoint.pt", probe_at=[1], probe_epochs=1
+            )
         return max(living), len(gpu.graphs)
 
 
