@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 import torch
 
+from ltat_tune.memory import keep_freed_memory
+
 
 def stream_seed(seed: int, stream: str) -> int:
     """Return a 63-bit seed for one named stream. Streams of one seed are independent."""
@@ -35,8 +37,9 @@ def drawing(seed: int, device: torch.device) -> Iterator[None]:
 
 
 def prepare_process(threads: int) -> None:
-    """Set the number of CPU threads of this process, which is global state.
+    """Set the number of CPU threads of this process and how it keeps memory; both are global.
 
     The number is a condition of a result: another number may change the last digits.
     """
+    keep_freed_memory()
     torch.set_num_threads(threads)

@@ -6,9 +6,9 @@
 validation: the hold-out under PGD-20 against an epoch of PGD-10 training: as `Trainer` does it,
 with every image attacked, and with the right ones alone. evaluation: batch sizes, BatchNorm folded
 or not, early exit. methods: one training step of each against PGD-AT. reference: REAT's step
-against `step_reference.PlainStep`, losses and gradients compared first. together: two trainings
-at once. trial: a whole training of digits that is validated each epoch, each eighth, and at a rung
-and the end alone.
+against `step_reference.PlainStep`, each in a process of its own, losses and gradients compared
+first. together: two trainings at once. trial: a whole training of digits that is validated each
+epoch, each eighth, and at a rung and the end alone.
 
 What is compared runs in turns, and a ratio is the median over the turns, with the lowest and the
 highest: trust ratios, not seconds. On one CPU thread the seconds are the process's own. Digits are
@@ -40,7 +40,7 @@ from ltat_tune.attacks import pgd
 from ltat_tune.attacks.frozen import frozen
 from ltat_tune.config.timeline import awp_epoch, clean_epochs
 from ltat_tune.config.trial_config import TrialConfig
-from ltat_tune.data.batches import evaluation_batches, to_unit, training_batches
+from ltat_tune.data.batches import evaluation_batches, training_batches
 from ltat_tune.data.datasets import LabelledImages, load_splits
 from ltat_tune.data.long_tail import profile_counts
 from ltat_tune.methods import METHODS, build_method, needs_projection
@@ -53,7 +53,8 @@ from ltat_tune.training.trainer import Trainer
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a script finds `scripts`
 from scripts.bench_timing import circumstances, in_turns, line_of, table_of
-from scripts.step_reference import OurStep, PlainStep, agreement, stepping
+from scripts.step_apart import apart
+from scripts.step_reference import agreement
 from scripts.step_together import throughputs
 
 DIGITS = {
@@ -317,23 +318,17 @@ def reference_rows(
     rounds: int, *, width: int, batch_size: int, device: torch.device, changes: dict[str, object]
 ) -> list[dict[str, Any]]:
     """REAT's step, ours in both precisions, against the plain one; numbers compared first."""
-    setting = noise_images(
-        width=width, images=batch_size, batch_size=batch_size, device=device,
-        changes={**changes, "method.name": "reat"},
-    )  # fmt: skip
-    images, targets = to_unit(setting.train.images), setting.train.targets
-    config, counts = setting.config, setting.counts.to(device)
-    reference = PlainStep(unfolded(setting.model), config, counts)
-    steps: dict[str, OurStep | PlainStep] = {"plain reference": reference}
-    for precision in ("fp32", "bf16"):
-        steps[precision] = OurStep(deepcopy(setting.model), config, counts, precision)
-    tasks = {name: stepping(step, images, targets) for name, step in steps.items()}
-    # The first step of each, from the same weights, images and noise. It warms up as well.
-    for task in tasks.values():
-        task()
-    agreed = {name: agreement(step, reference) for name, step in steps.items()}
-    timed = in_turns(tasks, rounds, device, warm=True)
-    what = {"setting": setting.name, "batch_size": batch_size, "steps": config.attack.steps}
+    job = {
+        "changes": {**changes, "method.name": "reat"}, "width": width, "batch_size": batch_size,
+        "device": str(device), "threads": torch.get_num_threads(),
+    }  # fmt: skip
+    with apart(job) as (processes, results):
+        tasks = {n: one.warmed if rounds == 0 else one for n, one in processes.items()}
+        timed = in_turns(tasks, rounds, device, warm=True)
+    reference = results["plain reference"]
+    agreed = {name: agreement(found, reference) for name, found in results.items()}
+    steps = TrialConfig.from_flat(job["changes"]).attack.steps
+    what = {"setting": f"ResNet-18, width {width}", "batch_size": batch_size, "steps": steps}
     return [
         {**what, **row, "times_faster": 1 / row["ratio"], **agreed[row["name"]]} for row in timed
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from ltat_tune.provenance import commit, machine, versions
 
 
 def in_turns(
-    tasks: dict[str, Callable[[], None]],
+    tasks: Mapping[str, Callable[[], float | None]],
     rounds: int,
     device: torch.device,
     *,
@@ -22,8 +22,8 @@ def in_turns(
 ) -> list[dict[str, Any]]:
     """Runs all once to warm up, unless they are warm, then `rounds` times one after the other.
 
-    Returns name, median seconds, and the ratio to the first task of the same turn: median, lowest,
-    highest.
+    A task that returns a number has timed itself, in seconds. Returns name, median seconds, and
+    the ratio to the first task of the same turn: median, lowest, highest.
 
     On one CPU thread the process's own time counts, which other programs on the machine hardly
     disturb. With 0 rounds the warm-up itself is timed.
@@ -38,10 +38,10 @@ def in_turns(
         for name, task in tasks.items():
             finished()
             began = clock()
-            task()
+            took = task()
             finished()
             if turn > 0 or rounds == 0:
-                seconds[name].append(clock() - began)
+                seconds[name].append(clock() - began if took is None else took)
     first = next(iter(seconds.values()))
     found = []
     for name, measured in seconds.items():

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.methods import build_method
@@ -119,17 +119,17 @@ class OurStep:
         self.loss = step.loss.detach()
 
 
-def gradient_of(model: nn.Module) -> Tensor:
-    """All parameters' gradients as one vector, by parameter name."""
-    found = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
-    # an unfolded copy names its layers otherwise, but keeps their order
-    return torch.cat([gradient.flatten() for gradient in found.values()])
+def result_of(step: OurStep | PlainStep) -> dict[str, Tensor]:
+    """The last loss, and all parameters' gradients as one vector, in the order of the layers."""
+    found = [p.grad for p in step.model.parameters() if p.grad is not None]
+    # of an unfolded copy too, whose layers have other names and the same order
+    return {"loss": step.loss, "gradient": torch.cat([gradient.flatten() for gradient in found])}
 
 
-def agreement(step: OurStep | PlainStep, reference: OurStep | PlainStep) -> dict[str, Any]:
-    """How far the last losses and gradients of two steps agree; no step is between."""
-    gradients = [gradient_of(one.model).double() for one in (step, reference)]
-    loss, expected = step.loss.item(), reference.loss.item()
+def agreement(result: dict[str, Tensor], reference: dict[str, Tensor]) -> dict[str, Any]:
+    """How far the losses and gradients of two steps agree; both are of `result_of`."""
+    gradients = [one["gradient"].double() for one in (result, reference)]
+    loss, expected = result["loss"].item(), reference["loss"].item()
     return {
         "loss": loss, "reference_loss": expected, "loss_difference": abs(loss - expected),
         "gradient_cosine": F.cosine_similarity(gradients[0], gradients[1], dim=0).item(),

@@ -39,7 +39,7 @@ def seconds_at_once(command: Sequence[str], at_once: int) -> float:
         for worker in workers:
             assert worker.stdout is not None
             if worker.stdout.readline().strip() != "ready":
-                raise RuntimeError(_last_word(worker))
+                raise RuntimeError(last_word(worker))
         began = time.perf_counter()
         for worker in workers:
             assert worker.stdin is not None
@@ -48,7 +48,7 @@ def seconds_at_once(command: Sequence[str], at_once: int) -> float:
         for worker in workers:
             assert worker.stdout is not None
             if worker.stdout.readline().strip() != "done":
-                raise RuntimeError(_last_word(worker))
+                raise RuntimeError(last_word(worker))
         return time.perf_counter() - began
     finally:
         for worker in workers:
@@ -56,7 +56,8 @@ def seconds_at_once(command: Sequence[str], at_once: int) -> float:
             worker.communicate()
 
 
-def _last_word(worker: subprocess.Popen[str]) -> str:
+def last_word(worker: subprocess.Popen[str]) -> str:
+    """The last line that a process wrote to stderr; it is ended."""
     worker.kill()
     lines = worker.communicate()[1].strip().splitlines()
     return lines[-1] if lines else "a process ended without a word"

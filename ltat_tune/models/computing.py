@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ltat_tune.models.classifier import Classifier
+from ltat_tune.models.foreign import ForeignBackbone
 
 
 def chosen_precision(wanted: str, device: torch.device, *, auto: str | None = None) -> str:
@@ -33,14 +34,20 @@ def chosen_precision(wanted: str, device: torch.device, *, auto: str | None = No
 def prepare_model(model: nn.Module, precision: str, device: torch.device) -> None:
     """Set the backbone's precision and the memory layout that is fastest for it.
 
-    Weights stay in float32. On a CPU, float32 keeps torch's default layout, because another layout
-    is hardly faster and rounds differently.
+    Weights stay in float32. Their layout is channels_last, which rounds otherwise than torch's
+    default. The default stays for a network of another author that cannot compute in it, and for
+    float32 on a CPU with images of one channel: on digits no layout is faster.
     """
     for classifier in _classifiers(model):
         classifier.compute_dtype = torch.bfloat16 if precision == "bf16" else None
-    if precision == "bf16" or device.type == "cuda":
+        grey = classifier.mean.numel() == 1
+        backbone = classifier.backbone
+        if grey and precision == "fp32" and device.type == "cpu":
+            continue
+        if isinstance(backbone, ForeignBackbone) and not backbone.any_layout:
+            continue
         # mypy knows no overload of `to` with a memory format alone
-        nn.Module.to(model, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        nn.Module.to(backbone, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 @contextmanager
