@@ -1,14 +1,17 @@
-"""Private random generators: one named stream for each use, all derived from one seed."""
+"""Private random generators, one named stream for each use, and what is global in a process."""
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
-from ltat_tune.memory import keep_freed_memory
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # glibc's malloc.h
+_MOST = 2**31 - 1
 
 
 def stream_seed(seed: int, stream: str) -> int:
@@ -41,5 +44,20 @@ def prepare_process(threads: int) -> None:
 
     The number is a condition of a result: another number may change the last digits.
     """
-    keep_freed_memory()
+    _keep_freed_memory()
     torch.set_num_threads(threads)
+
+
+def _keep_freed_memory() -> None:
+    """Make the C library keep freed blocks of any size for the next tensors; up to 2 GiB stay.
+
+    glibc returns a freed block of 32 MiB or more to the system, and every page of the next one is
+    cleared anew: a fifth of a ResNet-18's step at batch 128 on a CPU. Digits do not change.
+    Nothing happens where the C library has no such setting.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_MMAP_MAX, 0)
+        mallopt(_TRIM_THRESHOLD, _MOST)

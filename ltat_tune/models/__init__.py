@@ -12,7 +12,12 @@ from torch import Tensor
 
 from ltat_tune.config.sections import ModelConfig
 from ltat_tune.models.classifier import Classifier
-from ltat_tune.models.computing import chosen_precision, exactly, prepare_model
+from ltat_tune.models.computing import (
+    chosen_precision,
+    exactly,
+    prepare_model,
+    takes_channels_last,
+)
 from ltat_tune.models.foreign import ForeignBackbone, build_foreign, is_foreign
 from ltat_tune.models.foreign.backbone import DEFAULT_SIDE
 from ltat_tune.models.heads import CosineHead
@@ -38,6 +43,7 @@ __all__ = [
     "prepare_model",
 ]
 
+_OWN = (SmallCNN, ResNet18, PreActResNet18, WideResNet)  # work in every memory layout
 Backbone = SmallCNN | ResNet18 | PreActResNet18 | WideResNet | ForeignBackbone
 
 MODELS: dict[str, Callable[[ModelConfig, int], Backbone]] = {
@@ -87,7 +93,7 @@ def build_model(
             )
         else:
             backbone = MODELS[config.name](config, in_channels)
-        return Classifier(
+        model = Classifier(
             backbone,
             backbone.out_features,
             num_classes,
@@ -99,3 +105,6 @@ def build_model(
             mean=mean,
             std=std,
         )
+    if not isinstance(backbone, _OWN):
+        model.any_layout = takes_channels_last(backbone, torch.zeros(2, in_channels, side, side))
+    return model

@@ -83,6 +83,7 @@ class Classifier(nn.Module):
         self.feature_dim = feature_dim
         # Type of the backbone's operations; None keeps the type of the images. See `computing`.
         self.compute_dtype: torch.dtype | None = None
+        self.any_layout = True  # whether the backbone computes in channels_last, too
         self.num_classes = num_classes
         self.register_buffer("mean", _channel_buffer(mean, in_channels, 0.0))
         self.register_buffer("std", _channel_buffer(std, in_channels, 1.0))

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ltat_tune.models.classifier import Classifier
-from ltat_tune.models.foreign import ForeignBackbone
 
 
 def chosen_precision(wanted: str, device: torch.device, *, auto: str | None = None) -> str:
@@ -41,13 +40,37 @@ def prepare_model(model: nn.Module, precision: str, device: torch.device) -> Non
     for classifier in _classifiers(model):
         classifier.compute_dtype = torch.bfloat16 if precision == "bf16" else None
         grey = classifier.mean.numel() == 1
-        backbone = classifier.backbone
-        if grey and precision == "fp32" and device.type == "cpu":
-            continue
-        if isinstance(backbone, ForeignBackbone) and not backbone.any_layout:
-            continue
-        # mypy knows no overload of `to` with a memory format alone
-        nn.Module.to(backbone, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        keeps = grey and precision == "fp32" and device.type == "cpu"
+        if classifier.any_layout and not keeps:
+            _lay_out(classifier.backbone, torch.channels_last)
+
+
+def takes_channels_last(backbone: nn.Module, images: Tensor) -> bool:
+    """Return whether a backbone works in channels_last; one that reads maps with `view` does not.
+
+    Global state and the backbone are as before.
+
+    Args:
+        backbone: in torch's default layout.
+        images: some images that it takes, (N, C, H, W).
+    """
+    modes = [(module, module.training) for module in backbone.modules()]
+    try:
+        _lay_out(backbone.eval(), torch.channels_last)
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            backbone(images)
+    except Exception:  # whatever a network raises about its maps
+        return False
+    finally:
+        _lay_out(backbone, torch.contiguous_format)
+        for module, training in modes:
+            module.training = training
+    return True
+
+
+def _lay_out(backbone: nn.Module, layout: torch.memory_format) -> None:
+    # mypy knows no overload of `to` with a memory format alone
+    nn.Module.to(backbone, memory_format=layout)  # type: ignore[call-overload]
 
 
 @contextmanager

@@ -32,7 +32,8 @@ class PreActBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W) -> (N, C', H/stride, W/stride)
         activated = F.relu(self.bn(x), inplace=True)
         out: Tensor = self.second(F.relu(self.first(activated), inplace=True))
-        return out + (x if self.shortcut is None else self.shortcut(activated))
+        out += x if self.shortcut is None else self.shortcut(activated)
+        return out
 
 
 def preact_stages(in_channels: int, widths: Sequence[int], blocks: int) -> nn.Sequential:

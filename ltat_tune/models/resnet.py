@@ -21,7 +21,8 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W) -> (N, C', H/stride, W/stride)
         out = F.relu(self.first(x), inplace=True)
-        out = self.second(out) + self.shortcut(x)
+        out = self.second(out)
+        out += self.shortcut(x)
         return F.relu(out, inplace=True)
 
 

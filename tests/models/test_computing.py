@@ -104,13 +104,27 @@ def test_an_attack_in_bfloat16_raises_the_loss_as_one_in_float32() -> None:
     assert losses[1] - clean == pytest.approx(losses[0] - clean, rel=0.05)
 
 
-def test_float32_on_a_cpu_is_the_plain_model_to_the_bit_and_in_its_layout() -> None:
-    model, plain = _resnet("fp32"), build_model(
-        ModelConfig(name="resnet18", width=8), in_channels=3, num_classes=4
-    )  # fmt: skip
-    images, _ = _batch(4)
-    assert torch.equal(model(images), plain(images))
-    assert all(p.is_contiguous() for p in model.parameters())
+@pytest.mark.parametrize(("channels", "device", "precision", "last"), [
+    (1, "cpu", "fp32", False), (3, "cpu", "fp32", True),
+    (1, "cpu", "bf16", True), (1, "cuda", "fp32", True),
+])  # fmt: skip
+def test_only_float32_of_grey_images_on_a_cpu_keeps_torchs_layout(
+    channels: int, device: str, precision: str, last: bool
+) -> None:
+    """And computes what the plain model does, to the bit."""
+    built = [
+        build_model(ModelConfig(name="resnet18", width=8), in_channels=channels, num_classes=4)
+        for _ in range(2)
+    ]
+    prepare_model(built[0], precision, torch.device(device))
+    maps = [p for p in built[0].parameters() if p.dim() == 4 and p[0, 0].numel() > 1]
+    assert all(p.is_contiguous() is not last for p in maps if p.shape[1] > 1)
+    images = torch.rand(4, channels, 16, 16, generator=torch.Generator().manual_seed(1))
+    with exactly(built[0]):
+        if last:
+            torch.testing.assert_close(built[0](images), built[1](images), rtol=0, atol=1e-4)
+        else:
+            assert torch.equal(built[0](images), built[1](images))
 
 
 def test_exactly_computes_in_float32_inside_alone_folded_weights_included() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+
+import pytest
 import torch
 
 from ltat_tune.models.conv_bn import ConvBN, folded_once
@@ -70,3 +73,41 @@ def test_an_inner_use_leaves_the_outer_ones_folded_weights() -> None:
             assert module.folded is kept
         assert module.folded is kept and kept is not None
     assert module.folded is None
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_many_channels_on_a_narrow_map_are_laid_out_anew_with_the_same_numbers(
+    training: bool,
+) -> None:
+    """Against the same layers in float64, with images and weights in channels_last."""
+    torch.manual_seed(0)
+    module = ConvBN(300, 8).train(training)
+    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    exact = copy.deepcopy(module).double()
+    for side, narrow in ((4, True), (5, False)):
+        images = torch.randn(4, 300, side, side).contiguous(memory_format=torch.channels_last)
+        images.requires_grad_(True)
+        maps = module(images)
+        assert maps.is_contiguous() is narrow
+        doubled = images.detach().double().requires_grad_(True)
+        expected = exact.bn(exact.conv(doubled))
+        assert torch.allclose(maps.double(), expected, rtol=0, atol=1e-5)
+        weighing = torch.randn(maps.shape, dtype=torch.float64)
+        inputs = [images, module.conv.weight], [doubled, exact.conv.weight]
+        found = torch.autograd.grad((maps * weighing).sum(), inputs[0])
+        wanted = torch.autograd.grad((expected * weighing).sum(), inputs[1])
+        for one, other in zip(found, wanted, strict=True):
+            assert torch.allclose(one.double(), other, rtol=1e-4, atol=1e-4)
+
+
+def test_kept_weights_of_both_layouts_and_types_are_the_folded_ones() -> None:
+    module = ConvBN(300, 8).eval()
+    maps = {side: torch.randn(2, 300, side, side) for side in (4, 8)}
+    plain = {side: module(images) for side, images in maps.items()}
+    with folded_once(module):
+        for side, images in maps.items():
+            assert torch.equal(module(images), plain[side])
+            with torch.autocast("cpu", torch.bfloat16):
+                coarse = module(images)
+            assert coarse.dtype == torch.bfloat16
+            assert torch.allclose(coarse.float(), plain[side], rtol=0.05, atol=0.05)

@@ -24,19 +24,16 @@ class ForeignBackbone(nn.Module):
         out_features: D.
         replaced: name of the part that was taken out.
         repeats: repeats the one channel of the images three times.
-        any_layout: whether it computes in channels_last, too.
     """
 
     def __init__(
-        self, network: nn.Module, out_features: int, *, replaced: str, repeats: bool,
-        any_layout: bool = True,
-    ) -> None:  # fmt: skip
+        self, network: nn.Module, out_features: int, *, replaced: str, repeats: bool
+    ) -> None:
         super().__init__()
         self.network = network
         self.out_features = out_features
         self.replaced = replaced
         self.repeats = repeats
-        self.any_layout = any_layout
 
     def forward(self, images: Tensor) -> Tensor:  # (N, C, H, W) -> (N, D)
         if self.repeats:
@@ -103,12 +100,8 @@ def build_foreign(
             f"model.name {name} must give features of shape (N, D) without {part}, got "
             f"{_shape(features)}; name another part with model.features"
         )
-    any_layout = _takes_channels_last(network, images)
     network.train()
-    return ForeignBackbone(
-        network, features.flatten(1).shape[1], replaced=part, repeats=repeats,
-        any_layout=any_layout,
-    )  # fmt: skip
+    return ForeignBackbone(network, features.flatten(1).shape[1], replaced=part, repeats=repeats)
 
 
 def _head(name: str, network: nn.Module, images: Tensor, classes: int) -> str:
@@ -140,26 +133,6 @@ def _head(name: str, network: nn.Module, images: Tensor, classes: int) -> str:
         f"model.name {name} does not end in one linear layer, so its features are unknown; name "
         f"the part that the head replaces, such as model.features: {last}"
     )
-
-
-def _takes_channels_last(network: nn.Module, images: Tensor) -> bool:
-    """Return whether a network that works in torch's default layout works in channels_last.
-
-    One that reads maps with `view` does not. The network is in the default layout afterwards.
-    """
-    try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            _lay_out(network, torch.channels_last)(images)
-    except RuntimeError:
-        return False
-    finally:
-        _lay_out(network, torch.contiguous_format)
-    return True
-
-
-def _lay_out(network: nn.Module, layout: torch.memory_format) -> nn.Module:
-    # mypy knows no overload of `to` with a memory format alone
-    return nn.Module.to(network, memory_format=layout)  # type: ignore[call-overload,no-any-return]
 
 
 def _forward(name: str, network: nn.Module, images: Tensor) -> object:

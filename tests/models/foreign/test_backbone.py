@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from ltat_tune.config.plugin_loader import forget, load_plugins
 from ltat_tune.config.sections import ModelConfig
 from ltat_tune.data.torchvision_door import import_torchvision
 from ltat_tune.errors import ConfigError
-from ltat_tune.models import Classifier, build_model
+from ltat_tune.models import Classifier, build_model, prepare_model
 from ltat_tune.training.checkpoint import weights_hash
 
 
@@ -131,3 +133,32 @@ def test_weights_in_a_plain_mapping_have_the_version_of_the_layers() -> None:
     tensors["head.bias"] += 1
     assert str(model.load_state_dict(tensors)) == "<All keys matched successfully>"
     assert torch.equal(model.head.bias, tensors["head.bias"])
+
+
+_VIEWED = """
+from torch import nn
+class Net(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.maps = nn.Conv2d(3, 8, 3)
+        self.head = nn.Linear(8 * 30 * 30, classes)
+    def forward(self, images):
+        return self.head(self.maps(images).view(len(images), -1))
+def net(num_classes):
+    return Net(num_classes)
+"""
+
+
+def test_a_network_that_views_its_maps_is_left_in_its_layout(tmp_path: Path) -> None:
+    """`view` cannot read maps in channels_last, in which every GPU and bfloat16 computes."""
+    (tmp_path / "viewed_net.py").write_text(_VIEWED)
+    (plugin,) = load_plugins(["viewed_net"], beside=tmp_path)
+    try:
+        models = [_build(name) for name in ("viewed_net:net", "torchvision/resnet18")]
+    finally:
+        forget(plugin)
+    assert [model.any_layout for model in models] == [False, True]
+    for model in models:
+        assert all(p.is_contiguous() for p in model.parameters()) and model.backbone.training
+        prepare_model(model, "bf16", torch.device("cpu"))
+        assert model(torch.rand(2, 3, 32, 32)).shape == (2, 7)
