@@ -119,6 +119,7 @@ def main() -> None:
     if arguments.images:
         space = PHOTOGRAPHS
         data = {"data.root": str(arguments.images), "data.classes": arguments.classes or None}
+        arguments.to /= "-".join([arguments.images.name, *arguments.classes])
     table = Table("seed", "model", *(f"{name}, %" for name in ATTACKS), box=None)
     gains: dict[str, list[list[float]]] = {name: [[], []] for name in ROWS[1:]}
     for seed in range(arguments.seeds):

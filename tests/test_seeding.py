@@ -56,8 +56,8 @@ def test_preparing_a_process_sets_its_threads() -> None:
 
 _FAULTS = """
 import resource, sys, torch
-from ltat_tune.seeding import prepare_process
-if sys.argv[1] == "prepared":
+from ltat_tune.seeding import prepare_process, return_freed_memory
+if sys.argv[1] != "plain":
     prepare_process(1)
 from torch import nn
 network = nn.Sequential(nn.Conv2d(3, 64, 3), nn.ReLU(), nn.Conv2d(64, 3, 3))
@@ -68,6 +68,8 @@ def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(3):
     step()
+if sys.argv[1] == "returned":
+    return_freed_memory()
 before = faults()
 for _ in range(3):
     step()
@@ -84,6 +86,7 @@ def _faults(how: str) -> int:
 @pytest.mark.skipif(sys.platform != "linux", reason="a setting of glibc")
 def test_the_pages_of_freed_maps_are_not_cleared_anew() -> None:
     """Maps of 47 MB are 11,000 pages of 4 KiB; a step has several of them."""
-    plain, prepared = _faults("plain"), _faults("prepared")
+    plain, prepared, returned = (_faults(how) for how in ("plain", "prepared", "returned"))
     assert plain > 30_000
     assert prepared < plain / 10
+    assert returned > plain / 2

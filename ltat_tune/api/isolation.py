@@ -26,12 +26,15 @@ def process_kept() -> Iterator[None]:
     """Restore, on exit, everything in this process that a study changes.
 
     This covers signal handlers, environment, log levels and handlers, warning filters, hooks for
-    uncaught exceptions, `sys.path`, the working directory, torch's threads, and the states of the
-    global random generators. Inside, warnings are not shown, and other threads see the changes.
-    Libraries stay imported. Import them inside, because their import changes the process too.
+    uncaught exceptions, `sys.path`, the working directory, torch's threads, the memory that was
+    used, and the states of the global random generators. Inside, warnings are not shown, and other
+    threads see the changes. Libraries stay imported. Import them inside, because their import
+    changes the process too.
     """
     import numpy as np
     import torch
+
+    from ltat_tune.seeding import return_freed_memory
 
     hooks = sys.excepthook, threading.excepthook
     environment, path, here = dict(os.environ), list(sys.path), os.getcwd()
@@ -62,6 +65,7 @@ def process_kept() -> Iterator[None]:
         if not faults and faulthandler.is_enabled():
             faulthandler.disable()
         torch.set_num_threads(threads)
+        return_freed_memory()
         random.setstate(states[0])
         np.random.set_state(states[1])
         torch.set_rng_state(states[2])

@@ -103,7 +103,8 @@ class TrialConfig(ConfigValues):
             if self.get(path)
         }
         if self.method.name == "wat":
-            scaled["method.wat_rate"] = self.method.wat_rate / share
+            most = 1000.0  # of method.wat_rate, where one class has all that the bound allows
+            scaled["method.wat_rate"] = min(most, self.method.wat_rate / share)
         decay = self.optim.ema_decay ** (1 / share)
         return self.replace(
             {

@@ -11,12 +11,10 @@ the validation attack failed: they are so small that cross-entropy aims at no cl
 or so large that it has hardly a gradient. `scripts/bench_fooled.py` measures how often a sound
 training is doubted.
 
-The share of these images that are broken, times the share of all validation images that they stand
-for, is the gap between the validation attack and the stronger ones in points. A gap of more than 7
-points (`GAP`) beyond chance is doubted whatever its cause. Up to an accuracy of 70 % this follows
-from the rule above, since 7 points of all images are a tenth or more of those that withstand the
-attack; above, `GAP` lowers the share. The stronger attacks here are short, so what AutoAttack
-would find is at least as much.
+Every class counts with as many images as it has that withstand the validation attack. What is so
+broken of all validation images is the gap between that attack and the stronger ones. A gap of more
+than 7 points (`GAP`) beyond chance is doubted whatever its cause. The stronger attacks here are
+short, so what AutoAttack would find is at least as much.
 
 A network that has hardly begun to learn has small logits too, and PGD flatters it as much, so its
 score is doubted as well. What adds less than a tenth to a score and does not show in the logits
@@ -53,7 +51,7 @@ from ltat_tune.training.evaluation import EVALUATION_SEED, MeasuredPart, correct
 
 # Share of images that a sound model may lose: CW takes at most 7.8 % from those of REAT's tables.
 SOUND_SHARE = OTHER_LOSS
-# Share of all images, where that is less than `SOUND_SHARE` of those that withstand the attack.
+# Share of all validation images.
 GAP = 0.07
 # The same if the logits show why the validation attack failed. Beyond chance, so that a cause that
 # did no harm is no reason.
@@ -92,27 +90,51 @@ def second_opinion(
         return None
     part = MeasuredPart.of("val", val.at(standing), opinion_images(config, train), at_most=True)
     size = min(config.evaluation.batch_size, BATCH_SIZE)
-    counts = torch.zeros(5, dtype=torch.int64)  # broken, by margin, by Square, no gradient, flat
-    pulls = []
-    for images, targets, places in part.batches(size):
-        found, pull = _look(model, Batch(to_unit(images), targets, standing[places]), config)
-        counts += found
-        pulls.append(pull)
-    broken, by_margin, by_square, no_gradient, flat = counts.tolist()
+    looks = [
+        _look(model, Batch(to_unit(images), targets, standing[places]), config)
+        for images, targets, places in part.batches(size)
+    ]
+    flags, pulls = (torch.cat(each, dim=-1) for each in zip(*looks, strict=True))
+    broken, by_margin, by_square, no_gradient, flat = flags.sum(dim=1).tolist()
     accuracy = len(standing) / len(val)
-    median = min(float(torch.cat(pulls).median()), _MOST)
+    share, effective = standing_share(
+        flags[0], part.data.targets.cpu(), val.targets[standing].cpu()
+    )
+    median = min(float(pulls.median()), _MOST)
     attacked = len(part) * (LOOK + steps) + (len(part) - by_margin) * QUERY * QUERIES
     return SecondOpinion(
         attack=attack, images=len(part), broken=broken, by_margin=by_margin, by_square=by_square,
         no_gradient=no_gradient, flat=flat, pull=median, passes=attacked, accuracy=accuracy,
+        share_of_standing=share,
         reason=why_doubted(attack, len(part), broken, accuracy=accuracy, no_gradient=no_gradient,
-                           flat=flat, pull=median),
+                           flat=flat, pull=median, share=share, effective=effective),
     )  # fmt: skip
+
+
+def standing_share(broken: Tensor, targets: Tensor, standing: Tensor) -> tuple[float, int]:
+    """Return the share of the standing images that is broken, and how many images tell as much.
+
+    Images of a class were attacked in equal numbers, however many stand. A class counts with those
+    that stand; one of which none was attacked counts as the others do.
+
+    Args:
+        broken: which attacked images are, (N,) bool.
+        targets: their classes, (N,).
+        standing: the classes of all that stand, (M,).
+    """
+    classes = int(standing.max()) + 1
+    seen = torch.bincount(targets, minlength=classes).double()
+    weight = torch.bincount(standing, minlength=classes).double() * (seen > 0)
+    weight = weight / weight.sum()
+    fallen = torch.bincount(targets[broken], minlength=classes)
+    seen = seen.clamp_min(1)
+    return float((weight * fallen / seen).sum()), round(1 / float((weight**2 / seen).sum()))
 
 
 def why_doubted(
     attack: str, images: int, broken: int, *,
     accuracy: float, no_gradient: int, flat: int, pull: float,
+    share: float | None = None, effective: int | None = None,
 ) -> str:  # fmt: skip
     """Return why a score is too good, in a clause; empty if it is credible.
 
@@ -124,7 +146,11 @@ def why_doubted(
         no_gradient: of them.
         flat: images whose cross-entropy has next to no gradient.
         pull: median of the pull.
+        share: of all that withstand it, the broken ones; None is broken / images.
+        effective: number of images that tell as much of the share; None is all.
     """
+    share = broken / images if share is None else share
+    effective = images if effective is None else effective
     by_margin = read_name(attack) is not None and attack.startswith("cw")
     cause = ""
     if no_gradient > chance(images, TRACE):
@@ -133,29 +159,32 @@ def why_doubted(
         cause = f"on {flat} of them the logits are so large that cross-entropy has no gradient"
     elif not by_margin and pull < EVEN_PULL:
         cause = "the logits are so small that cross-entropy aims at no class in particular"
-    allowed = chance(images, TRACE if cause else min(SOUND_SHARE, GAP / accuracy))
-    if broken <= allowed:
+    allowed = chance(images, TRACE if cause else SOUND_SHARE)
+    gaping = round(share * effective) > chance(effective, min(1.0, GAP / accuracy))
+    if broken <= allowed and not gaping:
         return ""
+    points = gap_in_words(share, effective, accuracy)
+    expected = f", where chance allows for {allowed}" if broken > allowed else ""
+    usual = "" if expected else f", and {100 * GAP:.0f} are the most that is usual"
     return (
         f"too good to be true: of {images} validation images that withstand "
-        f"{attack_name(attack)}, {broken} fall to other attacks, where chance allows for "
-        f"{allowed}; {attack_name(attack)} overestimates by "
-        f"{gap_in_words(images, broken, accuracy)}{'; ' if cause else ''}{cause}"
+        f"{attack_name(attack)}, {broken} fall to other attacks{expected}; {attack_name(attack)} "
+        f"overestimates by {points}{usual}{'; ' if cause else ''}{cause}"
     )
 
 
-def gap_in_words(images: int, broken: int, accuracy: float) -> str:
+def gap_in_words(share: float, images: int, accuracy: float) -> str:
     """Return `about 12 points [9-15]`: what other attacks take off an accuracy.
 
     The interval of 95 % is that of the share of broken images; the accuracy is known.
 
     Args:
-        images: that withstand the validation attack and were attacked again.
-        broken: of them.
-        accuracy: share of all validation images that withstand it.
+        share: of the images that withstand the validation attack, those that are broken.
+        images: number of attacked images that tell as much of the share.
+        accuracy: share of all validation images that withstand the validation attack.
     """
-    ends = wilson(broken, images)
-    gap, low, high = (100 * accuracy * s for s in (broken / images, ends.low, ends.high))
+    ends = wilson(round(share * images), images)
+    gap, low, high = (100 * accuracy * each for each in (share, ends.low, ends.high))
     return f"about {gap:.0f} points [{low:.0f}-{high:.0f}]"
 
 
@@ -165,7 +194,7 @@ def chance(images: int, share: float) -> int:
 
 
 def _look(model: nn.Module, batch: Batch, config: TrialConfig) -> tuple[Tensor, Tensor]:
-    """Return the counts of `second_opinion` over a batch, (5,), and the pulls, (N,)."""
+    """Return what `second_opinion` counts of a batch, (5, N) bool, and the pulls, (N,)."""
     images, targets, places = batch
     eps, norm = config.measured_eps, config.measured_norm
     of_loss, of_margin, pull = gradient_lengths(model, images, targets)
@@ -187,7 +216,7 @@ def _look(model: nn.Module, batch: Batch, config: TrialConfig) -> tuple[Tensor, 
         )  # fmt: skip
         by_square[left] = ~_right(model, adv_images, targets[here]).cpu()
     broken = by_margin | by_square | blind
-    return torch.stack([part.sum() for part in (broken, by_margin, by_square, blind, flat)]), pull
+    return torch.stack([broken, by_margin, by_square, blind, flat]), pull
 
 
 def _right(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:

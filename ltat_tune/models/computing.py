@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -41,30 +42,27 @@ def prepare_model(model: nn.Module, precision: str, device: torch.device) -> Non
         classifier.compute_dtype = torch.bfloat16 if precision == "bf16" else None
         grey = classifier.mean.numel() == 1
         keeps = grey and precision == "fp32" and device.type == "cpu"
-        if classifier.any_layout and not keeps:
-            _lay_out(classifier.backbone, torch.channels_last)
+        last = classifier.any_layout and not keeps
+        _lay_out(classifier.backbone, torch.channels_last if last else torch.contiguous_format)
 
 
 def takes_channels_last(backbone: nn.Module, images: Tensor) -> bool:
     """Return whether a backbone works in channels_last; one that reads maps with `view` does not.
 
-    Global state and the backbone are as before.
+    A copy of it is tried, forward and backward, in train mode and in eval mode.
 
     Args:
-        backbone: in torch's default layout.
-        images: some images that it takes, (N, C, H, W).
+        backbone: images (N, C, H, W) to features (N, D).
+        images: some images that it takes.
     """
-    modes = [(module, module.training) for module in backbone.modules()]
     try:
-        _lay_out(backbone.eval(), torch.channels_last)
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            backbone(images)
+        tried = copy.deepcopy(backbone)
+        _lay_out(tried, torch.channels_last)
+        with torch.enable_grad(), torch.random.fork_rng(devices=[]):
+            for training in (True, False):
+                tried.train(training)(images).sum().backward()
     except Exception:  # whatever a network raises about its maps
         return False
-    finally:
-        _lay_out(backbone, torch.contiguous_format)
-        for module, training in modes:
-            module.training = training
     return True
 
 

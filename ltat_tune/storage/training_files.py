@@ -45,6 +45,8 @@ class SecondOpinion(FileModel):
         passes: that it took, as `planning.cost` counts them.
         accuracy: share of all validation images that withstand the validation attack; None in a
             file of an earlier version.
+        share_of_standing: of all that withstand it, the broken ones: every class counts with as
+            many as it has; None in a file of an earlier version.
         reason: why the trial's number is too good; empty if it is credible.
     """
 
@@ -58,12 +60,14 @@ class SecondOpinion(FileModel):
     pull: float
     passes: float
     accuracy: float | None = None
+    share_of_standing: float | None = None
     reason: str = ""
 
     @property
     def share(self) -> float:
-        """Share of the images that are broken."""
-        return self.broken / self.images
+        """Share of what withstands the validation attack that is broken."""
+        standing = self.share_of_standing
+        return self.broken / self.images if standing is None else standing
 
     @property
     def gap(self) -> float | None:

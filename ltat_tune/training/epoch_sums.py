@@ -49,7 +49,8 @@ class EpochSums:
             self._correct += (member * (guesses == targets)[:, None]).sum(dim=0)
         if self._confusion is not None:
             self._confusion += member.double().T @ logits.double().softmax(dim=1)
-        if self._costs is not None and step.costs is not None:
+        if self._costs is not None:
+            assert step.costs is not None  # of a method that weighs by them
             self._costs += member.double().T @ step.costs.double()
         # bincount would wait for a GPU
         self._predicted += nn.functional.one_hot(guesses, len(self._predicted)).sum(dim=0)

@@ -111,6 +111,8 @@ def test_a_copy_and_a_probe_weigh_as_the_training_at_the_same_share_of_its_epoch
     whole = class_factors(wat, COUNTS, ClassState(costs=sums), 6).prediction
     short = wat.shortened(4)
     assert short.method.wat_rate == pytest.approx(0.2)
+    steep = config(method__name="wat", method__wat_rate=900.0, optim__epochs=8)
+    assert steep.shortened(4).method.wat_rate == 1000.0  # its upper end
     probe = class_factors(short, COUNTS, ClassState(costs=sums), 3).prediction
     copy = class_factors(short, COUNTS, ClassState(costs=[sums[0], sums[3], sums[5]]), 3)
     assert whole is not None and probe is not None and copy.prediction is not None

@@ -111,11 +111,12 @@ def test_an_attack_in_bfloat16_raises_the_loss_as_one_in_float32() -> None:
 def test_only_float32_of_grey_images_on_a_cpu_keeps_torchs_layout(
     channels: int, device: str, precision: str, last: bool
 ) -> None:
-    """And computes what the plain model does, to the bit."""
+    """And computes what the plain model does, to the bit, whatever it was prepared for before."""
     built = [
         build_model(ModelConfig(name="resnet18", width=8), in_channels=channels, num_classes=4)
         for _ in range(2)
     ]
+    prepare_model(built[0], "bf16", torch.device(device))
     prepare_model(built[0], precision, torch.device(device))
     maps = [p for p in built[0].parameters() if p.dim() == 4 and p[0, 0].numel() > 1]
     assert all(p.is_contiguous() is not last for p in maps if p.shape[1] > 1)

@@ -91,7 +91,7 @@ class OptimConfig(Section):
     ema_statistics: Literal["averaged", "adversarial"] = documented(
         "averaged",
         "BatchNorm statistics of the average: averaged like the weights, or estimated again for "
-        "each validation, on up to 2,048 training images, augmented and attacked as in the "
+        "each validation, on about 2,048 training images, augmented and attacked as in the "
         "training",
         source="Izmailov2018Averaging 3.2 (statistics of averaged weights)",
     )

@@ -138,14 +138,20 @@ def test_weights_in_a_plain_mapping_have_the_version_of_the_layers() -> None:
 _VIEWED = """
 from torch import nn
 class Net(nn.Module):
-    def __init__(self, classes):
+    def __init__(self, classes, late=False):
         super().__init__()
+        self.late = late  # views when it trains alone
         self.maps = nn.Conv2d(3, 8, 3)
         self.head = nn.Linear(8 * 30 * 30, classes)
     def forward(self, images):
-        return self.head(self.maps(images).view(len(images), -1))
+        maps = self.maps(images)
+        if self.training or not self.late:
+            maps = maps.view(len(images), -1)
+        return self.head(maps.flatten(1))
 def net(num_classes):
     return Net(num_classes)
+def late_net(num_classes):
+    return Net(num_classes, late=True)
 """
 
 
@@ -154,11 +160,12 @@ def test_a_network_that_views_its_maps_is_left_in_its_layout(tmp_path: Path) -> 
     (tmp_path / "viewed_net.py").write_text(_VIEWED)
     (plugin,) = load_plugins(["viewed_net"], beside=tmp_path)
     try:
-        models = [_build(name) for name in ("viewed_net:net", "torchvision/resnet18")]
+        names = ("viewed_net:net", "viewed_net:late_net", "torchvision/resnet18")
+        models = [_build(name) for name in names]
     finally:
         forget(plugin)
-    assert [model.any_layout for model in models] == [False, True]
+    assert [model.any_layout for model in models] == [False, False, True]
     for model in models:
         assert all(p.is_contiguous() for p in model.parameters()) and model.backbone.training
         prepare_model(model, "bf16", torch.device("cpu"))
-        assert model(torch.rand(2, 3, 32, 32)).shape == (2, 7)
+        assert model.train()(torch.rand(2, 3, 32, 32)).shape == (2, 7)
