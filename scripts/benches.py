@@ -84,7 +84,7 @@ def put(document: str, name: str, text: str) -> str:
     """The document with this section in place of its earlier one, in the order of the names."""
     parts = re.split(r"^(?=## )", document or _TITLE, flags=re.MULTILINE)
     sections = {part.splitlines()[0].removeprefix("## "): part.rstrip() for part in parts[1:]}
-    sections[name] = text.rstrip()
+    sections[name] = "\n".join(line.rstrip() for line in text.rstrip().splitlines())
     return "\n\n".join([parts[0].rstrip(), *(sections[key] for key in sorted(sections))]) + "\n"
 
 
