@@ -74,7 +74,7 @@ def _table(first: str, many_scales: bool, acc: str, *more: str) -> PlainTable:
     table = PlainTable(collapse_padding=True)
     scale = ["scale"] if many_scales else []
     for title in (first, "eps", *scale, "images", acc, "balanced", *_GROUP_TITLES, *more):
-        table.add_column(title, justify="left" if title == first else "right", no_wrap=True)
+        table.add_column(title, justify="left" if title == first else "right")
     return table
 
 

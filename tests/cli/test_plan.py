@@ -29,6 +29,19 @@ def test_plan_prints_what_the_study_takes(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["mini.yaml"]
 
 
+@pytest.mark.parametrize("columns", ["80", "60"])
+def test_no_column_is_lost_on_a_narrow_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    """A second an epoch stands in the last column."""
+    monkeypatch.setenv("COLUMNS", "200")
+    wide = _typed("plan", write_space(tmp_path))
+    monkeypatch.setenv("COLUMNS", columns)
+    narrow = _typed("plan", write_space(tmp_path))
+    assert "s/epoch" in narrow
+    assert "".join(sorted("".join(wide.split()))) == "".join(sorted("".join(narrow.split())))
+
+
 def test_plan_as_json_holds_every_number(tmp_path: Path) -> None:
     found = json.loads(
         _typed("plan", write_space(tmp_path), "--trials", "2", "--format", "json",

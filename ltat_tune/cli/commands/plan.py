@@ -105,13 +105,9 @@ def _show(space: Space, expected: StudyEstimate) -> None:
     from ltat_tune.presentation.rich_table import PlainTable
 
     table = PlainTable()
-    for title in ("scenario", "trials", "to the end", "epochs", "at most",
-                  "confirmed (epochs)", "s/epoch"):  # fmt: skip
-        left = title == "scenario"
-        widest = max(map(len, title.split()))  # headings wrap between words, never inside one
-        table.add_column(
-            title, justify="left" if left else "right", no_wrap=left, min_width=widest
-        )
+    table.add_column("scenario")  # wraps on a narrow terminal, so that no number is cut
+    for title in ("trials", "to\nthe end", "epochs", "at\nmost", "confirmed\n(epochs)", "s/epoch"):
+        table.add_column(title, justify="right", no_wrap=True)
     for s in expected.scenarios:
         table.add_row(
             s.title, str(s.trials), f"{s.complete:.1f}", f"{s.search_epochs:.0f}",
