@@ -28,7 +28,7 @@ def render_published(published: Sequence[Beside]) -> RenderableType:
             table.add_column(head[0])
             table.add_column(head[1])
             for column in beside.columns:
-                table.add_column(heading(metric(column)), justify="right", no_wrap=True)
+                table.add_column(heading(metric(column)), justify="right")
             for row in rows:
                 table.add_row(*row, style="bold" if row[0] == "here" else "")
             parts += [table, Text(_LEGEND, style="dim")]

@@ -45,9 +45,9 @@ def _table(comparison: Comparison, block: ComparedBlock) -> PlainTable:
     table = PlainTable()
     table.add_column(", ".join(comparison.by) or "configuration", overflow="fold")
     for metric in comparison.metrics:
-        table.add_column(heading(metric), justify="right", no_wrap=True)
+        table.add_column(heading(metric), justify="right")
     for title in ("p", "n", "epoch", "search"):
-        table.add_column(title, justify="right", no_wrap=True)
+        table.add_column(title, justify="right")
     for entry, test in _tested(block):
         table.add_row(_name(entry, block.entries), *_numbers(comparison, entry, test))
     return table

@@ -72,6 +72,21 @@ def test_two_studies_stand_in_one_table_with_error_n_epoch_and_a_named_test(
     assert [entry["study"] for entry in blocks[0]["entries"]] == ["one", "two", "one", "two"]
 
 
+@pytest.mark.parametrize("columns", ["80", "60"])
+def test_no_number_is_cut_on_a_narrow_terminal(tmp_path: Path, columns: str) -> None:
+    made_study(tmp_path)
+    names = ("clean_acc", "clean_balanced_acc", "pgd3_acc", "pgd3_balanced_acc")
+    metrics = ",".join([METRIC, "val/clean_acc", *(f"test/{name}" for name in names)])
+    shown = []
+    for width in ("300", columns):
+        runner = CliRunner(env={"COLUMNS": width})
+        given = ["compare", "made", "--out", str(tmp_path), "--metric", metrics]
+        done = runner.invoke(main, given, catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        shown.append(sorted("".join(done.stdout.split())))
+    assert shown[0] == shown[1]
+
+
 def test_by_a_parameter_takes_the_best_of_each_value_and_counts_over_problems(
     tmp_path: Path,
 ) -> None:

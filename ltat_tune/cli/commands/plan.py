@@ -107,7 +107,7 @@ def _show(space: Space, expected: StudyEstimate) -> None:
     table = PlainTable()
     table.add_column("scenario")  # wraps on a narrow terminal, so that no number is cut
     for title in ("trials", "to\nthe end", "epochs", "at\nmost", "confirmed\n(epochs)", "s/epoch"):
-        table.add_column(title, justify="right", no_wrap=True)
+        table.add_column(title, justify="right")
     for s in expected.scenarios:
         table.add_row(
             s.title, str(s.trials), f"{s.complete:.1f}", f"{s.search_epochs:.0f}",
