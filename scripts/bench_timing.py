@@ -13,6 +13,12 @@ from rich.table import Table
 from ltat_tune.provenance import commit, machine, versions
 
 
+def clock_on(device: torch.device) -> Callable[[], float]:
+    """The process's own time on one CPU thread, and wall time elsewhere; both in seconds."""
+    alone = device.type == "cpu" and torch.get_num_threads() == 1
+    return time.process_time if alone else time.perf_counter
+
+
 def in_turns(
     tasks: Mapping[str, Callable[[], float | None]],
     rounds: int,
@@ -28,8 +34,7 @@ def in_turns(
     On one CPU thread the process's own time counts, which other programs on the machine hardly
     disturb. With 0 rounds the warm-up itself is timed.
     """
-    alone = device.type == "cpu" and torch.get_num_threads() == 1
-    clock = time.process_time if alone else time.perf_counter
+    clock = clock_on(device)
     finished: Callable[[], None] = (
         torch.cuda.synchronize if device.type == "cuda" else lambda: None
     )

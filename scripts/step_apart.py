@@ -12,7 +12,6 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -22,6 +21,7 @@ import torch
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a script finds `scripts`
+from scripts.bench_timing import clock_on
 from scripts.step_together import last_word
 
 Found = dict[str, Tensor]  # of `result_of`
@@ -71,7 +71,7 @@ class Process:
 @contextmanager
 def apart(
     job: dict[str, Any],
-) -> Iterator[tuple[dict[str, Process], dict[str, dict[str, Tensor]]]]:
+) -> Iterator[tuple[dict[str, Process], dict[str, Found]]]:
     """The processes by kind, warm, and what each found in its first step, from equal weights."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -106,9 +106,7 @@ def work(job: dict[str, Any]) -> None:
         prepare_process(job["threads"])
         step = OurStep(setting.model, config, counts, job["kind"])
     once = stepping(step, to_unit(setting.train.images), setting.train.targets)
-    clock = time.perf_counter
-    if device.type == "cpu" and job["threads"] == 1:  # as `in_turns`
-        clock = time.process_time
+    clock = clock_on(device)
 
     def timed() -> float:
         began = clock()
