@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import shutil
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from ltat_tune.backend.stop_signals import kept_handlers
 from tests.browser import browser, chromium
 from tests.small_study import made_once, small_study
 
@@ -96,6 +98,19 @@ def _folder_left_alone() -> Iterator[None]:
     yield
     new = [name for name in _RESULTS if (_HERE / name).exists() and name not in _BEFORE]
     assert not new, f"this test, or one that runs beside it, made {new} in {_HERE}"
+
+
+@pytest.fixture(autouse=True)
+def _process_left_alone() -> Iterator[None]:
+    """The signals of a test do not reach the next one; a test that moves its warnings fails.
+
+    What this process ignores is ignored by all that the tests start.
+    """
+    log = logging.getLogger("ltat_tune")
+    with kept_handlers():
+        yield
+    assert logging.root.manager.disable == 0 and not log.disabled and log.propagate
+    assert not log.handlers and log.level == logging.NOTSET
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 import sqlite3
 import sys
 import tarfile
@@ -40,7 +39,7 @@ def unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     MLflow's artifacts are where its database says, by absolute paths, and these must change.
     """
-    threads, handler = torch.get_num_threads(), signal.getsignal(signal.SIGTERM)
+    threads = torch.get_num_threads()
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.chdir(tmp_path)
     with tarfile.open(ARCHIVE) as archive:
@@ -54,7 +53,6 @@ def unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             _sql(study, statement, MADE_IN, f"file://{tmp_path}/")
     yield
     torch.set_num_threads(threads)
-    signal.signal(signal.SIGTERM, handler)
 
 
 def _sql(study: str, statement: str, *values: str) -> list[Any]:

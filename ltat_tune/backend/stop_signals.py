@@ -27,6 +27,24 @@ def leave_terminal() -> None:
     os.close(nowhere)
 
 
+def end_by_signals() -> None:
+    """Make SIGTERM and SIGHUP end a command as Ctrl-C does, without words of the interpreter."""
+
+    def gone(number: int, frame: Any) -> None:
+        leave_terminal()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup wants it
+        signal.signal(signal.SIGHUP, gone)
+
+
+def ignore_signals() -> None:
+    """Let no further signal disturb a process that is ending."""
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
+
+
 @contextlib.contextmanager
 def unechoed_keys() -> Iterator[None]:
     """Let the terminal print no `^C`, which would shift the live screen by its width."""

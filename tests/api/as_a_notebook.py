@@ -31,7 +31,7 @@ from ltat_tune.errors import StudyError
 
 def state_of_process() -> dict[str, str]:
     """Everything that somebody else in the process would notice, as text."""
-    watched = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    watched = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
     found: dict[str, Any] = {
         "signals": [id(signal.getsignal(number)) for number in watched],
         "environment": sorted(os.environ.items()),

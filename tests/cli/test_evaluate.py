@@ -14,6 +14,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
+from ltat_tune.backend.stop_signals import STOPPING
 from ltat_tune.cli import main
 from ltat_tune.evaluation.card import metrics
 from tests.drive import MINI, Running, call, mlflow_runs, write_space
@@ -42,11 +43,10 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Another working folder for each test: no test reads batches that another has kept."""
-    threads, handler = torch.get_num_threads(), signal.getsignal(signal.SIGTERM)
+    threads = torch.get_num_threads()
     monkeypatch.chdir(tmp_path)
     yield
     torch.set_num_threads(threads)
-    signal.signal(signal.SIGTERM, handler)
 
 
 def _run(*arguments: str | Path | int) -> Result:
@@ -233,11 +233,14 @@ def test_after_a_kill_the_same_command_gives_the_numbers_of_one_that_ran_through
     assert _numbers(killed) == _numbers(_cards(*words, "--to", tmp_path / "whole"))
 
 
-def test_ctrl_c_ends_with_130_and_says_how_to_go_on(study: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", STOPPING, ids=lambda number: number.name)
+def test_ctrl_c_ends_with_130_and_says_how_to_go_on(
+    number: signal.Signals, study: Path, tmp_path: Path
+) -> None:
     words = (_confirmation(study, 1), "--attacks", "pgd2000", "--no-sentinel")
     with Running("evaluate", *words, cwd=tmp_path) as process:
         _wait_for_a_batch(process, tmp_path / "evaluations", "clean")
-        assert process.end(signal.SIGINT) == 130
+        assert process.end(number) == 130
         assert "run the same command again" in process.log.read_text()
 
 

@@ -11,7 +11,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,12 +21,14 @@ from tests.drive import call, command, descendants
 
 
 @contextlib.contextmanager
-def shown(*arguments: str, cwd: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def shown(
+    *arguments: str, cwd: Path, first: Callable[[], None] | None = None
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """`ltat-tune ui` under way, and the address that it printed."""
     with open(cwd / "ui-stderr.txt", "w") as log:
         process = subprocess.Popen(
             command("ui", *arguments, "--no-browser"), cwd=cwd, stdout=subprocess.PIPE,
-            stderr=log, text=True, start_new_session=True,
+            stderr=log, text=True, start_new_session=True, preexec_fn=first,
         )  # fmt: skip
     try:
         assert process.stdout is not None
@@ -119,6 +121,17 @@ def test_ctrl_c_ends_the_server_and_all_its_processes(small_study: Path) -> None
     assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(address.partition("/#")[0], timeout=5)
+
+
+def test_nohup_keeps_the_pages_when_the_terminal_closes(small_study: Path) -> None:
+    def as_nohup() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    with shown("mini", cwd=small_study.parent.parent, first=as_nohup) as (address, process):
+        process.send_signal(signal.SIGHUP)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1)
+        assert urllib.request.urlopen(address.partition("/#")[0], timeout=20).status == 200
 
 
 def test_optunas_dashboard_shows_the_trials_and_changes_nothing(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -134,7 +133,7 @@ def evaluate_command(
     number, the card names the command that measures it again. After the cards stands, for each
     winner, the mean over its seeds. To continue a stopped evaluation, run the same command again.
     """
-    from ltat_tune.backend.stop_signals import unechoed_keys
+    from ltat_tune.backend.stop_signals import end_by_signals, unechoed_keys
     from ltat_tune.errors import ConfigError
     from ltat_tune.evaluation.card_text import over_seeds, table_rows
     from ltat_tune.evaluation.foreign import config_of_checkpoint
@@ -180,7 +179,7 @@ def evaluate_command(
         words.check_scenarios(scenarios, list(known), " ".join(texts))
         named = [t for t in named if t.scenario in scenarios]
     targets = list(dict.fromkeys(named))  # a model that is named twice is measured once
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    end_by_signals()
     try:
         with unechoed_keys():
             cards, failed = _measure(targets, request, folder, parallel, quiet, form)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ltat_tune._version import __version__
-from ltat_tune.backend.stop_signals import STOPPING, leave_terminal, unechoed_keys
+from ltat_tune.backend.stop_signals import end_by_signals, ignore_signals, unechoed_keys
 from ltat_tune.cli import options, words
 from ltat_tune.cli.commands.plan import show_first_trials
 from ltat_tune.cli.complete import SETTING, SPACE, STUDY
@@ -252,39 +251,21 @@ def _run(
 
     again = study.folder.resume_command + (f" --address {address}" if address else "")
     again += " --in-process" if in_process else ""
-    _end_by_signals()
+    end_by_signals()
     try:
         console = Console(stderr=True, highlight=False)
         with unechoed_keys():
             end = study.run(console, quiet=quiet, address=address, in_process=in_process)
     except (KeyboardInterrupt, SystemExit):  # Ctrl-C early or twice; on SIGTERM Ray exits
-        _ignore_signals()
+        ignore_signals()
         click.echo(f"\ninterrupted\nresume with: {again}", err=True)
         ctx.exit(130)
     _show_end(study, end, form, again)
     if end.interrupted:
-        _ignore_signals()
+        ignore_signals()
         ctx.exit(130)
     if end.reason is not None:
         ctx.exit(1)
-
-
-def _end_by_signals() -> None:
-    """Make SIGTERM and SIGHUP end the command as Ctrl-C does, without words of the interpreter."""
-
-    def gone(number: int, frame: Any) -> None:
-        leave_terminal()
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup wants it
-        signal.signal(signal.SIGHUP, gone)
-
-
-def _ignore_signals() -> None:
-    """Let no further signal disturb a process that is ending."""
-    for number in STOPPING:
-        signal.signal(number, signal.SIG_IGN)
 
 
 def _show_end(study: StudyRun, end: StudyEnd, form: str, again: str) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ltat_tune.backend.stop_signals import end_by_signals
 from ltat_tune.cli import options
 from ltat_tune.cli.complete import STUDY
 
@@ -47,7 +48,7 @@ def ui(
         _show(f"{shared}/#/experiments", browser)
         return
     folder = max(folders, key=lambda each: str(each.read_facts()["created"]))
-    _end_by_signals()
+    end_by_signals()
     try:
         if optuna:
             _show_dashboard(folder, port, browser)
@@ -125,14 +126,6 @@ def _show(address: str, browser: bool) -> None:
     desktop = sys.platform == "darwin" or os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}
     if browser and desktop:  # without a desktop, the browser might take over this terminal
         webbrowser.open(address)
-
-
-def _end_by_signals() -> None:
-    """Make SIGTERM and SIGHUP end the command as Ctrl-C does, with what it started."""
-    import signal
-
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
 
 
 def _wait() -> None:
