@@ -3,8 +3,8 @@
 One training in batches of 128 does not fill a large GPU, and how many do is measured, not guessed.
 One, two, three ... processes train the same configuration at once, and the images that they train
 per second are added up. Each process is `python -m ltat_tune.planning.gpu_sharing`. It reports
-that it is warm after its first epoch, waits for the others, and then trains whole epochs for some
-seconds.
+that it is warm after its second epoch, waits for the others, and then trains whole epochs for some
+seconds. Each epoch is validated, because a recorded validation attack keeps memory, too.
 """
 
 from __future__ import annotations
@@ -17,18 +17,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from ltat_tune.config.plugin_loader import load_plugins
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.errors import StudyError
-from ltat_tune.planning.calibration import peak_mib, short_run, some_of
-from ltat_tune.planning.cost import training_mib
+from ltat_tune.planning.calibration import peak_mib, some_of
+from ltat_tune.planning.cost import cost_of
 from ltat_tune.space.resources import ResourcesSpec
 from ltat_tune.space.space import Space
 from ltat_tune.storage.folder import StudyFolder
+
+if TYPE_CHECKING:
+    from ltat_tune.data.datasets import Splits
 
 _NO_GPU = (
     "resources.gpus_per_trial auto is measured on a GPU of the machine that runs ltat-tune, but "
@@ -39,6 +43,8 @@ _GAIN = 1.05  # required factor on images per second for one more training
 _ROOM = 0.9  # share of a GPU's memory that trainings may take
 _SECONDS = 8.0  # of training, once every process is warm
 _LIMIT_S = 300.0  # for one try, including its start
+_WARM = 2  # epochs: the first records the training attack, the second that of the validation
+_EPOCHS = 20  # at most, until a training begins anew and records anew
 _BATCHES = 100  # in an epoch: as long as a whole one, for a graph is recorded in the first
 
 
@@ -157,9 +163,29 @@ def share_sentence(found: Sequence[MeasuredShare], why: str) -> str:
 
 
 def largest(space: Space) -> TrialConfig:
-    """Return the configuration of a study that takes most memory, by the rule of thumb."""
+    """Return the configuration of a study that takes most GPU memory, by the rule of thumb."""
     configs = [space.config(s, params) for s in space.scenarios for params in space.contexts(8)]
-    return max(configs, key=training_mib)
+    return max(configs, key=lambda config: cost_of(config, ("clean",)).memory_mib(gpu=True))
+
+
+def representative_part(
+    config: TrialConfig, splits: Splits, images: int
+) -> tuple[TrialConfig, Splits]:
+    """Return the configuration and the images that are trained to measure a training.
+
+    They take the memory of the whole training. A validation attack is recorded when its shape is
+    met the second time; two whole batches, or all validation images in each epoch, see to that.
+
+    Args:
+        config: the training.
+        splits: its images.
+        images: images of an epoch.
+    """
+    settings = {"evaluation.every_epochs": 1, "evaluation.select_epoch": "last"}
+    short = config.shortened(min(_EPOCHS, config.optim.epochs)).replace(settings)
+    val = some_of(splits.val, 2 * config.evaluation.batch_size)
+    part = replace(splits, train=some_of(splits.train, images), val=val)
+    return short, part
 
 
 def train_at_once(
@@ -246,8 +272,6 @@ class _Enough(Exception):
 
 def train_stdin() -> None:
     """Run one of the processes: stdin has the job, then the word to go; stdout gets two lines."""
-    from dataclasses import replace
-
     from ltat_tune.data.datasets import load_splits
     from ltat_tune.seeding import prepare_process
     from ltat_tune.training.fit_result import EpochMetrics
@@ -256,14 +280,18 @@ def train_stdin() -> None:
     job: dict[str, Any] = json.loads(sys.stdin.readline())
     prepare_process(job["threads"])
     load_plugins(job["plugins"])
-    config = short_run(TrialConfig.from_flat(job["config"]))
+    config = TrialConfig.from_flat(job["config"])
     splits = load_splits(config, cache_dir=Path(job["cache"]) if job["cache"] else None)
-    train = some_of(splits.train, job["images"])
-    part = replace(splits, train=train, val=some_of(splits.val, len(splits.classes)))
-    trainer = Trainer(config, splits=part, device=job["device"])
-    times: list[float] = []  # at the end of the first epoch, which is warm, and of each one after
+    short, part = representative_part(config, splits, job["images"])
+    trainer = Trainer(short, splits=part, device=job["device"])
+    epochs, times = (
+        count(1),
+        list[float](),
+    )  # at the end of the second epoch, and of each one after
 
     def on_epoch(done: EpochMetrics) -> None:
+        if next(epochs) < _WARM:
+            return
         if not times:
             print("warm", flush=True)
             sys.stdin.readline()
@@ -274,7 +302,7 @@ def train_stdin() -> None:
     with contextlib.suppress(_Enough):
         while True:
             trainer.fit(on_epoch)
-    report = {"images": (len(times) - 1) * len(train), "seconds": times[-1] - times[0],
+    report = {"images": (len(times) - 1) * len(part.train), "seconds": times[-1] - times[0],
               "memory_mib": peak_mib(job["device"])}  # fmt: skip
     print(json.dumps(report), flush=True)
 

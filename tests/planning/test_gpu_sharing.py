@@ -11,12 +11,14 @@ import pytest
 import torch
 
 from ltat_tune.config.trial_config import TrialConfig
+from ltat_tune.data.datasets import load_splits
 from ltat_tune.errors import StudyError
 from ltat_tune.planning import gpu_sharing
 from ltat_tune.planning.gpu_sharing import (
     MeasuredShare,
     chosen,
     measured_resources,
+    representative_part,
     share_of,
     share_sentence,
     tries,
@@ -89,6 +91,19 @@ def test_a_training_that_fails_is_told_with_its_reason() -> None:
     missing = CONFIG.replace({"data.name": "image_folder", "data.root": "/nowhere"})
     with pytest.raises(StudyError, match="a training failed: .*/nowhere"):
         gpu_sharing.train_at_once(missing, 2, device="cpu", threads=1, cache=None, images=64)
+
+
+@pytest.mark.parametrize(("batch_size", "validated"), [(4, 8), (500, 100)])
+def test_what_is_measured_validates_as_much_as_takes_a_trainings_memory(
+    batch_size: int, validated: int
+) -> None:
+    config = CONFIG.replace(
+        {"evaluation.batch_size": batch_size, "evaluation.every_epochs": 6,
+         "evaluation.select_epoch": "best"}
+    )  # fmt: skip
+    short, part = representative_part(config, load_splits(config), 64)
+    assert (len(part.train), len(part.val)) == (64, validated)
+    assert (short.evaluation.every_epochs, short.evaluation.select_epoch) == (1, "last")
 
 
 def test_auto_is_the_cpu_without_a_gpu_and_is_measured_once_a_study_by_real_trainings_at_once(
