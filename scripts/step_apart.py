@@ -9,7 +9,6 @@ writes its loss and its gradient, and then steps once for each line that it read
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -21,8 +20,8 @@ import torch
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a script finds `scripts`
+from ltat_tune.planning.told_process import ToldProcess
 from scripts.bench_timing import clock_on
-from scripts.step_together import last_word
 
 Found = dict[str, Tensor]  # of `result_of`
 KINDS = ("plain reference", "fp32", "bf16")
@@ -35,37 +34,23 @@ class Process:
         job: what `work` reads.
 
     Raises:
-        RuntimeError: it failed, with the last line that it said.
+        StudyError: it failed, with the last line that it said.
     """
 
     def __init__(self, job: dict[str, Any]) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).resolve()), json.dumps(job)], text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
-        self._warmed = self._heard()
+        command = [sys.executable, str(Path(__file__).resolve()), json.dumps(job)]
+        self._process = ToldProcess(command)
+        self.close = self._process.close
+        self._warmed = float(self._process.hear())
 
     def __call__(self) -> float:
         """One step; returns its seconds."""
-        assert self._process.stdin is not None
-        self._process.stdin.write("go\n")
-        self._process.stdin.flush()
-        return self._heard()
-
-    def _heard(self) -> float:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline().strip()
-        if not line:
-            raise RuntimeError(last_word(self._process))
-        return float(line)
+        self._process.tell("go")
+        return float(self._process.hear())
 
     def warmed(self) -> float:
         """The seconds of its first step."""
         return self._warmed
-
-    def end(self) -> None:
-        self._process.kill()
-        self._process.communicate()
 
 
 @contextmanager
@@ -80,7 +65,7 @@ def apart(
         for number, kind in enumerate(KINDS):
             file = folder / f"{number}.pt"
             processes[kind] = Process({**job, "kind": kind, "to": str(file)})
-            stack.callback(processes[kind].end)
+            stack.callback(processes[kind].close)
             results[kind] = torch.load(file, weights_only=True)
         yield processes, results
 

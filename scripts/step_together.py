@@ -8,16 +8,17 @@ A process warms up, says so and waits for the word to begin; all begin together.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that a script finds `scripts`
+from ltat_tune.planning.told_process import ToldProcess
 
 
 def seconds_at_once(command: Sequence[str], at_once: int) -> float:
@@ -26,41 +27,18 @@ def seconds_at_once(command: Sequence[str], at_once: int) -> float:
     Each says `ready` once it is warm, waits for a line, works, and says `done`.
 
     Raises:
-        RuntimeError: a process failed, with the last line that it said.
+        StudyError: a process failed, with the last line that it said.
     """
-    workers = [
-        subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(at_once)
-    ]  # fmt: skip
-    try:
+    with ExitStack() as stack:
+        workers = [stack.enter_context(closing(ToldProcess(command))) for _ in range(at_once)]
         for worker in workers:
-            assert worker.stdout is not None
-            if worker.stdout.readline().strip() != "ready":
-                raise RuntimeError(last_word(worker))
+            worker.hear()
         began = time.perf_counter()
         for worker in workers:
-            assert worker.stdin is not None
-            worker.stdin.write("go\n")
-            worker.stdin.flush()
+            worker.tell("go")
         for worker in workers:
-            assert worker.stdout is not None
-            if worker.stdout.readline().strip() != "done":
-                raise RuntimeError(last_word(worker))
+            worker.hear()
         return time.perf_counter() - began
-    finally:
-        for worker in workers:
-            worker.kill()
-            worker.communicate()
-
-
-def last_word(worker: subprocess.Popen[str]) -> str:
-    """The last line that a process wrote to stderr; it is ended."""
-    worker.kill()
-    lines = worker.communicate()[1].strip().splitlines()
-    return lines[-1] if lines else "a process ended without a word"
 
 
 def throughputs(job: dict[str, Any], counts: Sequence[int], rounds: int) -> list[dict[str, Any]]:

@@ -13,20 +13,20 @@ import contextlib
 import json
 import math
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from ltat_tune.config.plugin_loader import load_plugins
 from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.errors import StudyError
 from ltat_tune.planning.calibration import peak_mib, some_of
 from ltat_tune.planning.cost import cost_of
+from ltat_tune.planning.told_process import ToldProcess
 from ltat_tune.space.resources import ResourcesSpec
 from ltat_tune.space.space import Space
 from ltat_tune.storage.folder import StudyFolder
@@ -216,54 +216,23 @@ def train_at_once(
            "plugins": config.plugins, "seconds": seconds,
            "cache": None if cache is None else str(cache)}  # fmt: skip
     command = [sys.executable, "-m", "ltat_tune.planning.gpu_sharing"]
-    processes = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                         stderr=subprocess.PIPE, text=True)
-        for _ in range(copies)
-    ]  # fmt: skip
-    deadline = time.monotonic() + _LIMIT_S
-    try:
+    with contextlib.ExitStack() as stack:
+        processes = [
+            stack.enter_context(contextlib.closing(ToldProcess(command, limit_s=_LIMIT_S)))
+            for _ in range(copies)
+        ]
         for process in processes:
-            _tell(process, json.dumps(job))
+            process.tell(json.dumps(job))
         for process in processes:  # all are warm before any is measured
-            _hear(process, deadline)
+            process.hear()
         for process in processes:
-            _tell(process, "go")
-        reports = [json.loads(_hear(process, deadline)) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-            process.communicate()
+            process.tell("go")
+        reports = [json.loads(process.hear()) for process in processes]
     return MeasuredShare(
         copies,
         sum(done["images"] / done["seconds"] for done in reports),
         max(done["memory_mib"] for done in reports),
     )
-
-
-def _tell(process: subprocess.Popen[str], line: str) -> None:
-    try:
-        cast(IO[str], process.stdin).write(f"{line}\n")
-        cast(IO[str], process.stdin).flush()
-    except BrokenPipeError:
-        pass  # it failed; the next read reports why
-
-
-def _hear(process: subprocess.Popen[str], deadline: float) -> str:
-    """Return the next line of a process.
-
-    Raises:
-        StudyError: the process ended, or wrote nothing in time.
-    """
-    import select
-
-    out = cast(IO[str], process.stdout)
-    if not select.select([out], [], [], max(0.0, deadline - time.monotonic()))[0]:
-        raise StudyError(f"a training did not begin, or end, within {_LIMIT_S:.0f} s")
-    if line := out.readline():
-        return line
-    lines = cast(IO[str], process.stderr).read().strip().splitlines()
-    raise StudyError(f"a training failed: {lines[-1] if lines else 'it was killed'}")
 
 
 class _Enough(Exception):
