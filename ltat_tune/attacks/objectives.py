@@ -25,8 +25,9 @@ def margin(logits: Tensor, targets: Tensor, clean_logits: Tensor | None) -> Tens
     Deviations: the releases of RoBal and AT-BSL have a floor at a confidence of 50, which is never
         reached in practice. With kappa 0 the gradient would vanish once an image is misclassified.
     """
-    label = logits.gather(1, targets[:, None]).squeeze(1)
     at_label = F.one_hot(targets, logits.shape[1]).bool()
+    # a deterministic gather makes a GPU wait in its backward pass, which no graph can record
+    label = logits.masked_fill(~at_label, 0).sum(dim=1)
     others = logits.masked_fill(at_label, torch.finfo(logits.dtype).min)
     return others.amax(dim=1) - label
 

@@ -23,9 +23,15 @@ from torch import Tensor
 
 from ltat_tune.config.sections import DataConfig
 from ltat_tune.data.torchvision_door import import_torchvision
-from ltat_tune.data.transfers import constants_sent, sent
+from ltat_tune.data.transfers import constants_sent, sent, sums_in_any_order
 
 Operation = tuple[str, float]  # name, and magnitude with its sign
+
+
+def _equalized(tv: Any, images: Tensor) -> Tensor:
+    with sums_in_any_order():  # of pixels by brightness
+        equalized: Tensor = tv.equalize(images)
+    return equalized
 
 
 class _Kind(NamedTuple):
@@ -77,7 +83,7 @@ _KINDS = {
     "Posterize": _Kind(lambda tv, images, m: tv.posterize(images, round(m)), 8, 4),
     "Solarize": _Kind(lambda tv, images, m: tv.solarize(images, 255 * m), 1, 0),
     "AutoContrast": _Kind(lambda tv, images, m: tv.autocontrast(images)),
-    "Equalize": _Kind(lambda tv, images, m: tv.equalize(images)),
+    "Equalize": _Kind(lambda tv, images, m: _equalized(tv, images)),
     "Invert": _Kind(lambda tv, images, m: tv.invert(images)),
 }
 RANDAUGMENT_OPERATIONS = tuple(name for name in _KINDS if name != "Invert")

@@ -34,6 +34,9 @@ _SHAPED_BY_NUMBERS = {
     "nonzero", "masked_select", "_unique", "_unique2", "unique_dim", "bincount",
     "unique_consecutive", "repeat_interleave",
 }  # fmt: skip
+# the backward passes of gather and of max along a dimension, among others
+_SCATTERS = {"aten.scatter_add.default", "aten.scatter_add_.default", "aten.scatter.src",
+             "aten.scatter_.src"}  # fmt: skip
 _DRAWS = {
     "uniform_", "normal_", "random_", "bernoulli_", "bernoulli", "rand", "randn", "randint",
     "randperm", "rand_like", "randn_like", "randint_like", "multinomial", "native_dropout",
@@ -185,6 +188,8 @@ class Pretended:
         recordings: CUDA graphs that were recorded, by device.
         replays: how often a graph was replayed.
         graphs: those that are not freed.
+        broken: whether a recording failed. Then no cached memory is returned any more.
+        side: the stream that a broken recording left current.
         lost: what every call answers once the GPU is lost to the process.
         living_when_emptied: tensors of the device at each call of torch.cuda.empty_cache.
         before: called with the name of each operation on the device, to look or to make it fail.
@@ -204,6 +209,8 @@ class Pretended:
         self.before: Callable[[str], None] | None = None
         self.in_step = False
         self.lost = ""
+        self.broken = False
+        self.side: Stream | None = None
         self.memory: dict[int, weakref.ref[Tensor]] = {}  # torch swaps no tensor that has its own
         self.living_when_emptied: list[int] = []
         self.tape: Tape | None = None
@@ -240,6 +247,8 @@ class Pretended:
         self.operations += 1
         self._refuse_mixtures(name, args, kwargs, tensors, here)
         self._count_waits(name, args, kwargs, tensors, here, home)
+        if str(func) in _SCATTERS and args[0].dim() > 1 and _is_deterministic():
+            self.wait(f"{name} with a fixed order copies strides to the device")
         inner = dict(kwargs)
         if asked is not None:
             inner["device"] = torch.device("cpu")
@@ -373,13 +382,14 @@ class Pretended:
             "Stream": Stream,
             "Event": Event,
             "stream": _On,
-            "current_stream": lambda device=None: Stream(device),
+            "current_stream": lambda device=None: self.side or Stream(device),
+            "set_stream": self._set_stream,
             "default_stream": lambda device=None: Stream(device),
             "synchronize": lambda device=None: self._synchronize(),
             "get_device_name": lambda device=None: "Pretended",
             "get_device_capability": lambda device=None: self._capability(device),
             "is_bf16_supported": lambda including_emulation=True: self._capability() >= (8, 0),
-            "empty_cache": lambda: self.living_when_emptied.append(len(self.memory)),
+            "empty_cache": self._empty_cache,
             "max_memory_allocated": lambda device=None: 0,
             "max_memory_reserved": lambda device=None: 0,
             "memory_allocated": lambda device=None: 0,
@@ -411,6 +421,7 @@ class Pretended:
     ) -> None:
         self._exits.close()
         Pretended._entered = None
+        assert error is not None or self.side is None, "the stream of a recording stayed current"
 
     def _answer(self) -> None:
         if self.lost:
@@ -423,8 +434,20 @@ class Pretended:
     def _capability(self, device: Any = None) -> tuple[int, int]:
         return self.capabilities[self.current if device is None else _whole(device).index]
 
+    def _empty_cache(self) -> None:
+        self.living_when_emptied.append(len(self.memory))
+        if self.broken:
+            raise RuntimeError("captures_underway.empty() INTERNAL ASSERT FAILED")
+
+    def _set_stream(self, stream: Stream) -> None:
+        self.side = None
+
     def _set(self, device: Any) -> None:
         self.current = _whole(device).index
+
+
+def _is_deterministic() -> bool:
+    return torch.are_deterministic_algorithms_enabled()
 
 
 def _nothing(*given: object, **named: object) -> None:
