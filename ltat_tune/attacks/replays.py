@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Protocol
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 _NO_PIXEL = -1.0  # no image holds it
+_broken: list[str] = []  # recordings of this process that did not end as they should
 
 # (model, images (N, C, H, W), targets (N,), first images (N, C, H, W)) -> (N, C, H, W)
 StartedAttack = Callable[[nn.Module, Tensor, Tensor, Tensor], Tensor]
@@ -26,6 +28,34 @@ class Recorder(Protocol):
         ...
 
 
+def recording_broke() -> bool:
+    """Return whether a recording of this process failed.
+
+    torch goes on after it, but not as before: it may keep the recording's memory for ever, and
+    refuse to return any. A worker should end when its task is done.
+    """
+    return bool(_broken)
+
+
+def return_cached_memory() -> None:
+    """Return the memory that torch has cached on the GPU, unless a broken recording forbids it."""
+    try:
+        torch.cuda.empty_cache()
+    except RuntimeError:
+        if not recording_broke():
+            raise
+
+
+@functools.cache
+def _recording_stream(device: torch.device) -> torch.cuda.Stream:
+    """Return the one stream on which a GPU's recordings are made.
+
+    cuBLAS keeps a workspace of 32 MiB for each stream, and torch gives none of them back.
+    """
+    with torch.cuda.device(device):
+        return torch.cuda.Stream(device)
+
+
 class CUDAGraphs:
     """Records CUDA graphs. A recorded function must not draw random numbers or wait.
 
@@ -38,8 +68,8 @@ class CUDAGraphs:
     """
 
     def __init__(self, device: torch.device, *, one_memory: bool = False) -> None:
-        with torch.cuda.device(device):
-            self._stream = torch.cuda.Stream(device)
+        index = torch.cuda.current_device() if device.index is None else device.index
+        self._stream = _recording_stream(torch.device("cuda", index))
         self._one_memory = one_memory
         self._memory: Any = None  # torch's name of it, whose type differs between versions
 
@@ -55,12 +85,15 @@ class CUDAGraphs:
 
     def record(self, run: Callable[[], Tensor], out: Tensor) -> Callable[[], object]:
         """Record the kernels of one run and of the copy to `out`; return the graph's replay."""
-        graph = torch.cuda.CUDAGraph()
-        with (
-            torch.cuda.device(self._stream.device),
-            torch.cuda.graph(graph, pool=self._memory, stream=self._stream),
-        ):
-            out.copy_(run())
+        graph, current = torch.cuda.CUDAGraph(), torch.cuda.current_stream(self._stream.device)
+        with torch.cuda.device(self._stream.device):
+            try:
+                with torch.cuda.graph(graph, pool=self._memory, stream=self._stream):
+                    out.copy_(run())
+            except RuntimeError as error:
+                _broken.append(str(error))
+                torch.cuda.set_stream(current)  # torch leaves that of a broken recording current
+                raise
         if self._one_memory:
             self._memory = graph.pool()
         return graph.replay

@@ -15,6 +15,7 @@ from ltat_tune.attacks.replays import (
     Replays,
     StartedAttack,
     failure_note,
+    return_cached_memory,
 )
 from ltat_tune.config.sections import ComputeConfig
 from ltat_tune.models.conv_bn import forgotten_folds
@@ -84,7 +85,7 @@ class ShapedReplays:
                 del self._replays[key]
                 raise
         self._stop("no memory is left for it")  # here the error's frames are gone
-        torch.cuda.empty_cache()
+        return_cached_memory()
         return attack(model, images, targets, first)
 
     @property

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ltat_tune.attacks.replays import return_cached_memory
+
 MULTIPLE = 64
 
 # (numbers of images (N,), targets (N,)) -> images (N, C, H, W)
@@ -30,7 +32,7 @@ def attacked_alone(attack: NumberedAttack, numbers: Tensor, targets: Tensor) -> 
     except torch.OutOfMemoryError:
         if len(numbers) == 1:
             raise
-    torch.cuda.empty_cache()  # here the error's frames are gone, and so are their tensors
+    return_cached_memory()  # here the error's frames are gone, and so are their tensors
     half = (len(numbers) + 1) // 2
     parts = zip(numbers.split(half), targets.split(half), strict=True)
     return torch.cat([attacked_alone(attack, *part) for part in parts])

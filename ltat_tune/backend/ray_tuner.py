@@ -71,12 +71,16 @@ def run_in_ray(
     judged = stopping.judged
 
     def trainable(config: dict[str, Any]) -> None:
+        from ltat_tune.attacks.replays import recording_broke
+
         task = Task.from_json(config["task"])
+        if recording_broke():  # in the task before
+            os._exit(1)  # Ray gives the task to a new process
         try:
             with last_words(task.path):
                 run_task(task, BundledReports(tune.report, judged))
         except GPULost:
-            os._exit(1)  # Ray gives the task to a new process
+            os._exit(1)
 
     def resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
         # Ray calls a pickled copy, which knows only the state of the work at the start

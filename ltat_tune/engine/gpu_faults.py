@@ -55,9 +55,13 @@ def give_back_memory(error: BaseException | None = None) -> None:
     """
     import torch
 
+    from ltat_tune.attacks.replays import return_cached_memory
+
     if not torch.cuda.is_initialized():
         return
     if error is not None:
         traceback.clear_frames(error.__traceback__)
     gc.collect()
-    torch.cuda.empty_cache()
+    # no recording is left, whose kernels would go on writing to them
+    getattr(torch._C, "_cuda_clearCublasWorkspaces", lambda: None)()
+    return_cached_memory()

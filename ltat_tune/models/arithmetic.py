@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -26,18 +27,55 @@ def computing_on(device: torch.device, compute: ComputeConfig) -> Iterator[None]
     if device.type != "cuda":
         yield
         return
-    products = "tf32" if compute.float32 == "tf32" else "ieee"
-    backends: Any = torch.backends  # whose types name no precision
-    convolutions, matmuls = backends.cudnn.conv, backends.cuda.matmul
-    before = convolutions.fp32_precision, matmuls.fp32_precision
     with ExitStack() as restored:
         restored.enter_context(torch.cuda.device(device))
-        restored.callback(setattr, convolutions, "fp32_precision", before[0])
-        restored.callback(setattr, matmuls, "fp32_precision", before[1])
-        convolutions.fp32_precision = matmuls.fp32_precision = products
+        _multiply(compute.float32, restored)
         if compute.deterministic == "auto":
             _repeat_sums(restored)
         yield
+
+
+def _multiply(float32: str, restored: ExitStack) -> None:
+    """Choose how float32 is multiplied, until the stack is unwound.
+
+    torch has older switches for the same. It raises where somebody reads one that disagrees, as
+    `torch.compile` and `torch.backends.cudnn.flags` do, so they are set first.
+    """
+    backends: Any = torch.backends  # whose types name no precision
+    parts = (backends.cudnn.conv, backends.cudnn.rnn, backends.cuda.matmul)
+    before = [part.fp32_precision for part in parts]
+
+    def restore(allowed: bool | None, precision: str | None) -> None:
+        _set_old_switches(allowed, precision)
+        for part, value in zip(parts, before, strict=True):
+            part.fp32_precision = value
+
+    restored.callback(
+        restore, _read(lambda: backends.cudnn.allow_tf32),
+        _read(torch.get_float32_matmul_precision),
+    )  # fmt: skip
+    fast = float32 == "tf32"
+    _set_old_switches(fast, "high" if fast else "highest")
+    for part in parts:
+        part.fp32_precision = "tf32" if fast else "ieee"
+
+
+def _read(switch: Callable[[], Any]) -> Any:
+    """Return an old switch of torch's; None if it disagrees with a newer one."""
+    try:
+        return switch()
+    except RuntimeError:
+        return None
+
+
+def _set_old_switches(allowed: bool | None, precision: str | None) -> None:
+    cudnn: Any = torch.backends.cudnn
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some versions of torch advise against them
+        if allowed is not None:
+            cudnn.allow_tf32 = allowed
+        if precision is not None:
+            torch.set_float32_matmul_precision(precision)
 
 
 def _repeat_sums(restored: ExitStack) -> None:

@@ -50,7 +50,8 @@ _IMAGES = {
 }
 _FILES_OF_IMAGES = ("image_folder", "csv")
 _FOLDER_SIDE = 64  # for images whose size is not known before they are read
-_PROCESS_MIB, _CUDA_MIB = 480, 500  # of a worker, and of CUDA in it, before any image
+_PROCESS_MIB = 480  # of a worker, before any image
+_CUDA_MIB = 500 + 4 * 32  # of CUDA in it, and of cuBLAS: two streams, two threads
 _ACTIVATIONS = 4.5  # bytes of each number in a layer's output; 4.3 measured on a CPU, ResNet-18
 
 

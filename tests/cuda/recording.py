@@ -121,7 +121,7 @@ class Recording:
         gpu = _gpu()
         if stream is None:
             gpu.default_capture = gpu.default_capture or torch.device("cuda", gpu.current)
-        self._graph = graph
+        self._graph, self._stream = graph, stream
         self._device = gpu.default_capture if stream is None else stream.device
 
     def __enter__(self) -> Self:
@@ -139,6 +139,7 @@ class Recording:
         tape.undo()
         if tape.spoiled:
             self._graph.tape = None
+            gpu.broken, gpu.side = True, self._stream  # torch leaves its stream current
             raise RuntimeError(
                 "CUDA error: operation failed due to a previous error during capture"
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -70,6 +70,35 @@ def test_products_are_exact_and_sums_are_in_order_by_default_on_the_device_that_
     assert seen == {(1, "ieee", "ieee", True, False)}
     assert restored
     assert names & _NO_ORDER == set()
+
+
+def old_switches(float32: Literal["exact", "tf32"]) -> list[tuple[bool, bool, str]]:
+    """What torch's older switches say before, inside and after a context, and in cuDNN's own."""
+    backends: Any = torch.backends
+
+    def read() -> tuple[bool, bool, str]:
+        matmul = backends.cuda.matmul.allow_tf32
+        return backends.cudnn.allow_tf32, matmul, torch.get_float32_matmul_precision()
+
+    with Pretended():
+        found = [read()]
+        with computing_on(torch.device("cuda"), ComputeConfig(float32=float32)):
+            found.append(read())
+            with backends.cudnn.flags(enabled=True, benchmark=False):
+                found.append(read())
+        return [*found, read()]
+
+
+@pytest.mark.parametrize(
+    ("float32", "inside"), [("exact", (False, False, "highest")), ("tf32", (True, True, "high"))]
+)
+def test_networks_may_read_the_older_switches_of_torch(
+    machine: Machine, float32: Literal["exact", "tf32"], inside: tuple[bool, bool, str]
+) -> None:
+    """torch raises for one that disagrees with a newer one; `torch.compile` reads them."""
+    before, found, within, after = machine.run(old_switches, float32)
+    assert found == inside and within[1:] == inside[1:]
+    assert after == before
 
 
 @pytest.mark.parametrize("method", ["srat", "trades", "mart", "taet", "robal"])

@@ -134,6 +134,7 @@ def test_a_probe_does_not_change_the_training_that_it_measures(machine: Machine)
         ({}, 1),
         ({"attack.class_budget": 0.3, "attack.class_budget_warmup": 0.9}, 1),
         ({"attack.bn_mode": "batch", "attack.reweight": "rbl"}, 1),
+        ({"attack.bn_mode": "batch", "attack.reweight": "balanced_softmax"}, 1),
         # the loss of an epoch is another function, and what it reads lies elsewhere
         ({"attack.bn_mode": "batch", "attack.objective": "loss"}, 3),
     ],

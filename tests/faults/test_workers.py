@@ -76,6 +76,9 @@ class Finder(importlib.abc.MetaPathFinder):
 
                 def told(done):
                     on_epoch(done)
+                    if self.config.optim.lr == 0.4:
+                        replays = sys.modules["ltat_tune.attacks.replays"]
+                        replays._broken.append("invalidated")
                     if self.config.optim.lr == 0.2 and done.epoch == 2 and tries == 1:
                         raise torch.OutOfMemoryError("CUDA out of memory.")
                     if self.config.optim.lr == 0.3 and done.epoch == 2 and tries == 1:
@@ -125,6 +128,27 @@ def test_a_worker_that_hangs_is_killed_and_one_without_gpu_memory_gets_more_room
     for number in (0, 1, 2):
         assert len((patch / f"by-0.{number + 1}").read_text().split()) == 2
         _check_complete(tmp_path / "studies" / "mini", f"imbalance_ratio_2/t000{number}", 12)
+
+
+def test_a_worker_in_which_a_recording_broke_does_its_task_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers are used again, so without that both trials would have the same."""
+    patch = tmp_path / "patch"
+    patch.mkdir()
+    (patch / "sitecustomize.py").write_text(_PATCH)
+    monkeypatch.setenv("PYTHONPATH", f"{patch}{os.pathsep}{Path.cwd()}")
+    starts = [{"optim.lr": lr, "loss.name": "cross_entropy"} for lr in (0.4, 0.1, 0.05)]
+    space = write_space(
+        tmp_path, **SMALL, resources={"concurrency": 1}, start_from=starts
+    )  # fmt: skip
+    with Running("--space", space, cwd=tmp_path) as study:
+        assert study.end() == 0, study.log.read_text()
+    broke, *later = [(patch / f"by-{lr}").read_text().split() for lr in (0.4, 0.1, 0.05)]
+    assert len(broke) == 1 and len(later[0]) == 1
+    assert later[0] == later[1] != broke
+    for number in (0, 1, 2):
+        _check_complete(tmp_path / "studies" / "mini", f"imbalance_ratio_2/t000{number}", 6)
 
 
 def test_a_trial_without_gpu_memory_is_tried_twice_and_another_failure_is_recorded(

@@ -76,7 +76,8 @@ def test_a_gpu_also_holds_the_recorded_attacks_and_the_larger_batches_of_tests()
     cost = cost_of(config, ("clean",))
     plain = cost_of(config.replace({"compute.graphs": "off"}), ("clean",))
     assert plain.gpu_only_mib / cost.gpu_only_mib == pytest.approx(272 / (272 + 128 + 300))
-    assert cost.memory_mib(gpu=True) == pytest.approx(cost.training_mib + cost.gpu_only_mib + 500)
+    cuda = 500 + 128  # and four workspaces of cuBLAS
+    assert cost.memory_mib(gpu=True) == pytest.approx(cost.training_mib + cost.gpu_only_mib + cuda)
     assert cost.memory_mib(gpu=False) == pytest.approx(cost.training_mib + 480)
     for values, images in (
         ({"method.name": "natural"}, 300),
