@@ -19,8 +19,10 @@ because time depends on nothing else. The last section trains on the photographs
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -67,15 +69,19 @@ def run_section(
                json.dumps({**options, "limit_s": limit_s}), str(out)]  # fmt: skip
     began = time.monotonic()
     error = ""
-    try:
-        done = subprocess.run(
-            command, env={**os.environ, "PYTHONPATH": path}, timeout=limit_s,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
-        if done.returncode != 0:
-            error = "\n".join(done.stdout.strip().splitlines()[-12:]) or f"exit {done.returncode}"
-    except subprocess.TimeoutExpired:
-        error = f"stopped after its {limit_s:.0f} s"
+    with subprocess.Popen(
+        command, env={**os.environ, "PYTHONPATH": path}, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    ) as process:  # fmt: skip
+        try:
+            said, _ = process.communicate(timeout=limit_s)
+        except subprocess.TimeoutExpired:
+            said, error = "", f"stopped after its {limit_s:.0f} s"
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # with the trainings that it has started
+    if process.returncode != 0 and not error:
+        error = "\n".join(said.strip().splitlines()[-12:]) or f"exit {process.returncode}"
     found: dict[str, Any] = json.loads(out.read_text()) if out.exists() else {}
     if error:
         found |= {"passed": False, "error": error}
