@@ -124,7 +124,9 @@ def _drawn_in_ball(config: ConfigValues) -> str | None:
 
 
 def _averages(config: ConfigValues) -> str | None:
-    return None if config.optim.averages else "the weights are not averaged"
+    return (
+        None if config.optim.averages else "optim.ema_epochs and optim.ema_decay average nothing"
+    )
 
 
 _srat = needs_one_of("method.name", "srat")

@@ -15,7 +15,9 @@ def dafa_weights(confusion: Tensor, strength: float) -> Tensor:
     the same. Ties exchange nothing.
 
     Source: Lee2024DAFA Algorithm 2.
-    Deviations: the release lets both classes of a tie lose.
+    Deviations: the release lets both classes of a tie lose. Around PGD-AT it steps and projects a
+        second time without weights, so that a radius above eps - step_size is eps; only its TRADES
+        has a radius for each class, and here both have.
 
     Args:
         confusion: S, the mean softmax of the images of each class (row), shape (K, K).

@@ -15,12 +15,14 @@ class SelfDistillation:
 
     z_t are the logits of the frozen teacher on the clean images. z are the logits that the method
     trains on: those of the adversarial images, or of the clean ones in a clean stage. The teacher
-    has the student's architecture and was trained on balanced classes.
+    has the student's architecture. Who trains it makes its classes weigh alike.
 
     Source: a reconstruction of Cho2025Distillation, Self-distillation for long-tailed adversarial
         training, arXiv:2503.06461. Its code is not available, and neither the form of its
         distillation loss nor its weights are known to us. The KL, its direction and its weight
-        are our reading.
+        are our reading. The paper trains its teacher on a balanced part of the images; ours is
+        trained on all of them, with weights for the classes. Indirect gradient matching is left
+        out.
 
     Args:
         method: computes the loss.

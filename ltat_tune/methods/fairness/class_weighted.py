@@ -37,7 +37,8 @@ class ClassWeighted:
         Wei2023CFA (v = 1 - b, beta u = b); Li2023WAT (v = u = w_c + w_mean).
     Deviations: FAAL's release forwards the adversarial images first and then the clean ones, also
         around PGD-AT, where they only move BatchNorm's statistics. DAFA's release takes the
-        adversarial images first, too.
+        adversarial images first, too. AWP around FAAL perturbs from the weighted loss, as around
+        any method, and in the release from the unweighted one.
     The costs of the images, for WAT, are cross-entropy plus beta KL of clean images, whatever the
     prediction loss is.
 
