@@ -77,7 +77,10 @@ def one_study(
     (target,) = find_targets(str(made.best_trial.folder), to)
     trial = load_target(target)
     anew = copy.deepcopy(trial.model)
-    estimate_statistics(anew, trial.config, trial.splits.train, trial.splits.samples_per_class)
+    estimate_statistics(
+        anew, trial.config, trial.splits.train, trial.splits.samples_per_class,
+        epoch=trial.config.optim.epochs - 1, classes=trial.class_state,
+    )  # fmt: skip
     found = {ROWS[0]: balanced(trial.model, trial), ROWS[1]: balanced(anew.eval(), trial)}
     best = made.best
     images = f"{len(trial.splits.test().targets)} test images"

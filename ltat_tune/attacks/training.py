@@ -86,9 +86,13 @@ class PGDAttack:
 
     @property
     def _scales_start(self) -> bool:
-        """Whether the noise at the start has a factor. Gaussian noise has a size of its own."""
-        kind = self.knobs["start"]
-        return self.budgets is not None and self.scales == "start" and kind != "gaussian"
+        """Whether the noise at the start has a factor. Gaussian noise has a size of its own.
+
+        Where nothing is projected, the start is a part of the way that a class may go.
+        """
+        if self.budgets is None or self.knobs["start"] == "gaussian":
+            return False
+        return self.scales == "start" or not self.projects
 
     def _scaled(self, images: Tensor, targets: Tensor, first: Tensor) -> Tensor:
         """Return first images whose distance from the images has each class's factor."""
@@ -129,7 +133,7 @@ class PGDAttack:
             eps = eps * factors
             if self.scales == "step":
                 step_size = step_size * factors
-            elif self._scales_start:
+            if self._scales_start:
                 start_eps = start_eps * factors
         if not self.projects:
             eps = start_eps + self.knobs["steps"] * step_size
@@ -210,6 +214,18 @@ def attack_weights(
     return None if weights is None else (weights / weights.mean()).float()
 
 
+@dataclass(frozen=True)
+class _Shifted:
+    """BRW: an objective on z + ln N. It is the same in all epochs, so it is recorded once."""
+
+    objective: str
+    shift: Tensor = field(compare=False)  # of a training, which has one; (K,)
+
+    def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
+        of_images = OBJECTIVES[self.objective]
+        return of_images(logits + self.shift.to(logits), targets, None).sum()
+
+
 def _objective(
     attack: AttackConfig,
     samples_per_class: Tensor,
@@ -222,9 +238,7 @@ def _objective(
         return lambda logits, targets: len(targets) * loss(logits, targets, weights)
     if attack.reweight != "balanced_softmax":
         return attack.objective
-    shift = log_prior(samples_per_class.double()).float()  # BRW: cross-entropy on z + ln N
-    of_images = OBJECTIVES[attack.objective]
-    return lambda logits, targets: of_images(logits + shift.to(logits), targets, None).sum()
+    return _Shifted(attack.objective, log_prior(samples_per_class.double()).float())
 
 
 def class_budgets(samples_per_class: Tensor, share: float) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +17,7 @@ from ltat_tune.errors import CheckpointError
 from ltat_tune.evaluation.foreign import is_ours, load_foreign
 from ltat_tune.evaluation.targets import Target
 from ltat_tune.methods import needs_projection
+from ltat_tune.methods.fairness.class_state import ClassState
 from ltat_tune.models import Classifier, build_model, measured, prepare_model
 from ltat_tune.storage.training_files import RESULT, read_complete
 from ltat_tune.training.checkpoint import loading, read_checkpoint, weights_hash
@@ -38,6 +39,7 @@ class Loaded:
     epoch: int
     selected_on_test: bool
     is_foreign: bool = False  # of another script, so the configuration describes no training
+    class_state: ClassState = field(default_factory=ClassState)  # after a training's last epoch
     soup: str = ""  # the trials that it is the average of: `t0003 t0007`
 
     def at_scale(self, scale: float) -> nn.Module:
@@ -106,7 +108,7 @@ def load_target(target: Target, *, device: str = "cpu") -> Loaded:
     on_test = config.data.val_source == "test" or bool((recorded or {}).get("selected_on_test"))
     return Loaded(
         target, config, result.model, splits, trainer.groups,
-        result.weights, result.epoch, on_test,
+        result.weights, result.epoch, on_test, class_state=result.class_state,
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from ltat_tune.config.notebook import accuracies_text, html_table, text_lines
+from ltat_tune.methods.fairness.class_state import ClassState
 
 
 @dataclass(frozen=True, repr=False)
@@ -46,6 +47,7 @@ class FitResult:
     predicted: list[list[int]]  # training images by predicted class, (epochs, K); n_i of REAT 4.1
     ae_distances: list[list[float | None]]  # see `AEDistances`, (epochs, K); empty if not measured
     answers: Tensor | None = None  # validation images right under the validation attack, (N,) bool
+    class_state: ClassState = field(default_factory=ClassState)  # after the last epoch
 
     def __repr__(self) -> str:
         return text_lines(

@@ -32,7 +32,7 @@ from ltat_tune.training.checkpoint import check_images, load_checkpoint, loading
 from ltat_tune.training.epoch_sums import EpochSums, check_finite
 from ltat_tune.training.fit_result import EpochMetrics, FitResult, Kept
 from ltat_tune.training.metrics import ClassGroups
-from ltat_tune.training.networks import starting_networks
+from ltat_tune.training.networks import starting_network, teacher_network
 from ltat_tune.training.optim import build_optimizer, clip_gradients, learning_rate, load_optimizer
 from ltat_tune.training.own_loop import fit_elsewhere
 from ltat_tune.training.saving import Saver
@@ -158,7 +158,7 @@ class Trainer:
         try:
             for epoch in range(3 * epochs, 4 * epochs):
                 fork._train_epoch(epoch)
-            with fork._look() as look:
+            with fork._look(4 * epochs) as look:
                 scores = look.found.metrics
         except TrainingDiverged:
             return {}
@@ -191,7 +191,8 @@ class Trainer:
         self._validator = Validator(
             config, self._train, self._val, self.counts, replays=self._recorded.validation
         )
-        self.model, self.teacher = starting_networks(
+        self.teacher: nn.Module | None = None  # read when the first epoch is trained
+        self.model = starting_network(
             config, self._train, len(self.splits.classes), self.device, precision=self.precision,
             resumes=checkpoint is not None and checkpoint.exists(),
         )  # fmt: skip
@@ -219,8 +220,8 @@ class Trainer:
         # A training continues in the precision that it began in, even on another device.
         self.precision = state.get("precision", "fp32")
         fair = self.fair_average
-        others = [self.teacher, None if fair is None else fair.average.module]
-        for model in (self.model, self._kept_module(), *(m for m in others if m is not None)):
+        averages = [] if fair is None else [fair.average.module]
+        for model in (self.model, self._kept_module(), *averages):
             prepare_model(model, self.precision, self.device)
         self.model.load_state_dict(state["model"])
         load_optimizer(self.optimizer, state["optimizer"])
@@ -245,6 +246,11 @@ class Trainer:
         weights = self.weights if epoch >= deferral_epoch(config) else None
         if weights is not None:
             weights = weights.to(self.device)
+        if self.teacher is None:
+            self.teacher = teacher_network(
+                config, self._train, len(self.splits.classes), self.device,
+                precision=self.precision,
+            )  # fmt: skip
         last = torch.tensor(self.predicted[-1], device=self.device) if self.predicted else None
         method = build_method(
             config, self.counts.to(self.device), epoch=epoch, predicted=last,
@@ -279,13 +285,14 @@ class Trainer:
         self.classes = self.classes.after(*sums.read_classes())
         if self.fair_average is not None:
             self.fair_average.after_epoch(
-                self._val, config, len(self.splits.classes), self._recorded.validation
-            )
+                self._validator.measured(self.model), self._val, config,
+                len(self.splits.classes), self._recorded.validation,
+            )  # fmt: skip
         return {**metrics, "train/lr": rate}
 
     def validate_epoch(self, epoch: int) -> dict[str, float]:
         """Validate the weights after an epoch, and keep them if they are the best that count."""
-        with self._look() as look:
+        with self._look(epoch) as look:
             if self.is_due(epoch):
                 self._keep(epoch, look.found.metrics[self.score_name], look)
         return look.found.metrics
@@ -299,8 +306,9 @@ class Trainer:
         average = kept_mean(self.average, self.fair_average)
         return self.model if average is None else average
 
-    def _look(self) -> AbstractContextManager[Look]:
-        return self._validator.look(self.model, kept_mean(self.average, self.fair_average))
+    def _look(self, epoch: int) -> AbstractContextManager[Look]:
+        mean = kept_mean(self.average, self.fair_average)
+        return self._validator.look(self.model, mean, epoch=epoch - 1, classes=self.classes)
 
     def _keep(self, epoch: int, score: float, look: Look) -> None:
         select, found = self.config.evaluation.select_epoch, look.found
@@ -337,4 +345,5 @@ class Trainer:
             predicted=self.predicted,
             ae_distances=[] if self.distances is None else self.distances.by_epoch,
             answers=self.kept.answers,
+            class_state=self.classes,
         )

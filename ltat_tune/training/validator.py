@@ -14,6 +14,7 @@ from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.datasets import LabelledImages
 from ltat_tune.errors import TrainingDiverged
 from ltat_tune.losses.counts import log_prior
+from ltat_tune.methods.fairness.class_state import ClassState
 from ltat_tune.models import measured
 from ltat_tune.training.batch_statistics import estimate_statistics, statistics_layers
 from ltat_tune.training.evaluation import Validation, correct_answers, measured_part, validate
@@ -80,16 +81,24 @@ class Validator:
         return optim.keeps_better or optim.estimates_statistics
 
     @contextmanager
-    def look(self, model: nn.Module, average: nn.Module | None) -> Iterator[Look]:
+    def look(
+        self, model: nn.Module, average: nn.Module | None, *, epoch: int, classes: ClassState
+    ) -> Iterator[Look]:
         """Validate; inside, the module has the statistics that it was measured with.
 
         Neither module is changed afterwards.
+
+        Args:
+            model: the network that is trained.
+            average: its average, if it has one.
+            epoch: the last epoch that was trained, from 0.
+            classes: what is known of the classes after it.
 
         Raises:
             TrainingDiverged: the training overfits one attack step.
         """
         first = model if average is None else average
-        with self._statistics(average):
+        with self._statistics(average, epoch, classes):
             looks = [Look(self._found(first), first)]
             if average is not None and self._config.optim.keeps_better:
                 looks.append(Look(self._found(model), model))
@@ -116,7 +125,7 @@ class Validator:
         attacked = not config.trains_elsewhere and config.method.name != "natural"
         if config.attack.steps != 1 or not attacked or name is None:
             return
-        if name.family not in ("pgd", "cw", "mim") or name.steps < _FEW_STEPS:
+        if name.family not in ("pgd", "cw", "adaptive") or name.steps < _FEW_STEPS:
             return
         part = measured_part(self._val, "fgsm", config, split="val")
         right = correct_answers(self.measured(look.module), part, "fgsm", config)
@@ -129,7 +138,9 @@ class Validator:
             )
 
     @contextmanager
-    def _statistics(self, average: nn.Module | None) -> Iterator[None]:
+    def _statistics(
+        self, average: nn.Module | None, epoch: int, classes: ClassState
+    ) -> Iterator[None]:
         """Give an average the BatchNorm statistics of adversarial training images, for a while."""
         if average is None or not self._config.optim.estimates_statistics:
             yield
@@ -137,7 +148,9 @@ class Validator:
         layers = statistics_layers(average)
         kept = [{n: b.clone() for n, b in layer.named_buffers()} for layer in layers]
         try:
-            estimate_statistics(average, self._config, self._train, self._counts)
+            estimate_statistics(
+                average, self._config, self._train, self._counts, epoch=epoch, classes=classes
+            )
             yield
         finally:
             for layer, buffers in zip(layers, kept, strict=True):

@@ -102,16 +102,20 @@ class FairnessAverage:
 
     def after_epoch(
         self,
+        measured: nn.Module,
         data: LabelledImages,
         config: TrialConfig,
         classes: int,
         replays: ShapedReplays | None = None,
     ) -> None:
-        """Measure the model on the validation images, and average it in if that admits it."""
+        """Measure the model on the validation images, and average it in if that admits it.
+
+        `measured` is the model as it is validated: with its scale and its log-prior.
+        """
         attack = config.evaluation.val_attack
         self.admit(
             measure_accuracy(
-                self._model, data, attack, config, split="val", classes=classes, replays=replays
+                measured, data, attack, config, split="val", classes=classes, replays=replays
             )
         )
 

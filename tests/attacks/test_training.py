@@ -203,8 +203,8 @@ def test_a_start_radius_of_almost_0_is_fgsm_and_more_moves_at_most_start_and_ste
         values = {**N_FGSM, "attack.norm": norm, "attack.class_budget": 0.3}
         moved = (_attack(_config(**_paths(values))) - images).flatten(1)
         length = moved.abs().amax(dim=1) if norm == "linf" else moved.norm(dim=1)
-        steps = 0.1 * class_budgets(COUNTS, 0.3)[_batch()[1]]
-        assert bool((length <= 0.2 + steps + 1e-6).all())
+        way = (0.2 + 0.1) * class_budgets(COUNTS, 0.3)[_batch()[1]]
+        assert bool((length <= way + 1e-6).all())
 
 
 def _paths(values: dict[str, object]) -> dict[str, object]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ltat_tune.config.sections import OptimConfig
 from ltat_tune.data.batches import steps_of_epoch, to_unit, training_batches
 from ltat_tune.errors import TrainingDiverged
+from ltat_tune.methods.fairness.class_state import ClassState
 from ltat_tune.seeding import new_generator
 from ltat_tune.training.checkpoint import weights_hash
 from ltat_tune.training.trainer import Trainer
@@ -130,7 +131,7 @@ def test_statistics_are_the_mean_of_batch_statistics_over_a_shuffled_epoch(
     mean = np.mean([b.mean(axis=(0, 2, 3)) for b in batches], axis=0)
     spread = np.mean([b.var(axis=(0, 2, 3), ddof=1) for b in batches], axis=0)
     validator = Validator(config, train, trainer.splits.val, trainer.counts)
-    with validator.look(trainer.model, model) as look:
+    with validator.look(trainer.model, model, epoch=0, classes=ClassState()) as look:
         state = look.module.state_dict()
         found = {n: v.clone() for n, v in state.items()}
         names = [n.removesuffix(".running_mean") for n in state if n.endswith("running_mean")]
@@ -163,14 +164,14 @@ def test_a_training_that_misleads_one_step_ends_with_the_reason() -> None:
          "evaluation.val_attack": "pgd10"}
     )  # fmt: skip
     validator = Validator(one_step, trainer.splits.train, trainer.splits.val, trainer.counts)
-    with validator.look(trainer.model, None) as look:
+    with validator.look(trainer.model, None, epoch=0, classes=ClassState()) as look:
         assert 0 < look.found.metrics["val/pgd10_acc"]
     with (
         pytest.raises(TrainingDiverged, match=r"catastrophic overfitting: \d\d\.\d % .* FGSM"),
-        validator.look(_Misleading(trainer.model), None),
+        validator.look(_Misleading(trainer.model), None, epoch=0, classes=ClassState()),
     ):
         pass
     ten = one_step.replace({"attack.steps": 10})
     trusting = Validator(ten, trainer.splits.train, trainer.splits.val, trainer.counts)
-    with trusting.look(_Misleading(trainer.model), None):
+    with trusting.look(_Misleading(trainer.model), None, epoch=0, classes=ClassState()):
         pass

@@ -254,7 +254,10 @@ class Mixer:
         module = self._module
         module.load_state_dict(averaged([self._states[place] for place in places]))
         if len(places) > 1:
-            estimate_statistics(module, first.config, self._train, first.splits.samples_per_class)
+            estimate_statistics(
+                module, first.config, self._train, first.splits.samples_per_class,
+                epoch=first.config.optim.epochs - 1, classes=first.class_state,
+            )  # fmt: skip
         return module.eval()
 
     def _state(self, place: int) -> dict[str, Tensor]:

@@ -88,13 +88,21 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def _tensors(content: Any) -> dict[str, Tensor]:
     if not isinstance(content, Mapping):
         return {}
-    kept = content.get("kept")  # of this package's own checkpoints
-    if isinstance(kept, Mapping) and kept.get("weights"):
-        return _tensors(kept["weights"])
+    kept = content.get("kept")
+    if isinstance(kept, Mapping):  # a checkpoint of this package
+        return _tensors(kept.get("weights") or _mean_of(content) or content.get("model"))
     for wrapper in _WRAPPERS:
         if isinstance(content.get(wrapper), Mapping):
             return _tensors(content[wrapper])
     return {str(name): t for name, t in content.items() if isinstance(t, Tensor)}
+
+
+def _mean_of(content: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the averaged weights that a training was validated with; None if it has none."""
+    fair, average = content.get("fair_average"), content.get("average")
+    if isinstance(fair, Mapping):
+        return fair if int(fair.get("n_averaged", 0)) > 0 else None
+    return average if isinstance(average, Mapping) else None
 
 
 def fit_weights(

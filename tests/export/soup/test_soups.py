@@ -192,8 +192,9 @@ def test_with_fresh_seeds_the_same_trials_are_averaged_anew(root: Path) -> None:
         states = [one.model.state_dict() for one in loaded]
         first.model.load_state_dict(averaged(states))
         estimate_statistics(
-            first.model, first.config, first.splits.train, first.splits.samples_per_class
-        )
+            first.model, first.config, first.splits.train, first.splits.samples_per_class,
+            epoch=first.config.optim.epochs - 1, classes=first.class_state,
+        )  # fmt: skip
         measured = measure_accuracy(
             first.model, first.splits.test(), "pgd3", first.config, split="test", classes=10
         )
