@@ -170,12 +170,23 @@ def graphs(section: Section) -> None:
                 section.add(network=network, bn_mode=mode, precision=precision, equal=same,
                             loss_difference=near, note=one.note)  # fmt: skip
                 equal &= near < 1e-3 and one.note == ""
-    losses = {}
-    for method in METHODS:
-        head = {"model__head": "cosine"} if method == "robal" else {}
-        _, result, _ = trained(section, section.config(**small, method__name=method, **head), few)
-        losses[method] = result.metrics["train/loss"]
-    section.note(losses=losses)
+    others: dict[str, dict[str, object]] = {
+        name: {"method__name": name, **({"model__head": "cosine"} if name == "robal" else {})}
+        for name in METHODS
+    } | {
+        "margins": {"attack__objective": "margin", "evaluation__val_attack": "cw2"},
+        "BRW": {"attack__bn_mode": "batch", "attack__reweight": "balanced_softmax"},
+        "policy": {"data__policy": "randaugment"},
+    }
+    for name, more in others.items():
+        results = [
+            trained(section, section.config(**{**small, **more}, compute__graphs=g), few)
+            for g in ("auto", "off")
+        ]
+        (one, first, _), (_, second, _) = results
+        near = abs(first.metrics["train/loss"] - second.metrics["train/loss"])
+        section.add(training=name, loss_difference=near, note=one.note)
+        equal &= near < 1e-3 and one.note == ""
     section.verdict(equal, "graphs and plain launches train to the same loss within 1e-3, all "
                     "attacks are recorded, and every method trains two epochs")  # fmt: skip
 

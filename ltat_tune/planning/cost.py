@@ -129,7 +129,7 @@ def cost_of(config: TrialConfig, attacks: tuple[str, ...], *, at_most: int | Non
     )  # fmt: skip
     macs, activations, parameters = _network(model, channels, side, classes)
     val = _validation_images(config, classes, test_images)
-    validation = validation_passes(config, classes, test_images)
+    validation = validation_passes(config, classes, test_images, train)
     guarded = why_inert(config, "method.fawa_guard") is None
     averaged = config.optim.averages or guarded
     states = 2 + averaged + (config.evaluation.select_epoch != "last")
@@ -189,11 +189,27 @@ def attack_steps(config: TrialConfig) -> float:
     return config.attack.steps * (1 - clean_epochs(config) / config.optim.epochs)
 
 
-def validation_passes(config: TrialConfig, classes: int, test_images: int) -> float:
-    """Return the passes of one validation; there are so many images in the test split."""
+def validation_passes(
+    config: TrialConfig, classes: int, test_images: int, train_images: int
+) -> float:
+    """Return the passes of one validation, with those that give an average its statistics.
+
+    Args:
+        config: the training.
+        classes: K.
+        test_images: images in the test split.
+        train_images: images that are trained on.
+    """
+    from ltat_tune.training.batch_statistics import STATISTICS_IMAGES
+
     images = _validation_images(config, classes, test_images)
-    looks = 1 + config.optim.keeps_better
-    return looks * images * (passes("clean") + passes(config.evaluation.val_attack))
+    looks, anew = 1 + config.optim.keeps_better, 0
+    if config.optim.averages and config.optim.estimates_statistics:
+        anew = min(STATISTICS_IMAGES, train_images)
+    return (
+        looks * images * (passes("clean") + passes(config.evaluation.val_attack))
+        + anew * (attack_steps(config) + passes("clean"))
+    )  # fmt: skip
 
 
 def validation_share(config: TrialConfig, judged: Collection[int] = ()) -> float:

@@ -109,7 +109,7 @@ def look_costs(space: Space) -> dict[str, LookCost]:
         except DataError:
             continue
         update = statistics.fmean(epoch_passes(each, sum(counts)) for each in configs)
-        validation = validation_passes(config, len(counts), test)
+        validation = validation_passes(config, len(counts), test, sum(counts))
         passes = attack_passes(config, confirm.attacks, test, at_most=confirm.test_images)
         images = attack_images(config, confirm.attacks, test, at_most=confirm.test_images)
         size = config.evaluation.batch_size

@@ -18,7 +18,7 @@ from ltat_tune.losses import build_loss
 from ltat_tune.methods.fairness.class_state import ClassState, class_factors
 from ltat_tune.seeding import new_generator
 
-_IMAGES = 2048  # training images that give an average its statistics
+STATISTICS_IMAGES = 2048  # training images that give an average its statistics
 _STREAM = "statistics of the average"
 
 
@@ -69,7 +69,7 @@ def estimate_statistics(
     size = config.optim.batch_size
     order = training_batches(train, size, config=config.data, generator=draws)
     batches = []
-    for images, targets in islice(order, max(1, _IMAGES // size)):
+    for images, targets in islice(order, max(1, STATISTICS_IMAGES // size)):
         changed = attack(module, images, targets, generator=draws) if adversarial else images
         batches.append(changed)
     momenta = [layer.momentum for layer in layers]

@@ -64,6 +64,20 @@ def test_a_checkpoint_holds_weights_and_momentum_and_what_is_kept() -> None:
     assert cost_of(best, ("clean",)).checkpoint_mib == pytest.approx(4 * mib)
 
 
+def test_the_statistics_of_an_average_cost_an_attack_on_2048_training_images() -> None:
+    """Ten steps of a pass each, and one forward pass, a third of one, beside what is validated."""
+    average = TrialConfig.from_flat({**CIFAR, "optim.ema_epochs": 2.0})
+    anew = average.replace({"optim.ema_statistics": "adversarial"})
+    more = cost_of(anew, ("clean",)).validation - cost_of(average, ("clean",)).validation
+    assert more == pytest.approx(2048 * (10 + passes("clean")))
+    few = {"data.name": "digits", "data.imbalance_ratio": 10, "data.val_per_class": 30}
+    digits = [TrialConfig.from_flat({**few, **config.flat(), **few}) for config in (average, anew)]
+    plain, costly = (cost_of(config, ("clean",)) for config in digits)
+    assert costly.validation - plain.validation == pytest.approx(
+        plain.train_images * (10 + passes("clean"))
+    )
+
+
 def test_a_gpu_also_holds_the_recorded_attacks_and_the_larger_batches_of_tests() -> None:
     """128 images in training, 300 in validation, 400 in a test.
 
