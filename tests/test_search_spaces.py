@@ -181,7 +181,7 @@ def test_the_estimated_cost_is_that_of_the_trainings(path: Path) -> None:
     if attacked:
         assert attacked == trainings
         total += int(attacked) * float(attack_hours)
-    assert int(hours) == round(total)
+    assert int(hours) == max(1, round(total))
 
 
 # -- the authors' values ------------------------------------------------------------------------
@@ -379,7 +379,10 @@ def test_methods_compares_every_method_there_is() -> None:
         "faal", "cfa", "wat",
     }  # fmt: skip
     assert {entry["method.name"] for entry in space.start_from} == set(methods)
-    assert space.max_epochs <= 16 and space.searcher.trials <= 28
+    fixed = {"srat", "reat", "robal", "taet", "natural"}  # their own loss, or no robustness
+    balanced = [e for e in space.start_from if e.get("loss.name") == "balanced_softmax"]
+    assert {entry["method.name"] for entry in balanced} >= set(methods) - fixed
+    assert space.max_epochs <= 16 and space.searcher.trials <= 36
 
 
 # -- the papers' files --------------------------------------------------------------------------
