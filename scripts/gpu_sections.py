@@ -28,6 +28,7 @@ from ltat_tune.config.trial_config import TrialConfig
 from ltat_tune.data.batches import evaluation_batches, to_unit
 from ltat_tune.data.datasets import LabelledImages, Splits, load_splits
 from ltat_tune.data.long_tail import profile_counts
+from ltat_tune.files import write_text
 from ltat_tune.methods import METHODS
 from ltat_tune.models.arithmetic import computing_on, described
 from ltat_tune.provenance import commit, machine
@@ -82,9 +83,8 @@ class Section:
     def note(self, **values: Any) -> None:
         """Add to the result, and write it."""
         self.found |= values
-        half = self.out.with_suffix(".half")
-        half.write_text(json.dumps(self.found, indent=1))
-        half.replace(self.out)  # whole, if the section is stopped meanwhile
+        # whole, if the section is stopped meanwhile
+        write_text(self.out, json.dumps(self.found, indent=1), sync=False)
 
     def add(self, **row: Any) -> None:
         """Add a row to the result, and write it."""
@@ -159,17 +159,8 @@ def graphs(section: Section) -> None:
                           "compute__precision": precision}  # fmt: skip
                 if network.startswith("wrn"):
                     values["model__width"] = 32
-                results = [
-                    trained(section, section.config(**values, compute__graphs=g), few)
-                    for g in ("auto", "off")
-                ]
-                (one, first, _), (_, second, _) = results
-                same = first.weights == second.weights and one.note == ""
-                # a batch that is filled up may round otherwise; its accuracies may not differ
-                near = abs(first.metrics["train/loss"] - second.metrics["train/loss"])
-                section.add(network=network, bn_mode=mode, precision=precision, equal=same,
-                            loss_difference=near, note=one.note)  # fmt: skip
-                equal &= near < 1e-3 and one.note == ""
+                names = {"network": network, "bn_mode": mode, "precision": precision}
+                equal &= _same_with_graphs(section, few, values, **names)
     others: dict[str, dict[str, object]] = {
         name: {"method__name": name, **({"model__head": "cosine"} if name == "robal" else {})}
         for name in METHODS
@@ -179,16 +170,24 @@ def graphs(section: Section) -> None:
         "policy": {"data__policy": "randaugment"},
     }
     for name, more in others.items():
-        results = [
-            trained(section, section.config(**{**small, **more}, compute__graphs=g), few)
-            for g in ("auto", "off")
-        ]
-        (one, first, _), (_, second, _) = results
-        near = abs(first.metrics["train/loss"] - second.metrics["train/loss"])
-        section.add(training=name, loss_difference=near, note=one.note)
-        equal &= near < 1e-3 and one.note == ""
+        equal &= _same_with_graphs(section, few, {**small, **more}, training=name)
     section.verdict(equal, "graphs and plain launches train to the same loss within 1e-3, all "
                     "attacks are recorded, and every method trains two epochs")  # fmt: skip
+
+
+def _same_with_graphs(
+    section: Section, few: Splits, values: dict[str, object], **names: str
+) -> bool:
+    """Whether a training records its attack and has the loss of plain launches; adds a row."""
+    results = [
+        trained(section, section.config(**values, compute__graphs=g), few) for g in ("auto", "off")
+    ]
+    (one, first, _), (_, second, _) = results
+    same = first.weights == second.weights and one.note == ""
+    # a batch that is filled up may round otherwise; its accuracies may not differ
+    near = abs(first.metrics["train/loss"] - second.metrics["train/loss"])
+    section.add(**names, equal=same, loss_difference=near, note=one.note)
+    return near < 1e-3 and one.note == ""
 
 
 def epochs(section: Section) -> None:

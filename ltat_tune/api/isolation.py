@@ -18,7 +18,9 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+from ltat_tune.backend.stop_signals import STOPPING
+
+_SIGNALS = (*STOPPING, signal.SIGUSR1)
 
 
 @contextlib.contextmanager

@@ -200,11 +200,11 @@ def validation_passes(
         test_images: images in the test split.
         train_images: images that are trained on.
     """
-    from ltat_tune.training.batch_statistics import STATISTICS_IMAGES
-
     images = _validation_images(config, classes, test_images)
     looks, anew = 1 + config.optim.keeps_better, 0
     if config.optim.averages and config.optim.estimates_statistics:
+        from ltat_tune.training.batch_statistics import STATISTICS_IMAGES
+
         anew = min(STATISTICS_IMAGES, train_images)
     return (
         looks * images * (passes("clean") + passes(config.evaluation.val_attack))

@@ -17,7 +17,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -253,26 +252,24 @@ def train_stdin() -> None:
     splits = load_splits(config, cache_dir=Path(job["cache"]) if job["cache"] else None)
     short, part = representative_part(config, splits, job["images"])
     trainer = Trainer(short, splits=part, device=job["device"])
-    epochs, times = (
-        count(1),
-        list[float](),
-    )  # at the end of the second epoch, and of each one after
+    ends: list[float] = []  # of the epochs
 
     def on_epoch(done: EpochMetrics) -> None:
-        if next(epochs) < _WARM:
-            return
-        if not times:
+        if len(ends) == _WARM - 1:
             print("warm", flush=True)
             sys.stdin.readline()
-        times.append(time.perf_counter())
-        if len(times) > 2 and times[-1] - times[0] > job["seconds"]:
+        ends.append(time.perf_counter())
+        if len(ends) > _WARM + 1 and ends[-1] - ends[_WARM - 1] > job["seconds"]:
             raise _Enough
 
     with contextlib.suppress(_Enough):
         while True:
             trainer.fit(on_epoch)
-    report = {"images": (len(times) - 1) * len(part.train), "seconds": times[-1] - times[0],
-              "memory_mib": peak_mib(job["device"])}  # fmt: skip
+    report = {
+        "images": (len(ends) - _WARM) * len(part.train),
+        "seconds": ends[-1] - ends[_WARM - 1],
+        "memory_mib": peak_mib(job["device"]),
+    }
     print(json.dumps(report), flush=True)
 
 

@@ -97,15 +97,21 @@ sys.meta_path.insert(0, Finder())
 """
 
 
+def _patched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of `_PATCH`, in which each trial's processes write who they are."""
+    patch = tmp_path / "patch"
+    patch.mkdir()
+    (patch / "sitecustomize.py").write_text(_PATCH)
+    monkeypatch.setenv("PYTHONPATH", f"{patch}{os.pathsep}{Path.cwd()}")
+    return patch
+
+
 def test_a_worker_that_hangs_is_killed_and_one_without_gpu_memory_gets_more_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each trial goes on: the first where its worker was stopped, the second with both slots, and
     the third, whose GPU is lost to its process, in another process."""
-    patch = tmp_path / "patch"
-    patch.mkdir()
-    (patch / "sitecustomize.py").write_text(_PATCH)
-    monkeypatch.setenv("PYTHONPATH", f"{patch}{os.pathsep}{Path.cwd()}")
+    patch = _patched(tmp_path, monkeypatch)
     fixed = {**MINI["fixed"], "optim.epochs": 12}
     resources = {"concurrency": 2, "hang_floor_s": 10, "hang_factor": 5}
     starts = [*MINI["start_from"], {"optim.lr": 0.3, "loss.name": "cross_entropy"}]
@@ -134,10 +140,7 @@ def test_a_worker_in_which_a_recording_broke_does_its_task_and_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Workers are used again, so without that both trials would have the same."""
-    patch = tmp_path / "patch"
-    patch.mkdir()
-    (patch / "sitecustomize.py").write_text(_PATCH)
-    monkeypatch.setenv("PYTHONPATH", f"{patch}{os.pathsep}{Path.cwd()}")
+    patch = _patched(tmp_path, monkeypatch)
     starts = [{"optim.lr": lr, "loss.name": "cross_entropy"} for lr in (0.4, 0.1, 0.05)]
     space = write_space(
         tmp_path, **SMALL, resources={"concurrency": 1}, start_from=starts
